@@ -1,0 +1,231 @@
+"""``python -m specviz``: record a run, prove the verifiers, compare with greedy decoding, measure."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from specviz.errors import SettingsError, SpecvizError
+from specviz.trace import Choice, Option, Settings
+
+DEFAULT_VERIFIERS = "rejection,eta,longest_path"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status (0 fine, 1 a check failed, 2 an error the user can act on)."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except SpecvizError as error:
+        print(f"specviz: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m specviz", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    record = commands.add_parser("record", help="run a speculative decode and save its trace")
+    record.add_argument("--prompt", required=True, help="text to continue, or the user's message with --chat")
+    record.add_argument("--chat", action="store_true", help="wrap the prompt in the target's chat template")
+    _add_tree(record)
+    _add_sampling(record)
+    _add_models(record)
+    _add_user_verifiers(record)
+    record.add_argument("--verifiers", default=DEFAULT_VERIFIERS, help=f"comma-separated (default {DEFAULT_VERIFIERS})")
+    record.add_argument(
+        "--verifier-option", action="append", default=[], metavar="NAME.OPTION=VALUE", help="e.g. eta.epsilon=0.2"
+    )
+    record.add_argument("--driver", help="the verifier whose verdict is committed (default: the first)")
+    record.add_argument("--seed", type=int, default=0)
+    record.add_argument("--max-new-tokens", type=int, default=40)
+    record.add_argument("--audit", action="store_true", help="compare both caches with a recompute after every step")
+    record.add_argument("-o", "--output", default="trace.json.gz", help="file to write (default trace.json.gz)")
+    record.set_defaults(run=_record)
+
+    check = commands.add_parser("check", help="prove by enumeration which verifiers are lossless")
+    _add_user_verifiers(check)
+    check.set_defaults(run=_check)
+
+    greedy = commands.add_parser("greedy", help="compare with transformers' own greedy decoding, token for token")
+    _add_models(greedy)
+    greedy.add_argument("--prompts", type=int, default=20, help="how many prompts (default 20)")
+    greedy.add_argument("--max-new-tokens", type=int, default=32)
+    greedy.set_defaults(run=_greedy)
+
+    bench = commands.add_parser("bench", help="measure what specviz costs over the two models' forwards")
+    _add_models(bench)
+    bench.add_argument("--steps", type=int, default=15, help="measured steps per tree (default 15)")
+    bench.set_defaults(run=_bench)
+    return parser
+
+
+def _add_tree(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--builder", help="k_config (default), explicit or dynamic")
+    parser.add_argument("--tree", help="k_config: 4,2,2; explicit: [0],[1],[0,0]")
+    parser.add_argument("--proposal", help="without_replacement (default), with_replacement or top_k")
+    parser.add_argument(
+        "--builder-option", action="append", default=[], metavar="NAME=VALUE", help="e.g. total=60 for dynamic"
+    )
+
+
+def _add_sampling(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--temperature", type=float, default=1.0, help="of the target; 0 is greedy")
+    parser.add_argument("--top-k", type=int, default=0)
+    parser.add_argument("--top-p", type=float, default=1.0)
+    parser.add_argument("--eta-cutoff", type=float, default=0.0, help="eta sampling; not the eta verifier")
+    parser.add_argument("--draft-temperature", type=float, help="default: the target's, or 1 where that is 0")
+    parser.add_argument("--draft-top-k", type=int, default=0)
+    parser.add_argument("--draft-top-p", type=float, default=1.0)
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--target", default="default", help="default, a model folder, or a hub id (id@revision)")
+    parser.add_argument("--draft", default="default", help="as --target")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+    parser.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
+
+
+def _add_user_verifiers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--verifier", action="append", default=[], metavar="MODULE:NAME", help="add a verifier of your own"
+    )
+
+
+def record_settings(options: argparse.Namespace) -> Settings:
+    """The settings that the options of ``record`` stand for."""
+    from specviz.settings import build_sampling, build_settings, default_draft_sampling, parse_pairs, verifier_choices
+
+    builder_options = parse_pairs(options.builder_option, "builder")
+    builder = options.builder
+    if options.tree is not None:
+        is_paths = options.tree.lstrip().startswith("[")
+        builder = builder or ("explicit" if is_paths else "k_config")
+        builder_options["paths" if builder == "explicit" else "tree"] = options.tree
+    if options.proposal is not None:
+        builder_options["proposal"] = options.proposal
+    verifier_options: dict[str, dict[str, Option]] = {}
+    for name, value in parse_pairs(options.verifier_option, "verifier").items():
+        verifier, dot, option = name.partition(".")
+        if not dot:
+            raise SettingsError(f"The verifier option {name!r} is not of the form verifier.option=value.")
+        verifier_options.setdefault(verifier, {})[option] = value
+    names = [name.strip() for name in options.verifiers.split(",") if name.strip()]
+    if not names:
+        raise SettingsError("No verifier is chosen; name at least one with --verifiers.")
+    target = build_sampling(
+        temperature=options.temperature, top_k=options.top_k, top_p=options.top_p, eta_cutoff=options.eta_cutoff
+    )
+    draft_temperature = options.draft_temperature
+    if draft_temperature is None:
+        draft_temperature = default_draft_sampling(target).temperature
+    return build_settings(
+        target=target,
+        draft=build_sampling(temperature=draft_temperature, top_k=options.draft_top_k, top_p=options.draft_top_p),
+        builder=Choice(name=builder or "k_config", options=builder_options),
+        verifiers=verifier_choices(names, verifier_options),
+        driver=options.driver or names[0],
+        seed=options.seed,
+        max_new_tokens=options.max_new_tokens,
+        chat=options.chat,
+        audit=options.audit,
+    )
+
+
+def _record(options: argparse.Namespace) -> int:
+    from specviz.report import summary
+    from specviz.trace import save_trace
+
+    _load_user_verifiers(options)
+    settings = record_settings(options)
+    from specviz.engine import Session, plan
+
+    # Everything that can be refused without a model is refused before one is loaded.
+
+    plan(settings)
+    output = Path(options.output)
+    if not output.parent.is_dir():
+        raise SettingsError(f"There is no folder {str(output.parent)!r} to save the trace in; create it first.")
+    session = Session(_load_pair(options), settings, options.prompt)
+    failure: SpecvizError | None = None
+    try:
+        _run_with_progress(session, settings)
+    except KeyboardInterrupt:
+        print("\nstopped; saving what was recorded", file=sys.stderr)
+    except SpecvizError as error:
+        failure = error
+    trace = session.trace
+    if not trace.steps and failure is not None:
+        raise failure
+    save_trace(trace, output)
+    print(summary(trace))
+    print(f"\nsaved {output} ({output.stat().st_size / 1e3:.0f} kB, {len(trace.steps)} steps)")
+    if failure is not None:
+        raise failure
+    return 0
+
+
+def _run_with_progress(session: object, settings: Settings) -> None:
+    from tqdm import tqdm
+
+    from specviz.engine import Session
+
+    assert isinstance(session, Session)
+    with tqdm(total=settings.max_new_tokens, unit=" tokens", file=sys.stderr, leave=False) as bar:
+        for step in session.run():
+            bar.update(len(step.committed))
+
+
+def _check(options: argparse.Namespace) -> int:
+    from specviz.checking import check, format_report
+    from specviz.verifying import VERIFIERS
+
+    _load_user_verifiers(options)
+    results = list(check(list(VERIFIERS.values())))
+    print(format_report(results))
+    return 0 if all(result.ok for result in results) else 1
+
+
+def _greedy(options: argparse.Namespace) -> int:
+    from specviz.experiments.greedy import compare_with_generate
+
+    failures = 0
+    for line in compare_with_generate(_load_pair(options), options.prompts, options.max_new_tokens):
+        print(line.text(), flush=True)
+        failures += not line.equal
+    return 1 if failures else 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from specviz.experiments.bench import overhead_table
+
+    print(overhead_table(_load_pair(options), options.steps))
+    return 0
+
+
+def _load_pair(options: argparse.Namespace):  # type: ignore[no-untyped-def]  # Pair would import torch for --help
+    from specviz.models.loading import load_pair
+
+    said = ""
+
+    def progress(message: str, _fraction: float | None) -> None:
+        nonlocal said
+        if message != said:
+            print(message, file=sys.stderr, flush=True)
+            said = message
+
+    return load_pair(options.target, options.draft, device=options.device, dtype=options.dtype, progress=progress)
+
+
+def _load_user_verifiers(options: argparse.Namespace) -> None:
+    from specviz.verifying import load_verifier
+
+    for spec in options.verifier:
+        load_verifier(spec)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""Is the cache what a fresh recompute would have put there? Asked while the run is live, of the tensors themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from transformers import DynamicCache
+
+from specviz.cache import SlotCache
+from specviz.models.language_model import LanguageModel
+from specviz.trace import Audit
+
+
+def audit(model: LanguageModel, cache: SlotCache, tokens: Sequence[int], first_slot: int) -> Audit:
+    """Compare the settled slots and the next-token logits with a plain causal forward of the same tokens.
+
+    The recompute shares nothing with what it judges: transformers' own cache, its own mask, its own positions.
+
+    Args:
+        cache: no slots appended; it is left as it was found.
+        tokens: the committed tokens, the root last. The cache may be some tokens short of the root.
+        first_slot: settled slots from here on are reported one by one, earlier ones as one figure a layer.
+
+    Returns:
+        Differences relative to each layer's largest absolute value (and to the largest absolute logit).
+    """
+    fresh = DynamicCache(config=model.model.config)
+    known = [min(token, model.inputs - 1) for token in tokens]
+    ids = torch.tensor([known], device=model.device)
+    expected = model.model(input_ids=ids, past_key_values=fresh, use_cache=True).logits[0, -1].float()
+    missing = list(tokens[cache.base :])
+    spent = model.forward_seconds
+    got = model.forward(cache, missing, range(-1, len(missing) - 1), [len(missing) - 1])[0]
+    model.forward_seconds = spent
+    cache.roll_back()
+
+    base = cache.base
+    keys, values = [], []
+    for layer, ours in zip(fresh.layers, cache.slot_layers, strict=True):
+        for rows, theirs, mine in ((keys, layer.keys, ours.keys), (values, layer.values, ours.values)):
+            assert theirs is not None
+            difference = (theirs[0, :, :base] - mine[0, :, :base]).abs().float().amax(dim=(0, 2))
+            rows.append((difference / _scale(theirs)).cpu())
+    return Audit(
+        first_slot=first_slot,
+        keys=_columns(keys, first_slot),
+        values=_columns(values, first_slot),
+        earlier_keys=_largest(keys, first_slot),
+        earlier_values=_largest(values, first_slot),
+        logits=float((expected - got).abs().max() / _scale(expected)),
+    )
+
+
+def _scale(x: torch.Tensor) -> torch.Tensor:
+    return x.abs().max().float().clamp(min=1e-30)
+
+
+def _columns(layers: list[torch.Tensor], first: int) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(_short(x) for x in layer[first:].tolist()) for layer in layers)
+
+
+def _largest(layers: list[torch.Tensor], first: int) -> tuple[float, ...]:
+    return tuple(_short(float(layer[:first].max())) if first else 0.0 for layer in layers)
+
+
+def _short(x: float) -> float:
+    """Three digits are enough to compare a difference with a tolerance."""
+    return float(f"{x:.3g}")

@@ -1,0 +1,92 @@
+"""Luck as an argument.
+
+Nothing in specviz calls a global random function. Whoever needs luck asks a :class:`Dice` under a :class:`Key` that
+says what the luck is for. The seeded dice computes its answer from the key alone, so a run replays on any device, all
+verifiers of a step meet the same coins, and changing one coin leaves every other as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+import torch
+
+Purpose = Literal["draft", "accept", "bonus"]
+_PURPOSES: dict[Purpose, int] = {"draft": 0, "accept": 1, "bonus": 2}
+
+
+class Key(NamedTuple):
+    """What a piece of luck is for: step of the run, node of its tree, purpose, and a running number."""
+
+    step: int
+    node: int
+    purpose: Purpose
+    i: int = 0
+
+
+class Coin(NamedTuple):
+    """A decided threshold; ``uniform`` is None where the dice enumerates instead of drawing."""
+
+    accepted: bool
+    uniform: float | None
+
+
+class Draw(NamedTuple):
+    """A drawn index into a row of weights; ``uniform`` as in :class:`Coin`."""
+
+    token: int
+    uniform: float | None
+
+
+class Dice(Protocol):
+    """The one seam for luck."""
+
+    def accept(self, key: Key, threshold: float) -> Coin:
+        """True with probability ``min(1, max(0, threshold))``; never at threshold 0."""
+        ...
+
+    def draw(self, keys: Sequence[Key], weights: torch.Tensor) -> list[Draw]:
+        """One index per row of ``weights`` [m, V] (finite, >= 0, any positive sum), never one of weight 0."""
+        ...
+
+
+class SeededDice:
+    """Counter-based luck: Philox keyed by the seed, counted by the key, in the open interval (0, 1)."""
+
+    def __init__(self, seed: int):
+        self.seed = seed
+
+    def uniform(self, key: Key) -> float:
+        """The float64 in (0, 1) that belongs to ``key``."""
+        counter = np.array([key.i, _PURPOSES[key.purpose], key.node, key.step], dtype=np.uint64)
+        return open_uniform(int(np.random.Philox(key=self.seed, counter=counter).random_raw()))
+
+    def accept(self, key: Key, threshold: float) -> Coin:
+        """Strictly less: a coin never passes threshold 0 and always passes threshold 1."""
+        uniform = self.uniform(key)
+        return Coin(uniform < threshold, uniform)
+
+    def draw(self, keys: Sequence[Key], weights: torch.Tensor) -> list[Draw]:
+        """Inverse CDF, in float64, in the order of the vocabulary."""
+        uniforms = [self.uniform(key) for key in keys]
+        return [Draw(i, u) for i, u in zip(inverse_cdf(uniforms, weights), uniforms, strict=True)]
+
+
+def open_uniform(bits: int) -> float:
+    """64 random bits -> a float64 in the open interval (0, 1)."""
+    # 52 bits and a half: with 53 the largest value would round to 1.0, and then even threshold 1 could fail.
+    return ((bits >> 12) + 0.5) * 2.0**-52
+
+
+def inverse_cdf(uniforms: Sequence[float], weights: torch.Tensor) -> list[int]:
+    """The index at which the cumulated ``weights`` [m, V] first exceed ``uniform * total``, row by row."""
+    if weights.device.type == "mps":  # has no float64
+        weights = weights.cpu()
+    cdf = weights.double().cumsum(-1)
+    total = cdf[:, -1:]
+    points = torch.tensor(uniforms, dtype=torch.float64, device=cdf.device)[:, None] * total
+    # The product may round up to the total itself, beyond which there is no index.
+    points = torch.minimum(points, torch.nextafter(total, torch.zeros_like(total)))
+    return [int(i) for i in torch.searchsorted(cdf, points, right=True)[:, 0].tolist()]

@@ -1,0 +1,123 @@
+"""What every tree builder gets, gives and shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from specviz.dice import Dice, Key
+from specviz.errors import SettingsError
+from specviz.trace import Choice, Option, Proposal
+from specviz.tree import Growth
+
+
+class Draft(Protocol):
+    """The draft model as a builder sees it."""
+
+    def expand(self, growth: Growth, nodes: list[int]) -> torch.Tensor:
+        """Run ``nodes`` in one forward and return their processed rows [len(nodes), V]; rows sum to 1."""
+        ...
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a tree must respect whatever its options say."""
+
+    max_depth: int
+    """No node may lie deeper: the context ends there."""
+    end_tokens: frozenset[int] = frozenset()
+    """A node that carries one of these is never expanded."""
+
+
+class Options(BaseModel):
+    """Base of builder and verifier options: unknown names and wrong types are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class Builder:
+    """A registered tree builder.
+
+    ``grow`` adds nodes to a growth that holds the root, and returns the ids to keep (None: all of them)."""
+
+    name: str
+    summary: str
+    Options: type[Options]
+    grow: Callable[[Growth, Draft, Any, Dice, int, Limits], list[int] | None]
+    proposal: Callable[[Any], Proposal]
+    max_nodes: Callable[[Any], int]
+    """Largest number of nodes, the root not counted, that these options can produce; SettingsError if none can."""
+    slots: Callable[[Any], int]
+    """Largest number of draft cache slots one step can take, the root's included."""
+
+
+def parse_options(model: type[Options], kind: str, choice: Choice) -> Options:
+    """Validate the options of a choice.
+
+    Raises:
+        SettingsError: naming the first option that is unknown or unfit.
+    """
+    return options_from(model, kind, choice.name, choice.options)
+
+
+def options_from(model: type[Options], kind: str, name: str, options: Mapping[str, Option]) -> Options:
+    try:
+        return model(**options)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        known = ", ".join(model.model_fields) or "none"
+        where = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(
+            f"The {kind} {name} cannot use option {where}={options.get(where)!r} ({first['msg']}); "
+            f"its options are: {known}."
+        ) from None
+
+
+def build_tree(
+    builder: Builder, options: Options, draft: Draft, root: int, dice: Dice, step: int, limits: Limits
+) -> tuple[Growth, list[int] | None]:
+    """Grow a tree from the root token; see :meth:`specviz.tree.Growth.freeze` for the last step."""
+    growth = Growth.from_root(root)
+    keep = builder.grow(growth, draft, options, dice, step, limits)
+    return growth, keep
+
+
+def propose(
+    rows: torch.Tensor,
+    counts: Sequence[int],
+    parents: Sequence[int],
+    proposal: Proposal,
+    dice: Dice,
+    step: int,
+) -> list[list[int]]:
+    """Propose up to ``counts[i]`` sibling tokens from each row of ``rows`` [m, V], in draw order.
+
+    Without replacement means one after another from what is left, so fewer come out where the support is smaller.
+    Siblings must never be re-sorted, merged or dropped afterwards: the verifiers' proofs rest on the draw order.
+    """
+    if proposal == "top_k":
+        k = min(max(counts), rows.shape[-1])
+        top, ids = rows.topk(k, dim=-1)
+        found = zip(ids.tolist(), top.tolist(), counts, strict=True)
+        return [[t for t, p in zip(i[:n], q[:n], strict=True) if p > 0] for i, q, n in found]
+    tokens: list[list[int]] = [[] for _ in counts]
+    left = rows.clone() if proposal == "without_replacement" else rows
+    for rank in range(max(counts)):
+        open_rows = [i for i, count in enumerate(counts) if count > rank]
+        if proposal == "without_replacement" and rank > 0:
+            alive = (left.sum(-1) > 0).tolist()
+            open_rows = [i for i in open_rows if alive[i]]
+        if not open_rows:
+            break
+        weights = left if len(open_rows) == len(counts) else left[open_rows]
+        draws = dice.draw([Key(step, parents[i], "draft", rank) for i in open_rows], weights)
+        for i, draw in zip(open_rows, draws, strict=True):
+            tokens[i].append(draw.token)
+        if proposal == "without_replacement":
+            left[open_rows, [draw.token for draw in draws]] = 0.0
+    return tokens

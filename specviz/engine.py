@@ -1,0 +1,310 @@
+"""The decode: draft, score, verify, commit; one :class:`~specviz.trace.Step` at a time.
+
+The engine yields. It never prints, formats or sleeps, and knows no page.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+import torch
+
+from specviz import __version__
+from specviz.audit import audit
+from specviz.dice import SeededDice
+from specviz.drafting import BUILDERS, Builder, Limits, build_tree, parse_options
+from specviz.errors import OutOfMemoryError, SettingsError, SpecvizError
+from specviz.models.loading import Pair
+from specviz.recording import Texts, Verified, record_change, record_tree, record_verdict, rows_of
+from specviz.runners import DraftRunner, TargetRunner
+from specviz.sampling import process
+from specviz.trace import Caches, EndReason, ForkedFrom, Settings, Step, Timings, Trace, Verdict
+from specviz.tree import MAX_NODES
+from specviz.verifying import VERIFIERS, StepLuck, Verifier, verify
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Settings with every name looked up and every option validated."""
+
+    builder: Builder
+    builder_options: Any
+    verifiers: tuple[tuple[Verifier, Any], ...]
+
+
+def plan(settings: Settings) -> Plan:
+    """Resolve the names in the settings.
+
+    Raises:
+        SettingsError: for an unknown builder or verifier, an unfit option, or a tree that is too large.
+    """
+    if settings.builder.name not in BUILDERS:
+        raise SettingsError(f"There is no tree builder {settings.builder.name!r}; choose from {', '.join(BUILDERS)}.")
+    builder = BUILDERS[settings.builder.name]
+    options: Any = parse_options(builder.Options, "builder", settings.builder)
+    nodes = builder.max_nodes(options)
+    if nodes > MAX_NODES:
+        raise SettingsError(f"The tree can have {nodes} nodes; choose one of at most {MAX_NODES}.")
+    if settings.draft.eta_cutoff:
+        raise SettingsError("The eta cutoff belongs to the target; set the draft's to 0.")
+    verifiers = []
+    for choice in settings.verifiers:
+        if choice.name not in VERIFIERS:
+            raise SettingsError(f"There is no verifier {choice.name!r}; choose from {', '.join(VERIFIERS)}.")
+        verifier = VERIFIERS[choice.name]
+        verifiers.append((verifier, parse_options(verifier.Options, "verifier", choice)))
+    return Plan(builder, options, tuple(verifiers))
+
+
+class Session:
+    """A live run: a trace so far, and both models' caches to go on with.
+
+    Steps are pure in (models, settings, committed tokens, index): the same seed gives the same trace, and a session
+    resumed from a trace goes on as the recorded one would have.
+
+    Raises:
+        SettingsError: for settings no run can have.
+    """
+
+    def __init__(self, pair: Pair, settings: Settings, prompt: str):
+        self._plan = plan(settings)
+        self._start(pair, settings, prompt, pair.encode(prompt, settings.chat), ())
+
+    @classmethod
+    def resume(cls, pair: Pair, trace: Trace, *, steps: int | None = None, settings: Settings | None = None) -> Session:
+        """A new run that goes on after the first ``steps`` steps of a trace (all of them by default)."""
+        session = cls.__new__(cls)
+        chosen = settings or trace.settings
+        session._plan = plan(chosen)
+        kept = trace.steps if steps is None else trace.steps[:steps]
+        session._start(pair, chosen, trace.prompt, list(trace.prompt_tokens), kept)
+        session._forked_from = ForkedFrom(trace=trace.id, step=len(kept))
+        return session
+
+    def _start(
+        self, pair: Pair, settings: Settings, prompt: str, prompt_tokens: Sequence[int], steps: Sequence[Step]
+    ) -> None:
+        self.pair, self.settings, self.prompt = pair, settings, prompt
+        self.prompt_tokens = tuple(prompt_tokens)
+        self.steps: list[Step] = list(steps)
+        self.tokens: list[int] = [*prompt_tokens, *(token for step in steps for token in step.committed)]
+        self._forked_from: ForkedFrom | None = None
+        self.end_message: str | None = None
+        self.id = uuid.uuid4().hex[:16]
+        self._created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        self._dice = SeededDice(settings.seed)
+        self._max_positions = min(pair.target.max_positions, pair.draft.max_positions)
+        self._target = TargetRunner(pair.target)
+        self._draft = DraftRunner(pair.draft, pair.target.vocabulary, settings.draft)
+        if len(self.tokens) > self._max_positions:
+            raise SettingsError(
+                f"The prompt has {len(self.tokens)} tokens and the models read {self._max_positions}; shorten it."
+            )
+        self.end_reason: EndReason | None = self._end(self.tokens[len(self.prompt_tokens) :])
+
+    # ----------------------------------------------------------------------------------------------- running
+
+    @property
+    def trace(self) -> Trace:
+        """The run so far, as a value."""
+        texts = Texts(self.pair.token_text)
+        texts.mention(self.prompt_tokens)
+        return Trace(
+            id=self.id,
+            created=self._created,
+            specviz_version=__version__,
+            models=self.pair.models,
+            settings=self.settings,
+            prompt=self.prompt,
+            prompt_tokens=self.prompt_tokens,
+            prompt_texts=texts.seen(),
+            end_tokens=tuple(sorted(self.pair.eos_ids)),
+            steps=tuple(self.steps),
+            end_reason=self.end_reason or ("stopped" if self.steps else None),
+            end_message=self.end_message,
+            forked_from=self._forked_from,
+        )
+
+    def run(self, steps: int | None = None) -> Iterator[Step]:
+        """Yield up to ``steps`` steps (None: until the run ends). Closing the iterator stops between two steps."""
+        done = 0
+        while self.end_reason is None and (steps is None or done < steps):
+            yield self.step()
+            done += 1
+
+    def go_on(self, max_new_tokens: int) -> None:
+        """Allow a run that reached its token limit to go on to a later one."""
+        self.settings = self.settings.model_copy(update={"max_new_tokens": max_new_tokens})
+        if self.end_reason == "max_new_tokens":
+            self.end_reason = self._end(self.tokens[len(self.prompt_tokens) :])
+
+    def step(self) -> Step:
+        """Run one step and add it to the trace.
+
+        Raises:
+            SpecvizError: what went wrong in one sentence; steps before are intact and the run has ended.
+        """
+        assert self.end_reason is None, "the run has ended"
+        try:
+            with torch.inference_mode():
+                step = self._step()
+        except SpecvizError as error:
+            self._fail(str(error))
+            raise
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+            message = f"{self._target.model.device} ran out of memory; choose a smaller tree, context or model."
+            self._fail(message)
+            raise OutOfMemoryError(message) from error
+        self.steps.append(step)
+        self.tokens += step.committed
+        self.end_reason = step.end_reason
+        return step
+
+    def _fail(self, message: str) -> None:
+        """End the run; the caches may be in the middle of something and are given back."""
+        self.end_reason, self.end_message = "error", message
+        self._target.release()
+        self._draft.release()
+
+    # -------------------------------------------------------------------------------------------- one step
+
+    def _step(self) -> Step:
+        index, context, settings = len(self.steps), len(self.tokens), self.settings
+        builder, options = self._plan.builder, self._plan.builder_options
+        target, draft = self._target, self._draft
+        texts = Texts(self.pair.token_text)
+        clock = _Clock(self.pair)
+
+        # 0. A cold start feeds everything before the root; a live session has it in its caches already.
+        prefilled = target.prefill(self.tokens[:-1])
+        draft.prefill(self.tokens[:-1])
+        clock.start()
+
+        # 1. Draft: one draft forward a level.
+        limits = Limits(max_depth=self._max_positions - context, end_tokens=self.pair.eos_ids)
+        draft.begin(self.tokens)
+        growth, keep = build_tree(builder, options, draft, self.tokens[-1], self._dice, index, limits)
+        tree, final = growth.freeze(builder.proposal(options), keep)
+        draft.name_nodes(growth, final)
+        draft_seconds, build_seconds = clock.lap("draft")
+
+        # 2. Score: one target forward over all nodes.
+        logits = target.score(tree)
+        probs = process(logits, settings.target)
+        target_seconds, score_seconds = clock.lap("target")
+
+        # 3. Verify: every verifier on the same tree, the same rows and the same luck.
+        luck = StepLuck(self._dice, index)
+        verified = {v.name: Verified(v, o, *verify(v, tree, probs, o, luck)) for v, o in self._plan.verifiers}
+        _, verify_seconds = clock.lap()
+
+        # 4. Commit: the driver's path and bonus, cut where the text ends; both caches keep what was committed.
+        driver = verified[settings.driver]
+        emitted = [*(tree.tokens[node] for node in driver.walk.path), driver.bonus.token]
+        done = context - len(self.prompt_tokens)
+        committed = self._cut(emitted, done)
+        kept_nodes = [0, *driver.walk.path][: len(committed)]
+        target_change = target.keep(kept_nodes)
+        draft_change = draft.keep(kept_nodes)
+        commit_seconds = clock.lap()[1]
+
+        # 5. Record, and audit against a recompute while the caches are what they are.
+        target_rows = rows_of(logits, probs, settings.target, settings.record_top_k, texts)
+        draft_rows = draft.rows(settings.record_top_k, texts)
+        recorded = record_tree(builder.name, tree, probs, target_rows, draft_rows, texts)
+        verdicts: dict[str, Verdict] = {
+            name: record_verdict(one, tree, settings.record_top_k, texts) for name, one in verified.items()
+        }
+        changes = [
+            record_change(runner.cache, *change) for runner, change in ((target, target_change), (draft, draft_change))
+        ]
+        texts.mention([slot.token for change in changes for slot in change.appended])
+        texts.mention(committed)
+        _, record_seconds = clock.lap()
+        if settings.audit:
+            tokens = [*self.tokens, *committed]
+            changes = [
+                change.model_copy(update={"audit": audit(runner.model, runner.cache, tokens, change.length_before)})
+                for runner, change in zip((target, draft), changes, strict=True)
+            ]
+        _, audit_seconds = clock.lap()
+
+        return Step(
+            index=index,
+            context=context,
+            tree=recorded,
+            verdicts=verdicts,
+            driver=settings.driver,
+            committed=tuple(committed),
+            end_reason=self._end([*self.tokens[len(self.prompt_tokens) :], *committed]),
+            caches=Caches(target=changes[0], draft=changes[1]),
+            tokens=texts.seen(),
+            timings=Timings(
+                draft=draft_seconds,
+                target=target_seconds,
+                build=build_seconds,
+                verify=score_seconds + verify_seconds,
+                commit=commit_seconds,
+                record=record_seconds,
+                audit=audit_seconds,
+            ),
+            prefilled=prefilled,
+        )
+
+    def _cut(self, emitted: Sequence[int], done: int) -> list[int]:
+        """The tokens that become text: none after an end-of-sequence token, none beyond ``max_new_tokens``."""
+        committed = list(emitted[: self.settings.max_new_tokens - done])
+        for i, token in enumerate(committed):
+            if token in self.pair.eos_ids:
+                return committed[: i + 1]
+        return committed
+
+    def _end(self, new_tokens: Sequence[int]) -> EndReason | None:
+        """Why a run with this output goes no further, or None."""
+        if new_tokens and new_tokens[-1] in self.pair.eos_ids:
+            return "end of sequence"
+        if len(new_tokens) >= self.settings.max_new_tokens:
+            return "max_new_tokens"
+        if len(self.prompt_tokens) + len(new_tokens) > self._max_positions:
+            return "context limit"
+        return None
+
+
+class _Clock:
+    """Splits a step's wall time into the models' forwards and our own work."""
+
+    def __init__(self, pair: Pair):
+        self._pair = pair
+        self.start()
+
+    def start(self) -> None:
+        self._since = time.perf_counter()
+        self._forward = self._forwards()
+
+    def lap(self, model: str | None = None) -> tuple[float, float]:
+        """Seconds since the last lap: (in the model's forwards, in everything else)."""
+        now, forwards = time.perf_counter(), self._forwards()
+        wall, since = now - self._since, sum(forwards.values()) - sum(self._forward.values())
+        spent = forwards[model] - self._forward[model] if model else 0.0
+        self._since, self._forward = now, forwards
+        return spent, wall - since
+
+    def _forwards(self) -> dict[str, float]:
+        # One model may play both parts.
+        target, draft = self._pair.target, self._pair.draft
+        return {"target": target.forward_seconds, "draft": 0.0 if draft is target else draft.forward_seconds}
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    # The CPU allocator raises a plain RuntimeError.
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+__all__ = ["Pair", "Plan", "Session", "plan"]

@@ -1,0 +1,37 @@
+"""Errors a user can act on. Each message is one sentence that says what to do; it is shown as it is.
+
+    SpecvizError
+    ├── SettingsError      a setting is out of range, unknown, or does not fit another one
+    ├── ModelError         a model cannot be found, read, or used for tree verification
+    ├── TraceError         a trace file is foreign, broken, too large, or of another schema
+    ├── NumericsError      a model returned NaN or infinite logits
+    └── OutOfMemoryError   the device ran out of memory; what was recorded before is intact
+
+Everything else that escapes is a bug in specviz.
+"""
+
+from __future__ import annotations
+
+
+class SpecvizError(Exception):
+    """Base of every error that is shown to the user as one sentence, without a stack trace."""
+
+
+class SettingsError(SpecvizError):
+    """A setting is out of range, unknown, or does not fit another one."""
+
+
+class ModelError(SpecvizError):
+    """A model cannot be found, read, or used for tree verification."""
+
+
+class TraceError(SpecvizError):
+    """A trace file is foreign, broken, too large, or written in another schema version."""
+
+
+class NumericsError(SpecvizError):
+    """A model returned NaN or infinite logits, so nothing can be sampled from them."""
+
+
+class OutOfMemoryError(SpecvizError):
+    """The device ran out of memory in mid-run; the steps recorded before it are intact."""

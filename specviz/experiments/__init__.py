@@ -1,0 +1,1 @@
+"""Measurements over many prompts: comparisons, quality, benchmarks."""

@@ -1,0 +1,166 @@
+"""One model with its slot cache: forwards over any set of rows that form a tree."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from specviz.cache import SlotCache, Written
+from specviz.errors import ModelError, NumericsError
+from specviz.trace import ModelInfo
+
+PREFILL_CHUNK = 512
+"""Context tokens per prefill forward: bounds the mask and the activations."""
+
+
+class LanguageModel:
+    """A causal language model of transformers, used for tree attention.
+
+    Attributes:
+        model: in eval mode, with sdpa attention (additive float masks are right in sdpa and in eager).
+        info: what was loaded.
+        vocabulary: V, the width of its logits.
+        max_positions: longest context its positions allow.
+        forward_seconds: time spent in the model itself so far.
+    """
+
+    def __init__(self, model: Any, info: ModelInfo):
+        self.model = model
+        self.info = info
+        config = model.config
+        self.vocabulary: int = config.vocab_size
+        self.inputs: int = model.get_input_embeddings().num_embeddings
+        self.layers: int = config.num_hidden_layers
+        self.max_positions: int = getattr(config, "max_position_embeddings", None) or 1 << 30
+        self.device: torch.device = model.get_input_embeddings().weight.device
+        self.dtype: torch.dtype = model.dtype
+        self.forward_seconds = 0.0
+        self._takes_logits_to_keep = "logits_to_keep" in inspect.signature(model.forward).parameters
+
+    def new_cache(self, capacity: int) -> SlotCache:
+        return SlotCache(self.layers, capacity)
+
+    def forward(
+        self, cache: SlotCache, tokens: Sequence[int], parents: Sequence[int], rows: Sequence[int]
+    ) -> torch.Tensor:
+        """Run n tokens in one forward and append their slots.
+
+        Args:
+            cache: of this model; its settled slots are the context of every row.
+            tokens: n token ids. An id beyond this model's embeddings (padded vocabularies) is read as the last one: a
+                draft that misreads a token drafts worse, and stays exact.
+            parents: see :meth:`SlotCache.plan`.
+            rows: which of the n rows to return.
+
+        Returns:
+            float32 logits [len(rows), V].
+
+        Raises:
+            NumericsError: for NaN or infinite logits.
+        """
+        known = [min(token, self.inputs - 1) for token in tokens]
+        cache.reserve(len(known))
+        positions, lines = cache.plan(parents)
+        mask = tree_mask(lines, cache.base, cache.length + len(known), self.dtype)
+        position_ids = torch.tensor([positions])
+        logits = self._run(cache, torch.tensor([known]), position_ids, mask, list(rows))
+        cache.note(_written(known, position_ids, mask, cache.base))
+        # The maximum is NaN or infinite exactly when no distribution can be made of a row.
+        if not bool(logits.amax(-1).isfinite().all()):
+            raise NumericsError(
+                f"{self.info.id} returned NaN or infinite logits; load it in float32 or bfloat16, or use another model."
+            )
+        return logits
+
+    def prefill(self, cache: SlotCache, tokens: Sequence[int]) -> int:
+        """Append and settle context tokens in chunks; returns how many. No logits are computed but the last row's."""
+        for start in range(0, len(tokens), PREFILL_CHUNK):
+            chunk = [min(token, self.inputs - 1) for token in tokens[start : start + PREFILL_CHUNK]]
+            cache.reserve(len(chunk))
+            first = cache.base
+            mask = causal_mask(len(chunk), first, self.dtype)
+            positions = torch.arange(first, first + len(chunk))[None]
+            self._run(cache, torch.tensor([chunk]), positions, mask, [len(chunk) - 1])
+            cache.settle()
+        return len(tokens)
+
+    def _run(
+        self, cache: SlotCache, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor, rows: list[int]
+    ) -> torch.Tensor:
+        arguments: dict[str, Any] = {"use_cache": True, "past_key_values": cache}
+        if self._takes_logits_to_keep:
+            # None of a row's neighbours is worth a product with the whole vocabulary.
+            arguments["logits_to_keep"] = torch.tensor(rows, device=self.device)
+        start = time.perf_counter()
+        output = self.model(
+            input_ids=ids.to(self.device),
+            position_ids=positions.to(self.device),
+            attention_mask=mask.to(self.device),
+            **arguments,
+        )
+        logits = output.logits[0] if self._takes_logits_to_keep else output.logits[0, rows]
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.forward_seconds += time.perf_counter() - start
+        return logits.float()
+
+    def check_tree_attention(self) -> None:
+        """Compare a forward over two siblings with one over each: catches models that ignore masks or positions.
+
+        Raises:
+            ModelError: if the model's logits depend on what a row must not see.
+        """
+        cache = self.new_cache(8)
+        a, b, c = (min(token, self.inputs - 1) for token in (5, 6, 7))
+        with torch.inference_mode():
+            self.prefill(cache, [a, b])
+            together = self.forward(cache, [c, a, b], [-1, 0, 0], [1, 2])
+            cache.roll_back()
+            alone = torch.cat([self._last_row([a, b, c, a]), self._last_row([a, b, c, b])])
+        error = float((together - alone).abs().max() / alone.abs().max().clamp(min=1e-6))
+        if error > (1e-3 if self.dtype == torch.float32 else 0.1):
+            raise ModelError(
+                f"{self.info.id} does not follow an attention mask and position ids exactly (relative error "
+                f"{error:.1e}), so trees cannot be verified with it; choose a full-attention model."
+            )
+
+    def _last_row(self, tokens: list[int]) -> torch.Tensor:
+        """Last logits [1, V] of a plain forward, without our cache, mask or positions."""
+        return self.model(input_ids=torch.tensor([tokens], device=self.device), use_cache=False).logits[0, -1:].float()
+
+
+def tree_mask(lines: Sequence[tuple[int, ...]], base: int, total: int, dtype: torch.dtype) -> torch.Tensor:
+    """Additive mask [1, 1, n, total]: 0 where row i may look, the dtype's smallest number elsewhere.
+
+    Args:
+        lines: for each row, the offsets from ``base`` of its ancestors and itself.
+        base: settled slots, which every row sees.
+        total: slots in use once the rows are appended.
+    """
+    mask = torch.full((len(lines), total), torch.finfo(dtype).min, dtype=dtype)
+    mask[:, :base] = 0
+    rows = [i for i, line in enumerate(lines) for _ in line]
+    columns = [base + offset for line in lines for offset in line]
+    mask[rows, columns] = 0
+    return mask[None, None]
+
+
+def causal_mask(rows: int, base: int, dtype: torch.dtype) -> torch.Tensor:
+    """Additive mask [1, 1, rows, base + rows] of plain context."""
+    mask = torch.full((rows, base + rows), torch.finfo(dtype).min, dtype=dtype)
+    return mask.triu(base + 1)[None, None]
+
+
+def _written(tokens: Sequence[int], positions: torch.Tensor, mask: torch.Tensor, base: int) -> list[Written]:
+    """What was passed for each row, read back from the tensors that were passed."""
+    visible = mask[0, 0] == 0
+    before = visible[:, :base].sum(-1).tolist()
+    sees: list[list[int]] = [[] for _ in tokens]
+    for row, column in visible[:, base:].nonzero().tolist():
+        sees[row].append(column)
+    found = zip(tokens, positions[0].tolist(), sees, before, strict=True)
+    return [Written(token, position, tuple(line), count) for token, position, line, count in found]

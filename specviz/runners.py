@@ -1,0 +1,118 @@
+"""The two models at work: each with its cache, its slot -> node map and its place in the text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from specviz.cache import Kept, SlotCache, Written
+from specviz.models.language_model import LanguageModel
+from specviz.recording import Texts, rows_of
+from specviz.sampling import process
+from specviz.trace import Row, Sampling
+from specviz.tree import Growth, TokenTree
+
+Change = tuple[int, tuple[Written, ...], dict[int, int], int, tuple[str, ...], Kept]
+"""Arguments of :func:`specviz.recording.record_change` after the cache."""
+
+_FIRST_CAPACITY = 512
+
+
+class Runner:
+    """A model and the cache of one run."""
+
+    def __init__(self, model: LanguageModel):
+        self.model = model
+        self.cache: SlotCache = model.new_cache(_FIRST_CAPACITY)
+        self.node_of: dict[int, int] = {}
+        """Offset of an appended slot -> node of the finished tree."""
+        self.late = 0
+        """How many of the appended slots are committed tokens that were fed late."""
+
+    def prefill(self, context: Sequence[int]) -> int:
+        """Feed a cold cache its whole context; returns how many tokens that took (0: the cache was live)."""
+        if self.cache.base or not context:
+            return 0
+        self.cache.reserve(len(context))
+        return self.model.prefill(self.cache, context)
+
+    def keep(self, nodes: Sequence[int]) -> Change:
+        """Settle the slots of ``nodes`` (and of tokens fed late), in the order of the text; drop the others."""
+        base, written = self.cache.base, self.cache.written
+        before = self.cache.fingerprints(base, self.cache.length)
+        slot_of = {node: offset for offset, node in self.node_of.items()}
+        offsets = [*range(self.late), *(slot_of[node] for node in nodes if node in slot_of)]
+        return base, written, self.node_of, self.late, before, self.cache.keep(offsets)
+
+    def release(self) -> None:
+        """Give the cache's memory back; the next prefill starts from nothing."""
+        self.cache = self.model.new_cache(_FIRST_CAPACITY)
+
+
+class TargetRunner(Runner):
+    """The target: one forward a step, over all nodes, slot order = node order."""
+
+    def score(self, tree: TokenTree) -> torch.Tensor:
+        """Raw logits [n, V] at every node."""
+        self.node_of = {node: node for node in range(len(tree))}
+        return self.model.forward(self.cache, tree.tokens, tree.shape.parents, range(len(tree)))
+
+
+class DraftRunner(Runner):
+    """The draft: one forward a level, over the nodes that are expanded, in its own slot order.
+
+    It never runs the nodes that are not expanded, so after a path that ends in one its cache is short of the text;
+    the missing tokens are fed together with the next root.
+
+    Args:
+        vocabulary: the target's V. What the draft knows beyond it cannot be verified and is never proposed; what it
+            lacks has probability 0.
+    """
+
+    def __init__(self, model: LanguageModel, vocabulary: int, sampling: Sampling):
+        super().__init__(model)
+        self.vocabulary, self.sampling = vocabulary, sampling
+        self._late_tokens: list[int] = []
+        self._offset_of: dict[int, int] = {}
+        self._logits: list[torch.Tensor] = []
+        self._probs: list[torch.Tensor] = []
+        self._rows: list[int] = []
+
+    def begin(self, tokens: Sequence[int]) -> None:
+        """Start a step on the committed ``tokens``, the root last."""
+        self._late_tokens = list(tokens[self.cache.base : -1])
+        self._offset_of, self._logits, self._probs, self._rows = {}, [], [], []
+        self.node_of, self.late = {}, 0
+
+    def expand(self, growth: Growth, nodes: list[int]) -> torch.Tensor:
+        """See :meth:`specviz.drafting.base.Draft.expand`."""
+        if nodes == [0]:
+            tokens = [*self._late_tokens, growth.tokens[0]]
+            self.late = len(self._late_tokens)
+            parents = list(range(-1, self.late))
+            wanted = [self.late]
+        else:
+            tokens = [growth.tokens[node] for node in nodes]
+            parents = [self._offset_of[growth.parents[node]] for node in nodes]
+            wanted = list(range(len(nodes)))
+        first = self.cache.length - self.cache.base
+        logits = self.model.forward(self.cache, tokens, parents, wanted)[:, : self.vocabulary]
+        self._offset_of.update((node, first + row) for node, row in zip(nodes, wanted, strict=True))
+        probs = process(logits, self.sampling)
+        probs = torch.nn.functional.pad(probs, (0, self.vocabulary - probs.shape[-1]))
+        self._logits.append(logits)
+        self._probs.append(probs)
+        return probs
+
+    def name_nodes(self, growth: Growth, final: dict[int, int]) -> None:
+        """Learn what the nodes of the growth are called in the finished tree; the others were pruned."""
+        self.node_of = {offset: final[node] for node, offset in self._offset_of.items() if node in final}
+        self._rows = [row for node, row in growth.row_of.items() if node in final]
+
+    def rows(self, k: int, texts: Texts) -> list[Row]:
+        """The recorded distributions, one per row of the finished tree."""
+        if not self._rows:
+            return []
+        logits, probs = torch.cat(self._logits)[self._rows], torch.cat(self._probs)[self._rows]
+        return rows_of(logits, probs, self.sampling, k, texts)

@@ -1,0 +1,81 @@
+"""Settings as people write them, and as one sentence when they are wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from specviz.errors import SettingsError
+from specviz.trace import Choice, Option, Sampling, Settings
+
+
+def build_settings(**fields: Any) -> Settings:
+    """Settings from keyword arguments.
+
+    Raises:
+        SettingsError: naming the first field that is wrong.
+    """
+    try:
+        return Settings(**fields)
+    except ValidationError as error:
+        raise SettingsError(_first(error)) from None
+
+
+def build_sampling(**fields: Any) -> Sampling:
+    """Sampling parameters from keyword arguments. Raises SettingsError as :func:`build_settings` does."""
+    try:
+        return Sampling(**fields)
+    except ValidationError as error:
+        raise SettingsError(_first(error)) from None
+
+
+def default_draft_sampling(target: Sampling) -> Sampling:
+    """The target's temperature, or 1 where that is 0 (a draft at temperature 0 collapses every tree into a chain)."""
+    return Sampling(temperature=target.temperature or 1.0)
+
+
+def parse_pairs(pairs: Iterable[str], what: str) -> dict[str, Option]:
+    """``["depth=4", "rule=eagle2"]`` -> options; numbers and booleans are recognized."""
+    options: dict[str, Option] = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not sign or not name:
+            raise SettingsError(f"The {what} option {pair!r} is not of the form name=value.")
+        options[name.strip()] = parse_option(value.strip())
+    return options
+
+
+def parse_option(text: str) -> Option:
+    """The number, boolean or string that a text stands for."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def verifier_choices(names: Iterable[str], options: Mapping[str, Mapping[str, Option]]) -> tuple[Choice, ...]:
+    """One choice a name, with the options given for it.
+
+    Raises:
+        SettingsError: for options of a verifier that was not chosen.
+    """
+    chosen = list(names)
+    strangers = [name for name in options if name not in chosen]
+    if strangers:
+        raise SettingsError(f"Options are given for {strangers[0]!r}, which is not among the verifiers {chosen}.")
+    return tuple(Choice(name=name, options=dict(options.get(name, {}))) for name in chosen)
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    if not where:
+        return f"{message[:1].upper()}{message[1:]}."
+    return f"The setting {where} cannot be {first.get('input')!r}: {message[:1].lower()}{message[1:]}."

@@ -1,0 +1,550 @@
+"""The recorded run: frozen, validated value types and their JSON form.
+
+A :class:`Trace` is settings, prompt and :class:`Step` values. It holds plain numbers and strings only, so a page, a
+test or a notebook can read one without torch, a model or this package's engine. Derived things (mask, children, paths)
+are derived from ``Node.parent``; observed things (cache slots, fingerprints, what a row was allowed to see) were read
+from the tensors during the run and are stored as they were found.
+
+Conventions: probabilities are in [0, 1], entropies in nats, times in seconds. Node 0 of every tree is the *root*, the
+last committed token, which is in no cache until its step runs.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import tempfile
+import zlib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from specviz.errors import TraceError
+
+SCHEMA_VERSION = 1
+MAX_TRACE_BYTES = 256 * 1024 * 1024
+"""Largest trace that is read, counted after decompression."""
+
+Proposal = Literal["without_replacement", "with_replacement", "top_k"]
+"""How the siblings of a node were proposed; decides which verifier is lossless."""
+
+Outcome = Literal["accepted", "rejected", "passed, not chosen"]
+"""What became of a node that a verifier examined. A node without a decision was not examined by itself; it may still
+lie on the accepted path, where a rule accepts paths as a whole (traversal)."""
+
+Comparison = Literal["uniform < threshold", "p > threshold", "token = drawn", "token = argmax"]
+BonusKind = Literal["target", "residual", "truncated", "argmax"]
+Lossless = Literal["yes", "no", "greedy decoding"]
+EndReason = Literal["end of sequence", "max_new_tokens", "context limit", "stopped", "error"]
+Option = bool | int | float | str | None
+Probability = Annotated[float, Field(ge=0.0, le=1.0 + 1e-5)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Value(BaseModel):
+    """A frozen value. Unknown fields, wrong types, NaN and infinities are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+# ---------------------------------------------------------------------------------------------------- settings
+
+
+class Sampling(Value):
+    """How logits become the distribution that is sampled from. Order: temperature, top-k, top-p, eta cutoff."""
+
+    temperature: Annotated[float, Field(ge=0.0, le=100.0)] = 1.0
+    """0 puts all mass on the most likely token."""
+    top_k: Count = 0
+    """Keep the k most likely tokens; 0 keeps all."""
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Keep the smallest set of most likely tokens whose mass reaches top_p."""
+    eta_cutoff: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Hewitt et al. 2022, *eta sampling*: drop p < min(eta, sqrt(eta) exp(-H)); 0 is off. Target only."""
+
+
+class Choice(Value):
+    """A registered builder or verifier by name, with its options."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    options: dict[str, Option] = {}
+
+
+class Settings(Value):
+    """Everything that, with the models and the prompt, determines a run."""
+
+    target: Sampling = Sampling()
+    draft: Sampling = Sampling()
+    builder: Choice = Choice(name="k_config")
+    verifiers: Annotated[tuple[Choice, ...], Field(min_length=1)] = (Choice(name="rejection"),)
+    driver: str = "rejection"
+    """Name of the verifier whose verdict is committed."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    max_new_tokens: Annotated[int, Field(ge=1, le=1_000_000)] = 40
+    chat: bool = False
+    """Whether the prompt was wrapped in the target's chat template."""
+    audit: bool = False
+    """Whether both caches are compared with a fresh recompute after every step."""
+    record_top_k: Annotated[int, Field(ge=1, le=100)] = 10
+    """How many entries of each distribution are recorded."""
+
+    @model_validator(mode="after")
+    def _driver_is_a_verifier(self) -> Settings:
+        names = [choice.name for choice in self.verifiers]
+        if self.driver not in names:
+            raise ValueError(f"driver {self.driver!r} is not one of the verifiers {names}")
+        if len(set(names)) != len(names):
+            raise ValueError(f"a verifier is named twice in {names}")
+        return self
+
+
+class ModelInfo(Value):
+    """What was loaded, as found on the loaded model."""
+
+    id: str
+    revision: str | None = None
+    architecture: str
+    parameters: Count
+    layers: Count
+    vocabulary: Count
+    dtype: str
+    device: str
+    quantization: str | None = None
+    note: str | None = None
+
+
+# ------------------------------------------------------------------------------------------------------- tokens
+
+
+class TokenText(Value):
+    """The text of one token id. ``bytes`` holds the hex form where the bytes alone are not valid UTF-8."""
+
+    id: Count
+    text: str
+    bytes: str | None = None
+
+    @model_validator(mode="after")
+    def _hex(self) -> TokenText:
+        if self.bytes is not None:
+            try:
+                bytes.fromhex(self.bytes)
+            except ValueError:
+                raise ValueError("bytes is not hexadecimal") from None
+        return self
+
+
+class TopK(Value):
+    """The most likely entries of a distribution, in falling order."""
+
+    ids: tuple[Count, ...]
+    probs: tuple[Probability, ...]
+
+    @model_validator(mode="after")
+    def _aligned(self) -> TopK:
+        if len(self.ids) != len(self.probs):
+            raise ValueError("ids and probs differ in length")
+        return self
+
+
+class Row(Value):
+    """One model's next-token distribution at one node."""
+
+    entropy: float
+    """Of the processed distribution, in nats."""
+    raw: TopK
+    """Plain softmax of the logits, before the sampling parameters."""
+    processed: TopK
+    """After the sampling parameters: what is sampled from and verified against."""
+
+
+# --------------------------------------------------------------------------------------------------------- tree
+
+
+class Node(Value):
+    """One token of the draft tree."""
+
+    id: Count
+    parent: Annotated[int, Field(ge=-1)]
+    depth: Count
+    rank: Count
+    """Draw order among its siblings; 0 was drawn first."""
+    token: Count
+    text: str
+    draft_prob: Probability | None
+    """Probability of this token in its parent's processed draft row; null for the root."""
+    target_prob: Probability | None
+    """Probability of this token in its parent's processed target row; null for the root."""
+    draft: Row | None
+    """The draft's distribution at this node, where the draft ran it (expanded nodes)."""
+    target: Row
+
+
+class DraftTree(Value):
+    """A draft tree in topological order: every parent comes before its children."""
+
+    builder: str
+    proposal: Proposal
+    nodes: Annotated[tuple[Node, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _is_a_tree(self) -> DraftTree:
+        siblings: dict[int, int] = {}
+        for i, node in enumerate(self.nodes):
+            if node.id != i:
+                raise ValueError(f"node {i} carries the id {node.id}")
+            if (i == 0) != (node.parent == -1) or node.parent >= i:
+                raise ValueError(f"node {i} has the parent {node.parent}")
+            if node.depth != (self.nodes[node.parent].depth + 1 if i else 0):
+                raise ValueError(f"node {i} has the depth {node.depth}")
+            if node.rank != siblings.get(node.parent, 0):
+                raise ValueError(f"node {i} has the draw rank {node.rank}")
+            siblings[node.parent] = node.rank + 1
+        return self
+
+    def children(self) -> list[list[int]]:
+        """Children of every node in draw order."""
+        children: list[list[int]] = [[] for _ in self.nodes]
+        for node in self.nodes[1:]:
+            children[node.parent].append(node.id)
+        return children
+
+    def path(self, node: int) -> list[int]:
+        """Node ids from below the root down to ``node``; empty for the root."""
+        path: list[int] = []
+        while node > 0:
+            path.append(node)
+            node = self.nodes[node].parent
+        return path[::-1]
+
+
+# ----------------------------------------------------------------------------------------------------- verdicts
+
+
+class Residual(Value):
+    """What is left of the target after a rejection, ``max(p - q, 0)``: its mass, and its top entries scaled to 1."""
+
+    mass: Annotated[float, Field(ge=0.0)]
+    top: TopK
+
+
+class Decision(Value):
+    """One decision of a verifier about one node."""
+
+    node: Count
+    rule: str
+    """The rule in words and symbols, e.g. ``u < p/q``."""
+    comparison: Comparison
+    """Which two recorded numbers (or tokens) were compared."""
+    threshold: float
+    p: float | None
+    """Target probability as the rule used it (after earlier siblings were rejected)."""
+    q: float | None
+    """Draft probability as the rule used it (point mass 1 for top-k; renormalized without replacement)."""
+    uniform: Annotated[float, Field(gt=0.0, lt=1.0)] | None
+    expected: Count | None = None
+    """The drawn or argmax token this node's token was compared with."""
+    outcome: Outcome
+    reason: str
+    residual: Residual | None = None
+
+
+class Bonus(Value):
+    """The token after the accepted path, and where it was drawn from."""
+
+    token: Count
+    text: str
+    node: Count
+    """The node at whose target row (or residual) it was drawn."""
+    source: BonusKind
+    uniform: Annotated[float, Field(gt=0.0, lt=1.0)] | None
+    distribution: TopK
+
+
+class Verdict(Value):
+    """What one verifier made of the tree."""
+
+    verifier: str
+    options: dict[str, Option]
+    lossless: Lossless
+    """Whether tokens emitted by this verifier on this kind of proposal are distributed as target samples."""
+    thresholds: tuple[float, ...]
+    """One per node, reached or not; the root's is 1."""
+    decisions: tuple[Decision, ...]
+    """In the order they were taken."""
+    path: tuple[Count, ...]
+    """Accepted nodes below the root, downwards."""
+    bonus: Bonus
+
+
+# ------------------------------------------------------------------------------------------------------- caches
+
+
+class Slot(Value):
+    """One cache slot written during a step, as read from what was passed to the model."""
+
+    slot: Count
+    token: Count
+    position: Count
+    role: Literal["context", "node", "pruned"]
+    """``context``: a committed token fed late; ``node``: a tree node; ``pruned``: run, but not kept in the tree."""
+    node: Count | None
+    sees: tuple[Count, ...]
+    """Slots of this step that the attention mask let this row see, itself included."""
+    sees_before: Count
+    """How many slots from before this step the mask let this row see."""
+
+
+class Audit(Value):
+    """A cache against a fresh recompute: largest absolute difference, relative to the layer's largest value."""
+
+    first_slot: Count
+    """Slot of the first column; earlier slots are summed up in ``earlier_*``."""
+    keys: tuple[tuple[float, ...], ...]
+    """[layer][slot], for slots written in this step and kept."""
+    values: tuple[tuple[float, ...], ...]
+    earlier_keys: tuple[float, ...]
+    """[layer], the largest over all earlier slots."""
+    earlier_values: tuple[float, ...]
+    logits: float
+    """Next-token logits, relative to the largest absolute logit."""
+
+    def worst(self) -> float:
+        """The largest relative difference anywhere in keys, values and logits."""
+        rows = (*self.keys, *self.values, self.earlier_keys, self.earlier_values, (self.logits,))
+        return max((x for row in rows for x in row), default=0.0)
+
+
+class CacheChange(Value):
+    """What one step did to one model's KV cache: changes, never the whole context."""
+
+    length_before: Count
+    appended: tuple[Slot, ...]
+    moves: tuple[tuple[Count, Count], ...]
+    """(from slot, to slot) of kept slots that changed place."""
+    dropped: tuple[Count, ...]
+    length_after: Count
+    fingerprints_before: tuple[str, ...]
+    """One per appended slot, read from keys and values after the forward."""
+    fingerprints_after: tuple[str, ...]
+    """One per slot from ``length_before`` to ``length_after``, read after the update."""
+    audit: Audit | None = None
+
+    @model_validator(mode="after")
+    def _aligned(self) -> CacheChange:
+        if len(self.fingerprints_before) != len(self.appended):
+            raise ValueError("fingerprints_before and appended differ in length")
+        return self
+
+
+class Caches(Value):
+    target: CacheChange
+    draft: CacheChange
+
+
+class Timings(Value):
+    """Seconds of one step. ``draft`` and ``target`` are the models' forwards; the rest is specviz's own work."""
+
+    draft: float
+    target: float
+    build: float
+    """Growing the tree: drawing siblings, choosing nodes to expand."""
+    verify: float
+    commit: float
+    record: float
+    audit: float = 0.0
+
+
+# --------------------------------------------------------------------------------------------------- step, trace
+
+
+class Step(Value):
+    """One draft, score, verify, commit."""
+
+    index: Count
+    context: Annotated[int, Field(ge=1)]
+    """Committed tokens before this step, the root included."""
+    tree: DraftTree
+    verdicts: dict[str, Verdict]
+    driver: str
+    committed: Annotated[tuple[Count, ...], Field(min_length=1)]
+    """Tokens appended to the text: the driver's path and bonus, cut at end of sequence and at max_new_tokens."""
+    end_reason: EndReason | None = None
+    caches: Caches
+    tokens: tuple[TokenText, ...]
+    """Text of every token id this step mentions."""
+    timings: Timings
+    prefilled: Count = 0
+    """Context tokens that were prefilled right before this step (0 when the live caches went on)."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Step:
+        if self.driver not in self.verdicts:
+            raise ValueError(f"step {self.index} has no verdict of its driver {self.driver!r}")
+        size = len(self.tree.nodes)
+        for name, verdict in self.verdicts.items():
+            if verdict.verifier != name:
+                raise ValueError(f"verdict {name!r} is named {verdict.verifier!r}")
+            if len(verdict.thresholds) != size:
+                raise ValueError(f"{name} has {len(verdict.thresholds)} thresholds for {size} nodes")
+            mentioned = [d.node for d in verdict.decisions] + [verdict.bonus.node, *verdict.path]
+            if max(mentioned) >= size:
+                raise ValueError(f"{name} mentions a node outside the tree")
+            parents = [self.tree.nodes[node].parent for node in verdict.path]
+            if parents != [0, *verdict.path][: len(parents)]:
+                raise ValueError(f"the path of {name} is not connected")
+        for change in (self.caches.target, self.caches.draft):
+            if any(slot.node is not None and slot.node >= size for slot in change.appended):
+                raise ValueError("a cache slot names a node outside the tree")
+        return self
+
+    def text_of(self) -> dict[int, TokenText]:
+        """Token id -> its text."""
+        return {token.id: token for token in self.tokens}
+
+
+class ForkedFrom(Value):
+    trace: str
+    step: Count
+
+
+class Models(Value):
+    target: ModelInfo
+    draft: ModelInfo
+
+
+class Trace(Value):
+    """A recorded run."""
+
+    schema_version: Literal[1] = 1
+    id: Annotated[str, Field(pattern=r"^[0-9a-zA-Z_-]{1,64}$")]
+    created: str
+    """ISO 8601, UTC."""
+    specviz_version: str
+    models: Models
+    settings: Settings
+    prompt: str
+    prompt_tokens: Annotated[tuple[Count, ...], Field(min_length=1)]
+    prompt_texts: tuple[TokenText, ...]
+    """Text of every token id in the prompt."""
+    end_tokens: tuple[Count, ...] = ()
+    """Token ids that end the text."""
+    steps: tuple[Step, ...] = ()
+    end_reason: EndReason | None = None
+    end_message: str | None = None
+    """For ``error``: the sentence that was shown."""
+    forked_from: ForkedFrom | None = None
+
+    @model_validator(mode="after")
+    def _steps_follow(self) -> Trace:
+        context = len(self.prompt_tokens)
+        for step in self.steps:
+            if step.context != context:
+                raise ValueError(f"step {step.index} starts at {step.context} tokens, not {context}")
+            context += len(step.committed)
+        return self
+
+    def output_tokens(self) -> list[int]:
+        """All committed tokens after the prompt."""
+        return [token for step in self.steps for token in step.committed]
+
+
+# --------------------------------------------------------------------------------------------------------- files
+
+
+def text_of_tokens(tokens: list[TokenText]) -> str:
+    """Join token texts, putting characters that were split over several tokens together again."""
+    parts = [bytes.fromhex(t.bytes) if t.bytes is not None else t.text.encode("utf-8", "replace") for t in tokens]
+    return b"".join(parts).decode("utf-8", "replace")
+
+
+def dump_trace(trace: Trace) -> bytes:
+    """A trace as UTF-8 JSON."""
+    return trace.model_dump_json(exclude_defaults=False).encode()
+
+
+def parse_trace(data: bytes, *, max_bytes: int = MAX_TRACE_BYTES) -> Trace:
+    """Validate JSON (gzipped or not) and return the trace.
+
+    Raises:
+        TraceError: for anything that is not a trace of this schema version, in one sentence.
+    """
+    if data[:2] == b"\x1f\x8b":
+        data = _gunzip(data, max_bytes)
+    if len(data) > max_bytes:
+        raise TraceError(f"This trace is larger than {max_bytes >> 20} MB; record fewer steps or smaller trees.")
+    version = _schema_version(data)
+    if version != SCHEMA_VERSION:
+        raise TraceError(
+            f"This file has trace schema version {version!r} and this specviz reads version {SCHEMA_VERSION}; "
+            "open it with the specviz that wrote it, or record it again."
+        )
+    try:
+        return Trace.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])[:120] or "the whole file"
+        raise TraceError(f"This trace is broken at {where}: {first['msg'][:200]}; record it again.") from None
+
+
+def load_trace(path: str | os.PathLike[str], *, max_bytes: int = MAX_TRACE_BYTES) -> Trace:
+    """Read a trace file, ``.json`` or ``.json.gz``. See :func:`parse_trace`."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(max_bytes + 1)
+    except OSError as error:
+        raise TraceError(f"The trace {os.fspath(path)!r} cannot be read ({error.strerror}); check the path.") from None
+    return parse_trace(data, max_bytes=max_bytes)
+
+
+def save_trace(trace: Trace, path: str | os.PathLike[str]) -> None:
+    """Write a trace, gzipped when the name ends in ``.gz``. A killed save leaves the previous file untouched.
+
+    Raises:
+        TraceError: if the folder cannot be written to.
+    """
+    target = Path(path)
+    data = dump_trace(trace)
+    if target.suffix == ".gz":
+        data = gzip.compress(data, compresslevel=6, mtime=0)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, target)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise TraceError(f"The trace cannot be saved to {str(target)!r} ({error.strerror}); choose another.") from None
+
+
+def _gunzip(data: bytes, max_bytes: int) -> bytes:
+    """Decompress in small pieces, so that a bomb is refused after ``max_bytes`` and not after its full size."""
+    out = io.BytesIO()
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            while piece := file.read(1 << 20):
+                out.write(piece)
+                if out.tell() > max_bytes:
+                    raise TraceError(f"This trace unpacks to more than {max_bytes >> 20} MB; record fewer steps.")
+    except (OSError, EOFError, zlib.error):
+        raise TraceError("This .gz file is damaged or cut short; copy or record the trace again.") from None
+    return out.getvalue()
+
+
+class _Head(BaseModel):
+    schema_version: Any
+
+
+def _schema_version(data: bytes) -> Any:
+    try:
+        return _Head.model_validate_json(data).schema_version
+    except ValidationError as error:
+        if error.errors()[0]["type"] == "json_invalid":
+            raise TraceError("This file is not JSON; choose a trace that specviz recorded.") from None
+        raise TraceError("This JSON is not a specviz trace; choose a file that specviz recorded.") from None
