@@ -36,7 +36,8 @@ def audit(model: LanguageModel, cache: SlotCache, tokens: Sequence[int], first_s
     cache.roll_back()
 
     base = cache.base
-    keys, values = [], []
+    keys: list[torch.Tensor] = []
+    values: list[torch.Tensor] = []
     for layer, ours in zip(fresh.layers, cache.slot_layers, strict=True):
         for rows, theirs, mine in ((keys, layer.keys, ours.keys), (values, layer.values, ours.values)):
             assert theirs is not None

@@ -61,6 +61,7 @@ class SlotLayer(CacheLayerMixin):
     def get_max_length(self) -> int:
         return -1
 
+    @torch.inference_mode()
     def grow(self, capacity: int) -> None:
         """Move to a larger allocation."""
         self.capacity = capacity
@@ -165,6 +166,7 @@ class SlotCache(Cache):
 
     # -------------------------------------------------------------------------------------------------- keep
 
+    @torch.inference_mode()
     def keep(self, offsets: Sequence[int]) -> Kept:
         """Settle the appended slots at ``offsets`` (ascending, counted from ``base``) and drop the others. O(kept)."""
         assert list(offsets) == sorted(set(offsets))

@@ -17,9 +17,10 @@ import torch
 from specviz import __version__
 from specviz.audit import audit
 from specviz.dice import SeededDice
-from specviz.drafting import BUILDERS, Builder, Limits, build_tree, parse_options
+from specviz.drafting import BUILDERS, Builder, Limits, build_tree
 from specviz.errors import OutOfMemoryError, SettingsError, SpecvizError
 from specviz.models.loading import Pair
+from specviz.options import parse_options
 from specviz.recording import Texts, Verified, record_change, record_tree, record_verdict, rows_of
 from specviz.runners import DraftRunner, TargetRunner
 from specviz.sampling import process

@@ -10,7 +10,7 @@ import torch
 
 from specviz.cache import Kept, SlotCache, Written
 from specviz.dice import Draw
-from specviz.drafting.base import Options
+from specviz.options import Options
 from specviz.sampling import entropy
 from specviz.trace import (
     Bonus,

@@ -1,9 +1,9 @@
 """Draft trees: how they grow. A builder is one file and one line in :data:`BUILDERS`."""
 
-from specviz.drafting.base import Builder, Draft, Limits, build_tree, parse_options
+from specviz.drafting.base import Builder, Draft, Limits, build_tree
 from specviz.drafting.dynamic import DYNAMIC
 from specviz.drafting.static import EXPLICIT, K_CONFIG
 
 BUILDERS: dict[str, Builder] = {builder.name: builder for builder in (K_CONFIG, EXPLICIT, DYNAMIC)}
 
-__all__ = ["BUILDERS", "Builder", "Draft", "Limits", "build_tree", "parse_options"]
+__all__ = ["BUILDERS", "Builder", "Draft", "Limits", "build_tree"]

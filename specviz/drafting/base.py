@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from specviz.dice import Dice, Key
-from specviz.errors import SettingsError
-from specviz.trace import Choice, Option, Proposal
+from specviz.options import Options
+from specviz.trace import Proposal
 from specviz.tree import Growth
 
 
@@ -33,12 +32,6 @@ class Limits:
     """A node that carries one of these is never expanded."""
 
 
-class Options(BaseModel):
-    """Base of builder and verifier options: unknown names and wrong types are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
 @dataclass(frozen=True)
 class Builder:
     """A registered tree builder.
@@ -54,28 +47,6 @@ class Builder:
     """Largest number of nodes, the root not counted, that these options can produce; SettingsError if none can."""
     slots: Callable[[Any], int]
     """Largest number of draft cache slots one step can take, the root's included."""
-
-
-def parse_options(model: type[Options], kind: str, choice: Choice) -> Options:
-    """Validate the options of a choice.
-
-    Raises:
-        SettingsError: naming the first option that is unknown or unfit.
-    """
-    return options_from(model, kind, choice.name, choice.options)
-
-
-def options_from(model: type[Options], kind: str, name: str, options: Mapping[str, Option]) -> Options:
-    try:
-        return model(**options)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        known = ", ".join(model.model_fields) or "none"
-        where = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(
-            f"The {kind} {name} cannot use option {where}={options.get(where)!r} ({first['msg']}); "
-            f"its options are: {known}."
-        ) from None
 
 
 def build_tree(

@@ -7,7 +7,8 @@ from typing import Literal
 from pydantic import Field
 
 from specviz.dice import Dice
-from specviz.drafting.base import Builder, Draft, Limits, Options
+from specviz.drafting.base import Builder, Draft, Limits
+from specviz.options import Options
 from specviz.trace import Proposal
 from specviz.tree import MAX_NODES, Growth
 

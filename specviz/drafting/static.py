@@ -8,8 +8,9 @@ from functools import lru_cache
 from pydantic import Field
 
 from specviz.dice import Dice
-from specviz.drafting.base import Builder, Draft, Limits, Options, propose
+from specviz.drafting.base import Builder, Draft, Limits, propose
 from specviz.errors import SettingsError
+from specviz.options import Options
 from specviz.trace import Proposal
 from specviz.tree import MAX_NODES, Growth
 

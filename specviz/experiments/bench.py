@@ -7,7 +7,7 @@ from statistics import median
 from specviz.engine import Session
 from specviz.metrics import overhead
 from specviz.models.loading import Pair
-from specviz.trace import Choice, Settings
+from specviz.trace import Choice, Settings, Step
 from specviz.verifying import VERIFIERS
 
 TREES = {
@@ -33,7 +33,7 @@ def overhead_table(pair: Pair, steps: int) -> str:
             max_new_tokens=10_000,
         )
         sessions[tree] = Session(pair, settings, PROMPT)
-    recorded: dict[str, list] = {tree: [] for tree in sessions}
+    recorded: dict[str, list[Step]] = {tree: [] for tree in sessions}
     for turn in range(steps + 2):
         for tree, session in sessions.items():
             if session.end_reason is None:

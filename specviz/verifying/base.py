@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 
 from specviz.dice import Dice, Draw, Key
-from specviz.drafting.base import Options
+from specviz.options import Options
 from specviz.trace import BonusKind, Comparison, Lossless, Outcome, Proposal
 from specviz.tree import Shape, TokenTree
 

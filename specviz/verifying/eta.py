@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 
 from specviz import sampling
-from specviz.drafting.base import Options
+from specviz.options import Options
 from specviz.tree import TokenTree
 from specviz.verifying.base import Context, End, Judgement, Luck, Ruling, Verifier, Walk, draft_edge_probs, edge_probs
 from specviz.verifying.walks import walk_deepest
@@ -27,14 +27,16 @@ def eta_of(target: torch.Tensor, options: EtaOptions) -> torch.Tensor:
 
 def judge(tree: TokenTree, target: torch.Tensor, options: EtaOptions) -> Judgement:
     """Threshold of a child: eta of its parent's row, which p must exceed."""
-    eta = eta_of(target, options)
-    thresholds = torch.ones_like(eta)
-    if len(tree) > 1:
-        thresholds[1:] = eta[list(tree.shape.parents[1:])]
+    thresholds = torch.ones(len(tree), dtype=target.dtype, device=target.device)
+    inner = [node for node, children in enumerate(tree.shape.children) if children]
+    if inner:
+        eta = eta_of(target[inner], options)
+        row_of = {node: row for row, node in enumerate(inner)}
+        thresholds[1:] = eta[[row_of[parent] for parent in tree.shape.parents[1:]]]
 
     def distribution(end: End) -> torch.Tensor:
         row = target[end.node]
-        return sampling.keep_and_renormalize(row, row > eta[end.node])
+        return sampling.keep_and_renormalize(row, row > eta_of(row[None], options))
 
     return Judgement(thresholds, edge_probs(tree, target), draft_edge_probs(tree, target), distribution)
 

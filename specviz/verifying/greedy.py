@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from specviz.drafting.base import Options
+from specviz.options import Options
 from specviz.tree import TokenTree
 from specviz.verifying.base import Context, End, Judgement, Luck, Ruling, Verifier, Walk, draft_edge_probs, edge_probs
 from specviz.verifying.walks import walk_deepest

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from specviz.drafting.base import Options
+from specviz.options import Options
 from specviz.tree import TokenTree
 from specviz.verifying.base import Context, End, Judgement, Luck, Verifier, Walk, draft_edge_probs, edge_probs, ratio
 from specviz.verifying.walks import flip, walk_deepest

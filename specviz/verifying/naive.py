@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from specviz.drafting.base import Options
+from specviz.options import Options
 from specviz.trace import Outcome
 from specviz.tree import TokenTree
 from specviz.verifying.base import (

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-from specviz.drafting.base import Options
+from specviz.options import Options
 from specviz.tree import Shape, TokenTree
 from specviz.verifying.base import (
     ALL_PROPOSALS,

@@ -1,0 +1,35 @@
+"""Options of builders and verifiers: declared once, validated the same way everywhere."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from specviz.errors import SettingsError
+from specviz.trace import Choice
+
+
+class Options(BaseModel):
+    """Base of builder and verifier options: unknown names and wrong types are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def parse_options(model: type[Options], kind: str, choice: Choice) -> Options:
+    """Validate the options of a choice.
+
+    Args:
+        kind: "builder" or "verifier", for the message.
+
+    Raises:
+        SettingsError: naming the first option that is unknown or unfit.
+    """
+    try:
+        return model(**choice.options)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        known = ", ".join(model.model_fields) or "none"
+        where = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(
+            f"The {kind} {choice.name} cannot use option {where}={choice.options.get(where)!r} ({first['msg']}); "
+            f"its options are: {known}."
+        ) from None

@@ -1,0 +1,165 @@
+"""The command line, as a person uses it, on small models in folders."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from specviz.__main__ import main
+from specviz.engine import Session
+from specviz.errors import NumericsError
+from specviz.trace import load_trace
+from specviz.verifying import VERIFIERS
+from tests import tiny
+from tests.test_engine import comparable
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    target, draft = tiny.save_pair(tmp_path_factory.mktemp("pair"))
+    return ["--target", str(target), "--draft", str(draft)]
+
+
+def record(folders: list[str], output: Path, *more: str) -> int:
+    return main(["record", "--prompt", "the sea", *folders, "--max-new-tokens", "12", "-o", str(output), *more])
+
+
+def test_record_saves_a_trace_and_sums_it_up(
+    folders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert record(folders, tmp_path / "t.json.gz", "--audit") == 0
+    trace = load_trace(tmp_path / "t.json.gz")
+    assert len(trace.output_tokens()) == 12
+    assert list(trace.steps[0].verdicts) == ["rejection", "eta", "longest_path"]
+    printed = capsys.readouterr().out
+    assert f"12 tokens in {len(trace.steps)} steps" in printed
+    for word in ("block eff.", "by depth", "by sibling rank", "seconds: draft", "audit: both caches within"):
+        assert word in printed
+    worst = float(re.search(r"caches within (\S+)", printed).group(1))
+    assert worst < 1e-4
+
+
+def test_record_twice_with_one_seed_gives_equal_traces(folders: list[str], tmp_path: Path) -> None:
+    traces = []
+    for name in ("a.json", "b.json"):
+        assert record(folders, tmp_path / name, "--seed", "11", "--verifiers", "traversal,naive") == 0
+        traces.append(load_trace(tmp_path / name))
+    assert comparable(traces[0]) == comparable(traces[1])
+    assert traces[0].id != traces[1].id
+
+
+@pytest.mark.parametrize(
+    ("options", "builder", "expected"),
+    [
+        (["--tree", "2,2"], "k_config", {"tree": "2,2"}),
+        (["--tree", "[0],[1],[0,0]", "--proposal", "top_k"], "explicit", {"proposal": "top_k"}),
+        (["--builder", "dynamic", "--builder-option", "total=8"], "dynamic", {"total": 8}),
+    ],
+)
+def test_every_way_to_name_a_tree(
+    folders: list[str], tmp_path: Path, options: list[str], builder: str, expected: dict
+) -> None:
+    assert record(folders, tmp_path / "t.json", *options) == 0
+    trace = load_trace(tmp_path / "t.json")
+    assert trace.settings.builder.name == builder
+    assert expected.items() <= trace.settings.builder.options.items()
+
+
+def test_options_reach_their_verifier(folders: list[str], tmp_path: Path) -> None:
+    assert record(folders, tmp_path / "t.json", "--verifier-option", "eta.epsilon=0.2", "--driver", "eta") == 0
+    trace = load_trace(tmp_path / "t.json")
+    assert trace.steps[0].driver == "eta"
+    assert trace.steps[0].verdicts["eta"].options["epsilon"] == 0.2
+
+
+def test_a_chat_prompt_is_wrapped(folders: list[str], tmp_path: Path) -> None:
+    assert record(folders, tmp_path / "t.json", "--chat") == 0
+    trace = load_trace(tmp_path / "t.json")
+    texts = {token.id: token.text for token in trace.prompt_texts}
+    assert [texts[t] for t in trace.prompt_tokens[:1]] == ["<|user|>"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--verifiers", "oracle"], "There is no verifier 'oracle'"),
+        (["--verifiers", ","], "No verifier is chosen"),
+        (["--driver", "eta", "--verifiers", "naive"], "not one of the verifiers"),
+        (["--tree", "99,99"], "more than 1024 nodes"),
+        (["--tree", "[0],[2]"], "elder sibling"),
+        (["--temperature", "-1"], "temperature"),
+        (["--top-p", "0"], "top_p"),
+        (["--max-new-tokens", "0"], "max_new_tokens"),
+        (["--verifier-option", "eta.epsilon"], "name=value"),
+        (["--verifier-option", "naive.epsilon=1"], "naive"),
+        (["--verifier", "nothing"], "my_module:my_verifier"),
+        (["--verifier", "no_such_module:x"], "cannot be imported"),
+        (["--verifier", "json:dumps"], "not a specviz.verifying.Verifier"),
+        (["-o", "/nowhere/at/all.json"], "no folder"),
+    ],
+)
+def test_bad_input_is_one_sentence_before_any_model_is_loaded(
+    options: list[str],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("specviz.models.loading.load_pair", lambda *a, **k: pytest.fail("a model was loaded"))
+    assert main(["record", "--prompt", "x", "-o", str(tmp_path / "t.json"), *options]) == 2
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert len(printed.strip().splitlines()) == 1
+    assert not (tmp_path / "t.json").exists()
+
+
+def test_an_unknown_model_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["record", "--prompt", "x", "--target", str(tmp_path / "none"), "-o", str(tmp_path / "t.json")]
+    assert main(arguments) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(("failure", "status"), [(KeyboardInterrupt(), 0), (NumericsError("NaN."), 2)])
+def test_what_was_recorded_is_saved_when_a_run_breaks_off(
+    folders: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException, status: int
+) -> None:
+    step = Session._step
+
+    def failing(self: Session):
+        if len(self.steps) == 2:
+            raise failure
+        return step(self)
+
+    monkeypatch.setattr(Session, "_step", failing)
+    assert record(folders, tmp_path / "t.json") == status
+    trace = load_trace(tmp_path / "t.json")
+    assert len(trace.steps) == 2
+    assert trace.end_reason == ("error" if status else "stopped")
+
+
+def test_a_verifier_of_ones_own_is_treated_like_ours(
+    folders: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("specviz.verifying.VERIFIERS", VERIFIERS.copy())
+    (tmp_path / "mine_for_cli.py").write_text(
+        "from dataclasses import replace\n"
+        "from specviz.verifying import VERIFIERS\n"
+        "strict = replace(VERIFIERS['naive'], name='strict', lossless=())\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    arguments = ["--verifier", "mine_for_cli:strict", "--verifiers", "strict,rejection"]
+    monkeypatch.setattr("specviz.engine.VERIFIERS", sys.modules["specviz.verifying"].VERIFIERS)
+    assert record(folders, tmp_path / "t.json", *arguments) == 0
+    assert load_trace(tmp_path / "t.json").steps[0].verdicts["strict"].lossless == "no"
+
+
+def test_hostile_text_does_not_reach_the_terminal_raw() -> None:
+    from specviz.report import _printable
+
+    assert _printable("a\x1b[31mb\u202ec\nd") == "a\\x1b[31mb\\x202ec\nd"

@@ -1,0 +1,108 @@
+"""The code itself: format, lint, types, and who may import whom."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "specviz"
+
+VALUES = {"errors", "trace", "options", "settings", "metrics"}
+CORE = {"dice", "tree", "sampling"}
+MODELS = {"cache", "models"}
+ENGINE = {"recording", "runners", "audit", "engine"}
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "trace": {"errors"},
+    "options": {"errors", "trace"},
+    "settings": {"errors", "trace"},
+    "metrics": {"trace"},
+    "report": {"trace", "metrics"},
+    "dice": set(),
+    "tree": {"errors", "trace"},
+    "sampling": {"trace"},
+    "drafting": CORE | {"errors", "trace", "options"},
+    "verifying": CORE | {"errors", "trace", "options"},
+    "checking": CORE | {"errors", "trace", "options", "drafting", "verifying"},
+    "cache": set(),
+    "models": {"cache", "errors", "trace"},
+    "audit": MODELS | {"trace"},
+    "recording": CORE | VALUES | {"cache", "verifying"},
+    "runners": CORE | MODELS | VALUES | {"recording"},
+    "engine": CORE | MODELS | VALUES | ENGINE | {"drafting", "verifying"},
+    "experiments": CORE | MODELS | VALUES | ENGINE | {"drafting", "verifying", "checking"},
+    "figures": {"errors", "trace", "metrics"},
+    "ui": CORE | MODELS | VALUES | ENGINE | {"drafting", "verifying", "figures", "experiments", "checking"},
+    "__main__": CORE | MODELS | VALUES | ENGINE | {"drafting", "verifying", "experiments", "checking", "report"},
+}
+"""Room -> rooms it may import, besides itself."""
+
+WITHOUT_TORCH = {"errors", "trace", "options", "settings", "metrics", "report", "figures"}
+WITH_TRANSFORMERS = {"cache", "models", "audit"}
+WITH_GRADIO = {"ui"}
+
+
+def rooms() -> dict[Path, str]:
+    """Every module of the package and the room it belongs to."""
+    return {path: path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in PACKAGE.rglob("*.py")}
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names that a module imports anywhere."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(rooms()), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_down_only(path: Path) -> None:
+    room = rooms()[path]
+    if room == "__init__":
+        assert not any(name.startswith("specviz") for name in imports(path))
+        return
+    assert room in MAY_IMPORT, f"{room} is a new room: say in MAY_IMPORT what it may import"
+    for name in imports(path):
+        top, _, rest = name.partition(".")
+        if top == "specviz":
+            other = rest.split(".")[0]
+            assert other in MAY_IMPORT[room] | {room, "__version__"}, f"{room} must not import {other}"
+        assert top != "torch" or room not in WITHOUT_TORCH, f"{room} must not import torch"
+        assert top != "transformers" or room in WITH_TRANSFORMERS, f"{room} must not import transformers"
+        assert top != "gradio" or room in WITH_GRADIO, f"{room} must not import gradio"
+
+
+def test_the_rooms_form_no_cycle() -> None:
+    order: list[str] = []
+    while len(order) < len(MAY_IMPORT):
+        ready = [room for room in MAY_IMPORT if room not in order and MAY_IMPORT[room] - {room} <= set(order)]
+        assert ready, f"a cycle among {set(MAY_IMPORT) - set(order)}"
+        order += ready
+
+
+def test_viewing_a_trace_needs_no_torch() -> None:
+    code = "import sys, specviz.figures, specviz.report; sys.exit('torch' in sys.modules or 'gradio' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("command", [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]], ids=" ".join)
+def test_tools_are_content(command: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_file_is_too_large_for_a_space() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    sizes = {name: (ROOT / name).stat().st_size for name in listed.split("\0") if name and (ROOT / name).is_file()}
+    assert sizes
+    assert not {name: size for name, size in sizes.items() if size > 9_000_000}
