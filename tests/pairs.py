@@ -8,7 +8,7 @@ from specviz.engine import Session
 from specviz.models.language_model import LanguageModel
 from specviz.models.loading import Pair
 from specviz.models.tokens import TokenTexts
-from specviz.trace import Choice, ModelInfo, Models, Sampling, Settings, Trace
+from specviz.trace import Choice, ModelInfo, Sampling, Settings, Trace
 from tests import tiny
 
 ALL_VERIFIERS = ("rejection", "eta", "longest_path", "traversal", "naive", "greedy")
@@ -35,7 +35,6 @@ def make_pair(family: str = "llama", *, scale: float = 0.3, end_tokens: tuple[in
         tokenizer=tokenizer,
         token_text=TokenTexts(tokenizer),
         eos_ids=frozenset(end_tokens),
-        models=Models(target=infos[0], draft=infos[1]),
     )
 
 

@@ -292,7 +292,6 @@ def _pair(target, draft) -> Pair:
         tokenizer=make_pair().tokenizer,
         token_text=make_pair().token_text,
         eos_ids=frozenset(),
-        models=make_pair().models,
     )
 
 

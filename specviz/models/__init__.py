@@ -1,0 +1,1 @@
+"""Models: the default pair, loading, what can be verified with them, the tree forward."""

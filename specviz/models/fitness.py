@@ -1,0 +1,166 @@
+"""Can a model be used for tree verification? Judged from its config, its class and its tokenizer, before any weight
+is read. Each refusal is one sentence.
+
+What a model must have: positions given as an argument, attention over the whole context in every layer, and cached keys
+that depend on a token's ancestors and position only. Then a tree can be scored in one forward, and keeping the slots of
+the accepted path leaves the cache a recompute would give.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+from specviz.errors import ModelError
+
+NEEDED_ARGUMENTS = ("position_ids", "past_key_values")
+FULL_ATTENTION = ("full_attention", "attention", "global")
+"""Names of full-attention layers; ``attention`` and ``global`` are the older ones."""
+LENGTH_DEPENDENT_ROPE = ("dynamic", "longrope", "su")
+"""Kinds of rotary embedding whose frequencies change with the length of the sequence (``su``: longrope of old)."""
+
+
+def check_config(config: Any, name: str) -> None:
+    """Refuse a model that trees cannot be verified with.
+
+    Args:
+        config: the model's transformers config.
+        name: what to call the model in the sentence.
+
+    Raises:
+        ModelError: with the first reason found.
+    """
+    _check_kind(config, name)
+    model_class = causal_class(config)
+    if model_class is None:
+        raise ModelError(f"{name} ({config.model_type}) is no text-generating model; choose a causal language model.")
+    _check_layers(config, model_class, name)
+    _check_positions(config, model_class, name)
+    if not getattr(model_class, "_supports_sdpa", False):
+        raise ModelError(
+            f"{name} ({model_class.__name__}) has no sdpa attention in transformers; choose another model."
+        )
+
+
+def check_tokenizers(target: Any, draft: Any, target_name: str, draft_name: str) -> None:
+    """Refuse a draft whose token ids do not mean what the target's mean.
+
+    The vocabularies are compared, not ``vocab_size`` of the models: that one is often padded to a round number.
+
+    Raises:
+        ModelError: that names one token the two disagree about.
+    """
+    ours, theirs = target.get_vocab(), draft.get_vocab()
+    if ours == theirs:
+        return
+    differing = sorted(token for token in ours.keys() | theirs.keys() if ours.get(token) != theirs.get(token))
+    example = differing[0]
+    raise ModelError(
+        f"{draft_name} cannot draft for {target_name}: their tokenizers differ in {len(differing):,} tokens (for "
+        f"example {example!r}: {_id(theirs, example)} and {_id(ours, example)}); choose two models of one family."
+    )
+
+
+def causal_class(config: Any) -> Any | None:
+    """The class that ``AutoModelForCausalLM`` would make of this config, or None."""
+    found = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    return found[0] if isinstance(found, (tuple, list)) else found
+
+
+def _check_kind(config: Any, name: str) -> None:
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError(f"{name} is an encoder-decoder model; choose a decoder-only language model.")
+    if "text_config" in getattr(config, "sub_configs", {}):
+        raise ModelError(f"{name} reads more than text; choose a text-only model of its family.")
+
+
+def _check_layers(config: Any, model_class: Any, name: str) -> None:
+    """Every layer must attend to the whole context, causally."""
+    kinds = _layer_kinds(config)
+    if getattr(model_class, "_is_stateful", False) or kinds & {"linear_attention", "hybrid", "conv", "mamba"}:
+        raise ModelError(
+            f"{name} has recurrent or linear-attention layers, whose state cannot be rolled back to a branch of a "
+            "tree; choose a model with full attention in all layers."
+        )
+    if others := sorted(kinds - set(FULL_ATTENTION)):
+        raise ModelError(
+            f"{name} has layers with {', '.join(others)}, which do not see the whole context; choose a model with full "
+            "attention in all layers."
+        )
+    source = _source(model_class)
+    if not kinds and _window(config) and "sliding_window" in source:
+        raise ModelError(
+            f"{name} attends only to a sliding window of {_window(config):,} tokens; choose a model with full "
+            "attention in all layers."
+        )
+    if getattr(config, "is_decoder", True) is False and "config.is_decoder:" in source:
+        raise ModelError(f"{name} is an encoder that looks in both directions; choose a causal language model.")
+
+
+def _check_positions(config: Any, model_class: Any, name: str) -> None:
+    """Positions must be an argument, and a cached key must not depend on how long the sequence became later."""
+    arguments = inspect.signature(model_class.forward).parameters
+    missing = [argument for argument in NEEDED_ARGUMENTS if argument not in arguments]
+    if missing or getattr(config, "alibi", False):
+        what = f"takes no {' and no '.join(missing)}" if missing else "places tokens by their slot (ALiBi)"
+        raise ModelError(
+            f"{name} ({model_class.__name__}) {what}, so siblings in a tree cannot share a position; choose "
+            "another model."
+        )
+    if kind := next((kind for kind in _rope_kinds(config) if _is_length_dependent(kind)), None):
+        raise ModelError(
+            f"{name} has {kind} rotary embeddings, whose cached keys change with the length of the text; choose a "
+            "model with default, linear, yarn or llama3 rotary embeddings."
+        )
+
+
+def _layer_kinds(config: Any) -> set[str]:
+    """The kinds of attention the config names layer by layer; empty where it names none."""
+    # GPT-Neo calls its list attention_layers.
+    return set(getattr(config, "layer_types", None) or getattr(config, "attention_layers", None) or ())
+
+
+def _window(config: Any) -> int:
+    """The sliding window, 0 for none. Configs carry numbers that ``use_sliding_window`` switches off."""
+    if getattr(config, "use_sliding_window", True) is False:
+        return 0
+    return getattr(config, "sliding_window", None) or 0
+
+
+def _rope_kinds(config: Any) -> Iterator[str]:
+    for field in ("rope_parameters", "rope_scaling"):
+        yield from _kinds_in(getattr(config, field, None))
+
+
+def _kinds_in(parameters: Any) -> Iterator[str]:
+    """Rotary kinds in ``rope_parameters``, which may be nested by layer type."""
+    if isinstance(parameters, dict):
+        for key, value in parameters.items():
+            if key in ("rope_type", "type") and isinstance(value, str):
+                yield value
+            else:
+                yield from _kinds_in(value)
+
+
+def _is_length_dependent(kind: str) -> bool:
+    return kind in LENGTH_DEPENDENT_ROPE or "dynamic" in kind
+
+
+def _source(model_class: Any) -> str:
+    """Source of the module that defines ``model_class``, empty where there is none.
+
+    Without ``layer_types`` the config does not say whether its window is used: Mistral's code reads it,
+    Llama's does not.
+    """
+    try:
+        return inspect.getsource(sys.modules[model_class.__module__])
+    except (OSError, TypeError):
+        return ""
+
+
+def _id(vocabulary: dict[str, int], token: str) -> str:
+    return f"id {vocabulary[token]}" if token in vocabulary else "absent"

@@ -1,0 +1,158 @@
+"""Where a model comes from: the built-in pair, a folder, or the Hugging Face hub; and what to say when it does not.
+
+Nothing but metadata and configs is read here. On the hub every name is resolved to a commit first, so that all files
+of a model belong together, and so that one short request shows whether the hub can be reached at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from specviz.errors import ModelError
+from specviz.models import default_pair
+from specviz.models.model_cache import Progress
+
+Role = Literal["target", "draft"]
+
+DEFAULT = "default"
+HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?")
+SECONDS_FOR_THE_HUB = 10.0
+
+
+@dataclass(frozen=True)
+class Source:
+    """What to hand to ``from_pretrained``, and how to name it."""
+
+    name: str
+    """For messages and traces; of a folder its last part only, because traces are shared."""
+    place: str
+    """A folder, or a hub id."""
+    revision: str | None = None
+    """The commit, on the hub."""
+    local_only: bool = True
+    """Whether no request may be made."""
+    note: str | None = None
+    built_in: bool = False
+    """Whether this is one of the default pair."""
+
+    def arguments(self) -> dict[str, Any]:
+        """What every ``from_pretrained`` gets: this revision, no code of the model's own."""
+        arguments: dict[str, Any] = {"local_files_only": self.local_only, "trust_remote_code": False}
+        return arguments | ({"revision": self.revision} if self.revision else {})
+
+
+def find_source(name: str, role: Role, progress: Progress) -> Source:
+    """The source of ``name``: ``default``, a folder, or a hub id with or without ``@revision``.
+
+    Raises:
+        ModelError: if there is no such model, or it may not or cannot be fetched.
+    """
+    name = name.strip()
+    if role == "target" and name in (DEFAULT, default_pair.TARGET_NAME):
+        place = str(default_pair.ensure_target(progress))
+        return Source(default_pair.TARGET_NAME, place, note=default_pair.TARGET_NOTE, built_in=True)
+    if role == "draft" and name in (DEFAULT, default_pair.DRAFT_NAME):
+        place = str(default_pair.ensure_draft(progress))
+        return Source(default_pair.DRAFT_NAME, place, note=default_pair.DRAFT_NOTE, built_in=True)
+    if _is_folder(name):
+        return folder_source(Path(name).expanduser())
+    id, _, revision = name.partition("@")
+    if not HUB_ID.fullmatch(id):
+        raise ModelError(f"There is no folder {name!r}, and it is no hub id; write an existing folder or owner/name.")
+    progress(f"Looking up {id}", None)
+    return hub_source(id, revision or None)
+
+
+def folder_source(folder: Path) -> Source:
+    """A folder that ``save_pretrained`` wrote."""
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"The folder {str(folder)!r} has no config.json; choose one that save_pretrained wrote.")
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(f"The folder {str(folder)!r} has no safetensors weights; save it with safetensors first.")
+    return Source(folder.resolve().name, str(folder), note="a local folder")
+
+
+def hub_source(id: str, revision: str | None) -> Source:
+    """A hub id at a commit. Where the hub cannot be reached, or must not be, whatever was downloaded before."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        info = HfApi().model_info(id, revision=revision, timeout=SECONDS_FOR_THE_HUB)
+    except Exception as error:
+        if isinstance(error, HfHubHTTPError) or not _is_network(error):
+            raise load_error(error, _with_revision(id, revision)) from error
+        return Source(_with_revision(id, revision), id, revision=revision, local_only=True)
+    if not any(file.rfilename.endswith(".safetensors") for file in info.siblings or ()):
+        raise ModelError(f"{id} has no safetensors weights, and specviz reads no others; choose another model.")
+    # A commit and not "main": asked for safetensors of "main", transformers may have the hub convert a repository.
+    return Source(_with_revision(id, revision), id, revision=info.sha, local_only=False)
+
+
+def load_error(error: BaseException, name: str) -> ModelError:
+    """The sentence for whatever transformers or the hub raised while ``name`` was looked up or loaded."""
+    from huggingface_hub import errors
+
+    causes = list(_causes(error))
+
+    def caused_by(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(cause, kinds) for cause in causes)
+
+    if caused_by(errors.GatedRepoError):
+        return ModelError(
+            f"{name} is gated; accept its licence on its page on the hub and log in with 'hf auth login', then try "
+            "again."
+        )
+    if caused_by(errors.RevisionNotFoundError):
+        return ModelError(f"{name} has no such revision; check what comes after the @.")
+    if caused_by(errors.RepositoryNotFoundError):
+        return ModelError(
+            f"There is no model {name} on the hub, or it is private; check the spelling, or log in with 'hf auth "
+            "login'."
+        )
+    if caused_by(errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) or any(map(_is_network, causes)):
+        return ModelError(
+            f"{name} is not on this machine and the hub cannot be reached; check the network connection, or choose the "
+            "default models or a local folder."
+        )
+    if caused_by(errors.HfHubHTTPError):
+        return ModelError(f"The hub refused to hand out {name}; try again later, or choose a local folder.")
+    text = str(error)
+    if "trust_remote_code" in text or "custom code" in text:
+        return ModelError(f"{name} needs code of its own, which specviz never runs; choose a model transformers knows.")
+    if "model type" in text or "model_type" in text:
+        return ModelError(f"transformers does not know the kind of model that {name} is; update it or choose another.")
+    if isinstance(error, ImportError):
+        return ModelError(f"{name} needs a package that is not installed ({text.strip().splitlines()[0][:150]}).")
+    first = (text.strip().splitlines() or [type(error).__name__])[0][:200]
+    return ModelError(f"{name} could not be loaded ({first}); check its files, or choose another model.")
+
+
+def _is_folder(name: str) -> bool:
+    try:
+        return Path(name).expanduser().is_dir()
+    except (OSError, RuntimeError, ValueError):
+        return False
+
+
+def _with_revision(id: str, revision: str | None) -> str:
+    return f"{id}@{revision}" if revision else id
+
+
+def _is_network(error: BaseException) -> bool:
+    """Whether this is about reaching the hub. Its HTTP client differs between versions, so classes are told by name."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & {"TransportError", "ConnectionError", "Timeout", "TimeoutError", "gaierror"})
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and everything it was raised from; transformers wraps the hub's errors."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
