@@ -89,4 +89,14 @@ def inverse_cdf(uniforms: Sequence[float], weights: torch.Tensor) -> list[int]:
     points = torch.tensor(uniforms, dtype=torch.float64, device=cdf.device)[:, None] * total
     # The product may round up to the total itself, beyond which there is no index.
     points = torch.minimum(points, torch.nextafter(total, torch.zeros_like(total)))
-    return [int(i) for i in torch.searchsorted(cdf, points, right=True)[:, 0].tolist()]
+    found = torch.searchsorted(cdf, points, right=True)
+    # A parallel scan (CUDA) may leave a step of one ulp at a weight of 0; the draw then belongs to the next token.
+    empty = (weights.gather(-1, found)[:, 0] == 0).tolist()
+    indices = [int(i) for i in found[:, 0].tolist()]
+    return [_next_positive(weights[row], i) if empty[row] else i for row, i in enumerate(indices)]
+
+
+def _next_positive(weights: torch.Tensor, start: int) -> int:
+    """The first index from ``start`` on, and then from 0, that has a weight."""
+    positive = weights.nonzero()[:, 0].tolist()
+    return next((i for i in positive if i > start), positive[0])

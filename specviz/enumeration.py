@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -220,12 +220,15 @@ def law_of(verifier: Verifier, options: Any, tree: TokenTree, target: torch.Tens
     law: Law = {}
     for dice, walk in futures(lambda dice: verifier.walk(context, StepLuck(dice, 0))):
         accepted = tuple(tree.tokens[node] for node in walk.path)
-        end = walk.end
         # The bonus is enumerated by itself, so that a walk is not repeated for every token it may be followed by.
-        for after, bonus in futures(lambda d, end=end: draw_bonus(StepLuck(d, 0), end, distribution), dice.known):
+        for after, bonus in futures(partial(_bonus, walk.end, distribution), dice.known):
             tokens = (*accepted, bonus.token)
             law[tokens] = law.get(tokens, 0.0) + dice.probability * after.probability
     return law
+
+
+def _bonus(end: End, distribution: Callable[[End], torch.Tensor], dice: Dice) -> Draw:
+    return draw_bonus(StepLuck(dice, 0), end, distribution)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,8 @@ from specviz.trace import Choice
 class Options(BaseModel):
     """Base of builder and verifier options: unknown names and wrong types are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # A tree of one level, "3", arrives as a number from a command line or a JSON file.
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
 
 def parse_options(model: type[Options], kind: str, choice: Choice) -> Options:
