@@ -1,0 +1,35 @@
+"""Serve the page: ``python app.py``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from specviz.errors import SpecvizError
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Serve the specviz page.")
+    # Inside a container the platform says where to listen.
+    parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
+    parser.add_argument("--port", type=int, default=None, help="default: the first free one from 7860")
+    parser.add_argument(
+        "--verifier", action="append", default=[], metavar="MODULE:NAME", help="add a verifier of your own"
+    )
+    arguments = parser.parse_args()
+    from specviz.ui.page import build_page, launch_page
+    from specviz.verifying import load_verifier
+
+    try:
+        for spec in arguments.verifier:
+            load_verifier(spec)  # before the page is built: it makes its form from the registry
+    except SpecvizError as error:
+        print(error, file=sys.stderr)
+        return 2
+    launch_page(build_page(), server_name=arguments.host, server_port=arguments.port)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""Frames and blocks: what travels to the browser.
+
+A *frame* is everything the page shows of one step. A *block* is what one message carries: the run it belongs to and
+some of its frames. A page keeps the frames it has, keyed by the run's id and the step's position, so a running decode
+sends each step once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from specviz.figures.caches import cache_columns
+from specviz.figures.details import COMPARISONS, TokenTable, commit_line, node_columns, summary, verdict_rows
+from specviz.figures.looks import cache_figure, figure_json, geometry, tree_figure, verifier_looks
+from specviz.figures.text import pieces
+from specviz.figures.tree import tree_columns
+from specviz.trace import Trace
+
+FRAME_VERSION = 1
+PROMPT_CHARACTERS = 4000
+
+
+def run_header(trace: Trace) -> dict[str, Any]:
+    """What does not change from step to step: models, settings, prompt, looks and empty figures."""
+    names = [choice.name for choice in trace.settings.verifiers]
+    for step in trace.steps:
+        names += [name for name in step.verdicts if name not in names]
+    texts = {token.id: token for token in trace.prompt_texts}
+    prompt = "".join(pieces(texts[token] for token in trace.prompt_tokens if token in texts))
+    return {
+        "id": trace.id,
+        "created": trace.created,
+        "version": trace.specviz_version,
+        "steps": len(trace.steps),
+        "endReason": trace.end_reason,
+        "endMessage": trace.end_message,
+        "prompt": prompt if len(prompt) <= PROMPT_CHARACTERS else "… " + prompt[-PROMPT_CHARACTERS:],
+        "promptTokens": len(trace.prompt_tokens),
+        "models": {"target": trace.models.target.model_dump(), "draft": trace.models.draft.model_dump()},
+        "settings": trace.settings.model_dump(mode="json"),
+        "driver": trace.settings.driver,
+        "verifiers": verifier_looks(names),
+        "figures": {"tree": figure_json(tree_figure(names)), "cache": figure_json(cache_figure())},
+        "geometry": geometry(),
+        "comparisons": COMPARISONS,
+    }
+
+
+def step_frame(trace: Trace, position: int) -> dict[str, Any]:
+    """The frame of ``trace.steps[position]``."""
+    step = trace.steps[position]
+    tokens = TokenTable(step)
+    tree = tree_columns(step)
+    shown = {node for node, y in enumerate(tree["y"]) if y is not None}
+    return {
+        "step": position,
+        "index": step.index,
+        "context": step.context,
+        "driver": step.driver,
+        "summary": summary(step, position),
+        "builder": step.tree.builder,
+        "proposal": step.tree.proposal,
+        "endReason": step.end_reason,
+        "prefilled": step.prefilled,
+        "timings": {name: round(seconds, 5) for name, seconds in step.timings.model_dump().items()},
+        "tree": tree,
+        "nodes": node_columns(step, tokens, shown),
+        "verdicts": verdict_rows(step, tokens, shown),
+        "commit": commit_line(trace, position),
+        "caches": {
+            "target": cache_columns(step, step.caches.target),
+            "draft": cache_columns(step, step.caches.draft),
+        },
+        "tokens": tokens.used,
+    }
+
+
+def block(trace: Trace, positions: Iterable[int], *, go: int | None = None) -> dict[str, Any]:
+    """The run and the frames at ``positions``; ``go`` asks the page to show that position."""
+    wanted = [position for position in positions if 0 <= position < len(trace.steps)]
+    return {
+        "version": FRAME_VERSION,
+        "run": run_header(trace),
+        "frames": [step_frame(trace, position) for position in wanted],
+        "go": go,
+    }
+
+
+def dump_block(value: dict[str, Any]) -> str:
+    """A block as compact JSON that may stand inside a ``<script>`` element: no ``<`` and no line separator is left."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

@@ -1,0 +1,178 @@
+"""The settings form, made from the registries: a builder or verifier that is registered has its options on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args, get_origin
+
+import gradio as gr
+from pydantic.fields import FieldInfo
+
+from specviz.drafting import BUILDERS
+from specviz.errors import SettingsError
+from specviz.settings import build_sampling, build_settings, default_draft_sampling
+from specviz.trace import Choice, Settings
+from specviz.ui.sessions import ModelChoice
+from specviz.verifying import VERIFIERS
+
+DEFAULT_PROMPT = "Why is the sky blue?"
+DEFAULT_VERIFIERS = ("rejection", "eta", "longest_path")
+DEVICES = ["auto", "cpu", "cuda", "mps"]
+DTYPES = ["auto", "float32", "bfloat16", "float16"]
+
+
+@dataclass
+class Form:
+    """Components by name, in the order in which handlers receive their values."""
+
+    components: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, name: str, component: Any) -> Any:
+        self.components[name] = component
+        return component
+
+    @property
+    def inputs(self) -> list[Any]:
+        return list(self.components.values())
+
+    def read(self, values: Sequence[Any]) -> tuple[str, ModelChoice, Settings]:
+        """Prompt, models and settings from the components' values.
+
+        Raises:
+            SettingsError: naming the first setting that is out of range.
+        """
+        return read_form(dict(zip(self.components, values, strict=True)))
+
+
+def prompt_box(form: Form) -> None:
+    box = gr.Textbox(
+        DEFAULT_PROMPT,
+        label="Prompt",
+        placeholder="Prompt",
+        container=False,
+        lines=1,
+        max_lines=6,
+        max_length=100_000,
+        scale=5,
+        min_width=260,
+        elem_id="prompt",
+    )
+    form.add("prompt", box)
+
+
+def settings_form(form: Form) -> None:
+    """Everything but the prompt and the buttons, in the current Gradio context."""
+    with gr.Row():
+        form.add("target", gr.Textbox("default", label="Target model", info="default, a folder, or a hub id"))
+        form.add("draft", gr.Textbox("default", label="Draft model", info="same tokenizer as the target"))
+        form.add("device", gr.Dropdown(DEVICES, value="auto", label="Device", min_width=100))
+        form.add("dtype", gr.Dropdown(DTYPES, value="auto", label="Number type", min_width=100))
+        form.add("chat", gr.Checkbox(True, label="Chat template", info="wrap the prompt as a chat turn", min_width=120))
+    with gr.Row():
+        names = list(BUILDERS)
+        builder = form.add("builder", gr.Dropdown(names, value=names[0], label="Draft tree", min_width=140))
+        groups = []
+        for name, registered in BUILDERS.items():
+            with gr.Column(visible=name == names[0], scale=4, min_width=260) as group, gr.Row():
+                _option_fields(form, f"builder.{name}", registered.Options)
+            groups.append(group)
+        builder.change(
+            lambda chosen: [gr.Column(visible=name == chosen) for name in names],
+            builder,
+            groups,
+            api_visibility="private",
+            show_progress="hidden",
+        )
+    with gr.Row():
+        verifiers = list(VERIFIERS)
+        start = [name for name in DEFAULT_VERIFIERS if name in verifiers] or verifiers[:1]
+        start += [name for name in verifiers[6:] if name not in start]  # one that the user brought is meant to be seen
+        form.add("verifiers", gr.CheckboxGroup(verifiers, value=start, label="Verifiers", scale=3, min_width=260))
+        form.add("driver", gr.Dropdown(verifiers, value=start[0], label="Driver", info="its verdict is committed"))
+        for name, verifier in VERIFIERS.items():
+            _option_fields(form, f"verifier.{name}", verifier.Options, label=f"{name}: ")
+    with gr.Row():
+        numbers: list[tuple[str, str, float | None, dict[str, Any]]] = [
+            ("temperature", "Target temperature", 1.0, {"minimum": 0, "maximum": 100, "step": 0.1}),
+            ("top_k", "Target top-k", 0, {"minimum": 0, "precision": 0, "info": "0 keeps all"}),
+            ("top_p", "Target top-p", 1.0, {"minimum": 0, "maximum": 1, "step": 0.05}),
+            ("eta_cutoff", "Target eta cutoff", 0.0, {"minimum": 0, "maximum": 1, "step": 0.001, "info": "0 is off"}),
+            ("seed", "Seed", 0, {"minimum": 0, "precision": 0}),
+            ("max_new_tokens", "New tokens at most", 40, {"minimum": 1, "precision": 0}),
+        ]
+        for name, label, value, limits in numbers:
+            form.add(name, gr.Number(value, label=label, min_width=120, **limits))
+        # A number field cannot be empty, and a draft at temperature 0 would collapse every tree.
+        form.add(
+            "draft_temperature", gr.Textbox("", label="Draft temperature", info="empty: as the target", min_width=120)
+        )
+        form.add("audit", gr.Checkbox(False, label="Audit caches", info="against a recompute; slower", min_width=130))
+
+
+def read_form(values: dict[str, Any]) -> tuple[str, ModelChoice, Settings]:
+    """See :meth:`Form.read`."""
+    prompt = values["prompt"] or ""
+    models = ModelChoice(
+        target=(values["target"] or "").strip() or "default",
+        draft=(values["draft"] or "").strip() or "default",
+        device=values["device"],
+        dtype=values["dtype"],
+    )
+    if not values["verifiers"]:
+        raise SettingsError("Choose at least one verifier.")
+    chosen = [name for name in VERIFIERS if name in values["verifiers"]]
+    if values["driver"] not in chosen:
+        raise SettingsError(
+            f"The driver {values['driver']} is not among the verifiers; tick it or choose another driver."
+        )
+    own = (values["draft_temperature"] or "").strip()
+    try:
+        draft = float(own) if own else None
+    except ValueError:
+        raise SettingsError(f"The draft temperature {own!r} is not a number; or leave it empty.") from None
+    target = build_sampling(
+        temperature=_given(values, "temperature", float),
+        top_k=_given(values, "top_k", int),
+        top_p=_given(values, "top_p", float),
+        eta_cutoff=_given(values, "eta_cutoff", float),
+    )
+    settings = build_settings(
+        target=target,
+        draft=default_draft_sampling(target) if draft is None else build_sampling(temperature=draft),
+        builder=Choice(name=values["builder"], options=_options(values, f"builder.{values['builder']}")),
+        verifiers=tuple(Choice(name=name, options=_options(values, f"verifier.{name}")) for name in chosen),
+        driver=values["driver"],
+        seed=_given(values, "seed", int),
+        max_new_tokens=_given(values, "max_new_tokens", int),
+        chat=bool(values["chat"]),
+        audit=bool(values["audit"]),
+    )
+    return prompt, models, settings
+
+
+def _given(values: dict[str, Any], name: str, kind: type) -> Any:
+    if values[name] is None:
+        raise SettingsError(f"{name.replace('_', ' ').capitalize()} is empty; give a number.")
+    return kind(values[name])
+
+
+def _options(values: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {key[len(prefix) + 1 :]: value for key, value in values.items() if key.startswith(f"{prefix}.")}
+
+
+def _option_fields(form: Form, prefix: str, options: Any, label: str = "") -> None:
+    for name, info in options.model_fields.items():
+        form.add(f"{prefix}.{name}", _component(f"{label}{name}".replace("_", " "), info))
+
+
+def _component(label: str, info: FieldInfo) -> Any:
+    """The control for one pydantic field, by its type."""
+    note, kind = info.description, info.annotation
+    if get_origin(kind) is Literal:
+        return gr.Dropdown(list(get_args(kind)), value=info.default, label=label, info=note, min_width=150)
+    if kind is bool:
+        return gr.Checkbox(info.default, label=label, info=note, min_width=120)
+    if kind in (int, float):
+        return gr.Number(info.default, label=label, info=note, precision=0 if kind is int else None, min_width=120)
+    return gr.Textbox(str(info.default), label=label, info=note, max_length=20_000, min_width=160)

@@ -1,0 +1,50 @@
+"""A browser page that is watched while a test uses it as a person would."""
+
+from __future__ import annotations
+
+VIEW = "const {state} = window.specvizViewer.mounted.at(-1), picture = document.querySelector('[data-picture=tree]');"
+"""Start of a script: the state of the viewer mounted last, and its tree picture."""
+
+
+class Watched:
+    """A page that remembers what it must not do: errors, dialogs, requests to anyone else."""
+
+    def __init__(self, browser, home: str, size: tuple[int, int] = (1280, 800), **options):
+        self.page = browser.new_page(viewport={"width": size[0], "height": size[1]}, **options)
+        self.wrong: list[str] = []
+        self.page.on("console", lambda m: m.type in ("error", "warning") and self.wrong.append(f"{m.type}: {m.text}"))
+        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        self.page.on("dialog", lambda dialog: (self.wrong.append(f"dialog {dialog.message}"), dialog.dismiss()))
+        self.page.on("request", lambda r: r.url.startswith((home, "data:", "blob:")) or self.wrong.append(r.url))
+        self.page.on("response", lambda r: r.status < 400 or self.wrong.append(f"{r.status} {r.url}"))
+        self.page.set_default_timeout(15_000)
+        self.page.goto(home)
+
+    def where(self) -> str:
+        return self.page.inner_text(".sv-where")
+
+    def wait_for_step(self, number: int, count: int) -> None:
+        self.page.wait_for_function(
+            "text => document.querySelector('.sv-where').textContent === text", arg=f"step {number} of {count}"
+        )
+        self.page.wait_for_function(
+            "n => document.querySelector('.sv-root').dataset.painted?.endsWith('/' + n)", arg=number - 1
+        )
+
+    def click_card(self, node: int) -> None:
+        """Click in the middle of a node's card, as a person would."""
+        spot = self.page.evaluate(
+            f"""node => {{
+                {VIEW}
+                const h = state.hits.find((hit) => hit.node === node), top = picture.getBoundingClientRect().top;
+                window.scrollBy(0, top + state.scale * h.top - 300);
+                const box = picture.getBoundingClientRect(), middle = (a, b) => state.scale * (a + b) / 2;
+                return [box.left + middle(h.left, h.right), box.top + middle(h.top, h.bottom)];
+            }}""",
+            node,
+        )
+        self.page.mouse.click(*spot)
+
+    def finish(self) -> None:
+        self.page.close()
+        assert self.wrong == []
