@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from specviz.errors import SettingsError, SpecvizError
-from specviz.trace import Choice, Option, Settings
+from specviz.trace import Option, Settings
 
 DEFAULT_VERIFIERS = "rejection,eta,longest_path"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status (0 fine, 1 a check failed, 2 an error the user can act on)."""
+    """Run one command.
+
+    Returns:
+        The exit status: 0 fine, 1 a check failed, 2 an error the user can act on, 130 interrupted.
+    """
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -22,6 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SpecvizError as error:
         print(f"specviz: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("specviz: stopped", file=sys.stderr)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -52,13 +60,13 @@ def _parser() -> argparse.ArgumentParser:
 
     greedy = commands.add_parser("greedy", help="compare with transformers' own greedy decoding, token for token")
     _add_models(greedy)
-    greedy.add_argument("--prompts", type=int, default=20, help="how many prompts (default 20)")
-    greedy.add_argument("--max-new-tokens", type=int, default=32)
+    greedy.add_argument("--prompts", type=_positive, default=20, help="how many prompts (default 20)")
+    greedy.add_argument("--max-new-tokens", type=_positive, default=32)
     greedy.set_defaults(run=_greedy)
 
     bench = commands.add_parser("bench", help="measure what specviz costs over the two models' forwards")
     _add_models(bench)
-    bench.add_argument("--steps", type=int, default=15, help="measured steps per tree (default 15)")
+    bench.add_argument("--steps", type=_positive, default=15, help="measured steps per tree (default 15)")
     bench.set_defaults(run=_bench)
     return parser
 
@@ -95,9 +103,23 @@ def _add_user_verifiers(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _positive(text: str) -> int:
+    """For argparse: a whole number from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
 def record_settings(options: argparse.Namespace) -> Settings:
     """The settings that the options of ``record`` stand for."""
-    from specviz.settings import build_sampling, build_settings, default_draft_sampling, parse_pairs, verifier_choices
+    from specviz.settings import (
+        build_choice,
+        build_sampling,
+        build_settings,
+        default_draft_sampling,
+        parse_pairs,
+        verifier_choices,
+    )
 
     builder_options = parse_pairs(options.builder_option, "builder")
     builder = options.builder
@@ -125,7 +147,7 @@ def record_settings(options: argparse.Namespace) -> Settings:
     return build_settings(
         target=target,
         draft=build_sampling(temperature=draft_temperature, top_k=options.draft_top_k, top_p=options.draft_top_p),
-        builder=Choice(name=builder or "k_config", options=builder_options),
+        builder=build_choice(builder or "k_config", builder_options),
         verifiers=verifier_choices(names, verifier_options),
         driver=options.driver or names[0],
         seed=options.seed,
@@ -149,6 +171,8 @@ def _record(options: argparse.Namespace) -> int:
     output = Path(options.output)
     if not output.parent.is_dir():
         raise SettingsError(f"There is no folder {str(output.parent)!r} to save the trace in; create it first.")
+    if output.is_dir() or not os.access(output.parent, os.W_OK):
+        raise SettingsError(f"The trace cannot be saved to {str(output)!r}; name a file in a folder you can write to.")
     session = Session(_load_pair(options), settings, options.prompt)
     failure: SpecvizError | None = None
     try:

@@ -25,17 +25,15 @@ def audit(model: LanguageModel, cache: SlotCache, tokens: Sequence[int], first_s
     Returns:
         Differences relative to each layer's largest absolute value (and to the largest absolute logit).
     """
+    # The last token of a full context has no position any more: it is never fed, and has no next-token logits.
+    tokens = tokens[: model.max_positions]
     fresh = DynamicCache(config=model.model.config)
     known = [min(token, model.inputs - 1) for token in tokens]
     ids = torch.tensor([known], device=model.device)
-    expected = model.model(input_ids=ids, past_key_values=fresh, use_cache=True).logits[0, -1].float()
-    missing = list(tokens[cache.base :])
-    spent = model.forward_seconds
-    got = model.forward(cache, missing, range(-1, len(missing) - 1), [len(missing) - 1])[0]
-    model.forward_seconds = spent
-    cache.roll_back()
-
+    expected = model.model(input_ids=ids, past_key_values=fresh, use_cache=True, **model.last_logits).logits[0, -1]
     base = cache.base
+    logits = _difference(_next_logits(model, cache, tokens[base:]), expected.float()) if base < len(tokens) else None
+
     keys: list[torch.Tensor] = []
     values: list[torch.Tensor] = []
     for layer, ours in zip(fresh.layers, cache.slot_layers, strict=True):
@@ -49,8 +47,21 @@ def audit(model: LanguageModel, cache: SlotCache, tokens: Sequence[int], first_s
         values=_columns(values, first_slot),
         earlier_keys=_largest(keys, first_slot),
         earlier_values=_largest(values, first_slot),
-        logits=float((expected - got).abs().max() / _scale(expected)),
+        logits=logits,
     )
+
+
+def _next_logits(model: LanguageModel, cache: SlotCache, missing: Sequence[int]) -> torch.Tensor:
+    """The logits [V] after the ``missing`` tokens, read through the cache, which is left as it was found."""
+    spent = model.forward_seconds
+    rows = model.forward(cache, missing, range(-1, len(missing) - 1), [len(missing) - 1])
+    model.forward_seconds = spent
+    cache.roll_back()
+    return rows[0]
+
+
+def _difference(got: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((expected - got).abs().max() / _scale(expected))
 
 
 def _scale(x: torch.Tensor) -> torch.Tensor:

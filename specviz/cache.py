@@ -115,7 +115,7 @@ class SlotCache(Cache):
         super().__init__(layers=list(self.slot_layers))
         self.base = 0
         self._steps = _Steps()
-        self._weights: torch.Tensor | None = None
+        self._weights: dict[str, torch.Tensor] = {}
 
     # -------------------------------------------------------------------------------------------------- size
 
@@ -208,28 +208,27 @@ class SlotCache(Cache):
         if start >= stop:
             return ()
         total = torch.zeros(stop - start, dtype=torch.int64)
-        weights = self._fingerprint_weights()
-        layer = self.slot_layers[0]
-        elements = 2 * layer.keys[0, :, 0].numel() * (stop - start)
-        at_once = max(1, _FINGERPRINT_ELEMENTS // elements)
-        integer = torch.int32 if layer.keys.element_size() == 4 else torch.int16
-        for first in range(0, len(self.slot_layers), at_once):
-            group = self.slot_layers[first : first + at_once]
-            columns = [t[0, :, start:stop] for one in group for t in (one.keys, one.values)]
-            device = columns[0].device
-            bits = torch.stack([column.to(device) for column in columns]).contiguous().view(integer).to(torch.int32)
-            part = weights[2 * first : 2 * (first + len(group))].to(device)
-            total += (bits * part).sum(dim=(0, 1, 3)).cpu()
+        # Keys and values apart: a model may give them different sizes.
+        for name in ("keys", "values"):
+            tensors = [getattr(layer, name) for layer in self.slot_layers]
+            weights = self._fingerprint_weights(name, tensors[0])
+            elements = tensors[0][0, :, 0].numel() * (stop - start)
+            at_once = max(1, _FINGERPRINT_ELEMENTS // elements)
+            integer = torch.int32 if tensors[0].element_size() == 4 else torch.int16
+            for first in range(0, len(tensors), at_once):
+                columns = [tensor[0, :, start:stop] for tensor in tensors[first : first + at_once]]
+                bits = torch.stack(columns).contiguous().view(integer).to(torch.int32)
+                total += (bits * weights[first : first + at_once]).sum(dim=(0, 1, 3)).cpu()
         return tuple(f"{value & 0xFFFFFFFFFFFF:012x}" for value in total.tolist())
 
-    def _fingerprint_weights(self) -> torch.Tensor:
-        """[2 * layers, heads, 1, head size], odd and fixed, so that equal bits give equal fingerprints in any run."""
-        if self._weights is None:
-            heads, size = self.slot_layers[0].keys.shape[1], self.slot_layers[0].keys.shape[3]
-            generator = torch.Generator().manual_seed(0x5EED)
-            shape = (2 * len(self.slot_layers), heads, 1, size)
-            self._weights = torch.randint(-(2**31), 2**31, shape, generator=generator).to(torch.int32) | 1
-        return self._weights
+    def _fingerprint_weights(self, name: str, like: torch.Tensor) -> torch.Tensor:
+        """[layers, heads, 1, head size], odd and fixed, so that equal bits give equal fingerprints in any run."""
+        if name not in self._weights:
+            generator = torch.Generator().manual_seed(0x5EED + (name == "values"))
+            shape = (len(self.slot_layers), like.shape[1], 1, like.shape[3])
+            weights = torch.randint(-(2**31), 2**31, shape, generator=generator).to(torch.int32) | 1
+            self._weights[name] = weights.to(like.device)
+        return self._weights[name]
 
 
 def _empty(like: torch.Tensor, capacity: int) -> torch.Tensor:

@@ -102,9 +102,14 @@ class Session:
         self._max_positions = min(pair.target.max_positions, pair.draft.max_positions)
         self._target = TargetRunner(pair.target)
         self._draft = DraftRunner(pair.draft, pair.target.vocabulary, settings.draft)
-        if len(self.tokens) > self._max_positions:
+        if len(prompt_tokens) > self._max_positions:
             raise SettingsError(
-                f"The prompt has {len(self.tokens)} tokens and the models read {self._max_positions}; shorten it."
+                f"The prompt has {len(prompt_tokens)} tokens and the models read {self._max_positions}; shorten it."
+            )
+        if max(self.tokens) >= pair.target.vocabulary:
+            raise SettingsError(
+                f"The trace has a token {max(self.tokens)} and the target knows {pair.target.vocabulary}; go on with "
+                "the models that recorded it."
             )
         self.end_reason: EndReason | None = self._end(self.tokens[len(self.prompt_tokens) :])
 
@@ -139,9 +144,9 @@ class Session:
             done += 1
 
     def go_on(self, max_new_tokens: int) -> None:
-        """Allow a run that reached its token limit to go on to a later one."""
+        """Set another token limit; a run that reached the one before goes on if this one is later."""
         self.settings = self.settings.model_copy(update={"max_new_tokens": max_new_tokens})
-        if self.end_reason == "max_new_tokens":
+        if self.end_reason in ("max_new_tokens", None):
             self.end_reason = self._end(self.tokens[len(self.prompt_tokens) :])
 
     def step(self) -> Step:
@@ -154,25 +159,20 @@ class Session:
         try:
             with torch.inference_mode():
                 step = self._step()
-        except SpecvizError as error:
-            self._fail(str(error))
+        except BaseException as error:  # an interrupt, too, leaves the caches in the middle of something
+            self._target.release()
+            self._draft.release()
+            if isinstance(error, SpecvizError):
+                self.end_reason, self.end_message = "error", str(error)
+            elif _is_out_of_memory(error):
+                message = f"{self._target.model.device} ran out of memory; choose a smaller tree, context or model."
+                self.end_reason, self.end_message = "error", message
+                raise OutOfMemoryError(message) from error
             raise
-        except RuntimeError as error:
-            if not _is_out_of_memory(error):
-                raise
-            message = f"{self._target.model.device} ran out of memory; choose a smaller tree, context or model."
-            self._fail(message)
-            raise OutOfMemoryError(message) from error
         self.steps.append(step)
         self.tokens += step.committed
         self.end_reason = step.end_reason
         return step
-
-    def _fail(self, message: str) -> None:
-        """End the run; the caches may be in the middle of something and are given back."""
-        self.end_reason, self.end_message = "error", message
-        self._target.release()
-        self._draft.release()
 
     # -------------------------------------------------------------------------------------------- one step
 
@@ -194,12 +194,12 @@ class Session:
         growth, keep = build_tree(builder, options, draft, self.tokens[-1], self._dice, index, limits)
         tree, final = growth.freeze(builder.proposal(options), keep)
         draft.name_nodes(growth, final)
-        draft_seconds, build_seconds = clock.lap("draft")
+        draft_seconds, build_seconds = clock.lap()
 
         # 2. Score: one target forward over all nodes.
         logits = target.score(tree)
         probs = process(logits, settings.target)
-        target_seconds, score_seconds = clock.lap("target")
+        target_seconds, score_seconds = clock.lap()
 
         # 3. Verify: every verifier on the same tree, the same rows and the same luck.
         luck = StepLuck(self._dice, index)
@@ -282,30 +282,31 @@ class _Clock:
     """Splits a step's wall time into the models' forwards and our own work."""
 
     def __init__(self, pair: Pair):
-        self._pair = pair
+        # One model may play both parts.
+        self._models = {id(model): model for model in (pair.target, pair.draft)}.values()
         self.start()
 
     def start(self) -> None:
         self._since = time.perf_counter()
         self._forward = self._forwards()
 
-    def lap(self, model: str | None = None) -> tuple[float, float]:
-        """Seconds since the last lap: (in the model's forwards, in everything else)."""
+    def lap(self) -> tuple[float, float]:
+        """Seconds since the last lap: (in the models' forwards, in everything else)."""
         now, forwards = time.perf_counter(), self._forwards()
-        wall, since = now - self._since, sum(forwards.values()) - sum(self._forward.values())
-        spent = forwards[model] - self._forward[model] if model else 0.0
+        wall, spent = now - self._since, forwards - self._forward
         self._since, self._forward = now, forwards
-        return spent, wall - since
+        return spent, wall - spent
 
-    def _forwards(self) -> dict[str, float]:
-        # One model may play both parts.
-        target, draft = self._pair.target, self._pair.draft
-        return {"target": target.forward_seconds, "draft": 0.0 if draft is target else draft.forward_seconds}
+    def _forwards(self) -> float:
+        return sum(model.forward_seconds for model in self._models)
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    # The CPU allocator raises a plain RuntimeError.
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    # The allocators of the CPU and of MPS raise a plain RuntimeError.
+    said = str(error).lower()
+    return isinstance(error, RuntimeError) and ("can't allocate memory" in said or "out of memory" in said)
 
 
 __all__ = ["Pair", "Plan", "Session", "plan"]

@@ -68,12 +68,13 @@ def rows_of(logits: torch.Tensor, probs: torch.Tensor, sampling: Sampling, k: in
     rows = []
     for ids, raw_row, row, h in zip(top.indices.tolist(), raw.tolist(), processed.tolist(), entropies, strict=True):
         texts.mention(ids)
-        kept = sum(p > 0 for p in row)
+        # Not a prefix: of tokens with equal logits, any one may be the one that was kept.
+        kept = [(token, p) for token, p in zip(ids, row, strict=True) if p > 0]
         rows.append(
             Row(
                 entropy=abs(h),
                 raw=TopK(ids=tuple(ids), probs=tuple(_short(p) for p in raw_row)),
-                processed=TopK(ids=tuple(ids[:kept]), probs=tuple(_short(p) for p in row[:kept])),
+                processed=TopK(ids=tuple(token for token, _ in kept), probs=tuple(_short(p) for _, p in kept)),
             )
         )
     return rows
@@ -134,7 +135,7 @@ class Verified:
 def record_verdict(verified: Verified, tree: TokenTree, k: int, texts: Texts) -> Verdict:
     """Judgement and walk as one verdict."""
     verifier, walk, bonus = verified.verifier, verified.walk, verified.bonus
-    judgement = verified.judgement.on_host()
+    judgement = verified.judgement
     thresholds = [1.0, *judgement.thresholds.tolist()[1:]]
     p, q = judgement.p.tolist(), judgement.q.tolist()
     residuals = _residuals(judgement, walk.rulings, k, texts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -27,6 +28,17 @@ def build_sampling(**fields: Any) -> Sampling:
     """Sampling parameters from keyword arguments. Raises SettingsError as :func:`build_settings` does."""
     try:
         return Sampling(**fields)
+    except ValidationError as error:
+        raise SettingsError(_first(error)) from None
+
+
+def build_choice(name: str, options: Mapping[str, Option]) -> Choice:
+    """A builder or verifier with its options. Raises SettingsError as :func:`build_settings` does."""
+    numbers = [option for option, value in options.items() if isinstance(value, float) and not math.isfinite(value)]
+    if numbers:
+        raise SettingsError(f"The option {numbers[0]} of {name[:60]} must be a finite number.")
+    try:
+        return Choice(name=name, options=dict(options))
     except ValidationError as error:
         raise SettingsError(_first(error)) from None
 
@@ -69,7 +81,7 @@ def verifier_choices(names: Iterable[str], options: Mapping[str, Mapping[str, Op
     strangers = [name for name in options if name not in chosen]
     if strangers:
         raise SettingsError(f"Options are given for {strangers[0]!r}, which is not among the verifiers {chosen}.")
-    return tuple(Choice(name=name, options=dict(options.get(name, {}))) for name in chosen)
+    return tuple(build_choice(name, options.get(name, {})) for name in chosen)
 
 
 def _first(error: ValidationError) -> str:

@@ -307,12 +307,13 @@ class Audit(Value):
     earlier_keys: tuple[float, ...]
     """[layer], the largest over all earlier slots."""
     earlier_values: tuple[float, ...]
-    logits: float
-    """Next-token logits, relative to the largest absolute logit."""
+    logits: float | None
+    """Next-token logits, relative to the largest absolute logit; null where the context is full and has none."""
 
     def worst(self) -> float:
         """The largest relative difference anywhere in keys, values and logits."""
-        rows = (*self.keys, *self.values, self.earlier_keys, self.earlier_values, (self.logits,))
+        logits = () if self.logits is None else (self.logits,)
+        rows = (*self.keys, *self.values, self.earlier_keys, self.earlier_values, logits)
         return max((x for row in rows for x in row), default=0.0)
 
 
@@ -335,6 +336,8 @@ class CacheChange(Value):
     def _aligned(self) -> CacheChange:
         if len(self.fingerprints_before) != len(self.appended):
             raise ValueError("fingerprints_before and appended differ in length")
+        if len(self.fingerprints_after) != self.length_after - self.length_before:
+            raise ValueError("fingerprints_after does not cover the slots that were kept")
         return self
 
 
@@ -397,6 +400,11 @@ class Step(Value):
         for change in (self.caches.target, self.caches.draft):
             if any(slot.node is not None and slot.node >= size for slot in change.appended):
                 raise ValueError("a cache slot names a node outside the tree")
+        mentioned_tokens = {node.token for node in self.tree.nodes}.union(
+            self.committed, (verdict.bonus.token for verdict in self.verdicts.values())
+        )
+        if unknown := mentioned_tokens - self.text_of().keys():
+            raise ValueError(f"step {self.index} has no text for token {min(unknown)}")
         return self
 
     def text_of(self) -> dict[int, TokenText]:
@@ -439,6 +447,8 @@ class Trace(Value):
     @model_validator(mode="after")
     def _steps_follow(self) -> Trace:
         context = len(self.prompt_tokens)
+        if unknown := set(self.prompt_tokens) - {token.id for token in self.prompt_texts}:
+            raise ValueError(f"there is no text for token {min(unknown)} of the prompt")
         for step in self.steps:
             if step.context != context:
                 raise ValueError(f"step {step.index} starts at {step.context} tokens, not {context}")
@@ -477,7 +487,7 @@ def parse_trace(data: bytes, *, max_bytes: int = MAX_TRACE_BYTES) -> Trace:
     version = _schema_version(data)
     if version != SCHEMA_VERSION:
         raise TraceError(
-            f"This file has trace schema version {version!r} and this specviz reads version {SCHEMA_VERSION}; "
+            f"This file has trace schema version {repr(version)[:40]} and this specviz reads version {SCHEMA_VERSION}; "
             "open it with the specviz that wrote it, or record it again."
         )
     try:

@@ -8,7 +8,7 @@ from specviz.engine import Session
 from specviz.models.language_model import LanguageModel
 from specviz.models.loading import Pair
 from specviz.models.tokens import TokenTexts
-from specviz.trace import Choice, ModelInfo, Sampling, Settings, Trace
+from specviz.trace import Choice, ModelInfo, Models, Sampling, Settings, Trace
 from tests import tiny
 
 ALL_VERIFIERS = ("rejection", "eta", "longest_path", "traversal", "naive", "greedy")
@@ -27,14 +27,20 @@ def make_pair(family: str = "llama", *, scale: float = 0.3, end_tokens: tuple[in
     """A target and a draft that agrees with it often, but not always. Sessions share it; it holds no state of a run."""
     target = tiny.make_model(family)
     draft = tiny.perturbed(target, scale=scale)
+    return pair_of(target, draft, end_tokens)
+
+
+def pair_of(target: object, draft: object, end_tokens: tuple[int, ...] = ()) -> Pair:
+    """A pair of two models that are there already, with the tests' tokenizer."""
+    infos = Models(target=info_of(target, "target"), draft=info_of(draft, "draft"))
     tokenizer = tiny.make_tokenizer()
-    infos = [info_of(model, name) for model, name in ((target, "target"), (draft, "draft"))]
     return Pair(
-        target=LanguageModel(target, infos[0]),
-        draft=LanguageModel(draft, infos[1]),
+        target=LanguageModel(target, infos.target),
+        draft=LanguageModel(draft, infos.draft),
         tokenizer=tokenizer,
         token_text=TokenTexts(tokenizer),
         eos_ids=frozenset(end_tokens),
+        models=infos,
     )
 
 

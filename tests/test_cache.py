@@ -113,6 +113,20 @@ def test_moved_slots_keep_their_fingerprints(model: LanguageModel) -> None:
     assert cache.fingerprints(base, cache.length) == tuple(before[n] for n in path)
 
 
+def test_keys_and_values_of_different_sizes_have_fingerprints() -> None:
+    cache = SlotCache(2, 8)
+    with torch.inference_mode():
+        for index, layer in enumerate(cache.slot_layers):
+            random = torch.Generator().manual_seed(index)
+            sizes = ((1, 2, 3, 6), (1, 2, 3, 4))
+            layer.update(*(torch.randn(size, generator=random) for size in sizes))
+    before = cache.fingerprints(0, 3)
+    assert len(set(before)) == 3
+    with torch.inference_mode():
+        cache.slot_layers[1].values[0, 1, 2, 3] += 1
+    assert [a == b for a, b in zip(cache.fingerprints(0, 3), before, strict=True)] == [True, True, False]
+
+
 def test_one_changed_bit_changes_the_fingerprint() -> None:
     model = make_pair().target
     cache, _ = scored(model, TOKENS, PARENTS)

@@ -100,7 +100,11 @@ def test_a_chat_prompt_is_wrapped(folders: list[str], tmp_path: Path) -> None:
         (["--verifier", "nothing"], "my_module:my_verifier"),
         (["--verifier", "no_such_module:x"], "cannot be imported"),
         (["--verifier", "json:dumps"], "not a specviz.verifying.Verifier"),
+        (["--verifier-option", "eta.delta=nan"], "finite number"),
+        (["--builder-option", "total=inf"], "finite number"),
+        (["--verifiers", "x" * 300], "at most 200 characters"),
         (["-o", "/nowhere/at/all.json"], "no folder"),
+        (["-o", "/"], "cannot be saved"),
     ],
 )
 def test_bad_input_is_one_sentence_before_any_model_is_loaded(
@@ -157,6 +161,27 @@ def test_a_verifier_of_ones_own_is_treated_like_ours(
     monkeypatch.setattr("specviz.engine.VERIFIERS", sys.modules["specviz.verifying"].VERIFIERS)
     assert record(folders, tmp_path / "t.json", *arguments) == 0
     assert load_trace(tmp_path / "t.json").steps[0].verdicts["strict"].lossless == "no"
+
+
+def test_an_interrupt_while_models_load_is_no_stack_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("specviz.models.loading.load_pair", interrupted)
+    assert main(["record", "--prompt", "x", "-o", str(tmp_path / "t.json")]) == 130
+    assert capsys.readouterr().err == "specviz: stopped\n"
+
+
+@pytest.mark.parametrize(
+    "options", [["greedy", "--max-new-tokens", "0"], ["greedy", "--prompts", "0"], ["bench", "--steps", "-1"]]
+)
+def test_a_comparison_of_nothing_is_refused(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(options)
+    assert caught.value.code == 2
+    assert "is not a whole number from 1 on" in capsys.readouterr().err
 
 
 def test_hostile_text_does_not_reach_the_terminal_raw() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -12,10 +14,9 @@ from specviz.errors import NumericsError, OutOfMemoryError, SettingsError
 from specviz.experiments.greedy import plain_greedy
 from specviz.metrics import emitted_lengths
 from specviz.models.language_model import LanguageModel
-from specviz.models.loading import Pair
 from specviz.trace import Choice, Sampling, Step, Trace, dump_trace, parse_trace
 from tests import tiny
-from tests.pairs import TREES, greedy_settings, info_of, make_pair, make_settings, make_trace
+from tests.pairs import TREES, greedy_settings, make_pair, make_settings, make_trace, pair_of
 
 AUDIT_TOLERANCE = 1e-5
 FAMILIES = ("llama", "qwen2", "qwen3", "gpt2", "gpt_neox")
@@ -211,13 +212,26 @@ def test_end_of_sequence_inside_a_path_cuts_what_follows() -> None:
 def test_the_context_limit_ends_the_run_before_the_models_fail() -> None:
     target = tiny.make_model("gpt2", n_positions=32)
     draft = tiny.make_model("gpt2", seed=0, n_positions=32)
-    pair = _pair(target, draft)
+    pair = pair_of(target, draft)
     session = Session(pair, make_settings(max_new_tokens=100), "the sea")
     list(session.run())
     assert session.end_reason == "context limit"
     assert len(session.tokens) == 33, "the last token is drawn from the last position and never fed"
     with pytest.raises(SettingsError, match="shorten it"):
         Session(pair, make_settings(), "x" * 40)
+    assert Session.resume(pair, session.trace).end_reason == "context limit"
+
+
+@pytest.mark.parametrize("positions", [(32, 32), (32, 40), (40, 32)])
+def test_a_full_context_is_audited_but_for_the_logits_it_does_not_have(positions: tuple[int, int]) -> None:
+    pair = pair_of(*(tiny.make_model("gpt2", n_positions=n) for n in positions))
+    session = Session(pair, make_settings(max_new_tokens=100, audit=True), "the sea")
+    list(session.run())
+    assert session.end_reason == "context limit"
+    caches = session.steps[-1].caches
+    for change, limit in ((caches.target, positions[0]), (caches.draft, positions[1])):
+        assert (change.audit.logits is None) == (limit == 32 == change.length_after)
+    assert max(worst_audit(step) for step in session.steps) < AUDIT_TOLERANCE
 
 
 def test_a_prompt_of_one_token() -> None:
@@ -282,22 +296,64 @@ def test_going_on_after_the_token_limit() -> None:
     assert worst_audit(session.steps[-1]) < AUDIT_TOLERANCE
 
 
+def test_a_limit_that_is_passed_already_ends_the_run() -> None:
+    session = Session(make_pair(), make_settings(max_new_tokens=40), "the sea")
+    assert len(list(session.run(steps=2))) == 2
+    session.go_on(1)
+    assert session.end_reason == "max_new_tokens"
+    session.go_on(40)
+    assert session.end_reason is None
+
+
+def test_a_trace_of_a_larger_vocabulary_is_refused() -> None:
+    trace = make_trace(max_new_tokens=4)
+    foreign = trace.model_copy(update={"prompt_tokens": (100_000, *trace.prompt_tokens[1:])})
+    with pytest.raises(SettingsError, match="has a token 100000"):
+        Session.resume(make_pair(), foreign)
+
+
+def test_an_interrupted_step_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = make_trace(seed=3)
+    session = Session(make_pair(), make_settings(seed=3), "the sea")
+    session.step()
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    # Both caches have kept what was committed by then, and the text has not.
+    monkeypatch.setattr(engine_module, "record_tree", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        session.step()
+    monkeypatch.undo()
+    list(session.run())
+    assert session.steps[1].prefilled > 0
+    assert session.trace.output_tokens() == whole.output_tokens()
+
+
+def test_one_model_in_both_parts_is_timed_in_both() -> None:
+    target = make_pair().target
+    session = Session(replace(make_pair(), draft=target), make_settings(), "the sea")
+    timings = session.step().timings
+    assert timings.draft > 0
+    assert timings.target > 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("tree", ["chain", "4,2,2", "with replacement"])
+def test_a_draft_that_is_the_target_is_worth_its_path(tree: str, seed: int) -> None:
+    # p and q differ by rounding only, and so does a residual from nothing.
+    target = make_pair().target
+    session = Session(replace(make_pair(), draft=target), make_settings(tree, seed=seed, driver="traversal"), "the sea")
+    for step in session.run():
+        assert max(step.verdicts["traversal"].thresholds) <= 1
+
+
 # -------------------------------------------------------------------------------------------------------- failures
-
-
-def _pair(target, draft) -> Pair:
-    return Pair(
-        target=LanguageModel(target, info_of(target, "target")),
-        draft=LanguageModel(draft, info_of(draft, "draft")),
-        tokenizer=make_pair().tokenizer,
-        token_text=make_pair().token_text,
-        eos_ids=frozenset(),
-    )
 
 
 @pytest.mark.parametrize(("target_vocabulary", "draft_vocabulary"), [(300, 268), (268, 300)])
 def test_padded_vocabularies_of_one_tokenizer(target_vocabulary: int, draft_vocabulary: int) -> None:
-    pair = _pair(tiny.make_model("qwen2", vocab=target_vocabulary), tiny.make_model("qwen2", vocab=draft_vocabulary))
+    pair = pair_of(tiny.make_model("qwen2", vocab=target_vocabulary), tiny.make_model("qwen2", vocab=draft_vocabulary))
     session = Session(pair, make_settings(audit=True, max_new_tokens=60), "the sea")
     list(session.run())
     assert max(worst_audit(step) for step in session.steps) < AUDIT_TOLERANCE
@@ -319,17 +375,29 @@ def test_nan_logits_in_mid_run_keep_what_was_recorded(monkeypatch: pytest.Monkey
     assert "NaN" in trace.end_message
 
 
-def test_out_of_memory_in_mid_run_keeps_what_was_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "failure",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("MPS backend out of memory"),
+        MemoryError(),
+    ],
+)
+def test_out_of_memory_in_mid_run_keeps_what_was_recorded(
+    monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
     session = Session(make_pair(), make_settings(), "the sea")
     session.step()
 
     def exhausted(*arguments):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise failure
 
     monkeypatch.setattr(engine_module, "process", exhausted)
     with pytest.raises(OutOfMemoryError, match="smaller tree"):
         session.step()
     monkeypatch.undo()
+    assert session.end_reason == "error"
     assert len(session.trace.steps) == 1
     # The trace goes on in a new session.
     again = Session.resume(make_pair(), session.trace)

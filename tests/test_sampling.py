@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from specviz.dice import Key, SeededDice
+from specviz.recording import Texts, rows_of
 from specviz.sampling import entropy, eta_cutoff, keep_and_renormalize, process
-from specviz.trace import Sampling
+from specviz.trace import Sampling, TokenText
 
 
 def logits_of(*probs: float) -> torch.Tensor:
@@ -118,6 +119,20 @@ def test_top_k_keeps_exactly_k_where_tokens_tie():
     found = process(torch.zeros(3, 10), Sampling(top_k=4))
     assert (found > 0).sum(-1).tolist() == [4, 4, 4]
     torch.testing.assert_close(found.max(-1).values, torch.full((3,), 0.25))
+
+
+@pytest.mark.parametrize("kept", [Sampling(temperature=0.0), Sampling(top_k=2)])
+def test_a_recorded_row_names_the_token_that_was_kept_where_tokens_tie(kept: Sampling):
+    # bfloat16 logits tie often, and which of the tied tokens comes first differs between argmax and topk.
+    for tied in ([7, 20, 33], [3, 4, 45], [0, 1, 49]):
+        logits = torch.zeros(1, 50)
+        logits[0, tied] = 4.0
+        probs = process(logits, kept)
+        row = rows_of(logits, probs, kept, 3, Texts(lambda id: TokenText(id=id, text="")))[0]
+        assert row.processed.ids
+        assert {i: pytest.approx(p) for i, p in zip(row.processed.ids, row.processed.probs, strict=True)} == {
+            i: p for i, p in enumerate(probs[0].tolist()) if p > 0
+        }
 
 
 def test_top_p_keeps_the_best_token_however_small_it_is():

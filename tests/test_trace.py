@@ -70,6 +70,7 @@ def test_foreign_files_are_refused() -> None:
     assert "not a specviz trace" in refused(b'{"model": "x"}')
     assert "not a specviz trace" in refused(b"[1, 2, 3]")
     assert "schema version 99" in refused(b'{"schema_version": 99}')
+    assert len(refused(b'{"schema_version": "' + b"9" * 100_000 + b'"}')) < 300
     assert "damaged or cut short" in refused(b"\x1f\x8b" + b"x" * 20)
     assert "not JSON" in refused(b"[" * 100_000)
 
@@ -116,7 +117,10 @@ def broken(trace: Trace, *path: str | int, value: object) -> bytes:
         (("steps", 0, "committed"), []),
         (("steps", 1, "context"), 1),
         (("steps", 0, "caches", "target", "fingerprints_before"), []),
+        (("steps", 0, "caches", "target", "fingerprints_after"), []),
         (("steps", 0, "caches", "target", "appended", 0, "node"), 4000),
+        (("steps", 0, "tokens"), []),
+        (("prompt_texts",), []),
         (("steps", 0, "tokens", 0, "bytes"), "zz"),
         (("prompt_tokens",), []),
         (("id",), "../../etc/passwd"),

@@ -80,6 +80,7 @@ def plain_greedy(pair: Pair, tokens: list[int], max_new_tokens: int) -> tuple[li
             attention_mask=torch.ones_like(ids),
             do_sample=False,
             max_new_tokens=max_new_tokens,
+            repetition_penalty=1.0,  # instruction models bring their own, and then it is no plain greedy decoding
             eos_token_id=sorted(pair.eos_ids) or None,
             pad_token_id=min(pair.eos_ids, default=0),
             return_dict_in_generate=True,

@@ -40,6 +40,8 @@ class LanguageModel:
         self.dtype: torch.dtype = model.dtype
         self.forward_seconds = 0.0
         self._takes_logits_to_keep = "logits_to_keep" in inspect.signature(model.forward).parameters
+        self.last_logits: dict[str, int] = {"logits_to_keep": 1} if self._takes_logits_to_keep else {}
+        """Arguments with which a plain forward computes its last row of logits only, where it can."""
 
     def new_cache(self, capacity: int) -> SlotCache:
         return SlotCache(self.layers, capacity)
@@ -95,6 +97,7 @@ class LanguageModel:
         if self._takes_logits_to_keep:
             # None of a row's neighbours is worth a product with the whole vocabulary.
             arguments["logits_to_keep"] = torch.tensor(rows, device=self.device)
+        self._synchronize()
         start = time.perf_counter()
         output = self.model(
             input_ids=ids.to(self.device),
@@ -103,10 +106,16 @@ class LanguageModel:
             **arguments,
         )
         logits = output.logits[0] if self._takes_logits_to_keep else output.logits[0, rows]
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        self._synchronize()
         self.forward_seconds += time.perf_counter() - start
         return logits.float()
+
+    def _synchronize(self) -> None:
+        """Wait for the device, so that neither earlier work is timed as a forward nor a forward as later work."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
 
     def check_tree_attention(self) -> None:
         """Compare a forward over two siblings with one over each: catches models that ignore masks or positions.

@@ -175,8 +175,7 @@ class Verifier:
 
 
 def context_of(tree: TokenTree, judgement: Judgement, options: Any) -> Context:
-    """The host side of a judgement (one transfer if it is still on a device)."""
-    judgement = judgement.on_host()
+    """What a walk may look at, of a judgement on the host."""
     thresholds: list[float] = judgement.thresholds.tolist()
     return Context(
         shape=tree.shape,
@@ -234,7 +233,10 @@ def verify(
 
     Args:
         target: [n, V], the processed target row at every node.
+
+    Returns:
+        The judgement on the host but for the rows its ``distribution`` reaches, the walk, and the bonus token.
     """
-    judgement = verifier.judge(tree, target, options)
+    judgement = verifier.judge(tree, target, options).on_host()
     walk = verifier.walk(context_of(tree, judgement, options), luck)
     return judgement, walk, draw_bonus(luck, walk.end, judgement.distribution)

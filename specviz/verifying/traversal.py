@@ -138,7 +138,8 @@ def remove(
 
 def _worth_after(mass: torch.Tensor, worth: torch.Tensor) -> torch.Tensor:
     """``S / (S + 1 - worth)``; 0 where both S and 1 - worth vanish (p = q: the rejection had probability zero)."""
-    return mass / (mass + 1 - worth).clamp(min=torch.finfo(mass.dtype).tiny)
+    # In this order: a small S would vanish next to 1, and S / 0 is no worth.
+    return mass / (mass + (1 - worth)).clamp(min=torch.finfo(mass.dtype).tiny)
 
 
 def walk(context: Context, luck: Luck) -> Walk:

@@ -1,0 +1,85 @@
+"""Faults that users of speculative decoding hunt, planted: each a context in which the engine has exactly one.
+
+The tests assert that every one is caught, and the screenshots of the documents show where a person sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from unittest.mock import patch
+
+import torch
+
+from specviz.cache import Kept, SlotCache
+from specviz.runners import DraftRunner
+from specviz.verifying import VERIFIERS, End
+
+
+@contextmanager
+def no_compaction() -> Iterator[None]:
+    """The cache is cut to the right length, but the kept slots are not gathered first."""
+
+    def only_the_length(self: SlotCache, offsets: Sequence[int]) -> Kept:
+        self._settle(self.base + len(offsets))
+        return Kept((), ())
+
+    with patch.object(SlotCache, "keep", only_the_length):
+        yield
+
+
+@contextmanager
+def positions_off_by_one() -> Iterator[None]:
+    """Every node of a tree is run one position too far to the right."""
+    plan = SlotCache.plan
+
+    def shifted(self: SlotCache, parents: Sequence[int]) -> tuple[list[int], list[tuple[int, ...]]]:
+        positions, lines = plan(self, parents)
+        return [position + 1 for position in positions], lines
+
+    with patch.object(SlotCache, "plan", shifted):
+        yield
+
+
+@contextmanager
+def sibling_leak() -> Iterator[None]:
+    """Every row sees all earlier rows of its step, as in plain causal attention."""
+    plan = SlotCache.plan
+
+    def leaking(self: SlotCache, parents: Sequence[int]) -> tuple[list[int], list[tuple[int, ...]]]:
+        positions, lines = plan(self, parents)
+        return positions, [tuple(range(line[-1] + 1)) for line in lines]
+
+    with patch.object(SlotCache, "plan", leaking):
+        yield
+
+
+@contextmanager
+def draft_a_token_short() -> Iterator[None]:
+    """After a full accept the draft is not fed the token it never ran."""
+    begin = DraftRunner.begin
+
+    def forgetful(self: DraftRunner, tokens: Sequence[int]) -> None:
+        begin(self, tokens)
+        self._late_tokens = []
+
+    with patch.object(DraftRunner, "begin", forgetful):
+        yield
+
+
+@contextmanager
+def stale_residual() -> Iterator[None]:
+    """Rejection draws its bonus from the residual before the last rejected sibling."""
+    exact = VERIFIERS["rejection"]
+
+    def judge(tree, target, options):
+        judgement = exact.judge(tree, target, options)
+
+        def stale(end: End) -> torch.Tensor:
+            return judgement.distribution(replace(end, rejected=end.rejected[:-1]))
+
+        return replace(judgement, distribution=stale)
+
+    with patch.dict(VERIFIERS, {"rejection": replace(exact, judge=judge)}):
+        yield
