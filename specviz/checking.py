@@ -15,7 +15,7 @@ from specviz.drafting import BUILDERS
 from specviz.enumeration import Grown, Toy, draw_trees, emitted, toy
 from specviz.options import Options
 from specviz.trace import Lossless, Option, Proposal
-from specviz.verifying import ALL_PROPOSALS, Verifier
+from specviz.verifying import ALL_PROPOSALS, Verifier, blamed
 
 EXACT = 1e-12
 """Below this a total-variation distance is rounding."""
@@ -137,14 +137,14 @@ class Finding:
 
     @property
     def ok(self) -> bool:
-        """Whether the verifier keeps what it promised, if it promised anything."""
-        return self.promise == "no" or self.worst.distance < EXACT
+        """Whether what was found is what the verifier says of itself; a loss that nothing shows is no finding."""
+        return self.worst.distance > LOSSY if self.promise == "no" else self.worst.distance < EXACT
 
     @property
     def verdict(self) -> str:
         """One phrase for people."""
         if self.promise == "no":
-            return "ok, lossy" if self.worst.distance > LOSSY else "promised lossy, but nothing shows it"
+            return "ok, lossy" if self.ok else "CALLED LOSSY, but nothing shows it"
         if self.promise == "yes":
             return "ok, lossless" if self.ok else "NOT LOSSLESS as promised"
         return "ok, greedy decoding" if self.ok else "NOT GREEDY DECODING as promised"
@@ -163,7 +163,9 @@ def check(
     for verifier in verifiers:
         chosen = (options or {}).get(verifier.name, verifier.Options())
         for proposal in proposals:
-            yield check_one(verifier, chosen, proposal)
+            with blamed(verifier):
+                found = check_one(verifier, chosen, proposal)
+            yield found
 
 
 def check_one(verifier: Verifier, options: Any, proposal: Proposal) -> Finding:

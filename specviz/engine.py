@@ -26,7 +26,7 @@ from specviz.runners import DraftRunner, TargetRunner
 from specviz.sampling import process
 from specviz.trace import Caches, EndReason, ForkedFrom, Settings, Step, Timings, Trace, Verdict
 from specviz.tree import MAX_NODES
-from specviz.verifying import VERIFIERS, StepLuck, Verifier, verify
+from specviz.verifying import VERIFIERS, StepLuck, Verifier, blamed, verify
 
 
 @dataclass(frozen=True)
@@ -203,14 +203,17 @@ class Session:
 
         # 3. Verify: every verifier on the same tree, the same rows and the same luck.
         luck = StepLuck(self._dice, index)
-        verified = {v.name: Verified(v, o, *verify(v, tree, probs, o, luck)) for v, o in self._plan.verifiers}
+        verified: dict[str, Verified] = {}
+        for verifier, verifier_options in self._plan.verifiers:
+            with blamed(verifier):
+                done = verify(verifier, tree, probs, verifier_options, luck)
+                verified[verifier.name] = Verified(verifier, verifier_options, *done)
         _, verify_seconds = clock.lap()
 
         # 4. Commit: the driver's path and bonus, cut where the text ends; both caches keep what was committed.
         driver = verified[settings.driver]
         emitted = [*(tree.tokens[node] for node in driver.walk.path), driver.bonus.token]
-        done = context - len(self.prompt_tokens)
-        committed = self._cut(emitted, done)
+        committed = self._cut(emitted, context - len(self.prompt_tokens))
         kept_nodes = [0, *driver.walk.path][: len(committed)]
         target_change = target.keep(kept_nodes)
         draft_change = draft.keep(kept_nodes)
@@ -220,9 +223,10 @@ class Session:
         target_rows = rows_of(logits, probs, settings.target, settings.record_top_k, texts)
         draft_rows = draft.rows(settings.record_top_k, texts)
         recorded = record_tree(builder.name, tree, probs, target_rows, draft_rows, texts)
-        verdicts: dict[str, Verdict] = {
-            name: record_verdict(one, tree, settings.record_top_k, texts) for name, one in verified.items()
-        }
+        verdicts: dict[str, Verdict] = {}
+        for name, one in verified.items():
+            with blamed(one.verifier):
+                verdicts[name] = record_verdict(one, tree, settings.record_top_k, texts)
         changes = [
             record_change(runner.cache, *change) for runner, change in ((target, target_change), (draft, draft_change))
         ]

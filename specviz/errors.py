@@ -4,6 +4,7 @@
     ├── SettingsError      a setting is out of range, unknown, or does not fit another one
     ├── ModelError         a model cannot be found, read, or used for tree verification
     ├── TraceError         a trace file is foreign, broken, too large, or of another schema
+    ├── VerifierError      a verifier failed in its own code; says where
     ├── NumericsError      a model returned NaN or infinite logits
     └── OutOfMemoryError   the device ran out of memory; what was recorded before is intact
 
@@ -27,6 +28,10 @@ class ModelError(SpecvizError):
 
 class TraceError(SpecvizError):
     """A trace file is foreign, broken, too large, or written in another schema version."""
+
+
+class VerifierError(SpecvizError):
+    """A verifier failed in its own code, or gave a verdict that contradicts itself."""
 
 
 class NumericsError(SpecvizError):

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
 import torch
 
 from specviz import engine as engine_module
-from specviz.cache import Kept, SlotCache
 from specviz.engine import Session
-from specviz.errors import NumericsError, OutOfMemoryError, SettingsError
+from specviz.errors import NumericsError, OutOfMemoryError, SettingsError, VerifierError
 from specviz.experiments.greedy import plain_greedy
 from specviz.metrics import emitted_lengths
 from specviz.models.language_model import LanguageModel
 from specviz.trace import Choice, Sampling, Step, Trace, dump_trace, parse_trace
-from tests import tiny
+from specviz.verifying import VERIFIERS
+from tests import faults, tiny
 from tests.pairs import TREES, greedy_settings, make_pair, make_settings, make_trace, pair_of
 
 AUDIT_TOLERANCE = 1e-5
@@ -105,9 +107,13 @@ def test_the_trace_alone_reproduces_every_decision(tree: str) -> None:
 def test_accepted_plus_steps_is_emitted() -> None:
     trace = make_trace(max_new_tokens=40)
     lengths = emitted_lengths(trace, "rejection")
-    accepted = sum(len(step.verdicts["rejection"].path) for step in trace.steps)
-    assert sum(lengths) == accepted + len(trace.steps)
     assert [len(step.committed) for step in trace.steps[:-1]] == lengths[:-1]
+    accepted = sum(
+        decision.outcome == "accepted" for s in trace.steps for decision in s.verdicts["rejection"].decisions
+    )
+    cut = sum(lengths) - len(trace.output_tokens())
+    assert accepted + len(trace.steps) == len(trace.output_tokens()) + cut
+    assert 0 <= cut < lengths[-1]
 
 
 def test_all_verifiers_meet_the_same_luck() -> None:
@@ -122,13 +128,9 @@ def test_all_verifiers_meet_the_same_luck() -> None:
 # ------------------------------------------------------------------------------------------------- planted faults
 
 
-def test_a_forgotten_compaction_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    def only_the_length(self: SlotCache, offsets) -> Kept:
-        self._settle(self.base + len(offsets))
-        return Kept((), ())
-
-    monkeypatch.setattr(SlotCache, "keep", only_the_length)
-    trace = make_trace(audit=True, max_new_tokens=40)
+def test_a_forgotten_compaction_is_caught() -> None:
+    with faults.no_compaction():
+        trace = make_trace(audit=True, max_new_tokens=40)
     assert max(worst_audit(step) for step in trace.steps) > 0.01
     # It also shows without an audit: what stands in the kept slots is not what was kept.
     broken = [s for s in trace.steps if s.verdicts[s.driver].path and s.verdicts[s.driver].path[0] != 1]
@@ -138,48 +140,64 @@ def test_a_forgotten_compaction_is_caught(monkeypatch: pytest.MonkeyPatch) -> No
     assert change.fingerprints_after[1] != by_node[path[0]]
 
 
-def test_positions_off_by_one_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = SlotCache.plan
-
-    def shifted(self: SlotCache, parents):
-        positions, lines = plan(self, parents)
-        return [p + 1 for p in positions], lines
-
-    monkeypatch.setattr(SlotCache, "plan", shifted)
-    trace = make_trace(audit=True)
+def test_positions_off_by_one_are_caught() -> None:
+    with faults.positions_off_by_one():
+        trace = make_trace(audit=True)
     # The first step too: its root and kept nodes were run one position too far.
     assert worst_audit(trace.steps[0]) > 0.01
     assert trace.steps[0].caches.target.appended[0].position == trace.steps[0].caches.target.length_before + 1
 
 
-def test_a_leaking_sibling_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = SlotCache.plan
-
-    def leaking(self: SlotCache, parents):
-        positions, lines = plan(self, parents)
-        return positions, [tuple(range(line[-1] + 1)) for line in lines]
-
-    monkeypatch.setattr(SlotCache, "plan", leaking)
-    trace = make_trace(audit=True, max_new_tokens=40)
+def test_a_leaking_sibling_is_caught() -> None:
+    with faults.sibling_leak():
+        trace = make_trace(audit=True, max_new_tokens=40)
     assert max(worst_audit(step) for step in trace.steps) > 0.01
     slot = trace.steps[0].caches.target.appended[2]
     assert len(slot.sees) == 3
     assert trace.steps[0].tree.nodes[2].depth == 1
 
 
-def test_a_draft_cache_that_is_a_token_short_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    from specviz.runners import DraftRunner
-
-    begin = DraftRunner.begin
-
-    def forgetful(self: DraftRunner, tokens) -> None:
-        begin(self, tokens)
-        self._late_tokens = []
-
-    monkeypatch.setattr(DraftRunner, "begin", forgetful)
-    trace = make_trace("llama", Choice(name="k_config", options={"tree": "2"}), audit=True, max_new_tokens=40)
+def test_a_draft_cache_that_is_a_token_short_is_caught() -> None:
+    with faults.draft_a_token_short():
+        trace = make_trace("llama", Choice(name="k_config", options={"tree": "2"}), audit=True, max_new_tokens=40)
     assert max(step.caches.draft.audit.worst() for step in trace.steps) > 0.01
     assert max(step.caches.target.audit.worst() for step in trace.steps) < AUDIT_TOLERANCE
+
+
+def test_a_bonus_from_a_stale_residual_shows_in_the_trace() -> None:
+    """The bonus distribution is the residual after the last rejected sibling, or it is not."""
+    for planted in (False, True):
+        with faults.stale_residual() if planted else nullcontext():
+            trace = make_trace(verifiers=(Choice(name="rejection"),), max_new_tokens=40)
+        stale = 0
+        for step in trace.steps:
+            verdict = step.verdicts["rejection"]
+            if verdict.bonus.source == "residual":
+                last = verdict.decisions[-1]
+                stale += last.residual.top.ids[:5] != verdict.bonus.distribution.ids[:5]
+        assert (stale > 0) == planted
+
+
+@pytest.mark.parametrize("where", ["judge", "walk", "verdict"])
+def test_a_verifier_that_fails_is_named_and_what_was_recorded_is_kept(where: str) -> None:
+    exact = VERIFIERS["rejection"]
+
+    def judge(tree, target, options):
+        if where == "judge":
+            raise KeyError("my table")
+        judgement = exact.judge(tree, target, options)
+        return replace(judgement, thresholds=judgement.thresholds * float("nan")) if where == "verdict" else judgement
+
+    def walk(context, luck):
+        return [][0] if where == "walk" else exact.walk(context, luck)
+
+    mine = replace(exact, name="mine", judge=judge, walk=walk)
+    with patch.dict(VERIFIERS, {"mine": mine}):
+        session = Session(make_pair(), make_settings(verifiers=(Choice(name="mine"),), driver="mine"), "the sea")
+        with pytest.raises(VerifierError, match="The verifier mine failed at") as caught:
+            session.step()
+    assert "\n" not in str(caught.value)
+    assert session.trace.end_reason == "error"
 
 
 # ------------------------------------------------------------------------------------------------------------ ends

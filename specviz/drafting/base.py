@@ -45,8 +45,6 @@ class Builder:
     proposal: Callable[[Any], Proposal]
     max_nodes: Callable[[Any], int]
     """Largest number of nodes, the root not counted, that these options can produce; SettingsError if none can."""
-    slots: Callable[[Any], int]
-    """Largest number of draft cache slots one step can take, the root's included."""
 
 
 def build_tree(

@@ -29,7 +29,6 @@ def _grow(growth: Growth, draft: Draft, options: DynamicOptions, dice: Dice, ste
     score = {0: 1.0}
     frontier = [0]
     for _ in range(min(options.depth, limits.max_depth)):
-        frontier = [node for node in frontier if node == 0 or growth.tokens[node] not in limits.end_tokens]
         if not frontier:
             break
         rows = draft.expand(growth, frontier)
@@ -42,7 +41,8 @@ def _grow(growth: Growth, draft: Draft, options: DynamicOptions, dice: Dice, ste
                     child = growth.add(node, token)
                     score[child] = score[node] * prob
                     level.append(child)
-        frontier = sorted(sorted(level, key=lambda node: (-score[node], node))[: options.top_k])
+        expandable = [node for node in level if growth.tokens[node] not in limits.end_tokens]
+        frontier = sorted(sorted(expandable, key=lambda node: (-score[node], node))[: options.top_k])
     best = sorted(score, key=lambda node: (-score[node], growth.depths[node], node))
     return sorted(best[: options.total + 1])
 
@@ -58,5 +58,4 @@ DYNAMIC = Builder(
     grow=_grow,
     proposal=_proposal,
     max_nodes=lambda options: options.total if options.depth else 0,
-    slots=lambda options: 1 + options.top_k * max(0, options.depth - 1),
 )

@@ -132,7 +132,6 @@ K_CONFIG = Builder(
     grow=_grow_k_config,
     proposal=lambda options: options.proposal,
     max_nodes=lambda options: sum(k_config_plan(options.tree).values()),
-    slots=lambda options: max(1, len(k_config_plan(options.tree))),
 )
 
 EXPLICIT = Builder(
@@ -142,5 +141,4 @@ EXPLICIT = Builder(
     grow=_grow_explicit,
     proposal=lambda options: options.proposal,
     max_nodes=lambda options: sum(explicit_plan(options.paths).values()),
-    slots=lambda options: max(1, len(explicit_plan(options.paths))),
 )

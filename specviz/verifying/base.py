@@ -6,13 +6,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
 
 from specviz.dice import Dice, Draw, Key
+from specviz.errors import SpecvizError, VerifierError
 from specviz.options import Options
 from specviz.trace import BonusKind, Comparison, Lossless, Outcome, Proposal
 from specviz.tree import Shape, TokenTree
@@ -224,6 +228,28 @@ def draw_bonus(luck: Luck, end: End, distribution: Callable[[End], torch.Tensor]
     if end.source == "argmax":
         return Draw(int(row.argmax()), None)
     return luck.draw(end.node, row)
+
+
+@contextmanager
+def blamed(verifier: Verifier) -> Iterator[None]:
+    """Turn what goes wrong in a verifier's own code, or with the verdict it gave, into one sentence that says where.
+
+    Raises:
+        VerifierError: from the original exception, which keeps its traceback.
+    """
+    try:
+        yield
+    except SpecvizError:
+        raise
+    except Exception as error:
+        if isinstance(error, (MemoryError, RuntimeError)) and "memory" in str(error).lower():
+            raise  # the machine's fault, not the verifier's
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        what = " ".join(str(error).split())[:200]
+        raise VerifierError(
+            f"The verifier {verifier.name} failed at {os.path.basename(frame.filename)}:{frame.lineno} "
+            f"({type(error).__name__}: {what}); mend it or leave it out."
+        ) from error
 
 
 def verify(

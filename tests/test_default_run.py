@@ -1,0 +1,49 @@
+"""The default pair, end to end: what the small random models cannot show."""
+
+from __future__ import annotations
+
+import pytest
+
+from specviz.engine import Session
+from specviz.experiments.bench import overhead_table
+from specviz.experiments.greedy import TREES, compare_with_generate
+from specviz.metrics import block_efficiency
+from specviz.models.loading import Pair, load_pair
+from specviz.trace import Choice, Settings, dump_trace, parse_trace, text_of_tokens
+from specviz.verifying import VERIFIERS
+
+pytestmark = pytest.mark.default_pair
+
+
+@pytest.fixture(scope="module")
+def pair() -> Pair:
+    return load_pair()
+
+
+def test_greedy_verification_is_plain_greedy_decoding_on_every_kind_of_tree(pair: Pair) -> None:
+    found = list(compare_with_generate(pair, prompts=2, max_new_tokens=12))
+    assert len(found) == 2 * len(TREES)
+    assert [line.text() for line in found if not line.equal] == []
+    assert any(line.steps < line.tokens for line in found)
+
+
+def test_a_run_of_all_verifiers_is_audited_and_survives_its_file(pair: Pair) -> None:
+    settings = Settings(
+        verifiers=tuple(Choice(name=name) for name in VERIFIERS), max_new_tokens=32, chat=True, audit=True, seed=3
+    )
+    session = Session(pair, settings, "Why is the sky blue?")
+    list(session.run())
+    trace = parse_trace(dump_trace(session.trace))
+    assert trace == session.trace
+    worst = max(c.audit.worst() for s in trace.steps for c in (s.caches.target, s.caches.draft))
+    assert worst < 1e-4
+    assert block_efficiency(trace, "rejection") > 1.2, "the draft hardly ever helps: is it the one for this target?"
+    texts = {token.id: token for step in trace.steps for token in step.tokens}
+    ids = trace.output_tokens()
+    assert text_of_tokens([texts[i] for i in ids]) == pair.tokenizer.decode(ids)
+
+
+def test_the_bench_command_measures(pair: Pair) -> None:
+    table = overhead_table(pair, steps=1)
+    assert "4,2,2 (28 nodes)" in table
+    assert "%" in table
