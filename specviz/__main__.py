@@ -1,4 +1,4 @@
-"""``python -m specviz``: record a run, prove the verifiers, compare with greedy decoding, measure."""
+"""``python -m specviz``: record a run, export it, prove the verifiers, compare with greedy decoding, measure."""
 
 from __future__ import annotations
 
@@ -53,6 +53,11 @@ def _parser() -> argparse.ArgumentParser:
     record.add_argument("--audit", action="store_true", help="compare both caches with a recompute after every step")
     record.add_argument("-o", "--output", default="trace.json.gz", help="file to write (default trace.json.gz)")
     record.set_defaults(run=_record)
+
+    export = commands.add_parser("export", help="write a trace as one HTML file that opens without a server or network")
+    export.add_argument("trace", help="a trace file, .json or .json.gz")
+    export.add_argument("-o", "--output", help="file to write (default: the trace's name with .html)")
+    export.set_defaults(run=_export)
 
     check = commands.add_parser("check", help="prove by enumeration which verifiers are lossless")
     _add_user_verifiers(check)
@@ -201,6 +206,23 @@ def _run_with_progress(session: object, settings: Settings) -> None:
     with tqdm(total=settings.max_new_tokens, unit=" tokens", file=sys.stderr, leave=False) as bar:
         for step in session.run():
             bar.update(len(step.committed))
+
+
+def _export(options: argparse.Namespace) -> int:
+    from specviz.figures.export import standalone_page
+    from specviz.trace import load_trace
+
+    trace = load_trace(options.trace)
+    name = options.trace.removesuffix(".gz").removesuffix(".json")
+    output = Path(options.output or f"{name}.html")
+    try:
+        output.write_text(standalone_page(trace), encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(
+            f"The page cannot be saved to {str(output)!r} ({error.strerror}); choose another."
+        ) from None
+    print(f"saved {output} ({output.stat().st_size / 1e6:.1f} MB, {len(trace.steps)} steps)")
+    return 0
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -184,6 +184,19 @@ def test_a_comparison_of_nothing_is_refused(options: list[str], capsys: pytest.C
     assert "is not a whole number from 1 on" in capsys.readouterr().err
 
 
+def test_export_writes_one_page_that_holds_the_run(
+    folders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert record(folders, tmp_path / "t.json.gz") == 0
+    assert main(["export", str(tmp_path / "t.json.gz")]) == 0
+    page = (tmp_path / "t.html").read_text(encoding="utf-8")
+    assert load_trace(tmp_path / "t.json.gz").id in page
+    assert not re.search(r"<(script|link|img)[^>]+(src|href)=.?https?:", page)
+    assert main(["export", str(tmp_path / "t.json.gz"), "-o", "/nowhere/t.html"]) == 2
+    assert main(["export", str(tmp_path / "none.json")]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
 def test_hostile_text_does_not_reach_the_terminal_raw() -> None:
     from specviz.report import _printable
 

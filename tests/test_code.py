@@ -40,7 +40,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "experiments": CORE | MODELS | VALUES | ENGINE | {"drafting", "verifying", "checking"},
     "figures": {"errors", "trace", "metrics"},
     "ui": CORE | MODELS | VALUES | ENGINE | {"drafting", "verifying", "figures", "experiments", "checking"},
-    "__main__": CORE | MODELS | VALUES | ENGINE | {"drafting", "verifying", "experiments", "checking", "report"},
+    "__main__": CORE
+    | MODELS
+    | VALUES
+    | ENGINE
+    | {"drafting", "verifying", "experiments", "checking", "report", "figures"},
 }
 """Room -> rooms it may import, besides itself."""
 
