@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
+
+QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
+DRAWN = "[data-painted]"
 VIEW = "const {state} = window.specvizViewer.mounted.at(-1), picture = document.querySelector('[data-picture=tree]');"
 """Start of a script: the state of the viewer mounted last, and its tree picture."""
+
+
+NAMES = "document.querySelector(`[data-picture='%s']`).data.map(trace => trace.name)"
+"""Script: the names of the traces that a picture is drawn with."""
+LABELS = "[...document.querySelector(`[data-picture='%s']`).labels.children].map(label => label.textContent)"
+
+
+def find_chromium() -> str | None:
+    """Path of the system's Chromium, if it has one."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next((found for name in names if (found := shutil.which(name))), None)
 
 
 class Watched:
@@ -48,3 +63,22 @@ class Watched:
     def finish(self) -> None:
         self.page.close()
         assert self.wrong == []
+
+
+def labels(seen: Watched, picture: str) -> list[str]:
+    return seen.page.evaluate(LABELS % picture)
+
+
+def read(seen: Watched, section: str) -> str:
+    """What a person reads who scrolls there: what is out of sight is not laid out."""
+    place = seen.page.locator(section).first
+    place.scroll_into_view_if_needed()
+    seen.page.wait_for_function("element => element.innerText !== ''", arg=place.element_handle())
+    return place.inner_text()
+
+
+def open_table(seen: Watched, section: str, title: str):
+    """The rows of a panel's table."""
+    seen.page.click(f"{section} summary:has-text('{title}')")
+    seen.page.wait_for_selector(f"{section} details[open] tbody tr")
+    return seen.page.locator(f"{section} details[open] tbody tr")

@@ -3,12 +3,73 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 # Nothing in the tests may wait for a hub or phone home; set before transformers and gradio are imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
+import pytest
 import torch
+
+from specviz.figures import standalone_page
+from specviz.trace import Trace
+from tests.browser import DRAWN, QUIET, Watched, find_chromium
 
 # The models of the tests are so small that a second thread only waits for the first.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    """Chromium; without it the tests are skipped on a desk and fail in CI."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    path = find_chromium()
+    if path is None:
+        message = "Chromium is not installed"
+        pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
+    with playwright.sync_playwright() as p:
+        yield p.chromium.launch(executable_path=path, args=QUIET)
+
+
+@pytest.fixture
+def from_file(browser, tmp_path):
+    """Open a trace as the exported HTML file."""
+    opened = []
+
+    def open_trace(trace: Trace, **options) -> Watched:
+        path = tmp_path / "run.html"
+        shown = {"theme": options.pop("theme", "light"), "go": options.pop("go", 0)}
+        path.write_text(standalone_page(trace, **shown), encoding="utf-8")
+        watched = Watched(browser, path.as_uri(), **options)
+        watched.page.wait_for_selector(DRAWN)
+        opened.append(watched)
+        return watched
+
+    yield open_trace
+    for watched in opened:
+        watched.finish()
+
+
+@pytest.fixture
+def served(browser):
+    """Serve the page with a given trace and loader, and open it."""
+    from specviz.ui.page import build_page, launch_page
+    from specviz.ui.sessions import Sessions
+
+    opened = []
+
+    def open_page(trace: Trace | None = None, load_pair=None, **options) -> Watched:
+        page = build_page(Sessions(load_pair), trace)
+        _, url, _ = launch_page(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+        watched = Watched(browser, url.rstrip("/"), **options)
+        watched.page.wait_for_selector(DRAWN)
+        opened.append((watched, page))
+        return watched
+
+    yield open_page
+    for watched, page in opened:
+        try:
+            watched.finish()
+        finally:
+            page.close()

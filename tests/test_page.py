@@ -5,80 +5,17 @@ Screenshots go to pytest's temporary folder. Without Chromium the tests are skip
 
 from __future__ import annotations
 
-import os
-import shutil
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from specviz.errors import ModelError
-from specviz.figures import standalone_page
-from specviz.trace import Trace
-from tests.browser import VIEW, Watched
+from tests.browser import VIEW
 from tests.sample_traces import HOSTILE, RULES, random_tree, sample_trace
 
-playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.browser
-QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
-DRAWN = "[data-painted]"
 TRACE = "document.querySelector('[data-picture=tree]').data.find(trace => trace.name === '%s')"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator:
-    path = next(
-        (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-    )
-    if path is None:
-        message = "Chromium is not installed"
-        pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
-    with playwright.sync_playwright() as p:
-        yield p.chromium.launch(executable_path=path, args=QUIET)
-
-
-@pytest.fixture
-def from_file(browser, tmp_path):
-    """Open a trace as the exported HTML file."""
-    opened = []
-
-    def open_trace(trace: Trace, **options) -> Watched:
-        path = tmp_path / "run.html"
-        theme = options.pop("theme", "light")
-        path.write_text(standalone_page(trace, theme=theme), encoding="utf-8")
-        watched = Watched(browser, path.as_uri(), **options)
-        watched.page.wait_for_selector(DRAWN)
-        opened.append(watched)
-        return watched
-
-    yield open_trace
-    for watched in opened:
-        watched.finish()
-
-
-@pytest.fixture
-def served(browser):
-    """Serve the page with a given trace and loader, and open it."""
-    from specviz.ui.page import build_page, launch_page
-    from specviz.ui.sessions import Sessions
-
-    opened = []
-
-    def open_page(trace: Trace | None = None, load_pair=None, **options) -> Watched:
-        page = build_page(Sessions(load_pair), trace)
-        _, url, _ = launch_page(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
-        watched = Watched(browser, url.rstrip("/"), **options)
-        watched.page.wait_for_selector(DRAWN)
-        opened.append((watched, page))
-        return watched
-
-    yield open_page
-    for watched, page in opened:
-        try:
-            watched.finish()
-        finally:
-            page.close()
 
 
 # ------------------------------------------------------------------------------------------------------ moves
@@ -214,7 +151,7 @@ def test_folds_open_and_the_script_lays_out_as_python_does(from_file):
 def test_fits_the_screen_in_both_themes(from_file, theme, size, tmp_path):
     seen = from_file(sample_trace(steps=2, verifiers=tuple(RULES)), theme=theme, size=size)
     assert seen.page.evaluate("document.documentElement.scrollWidth") <= size[0]
-    ink = seen.page.evaluate((TRACE % "token") + ".textfont.color[0]")
+    ink = seen.page.evaluate("getComputedStyle(document.querySelector('.sv-cardtoken')).color")
     dark_ink = sum(int(part) for part in ink[4:-1].split(",")[:3]) < 300
     assert dark_ink == (theme == "light")
     shot = tmp_path / "page.png"

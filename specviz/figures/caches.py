@@ -1,90 +1,141 @@
 """The KV caches of a step, before and after the update, with what does not fit together marked.
 
 Nothing is repaired or assumed here: fingerprints, positions and visible slots were read from the tensors during the run
-and are compared with what the recorded moves and the tree demand.
+and are compared with what the driver's path, the recorded moves and the tree demand.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from specviz.figures.text import escape_label, shorten, token_label
-from specviz.trace import CacheChange, Slot, Step, TokenText
+from specviz.figures.audits import audit_columns, audit_faults
+from specviz.figures.masks import mask_columns, mask_faults, mask_rows
+from specviz.figures.text import shorten, token_label
+from specviz.trace import CacheChange, Slot, Step, TokenText, Trace
 
-SLOT_COLUMNS = 5
+SLOT_COLUMNS = 6
+SETTLED_SHOWN = 3
+"""Slots from before the step that are drawn one by one."""
 
 
-def cache_columns(step: Step, change: CacheChange) -> dict[str, Any]:
+def cache_columns(step: Step, change: CacheChange, settled: list[str], tolerance: float) -> dict[str, Any]:
     """One model's strip. Arrays run over the slots written in this step, ``after`` over the slots that are left.
 
-    state   one letter a slot: ``k`` kept where it was, ``m`` moved, ``d`` dropped
-    to      the slot it was kept in, or null
-    prints  fingerprint after the forward
-    after   [slot, index of the written slot it should hold or null, fingerprint, 1 if the fingerprints agree]
-    faults  sentences about what does not fit; empty in a sound step
+    state    one letter a slot, as the run recorded it: ``k`` kept where it was, ``m`` moved, ``d`` dropped,
+             ``l`` cut off (not dropped, but beyond the length that is left)
+    to       the slot it was kept in, or null
+    prints   fingerprint after the forward
+    after    [slot, written slot it should hold or null, fingerprint, 1 if it holds that one, written slot it does hold]
+    settled  tokens of the last few slots from before the step
+    faults   sentences about what does not fit; empty in a sound step
     """
     texts = step.text_of()
     moved = dict(change.moves)
     dropped = set(change.dropped)
-    to = [None if s.slot in dropped else moved.get(s.slot, s.slot) for s in change.appended]
+    to = [
+        None if s.slot in dropped else t if (t := moved.get(s.slot, s.slot)) < change.length_after else None
+        for s in change.appended
+    ]
     labels = [token_label(texts.get(s.token) or TokenText(id=s.token, text=f"#{s.token}")) for s in change.appended]
-    source = {slot: index for index, slot in enumerate(to) if slot is not None}
-    after = []
-    for offset, fingerprint in enumerate(change.fingerprints_after):
-        slot = change.length_before + offset
-        index = source.get(slot)
-        good = index is not None and change.fingerprints_before[index] == fingerprint
-        after.append([slot, index, fingerprint, int(good)])
+    after = _after(step, change)
+    rows = mask_rows(step, change)
     return {
         "before": change.length_before,
         "length": change.length_after,
         "slot": [s.slot for s in change.appended],
-        "label": [escape_label(shorten(label, SLOT_COLUMNS)) for label in labels],
+        "label": [shorten(label, SLOT_COLUMNS) for label in labels],
         "text": labels,
         "position": [s.position for s in change.appended],
         "node": [s.node for s in change.appended],
         "role": "".join(s.role[0] for s in change.appended),
-        "state": "".join(
-            "d" if t is None else "k" if t == s.slot else "m" for s, t in zip(change.appended, to, strict=True)
-        ),
+        "state": "".join(_state(s, t, dropped) for s, t in zip(change.appended, to, strict=True)),
         "to": to,
         "prints": list(change.fingerprints_before),
         "after": after,
-        "faults": _faults(step, change, after),
-        "audit": change.audit.worst() if change.audit else None,
+        "settled": settled,
+        "mask": mask_columns(change, rows),
+        "audit": audit_columns(change.audit, tolerance),
+        "faults": [
+            *_slot_faults(step, change, after, labels),
+            *mask_faults(change, rows),
+            *audit_faults(change.audit, tolerance),
+        ],
     }
 
 
-def _faults(step: Step, change: CacheChange, after: list[list[Any]]) -> list[str]:
-    found = [
-        f"Slot {slot} does not hold what was kept for it"
-        + ("." if index is None else f": slot {change.appended[index].slot} had another fingerprint.")
-        for slot, index, _, good in after
-        if not good
-    ]
-    kept = len(change.appended) - len(change.dropped)
-    if change.length_after != change.length_before + kept:
-        found.append(f"{kept} slots were kept, but the cache grew by {change.length_after - change.length_before}.")
-    nodes = {s.node: s for s in change.appended if s.node is not None}
-    for slot in nodes.values():
-        found += _row_faults(step, change, slot, nodes)
-    return found if len(found) <= 8 else [*found[:8], f"… and {len(found) - 8} more."]
+def settled_labels(trace: Trace, position: int, length: int) -> list[str]:
+    """Tokens of the last few of the ``length`` slots that were settled before a step: slots follow the text."""
+    first = max(0, length - SETTLED_SHOWN)
+    texts = {text.id: text for text in trace.prompt_texts}
+    text: list[int] = []
+    start = 0
+    for step in reversed(trace.steps[:position]):
+        text[:0] = step.committed
+        texts.update(step.text_of())
+        start = step.context
+        if start <= first:
+            break
+    if start > first or not text:
+        text, start = [*trace.prompt_tokens, *text], 0
+    last = text[first - start : length - start]
+    return [token_label(texts.get(token) or TokenText(id=token, text=f"#{token}")) for token in last]
 
 
-def _row_faults(step: Step, change: CacheChange, slot: Slot, nodes: dict[int, Slot]) -> list[str]:
-    """Position against depth, and what the row saw against its ancestors."""
-    assert slot.node is not None
+def kept_rows(step: Step, change: CacheChange) -> list[int]:
+    """The written slots that must be left, in the order of the text: what was fed late, and the committed nodes.
+
+    From the driver's path, and not from the recorded moves: those are part of what is looked into.
+    """
+    row_of = {s.node: index for index, s in enumerate(change.appended) if s.node is not None}
+    late = [index for index, s in enumerate(change.appended) if s.role == "context"]
+    nodes = [0, *step.verdicts[step.driver].path][: len(step.committed)]
+    return late + [row_of[node] for node in nodes if node in row_of]
+
+
+def _after(step: Step, change: CacheChange) -> list[list[Any]]:
+    wanted = dict(enumerate(kept_rows(step, change)))
+    written = {print_: index for index, print_ in reversed(list(enumerate(change.fingerprints_before)))}
+    after = []
+    for offset, fingerprint in enumerate(change.fingerprints_after):
+        due = wanted.get(offset)
+        good = due is not None and change.fingerprints_before[due] == fingerprint
+        held = due if good else written.get(fingerprint)
+        after.append([change.length_before + offset, due, fingerprint, int(good), held])
+    return after
+
+
+def _state(slot: Slot, to: int | None, dropped: set[int]) -> str:
+    if to is None:
+        return "d" if slot.slot in dropped else "l"
+    return "k" if to == slot.slot else "m"
+
+
+def _slot_faults(step: Step, change: CacheChange, after: list[list[Any]], labels: list[str]) -> list[str]:
+    """What the update left, against what the driver's path demands."""
+
+    def name(index: int) -> str:
+        slot = change.appended[index]
+        told = f"“{shorten(labels[index], 24)}”"
+        return told if slot.node is None else f"node {slot.node} {told}"
+
     found = []
-    expected = step.context - 1 + step.tree.nodes[slot.node].depth
-    if slot.position != expected:
-        found.append(f"Node {slot.node} has position {slot.position}; its depth demands {expected}.")
-    ancestors = {nodes[a].slot for a in (0, *step.tree.path(slot.node)) if a in nodes}
-    context = {s.slot for s in change.appended if s.role == "context"}
-    extra, missing = set(slot.sees) - ancestors - context, ancestors - set(slot.sees)
-    if extra:
-        found.append(f"Node {slot.node} sees slot {min(extra)}, which is no ancestor.")
-    if missing:
-        found.append(f"Node {slot.node} does not see its ancestor in slot {min(missing)}.")
-    if slot.sees_before != change.length_before:
-        found.append(f"Node {slot.node} sees {slot.sees_before} of {change.length_before} earlier slots.")
+    wrong = [row for row in after if not row[3]]
+    for slot, due, _, _, held in wrong[:4]:
+        there = "what it holds was not written in this step" if held is None else f"{name(held)} is"
+        should = "nothing" if due is None else name(due)
+        found.append(f"Slot {slot} does not hold what was kept for it: {should} should be there, {there}.")
+    if len(wrong) > 4:
+        found.append(f"{len(wrong) - 4} more slots do not hold what was kept for them.")
+    late = sum(s.role == "context" for s in change.appended)
+    ran = any(s.node == 0 for s in change.appended)  # without a draft tree the draft runs nothing and may lag behind
+    if ran and change.length_before + late != step.context - 1:
+        found.append(
+            f"Before the root the cache holds {change.length_before + late} tokens; the text has {step.context - 1}."
+        )
+    kept = len(kept_rows(step, change))
+    if change.length_after != change.length_before + kept:
+        grown = change.length_after - change.length_before
+        found.append(f"{kept} slots were to be kept, but the cache grew by {grown}.")
+    elif len(change.appended) - len(change.dropped) != kept:
+        found.append(f"{kept} of {len(change.appended)} slots were to be kept, but {len(change.dropped)} were dropped.")
     return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from specviz.figures.bonuses import bonus_fault
 from specviz.figures.text import pieces, token_label
 from specviz.figures.tree import STATES, node_label
 from specviz.trace import Decision, Row, Step, TokenText, TopK, Trace, Verdict
@@ -136,6 +137,7 @@ def _verdict(step: Step, verdict: Verdict, tokens: TokenTable, shown: Collection
             "source": bonus.source,
             "uniform": number(bonus.uniform, 7),
             "top": tokens.top(bonus.distribution, len(bonus.distribution.ids)),
+            "fault": bonus_fault(step, verdict),
         },
         "thresholds": [number(threshold) for threshold in verdict.thresholds],
         "rules": rules,

@@ -11,12 +11,16 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from specviz.figures.caches import cache_columns
+from specviz.figures.audits import DECADES, tolerance_of
+from specviz.figures.cachelooks import cache_figures
+from specviz.figures.caches import cache_columns, settled_labels
 from specviz.figures.details import COMPARISONS, TokenTable, commit_line, node_columns, summary, verdict_rows
-from specviz.figures.looks import cache_figure, figure_json, geometry, tree_figure, verifier_looks
+from specviz.figures.looks import figure_json, geometry, tree_figure, verifier_looks
+from specviz.figures.phases import step_phases
 from specviz.figures.text import pieces
+from specviz.figures.totals import run_totals
 from specviz.figures.tree import tree_columns
-from specviz.trace import Trace
+from specviz.trace import CacheChange, ModelInfo, Trace
 
 FRAME_VERSION = 1
 PROMPT_CHARACTERS = 4000
@@ -42,9 +46,12 @@ def run_header(trace: Trace) -> dict[str, Any]:
         "settings": trace.settings.model_dump(mode="json"),
         "driver": trace.settings.driver,
         "verifiers": verifier_looks(names),
-        "figures": {"tree": figure_json(tree_figure(names)), "cache": figure_json(cache_figure())},
+        "figures": {"tree": figure_json(tree_figure(names)), **cache_figures()},
         "geometry": geometry(),
         "comparisons": COMPARISONS,
+        "tolerance": {"target": tolerance_of(trace.models.target), "draft": tolerance_of(trace.models.draft)},
+        "decades": DECADES,
+        "totals": run_totals(trace, names),
     }
 
 
@@ -68,13 +75,19 @@ def step_frame(trace: Trace, position: int) -> dict[str, Any]:
         "tree": tree,
         "nodes": node_columns(step, tokens, shown),
         "verdicts": verdict_rows(step, tokens, shown),
+        "phases": step_phases(step, shown),
         "commit": commit_line(trace, position),
         "caches": {
-            "target": cache_columns(step, step.caches.target),
-            "draft": cache_columns(step, step.caches.draft),
+            "target": _cache(trace, position, step.caches.target, trace.models.target),
+            "draft": _cache(trace, position, step.caches.draft, trace.models.draft),
         },
         "tokens": tokens.used,
     }
+
+
+def _cache(trace: Trace, position: int, change: CacheChange, model: ModelInfo) -> dict[str, Any]:
+    settled = settled_labels(trace, position, change.length_before)
+    return cache_columns(trace.steps[position], change, settled, tolerance_of(model))
 
 
 def block(trace: Trace, positions: Iterable[int], *, go: int | None = None) -> dict[str, Any]:

@@ -15,14 +15,15 @@ import networkx as nx
 from specviz.trace import Step
 
 CARD_WIDTH = 148
-CARD_HEIGHT = 32
+CARD_HEIGHT = 31
 COLUMN = 190
 """Distance from one depth to the next."""
-ROW = 36
-"""Height of a leaf's row."""
-EXTRA_ROW = 23
+ROW = 34
+"""Height of a leaf's row. The default tree of 28 nodes must stand on a laptop's screen as a whole."""
+EXTRA_ROW = 20
 """Height of the row of a bonus token or a stub."""
-TOP = 30
+BONUS_HEIGHT = 18
+TOP = 22
 """Room for the column titles."""
 LEFT = 6
 BONUS_WIDTH = 190

@@ -22,7 +22,8 @@ SLOTS = len(_DASHES)
 EDGE_WIDTHS = (0.8, 1.6, 3.2, 6.0)
 EDGE_STEPS = (0.02, 0.1, 0.35)
 """Target probabilities from which an edge is drawn in the next width."""
-RIBBON_WIDTH = 3.0
+RIBBON_WIDTH = 2.8
+BAR_WIDTH = 4.0
 CARD_LOOKS = ("unexamined", "passed", "rejected", "accepted")
 
 
@@ -42,52 +43,25 @@ def edge_class(target_prob: float | None) -> int:
 
 
 def tree_figure(names: Sequence[str]) -> go.Figure:
-    """The empty figure of a draft tree with these verifiers; traces in drawing order."""
-    verifiers = verifier_looks(names)
-    traces = [_line(f"edge.{i}", "edge", width) for i, width in enumerate(EDGE_WIDTHS)]
-    traces.append(_line("edge.stub", "edge", 1.0, "2px,3px"))
-    traces += [_line(f"path.{v['name']}", v["role"], RIBBON_WIDTH, v["dash"]) for v in verifiers]
-    traces += [
-        _area("card.unexamined", "card-faint", "line-faint", 1.0, "2px,2px"),
-        _area("card.passed", "card", "line", 1.0),
-        _area("card.rejected", "card", "line", 1.0),
-        _area("card.accepted", "card-strong", "ink", 1.8),
-        _area("card.stub", "card-faint", "line", 1.0, "4px,3px"),
-    ]
-    traces += [_area(f"bonus.{v['name']}", "card-strong", v["role"], 2.0, v["dash"]) for v in verifiers]
-    traces += [
-        _area("bar.rail", "rail"),
-        _area("bar.draft", "draft"),
-        _area("bar.target", "target"),
-        _area("selected", "none", "focus", 2.6),
-        _marks("pip"),
-        _marks("cross"),
-        _marks("parting"),
-        _text("token", "mono", 12),
-        _text("digits", "sans", 10.5, "middle left"),
-        _text("bonus.token", "mono", 12),
-        _text("bonus.note", "sans", 10.5, "middle left"),
-        _text("title", "sans", 11),
-    ]
-    return _figure(traces)
+    """The empty figure of a draft tree with these verifiers; traces in drawing order.
 
-
-def cache_figure() -> go.Figure:
-    """The empty figure of the two cache strips."""
-    return _figure(
+    Few traces with few points, because each trace costs Plotly about a millisecond a move, and a marker or a label half
+    of one: a bar is a stroke, a bonus token's frame goes with the ribbon that leads to it, and the page lays labels and
+    state marks over the picture as elements of its own.
+    """
+    return empty_figure(
         [
-            _line("move", "move", 1.6),
-            _line("stay", "edge", 1.2),
-            _area("slot.dropped", "card-faint", "line-faint", 1.0, "2px,2px"),
-            _area("slot.kept", "card-strong", "ink", 1.6),
-            _area("slot.moved", "card-strong", "move", 1.8),
-            _area("slot.before", "card", "line", 1.0),
-            _area("slot.wrong", "bad-fill", "bad", 2.6),
-            _area("selected", "none", "focus", 2.6),
-            _text("number", "sans", 9.5),
-            _text("token", "mono", 11),
-            _text("where", "sans", 9.5),
-            _text("title", "sans", 11),
+            *(line_trace(f"edge.{i}", "edge", width) for i, width in enumerate(EDGE_WIDTHS)),
+            line_trace("edge.stub", "edge", 1.0, "2px,3px"),
+            area_trace("card.unexamined", "card-faint", "line-faint", 1.0, "2px,2px"),
+            area_trace("card.passed", "card", "line", 1.0),
+            area_trace("card.rejected", "card", "line", 1.0),
+            area_trace("card.accepted", "card-strong", "ink", 1.8),
+            area_trace("card.stub", "card-faint", "line", 1.0, "4px,3px"),
+            *(line_trace(f"path.{v['name']}", v["role"], RIBBON_WIDTH, v["dash"]) for v in verifier_looks(names)),
+            line_trace("bar.rail", "rail", BAR_WIDTH),
+            line_trace("bar.draft", "draft", BAR_WIDTH),
+            line_trace("bar.target", "target", BAR_WIDTH),
         ]
     )
 
@@ -103,6 +77,7 @@ def geometry() -> dict[str, float]:
         "top": layout.TOP,
         "left": layout.LEFT,
         "bonusWidth": layout.BONUS_WIDTH,
+        "bonusHeight": layout.BONUS_HEIGHT,
     }
 
 
@@ -113,7 +88,8 @@ def figure_json(figure: go.Figure) -> dict[str, Any]:
     return plain
 
 
-def _figure(traces: list[go.Scatter]) -> go.Figure:
+def empty_figure(traces: list[go.Scatter]) -> go.Figure:
+    """These traces on bare axes in CSS pixels, without a background."""
     axis = {"visible": False, "fixedrange": True}
     return go.Figure(
         data=traces,
@@ -129,12 +105,14 @@ def _figure(traces: list[go.Scatter]) -> go.Figure:
     )
 
 
-def _line(name: str, role: str, width: float, dash: str = "solid") -> go.Scatter:
+def line_trace(name: str, role: str, width: float, dash: str = "solid") -> go.Scatter:
+    """Lines in one colour role; gaps part them."""
     line = {"width": width, "dash": dash}
     return go.Scatter(name=name, mode="lines", line=line, hoverinfo="skip", meta={"line": role})
 
 
-def _area(name: str, fill: str, outline: str = "none", width: float = 0.0, dash: str = "solid") -> go.Scatter:
+def area_trace(name: str, fill: str, outline: str = "none", width: float = 0.0, dash: str = "solid") -> go.Scatter:
+    """Filled shapes with an outline, in colour roles."""
     return go.Scatter(
         name=name,
         mode="lines",
@@ -145,11 +123,13 @@ def _area(name: str, fill: str, outline: str = "none", width: float = 0.0, dash:
     )
 
 
-def _marks(name: str) -> go.Scatter:
+def mark_trace(name: str) -> go.Scatter:
+    """Symbols, each with a size and colour of its own."""
     return go.Scatter(name=name, mode="markers", marker={"size": 7}, hoverinfo="skip", meta={"marker": True})
 
 
-def _text(name: str, family: str, size: float, position: str = "middle right") -> go.Scatter:
+def text_trace(name: str, family: str, size: float, position: str = "middle right") -> go.Scatter:
+    """Labels in one of the page's two font families."""
     return go.Scatter(
         name=name,
         mode="text",

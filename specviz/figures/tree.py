@@ -6,7 +6,7 @@ from typing import Any
 
 from specviz.figures.layout import Layout, folded_nodes, tidy_layout
 from specviz.figures.looks import edge_class
-from specviz.figures.text import escape_label, shorten, token_label
+from specviz.figures.text import shorten, token_label
 from specviz.trace import Decision, Node, Step, TokenText, Verdict
 
 STATES = {"accepted": "a", "rejected": "r", "passed, not chosen": "p"}
@@ -19,7 +19,7 @@ def tree_columns(step: Step) -> dict[str, Any]:
     """Columns of the tree picture; arrays run over the nodes.
 
     x, y         centre of the card in pixels; y is null where the node is folded
-    label        token, cut to the card and escaped for Plotly's labels
+    label        token, cut to the card; like every text here for ``textContent``, so not escaped
     digits       ``draft -> target`` probability
     draft, target  the probabilities in thousandths, for the bars
     edge         one digit a node: width class of the edge from its parent
@@ -35,7 +35,7 @@ def tree_columns(step: Step) -> dict[str, Any]:
         "x": place.x,
         "y": [None if y is None else _round(y) for y in place.y],
         "parent": [node.parent for node in nodes],
-        "label": [escape_label(shorten(node_label(node, texts), LABEL_COLUMNS)) for node in nodes],
+        "label": [shorten(node_label(node, texts), LABEL_COLUMNS) for node in nodes],
         "digits": [_digits(node) for node in nodes],
         "draft": [_thousandths(node.draft_prob) for node in nodes],
         "target": [_thousandths(node.target_prob) for node in nodes],
@@ -92,8 +92,8 @@ def _bonus_cards(step: Step, place: Layout, texts: dict[int, TokenText]) -> list
                 "verifier": name,
                 "node": node,
                 "y": _round(y),
-                "label": escape_label(shorten(label, BONUS_COLUMNS)),
-                "note": escape_label(shorten(f"{name} · {bonus.source}", 26)),
+                "label": shorten(label, BONUS_COLUMNS),
+                "note": shorten(f"{name} · {bonus.source}", 26),
             }
         )
     return cards

@@ -14,17 +14,22 @@ from specviz.ui.form import Form, prompt_box, settings_form
 from specviz.ui.sessions import Sessions, Ticket
 from specviz.ui.viewer import make_viewer, viewer_head
 
+# Low, so that at 1280 x 800 the tree is in sight: everything that is no picture shares three lines.
 CSS = """
-.gradio-container, .gradio-container > .main > .wrap, .gradio-container main { padding-top: 6px !important; }
-.gradio-container .column, .gradio-container .row { gap: 10px; }
+.gradio-container, .gradio-container > .main > .wrap, .gradio-container main { padding-top: 0 !important; }
+.gradio-container > .main { padding: 8px 16px 16px !important; }
+.gradio-container .column, .gradio-container .row { gap: 8px; }
 .specviz-head { align-items: stretch; }
 .specviz-head button { min-width: 84px; padding: 8px 14px; white-space: nowrap; font-size: 15px; }
-.specviz-title .prose { display: flex; gap: 14px; align-items: baseline; flex-wrap: wrap; }
-.specviz-title h1 { font-size: 19px; margin: 0 !important; }
-.specviz-title p { margin: 0 !important; }
-#settings > button { padding: 4px 0; }
+.specviz-head > .specviz-title { flex: 0 0 auto; width: auto; min-width: 0; padding-right: 6px; align-self: center; }
+.specviz-title h1 { font-size: 19px; line-height: 22px; margin: 0 !important; }
+.specviz-title p { font-size: 12px; line-height: 16px; margin: 0 !important; }
+#settings { padding: 0 12px; }
+#settings > button { padding: 4px 0; font-size: 14px; }
+#settings > button + * { padding-bottom: 10px; }
+#viewer .html-container { padding: 0; }
 """
-TITLE = "# specviz\nEvery step of a speculative decode: the draft tree, who accepted what and why, the KV cache."
+TITLE = "# specviz\nevery step of a speculative decode"
 
 
 def build_page(sessions: Sessions | None = None, trace: Trace | None = None) -> gr.Blocks:
@@ -44,8 +49,8 @@ def build_page(sessions: Sessions | None = None, trace: Trace | None = None) -> 
         shown = gr.State(None, time_to_live=6 * 3600)
         session = gr.State(None, time_to_live=6 * 3600)
         form = Form()
-        gr.Markdown(TITLE, elem_classes="specviz-title")
         with gr.Row(elem_classes="specviz-head"):
+            gr.Markdown(TITLE, elem_classes="specviz-title")
             prompt_box(form)
             step = gr.Button("Step", variant="primary", scale=0, elem_id="step")
             run = gr.Button("Run", variant="primary", scale=0, elem_id="run")
@@ -108,7 +113,15 @@ def launch_page(page: gr.Blocks, **options: Any) -> Any:
     """``page.launch`` with everything switched off that would talk to anyone else or keep what a visitor typed."""
     page.queue(max_size=16, api_open=False)
     settings: dict[str, Any] = {
-        "theme": gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+        # The base theme's own blue and greys are too faint to read.
+        "theme": gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]).set(
+            button_primary_background_fill="*primary_600",
+            button_primary_background_fill_hover="*primary_700",
+            block_info_text_color="*neutral_600",
+            block_info_text_color_dark="*neutral_300",
+            body_text_color_subdued="*neutral_600",
+            body_text_color_subdued_dark="*neutral_300",
+        ),
         "css": CSS,
         "head": viewer_head(),
         "share": False,

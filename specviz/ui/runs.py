@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from specviz.errors import SpecvizError, TraceError
-from specviz.figures import block, dump_block
+from specviz.figures import block, dump_block, step_frame
 from specviz.trace import Settings, Trace, load_trace
 from specviz.ui.sessions import Live, ModelChoice, Sessions, Ticket
 
@@ -57,7 +57,7 @@ def opening_block(trace: Trace) -> str:
     chosen = block(trace, [], go=0)
     size = 0
     for position in range(len(trace.steps)):
-        frame = block(trace, [position])["frames"][0]
+        frame = step_frame(trace, position)
         size += len(dump_block(frame))
         if chosen["frames"] and size > OPENING_BYTES:
             break

@@ -44,9 +44,9 @@ def make_viewer(value: str = "", **options: Any) -> gr.HTML:
 
 def viewer_head() -> str:
     """Tags for ``launch(head=...)`` that load Plotly and the viewer from this server, in order."""
-    scripts, style = viewer_files()
-    gr.set_static_paths([*scripts, style])
-    tags = [f'<link rel="stylesheet" href="{_address(style)}">']
+    scripts, styles = viewer_files()
+    gr.set_static_paths([*scripts, *styles])
+    tags = [f'<link rel="stylesheet" href="{_address(style)}">' for style in styles]
     tags += [f'<script defer src="{_address(script)}"></script>' for script in scripts]
     return "\n".join(tags)
 

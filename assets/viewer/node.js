@@ -1,0 +1,141 @@
+/* One node's arithmetic in full: both distributions where it was judged and after it, every verifier's comparison, what
+ * each rejection left, and where a bonus token came from. All numbers were recorded; nothing is computed but the rest.
+ */
+(function (root) {
+  "use strict";
+  const ns = (root.specvizViewer = root.specvizViewer || {});
+  const { el, swatch, token, digits, more, nodeButton, OUTCOMES } = ns.panels;
+  const ordinal = (n) => `${n}${n % 100 > 10 && n % 100 < 14 ? "th" : { 1: "st", 2: "nd", 3: "rd" }[n % 10] || "th"}`;
+  const looksOf = (run, name) => run.verifiers.find((v) => v.name === name);
+
+  function nodePanel(run, frame, node, view, act) {
+    const nodes = frame.nodes, parent = frame.tree.parent[node], verdicts = frame.verdicts.filter((v) => view.shown.has(v.verifier));
+    const made = [el("h3", {}, `Node ${node} `, token(nodes.text[node]))];
+    if (node === 0) made.push(el("p", { class: "sv-note" }, `The last committed token (id ${nodes.token[0]}); the tree grows from it, and no verifier judges it.`));
+    else {
+      const siblings = frame.tree.parent.filter((up) => up === parent).length;
+      made.push(el("p", { class: "sv-note" }, `depth ${nodes.depth[node]}, drawn ${ordinal(nodes.rank[node] + 1)} of ${siblings} after `, nodeButton(parent, nodes.text[parent], act), ` · token id ${nodes.token[node]}`),
+        el("div", { class: "sv-pair" }, bar("draft", nodes.q[node], "draft"), bar("target", nodes.p[node], "target")),
+        el("h4", {}, "Decisions"), ...verdicts.flatMap((v) => decisions(run, frame, v, node)));
+    }
+    const drawn = verdicts.filter((v) => v.bonus.node === node);
+    if (drawn.length) made.push(el("h4", {}, "Bonus token drawn here"), ...drawn.map((v) => bonusBox(run, frame, v)));
+    if (node) {
+      made.push(el("h4", {}, "Where it was judged: after ", nodeButton(parent, nodes.text[parent], act)));
+      made.push(distribution(frame, "target", nodes.target[parent], { token: nodes.token[node], prob: nodes.p[node] }));
+      made.push(nodes.draft[parent] ? distribution(frame, "draft", nodes.draft[parent], { token: nodes.token[node], prob: nodes.q[node] }) : el("p", { class: "sv-note" }, "The draft's row there was not recorded."));
+    }
+    made.push(el("h4", {}, "What may follow it"), distribution(frame, "target", nodes.target[node], null));
+    made.push(nodes.draft[node] ? distribution(frame, "draft", nodes.draft[node], null) : el("p", { class: "sv-note" }, "The draft did not run this node: it was not expanded."));
+    if (nodes.limits[0] !== nodes.limits[1])
+      made.push(el("p", { class: "sv-note" }, `Large tree: ${nodes.limits[0]} entries of a distribution are carried for nodes in sight, ${nodes.limits[1]} for folded ones.`));
+    return made;
+  }
+
+  function bar(name, value, role) {
+    return [el("span", {}, name), rail(value || 0, role), el("b", { class: "sv-number" }, digits(value))];
+  }
+
+  function rail(share, role) {
+    const fill = el("span", { class: "sv-fill" });
+    fill.style.width = `${100 * Math.min(1, share)}%`;
+    fill.style.background = `var(--sv-${role})`;
+    return el("span", { class: "sv-rail" }, fill);
+  }
+
+  /* --------------------------------------------------------------------------------------------- decisions */
+
+  function decisions(run, frame, verdict, node) {
+    const taken = verdict.decisions.filter((row) => row[0] === node), state = frame.tree.states[verdict.verifier][node];
+    if (taken.length) return taken.map((row) => decision(run, frame, verdict, row));
+    const why = state === "a" ? "Accepted with the path below it: this rule accepts whole paths."
+      : `Its threshold here is ${digits(verdict.thresholds[node])}; the walk did not come by.`;
+    return [el("div", { class: "sv-decision", "data-verifier": verdict.verifier }, who(run, verdict.verifier, state), el("p", { class: "sv-note" }, why))];
+  }
+
+  const who = (run, name, state) => el("div", { class: "sv-who" }, swatch(looksOf(run, name)), ` ${name} `,
+    el("b", { class: `sv-state-${state === "." ? "none" : state}` }, OUTCOMES[state].join(" ")));
+
+  function decision(run, frame, verdict, row) {
+    const [node, state, rule, , , p, q, , , reason, residual] = row;
+    const [line, holds] = arithmetic(frame, verdict, row), named = verdict.rules[rule];
+    const box = el("div", { class: "sv-decision", "data-verifier": verdict.verifier }, who(run, verdict.verifier, state), el("p", { class: "sv-sum" }, line));
+    if (holds !== null && holds !== (state !== "r")) box.append(el("p", { class: "sv-bad" }, "✕ These numbers do not give this outcome."));
+    const used = [p === null ? null : `p ${digits(p, 6)}`, q === null ? null : `q ${digits(q, 6)}`].filter(Boolean);
+    box.append(el("p", { class: "sv-note" }, "rule ", el("code", {}, named), used.length ? ` · used ${used.join(named.includes("p/q") ? " / " : ", ")}` : ""));
+    if (reason) box.append(el("p", {}, `because ${reason}`));
+    if (row.length <= 8) box.append(el("p", { class: "sv-note" }, "Folded in a large tree: its reason and residual are not carried."));
+    const elder = elders(frame, verdict, row);
+    if (elder.length) box.append(more(`${elder.length} elder sibling${elder.length > 1 ? "s" : ""} came first`, () => el("ol", { class: "sv-elders" }, elder.map((one) => elderLine(frame, verdict, one)))));
+    if (residual) box.append(residualBox(frame, residual, "Residual after it"));
+    return box;
+  }
+
+  /** Earlier decisions about children of the same parent, which is what shaped the p and q that were used. */
+  function elders(frame, verdict, row) {
+    const parent = frame.tree.parent[row[0]];
+    return verdict.decisions.slice(0, verdict.decisions.indexOf(row)).filter((one) => frame.tree.parent[one[0]] === parent);
+  }
+
+  function elderLine(frame, verdict, row) {
+    const residual = row.length > 10 ? row[10] : null;
+    return el("li", {}, token(frame.nodes.text[row[0]]), ` ${OUTCOMES[row[1]].join(" ")}: `, el("span", { class: "sv-sum" }, arithmetic(frame, verdict, row)[0]),
+      residual ? residualBox(frame, residual, "left") : null);
+  }
+
+  const residualBox = (frame, residual, title) => more(`${title}: mass ${digits(residual[0])}`, () => [
+    el("p", { class: "sv-note" }, "max(p − q, 0), scaled to 1: what the next sibling is judged by, and a bonus is drawn from."), bars(frame, residual[1], residual[2], null, "target")]);
+
+  /** The comparison with its two sides, and whether it holds (null for what cannot be told from the numbers). */
+  function arithmetic(frame, verdict, row) {
+    const [node, , , comparison, uniform, p, , expected] = row, threshold = row.length > 8 ? row[8] : verdict.thresholds[node];
+    if (comparison < 2) {
+      const left = comparison === 0 ? uniform : p, name = comparison === 0 ? "u" : "p";
+      if (left === null || left === undefined) return [`threshold ${digits(threshold, 7)}`, null];
+      const holds = comparison === 0 ? left < threshold : left > threshold;
+      const sign = comparison === 0 ? (holds ? "<" : "≥") : holds ? ">" : "≤";
+      return [`${name} ${digits(left, 7)} ${sign} ${digits(threshold, 7)} threshold`, holds];
+    }
+    const own = frame.nodes.token[node], name = comparison === 2 ? "drawn" : "argmax";
+    const coin = uniform === null ? "" : ` with u ${digits(uniform, 7)}`;
+    if (expected === null) return [`no token was ${name}`, null];
+    return [`${frame.nodes.text[node]} ${own === expected ? "=" : "≠"} ${frame.tokens[expected]} ${name}${coin}`, own === expected];
+  }
+
+  /* ----------------------------------------------------------------------------------------- distributions */
+
+  function bonusBox(run, frame, verdict) {
+    const b = verdict.bonus;
+    return el("div", { class: "sv-decision", "data-bonus": verdict.verifier },
+      el("div", { class: "sv-who" }, swatch(looksOf(run, verdict.verifier)), ` ${verdict.verifier} `, token(b.text)),
+      el("p", { class: "sv-note" }, `from the ${b.source} at node ${b.node}${b.uniform === null ? "" : `, u ${digits(b.uniform, 7)}`}`),
+      b.fault ? el("p", { class: "sv-finding" }, `✕ ${b.fault}`) : null,
+      more("The distribution it was drawn from", () => bars(frame, b.top[0], b.top[1], b.token, "target")));
+  }
+
+  /** One model's row: raw and processed side by side, the rest as one bar each. `marked` is the judged token. */
+  function distribution(frame, model, row, marked) {
+    const [entropy, raw, processed] = row, role = model, same = !processed;
+    const kept = new Map((same ? raw : processed)[0].map((id, i) => [id, (same ? raw : processed)[1][i]]));
+    const rest = (probs) => Math.max(0, 1 - probs.reduce((sum, p) => sum + p, 0));
+    const amount = (p) => el("td", { class: "sv-amount" }, el("span", { class: "sv-number" }, p === null ? "cut" : digits(p, 3)), rail(p || 0, role));
+    const line = (label, first, second, hit) => el("tr", { class: hit ? "sv-hit" : null }, el("th", { scope: "row" }, label), amount(first), same ? null : amount(second));
+    const lines = raw[0].map((id, i) => line(token(frame.tokens[id]), raw[1][i], kept.has(id) ? kept.get(id) : null, marked && id === marked.token));
+    if (marked && !raw[0].includes(marked.token) && marked.prob !== null)
+      lines.push(el("tr", { class: "sv-hit" }, el("th", { scope: "row" }, token(frame.tokens[marked.token] || "this token")), same ? null : el("td", { class: "sv-note" }, "below these"), amount(marked.prob)));
+    lines.push(line(el("em", {}, "the rest"), rest(raw[1]), rest([...kept.values()]), false));
+    return el("div", { class: "sv-row", "data-model": model }, el("p", { class: "sv-note" }, `${model}: entropy ${digits(entropy)} nats`),
+      el("table", { class: "sv-bars" }, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "token"), ...(same ? ["raw = processed"] : ["raw", "processed"]).map((name) => el("th", { scope: "col" }, name)))), el("tbody", {}, lines)));
+  }
+
+  /** Bars of a distribution's top entries and of the rest. */
+  function bars(frame, ids, probs, marked, role) {
+    const rest = Math.max(0, 1 - probs.reduce((sum, p) => sum + p, 0));
+    const line = (label, p, hit) => el("tr", { class: hit ? "sv-hit" : null }, el("th", { scope: "row" }, label), el("td", { class: "sv-amount" }, el("span", { class: "sv-number" }, digits(p, 3)), rail(p, role)));
+    const lines = ids.map((id, i) => line(token(frame.tokens[id]), probs[i], id === marked));
+    if (rest > 5e-4) lines.push(line(el("em", {}, "the rest"), rest, marked !== null && !ids.includes(marked)));
+    return el("table", { class: "sv-bars" }, el("tbody", {}, lines));
+  }
+
+  Object.assign(ns.panels, { nodePanel, bonusBox, arithmetic });
+})(window);

@@ -1,0 +1,46 @@
+"""Was the bonus token drawn from the distribution that its source names? Told from the recorded rows alone."""
+
+from __future__ import annotations
+
+from specviz.trace import Step, TopK, Verdict
+
+_SLACK = 1e-4
+"""Recorded probabilities have six digits, and two roads to one row differ by rounding."""
+_WHOLE = 0.9995
+"""A list with this much mass is the whole distribution."""
+
+
+def bonus_fault(step: Step, verdict: Verdict) -> str | None:
+    """One sentence where the recorded distribution is not what its source says; None if it fits or cannot be told."""
+    bonus, drawn = verdict.bonus, verdict.bonus.distribution
+    node = step.tree.nodes[bonus.node]
+    if bonus.token not in drawn.ids and sum(drawn.probs) > 1 - _SLACK:
+        return "The bonus token has no probability in the distribution it was drawn from."
+    if bonus.source == "target" and not same_distribution(drawn, node.target.processed):
+        return f"This is not the target's distribution at node {node.id}."
+    if bonus.source == "residual":
+        rejected = [
+            decision
+            for decision in verdict.decisions
+            if decision.residual is not None and step.tree.nodes[decision.node].parent == node.id
+        ]
+        residual = rejected[-1].residual if rejected else None
+        if residual is not None and not same_distribution(drawn, residual.top):
+            last = rejected[-1].node
+            return f"This is not the residual that was left after the last rejected sibling, node {last}: it is stale."
+    return None
+
+
+def same_distribution(one: TopK, other: TopK) -> bool:
+    """Whether two lists can be the top of one distribution. They may be cut at different lengths."""
+    return _inside(one, other) and _inside(other, one)
+
+
+def _inside(one: TopK, other: TopK) -> bool:
+    known = dict(zip(other.ids, other.probs, strict=True))
+    # What the other list does not name is at most as likely as the last one it does name.
+    least = 0.0 if not other.probs or sum(other.probs) > _WHOLE else min(other.probs)
+    return all(
+        abs(p - known[token]) <= _SLACK + 1e-3 * p if token in known else p <= least + _SLACK
+        for token, p in zip(one.ids, one.probs, strict=True)
+    )

@@ -1,0 +1,60 @@
+"""How slots, masks and audits look, as empty Plotly figures; see ``looks`` for what a role is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import plotly.graph_objects as go
+
+from specviz.figures.audits import DECADES
+from specviz.figures.looks import area_trace, empty_figure, figure_json, line_trace
+
+
+def cache_figures() -> dict[str, Any]:
+    """The figures of the panels about the caches, by name."""
+    return {"cache": figure_json(strips()), "mask": figure_json(mask()), "audit": figure_json(audit())}
+
+
+def strips() -> go.Figure:
+    """One model's three strips: before, with the tree, after."""
+    return empty_figure(
+        [
+            area_trace("slot.free", "none", "line-faint", 1.0, "1px,3px"),
+            area_trace("slot.before", "card-faint", "line", 1.0),
+            area_trace("slot.dropped", "card-faint", "line-faint", 1.0, "3px,3px"),
+            area_trace("slot.stale", "card-faint", "line-faint", 1.0, "3px,3px"),
+            area_trace("slot.kept", "card-strong", "ink", 1.6),
+            area_trace("slot.moved", "card-strong", "move", 2.2),
+            area_trace("slot.wrong", "bad-fill", "bad", 2.8),
+            line_trace("strike", "line-faint", 1.2),
+            line_trace("hatch", "line-faint", 1.0),
+            line_trace("stay", "edge", 1.2),
+            line_trace("move", "move", 1.8),
+        ]
+    )
+
+
+def mask() -> go.Figure:
+    """One model's mask: rows are written slots, columns what they may look at, positions at the right."""
+    return empty_figure(
+        [
+            area_trace("grid", "card-faint", "line-faint", 0.6),
+            line_trace("rule", "line-faint", 0.6),
+            area_trace("row", "rail"),
+            area_trace("cell.seen", "cell", "none"),
+            area_trace("cell.unknown", "none", "line", 1.0, "1px,2px"),
+            area_trace("cell.leak", "bad", "bad", 1.0),
+            area_trace("cell.missing", "bad-fill", "bad", 1.6, "2px,2px"),
+        ]
+    )
+
+
+def audit() -> go.Figure:
+    """Both models' heat maps: layers downwards, slots to the right, keys and values apart."""
+    return empty_figure(
+        [
+            *(area_trace(f"heat.{i}", f"heat{i}", "none") for i in range(len(DECADES) + 1)),
+            area_trace("beyond", "none", "bad", 2.0),
+            line_trace("tolerance", "bad", 2.0),
+        ]
+    )

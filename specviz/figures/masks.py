@@ -1,0 +1,155 @@
+"""The attention mask and the positions that were passed to a model, against the ones that ancestry demands.
+
+A row is a slot written in this step, a column a slot it might look at. Demanded: the settled slots, the committed
+tokens fed late, the row's ancestors and itself, and the position its token will have in the text. Both sides are
+carried without loss: the demanded line as a parent pointer, the observed one as its differences from that line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from specviz.trace import CacheChange, Step
+
+MOST_RUNS = 5000
+"""Runs of wrong cells that are carried for one model; a mask with more is wrong almost everywhere."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One written slot: what was observed and what is demanded. Indices count the slots written in this step.
+
+    ``due`` and ``demanded`` are None where the tree does not tell (a row that was run and then pruned).
+    """
+
+    index: int
+    position: int
+    due: int | None
+    sees: frozenset[int]
+    demanded: frozenset[int] | None
+    up: int | None
+    """The row before it in its line of descent; -1 where it follows the settled slots."""
+    outside: bool
+    """Whether it saw a slot that does not exist yet or any more."""
+
+    @property
+    def leaks(self) -> frozenset[int]:
+        return frozenset() if self.demanded is None else self.sees - self.demanded
+
+    @property
+    def missing(self) -> frozenset[int]:
+        return frozenset() if self.demanded is None else self.demanded - self.sees
+
+
+def mask_rows(step: Step, change: CacheChange) -> list[Row]:
+    """Every slot written in this step, in slot order."""
+    index_of = {slot.slot: index for index, slot in enumerate(change.appended)}
+    node_row = {slot.node: index for index, slot in enumerate(change.appended) if slot.node is not None}
+    rows: list[Row] = []
+    late = -1  # the last committed token that was fed late, so far
+    for index, slot in enumerate(change.appended):
+        up: int | None = None
+        due: int | None = None
+        if slot.role == "context":
+            up, due, late = late, slot.slot, index
+        elif slot.node is not None:
+            up = node_row.get(step.tree.nodes[slot.node].parent, late)
+            due = step.context - 1 + step.tree.nodes[slot.node].depth
+        line = None if up is None else frozenset((index, *_line(rows, up)))
+        seen = frozenset(index_of[other] for other in slot.sees if other in index_of)
+        rows.append(Row(index, slot.position, due, seen, line, up, len(seen) < len(slot.sees)))
+    return rows
+
+
+def _line(rows: list[Row], up: int) -> frozenset[int]:
+    return (rows[up].demanded or frozenset()) if 0 <= up < len(rows) else frozenset()
+
+
+def mask_columns(change: CacheChange, rows: list[Row]) -> dict[str, Any]:
+    """What the picture is expanded from.
+
+    up       the row before each row in its line of descent, -1 for none, null where the tree does not tell
+    leaks    [row, first, last, first, last ...] runs of columns that a row sees and must not
+    missing  the same of columns that it must see and does not
+    unknown  the same of columns that a pruned row saw
+    earlier  [row, count] of rows that do not see exactly the settled slots
+    due      [row, position] of rows whose position is not the demanded one
+    wrong    how many rows have a leak, something missing or a position that is not due
+    cut      the first row whose runs are not carried any more, or null
+    """
+    kinds: dict[str, list[list[int]]] = {"leaks": [], "missing": [], "unknown": []}
+    left, cut = MOST_RUNS, None
+    for row in rows:
+        told = {
+            "leaks": list(_runs(row.leaks)),
+            "missing": list(_runs(row.missing)),
+            "unknown": list(_runs(row.sees)) if row.demanded is None else [],
+        }
+        left -= sum(len(runs) for runs in told.values())
+        if left < 0:
+            cut = row.index
+            break
+        for name, runs in told.items():
+            if runs:
+                kinds[name].append([row.index, *(end for run in runs for end in run)])
+    return {
+        "up": [row.up for row in rows],
+        **kinds,
+        "earlier": [[r.index, change.appended[r.index].sees_before] for r in rows if _sees_other_before(change, r)],
+        "due": [[row.index, row.due] for row in rows if _is_misplaced(row)],
+        "wrong": sum(
+            bool(r.leaks or r.missing or r.outside) or _is_misplaced(r) or _sees_other_before(change, r) for r in rows
+        ),
+        "cut": cut,
+    }
+
+
+def _is_misplaced(row: Row) -> bool:
+    return row.due is not None and row.due != row.position
+
+
+def _sees_other_before(change: CacheChange, row: Row) -> bool:
+    return change.appended[row.index].sees_before != change.length_before
+
+
+def mask_faults(change: CacheChange, rows: list[Row]) -> list[str]:
+    """One sentence for each kind of thing that is wrong, with the first example."""
+    found: list[str] = []
+    slots = change.appended
+
+    def name(index: int) -> str:
+        slot = slots[index]
+        return f"slot {slot.slot}" + ("" if slot.node is None else f" (node {slot.node})")
+
+    def tell(wrong: list[Row], what: str, example: str) -> None:
+        found.append(f"{what} {len(wrong)} of {len(rows)} written slots; the first: {name(wrong[0].index)} {example}.")
+
+    if wrong := [row for row in rows if _is_misplaced(row)]:
+        tell(wrong, "The position is not length + depth in", f"has position {wrong[0].position}, not {wrong[0].due}")
+    if wrong := [row for row in rows if row.leaks]:
+        other = name(min(wrong[0].leaks))
+        tell(wrong, "A slot that is no ancestor is seen by", f"sees {other}")
+    if wrong := [row for row in rows if row.missing]:
+        other = name(min(wrong[0].missing))
+        tell(wrong, "An ancestor is not seen by", f"does not see {other}")
+    if wrong := [row for row in rows if row.outside]:
+        tell(wrong, "A slot that was not written in this step is seen by", "sees one")
+    if wrong := [row for row in rows if _sees_other_before(change, row)]:
+        seen = slots[wrong[0].index].sees_before
+        tell(wrong, "Other than all settled slots are seen by", f"sees {seen} of {change.length_before}")
+    return found
+
+
+def _runs(columns: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Maximal runs of neighbouring numbers, as (first, last)."""
+    first = last = -2
+    for column in sorted(columns):
+        if column != last + 1:
+            if last >= 0:
+                yield first, last
+            first = column
+        last = column
+    if last >= 0:
+        yield first, last

@@ -1,0 +1,183 @@
+"""The phases inside a step, in order, each with a sentence that says what just happened.
+
+The page walks this list and shows only what is known after the phase it stands on: draft levels first, then the
+target's probabilities, then one verifier's decisions one by one, then what was committed and what became of the caches.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from typing import Any
+
+from specviz.figures.text import shorten, token_label
+from specviz.figures.tree import STATES, node_label
+from specviz.trace import Bonus, CacheChange, Decision, Step, TokenText, Verdict
+
+NAME_COLUMNS = 24
+LISTED = 4
+"""Tokens that a sentence names before it counts the rest."""
+
+
+def step_phases(step: Step, shown: Collection[int]) -> dict[str, Any]:
+    """The phases of one step, split so that any verifier can be the one that is watched.
+
+    before     draft levels ``{kind: "draft", depth, caption}`` and ``{kind: "target", caption}``
+    verdicts   verifier -> ``{walk, phases}`` with ``{kind: "decide", node, upto, caption}``, where ``upto`` counts the
+               decisions taken so far, and ``{kind: "verdict", caption}``. ``walk`` says that an accepted node is final
+               at once; other rules only pass nodes and choose among them at the end.
+    after      ``{kind: "commit", caption}`` and ``{kind: "cache", caption}``
+
+    Decisions about nodes that are not in ``shown`` have no card to look at: a run of them is one phase without a node.
+    """
+    deepest = max(node.depth for node in step.tree.nodes)
+    before = [{"kind": "draft", "depth": d, "caption": _draft_caption(step, d)} for d in range(1, deepest + 1)]
+    return {
+        "before": [*before, {"kind": "target", "caption": _target_caption(step)}],
+        "verdicts": {name: _verdict_phases(step, verdict, shown) for name, verdict in step.verdicts.items()},
+        "after": [
+            {"kind": "commit", "caption": _commit_caption(step)},
+            {"kind": "cache", "caption": _cache_caption(step)},
+        ],
+    }
+
+
+def is_walk(step: Step, verdict: Verdict) -> bool:
+    """Whether the decisions go from node to accepted child, so that each acceptance is final when it is made."""
+    at, path = 0, []
+    for decision in verdict.decisions:
+        if step.tree.nodes[decision.node].parent != at:
+            return False
+        if decision.outcome == "accepted":
+            at = decision.node
+            path.append(at)
+    return tuple(path) == verdict.path
+
+
+def _verdict_phases(step: Step, verdict: Verdict, shown: Collection[int]) -> dict[str, Any]:
+    walk = is_walk(step, verdict)
+    phases: list[dict[str, Any]] = []
+    folded: list[Decision] = []
+    for taken, decision in enumerate(verdict.decisions):
+        if decision.node in shown:
+            if folded:
+                phases.append(_folded_phase(verdict, folded, taken))
+                folded = []
+            caption = _decision_caption(step, verdict, decision, walk)
+            phases.append({"kind": "decide", "node": decision.node, "upto": taken + 1, "caption": caption})
+        else:
+            folded.append(decision)
+    if folded:
+        phases.append(_folded_phase(verdict, folded, len(verdict.decisions)))
+    return {"walk": walk, "phases": [*phases, {"kind": "verdict", "caption": _verdict_caption(step, verdict)}]}
+
+
+def _folded_phase(verdict: Verdict, folded: list[Decision], upto: int) -> dict[str, Any]:
+    rejected = sum(STATES[decision.outcome] == "r" for decision in folded)
+    many = f"{len(folded)} decisions" if len(folded) > 1 else "one decision"
+    caption = f"{verdict.verifier}: {many} about folded nodes, {rejected} rejected"
+    return {"kind": "decide", "node": None, "upto": upto, "caption": caption}
+
+
+# -------------------------------------------------------------------------------------------------- sentences
+
+
+def _draft_caption(step: Step, depth: int) -> str:
+    level = [node for node in step.tree.nodes if node.depth == depth]
+    verb = "took its most likely" if step.tree.proposal == "top_k" else "drew"
+    listed = level if len(level) <= LISTED else sorted(level, key=lambda node: -(node.draft_prob or 0))[:3]
+    texts = step.text_of()
+    named = ", ".join(f"{_name(node_label(node, texts))} {_number(node.draft_prob)}" for node in listed)
+    if len(level) <= LISTED:
+        return f"Draft, level {depth}: the draft {verb} {named}"
+    parents = Counter(node.parent for node in level)
+    return f"Draft, level {depth}: the draft {verb} {len(level)} tokens below {len(parents)} nodes, likeliest {named}"
+
+
+def _target_caption(step: Step) -> str:
+    nodes = step.tree.nodes
+    texts = step.text_of()
+    first = [node for node in nodes[1:] if node.parent == 0]
+    said = f"Target: one forward scores all {len(nodes)} nodes"
+    if not first:
+        return said
+    best = max(first, key=lambda node: node.target_prob or 0.0)
+    return f"{said}; of the first level it likes {_name(node_label(best, texts))} best, {_number(best.target_prob)}"
+
+
+def _decision_caption(step: Step, verdict: Verdict, decision: Decision, walk: bool) -> str:
+    texts = step.text_of()
+    name = _name(node_label(step.tree.nodes[decision.node], texts))
+    passed = decision.outcome != "rejected"
+    outcome = "rejected" if not passed else "accepted" if walk else "passes"
+    residual = f"; what is left of the target has mass {_number(decision.residual.mass)}" if decision.residual else ""
+    return f"{verdict.verifier}: {_comparison(decision, name, texts, passed)} → {outcome} {name}{residual}"
+
+
+def _comparison(decision: Decision, name: str, texts: dict[int, TokenText], passed: bool) -> str:
+    threshold = _number(decision.threshold)
+    if decision.comparison == "uniform < threshold":
+        p, q = decision.p, decision.q
+        ratio = decision.rule.startswith("u < p/q") and p is not None and q is not None
+        against = f"p/q {_number(p)}/{_number(q)} = {threshold}" if ratio else f"{decision.rule[4:]} {threshold}"
+        return f"u {_number(decision.uniform)} {'<' if passed else '≥'} {against}"
+    if decision.comparison == "p > threshold":
+        return f"p {_number(decision.p)} {'>' if passed else '≤'} {threshold}"
+    chosen = "drew" if decision.comparison == "token = drawn" else "likes best"
+    if decision.expected is None:
+        return f"the target {chosen} no token"
+    known = texts.get(decision.expected)
+    expected = _name(token_label(known)) if known else f"token {decision.expected}"
+    return f"the target {chosen} {expected}" + ("" if passed else f", not {name}")
+
+
+def _verdict_caption(step: Step, verdict: Verdict) -> str:
+    count = len(verdict.path)
+    said = f"{verdict.verifier} accepts {_path(step, verdict)}" if count else f"{verdict.verifier} accepts nothing"
+    bonus = verdict.bonus
+    uniform = "" if bonus.uniform is None else f" with u {_number(bonus.uniform)}"
+    source = {"target": "target", "residual": "residual", "truncated": "truncated target", "argmax": "argmax"}
+    return (
+        f"{said}; bonus token {_bonus_name(step, bonus)} from the {source[bonus.source]} at node {bonus.node}{uniform}"
+    )
+
+
+def _commit_caption(step: Step) -> str:
+    verdict = step.verdicts[step.driver]
+    texts = step.text_of()
+    added = " ".join(_name(token_label(texts[token])) for token in step.committed)
+    said = f"Commit: {step.driver} is the driver, so the text grows by {added}"
+    cut = len(verdict.path) + 1 - len(step.committed)
+    return said + (f" (cut by {cut}: {step.end_reason})" if cut > 0 else "")
+
+
+def _cache_caption(step: Step) -> str:
+    return f"Cache update: {_change('target', step.caches.target)}; {_change('draft', step.caches.draft)}"
+
+
+def _change(model: str, change: CacheChange) -> str:
+    kept = len(change.appended) - len(change.dropped)
+    moves = ", ".join(f"{a}→{b}" for a, b in change.moves[:LISTED]) + (" …" if len(change.moves) > LISTED else "")
+    moved = f" ({len(change.moves)} moved: {moves})" if change.moves else ""
+    return f"{model} keeps {kept} of {len(change.appended)} new slots{moved}, length {change.length_after}"
+
+
+def _path(step: Step, verdict: Verdict) -> str:
+    texts = step.text_of()
+    return " ".join(_name(node_label(step.tree.nodes[node], texts)) for node in verdict.path)
+
+
+def _bonus_name(step: Step, bonus: Bonus) -> str:
+    known = step.text_of().get(bonus.token)
+    return _name(token_label(known or TokenText(id=bonus.token, text=bonus.text)))
+
+
+def _name(label: str) -> str:
+    return f"“{shorten(label, NAME_COLUMNS)}”"
+
+
+def _number(value: float | None) -> str:
+    """Two decimals where they tell something, otherwise three significant digits."""
+    if value is None:
+        return "–"
+    return f"{value:.2f}" if 0.095 <= abs(value) < 1000 else f"{value:.3g}"

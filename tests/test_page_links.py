@@ -1,0 +1,234 @@
+"""One hover, one selection, keys inside the tree, the tree alone in the window: in Chromium, as a person meets them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.browser import VIEW
+from tests.sample_traces import HOSTILE, RULES, random_tree, sample_trace
+
+pytestmark = pytest.mark.browser
+SIZES = [(1280, 800), (390, 844)]
+FOCUSED = "document.activeElement.dataset.node ?? document.activeElement.dataset.stub ?? null"
+
+
+def card(node: int) -> str:
+    return f".sv-card-node[data-node='{node}']"
+
+
+def middle(seen, node: int, model: str = "target") -> tuple[float, float]:
+    """A point on the slot of a node in the upper cache strip."""
+    seen.page.evaluate("document.querySelector('[data-picture=cache]').scrollIntoView({block: 'center'})")
+    x, y = seen.page.evaluate(
+        f"""([node, model]) => {{
+            {VIEW}
+            const box = document.querySelector('[data-picture=cache]').getBoundingClientRect();
+            const hit = state.cacheHits.find((h) => h.node === node && h.slot[0] === model);
+            return [box.left + (hit.left + hit.right) / 2, box.top + (hit.top + hit.bottom) / 2];
+        }}""",
+        [node, model],
+    )
+    return x, y
+
+
+# ------------------------------------------------------------------------------------------------ linked hover
+
+
+def test_a_card_lights_its_word_its_rows_and_its_slots(from_file):
+    trace = sample_trace(steps=2, seed=3)
+    node = trace.steps[0].verdicts["rejection"].path[0]
+    seen = from_file(trace)
+    page = seen.page
+    seen.wait_for_step(1, 2)
+    page.click("text=Draft tree as a table")
+    page.wait_for_selector("details[open] tbody tr")
+    page.evaluate("scrollTo(0, 0)")
+    page.hover(card(node))
+    assert "sv-lit" in page.get_attribute(f".sv-word[data-node='{node}']", "class")
+    row = page.locator("details[open] tbody tr").nth(node)
+    assert "sv-lit" in (row.get_attribute("class") or "")
+    assert page.locator(".sv-outline.sv-lit").count() >= 1
+    page.mouse.move(5, 5)
+    assert page.locator(".sv-lit").count() == 0
+
+
+def test_words_rows_and_slots_light_their_card(from_file):
+    trace = sample_trace(steps=2, seed=3)
+    node = trace.steps[0].verdicts["rejection"].path[0]
+    seen = from_file(trace)
+    page = seen.page
+    seen.wait_for_step(1, 2)
+    page.hover(f".sv-word[data-node='{node}']")
+    assert "sv-lit" in page.get_attribute(card(node), "class")
+    page.hover(".sv-word[data-bonus]")
+    assert "rejection ·" in page.locator(".sv-card-bonus.sv-lit").inner_text()
+    page.mouse.move(*middle(seen, node))
+    assert "sv-lit" in page.get_attribute(card(node), "class")
+    page.click("text=Draft tree as a table")
+    page.locator("details[open] tbody tr").nth(7).hover()
+    assert "sv-lit" in page.get_attribute(card(7), "class")
+
+
+def test_one_selection_for_all(from_file):
+    trace = sample_trace(steps=2, seed=3)
+    node = trace.steps[0].verdicts["rejection"].path[0]
+    seen = from_file(trace)
+    page = seen.page
+    seen.wait_for_step(1, 2)
+    page.click(f".sv-word[data-node='{node}']")
+    assert page.get_attribute(card(node), "aria-selected") == "true"
+    assert f"Node {node}" in page.inner_text(".sv-inspector")
+    page.wait_for_selector(".sv-outline.sv-picked", state="attached")
+    seen.click_card(node)  # once more takes the selection away
+    assert page.locator("[aria-selected=true]").count() == 0
+    page.mouse.click(*middle(seen, 2))
+    assert page.get_attribute(card(2), "aria-selected") == "true"
+    page.evaluate("scrollTo(0, 0)")
+    page.click(".sv-word[data-step='1'] >> nth=0")
+    seen.wait_for_step(2, 2)
+    assert page.locator("[aria-selected=true]").count() == 0
+
+
+# ------------------------------------------------------------------------------------------------- tree keys
+
+
+def test_arrows_walk_inside_the_tree_and_outside_it_the_steps(from_file):
+    seen = from_file(sample_trace(steps=3))  # 4, 2, 2
+    page = seen.page
+    page.keyboard.press("t")
+    assert page.evaluate(FOCUSED) == "0"
+    for key, node in [("ArrowRight", 1), ("ArrowDown", 2), ("ArrowRight", 7), ("ArrowDown", 8), ("ArrowDown", 9),
+                      ("ArrowUp", 8), ("ArrowLeft", 2), ("ArrowLeft", 0), ("ArrowLeft", 0)]:  # fmt: skip
+        page.keyboard.press(key)
+        assert page.evaluate(FOCUSED) == str(node)
+    assert seen.where() == "step 1 of 3"
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    assert "Node 1" in page.inner_text(".sv-inspector")
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid"
+    page.keyboard.press("]")  # steps move from here too, and the focus stays in the tree
+    seen.wait_for_step(2, 3)
+    assert page.evaluate(FOCUSED) == "1"
+    page.keyboard.press("Escape")
+    page.keyboard.press("ArrowRight")
+    seen.wait_for_step(3, 3)
+
+
+def test_a_click_on_a_card_leaves_the_arrows_with_the_steps(from_file):
+    seen = from_file(sample_trace(steps=2))
+    seen.click_card(5)
+    seen.page.keyboard.press("ArrowRight")
+    seen.wait_for_step(2, 2)
+
+
+def test_cards_say_what_they_show(from_file):
+    trace = sample_trace(steps=1)
+    seen = from_file(trace)
+    decision = trace.steps[0].verdicts["rejection"].decisions[0]
+    said = seen.page.get_attribute(card(decision.node), "aria-label")
+    assert f"node {decision.node}, token" in said
+    assert f"rejection: {decision.outcome}" in said
+    assert seen.page.locator("[role=treeitem][tabindex='0']").count() == 1
+
+
+def test_every_key_is_listed(from_file):
+    seen = from_file(sample_trace(steps=1))
+    seen.page.click("[data-act=helpButton]")
+    listed = seen.page.inner_text("dialog[open] dl")
+    for what in ("one step back", "inside the step", "into the tree", "alone in the window", "play, pause"):
+        assert what in listed
+    seen.page.keyboard.press("ArrowRight")
+    seen.page.keyboard.press("Escape")
+    assert seen.page.locator("dialog[open]").count() == 0
+
+
+# ------------------------------------------------------------------------------------------------------- room
+
+
+def test_28_nodes_fit_into_the_window(from_file):
+    """At 1280 x 800: all of the tree in the focus mode, and after one scroll in the page; labels stay readable."""
+    seen = from_file(sample_trace(steps=2, verifiers=tuple(RULES)))
+    page = seen.page
+    panel = page.locator(".sv-treepanel").bounding_box()
+    stage = page.locator(".sv-stage").bounding_box()
+    assert stage["y"] + stage["height"] - panel["y"] < 800
+    assert stage["y"] + stage["height"] < 800 + 150
+    page.keyboard.press("f")
+    for node in range(29):
+        box = page.locator(card(node)).bounding_box()
+        assert box["x"] >= 0
+        assert box["y"] >= 0
+        assert box["x"] + box["width"] <= 1280
+        assert box["y"] + box["height"] <= 800
+        assert box["height"] >= 27
+    assert not page.is_visible("[data-picture=cache]")
+    page.keyboard.press("ArrowRight")
+    seen.wait_for_step(2, 2)
+    page.keyboard.press("Escape")
+    assert page.get_attribute("[data-act=focus]", "aria-pressed") == "false"
+    page.click("[data-act=focus]")
+    assert page.get_attribute("[data-act=focus]", "aria-pressed") == "true"
+    page.keyboard.press("f")
+    assert page.locator(".sv-focus").count() == 0
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_focus_mode_covers_the_gradio_page(served, size):
+    seen = served(sample_trace(steps=2), size=size)
+    seen.page.keyboard.press("f")
+    box = seen.page.locator(".sv-root").bounding_box()
+    assert (box["x"], box["y"], box["width"], box["height"]) == (0, 0, *size)
+    top = seen.page.evaluate("document.elementFromPoint(20, 20).closest('.sv-root') !== null")
+    assert top
+
+
+def test_folds_say_what_they_hide_and_open_from_the_keyboard(from_file):
+    trace = sample_trace(random_tree(256, seed=4), steps=1, verifiers=tuple(RULES))
+    seen = from_file(trace)
+    page = seen.page
+    fold = page.locator(".sv-card-stub").first
+    assert "folded" in fold.inner_text()
+    before = page.locator(".sv-card-node").count()
+    said = page.inner_text(".sv-folded")
+    assert f"{256 - before} of 256 nodes are folded" in said
+    fold.focus()
+    page.keyboard.press("Enter")
+    assert page.locator(".sv-card-node").count() > before
+    assert page.inner_text(".sv-folded") != said
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_hostile_cards_stay_inside_the_page(from_file, size):
+    seen = from_file(sample_trace(steps=1, tokens=HOSTILE, seed=1), size=size)
+    page = seen.page
+    shown = "".join(page.locator(".sv-cardtoken").all_inner_texts())
+    assert "${alert(1)}" in shown or "{{construct" in shown
+    assert page.locator(".sv-card img, .sv-card script, .sv-card b").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    page.keyboard.press("t")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    box = page.locator(card(5)).bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= size[0]
+
+
+def test_reduced_motion_and_an_empty_run(from_file):
+    empty = sample_trace(steps=1).model_copy(update={"steps": (), "end_reason": None})
+    seen = from_file(sample_trace(steps=1), reduced_motion="reduce")
+    seen.page.evaluate(
+        """(run) => {
+            const place = document.createElement('div');
+            document.body.replaceChildren(place);
+            window.specvizViewer.mount(place, {}).update(run);
+        }""",
+        block(empty),
+    )
+    assert "This run has no step yet." in seen.page.inner_text(".sv-empty")
+
+
+def block(trace) -> dict:
+    from specviz.figures import block as make_block
+
+    return make_block(trace, range(0))

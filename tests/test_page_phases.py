@@ -1,0 +1,156 @@
+"""Step into, in Chromium: what the tree shows after each phase, and that it shows nothing that comes later."""
+
+from __future__ import annotations
+
+import pytest
+
+from specviz.figures.text import visible
+from tests.sample_traces import HOSTILE, RULES, k_config, sample_trace
+
+pytestmark = pytest.mark.browser
+CARDS = ".sv-card-node"
+TRACES = "document.querySelector('[data-picture=tree]').data.map(trace => trace.name)"
+
+
+def caption(seen) -> str:
+    return seen.page.inner_text("[aria-live=polite]")
+
+
+def into(seen, text: str) -> None:
+    """Press “.” until the sentence contains ``text``."""
+    for _ in range(80):
+        if text in caption(seen):
+            return
+        seen.page.keyboard.press(".")
+    raise AssertionError(f"no phase says {text!r}")
+
+
+def test_the_draft_grows_level_by_level_without_target_probabilities(from_file):
+    trace = sample_trace(k_config(4, 2, 2), steps=2)
+    seen = from_file(trace)
+    for count in (1 + 4, 1 + 4 + 8, 1 + 4 + 8 + 16):
+        seen.page.keyboard.press(".")
+        assert seen.page.locator(CARDS).count() == count
+        assert "→" not in "".join(seen.page.locator(".sv-carddigits").all_inner_texts())
+        assert "bar.target" not in seen.page.evaluate(TRACES)
+        assert "level" in caption(seen)
+    seen.page.keyboard.press(".")
+    assert "one forward scores all 29 nodes" in caption(seen)
+    node = trace.steps[0].tree.nodes[3]
+    assert f"{node.draft_prob:.2f} → {node.target_prob:.2f}" in seen.page.inner_text(f"{CARDS}[data-node='3']")
+    assert not [name for name in seen.page.evaluate(TRACES) if name.startswith("path.")]
+    assert seen.page.locator(".sv-card-bonus").count() == 0
+
+
+def test_decisions_come_one_by_one_and_only_of_the_verifier_in_sight(from_file):
+    trace = sample_trace(steps=1, seed=3)
+    seen = from_file(trace)
+    into(seen, "one forward")
+    verdict = trace.steps[0].verdicts["rejection"]
+    marks = f"{CARDS} .sv-pips i"
+    for taken, decision in enumerate(verdict.decisions, start=1):
+        seen.page.keyboard.press(".")
+        said = caption(seen)
+        assert said.startswith("rejection: u ")
+        assert f"“{visible(trace.steps[0].tree.nodes[decision.node].text)}”" in said
+        assert seen.page.locator(".sv-acting").get_attribute("data-node") == str(decision.node)
+        told = seen.page.locator(marks).all_inner_texts()
+        assert sum(mark in "●✕○" and mark != "" for mark in told) == taken
+    seen.page.keyboard.press(".")
+    assert "rejection accepts" in caption(seen)
+    assert seen.page.locator(".sv-card-bonus").count() == 1
+    paths = [name for name in seen.page.evaluate(TRACES) if name.startswith("path.")]
+    assert paths == ["path.rejection"]
+
+
+def test_commit_and_cache_update_close_the_step(from_file):
+    trace = sample_trace(steps=2, seed=3)
+    seen = from_file(trace)
+    page = seen.page
+    into(seen, "one forward")
+    words = page.locator(".sv-word[data-step='0']")
+    assert "sv-later" in words.first.get_attribute("class")
+    page.evaluate("document.querySelector('[aria-label=Verdicts]').scrollIntoView()")
+    assert "Not known yet" in page.evaluate(
+        "getComputedStyle(document.querySelector('[aria-label=Verdicts]'), '::after').content"
+    )
+    assert not page.is_visible("[aria-label=Verdicts] table")
+    into(seen, "Commit")
+    assert "sv-later" not in words.first.get_attribute("class")
+    assert page.is_visible("[aria-label=Verdicts] table")
+    assert page.locator(".sv-card-bonus").count() == 3
+    assert not page.is_visible("[data-picture=cache]")
+    page.keyboard.press(".")
+    assert "Cache update: target keeps" in caption(seen)
+    assert page.is_visible("[data-picture=cache]")
+
+
+def test_backwards_out_and_on_to_the_next_step(from_file):
+    trace = sample_trace(steps=3, seed=3)
+    seen = from_file(trace)
+    page = seen.page
+    whole = caption(seen)
+    page.keyboard.press(",")
+    assert "Cache update" in caption(seen)
+    page.keyboard.press(".")
+    seen.wait_for_step(2, 3)
+    assert "level 1" in caption(seen)
+    assert page.inner_text(".sv-phasewhere").startswith("phase 1 of")
+    page.keyboard.press(",")
+    seen.wait_for_step(1, 3)
+    assert "Cache update" in caption(seen)
+    page.keyboard.press("Escape")
+    assert caption(seen) == whole
+    assert page.inner_text(".sv-phasewhere") == "step into"
+    page.keyboard.press(".")
+    page.keyboard.press("ArrowRight")
+    seen.wait_for_step(2, 3)
+    assert "Step 2:" in caption(seen)
+
+
+def test_buttons_and_the_list_of_phases(from_file):
+    seen = from_file(sample_trace(steps=1, seed=3))
+    page = seen.page
+    page.click("[data-act=phaseNext]")
+    page.click("[data-act=phaseNext]")
+    assert "level 2" in caption(seen)
+    assert page.locator(".sv-phaselist li").count() == 2
+    assert "Inside the step: phase 2 of" in page.inner_text(".sv-inspector")
+    page.click(".sv-phaselist button >> nth=0")
+    assert "level 1" in caption(seen)
+    assert page.is_disabled("[data-act=phaseBack]")
+    page.click("[data-act=phaseLeave]")
+    assert "Step 1:" in caption(seen)
+    assert not page.is_visible("[data-act=phaseLeave]")
+
+
+def test_another_verifier_can_be_watched_inside_the_step(from_file):
+    trace = sample_trace(steps=1, seed=3, verifiers=tuple(RULES))
+    seen = from_file(trace)
+    into(seen, "rejection: u")
+    seen.page.select_option(".sv-lens select", "longest_path")
+    assert caption(seen).startswith("longest_path: u")
+    into(seen, "longest_path accepts")
+    before = seen.page.locator(".sv-card-bonus").all_inner_texts()
+    assert len(before) == 1
+    assert "longest_path" in before[0]
+    into(seen, "Commit")
+    assert "rejection is the driver" in caption(seen)
+
+
+def test_play_walks_the_phases(from_file):
+    seen = from_file(sample_trace([-1, 0, 0], steps=1, seed=3))
+    seen.page.keyboard.press(".")
+    seen.page.keyboard.press(" ")
+    seen.page.wait_for_function("document.querySelector('[aria-live=polite]').textContent.includes('Cache update')")
+    seen.page.wait_for_selector("[aria-label=Play]")
+
+
+def test_hostile_tokens_stay_text_in_every_phase(from_file):
+    seen = from_file(sample_trace(steps=1, tokens=HOSTILE, seed=1))
+    said = ""
+    for _ in range(40):
+        seen.page.keyboard.press(".")
+        said += caption(seen)
+    assert "Cache update" in said
+    assert seen.page.locator("img, .specviz b i, .specviz script").count() == 0
