@@ -11,6 +11,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 import pytest
 import torch
+from playwright.sync_api import sync_playwright
 
 from specviz.figures import standalone_page
 from specviz.trace import Trace
@@ -23,12 +24,11 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="module")
 def browser() -> Iterator:
     """Chromium; without it the tests are skipped on a desk and fail in CI."""
-    playwright = pytest.importorskip("playwright.sync_api")
     path = find_chromium()
     if path is None:
         message = "Chromium is not installed"
         pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
-    with playwright.sync_playwright() as p:
+    with sync_playwright() as p:
         yield p.chromium.launch(executable_path=path, args=QUIET)
 
 

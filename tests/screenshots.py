@@ -58,7 +58,7 @@ def take_page(browser: Browser) -> None:
     _, url, _ = launch_page(app, prevent_thread_lock=True, quiet=True)
     try:
         for theme in ("light", "dark"):
-            page = browser.new_page(viewport={"width": 1280, "height": 1400})
+            page = browser.new_page(viewport={"width": 1280, "height": 800})
             page.goto(f"{url}?__theme={theme}")
             page.wait_for_selector(".sv-root[data-painted]")
             for _ in range(STEP):

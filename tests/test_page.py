@@ -242,7 +242,8 @@ def test_a_failure_is_one_sentence_and_the_run_stays(served):
 
 def test_runs_streams_stops_and_steps_on(served, tmp_path):
     """A run on small random models; the loader is the seam."""
-    pairs = pytest.importorskip("tests.pairs")
+    from tests import pairs
+
     told = threading.Event()
 
     def load_pair(target, draft, device, dtype, progress):
@@ -274,8 +275,8 @@ def test_runs_streams_stops_and_steps_on(served, tmp_path):
 
 
 def test_stop_ends_a_run_between_two_steps(served, monkeypatch):
-    pairs = pytest.importorskip("tests.pairs")
     from specviz.engine import Session
+    from tests import pairs
 
     step = Session.step
     monkeypatch.setattr(Session, "step", lambda self: (time.sleep(0.3), step(self))[1])

@@ -129,7 +129,8 @@ def test_what_a_loader_raises_reaches_the_page_and_nothing_is_kept():
 @pytest.fixture
 def running(form):
     """(sessions, inputs) for a run on small random models."""
-    pairs = pytest.importorskip("tests.pairs")
+    from tests import pairs
+
     sessions = Sessions(lambda *_, **__: pairs.make_pair())
     return sessions, form.read(values(form, chat=False, max_new_tokens=12))
 

@@ -53,11 +53,6 @@ def shorten(text: str, width: int) -> str:
     return kept + "…"
 
 
-def escape_label(text: str) -> str:
-    """``text`` as a Plotly label, which understands a few HTML tags and entities."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
 def pieces(tokens: Iterable[TokenText]) -> list[str]:
     """The readable text of each token in a row of tokens.
 
