@@ -13,7 +13,6 @@
     const run = state.run, masks = () => ns.masks.draw(ui, state, frame, view, act);
     const waits = frame.caches.target.slot.length > LARGE && outOfSight(ui["mask.target"]);
     const tasks = [
-      () => alarm(ui, frame),
       () => (state.cacheHits = ns.caches.draw(ui, run, frame)),
       () => ns.totals.draw(ui, run),
       ...(waits ? [] : [masks]),
@@ -66,5 +65,5 @@
     if (box.open) box.append(...make());
   }
 
-  ns.lower = { draw, cancel };
+  ns.lower = { draw, cancel, alarm };
 })(window);

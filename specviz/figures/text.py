@@ -1,4 +1,4 @@
-"""Token text that can be looked at: whitespace made visible, dangerous characters spelt out, labels escaped.
+"""Token text that can be looked at: whitespace made visible, dangerous characters spelt out.
 
 Token text is hostile data. A vocabulary holds markup, template syntax, control characters and halves of characters.
 """
