@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
@@ -16,7 +17,9 @@ LABELS = "[...document.querySelector(`[data-picture='%s']`).labels.children].map
 
 
 def find_chromium() -> str | None:
-    """Path of the system's Chromium, if it has one."""
+    """Path of the Chromium that SPECVIZ_CHROMIUM names, or of the system's, if there is one."""
+    if named := os.environ.get("SPECVIZ_CHROMIUM"):
+        return named
     names = ("chromium", "chromium-browser", "google-chrome")
     return next((found for name in names if (found := shutil.which(name))), None)
 
