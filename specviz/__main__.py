@@ -7,9 +7,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from specviz.errors import SettingsError, SpecvizError
 from specviz.trace import Option, Settings
+
+if TYPE_CHECKING:  # at run time it would import torch, even for --help
+    from specviz.models.loading import Pair
 
 DEFAULT_VERIFIERS = "rejection,eta,longest_path"
 
@@ -252,7 +256,7 @@ def _bench(options: argparse.Namespace) -> int:
     return 0
 
 
-def _load_pair(options: argparse.Namespace):  # type: ignore[no-untyped-def]  # Pair would import torch for --help
+def _load_pair(options: argparse.Namespace) -> Pair:
     from specviz.models.loading import load_pair
 
     said = ""
