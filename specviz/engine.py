@@ -82,7 +82,9 @@ class Session:
         session = cls.__new__(cls)
         chosen = settings or trace.settings
         session._plan = plan(chosen)
-        kept = trace.steps if steps is None else trace.steps[:steps]
+        kept = list(trace.steps if steps is None else trace.steps[:steps])
+        if chosen != trace.settings:
+            kept = [step if step.settings else step.model_copy(update={"settings": trace.settings}) for step in kept]
         session._start(pair, chosen, trace.prompt, list(trace.prompt_tokens), kept)
         session._forked_from = ForkedFrom(trace=trace.id, step=len(kept))
         return session

@@ -380,6 +380,8 @@ class Step(Value):
     timings: Timings
     prefilled: Count = 0
     """Context tokens that were prefilled right before this step (0 when the live caches went on)."""
+    settings: Settings | None = None
+    """What this step was run with, where that is not the trace's settings: a step from before a fork."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Step:
@@ -454,6 +456,10 @@ class Trace(Value):
                 raise ValueError(f"step {step.index} starts at {step.context} tokens, not {context}")
             context += len(step.committed)
         return self
+
+    def settings_of(self, position: int) -> Settings:
+        """What ``steps[position]`` was run with."""
+        return self.steps[position].settings or self.settings
 
     def output_tokens(self) -> list[int]:
         """All committed tokens after the prompt."""

@@ -300,8 +300,12 @@ def test_a_fork_with_another_driver_keeps_the_prefix() -> None:
     settings = whole.settings.model_copy(update={"driver": "eta"})
     session = Session.resume(make_pair(), whole, steps=2, settings=settings)
     list(session.run())
-    assert session.trace.steps[:2] == whole.steps[:2]
+    kept, theirs = session.trace.steps[:2], whole.steps[:2]
+    assert [step.model_copy(update={"settings": None}) for step in kept] == list(theirs)
+    assert [session.trace.settings_of(i).driver for i in range(3)] == ["rejection", "rejection", "eta"]
     assert session.trace.steps[2].driver == "eta"
+    again = Session.resume(make_pair(), session.trace, settings=settings.model_copy(update={"seed": 9}))
+    assert [step.settings.driver for step in again.steps[:3]] == ["rejection", "rejection", "eta"]
     parse_trace(dump_trace(session.trace))
 
 

@@ -6,6 +6,7 @@
 (function (root) {
   "use strict";
   const ns = (root.specvizViewer = root.specvizViewer || {});
+  ns.tools = [];
   const SAMPLES = 10;
   const CONFIG = { staticPlot: true, displayModeBar: false, typesetMath: false, responsive: false };
   const round = (value) => Math.round(value * 10) / 10;

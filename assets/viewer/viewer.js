@@ -1,8 +1,13 @@
-/* specvizViewer.mount(element, {onSelect, onNeed}) -> {update, show, select, dispose, state}
+/* specvizViewer.mount(element, {onSelect, onNeed, ask}) -> {update, show, select, dispose, state}
  *
  * Keeps the frames it was sent and walks them: keys, buttons, scrubbing, node clicks and verifier switches never ask a
  * server. `update` takes a block, a list of blocks, or a block as JSON text. `onNeed(run id, steps)` asks for frames that a
- * block promised and that never came; `onSelect({trace, step, node})` tells what is looked at.
+ * block promised and that never came; `onSelect({trace, step, node, verifier})` tells what is looked at; `ask(kind, data)`
+ * tells the server what a person wants. All three are left out in an exported file.
+ *
+ * A tool (what if, lessons, compare ...) is a file of its own that pushes `(ui, state, act, handlers) -> tool` to
+ * `specvizViewer.tools`. A tool may have `take(block)`, called for every block that came, `run()`, called when another run
+ * is shown, and `moved()`, called after every drawing.
  */
 (function (root) {
   "use strict";
@@ -19,12 +24,14 @@
     const ui = ns.skeleton();
     element.classList.add("specviz");
     element.replaceChildren(ui.root);
-    const act = { select, show, toggle, watch, phase: (index) => enter(index), unfold };
+    const act = { select, show, toggle, watch, phase: (index) => enter(index), unfold, redraw: () => state.run && render("look"), notice: showNotice };
     const stage = ns.stage.make(ui, state, act);
     const text = ns.text.make(ui, state);
     const rows = (model) => ({ box: ui[`mask.${model}`], hits: () => (state.maskHits && state.maskHits[model]) || [] });
     state.links = ns.links.make(ui, state, [{ box: ui.cache, hits: () => state.cacheHits }, rows("target"), rows("draft")], act);
     ns.pointer(ui, state, act);
+    const tools = ns.tools.map((make) => make(ui, state, act, handlers));
+    const tellTools = (what, value) => tools.forEach((tool) => tool[what] && tool[what](value));
 
     /* -------------------------------------------------------------------------------------------- frames in */
 
@@ -34,7 +41,10 @@
       for (const block of blocks) {
         if (!block) continue;
         showNotice(block.notice);
-        if (!block.run) continue;
+        if (!block.run) {
+          tellTools("take", block);
+          continue;
+        }
         const atEnd = state.run !== null && state.step >= state.run.steps - 1;
         if (!state.run || state.run.id !== block.run.id) {
           stop();
@@ -42,6 +52,7 @@
           state.hidden = new Set();
           state.run = block.run;
           if (typeof block.go === "number") state.step = block.go;
+          tellTools("run");
         } else {
           state.run = block.run;
           for (const step of [...state.frames.keys()]) if (step >= block.run.steps) state.frames.delete(step);
@@ -49,6 +60,7 @@
           if (typeof block.go === "number" && (atEnd || block.jump)) go(block.go);
         }
         for (const frame of block.frames) state.frames.set(frame.step, frame);
+        tellTools("take", block);
       }
       if (!state.run) return;
       state.step = Math.max(0, Math.min(state.step, state.run.steps - 1));
@@ -151,10 +163,11 @@
       }
       state.lens = name;
       render("look");
+      tell();
     }
 
     function tell() {
-      if (handlers.onSelect) handlers.onSelect({ trace: state.run.id, step: state.step, node: state.selected });
+      if (handlers.onSelect) handlers.onSelect({ trace: state.run.id, step: state.step, node: state.selected, verifier: state.lens });
     }
 
     /* ---------------------------------------------------------------------------------------- inside a step */
@@ -228,8 +241,9 @@
       const said = about(run);
       if (ui.models.textContent !== said) ui.models.textContent = said;
       text.move(!frame || state.phase === null || state.phase >= phases().length - frame.phases.after.length);
-      if (!frame) return renderEmpty(count);
-      stage.paint(change);
+      if (!frame) renderEmpty(count);
+      else stage.paint(change);
+      tellTools("moved");
     }
 
     function renderEmpty(count) {

@@ -20,7 +20,10 @@ let viewer = null;
 const take = () => { if (viewer) viewer.update(props.value); };
 const start = () => {
   if (!window.Plotly || !window.specvizViewer || !window.specvizViewer.mount) return void setTimeout(start, 25);
-  viewer = window.specvizViewer.mount(place, {onNeed: (run, steps) => trigger('frames_wanted', {run, steps})});
+  viewer = window.specvizViewer.mount(place, {
+    onNeed: (run, steps) => trigger('frames_wanted', {run, steps}),
+    ask: (kind, data) => trigger(kind, data),
+  });
   take();
 };
 watch('value', take);
