@@ -49,6 +49,11 @@ class Watched:
             "n => document.querySelector('.sv-root').dataset.painted?.endsWith('/' + n)", arg=number - 1
         )
 
+    def menu(self, name: str) -> None:
+        """Open a tab of the menu."""
+        self.page.click(f"#menu-{name}-button")
+        self.page.wait_for_selector(f"#menu-{name}-button[aria-selected=true]")
+
     def click_card(self, node: int) -> None:
         """Click in the middle of a node's card, as a person would."""
         spot = self.page.evaluate(

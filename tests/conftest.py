@@ -52,15 +52,16 @@ def from_file(browser, tmp_path):
 
 
 @pytest.fixture
-def served(browser):
+def served(browser, tmp_path):
     """Serve the page with a given trace and loader, and open it."""
+    from specviz.ui.held import Held
     from specviz.ui.page import build_page, launch_page
     from specviz.ui.sessions import Sessions
 
     opened = []
 
     def open_page(trace: Trace | None = None, load_pair=None, **options) -> Watched:
-        page = build_page(Sessions(load_pair), trace)
+        page = build_page(Sessions(load_pair), trace, held=Held(tmp_path / "held"))
         _, url, _ = launch_page(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
         watched = Watched(browser, url.rstrip("/"), **options)
         watched.page.wait_for_selector(DRAWN)

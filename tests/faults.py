@@ -13,8 +13,10 @@ from unittest.mock import patch
 import torch
 
 from specviz.cache import Kept, SlotCache
+from specviz.options import Options
 from specviz.runners import DraftRunner
-from specviz.verifying import VERIFIERS, End
+from specviz.tree import TokenTree
+from specviz.verifying import VERIFIERS, End, Judgement, Verifier
 
 
 @contextmanager
@@ -68,12 +70,11 @@ def draft_a_token_short() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def stale_residual() -> Iterator[None]:
-    """Rejection draws its bonus from the residual before the last rejected sibling."""
+def stale_residual_verifier(name: str = "rejection") -> Verifier:
+    """Rejection sampling that draws its bonus from the residual before the last rejected sibling."""
     exact = VERIFIERS["rejection"]
 
-    def judge(tree, target, options):
+    def judge(tree: TokenTree, target: torch.Tensor, options: Options) -> Judgement:
         judgement = exact.judge(tree, target, options)
 
         def stale(end: End) -> torch.Tensor:
@@ -81,5 +82,11 @@ def stale_residual() -> Iterator[None]:
 
         return replace(judgement, distribution=stale)
 
-    with patch.dict(VERIFIERS, {"rejection": replace(exact, judge=judge)}):
+    return replace(exact, name=name, judge=judge)
+
+
+@contextmanager
+def stale_residual() -> Iterator[None]:
+    """Rejection is :func:`stale_residual_verifier`."""
+    with patch.dict(VERIFIERS, {"rejection": stale_residual_verifier()}):
         yield

@@ -253,7 +253,7 @@ def test_runs_streams_stops_and_steps_on(served, tmp_path):
 
     seen = served(sample_trace(steps=2), load_pair)
     page = seen.page
-    page.click("#settings > button")
+    page.click("#menu-settings-button")
     page.uncheck("text=Chat template")
     page.click("#step")
     page.wait_for_function("document.querySelector('.sv-where').textContent === 'step 1 of 1'")
@@ -282,7 +282,7 @@ def test_stop_ends_a_run_between_two_steps(served, monkeypatch):
     monkeypatch.setattr(Session, "step", lambda self: (time.sleep(0.3), step(self))[1])
     seen = served(sample_trace(steps=2), lambda *_, **__: pairs.make_pair())
     page = seen.page
-    page.click("#settings > button")
+    page.click("#menu-settings-button")
     page.uncheck("text=Chat template")
     page.click("#run")
     page.wait_for_function("document.querySelector('.sv-where').textContent === 'step 2 of 2'")

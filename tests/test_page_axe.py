@@ -35,5 +35,5 @@ def test_the_exported_page_has_no_serious_violation(from_file, theme, size):
 
 def test_the_served_page_has_no_serious_violation(served):
     seen = served(sample_trace(steps=2))
-    seen.page.click("#settings > button")
+    seen.page.click("#menu-settings-button")
     assert serious(seen.page) == []

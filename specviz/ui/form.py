@@ -36,13 +36,26 @@ class Form:
     def inputs(self) -> list[Any]:
         return list(self.components.values())
 
+    def named(self, values: Sequence[Any]) -> dict[str, Any]:
+        """The components' values by name."""
+        return dict(zip(self.components, values, strict=True))
+
     def read(self, values: Sequence[Any]) -> tuple[str, ModelChoice, Settings]:
         """Prompt, models and settings from the components' values.
 
         Raises:
             SettingsError: naming the first setting that is out of range.
         """
-        return read_form(dict(zip(self.components, values, strict=True)))
+        return read_form(self.named(values))
+
+    def write(self, prompt: str, models: ModelChoice, settings: Settings) -> list[Any]:
+        """Updates that make the components show these inputs; one for each of :attr:`inputs`."""
+        shown = write_form(prompt, models, settings)
+        return [gr.update(value=shown[name]) if name in shown else gr.skip() for name in self.components]
+
+    def untouched(self) -> list[Any]:
+        """As :meth:`write`, changing nothing."""
+        return [gr.skip()] * len(self.components)
 
 
 def prompt_box(form: Form) -> None:
@@ -151,6 +164,53 @@ def read_form(values: dict[str, Any]) -> tuple[str, ModelChoice, Settings]:
     return prompt, models, settings
 
 
+def write_form(prompt: str, models: ModelChoice, settings: Settings) -> dict[str, Any]:
+    """Component values, by name, from which :func:`read_form` reads these inputs.
+
+    What this specviz has no control for is left out: a builder or verifier that is not registered here.
+    """
+    known = [choice for choice in settings.verifiers if choice.name in VERIFIERS]
+    names = [choice.name for choice in known]
+    follows = settings.draft == default_draft_sampling(settings.target)
+    values: dict[str, Any] = {
+        "prompt": prompt,
+        "target": models.target,
+        "draft": models.draft,
+        "device": models.device,
+        "dtype": models.dtype,
+        "chat": settings.chat,
+        "verifiers": names,
+        "driver": settings.driver if settings.driver in names else (names or [None])[0],
+        "temperature": settings.target.temperature,
+        "top_k": settings.target.top_k,
+        "top_p": settings.target.top_p,
+        "eta_cutoff": settings.target.eta_cutoff,
+        "seed": settings.seed,
+        "max_new_tokens": settings.max_new_tokens,
+        "draft_temperature": "" if follows else f"{settings.draft.temperature:g}",
+        "audit": settings.audit,
+    }
+    if settings.builder.name in BUILDERS:
+        values["builder"] = settings.builder.name
+        values |= _option_values(f"builder.{settings.builder.name}", BUILDERS[settings.builder.name].Options, settings.builder)
+    for choice in known:
+        values |= _option_values(f"verifier.{choice.name}", VERIFIERS[choice.name].Options, choice)
+    return values
+
+
+def as_form_reads(settings: Settings) -> Settings | None:
+    """The settings with every option spelt out, as the form gives them back; None if it cannot hold them."""
+    try:
+        return read_form(write_form("", ModelChoice(), settings))[2]
+    except (SettingsError, KeyError):
+        return None
+
+
+def _option_values(prefix: str, options: Any, choice: Choice) -> dict[str, Any]:
+    """Every option of the model, the default where the choice says nothing."""
+    return {f"{prefix}.{name}": choice.options.get(name, info.default) for name, info in options.model_fields.items()}
+
+
 def _given(values: dict[str, Any], name: str, kind: type) -> Any:
     if values[name] is None:
         raise SettingsError(f"{name.replace('_', ' ').capitalize()} is empty; give a number.")
@@ -176,3 +236,9 @@ def _component(label: str, info: FieldInfo) -> Any:
     if kind in (int, float):
         return gr.Number(info.default, label=label, info=note, precision=0 if kind is int else None, min_width=120)
     return gr.Textbox(str(info.default), label=label, info=note, max_length=20_000, min_width=160)
+
+
+def breakpoint_form(form: Form) -> None:
+    """Where Run stops, in the current Gradio context."""
+    with gr.Row():
+        form.add("nothing", gr.Checkbox(False, label="Nothing was accepted"))

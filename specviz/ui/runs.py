@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from specviz.errors import SpecvizError, TraceError
+from specviz.breakpoints import Breakpoints, Hit, first_hit, hits
+from specviz.errors import SettingsError, SpecvizError, TraceError
 from specviz.figures import block, dump_block, step_frame
+from specviz.figures.text import shorten, visible
 from specviz.trace import Settings, Trace, load_trace
+from specviz.ui.form import as_form_reads
 from specviz.ui.sessions import Live, ModelChoice, Sessions, Ticket
+from specviz.verifying import VERIFIERS
 
 log = logging.getLogger(__name__)
 TRACES = Path(__file__).resolve().parents[2] / "assets" / "traces"
@@ -52,6 +56,25 @@ def open_recorded(name: str, folder: Path = TRACES) -> Trace:
     return load_trace(folder / f"{name}.json.gz")
 
 
+def read_upload(path: str, most_bytes: int) -> Trace:
+    """A trace that a visitor sent, checked and limited.
+
+    Raises:
+        TraceError: if it is no trace, or too large.
+    """
+    return load_trace(path, max_bytes=most_bytes)
+
+
+def file_title(path: str) -> str:
+    """What a page calls a file that a visitor sent."""
+    return shorten(visible(Path(path).name.removesuffix(".gz").removesuffix(".json")), 40)
+
+
+def verifier_names() -> list[str]:
+    """All registered verifiers, those of users last."""
+    return list(VERIFIERS)
+
+
 def opening_block(trace: Trace) -> str:
     """The first frames of a run, as many as fit :data:`OPENING_BYTES`."""
     chosen = block(trace, [], go=0)
@@ -74,35 +97,99 @@ def wanted_block(trace: Trace, run: str, steps: Iterable[Any]) -> str:
 
 
 def run_steps(
-    sessions: Sessions, page: str, inputs: Inputs, steps: int, trace: Trace | None, ticket: Ticket | None
+    sessions: Sessions,
+    page: str,
+    inputs: Inputs,
+    steps: int,
+    trace: Trace | None,
+    ticket: Ticket | None,
+    until: Breakpoints | None = None,
 ) -> Iterator[Answer]:
-    """Run up to ``steps`` steps, one answer a step; starts a new run if these inputs are not those of the live one."""
+    """Run up to ``steps`` steps, one answer a step; starts a new run if these inputs are not those of the live one.
+
+    Args:
+        until: where to stop before.
+    """
     sessions.clear_stop(page)
     try:
         live, ticket = yield from _session(sessions, inputs, trace, ticket)
-        session = live.session
-        if session.end_reason is not None:
-            text = f"This run has ended ({session.end_reason}). Press New run, or change a setting."
-            yield message("info", text), session.trace, ticket
+        if live.session.end_reason is not None:
+            text = f"This run has ended ({live.session.end_reason}). Press New run, or change a setting."
+            yield message("info", text), live.session.trace, ticket
             return
-        for done in range(1, steps + 1):
-            if sessions.must_stop(page):
-                yield dump_block({"notice": None}), trace, ticket
-                return
-            with sessions.lock:
-                session.step()
-            trace = session.trace
-            position = len(trace.steps) - 1
-            value = block(trace, [position] if done > 1 else _tail(position), go=position)
-            going_on = session.end_reason is None and done < steps
-            if going_on:
-                value["notice"] = notice("working", f"Running: {done} of at most {steps} steps.")
-            yield dump_block(value), trace, ticket
-            if not going_on:
-                return
+        yield from _go_on(sessions, page, live, ticket, steps, until)
     except Exception as error:
         kept = sessions.get(ticket)
         yield failed(error), kept.session.trace if kept else trace, ticket
+
+
+def fork(sessions: Sessions, page: str, inputs: Inputs, trace: Trace, position: int) -> Iterator[Answer]:
+    """A new run that shares the steps before ``position`` and runs this one anew, with the settings of ``inputs``.
+
+    One step is run; the prompt of the inputs counts for nothing. A fork with the run's own settings repeats it.
+    """
+    sessions.clear_stop(page)
+    _, models, settings = inputs
+    ticket: Ticket | None = None
+    try:
+        if not 0 <= position < max(1, len(trace.steps)):
+            raise SettingsError(f"This run has no step {position + 1}; choose a step that is there.")
+        pair = yield from _pair(sessions, models, trace, None)
+        _must_be_of(pair, trace)
+        with sessions.lock:
+            session = _engine().Session.resume(pair, trace, steps=position, settings=settings)
+        if session.end_reason is not None:
+            raise SettingsError(
+                f"There is nothing to run at this step ({session.end_reason}); allow more new tokens, or fork earlier."
+            )
+        # Compared with what the form says next, and the form spells every option out.
+        live = Live(session, models, trace.prompt, as_form_reads(settings) or settings)
+        ticket = sessions.add(live)
+        yield from _go_on(sessions, page, live, ticket, 1, None)
+    except Exception as error:
+        yield failed(error), None, None
+
+
+def _go_on(
+    sessions: Sessions, page: str, live: Live, ticket: Ticket, steps: int, until: Breakpoints | None
+) -> Iterator[Answer]:
+    session = live.session
+    for done in range(1, steps + 1):
+        if sessions.must_stop(page):
+            yield dump_block({"notice": None}), session.trace, ticket
+            return
+        with sessions.lock:
+            session.step()
+        trace = session.trace
+        position = len(trace.steps) - 1
+        value = block(trace, [position] if done > 1 else _tail(position), go=position)
+        found = hits(trace, position, until) if until else []
+        going_on = session.end_reason is None and done < steps and not found
+        if going_on:
+            value["notice"] = notice("working", f"Running: {done} of at most {steps} steps.")
+        elif found:
+            value |= stopped_at(found)
+        yield dump_block(value), trace, ticket
+        if not going_on:
+            return
+
+
+def stopped_at(found: Sequence[Hit]) -> dict[str, Any]:
+    """What a block says of the breakpoints that a step hit, and where to look."""
+    first = found[0]
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return {
+        "notice": notice("info", f"Breakpoint at step {first.position + 1}: {first.reason}{more}"),
+        "look": {"step": first.position, "node": first.node, "verifier": None},
+    }
+
+
+def next_hit(trace: Trace, start: int, until: Breakpoints) -> str:
+    """A block that goes to the next step from ``start`` on that hits a breakpoint, or says that there is none."""
+    found = first_hit(trace, start, until)
+    if found is None:
+        return message("info", f"No step from step {start + 1} on hits a breakpoint.")
+    return dump_block(stopped_at([found]))
 
 
 def failed(error: Exception) -> str:
@@ -130,24 +217,51 @@ def _session(
             live.settings = settings
         return live, ticket
     sessions.drop(ticket)
+    pair = yield from _pair(sessions, models, trace, ticket)
+    with sessions.lock:
+        if trace is not None and _was_left(trace, prompt, settings, ticket, models):
+            _must_be_of(pair, trace)
+            session = _engine().Session.resume(pair, trace)
+        else:
+            session = _engine().Session(pair, settings, prompt)
+    live = Live(session, models, prompt, settings)
+    return live, sessions.add(live)
+
+
+def _was_left(trace: Trace, prompt: str, settings: Settings, ticket: Ticket | None, models: ModelChoice) -> bool:
+    """Whether these inputs go on with a run that is not live any more, or never was: a file that stops in mid-run."""
+    if trace.prompt != prompt or settings not in (trace.settings, as_form_reads(trace.settings)):
+        return False
+    return ticket.models == models if ticket is not None else trace.end_reason in (None, "stopped")
+
+
+def _pair(
+    sessions: Sessions, models: ModelChoice, trace: Trace | None, ticket: Ticket | None
+) -> Generator[Answer, None, Any]:
+    """The loaded pair, telling the page how loading goes."""
     loading = sessions.pair(models)
     while True:
         try:
             text, fraction = next(loading)
         except StopIteration as finished:
-            pair = finished.value
-            break
+            return finished.value
         yield _only(notice("working", text, fraction)), trace, ticket
-    from specviz.engine import Session
 
-    evicted = live is None and ticket is not None and ticket.models == models
-    with sessions.lock:
-        if evicted and trace is not None and (trace.prompt, trace.settings) == (prompt, settings):
-            session = Session.resume(pair, trace)
-        else:
-            session = Session(pair, settings, prompt)
-    live = Live(session, models, prompt, settings)
-    return live, sessions.add(live)
+
+def _must_be_of(pair: Any, trace: Trace) -> None:
+    """Another target has another vocabulary, or at least other caches: its steps would not follow from these."""
+    loaded, recorded = pair.models.target.id, trace.models.target.id
+    if loaded != recorded:
+        raise SettingsError(
+            f"This run was recorded with the target {recorded} and {loaded} is chosen; choose {recorded} under Settings."
+        )
+
+
+def _engine() -> Any:
+    """Imports torch: not needed to look at a trace."""
+    from specviz import engine
+
+    return engine
 
 
 def _tail(position: int) -> range:

@@ -1,0 +1,140 @@
+"""What one page has open: its runs, how they were forked from each other, and which one is shown.
+
+Plain frozen values, so that Gradio may keep them per visitor and no visitor can change another's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from specviz.figures.text import shorten, visible
+from specviz.models.default_pair import DRAFT_NAME, TARGET_NAME
+from specviz.trace import Choice, Trace
+from specviz.ui.sessions import ModelChoice, Ticket
+
+MOST_RUNS = 24
+"""A page keeps so many runs; the oldest one that is not shown goes first."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on the desk.
+
+    Attributes:
+        models: the pair that can go on with it, as it is written in the form.
+        ticket: finds its live session, if it has had one.
+        link: what the address bar calls it, if a link can open it again.
+    """
+
+    trace: Trace
+    title: str
+    models: ModelChoice
+    ticket: Ticket | None = None
+    link: str | None = None
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The runs of a page, oldest first.
+
+    Attributes:
+        shown: id of the run in sight.
+        filled: id of the run whose settings the form shows (possibly edited since).
+        count: how many runs were ever put here; numbers the new ones.
+    """
+
+    runs: tuple[Run, ...] = ()
+    shown: str | None = None
+    filled: str | None = None
+    count: int = 0
+
+    def find(self, id: object) -> Run | None:
+        """The run whose trace has this id."""
+        return next((run for run in self.runs if run.trace.id == id), None)
+
+    @property
+    def run(self) -> Run | None:
+        """The run in sight."""
+        return self.find(self.shown)
+
+    def show(self, run: Run, *, filled: bool = False) -> Desk:
+        """The desk with this run in sight: in the place of an earlier state of the same run, or added."""
+        known = self.find(run.trace.id)
+        if known is None:
+            runs = (*self.runs, run)
+            if len(runs) > MOST_RUNS:
+                goes = next(one for one in runs if one.trace.id != self.shown)
+                runs = tuple(one for one in runs if one is not goes)
+        else:
+            runs = tuple(run if one is known else one for one in self.runs)
+        id = run.trace.id
+        return replace(
+            self,
+            runs=runs,
+            shown=id,
+            filled=id if filled else self.filled,
+            count=self.count + (known is None),
+        )
+
+    def new_title(self, trace: Trace) -> str:
+        """What a run that is not on the desk yet will be called."""
+        parent = self.find(trace.forked_from.trace) if trace.forked_from else None
+        return f"run {self.count + 1}" + (f", fork of {parent.title}" if parent else "")
+
+    def lines(self) -> list[tuple[str, str]]:
+        """(label, trace id) of every run, forks below what they were forked from and indented."""
+        lines: list[tuple[str, str]] = []
+        left = {run.trace.id: run for run in self.runs}
+
+        def add(run: Run, depth: int) -> None:
+            del left[run.trace.id]
+            lines.append(("\u2003" * (depth - 1) + "└ " * (depth > 0) + describe(run), run.trace.id))
+            for other in self.runs:
+                if _parent(other) == run.trace.id and other.trace.id in left:
+                    add(other, depth + 1)
+
+        for run in self.runs:
+            if _parent(run) not in left and run.trace.id in left:
+                add(run, 0)
+        while left:  # files can name each other as parents
+            add(next(iter(left.values())), 0)
+        return lines
+
+
+def _parent(run: Run) -> str | None:
+    return run.trace.forked_from.trace if run.trace.forked_from else None
+
+
+def describe(run: Run) -> str:
+    """A run in one line: title, where it was forked, what drives it, how far it came."""
+    trace = run.trace
+    settings = trace.settings
+    heat = "greedy" if settings.target.temperature == 0 else f"temperature {settings.target.temperature:g}"
+    parts = [run.title]
+    if trace.forked_from:
+        parts.append(f"from step {trace.forked_from.step + 1} on")
+    parts += [
+        f"{settings.driver} drives",
+        describe_tree(settings.builder),
+        heat,
+        f"seed {settings.seed}",
+        f"{len(trace.steps)} steps, {len(trace.output_tokens())} tokens",
+    ]
+    if trace.end_reason:
+        parts.append(trace.end_reason)
+    return " · ".join(parts) + f" · “{shorten(visible(trace.prompt.strip()).replace('␣', ' '), 40)}”"
+
+
+def describe_tree(builder: Choice) -> str:
+    """A tree builder and its options in a few characters."""
+    options = [str(value) for value in builder.options.values() if value not in ("", None)]
+    return shorten(visible(f"{builder.name} {' '.join(options)}".strip()).replace("␣", " "), 32)
+
+
+def models_of(trace: Trace) -> ModelChoice:
+    """The pair that recorded a trace, as one would write it in the form."""
+    names = trace.models.target.id, trace.models.draft.id
+    return ModelChoice(
+        target="default" if names[0] == TARGET_NAME else names[0],
+        draft="default" if names[1] == DRAFT_NAME else names[1],
+    )

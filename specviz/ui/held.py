@@ -1,0 +1,101 @@
+"""Traces that the server holds for a while, so that a link can open them again.
+
+A held trace is a file under a name that cannot be guessed. What is too old, or too much, goes; a restart loses nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from specviz.errors import ModelError, TraceError
+from specviz.models.model_cache import cache_root
+from specviz.trace import Trace, load_trace, save_trace
+
+HELD_SECONDS = 7 * 24 * 3600.0
+HELD_BYTES = 500_000_000
+MOST_BYTES = 64 * 1024 * 1024
+"""Largest trace, unpacked, that is held or opened by a link."""
+_NAME = re.compile(r"h-[A-Za-z0-9_-]{16}")
+_ENDING = ".json.gz"
+
+log = logging.getLogger(__name__)
+
+
+class Held:
+    """The store.
+
+    Args:
+        folder: where the files go; by default ``held`` in the cache folder, or a temporary one if that is read-only.
+        seconds: how long a trace is held after it was last opened.
+        most_bytes: how much is held in all; the oldest go first.
+    """
+
+    def __init__(self, folder: Path | None = None, seconds: float = HELD_SECONDS, most_bytes: int = HELD_BYTES):
+        self._folder = folder
+        self.seconds = seconds
+        self._most_bytes = most_bytes
+        self._lock = threading.Lock()
+
+    def hold(self, trace: Trace) -> str:
+        """Keep a trace and return its name.
+
+        Raises:
+            TraceError: if no folder can be written.
+        """
+        name = f"h-{secrets.token_urlsafe(12)}"
+        with self._lock:
+            save_trace(trace, self._home() / f"{name}{_ENDING}")
+            self._tidy(keep=name)
+        return name
+
+    def open(self, name: str) -> Trace:
+        """A trace that is held.
+
+        Raises:
+            TraceError: if it is not, or not any more.
+        """
+        path = self._home() / f"{name}{_ENDING}"
+        if not _NAME.fullmatch(name) or not path.is_file() or self._is_old(path):
+            days = self.seconds / 86400
+            raise TraceError(
+                f"This link is unknown here or has expired: runs are held for {days:g} days after they were last opened. "
+                "Ask for the trace file and open it under Runs."
+            )
+        trace = load_trace(path, max_bytes=MOST_BYTES)
+        path.touch()
+        return trace
+
+    def _home(self) -> Path:
+        if self._folder is None:
+            self._folder = _writable()
+        return self._folder
+
+    def _is_old(self, path: Path) -> bool:
+        return time.time() - path.stat().st_mtime > self.seconds
+
+    def _tidy(self, keep: str) -> None:
+        """Remove what is too old, then the oldest until what is left is not too much."""
+        files = sorted(self._home().glob(f"h-*{_ENDING}"), key=lambda path: path.stat().st_mtime)
+        total = sum(path.stat().st_size for path in files)
+        for path in files:
+            if path.name == f"{keep}{_ENDING}" or (total <= self._most_bytes and not self._is_old(path)):
+                continue
+            total -= path.stat().st_size
+            path.unlink(missing_ok=True)
+
+
+def _writable() -> Path:
+    try:
+        folder = cache_root() / "held"
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except (OSError, ModelError):
+        log.warning("the cache folder cannot be written to: links last until the server stops")
+        return Path(tempfile.mkdtemp(prefix="specviz-held-"))
