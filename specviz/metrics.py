@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from specviz.trace import Step, Trace
+from specviz.trace import ModelInfo, Step, Trace
 
 FORMULAS = {
     "block_efficiency": "new tokens per target forward = (accepted + bonus) / steps; a bonus after an end of sequence "
@@ -14,6 +14,16 @@ FORMULAS = {
     "acceptance_by_rank": "accepted / decisions taken, over the r-th drawn sibling",
     "overhead": "time outside the two models' forwards / time of the step, audit left out",
 }
+
+
+TOLERANCES = {"float64": 1e-10, "float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
+"""Relative difference that rounding may leave in a cache, by the model's number format; planted faults leave 0.01 to 1."""
+QUANTIZED = 5e-2
+
+
+def tolerance_of(model: ModelInfo) -> float:
+    """From where on a difference in an audit is no rounding any more."""
+    return QUANTIZED if model.quantization else TOLERANCES.get(model.dtype.removeprefix("torch."), QUANTIZED)
 
 
 def accepted_lengths(steps: Iterable[Step], verifier: str) -> list[int]:

@@ -91,3 +91,25 @@ def _first(error: ValidationError) -> str:
     if not where:
         return f"{message[:1].upper()}{message[1:]}."
     return f"The setting {where} cannot be {first.get('input')!r}: {message[:1].lower()}{message[1:]}."
+
+
+def flat_settings(settings: Settings) -> dict[str, str]:
+    """Every setting as a dotted name and its value in words, for tables and comparisons."""
+    flat: dict[str, str] = {}
+
+    def add(name: str, value: Any) -> None:
+        if isinstance(value, Mapping):
+            for key, inner in value.items():
+                add(f"{name}.{key}" if name else str(key), inner)
+        else:
+            flat[name] = f"{value:g}" if isinstance(value, float) else str(value)
+
+    fields = settings.model_dump()
+    verifiers = fields.pop("verifiers")
+    builder = fields.pop("builder")
+    add("", fields)
+    flat["verifiers"] = ", ".join(choice["name"] for choice in verifiers)
+    add("builder", {"name": builder["name"], **builder["options"]})
+    for choice in verifiers:
+        add(choice["name"], choice["options"])
+    return flat

@@ -9,12 +9,13 @@ import pytest
 
 from specviz import metrics
 from specviz.figures import dump_block, run_header, step_frame
-from specviz.figures.audits import DECADES, audit_columns, audit_faults, shade, tolerance_of
+from specviz.figures.audits import DECADES, audit_columns, audit_faults, shade
 from specviz.figures.bonuses import bonus_fault, same_distribution
 from specviz.figures.caches import kept_rows, settled_labels
 from specviz.figures.masks import MOST_RUNS, mask_columns, mask_rows
 from specviz.figures.text import token_label
 from specviz.figures.totals import run_totals
+from specviz.metrics import tolerance_of
 from specviz.trace import Audit, CacheChange, Choice, Sampling, Step, TopK, Trace
 from tests import faults
 from tests.pairs import TREES, make_trace

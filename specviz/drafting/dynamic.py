@@ -1,4 +1,8 @@
-"""Trees whose shape follows the draft's own confidence (EAGLE-2, arXiv 2406.16858, sections 3.1 and 3.2)."""
+"""Trees whose shape follows the draft's own confidence.
+
+``eagle2``: EAGLE-2 (arXiv 2406.16858, sections 3.1 and 3.2). ``best_first``: OPT-Tree (arXiv 2406.17276) and DySpec
+(arXiv 2410.11744), which spend a node budget on the largest products of q.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +18,27 @@ from specviz.tree import MAX_NODES, Growth
 
 
 class DynamicOptions(Options):
-    rule: Literal["eagle2"] = Field("eagle2", description="Expand the best nodes of each level, then keep the best")
-    top_k: int = Field(10, ge=1, le=64, description="Children per expanded node, and nodes expanded per level")
+    rule: Literal["eagle2", "best_first"] = Field(
+        "eagle2", description="eagle2 expands the best top_k nodes of a level, best_first all that can still be kept"
+    )
+    top_k: int = Field(10, ge=1, le=64, description="Children per expanded node; for eagle2 also nodes expanded per level")
     depth: int = Field(6, ge=0, le=64, description="Deepest level")
     total: int = Field(60, ge=1, le=MAX_NODES, description="Nodes that are kept, the root not counted")
+    threshold: float = Field(
+        0.0, ge=0, le=1, description="best_first: stop when a level adds less to the expected accepted length"
+    )
 
 
 def _grow(growth: Growth, draft: Draft, options: DynamicOptions, dice: Dice, step: int, limits: Limits) -> list[int]:
-    """Expand the ``top_k`` nodes of each level by the product of q on their path, then keep the ``total`` best.
+    """Expand level by level, then keep the ``total`` nodes with the largest product of q on their path.
 
     A product never grows downwards, so with ties broken towards the shallower (and then the earlier) node no child
-    outlives its parent. Children are chosen, not sampled: the dice is not asked.
+    outlives its parent. For the same reason nothing below a node outside the best ``total`` can enter them: best_first,
+    which expands every node inside, ends with the best tree of that size there is. Children are chosen, not sampled: the
+    dice is not asked.
     """
     score = {0: 1.0}
+    kept = [0]
     frontier = [0]
     for _ in range(min(options.depth, limits.max_depth)):
         if not frontier:
@@ -41,10 +53,23 @@ def _grow(growth: Growth, draft: Draft, options: DynamicOptions, dice: Dice, ste
                     child = growth.add(node, token)
                     score[child] = score[node] * prob
                     level.append(child)
+        before = sum(score[node] for node in kept)
+        kept = _best(growth, score, options.total)
         expandable = [node for node in level if growth.tokens[node] not in limits.end_tokens]
-        frontier = sorted(sorted(expandable, key=lambda node: (-score[node], node))[: options.top_k])
-    best = sorted(score, key=lambda node: (-score[node], growth.depths[node], node))
-    return sorted(best[: options.total + 1])
+        if options.rule == "eagle2":
+            frontier = sorted(sorted(expandable, key=lambda node: (-score[node], node))[: options.top_k])
+        elif sum(score[node] for node in kept) - before < options.threshold:
+            break
+        else:
+            inside = set(kept)
+            frontier = [node for node in expandable if node in inside]
+    return kept
+
+
+def _best(growth: Growth, score: dict[int, float], total: int) -> list[int]:
+    """The root and the ``total`` best nodes, ascending."""
+    order = sorted(score, key=lambda node: (-score[node], growth.depths[node], node))
+    return sorted(order[: total + 1])
 
 
 def _proposal(options: DynamicOptions) -> Proposal:
@@ -53,7 +78,7 @@ def _proposal(options: DynamicOptions) -> Proposal:
 
 DYNAMIC = Builder(
     name="dynamic",
-    summary="the draft's most confident nodes (EAGLE-2)",
+    summary="the draft's most confident nodes (EAGLE-2, or best first)",
     Options=DynamicOptions,
     grow=_grow,
     proposal=_proposal,

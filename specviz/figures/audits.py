@@ -5,18 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from specviz.trace import Audit, ModelInfo
+from specviz.trace import Audit
 
-TOLERANCES = {"float64": 1e-10, "float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
-"""Relative difference that rounding may leave behind, by the model's number format; planted faults leave 0.01 to 1."""
-QUANTIZED = 5e-2
 DECADES = (-8, -7, -6, -5, -4, -3, -2, -1)
 """A cell's shade is the number of these powers of ten that its difference reaches."""
-
-
-def tolerance_of(model: ModelInfo) -> float:
-    """From where on a difference is no rounding any more."""
-    return QUANTIZED if model.quantization else TOLERANCES.get(model.dtype.removeprefix("torch."), QUANTIZED)
 
 
 def shade(difference: float) -> int:

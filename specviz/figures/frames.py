@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from specviz.figures.audits import DECADES, tolerance_of
+from specviz.figures.audits import DECADES
 from specviz.figures.cachelooks import cache_figures
 from specviz.figures.caches import cache_columns, settled_labels
 from specviz.figures.details import COMPARISONS, TokenTable, commit_line, node_columns, summary, verdict_rows
@@ -20,6 +20,7 @@ from specviz.figures.phases import step_phases
 from specviz.figures.text import pieces
 from specviz.figures.totals import run_totals
 from specviz.figures.tree import tree_columns
+from specviz.metrics import tolerance_of
 from specviz.trace import CacheChange, ModelInfo, Trace
 
 FRAME_VERSION = 1

@@ -239,6 +239,16 @@ def _component(label: str, info: FieldInfo) -> Any:
 
 
 def breakpoint_form(form: Form) -> None:
-    """Where Run stops, in the current Gradio context."""
+    """Where Run stops, in the current Gradio context; see :mod:`specviz.breakpoints`."""
     with gr.Row():
-        form.add("nothing", gr.Checkbox(False, label="Nothing was accepted"))
+        form.add("parting", gr.Checkbox(False, label="Verifiers part", info="accepted paths differ", min_width=130))
+        form.add("nothing_accepted", gr.Checkbox(False, label="Nothing accepted", info="by the driver", min_width=130))
+        form.add("audit", gr.Checkbox(False, label="Audit fails", info="needs Audit caches", min_width=130))
+        # Text boxes, because a number that is not asked for has to be empty.
+        form.add("text", gr.Textbox("", label="Text appears", max_length=500, min_width=150))
+        form.add("token", gr.Textbox("", label="Token id appears", max_length=20, min_width=120))
+        form.add("entropy_above", gr.Textbox("", label="Entropy above", info="nats, where the driver stops", min_width=140))
+        form.add(
+            "target_prob_below",
+            gr.Textbox("", label="Target probability below", info="of an accepted token", min_width=140),
+        )

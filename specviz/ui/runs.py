@@ -200,6 +200,11 @@ def failed(error: Exception) -> str:
     return message("error", f"Something is wrong in specviz ({type(error).__name__}); see the server's log.")
 
 
+def working(text: str, fraction: float | None = None) -> str:
+    """A block that only says that work is going on."""
+    return _only(notice("working", text, fraction))
+
+
 def message(kind: str, text: str) -> str:
     """A block that only shows a notice."""
     return _only(notice(kind, text))
@@ -239,13 +244,32 @@ def _pair(
     sessions: Sessions, models: ModelChoice, trace: Trace | None, ticket: Ticket | None
 ) -> Generator[Answer, None, Any]:
     """The loaded pair, telling the page how loading goes."""
-    loading = sessions.pair(models)
-    while True:
-        try:
-            text, fraction = next(loading)
-        except StopIteration as finished:
-            return finished.value
-        yield _only(notice("working", text, fraction)), trace, ticket
+    for text, fraction in (loading := _Loading(sessions, models)):
+        yield working(text, fraction), trace, ticket
+    return loading.pair
+
+
+def load_for(sessions: Sessions, models: ModelChoice, trace: Trace) -> Generator[str, None, Any]:
+    """The pair that can work on a recorded run, yielding blocks while it loads.
+
+    Raises:
+        SpecvizError: if it cannot be loaded, or is another one.
+    """
+    for text, fraction in (loading := _Loading(sessions, models)):
+        yield working(text, fraction)
+    _must_be_of(loading.pair, trace)
+    return loading.pair
+
+
+class _Loading:
+    """The messages of loading a pair; afterwards ``pair`` is there."""
+
+    def __init__(self, sessions: Sessions, models: ModelChoice):
+        self._sessions, self._models = sessions, models
+        self.pair: Any = None
+
+    def __iter__(self) -> Generator[tuple[str, float | None], None, None]:
+        self.pair = yield from self._sessions.pair(self._models)
 
 
 def _must_be_of(pair: Any, trace: Trace) -> None:

@@ -159,6 +159,8 @@ class Verifier:
         lossless: proposals for which its output is distributed exactly as target samples.
         is_greedy: whether its output is greedy decoding instead.
         Options: its options, with defaults.
+        plain: whether p and q of its decisions are the rows' own, whatever was decided before. A trace then tells them for
+            every node.
     """
 
     name: str
@@ -170,6 +172,7 @@ class Verifier:
     lossless: tuple[Proposal, ...] = ()
     is_greedy: bool = False
     Options: type[Options] = Options
+    plain: bool = False
 
     def promise(self, proposal: Proposal) -> Lossless:
         """What this verifier promises about its output on trees of this proposal."""

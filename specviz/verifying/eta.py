@@ -61,4 +61,5 @@ ETA = Verifier(
     comparison="p > threshold",
     rule="p > min(epsilon, delta exp(-H))",
     Options=EtaOptions,
+    plain=True,
 )

@@ -44,4 +44,5 @@ GREEDY = Verifier(
     comparison="token = argmax",
     rule="x = argmax p",
     is_greedy=True,
+    plain=True,
 )

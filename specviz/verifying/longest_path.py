@@ -35,4 +35,5 @@ LONGEST_PATH = Verifier(
     walk=walk,
     comparison="uniform < threshold",
     rule="u < p/q on every edge",
+    plain=True,
 )

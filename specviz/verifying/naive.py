@@ -62,4 +62,5 @@ NAIVE = Verifier(
     comparison="token = drawn",
     rule="x = y, y ~ p",
     lossless=ALL_PROPOSALS,
+    plain=True,
 )

@@ -1,0 +1,105 @@
+"""The best static shape for a node budget, from measured acceptance by sibling rank (Sequoia, arXiv 2402.12374, section 3.1)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from pydantic import Field
+
+from specviz.dice import Dice
+from specviz.drafting.base import Builder, Draft, Limits
+from specviz.drafting.static import Plan, RankPath, grow_plan
+from specviz.errors import SettingsError
+from specviz.options import Options
+from specviz.trace import Proposal
+from specviz.tree import MAX_NODES, Growth
+
+MOST_RANKS = 32
+
+
+class SequoiaOptions(Options):
+    acceptance: str = Field(
+        "0.42,0.12,0.06,0.04",
+        description="Probability that the first, second, ... sibling is the accepted one, given that its parent was accepted",
+    )
+    total: int = Field(28, ge=1, le=MAX_NODES, description="Nodes, the root not counted")
+    depth: int = Field(8, ge=1, le=32, description="Deepest level")
+    proposal: Proposal = Field("without_replacement", description="How siblings are proposed")
+
+
+def parse_acceptance(text: str) -> tuple[float, ...]:
+    """``0.5,0.2`` -> numbers.
+
+    Raises:
+        SettingsError: unless they are probabilities that sum to at most 1.
+    """
+    try:
+        ranks = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise SettingsError(f"The acceptance {text[:60]!r} is not a list of numbers; write it like 0.5,0.2,0.1.") from None
+    if not all(0 < p <= 1 for p in ranks) or sum(ranks) > 1 + 1e-9 or len(ranks) > MOST_RANKS:
+        raise SettingsError(
+            f"Acceptance by sibling rank is a list of at most {MOST_RANKS} probabilities that sum to at most 1."
+        )
+    return ranks
+
+
+@lru_cache(maxsize=32)
+def sequoia_plan(acceptance: str, total: int, depth: int) -> Plan:
+    """The tree of at most ``total`` nodes and ``depth`` levels with the largest expected accepted length.
+
+    A node is accepted with the product of the acceptances of the ranks on its path. With ``best[d][n]``, the most that a
+    subtree of n nodes and d levels below its own root is worth (that root counted as 1), and ``rest[r][m]``, the most that m
+    nodes are worth as children from rank r on:
+    ``rest[r][m] = max(0, max over s <= m of acceptance[r] best[d - 1][s] + rest[r + 1][m - s])`` and
+    ``best[d][n] = 1 + rest[0][n - 1]``.
+    """
+    ranks = parse_acceptance(acceptance)
+    # A chain cannot be longer, and no level can be needed beyond the budget.
+    levels = min(depth, total)
+    best = np.ones(total + 2)
+    best[0] = 0.0
+    choices: list[list[np.ndarray]] = []
+    for _ in range(levels):
+        rest = np.zeros(total + 1)
+        chosen: list[np.ndarray] = []
+        for p in reversed(ranks):
+            now, sizes = np.zeros(total + 1), np.zeros(total + 1, dtype=int)
+            for m in range(1, total + 1):
+                worth = p * best[1 : m + 1] + rest[m - 1 :: -1][:m]
+                s = int(worth.argmax())
+                now[m], sizes[m] = worth[s], s + 1
+            rest = now
+            chosen.append(sizes)
+        choices.append(chosen[::-1])
+        best = np.concatenate(([0.0], 1.0 + rest))
+    plan: Plan = {}
+
+    def lay(path: RankPath, nodes: int, level: int) -> None:
+        """Give ``nodes`` descendants to the node at ``path``; ``level`` levels are left."""
+        for rank in range(len(ranks)):
+            if nodes == 0 or level == 0:
+                return
+            size = int(choices[level - 1][rank][nodes])
+            plan[path] = rank + 1
+            lay((*path, rank), size - 1, level - 1)
+            nodes -= size
+
+    lay((), total, levels)
+    return plan
+
+
+def _grow(growth: Growth, draft: Draft, options: SequoiaOptions, dice: Dice, step: int, limits: Limits) -> None:
+    plan = sequoia_plan(options.acceptance, options.total, options.depth)
+    grow_plan(growth, draft, plan, options.proposal, dice, step, limits)
+
+
+SEQUOIA = Builder(
+    name="sequoia",
+    summary="the best static shape for measured acceptance by sibling rank",
+    Options=SequoiaOptions,
+    grow=_grow,
+    proposal=lambda options: options.proposal,
+    max_nodes=lambda options: sum(sequoia_plan(options.acceptance, options.total, options.depth).values()),
+)

@@ -1,0 +1,108 @@
+"""A comparison of two runs, as the page shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from specviz.comparing import Comparison, Parting, Side
+from specviz.figures.text import pieces, shorten, token_label, visible
+from specviz.trace import TokenText
+
+NAME_COLUMNS = 32
+
+
+def comparison_value(found: Comparison) -> dict[str, Any]:
+    """Plain values for the page: sentences, both texts in marked pieces, accepted lengths, settings that differ.
+
+    ``texts`` holds for each side [kind, readable text, tokens] with kind ``equal`` or ``differs``.
+    """
+    return {
+        "sides": [_side(found.a), _side(found.b)],
+        "said": said(found),
+        "parting": _parting(found.parting, found.texts) if found.parting else None,
+        "texts": [_marked(found, 0), _marked(found, 1)],
+        "settings": [[_line(cell) for cell in row] for row in found.settings],
+    }
+
+
+def said(found: Comparison) -> list[str]:
+    """What the comparison found, in sentences."""
+    sentences = []
+    if not found.same_prompt:
+        sentences.append("The prompts differ, so the runs answer different questions.")
+    a, b = found.a.name, found.b.name
+    if found.parting is None:
+        sentences.append(f"{a} and {b} write the same {found.shared} tokens.")
+        if found.a.tokens != found.b.tokens:
+            sentences.append(f"Then one of them had no more to write ({found.a.tokens} and {found.b.tokens} tokens).")
+    else:
+        sentences += _how(found.parting, found)
+    for side in (found.a, found.b):
+        if side.samples:
+            sentences.append(f"{side.name} samples, so its text follows its coins and not only the models.")
+    return sentences
+
+
+def _how(parting: Parting, found: Comparison) -> list[str]:
+    wrote = [
+        "nothing more" if token is None else f"“{_name(token, found.texts)}”" for token in parting.tokens
+    ]
+    sentences = [
+        f"They part at token {parting.index + 1}: {found.a.name} wrote {wrote[0]}, {found.b.name} {wrote[1]}."
+    ]
+    if parting.margin is not None:
+        top = ", ".join(
+            f"“{_name(token, found.texts)}” {p:.4g}" for token, p in zip(parting.top, parting.probs, strict=True)
+        )
+        kind = "a near tie: rounding can turn it" if parting.near_tie else "a real difference, no near tie"
+        likes = f"The target likes {top} best there; " if top else ""
+        sentences.append(f"{likes}its top-1 margin is {parting.margin:.3g} logits: {kind}.")
+    return sentences
+
+
+def _side(side: Side) -> dict[str, Any]:
+    return {
+        "name": _line(side.name),
+        "run": side.id,
+        "driver": side.driver,
+        "tokens": side.tokens,
+        "steps": side.steps,
+        "efficiency": None if side.block_efficiency != side.block_efficiency else round(side.block_efficiency, 4),
+        "accepted": list(side.accepted),
+    }
+
+
+def _parting(parting: Parting, texts: dict[int, TokenText]) -> dict[str, Any]:
+    return {
+        "index": parting.index,
+        "tokens": [None if token is None else _name(token, texts) for token in parting.tokens],
+        "steps": [None if place is None else place.step for place in parting.places],
+        "nodes": [None if place is None else place.node for place in parting.places],
+        "top": [[_name(token, texts), p] for token, p in zip(parting.top, parting.probs, strict=True)],
+        "margin": parting.margin,
+        "chosen": list(parting.chosen),
+        "nearTie": parting.near_tie,
+    }
+
+
+def _marked(found: Comparison, side: int) -> list[list[Any]]:
+    """[kind, text] pieces of one side's output; a character split over tokens appears where it is complete."""
+    tokens: Sequence[tuple[str, int]] = [(piece[0], token) for piece in found.pieces for token in piece[1 + side]]
+    texts = pieces(found.texts.get(token) or TokenText(id=token, text=f"#{token}") for _, token in tokens)
+    marked: list[list[Any]] = []
+    for (kind, _), text in zip(tokens, texts, strict=True):
+        if marked and marked[-1][0] == kind:
+            marked[-1][1] += text
+        else:
+            marked.append([kind, text])
+    return marked
+
+
+def _name(token: int, texts: dict[int, TokenText]) -> str:
+    known = texts.get(token)
+    return shorten(token_label(known), NAME_COLUMNS) if known else f"token {token}"
+
+
+def _line(text: str) -> str:
+    return visible(text).replace("␣", " ")

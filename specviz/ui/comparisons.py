@@ -1,0 +1,41 @@
+"""Comparing runs on the page: two of them, or one with plain greedy decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from specviz.comparing import Reference, compare
+from specviz.figures import dump_block
+from specviz.figures.comparisons import comparison_value
+from specviz.trace import Trace
+from specviz.ui import runs
+from specviz.ui.sessions import ModelChoice, Sessions
+
+PLAIN = "plain greedy decoding"
+
+
+def compare_runs(a: Trace, b: Trace, names: tuple[str, str]) -> dict[str, Any]:
+    """What a block carries as ``compare``."""
+    if names[0] == names[1]:
+        names = (f"{names[0]} (A)", f"{names[1]} (B)")
+    return comparison_value(compare(a, b, names))
+
+
+def against_greedy(sessions: Sessions, trace: Trace, models: ModelChoice, title: str) -> Iterator[str]:
+    """Blocks: how loading goes, then the run beside transformers' own greedy decoding of its prompt.
+
+    The reference writes as many tokens as the run has, one target forward a token.
+    """
+    try:
+        pair = yield from runs.load_for(sessions, models, trace)
+        yield runs.working(f"Decoding {len(trace.output_tokens())} tokens greedily …")
+        from specviz.experiments.greedy import plain_greedy
+
+        with sessions.lock:
+            tokens, margins = plain_greedy(pair, list(trace.prompt_tokens), max(1, len(trace.output_tokens())))
+        texts = {token: pair.token_text(token) for token in tokens}
+        reference = Reference(PLAIN, tuple(tokens), texts, tuple(margins))
+        yield dump_block({"compare": comparison_value(compare(trace, reference, (title, PLAIN)))})
+    except Exception as error:
+        yield runs.failed(error)

@@ -1,0 +1,387 @@
+"""What if a coin, an acceptance, an option or the verifier had been another: answered from the trace, or by the models.
+
+A verifier's walk is a pure function of thresholds and luck, and a trace holds both. So a changed coin or a forced node is
+answered from the trace alone. Other options, or a verifier that was not recorded, need the rows: the models then score the
+recorded tree again. Nothing is drafted again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from specviz.dice import Draw, Key, SeededDice, inverse_cdf
+from specviz.errors import SettingsError
+from specviz.models.loading import Pair
+from specviz.options import parse_options
+from specviz.questions import Alternative, Question
+from specviz.recording import Texts, Verified, record_verdict
+from specviz.runners import DraftRunner, TargetRunner
+from specviz.sampling import process
+from specviz.trace import Bonus, Decision, Step, Trace, Verdict
+from specviz.tree import Growth, Shape, TokenTree
+from specviz.verifying import VERIFIERS, Context, End, Ruling, Verifier, Walk, blamed
+from specviz.verifying.base import context_of, draw_bonus
+
+FORCED = "forced by hand"
+
+
+class NeedsRows(Exception):
+    """The trace does not hold what is asked for; the message says why, as a sentence for people."""
+
+
+def from_trace(trace: Trace, position: int, question: Question) -> Alternative | str:
+    """Answer from the recorded step alone, or say in one sentence why the models are needed.
+
+    Raises:
+        SettingsError: for a question without meaning, whoever answers it.
+    """
+    step = trace.steps[position]
+    verifier, options = _asked(question)
+    recorded = step.verdicts.get(verifier.name)
+    if recorded is None:
+        return f"{verifier.name} did not judge this tree, so its thresholds are not in the trace."
+    if dict(options) != dict(verifier.Options(**recorded.options)):
+        return f"Other options give {verifier.name} other thresholds, which are not in the trace."
+    luck = _TraceLuck(trace, position, question, recorded)
+    try:
+        walk = _walk(verifier, _recorded_context(step, verifier, recorded, options, luck), luck, question)
+    except NeedsRows as reason:
+        return str(reason)
+    bonus, needs = _recorded_bonus(step, recorded, walk, luck, question)
+    known = {decision.node: decision for decision in recorded.decisions}
+    return Alternative(
+        verifier=verifier.name,
+        options=dict(options),
+        thresholds=recorded.thresholds,
+        decisions=tuple(_decision(step, verifier, recorded, ruling, known.get(ruling.node)) for ruling in walk.rulings),
+        path=walk.path,
+        bonus=bonus,
+        by="trace",
+        needs=needs,
+    )
+
+
+def through_models(pair: Pair, trace: Trace, position: int, question: Question) -> Alternative:
+    """Answer by scoring the recorded tree again, under the settings of its step.
+
+    Raises:
+        SettingsError: for a question without meaning, or a pair that did not record the run.
+    """
+    step, settings = trace.steps[position], trace.settings_of(position)
+    verifier, options = _asked(question)
+    if pair.models.target.id != trace.models.target.id or pair.models.draft.id != trace.models.draft.id:
+        raise SettingsError(
+            f"This run was recorded with {trace.models.target.id} and {trace.models.draft.id}; choose them under Settings."
+        )
+    tokens = [*trace.prompt_tokens, *(token for earlier in trace.steps[:position] for token in earlier.committed)]
+    with torch.inference_mode():
+        tree = _drafted_again(pair, step, settings, tokens)
+        target = TargetRunner(pair.target)
+        target.prefill(tokens[:-1])
+        probs = process(target.score(tree), settings.target)
+        with blamed(verifier):
+            judgement = verifier.judge(tree, probs, options).on_host()
+        luck = _Luck(trace, position, question, tokens=tree.tokens, shape=tree.shape, comparison=verifier.comparison)
+        with blamed(verifier):
+            walk = _walk(verifier, context_of(tree, judgement, options), luck, question)
+            bonus = draw_bonus(luck, walk.end, judgement.distribution)
+        texts = Texts(pair.token_text)
+        verdict = record_verdict(Verified(verifier, options, judgement, walk, bonus), tree, settings.record_top_k, texts)
+        difference = _difference(step, tree, probs)
+    return Alternative(
+        verifier=verifier.name,
+        options=dict(options),
+        thresholds=verdict.thresholds,
+        decisions=verdict.decisions,
+        path=verdict.path,
+        bonus=verdict.bonus,
+        by="models",
+        difference=difference,
+    )
+
+
+def _asked(question: Question) -> tuple[Verifier, Any]:
+    if question.verifier.name not in VERIFIERS:
+        raise SettingsError(
+            f"There is no verifier {question.verifier.name!r} here; choose from {', '.join(VERIFIERS)}."
+        )
+    verifier = VERIFIERS[question.verifier.name]
+    if question.coins and verifier.comparison != "uniform < threshold":
+        raise SettingsError(f"{verifier.name} flips no coin at a node; force the node, or change the bonus coin.")
+    return verifier, parse_options(verifier.Options, "verifier", question.verifier)
+
+
+# ---------------------------------------------------------------------------------------------- luck and force
+
+
+class _Luck:
+    """The luck of a recorded step, with the changes of a question. Recorded numbers come before the seed's."""
+
+    def __init__(
+        self, trace: Trace, position: int, question: Question, *, tokens: Sequence[int], shape: Shape, comparison: str
+    ):
+        step = trace.steps[position]
+        self._index, self._question = step.index, question
+        self._dice = SeededDice(trace.settings_of(position).seed)
+        self._coins = {
+            decision.node: decision.uniform
+            for verdict in step.verdicts.values()
+            for decision in verdict.decisions
+            if decision.comparison == "uniform < threshold" and decision.uniform is not None
+        }
+        self._draws = {
+            verdict.bonus.node: verdict.bonus.uniform
+            for verdict in step.verdicts.values()
+            if verdict.bonus.uniform is not None
+        }
+        # A run that was recorded by another version, or edited, may have other luck than its seed says.
+        self._seed_holds = all(
+            self._dice.uniform(Key(self._index, node, "accept")) == uniform for node, uniform in self._coins.items()
+        ) and all(self._dice.uniform(Key(self._index, node, "bonus")) == u for node, u in self._draws.items())
+        self._tokens, self._children, self._comparison = tokens, shape.children, comparison
+
+    def coin(self, node: int) -> float:
+        """The uniform number that decides about a node."""
+        if node in self._question.coins:
+            return self._question.coins[node]
+        if node in self._coins:
+            return self._coins[node]
+        return self._from_seed(Key(self._index, node, "accept"))
+
+    def bonus_coin(self, node: int) -> float:
+        """The uniform number of a draw at a node."""
+        if self._question.bonus_uniform is not None:
+            return self._question.bonus_uniform
+        if node in self._draws:
+            return self._draws[node]
+        return self._from_seed(Key(self._index, node, "bonus"))
+
+    def accept(self, node: int, threshold: float) -> tuple[bool, float | None]:
+        if node in self._question.forced:
+            return self._question.forced[node], None
+        uniform = self.coin(node)
+        return uniform < threshold, uniform
+
+    def draw(self, node: int, weights: torch.Tensor) -> Draw:
+        if (forced := self.forced_draw(node)) is not None:
+            return forced
+        uniform = self.bonus_coin(node)
+        if banned := self.banned(node):
+            weights = weights.clone()
+            weights[banned] = 0
+            if not float(weights.sum()) > 0:
+                raise SettingsError(f"Node {node} leaves nothing to draw when its children are all rejected.")
+        return Draw(inverse_cdf([uniform], weights[None])[0], uniform)
+
+    def forced_draw(self, node: int) -> Draw | None:
+        """For rules that follow a drawn token: the token of a child that is forced to be accepted."""
+        if self._comparison != "token = drawn":
+            return None
+        forced = [child for child in self._children[node] if self._question.forced.get(child)]
+        return Draw(self._tokens[forced[0]], None) if forced else None
+
+    def banned(self, node: int) -> list[int]:
+        """For rules that follow a drawn token: tokens of children that are forced to be rejected."""
+        if self._comparison != "token = drawn":
+            return []
+        return [self._tokens[child] for child in self._children[node] if self._question.forced.get(child) is False]
+
+    def _from_seed(self, key: Key) -> float:
+        if not self._seed_holds:
+            raise SettingsError(
+                f"The luck of this step is not that of its seed, so nobody knows the coin of node {key.node}; set it."
+            )
+        return self._dice.uniform(key)
+
+
+class _TraceLuck(_Luck):
+    """Luck without rows: a draw is known where it was recorded."""
+
+    def __init__(self, trace: Trace, position: int, question: Question, recorded: Verdict):
+        step = trace.steps[position]
+        super().__init__(
+            trace,
+            position,
+            question,
+            tokens=[node.token for node in step.tree.nodes],
+            shape=Shape(tuple(node.parent for node in step.tree.nodes)),
+            comparison=VERIFIERS[recorded.verifier].comparison,
+        )
+        self._step = step
+
+    def draw(self, node: int, weights: torch.Tensor) -> Draw:
+        if (forced := self.forced_draw(node)) is not None:
+            return forced
+        drawn = _drawn_from_target(self._step).get(node)
+        if drawn is None or drawn.uniform != self.bonus_coin(node) or drawn.token in self.banned(node):
+            raise NeedsRows(f"Which token the target draws at node {node} takes its whole row, which is not in the trace.")
+        return drawn
+
+
+def _drawn_from_target(step: Step) -> dict[int, Draw]:
+    """node -> what was drawn there from the target's own row, by whichever verifier."""
+    drawn: dict[int, Draw] = {}
+    for verdict in step.verdicts.values():
+        if verdict.bonus.source == "target" and verdict.bonus.uniform is not None:
+            drawn[verdict.bonus.node] = Draw(verdict.bonus.token, verdict.bonus.uniform)
+        for decision in verdict.decisions:
+            if decision.comparison == "token = drawn" and decision.expected is not None and decision.uniform is not None:
+                drawn[step.tree.nodes[decision.node].parent] = Draw(decision.expected, decision.uniform)
+    return drawn
+
+
+def _walk(verifier: Verifier, context: Context, luck: _Luck, question: Question) -> Walk:
+    """The walk with forced nodes: where a rule compares numbers or tokens, it meets ones that force it."""
+    thresholds, expected = list(context.thresholds), list(context.expected)
+    for node, accepted in question.forced.items():
+        if verifier.comparison == "p > threshold":
+            thresholds[node] = -1.0 if accepted else 2.0  # p lies between
+        elif verifier.comparison == "token = argmax":
+            expected[node] = context.tokens[node] if accepted else -1
+    walk = verifier.walk(replace(context, thresholds=thresholds, expected=expected), luck)
+    rulings = tuple(_said(ruling, question, context) for ruling in walk.rulings)
+    return replace(walk, rulings=rulings)
+
+
+def _said(ruling: Ruling, question: Question, context: Context) -> Ruling:
+    """Forced decisions say so, instead of naming numbers that decided nothing."""
+    if ruling.node not in question.forced:
+        return ruling
+    expected = context.expected[ruling.node] if context.expected else ruling.expected
+    return replace(ruling, reason=FORCED, expected=expected)
+
+
+# --------------------------------------------------------------------------------------------- from the trace
+
+
+@dataclass(frozen=True)
+class _Known(Sequence[float]):
+    """p of every node as the rule used it, as far as the trace tells."""
+
+    values: dict[int, float]
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, node: Any) -> Any:
+        if node not in self.values:
+            raise NeedsRows(f"The probability that the rule would use at node {node} is not in the trace.")
+        return self.values[node]
+
+
+def _recorded_context(step: Step, verifier: Verifier, recorded: Verdict, options: Any, luck: _Luck) -> Context:
+    nodes = step.tree.nodes
+    p = {decision.node: decision.p for decision in recorded.decisions if decision.p is not None}
+    if verifier.plain:
+        p |= {node.id: node.target_prob for node in nodes if node.target_prob is not None}
+
+    def distribution(end: End) -> torch.Tensor:
+        if verifier.comparison == "token = drawn":
+            return torch.empty(0)  # goes to the luck, which knows recorded draws by their node
+        raise NeedsRows(f"The rule looks at the target's row at node {end.node}, which is not in the trace.")
+
+    return Context(
+        shape=Shape(tuple(node.parent for node in nodes)),
+        tokens=[node.token for node in nodes],
+        thresholds=[1.0, *recorded.thresholds[1:]],
+        p=_Known(p, len(nodes)),
+        expected=_expected(step, recorded) if verifier.comparison == "token = argmax" else [],
+        distribution=distribution,
+        options=options,
+    )
+
+
+def _expected(step: Step, recorded: Verdict) -> list[int]:
+    """For every node the token it is compared with; its siblings are compared with the same one."""
+    nodes = step.tree.nodes
+    said = {nodes[d.node].parent: d.expected for d in recorded.decisions if d.expected is not None}
+    said |= {node.parent: node.token for node in nodes[1:] if recorded.thresholds[node.id] == 1}
+    best = {node.id: node.target.processed.ids[0] for node in nodes if node.target.processed.ids}
+    return [0, *(said.get(node.parent, best.get(node.parent, -1)) for node in nodes[1:])]
+
+
+def _recorded_bonus(
+    step: Step, recorded: Verdict, walk: Walk, luck: _Luck, question: Question
+) -> tuple[Bonus | None, str | None]:
+    """The bonus token of a walk, where the same draw was recorded; else why it is not known."""
+    end = walk.end
+    if end.drawn is not None and end.drawn.uniform is None and (known := step.text_of().get(end.drawn.token)):
+        top = step.tree.nodes[end.node].target.processed
+        return Bonus(token=known.id, text=known.text, node=end.node, source=end.source, uniform=None, distribution=top), None
+    if end.source == "argmax":
+        top = step.tree.nodes[end.node].target.processed
+        if (known := step.text_of().get(top.ids[0])) is not None:
+            only = top.model_copy(update={"ids": top.ids[:1], "probs": (1.0,)})
+            return (
+                Bonus(token=known.id, text=known.text, node=end.node, source="argmax", uniform=None, distribution=only),
+                None,
+            )
+    rejected = {d.node for d in recorded.decisions if d.outcome == "rejected"}
+    children = {node.id for node in step.tree.nodes if node.parent == end.node}
+    for verdict in step.verdicts.values():
+        # The target's own row is one for all; a residual is one for each verifier and what it rejected before.
+        same_row = end.source == "target" or (
+            verdict is recorded and (end.source != "residual" or set(end.rejected) == rejected & children)
+        )
+        bonus = verdict.bonus
+        if bonus.node == end.node and bonus.source == end.source and same_row and bonus.uniform == luck.bonus_coin(end.node):
+            return bonus, None
+    what = "residual" if end.source == "residual" else "row"
+    return None, f"Which bonus token is drawn at node {end.node} takes the target's whole {what}, which is not in the trace."
+
+
+def _decision(
+    step: Step, verifier: Verifier, recorded: Verdict, ruling: Ruling, known: Decision | None
+) -> Decision:
+    if known and (known.outcome, known.uniform) == (ruling.outcome, ruling.uniform) and ruling.reason != FORCED:
+        return known  # with what recording had to say besides the walk's own reason
+    node = step.tree.nodes[ruling.node]
+    plain = verifier.plain
+    q = 1.0 if step.tree.proposal == "top_k" else node.draft_prob
+    return Decision(
+        node=ruling.node,
+        rule=verifier.rule,
+        comparison=verifier.comparison,
+        threshold=recorded.thresholds[ruling.node],
+        p=known.p if known else node.target_prob if plain else None,
+        q=known.q if known else q if plain else None,
+        uniform=ruling.uniform,
+        expected=None if ruling.expected is None or ruling.expected < 0 else ruling.expected,
+        outcome=ruling.outcome,
+        reason=ruling.reason,
+        residual=known.residual if known and ruling.outcome == "rejected" else None,
+    )
+
+
+# ------------------------------------------------------------------------------------------ through the models
+
+
+def _drafted_again(pair: Pair, step: Step, settings: Any, tokens: list[int]) -> TokenTree:
+    """The recorded tree with the draft's rows, which the draft computes again for the nodes it had expanded."""
+    nodes = step.tree.nodes
+    growth = Growth.from_root(nodes[0].token)
+    for node in nodes[1:]:
+        growth.add(node.parent, node.token)
+    draft = DraftRunner(pair.draft, pair.target.vocabulary, settings.draft)
+    draft.prefill(tokens[:-1])
+    draft.begin(tokens)
+    for depth in range(max(node.depth for node in nodes) + 1):
+        expanded = [node.id for node in nodes if node.depth == depth and node.draft is not None]
+        if expanded:
+            growth.add_rows(expanded, draft.expand(growth, expanded))
+    return growth.freeze(step.tree.proposal)[0]
+
+
+def _difference(step: Step, tree: TokenTree, probs: torch.Tensor) -> float:
+    """The largest difference between a recorded and a computed target probability of a drafted token."""
+    computed = [float(probs[parent, token]) for parent, token in zip(tree.shape.parents[1:], tree.tokens[1:], strict=True)]
+    recorded = [node.target_prob or 0.0 for node in step.tree.nodes[1:]]
+    return max((abs(x - y) for x, y in zip(computed, recorded, strict=True)), default=0.0)
+
+
+__all__ = ["Alternative", "Question", "from_trace", "through_models"]

@@ -1,0 +1,233 @@
+"""What if: the trace alone against the models, and both against runs in which it was really so."""
+
+from __future__ import annotations
+
+import random
+from functools import lru_cache
+
+import pytest
+
+from specviz.errors import SettingsError
+from specviz.questions import Alternative, Question, parse_question
+from specviz.trace import Choice, Trace
+from specviz.whatif import FORCED, from_trace, through_models
+from tests import pairs
+
+COIN_RULES = ("rejection", "longest_path", "traversal")
+TREES = ("4,2,2", "heterogeneous", "dynamic", "with replacement", "chain")
+
+
+@lru_cache(maxsize=8)
+def run(tree: str) -> Trace:
+    return pairs.make_trace(tree=tree, seed=3)
+
+
+def choice_of(trace: Trace, name: str) -> Choice:
+    return Choice(name=name, options=dict(trace.steps[0].verdicts[name].options))
+
+
+def taken(answer: Alternative) -> list[tuple]:
+    return [(d.node, d.outcome, d.uniform, d.reason) for d in answer.decisions]
+
+
+def assert_agree(alone: Alternative, scored: Alternative) -> None:
+    assert [(n, o, u) for n, o, u, _ in taken(alone)] == [(n, o, u) for n, o, u, _ in taken(scored)]
+    assert alone.path == scored.path
+    assert scored.bonus is not None
+    if alone.bonus is not None:
+        assert (alone.bonus.token, alone.bonus.node, alone.bonus.source) == (
+            scored.bonus.token,
+            scored.bonus.node,
+            scored.bonus.source,
+        )
+    assert (alone.bonus is None) == (alone.needs is not None)
+    assert scored.difference < 1e-5
+
+
+# -------------------------------------------------------------------------------------- trace against models
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_the_trace_alone_agrees_with_the_models_on_random_coins(tree):
+    """40 questions a tree, 200 in all; coins are drawn on both sides of the threshold."""
+    luck = random.Random(tree)
+    trace = run(tree)
+    known = 0
+    for _ in range(40):
+        position = luck.randrange(len(trace.steps))
+        step = trace.steps[position]
+        if len(step.tree.nodes) < 2:
+            continue
+        name = luck.choice(COIN_RULES)
+        nodes = luck.sample(range(1, len(step.tree.nodes)), k=min(luck.choice((1, 1, 2, 4)), len(step.tree.nodes) - 1))
+        coins = {node: luck.choice((luck.uniform(1e-9, 1 - 1e-9), 1e-12, 1 - 1e-12)) for node in nodes}
+        bonus = luck.choice((None, None, luck.random()))
+        question = Question(choice_of(trace, name), coins, {}, bonus)
+        alone = from_trace(trace, position, question)
+        assert isinstance(alone, Alternative)
+        assert_agree(alone, through_models(pairs.make_pair(), trace, position, question))
+        known += alone.bonus is not None
+    assert known > 3
+
+
+@pytest.mark.parametrize("name", pairs.ALL_VERIFIERS)
+def test_forced_nodes_agree_too_for_every_rule(name):
+    luck = random.Random(name)
+    answered = 0
+    for tree in ("4,2,2", "heterogeneous", "dynamic"):
+        trace = run(tree)
+        for _ in range(8):
+            position = luck.randrange(len(trace.steps))
+            nodes = len(trace.steps[position].tree.nodes)
+            forced = {luck.randrange(1, nodes): luck.random() < 0.6 for _ in range(2)}
+            question = Question(choice_of(trace, name), {}, forced)
+            scored = through_models(pairs.make_pair(), trace, position, question)
+            for decision in scored.decisions:
+                if decision.node in forced and name != "naive":
+                    assert (decision.outcome == "rejected") != forced[decision.node]
+                    assert decision.reason.startswith(FORCED)
+            alone = from_trace(trace, position, question)
+            if isinstance(alone, str):
+                assert name == "naive", alone
+                continue
+            answered += 1
+            assert_agree(alone, scored)
+    assert answered > 3
+
+
+def test_forcing_the_first_child_takes_the_walk_there():
+    trace = run("4,2,2")
+    for position, step in enumerate(trace.steps):
+        first = next(node.id for node in step.tree.nodes if node.parent == 0)
+        for name in ("rejection", "naive", "eta", "greedy", "longest_path"):
+            answer = through_models(
+                pairs.make_pair(), trace, position, Question(choice_of(trace, name), {}, {first: True})
+            )
+            outcomes = {decision.node: decision.outcome for decision in answer.decisions}
+            assert outcomes[first] != "rejected"
+            if name in ("rejection", "naive"):
+                assert answer.path[0] == first
+
+
+# -------------------------------------------------------------------------------- against what was recorded
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_a_question_without_a_change_gives_the_recorded_verdict(tree):
+    trace = run(tree)
+    for position in (0, len(trace.steps) // 2, len(trace.steps) - 1):
+        for name, verdict in trace.steps[position].verdicts.items():
+            question = Question(choice_of(trace, name))
+            alone = from_trace(trace, position, question)
+            assert isinstance(alone, Alternative)
+            assert (alone.decisions, alone.path, alone.bonus, alone.thresholds) == (
+                verdict.decisions,
+                verdict.path,
+                verdict.bonus,
+                verdict.thresholds,
+            )
+            scored = through_models(pairs.make_pair(), trace, position, question)
+            assert taken(scored)[0][:2] == taken(alone)[0][:2] if verdict.decisions else True
+            assert (scored.path, scored.bonus.token) == (verdict.path, verdict.bonus.token)
+
+
+def test_other_options_are_those_of_a_run_that_had_them():
+    trace = run("4,2,2")
+    eager = Choice(name="eta", options={"epsilon": 0.02, "delta": 0.05, "select": "longest"})
+    other = pairs.make_trace(tree="4,2,2", seed=3, verifiers=(Choice(name="rejection"), eager))
+    assert other.output_tokens() == trace.output_tokens()
+    for position in range(len(trace.steps)):
+        question = Question(eager)
+        assert "Other options" in from_trace(trace, position, question)
+        scored = through_models(pairs.make_pair(), trace, position, question)
+        assert scored.path == other.steps[position].verdicts["eta"].path
+        assert scored.thresholds == pytest.approx(other.steps[position].verdicts["eta"].thresholds, rel=1e-4)
+
+
+def test_another_verifier_is_that_of_a_run_that_had_it():
+    few = pairs.make_trace(tree="4,2,2", seed=3, verifiers=(Choice(name="rejection"),))
+    many = run("4,2,2")
+    for position in range(len(few.steps)):
+        for name in ("traversal", "naive", "greedy", "longest_path"):
+            question = Question(Choice(name=name))
+            assert "did not judge" in from_trace(few, position, question)
+            scored = through_models(pairs.make_pair(), few, position, question)
+            verdict = many.steps[position].verdicts[name]
+            assert (scored.path, scored.bonus.token) == (verdict.path, verdict.bonus.token)
+
+
+def test_a_step_from_before_a_fork_is_judged_with_its_own_settings():
+    from specviz.engine import Session
+    from specviz.trace import Sampling
+
+    whole = run("4,2,2")
+    cold = whole.settings.model_copy(update={"target": Sampling(temperature=0.2), "seed": 99})
+    session = Session.resume(pairs.make_pair(), whole, steps=3, settings=cold)
+    list(session.run(2))
+    for position in range(5):
+        question = Question(choice_of(whole, "rejection"))
+        verdict = session.trace.steps[position].verdicts["rejection"]
+        scored = through_models(pairs.make_pair(), session.trace, position, question)
+        assert (scored.path, scored.bonus.token) == (verdict.path, verdict.bonus.token)
+        assert scored.difference < 1e-5
+        assert from_trace(session.trace, position, question).bonus == verdict.bonus
+
+
+def test_luck_that_is_not_the_seeds_is_not_made_up():
+    trace = run("4,2,2")
+    stranger = trace.model_copy(update={"settings": trace.settings.model_copy(update={"seed": 1234})})
+    position = next(i for i, step in enumerate(trace.steps) if step.verdicts["rejection"].path)
+    step = trace.steps[position]
+    tried = {d.node for verdict in step.verdicts.values() for d in verdict.decisions}
+    same = from_trace(stranger, position, Question(choice_of(trace, "rejection")))
+    assert same.path == step.verdicts["rejection"].path
+    first = step.verdicts["rejection"].path[0]
+    younger = [n.id for n in step.tree.nodes if n.parent == 0 and n.id not in tried]
+    if younger:
+        with pytest.raises(SettingsError, match="not that of its seed"):
+            from_trace(stranger, position, Question(choice_of(trace, "rejection"), {}, {first: False}))
+
+
+# ----------------------------------------------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        (None, "is an object"),
+        ({}, "names one verifier"),
+        ({"verifier": "rejection", "options": [1]}, "names one verifier"),
+        ({"verifier": "rejection", "options": {"x": [1]}}, "no number, text"),
+        ({"verifier": "rejection", "coins": {"0": 0.5}}, "no drafted node '0'"),
+        ({"verifier": "rejection", "coins": {"999": 0.5}}, "no drafted node"),
+        ({"verifier": "rejection", "coins": {"-1": 0.5}}, "no drafted node"),
+        ({"verifier": "rejection", "coins": {"1": 1.0}}, "between 0 and 1"),
+        ({"verifier": "rejection", "coins": {"1": True}}, "between 0 and 1"),
+        ({"verifier": "rejection", "coins": {"1": float("nan")}}, "between 0 and 1"),
+        ({"verifier": "rejection", "forced": {"1": 1}}, "accepted"),
+        ({"verifier": "rejection", "forced": {str(i): True for i in range(3000)}}, "at most 2048"),
+        ({"verifier": "rejection", "bonus": "x"}, "bonus coin"),
+    ],
+)
+def test_a_question_that_makes_no_sense_is_one_sentence(wanted, said):
+    with pytest.raises(SettingsError, match=said) as caught:
+        parse_question(wanted, run("4,2,2").steps[0])
+    assert "\n" not in str(caught.value)
+
+
+def test_what_nobody_can_answer_is_one_sentence():
+    trace = run("4,2,2")
+    for question, said in (
+        (Question(Choice(name="nobody")), "no verifier 'nobody'"),
+        (Question(Choice(name="eta"), {1: 0.5}), "flips no coin"),
+        (Question(Choice(name="eta", options={"epsilon": 7})), "cannot use option"),
+    ):
+        with pytest.raises(SettingsError, match=said):
+            from_trace(trace, 0, question)
+        with pytest.raises(SettingsError, match=said):
+            through_models(pairs.make_pair(), trace, 0, question)
+    stranger = trace.model_copy(
+        update={"models": trace.models.model_copy(update={"target": trace.models.target.model_copy(update={"id": "x"})})}
+    )
+    with pytest.raises(SettingsError, match="recorded with x"):
+        through_models(pairs.make_pair(), stranger, 0, Question(Choice(name="naive")))
