@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from specviz.breakpoints import SHORT, Breakpoints, Hit, hits, parse_short
 from specviz.errors import SettingsError, SpecvizError
 from specviz.trace import Option, Settings
 
@@ -55,6 +56,13 @@ def _parser() -> argparse.ArgumentParser:
     record.add_argument("--seed", type=int, default=0)
     record.add_argument("--max-new-tokens", type=int, default=40)
     record.add_argument("--audit", action="store_true", help="compare both caches with a recompute after every step")
+    record.add_argument(
+        "--until",
+        action="append",
+        default=[],
+        metavar="BREAKPOINT",
+        help="stop after the first step in which " + "; ".join(f"{name}: {what}" for name, what in SHORT.items()),
+    )
     record.add_argument("-o", "--output", default="trace.json.gz", help="file to write (default trace.json.gz)")
     record.set_defaults(run=_record)
 
@@ -62,6 +70,11 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("trace", help="a trace file, .json or .json.gz")
     export.add_argument("-o", "--output", help="file to write (default: the trace's name with .html)")
     export.set_defaults(run=_export)
+
+    diff = commands.add_parser("diff", help="where two runs part, and whether that was a near tie")
+    diff.add_argument("a", help="a trace file")
+    diff.add_argument("b", help="another one")
+    diff.set_defaults(run=_diff)
 
     check = commands.add_parser("check", help="prove by enumeration which verifiers are lossless")
     _add_user_verifiers(check)
@@ -172,6 +185,7 @@ def _record(options: argparse.Namespace) -> int:
 
     _load_user_verifiers(options)
     settings = record_settings(options)
+    until = parse_short(options.until)
     from specviz.engine import Session, plan
 
     # Everything that can be refused without a model is refused before one is loaded.
@@ -184,8 +198,9 @@ def _record(options: argparse.Namespace) -> int:
         raise SettingsError(f"The trace cannot be saved to {str(output)!r}; name a file in a folder you can write to.")
     session = Session(_load_pair(options), settings, options.prompt)
     failure: SpecvizError | None = None
+    reached: list[Hit] = []
     try:
-        _run_with_progress(session, settings)
+        reached = _run_with_progress(session, settings, until)
     except KeyboardInterrupt:
         print("\nstopped; saving what was recorded", file=sys.stderr)
     except SpecvizError as error:
@@ -195,13 +210,16 @@ def _record(options: argparse.Namespace) -> int:
         raise failure
     save_trace(trace, output)
     print(summary(trace))
+    for hit in reached:
+        print(f"\nstopped at step {hit.position + 1}: {hit.reason}")
     print(f"\nsaved {output} ({output.stat().st_size / 1e3:.0f} kB, {len(trace.steps)} steps)")
     if failure is not None:
         raise failure
     return 0
 
 
-def _run_with_progress(session: object, settings: Settings) -> None:
+def _run_with_progress(session: object, settings: Settings, until: Breakpoints) -> list[Hit]:
+    """Run to the end, or to the first step that hits a breakpoint, which is returned."""
     from tqdm import tqdm
 
     from specviz.engine import Session
@@ -210,6 +228,18 @@ def _run_with_progress(session: object, settings: Settings) -> None:
     with tqdm(total=settings.max_new_tokens, unit=" tokens", file=sys.stderr, leave=False) as bar:
         for step in session.run():
             bar.update(len(step.committed))
+            if until and (found := hits(session.trace, len(session.steps) - 1, until)):
+                return found
+    return []
+
+
+def _diff(options: argparse.Namespace) -> int:
+    from specviz.comparing import compare
+    from specviz.figures.comparisons import format_comparison
+    from specviz.trace import load_trace
+
+    print(format_comparison(compare(load_trace(options.a), load_trace(options.b), (options.a, options.b))))
+    return 0
 
 
 def _export(options: argparse.Namespace) -> int:

@@ -175,7 +175,9 @@ def _number(value: Any, name: str, low: float, high: float) -> float | None:
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise SettingsError(f"The {name} to stop at, {str(value)[:40]!r}, is not a number; or leave it empty.") from None
+        raise SettingsError(
+            f"The {name} to stop at, {str(value)[:40]!r}, is not a number; or leave it empty."
+        ) from None
     if not low <= number <= high or math.isnan(number):
         raise SettingsError(f"The {name} to stop at is {number:g}; give one from {low:g} to {high:g}.")
     return number

@@ -122,7 +122,9 @@ def compare(a: Trace, b: Trace | Reference, names: tuple[str, str] = ("A", "B"))
     Where one side stopped because of a token limit or a person, the other's further tokens are no difference.
     """
     ours, theirs = a.output_tokens(), list(b.tokens) if isinstance(b, Reference) else b.output_tokens()
-    shared = next((i for i, (x, y) in enumerate(zip(ours, theirs, strict=False)) if x != y), min(len(ours), len(theirs)))
+    shared = next(
+        (i for i, (x, y) in enumerate(zip(ours, theirs, strict=False)) if x != y), min(len(ours), len(theirs))
+    )
     at_end = shared == min(len(ours), len(theirs))
     shorter = a if len(ours) < len(theirs) else b
     ended = isinstance(shorter, Trace) and shorter.end_reason == "end of sequence"

@@ -90,7 +90,9 @@ def through_models(pair: Pair, trace: Trace, position: int, question: Question) 
             walk = _walk(verifier, context_of(tree, judgement, options), luck, question)
             bonus = draw_bonus(luck, walk.end, judgement.distribution)
         texts = Texts(pair.token_text)
-        verdict = record_verdict(Verified(verifier, options, judgement, walk, bonus), tree, settings.record_top_k, texts)
+        verdict = record_verdict(
+            Verified(verifier, options, judgement, walk, bonus), tree, settings.record_top_k, texts
+        )
         difference = _difference(step, tree, probs)
     return Alternative(
         verifier=verifier.name,
@@ -218,7 +220,9 @@ class _TraceLuck(_Luck):
             return forced
         drawn = _drawn_from_target(self._step).get(node)
         if drawn is None or drawn.uniform != self.bonus_coin(node) or drawn.token in self.banned(node):
-            raise NeedsRows(f"Which token the target draws at node {node} takes its whole row, which is not in the trace.")
+            raise NeedsRows(
+                f"Which token the target draws at node {node} takes its whole row, which is not in the trace."
+            )
         return drawn
 
 
@@ -229,7 +233,11 @@ def _drawn_from_target(step: Step) -> dict[int, Draw]:
         if verdict.bonus.source == "target" and verdict.bonus.uniform is not None:
             drawn[verdict.bonus.node] = Draw(verdict.bonus.token, verdict.bonus.uniform)
         for decision in verdict.decisions:
-            if decision.comparison == "token = drawn" and decision.expected is not None and decision.uniform is not None:
+            if (
+                decision.comparison == "token = drawn"
+                and decision.expected is not None
+                and decision.uniform is not None
+            ):
                 drawn[step.tree.nodes[decision.node].parent] = Draw(decision.expected, decision.uniform)
     return drawn
 
@@ -312,7 +320,9 @@ def _recorded_bonus(
     end = walk.end
     if end.drawn is not None and end.drawn.uniform is None and (known := step.text_of().get(end.drawn.token)):
         top = step.tree.nodes[end.node].target.processed
-        return Bonus(token=known.id, text=known.text, node=end.node, source=end.source, uniform=None, distribution=top), None
+        return Bonus(
+            token=known.id, text=known.text, node=end.node, source=end.source, uniform=None, distribution=top
+        ), None
     if end.source == "argmax":
         top = step.tree.nodes[end.node].target.processed
         if (known := step.text_of().get(top.ids[0])) is not None:
@@ -329,15 +339,21 @@ def _recorded_bonus(
             verdict is recorded and (end.source != "residual" or set(end.rejected) == rejected & children)
         )
         bonus = verdict.bonus
-        if bonus.node == end.node and bonus.source == end.source and same_row and bonus.uniform == luck.bonus_coin(end.node):
+        if (
+            bonus.node == end.node
+            and bonus.source == end.source
+            and same_row
+            and bonus.uniform == luck.bonus_coin(end.node)
+        ):
             return bonus, None
     what = "residual" if end.source == "residual" else "row"
-    return None, f"Which bonus token is drawn at node {end.node} takes the target's whole {what}, which is not in the trace."
+    return (
+        None,
+        f"Which bonus token is drawn at node {end.node} takes the target's whole {what}, which is not in the trace.",
+    )
 
 
-def _decision(
-    step: Step, verifier: Verifier, recorded: Verdict, ruling: Ruling, known: Decision | None
-) -> Decision:
+def _decision(step: Step, verifier: Verifier, recorded: Verdict, ruling: Ruling, known: Decision | None) -> Decision:
     if known and (known.outcome, known.uniform) == (ruling.outcome, ruling.uniform) and ruling.reason != FORCED:
         return known  # with what recording had to say besides the walk's own reason
     node = step.tree.nodes[ruling.node]
@@ -379,7 +395,9 @@ def _drafted_again(pair: Pair, step: Step, settings: Any, tokens: list[int]) -> 
 
 def _difference(step: Step, tree: TokenTree, probs: torch.Tensor) -> float:
     """The largest difference between a recorded and a computed target probability of a drafted token."""
-    computed = [float(probs[parent, token]) for parent, token in zip(tree.shape.parents[1:], tree.tokens[1:], strict=True)]
+    computed = [
+        float(probs[parent, token]) for parent, token in zip(tree.shape.parents[1:], tree.tokens[1:], strict=True)
+    ]
     recorded = [node.target_prob or 0.0 for node in step.tree.nodes[1:]]
     return max((abs(x - y) for x, y in zip(computed, recorded, strict=True)), default=0.0)
 

@@ -68,7 +68,7 @@ def test_a_text_that_spans_tokens_and_steps_is_hit_where_it_is_completed():
     whole = text_of_tokens([text for step in texts for text in step])
     ends = [len(text_of_tokens([t for step in texts[: i + 1] for t in step])) for i in range(len(texts))]
     checked = 0
-    for start in range(0, len(whole) - 6):
+    for start in range(len(whole) - 6):
         piece = whole[start : start + 6]
         if "\ufffd" in piece or whole.count(piece) != 1:
             continue

@@ -15,6 +15,7 @@ PACKAGE = ROOT / "specviz"
 VALUES = {"errors", "trace", "options", "settings", "metrics"}
 CORE = {"dice", "tree", "sampling"}
 MODELS = {"cache", "models"}
+ASKING = {"breakpoints", "comparing", "questions"}
 ENGINE = {"recording", "runners", "audit", "engine"}
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -23,6 +24,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "options": {"errors", "trace"},
     "settings": {"errors", "trace"},
     "metrics": {"trace"},
+    "breakpoints": {"errors", "trace", "metrics"},
+    "comparing": {"trace", "metrics", "settings"},
+    "questions": {"errors", "trace", "settings"},
+    "lessons": {"errors", "trace", "metrics"},
     "report": {"trace", "metrics"},
     "dice": set(),
     "tree": {"errors", "trace"},
@@ -37,18 +42,25 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recording": CORE | VALUES | {"cache", "verifying"},
     "runners": CORE | MODELS | VALUES | {"recording"},
     "engine": CORE | MODELS | VALUES | ENGINE | {"drafting", "verifying"},
+    "whatif": CORE | MODELS | VALUES | ENGINE | ASKING | {"verifying"},
     "experiments": CORE | MODELS | VALUES | ENGINE | {"drafting", "verifying", "checking"},
-    "figures": {"errors", "trace", "metrics"},
-    "ui": CORE | MODELS | VALUES | ENGINE | {"drafting", "verifying", "figures", "experiments", "checking"},
+    "figures": {"errors", "trace", "metrics"} | ASKING,
+    "ui": CORE
+    | MODELS
+    | VALUES
+    | ENGINE
+    | ASKING
+    | {"drafting", "verifying", "figures", "experiments", "checking", "whatif", "lessons"},
     "__main__": CORE
     | MODELS
     | VALUES
     | ENGINE
+    | ASKING
     | {"drafting", "verifying", "experiments", "checking", "report", "figures"},
 }
 """Room -> rooms it may import, besides itself."""
 
-WITHOUT_TORCH = {"errors", "trace", "options", "settings", "metrics", "report", "figures"}
+WITHOUT_TORCH = VALUES | ASKING | {"report", "figures", "lessons"}
 WITH_TRANSFORMERS = {"cache", "models", "audit"}
 WITH_GRADIO = {"ui"}
 

@@ -90,7 +90,9 @@ def test_a_held_trace_comes_back_after_a_restart(tmp_path):
     assert Held(tmp_path).open(name) == trace
 
 
-@pytest.mark.parametrize("name", ["", "h-", "../../etc/passwd", "h-" + "a" * 16, "h-../../aaaaaaaaaa", "h-%2e%2e%2faaaaaaa"])
+@pytest.mark.parametrize(
+    "name", ["", "h-", "../../etc/passwd", "h-" + "a" * 16, "h-../../aaaaaaaaaa", "h-%2e%2e%2faaaaaaa"]
+)
 def test_a_name_that_is_not_held_is_one_sentence(tmp_path, name):
     (tmp_path / "secret.json.gz").write_bytes(b"x")
     with pytest.raises(TraceError, match="unknown here or has expired") as caught:

@@ -227,7 +227,9 @@ def test_what_nobody_can_answer_is_one_sentence():
         with pytest.raises(SettingsError, match=said):
             through_models(pairs.make_pair(), trace, 0, question)
     stranger = trace.model_copy(
-        update={"models": trace.models.model_copy(update={"target": trace.models.target.model_copy(update={"id": "x"})})}
+        update={
+            "models": trace.models.model_copy(update={"target": trace.models.target.model_copy(update={"id": "x"})})
+        }
     )
     with pytest.raises(SettingsError, match="recorded with x"):
         through_models(pairs.make_pair(), stranger, 0, Question(Choice(name="naive")))

@@ -21,7 +21,9 @@ class DynamicOptions(Options):
     rule: Literal["eagle2", "best_first"] = Field(
         "eagle2", description="eagle2 expands the best top_k nodes of a level, best_first all that can still be kept"
     )
-    top_k: int = Field(10, ge=1, le=64, description="Children per expanded node; for eagle2 also nodes expanded per level")
+    top_k: int = Field(
+        10, ge=1, le=64, description="Children per expanded node; for eagle2 also nodes expanded per level"
+    )
     depth: int = Field(6, ge=0, le=64, description="Deepest level")
     total: int = Field(60, ge=1, le=MAX_NODES, description="Nodes that are kept, the root not counted")
     threshold: float = Field(

@@ -37,7 +37,9 @@ def parse_acceptance(text: str) -> tuple[float, ...]:
     try:
         ranks = tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise SettingsError(f"The acceptance {text[:60]!r} is not a list of numbers; write it like 0.5,0.2,0.1.") from None
+        raise SettingsError(
+            f"The acceptance {text[:60]!r} is not a list of numbers; write it like 0.5,0.2,0.1."
+        ) from None
     if not all(0 < p <= 1 for p in ranks) or sum(ranks) > 1 + 1e-9 or len(ranks) > MOST_RANKS:
         raise SettingsError(
             f"Acceptance by sibling rank is a list of at most {MOST_RANKS} probabilities that sum to at most 1."

@@ -25,19 +25,8 @@ REPLY_TOKENS = 192
 TEMPERATURES = (1.0, 1.0, 0.7)
 """Taken in turn, so that the draft also sees the calmer texts that people ask for."""
 
-TOPICS = (
-    "a lighthouse, tides, the alphabet, an old clock, apple trees, a desert town, thunderstorms, sourdough bread, the piano, "
-    "a talking fox, volcanoes, rivers, the moon, glass making, honey bees, owls, a lost key, train stations, chess, paper, "
-    "Roman roads, the Silk Road, pyramids, Vikings, the printing press, medieval castles, explorers, old maps, steam engines, "
-    "photosynthesis, cells, vaccines, sleep, the heart, memory, bones, nutrition, allergies, exercise, stress, "
-    "gravity, atoms, magnets, light, sound waves, black holes, comets, Mars, satellites, the seasons, "
-    "fractions, probability, prime numbers, triangles, averages, percentages, equations, graphs, binary numbers, logic puzzles, "
-    "Python lists, recursion, sorting, databases, web pages, passwords, spreadsheets, robots, open source, computer networks, "
-    "job interviews, saving money, public speaking, time management, writing emails, moving house, learning a language, "
-    "a first bicycle, gardening, cooking rice, soup, picnics, camping, hiking boots, swimming, photography, painting, "
-    "jazz, poetry, museums, theatre, friendship, neighbours, grandparents, birthdays, a rainy weekend, a school trip, kindness"
-).split(", ")
-HELD_OUT_TOPICS = ("a snail, bridges, whales, rainbows, violins, inflation, insects, the library, elections, coffee").split(", ")
+TOPICS = ["a lighthouse", "tides", "the alphabet", "an old clock", "apple trees", "a desert town", "thunderstorms", "sourdough bread", "the piano", "a talking fox", "volcanoes", "rivers", "the moon", "glass making", "honey bees", "owls", "a lost key", "train stations", "chess", "paper", "Roman roads", "the Silk Road", "pyramids", "Vikings", "the printing press", "medieval castles", "explorers", "old maps", "steam engines", "photosynthesis", "cells", "vaccines", "sleep", "the heart", "memory", "bones", "nutrition", "allergies", "exercise", "stress", "gravity", "atoms", "magnets", "light", "sound waves", "black holes", "comets", "Mars", "satellites", "the seasons", "fractions", "probability", "prime numbers", "triangles", "averages", "percentages", "equations", "graphs", "binary numbers", "logic puzzles", "Python lists", "recursion", "sorting", "databases", "web pages", "passwords", "spreadsheets", "robots", "open source", "computer networks", "job interviews", "saving money", "public speaking", "time management", "writing emails", "moving house", "learning a language", "a first bicycle", "gardening", "cooking rice", "soup", "picnics", "camping", "hiking boots", "swimming", "photography", "painting", "jazz", "poetry", "museums", "theatre", "friendship", "neighbours", "grandparents", "birthdays", "a rainy weekend", "a school trip", "kindness"]
+HELD_OUT_TOPICS = ["a snail", "bridges", "whales", "rainbows", "violins", "inflation", "insects", "the library", "elections", "coffee"]
 FORMS = (
     "Explain {} in simple words.",
     "Tell me a short story about {}.",
@@ -103,7 +92,9 @@ def write_shard(pair: Pair, folder: Path, number: int, *, held_out: bool = False
     temperature = 1.0 if held_out else TEMPERATURES[number % len(TEMPERATURES)]
     chats = _generate(pair, chosen, temperature, seed=2 * number + held_out)
     arrays = {
-        f"{name}{i}": getattr(chat, name) for i, chat in enumerate(chats) for name in ("prompt", "reply", "ids", "probs")
+        f"{name}{i}": getattr(chat, name)
+        for i, chat in enumerate(chats)
+        for name in ("prompt", "reply", "ids", "probs")
     }
     folder.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".part")

@@ -26,6 +26,25 @@ def comparison_value(found: Comparison) -> dict[str, Any]:
     }
 
 
+def format_comparison(found: Comparison) -> str:
+    """The comparison as text for a terminal."""
+    head = ("run", "driver", "tokens", "forwards", "block efficiency")
+    rows = [
+        (_line(side.name), side.driver, str(side.tokens), str(side.steps), f"{side.block_efficiency:.3f}")
+        for side in (found.a, found.b)
+    ]
+    lines = [*said(found), "", *_aligned([head, *rows])]
+    if found.settings:
+        settings = [tuple(_line(cell) for cell in row) for row in found.settings]
+        lines += ["", "Settings that differ:", *_aligned(settings)]
+    return "\n".join(lines)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
 def said(found: Comparison) -> list[str]:
     """What the comparison found, in sentences."""
     sentences = []
@@ -45,12 +64,8 @@ def said(found: Comparison) -> list[str]:
 
 
 def _how(parting: Parting, found: Comparison) -> list[str]:
-    wrote = [
-        "nothing more" if token is None else f"“{_name(token, found.texts)}”" for token in parting.tokens
-    ]
-    sentences = [
-        f"They part at token {parting.index + 1}: {found.a.name} wrote {wrote[0]}, {found.b.name} {wrote[1]}."
-    ]
+    wrote = ["nothing more" if token is None else f"“{_name(token, found.texts)}”" for token in parting.tokens]
+    sentences = [f"They part at token {parting.index + 1}: {found.a.name} wrote {wrote[0]}, {found.b.name} {wrote[1]}."]
     if parting.margin is not None:
         top = ", ".join(
             f"“{_name(token, found.texts)}” {p:.4g}" for token, p in zip(parting.top, parting.probs, strict=True)

@@ -192,7 +192,9 @@ def write_form(prompt: str, models: ModelChoice, settings: Settings) -> dict[str
     }
     if settings.builder.name in BUILDERS:
         values["builder"] = settings.builder.name
-        values |= _option_values(f"builder.{settings.builder.name}", BUILDERS[settings.builder.name].Options, settings.builder)
+        values |= _option_values(
+            f"builder.{settings.builder.name}", BUILDERS[settings.builder.name].Options, settings.builder
+        )
     for choice in known:
         values |= _option_values(f"verifier.{choice.name}", VERIFIERS[choice.name].Options, choice)
     return values
@@ -247,7 +249,9 @@ def breakpoint_form(form: Form) -> None:
         # Text boxes, because a number that is not asked for has to be empty.
         form.add("text", gr.Textbox("", label="Text appears", max_length=500, min_width=150))
         form.add("token", gr.Textbox("", label="Token id appears", max_length=20, min_width=120))
-        form.add("entropy_above", gr.Textbox("", label="Entropy above", info="nats, where the driver stops", min_width=140))
+        form.add(
+            "entropy_above", gr.Textbox("", label="Entropy above", info="nats, where the driver stops", min_width=140)
+        )
         form.add(
             "target_prob_below",
             gr.Textbox("", label="Target probability below", info="of an accepted token", min_width=140),

@@ -111,7 +111,9 @@ def build_page(
                 where = gr.Textbox("0", visible=False)
                 with gr.Row():
                     seek = gr.Button("Next hit in this run", size="md", min_width=200, scale=0, elem_id="next-hit")
-                gr.Markdown("Run stops after the first step that hits one of these; a run that is there can be searched.")
+                gr.Markdown(
+                    "Run stops after the first step that hits one of these; a run that is there can be searched."
+                )
             with gr.Tab("Compare", elem_id="menu-compare", id="compare") as compare_tab:
                 with gr.Row():
                     side_a = gr.Dropdown([], label="Run A", min_width=220, elem_id="compare-a")
@@ -125,8 +127,12 @@ def build_page(
                     )
             with gr.Tab("Share", elem_id="menu-share", id="share", render_children=True):
                 with gr.Row():
-                    as_trace = gr.Button("Save this run as a trace file", size="md", scale=0, min_width=240, elem_id="save-trace")
-                    as_page = gr.Button("Save this run as one HTML page", size="md", scale=0, min_width=240, elem_id="save-page")
+                    as_trace = gr.Button(
+                        "Save this run as a trace file", size="md", scale=0, min_width=240, elem_id="save-trace"
+                    )
+                    as_page = gr.Button(
+                        "Save this run as one HTML page", size="md", scale=0, min_width=240, elem_id="save-page"
+                    )
                     # The button that a person presses has the file made; this one then hands it over.
                     ready = gr.DownloadButton("Save", visible="hidden", elem_id="save-ready")
                 gr.Markdown(
@@ -140,7 +146,9 @@ def build_page(
                     "every coin on vocabularies of three and four tokens (`python -m specviz check`). TV is the largest "
                     "total-variation distance that was found; below 1e-12 it is rounding."
                 )
-                proven = gr.Markdown(_table(HEADERS, [proofs.row(name) for name in runs.verifier_names()]), elem_id="proofs")
+                proven = gr.Markdown(
+                    _table(HEADERS, [proofs.row(name) for name in runs.verifier_names()]), elem_id="proofs"
+                )
             with gr.Tab("Lessons", elem_id="menu-lessons", id="lessons") as lessons_tab:
                 gr.Markdown("Seven short lessons on recorded runs; they need no model. Choose one below.")
         viewer = make_viewer(problem or _opening(first), elem_id="viewer")
@@ -161,13 +169,18 @@ def build_page(
                 return
             before = there.run
             trace, ticket = (before.trace, before.ticket) if before else (None, None)
-            for text, moved, held_by in runs.run_steps(sessions, _page_id(request), inputs, limit, trace, ticket, until):
+            for text, moved, held_by in runs.run_steps(
+                sessions, _page_id(request), inputs, limit, trace, ticket, until
+            ):
                 if moved is not None and held_by is not None:
                     there = _moved(there, moved, held_by, inputs)
                 yield text, there
 
         def one(known: Desk | None, request: gr.Request, *values: Any) -> Iterator[tuple[Any, Any]]:
             yield from many(1, known, request, *values)
+
+        def gone() -> str:
+            return runs.message("error", "This run is not open any more; open it again under Runs.")
 
         def anew(known: Desk | None) -> tuple[str, Desk]:
             text = "The next step starts a new run from the prompt."
@@ -178,7 +191,7 @@ def build_page(
             untouched = form.untouched()
             parent, at = there.find(event._data.get("run")), event._data.get("step")
             if parent is None or not isinstance(at, int):
-                yield [runs.message("error", "This run is not open any more; open it again under Runs."), gr.skip(), *untouched]
+                yield [gone(), gr.skip(), *untouched]
                 return
             trace = parent.trace
             # Only what was filled in from this run, and then changed, can be meant for it.
@@ -297,12 +310,16 @@ def build_page(
 
         # ---------------------------------------------------------------------------------- asking, sharing
 
-        def what_if(known: Desk | None, event: gr.EventData) -> Iterator[Any]:
+        def what_if(known: Desk | None, event: gr.EventData) -> Any:
+            there = (known or start).find(event._data.get("run"))
+            return whatifs.from_trace(there.trace, event._data) if there else gone()
+
+        def what_if_models(known: Desk | None, event: gr.EventData) -> Iterator[str]:
             there = (known or start).find(event._data.get("run"))
             if there is None:
-                yield runs.message("error", "This run is not open any more; open it again under Runs.")
+                yield gone()
                 return
-            yield from whatifs.answer(sessions, there.trace, there.models, event._data)
+            yield from whatifs.through_models(sessions, there.trace, there.models, event._data)
 
         def lesson(known: Desk | None, event: gr.EventData) -> tuple[str, Any]:
             text, trace = lessons.open_lesson(event._data)
@@ -315,7 +332,7 @@ def build_page(
             there = known or start
             one = there.find(event._data.get("run"))
             if one is None:
-                return runs.message("error", "This run is not open any more; open it again under Runs."), gr.skip()
+                return gone(), gr.skip()
             try:
                 named = replace(one, link=held.hold(one.trace))
             except SpecvizError as error:
@@ -341,7 +358,9 @@ def build_page(
 
         def prove() -> Iterator[list[Any]]:
             for rows in proofs.rows():
-                labels = [(f"{row[0]} · {badge}" if (badge := proofs.badge(row[0])) else row[0], row[0]) for row in rows]
+                labels = [
+                    (f"{row[0]} · {badge}" if (badge := proofs.badge(row[0])) else row[0], row[0]) for row in rows
+                ]
                 text = dump_block({"proofs": proofs.texts()})
                 yield [_table(HEADERS, rows), gr.CheckboxGroup(labels), text]
 
@@ -365,7 +384,8 @@ def build_page(
         runs_tab.select(runs_of, desk, listed, **quick, **private)
         stop.click(_stopper(sessions), None, None, api_name="stop", **quick)
         fresh.click(anew, desk, [viewer, desk], api_name="new", **quick)
-        viewer.what_if(what_if, desk, viewer, trigger_mode="always_last", **work, **private)
+        viewer.what_if(what_if, desk, viewer, trigger_mode="always_last", **quick, **private)
+        viewer.what_if_models(what_if_models, desk, viewer, **work, **private)
         viewer.frames_wanted(give, desk, viewer, trigger_mode="multiple", **quick, **private)
         viewer.hold(hold, desk, [viewer, desk], **quick, **private)
         listed.input(open_listed, [listed, desk], opened, **quick, **private)
@@ -475,7 +495,9 @@ def _table(headers: Any, rows: list[list[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    return text if text == "---" else "".join(f"\\{c}" if c in "\\`*_{}[]<>|$#~" else c for c in text.replace("\n", " "))
+    return (
+        text if text == "---" else "".join(f"\\{c}" if c in "\\`*_{}[]<>|$#~" else c for c in text.replace("\n", " "))
+    )
 
 
 def _stopper(sessions: Sessions) -> Any:

@@ -12,7 +12,12 @@ from typing import Any
 from specviz.errors import SpecvizError
 from specviz.verifying import ALL_PROPOSALS, VERIFIERS
 
-HEADERS = ("Verifier", "Rule", *(proposal.replace("_", " ") for proposal in ALL_PROPOSALS), "Smallest tree that shows it")
+HEADERS = (
+    "Verifier",
+    "Rule",
+    *(proposal.replace("_", " ") for proposal in ALL_PROPOSALS),
+    "Smallest tree that shows it",
+)
 PENDING = "…"
 
 

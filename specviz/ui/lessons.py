@@ -1,0 +1,6 @@
+def open_lesson(wanted):
+    return "{}", None
+
+
+def list_block():
+    return {"lessons": []}

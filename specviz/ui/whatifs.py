@@ -1,0 +1,90 @@
+"""What-if questions of the page: answered from the trace at once, by the models when a person asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from specviz.errors import SettingsError, SpecvizError
+from specviz.figures import dump_block
+from specviz.figures.whatifs import alternative_value
+from specviz.questions import Question, compared_with, parse_question
+from specviz.trace import Step, Trace
+from specviz.ui import runs
+from specviz.ui.sessions import ModelChoice, Sessions
+from specviz.verifying import VERIFIERS
+
+
+def from_trace(trace: Trace, wanted: Any) -> str:
+    """A block with the answer of the trace alone, or with the reason why it has none."""
+    from specviz.whatif import from_trace as ask
+
+    try:
+        position, question = _parse(trace, wanted)
+        found = ask(trace, position, question)
+        if isinstance(found, str):
+            return _block(wanted, {"needs": found})
+        return _block(wanted, _value(trace.steps[position], found, question))
+    except SpecvizError as error:
+        return _block(wanted, {"error": str(error)})
+    except Exception as error:
+        return runs.failed(error)
+
+
+def through_models(sessions: Sessions, trace: Trace, models: ModelChoice, wanted: Any) -> Iterator[str]:
+    """Blocks: how loading goes, then the answer."""
+    try:
+        position, question = _parse(trace, wanted)
+        pair = yield from runs.load_for(sessions, models, trace)
+        yield runs.working("Scoring the tree again …")
+        from specviz.whatif import through_models as ask
+
+        with sessions.lock:
+            found = ask(pair, trace, position, question)
+        yield _block(wanted, _value(trace.steps[position], found, question))
+    except Exception as error:
+        yield runs.failed(error)
+
+
+def verifier_choices() -> list[dict[str, Any]]:
+    """Every registered verifier with what its options are, for the page's form."""
+    return [
+        {
+            "name": verifier.name,
+            "summary": verifier.summary,
+            "coins": verifier.comparison == "uniform < threshold",
+            "options": [_option(name, info) for name, info in verifier.Options.model_fields.items()],
+        }
+        for verifier in VERIFIERS.values()
+    ]
+
+
+def _parse(trace: Trace, wanted: Any) -> tuple[int, Question]:
+    position = wanted.get("step") if isinstance(wanted, Mapping) else None
+    if not isinstance(position, int) or not 0 <= position < len(trace.steps):
+        raise SettingsError("This step is not in the run; choose one that is shown.")
+    return position, parse_question(wanted, trace.steps[position])
+
+
+def _value(step: Step, found: Any, question: Question) -> dict[str, Any]:
+    return alternative_value(step, found, compared_with(step, question))
+
+
+def _block(wanted: Any, value: dict[str, Any]) -> str:
+    """The answer, with what the page needs to know which question it belongs to."""
+    echo = {key: wanted.get(key) for key in ("run", "step", "id")} if isinstance(wanted, Mapping) else {}
+    return dump_block({"whatif": {**echo, **value}})
+
+
+def _option(name: str, info: FieldInfo) -> dict[str, Any]:
+    kind: Any = info.annotation
+    choices = list(get_args(kind)) if get_origin(kind) is Literal else None
+    return {
+        "name": name,
+        "kind": "choice" if choices else {bool: "yes", int: "whole", float: "number"}.get(kind, "text"),
+        "choices": choices,
+        "default": info.default,
+        "note": info.description,
+    }
