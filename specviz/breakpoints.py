@@ -6,14 +6,15 @@ They read the trace alone, so a run that is there can be searched for them as we
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from specviz.errors import SettingsError
 from specviz.metrics import tolerance_of
 from specviz.trace import Step, Trace, text_of_tokens
+
+T = TypeVar("T")
 
 LONGEST_TEXT = 500
 
@@ -139,7 +140,8 @@ def hits(trace: Trace, position: int, breakpoints: Breakpoints) -> list[Hit]:
     entropy = step.tree.nodes[driver.bonus.node].target.entropy
     if breakpoints.entropy_above is not None and entropy > breakpoints.entropy_above:
         hit(
-            f"The target's entropy where {step.driver} stopped is {entropy:.3g} nats, above {breakpoints.entropy_above:g}.",
+            f"The target's entropy where {step.driver} stopped is {entropy:.3g} nats, "
+            f"above {breakpoints.entropy_above:g}.",
             driver.bonus.node,
         )
     if (limit := breakpoints.target_prob_below) is not None:
@@ -190,7 +192,7 @@ def _parted(step: Step) -> tuple[str, int] | None:
     if not others:
         return None
     paths = [verdict.path for verdict in step.verdicts.values()]
-    shared = os.path.commonprefix([list(path) for path in paths])
+    shared = _shared_prefix(paths)
     node = shared[-1] if shared else 0
     listed = ", ".join(f"{name} {len(step.verdicts[name].path)}" for name in others)
     return f"{step.driver} accepted {len(driver.path)}, others went elsewhere after node {node}: {listed}.", node
@@ -217,7 +219,7 @@ def _completes(trace: Trace, position: int, text: str) -> int | None:
     known = written(0)
     for count in range(1, len(step.committed) + 1):
         now = written(count)
-        shared = len(os.path.commonprefix([known, now]))
+        shared = len(_shared_prefix([known, now]))
         if now.find(text, max(0, shared - len(text) + 1)) >= 0:
             return count - 1
         known = now
@@ -228,3 +230,12 @@ def _node_of(step: Step, place: int) -> int:
     """The node that carries the committed token at this place; for the bonus, the node it was drawn at."""
     verdict = step.verdicts[step.driver]
     return verdict.path[place] if place < len(verdict.path) else verdict.bonus.node
+
+
+def _shared_prefix(sequences: Sequence[Sequence[T]]) -> Sequence[T]:
+    """What all of them begin with."""
+    first = min(sequences, key=len)
+    for place, item in enumerate(first):
+        if any(sequence[place] != item for sequence in sequences):
+            return first[:place]
+    return first

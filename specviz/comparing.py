@@ -17,8 +17,8 @@ from specviz.trace import Row, TokenText, Trace
 NEAR_TIE = {"float64": 1e-9, "float32": 1e-3, "float16": 5e-2, "bfloat16": 0.25}
 """Margin in logits under which the order of two tokens can be rounding, by number format.
 
-Logits are of the order of 10 to 30, summed over some hundred products: float32 forwards of other shapes differ by 1e-5 to
-1e-4 in them, float16 by about 1e-2, bfloat16 (8 bits) by 0.05 to 0.2. Each limit is a few times that."""
+Logits are of the order of 10 to 30, summed over some hundred products: float32 forwards of other shapes differ by 1e-5
+to 1e-4 in them, float16 by about 1e-2, bfloat16 (8 bits) by 0.05 to 0.2. Each limit is a few times that."""
 QUANTIZED_TIE = 0.25
 
 

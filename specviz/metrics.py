@@ -17,7 +17,7 @@ FORMULAS = {
 
 
 TOLERANCES = {"float64": 1e-10, "float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
-"""Relative difference that rounding may leave in a cache, by the model's number format; planted faults leave 0.01 to 1."""
+"""Relative difference that rounding may leave in a cache, by number format; planted faults leave 0.01 to 1."""
 QUANTIZED = 5e-2
 
 

@@ -1,8 +1,8 @@
 """What if a coin, an acceptance, an option or the verifier had been another: answered from the trace, or by the models.
 
-A verifier's walk is a pure function of thresholds and luck, and a trace holds both. So a changed coin or a forced node is
-answered from the trace alone. Other options, or a verifier that was not recorded, need the rows: the models then score the
-recorded tree again. Nothing is drafted again.
+A verifier's walk is a pure function of thresholds and luck, and a trace holds both. So a changed coin or a forced node
+is answered from the trace alone. Other options, or a verifier that was not recorded, need the rows: the models then
+score the recorded tree again. Nothing is drafted again.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ def from_trace(trace: Trace, position: int, question: Question) -> Alternative |
         return f"Other options give {verifier.name} other thresholds, which are not in the trace."
     luck = _TraceLuck(trace, position, question, recorded)
     try:
-        walk = _walk(verifier, _recorded_context(step, verifier, recorded, options, luck), luck, question)
+        walk = _walk(verifier, _recorded_context(step, verifier, recorded, options), luck, question)
     except NeedsRows as reason:
         return str(reason)
-    bonus, needs = _recorded_bonus(step, recorded, walk, luck, question)
+    bonus, needs = _recorded_bonus(step, recorded, walk, luck)
     known = {decision.node: decision for decision in recorded.decisions}
     return Alternative(
         verifier=verifier.name,
@@ -75,7 +75,8 @@ def through_models(pair: Pair, trace: Trace, position: int, question: Question) 
     verifier, options = _asked(question)
     if pair.models.target.id != trace.models.target.id or pair.models.draft.id != trace.models.draft.id:
         raise SettingsError(
-            f"This run was recorded with {trace.models.target.id} and {trace.models.draft.id}; choose them under Settings."
+            f"This run was recorded with {trace.models.target.id} and {trace.models.draft.id}; "
+            "choose them under Settings."
         )
     tokens = [*trace.prompt_tokens, *(token for earlier in trace.steps[:position] for token in earlier.committed)]
     with torch.inference_mode():
@@ -215,7 +216,7 @@ class _TraceLuck(_Luck):
         )
         self._step = step
 
-    def draw(self, node: int, weights: torch.Tensor) -> Draw:
+    def draw(self, node: int, weights: torch.Tensor) -> Draw:  # noqa: ARG002 (a recorded draw needs no row)
         if (forced := self.forced_draw(node)) is not None:
             return forced
         drawn = _drawn_from_target(self._step).get(node)
@@ -271,10 +272,10 @@ class _Known(Sequence[float]):
     """p of every node as the rule used it, as far as the trace tells."""
 
     values: dict[int, float]
-    count: int
+    size: int
 
     def __len__(self) -> int:
-        return self.count
+        return self.size
 
     def __getitem__(self, node: Any) -> Any:
         if node not in self.values:
@@ -282,7 +283,7 @@ class _Known(Sequence[float]):
         return self.values[node]
 
 
-def _recorded_context(step: Step, verifier: Verifier, recorded: Verdict, options: Any, luck: _Luck) -> Context:
+def _recorded_context(step: Step, verifier: Verifier, recorded: Verdict, options: Any) -> Context:
     nodes = step.tree.nodes
     p = {decision.node: decision.p for decision in recorded.decisions if decision.p is not None}
     if verifier.plain:
@@ -313,9 +314,7 @@ def _expected(step: Step, recorded: Verdict) -> list[int]:
     return [0, *(said.get(node.parent, best.get(node.parent, -1)) for node in nodes[1:])]
 
 
-def _recorded_bonus(
-    step: Step, recorded: Verdict, walk: Walk, luck: _Luck, question: Question
-) -> tuple[Bonus | None, str | None]:
+def _recorded_bonus(step: Step, recorded: Verdict, walk: Walk, luck: _Luck) -> tuple[Bonus | None, str | None]:
     """The bonus token of a walk, where the same draw was recorded; else why it is not known."""
     end = walk.end
     if end.drawn is not None and end.drawn.uniform is None and (known := step.text_of().get(end.drawn.token)):

@@ -86,7 +86,8 @@ def test_a_fork_with_other_settings_is_listed_below_its_parent(served, tmp_path)
     seen.wait_for_step(2, 2)
     lines = listed(seen)
     assert [line.count("└") for line in lines] == [0, 1, 1]
-    assert "seed 5" in lines[1] and "seed 77" in lines[2]
+    assert "seed 5" in lines[1]
+    assert "seed 77" in lines[2]
     forked = saved(seen, tmp_path)
     assert forked.settings.seed == 77
     assert [forked.settings_of(i).seed for i in range(2)] == [5, 77]

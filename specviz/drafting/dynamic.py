@@ -36,8 +36,8 @@ def _grow(growth: Growth, draft: Draft, options: DynamicOptions, dice: Dice, ste
 
     A product never grows downwards, so with ties broken towards the shallower (and then the earlier) node no child
     outlives its parent. For the same reason nothing below a node outside the best ``total`` can enter them: best_first,
-    which expands every node inside, ends with the best tree of that size there is. Children are chosen, not sampled: the
-    dice is not asked.
+    which expands every node inside, ends with the best tree of that size there is. Children are chosen, not sampled:
+    the dice is not asked.
     """
     score = {0: 1.0}
     kept = [0]

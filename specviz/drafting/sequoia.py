@@ -1,4 +1,4 @@
-"""The best static shape for a node budget, from measured acceptance by sibling rank (Sequoia, arXiv 2402.12374, section 3.1)."""
+"""The best static shape for a node budget, from acceptance by sibling rank (Sequoia, arXiv 2402.12374, section 3.1)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_RANKS = 32
 class SequoiaOptions(Options):
     acceptance: str = Field(
         "0.42,0.12,0.06,0.04",
-        description="Probability that the first, second, ... sibling is the accepted one, given that its parent was accepted",
+        description="Probability that the first, second, ... sibling is accepted, given that its parent was",
     )
     total: int = Field(28, ge=1, le=MAX_NODES, description="Nodes, the root not counted")
     depth: int = Field(8, ge=1, le=32, description="Deepest level")
@@ -51,11 +51,10 @@ def parse_acceptance(text: str) -> tuple[float, ...]:
 def sequoia_plan(acceptance: str, total: int, depth: int) -> Plan:
     """The tree of at most ``total`` nodes and ``depth`` levels with the largest expected accepted length.
 
-    A node is accepted with the product of the acceptances of the ranks on its path. With ``best[d][n]``, the most that a
-    subtree of n nodes and d levels below its own root is worth (that root counted as 1), and ``rest[r][m]``, the most that m
-    nodes are worth as children from rank r on:
-    ``rest[r][m] = max(0, max over s <= m of acceptance[r] best[d - 1][s] + rest[r + 1][m - s])`` and
-    ``best[d][n] = 1 + rest[0][n - 1]``.
+    A node is accepted with the product of the acceptances of the ranks on its path. With ``best[d][n]``, the most that
+    a subtree of n nodes and d levels below its own root is worth (that root counted as 1), and ``rest[r][m]``, the most
+    that m nodes are worth as children from rank r on: ``rest[r][m] = max(0, max over s <= m of acceptance[r] best[d -
+    1][s] + rest[r + 1][m - s])`` and ``best[d][n] = 1 + rest[0][n - 1]``.
     """
     ranks = parse_acceptance(acceptance)
     # A chain cannot be longer, and no level can be needed beyond the budget.

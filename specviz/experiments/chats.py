@@ -1,7 +1,7 @@
-"""What a draft model is distilled from: chats that its target wrote itself, with what the target thought of every token.
+"""What a draft model is distilled from: chats its target wrote itself, with what the target thought of every token.
 
-A *shard* is one batch of chats in one ``.npz`` file. Which prompts and which luck it has follows from its number alone, so
-making shards can be stopped and gone on with at any time, and two machines can make different ones.
+A *shard* is one batch of chats in one ``.npz`` file. Which prompts and which luck it has follows from its number alone,
+so making shards can be stopped and gone on with at any time, and two machines can make different ones.
 """
 
 from __future__ import annotations
@@ -25,8 +25,23 @@ REPLY_TOKENS = 192
 TEMPERATURES = (1.0, 1.0, 0.7)
 """Taken in turn, so that the draft also sees the calmer texts that people ask for."""
 
-TOPICS = ["a lighthouse", "tides", "the alphabet", "an old clock", "apple trees", "a desert town", "thunderstorms", "sourdough bread", "the piano", "a talking fox", "volcanoes", "rivers", "the moon", "glass making", "honey bees", "owls", "a lost key", "train stations", "chess", "paper", "Roman roads", "the Silk Road", "pyramids", "Vikings", "the printing press", "medieval castles", "explorers", "old maps", "steam engines", "photosynthesis", "cells", "vaccines", "sleep", "the heart", "memory", "bones", "nutrition", "allergies", "exercise", "stress", "gravity", "atoms", "magnets", "light", "sound waves", "black holes", "comets", "Mars", "satellites", "the seasons", "fractions", "probability", "prime numbers", "triangles", "averages", "percentages", "equations", "graphs", "binary numbers", "logic puzzles", "Python lists", "recursion", "sorting", "databases", "web pages", "passwords", "spreadsheets", "robots", "open source", "computer networks", "job interviews", "saving money", "public speaking", "time management", "writing emails", "moving house", "learning a language", "a first bicycle", "gardening", "cooking rice", "soup", "picnics", "camping", "hiking boots", "swimming", "photography", "painting", "jazz", "poetry", "museums", "theatre", "friendship", "neighbours", "grandparents", "birthdays", "a rainy weekend", "a school trip", "kindness"]
-HELD_OUT_TOPICS = ["a snail", "bridges", "whales", "rainbows", "violins", "inflation", "insects", "the library", "elections", "coffee"]
+_TOPICS = """
+a lighthouse, tides, the alphabet, an old clock, apple trees, a desert town, thunderstorms, sourdough bread, the
+piano, a talking fox, volcanoes, rivers, the moon, glass making, honey bees, owls, a lost key, train stations, chess,
+paper, Roman roads, the Silk Road, pyramids, Vikings, the printing press, medieval castles, explorers, old maps, steam
+engines, photosynthesis, cells, vaccines, sleep, the heart, memory, bones, nutrition, allergies, exercise, stress,
+gravity, atoms, magnets, light, sound waves, black holes, comets, Mars, satellites, the seasons, fractions,
+probability, prime numbers, triangles, averages, percentages, equations, graphs, binary numbers, logic puzzles, Python
+lists, recursion, sorting, databases, web pages, passwords, spreadsheets, robots, open source, computer networks, job
+interviews, saving money, public speaking, time management, writing emails, moving house, learning a language, a first
+bicycle, gardening, cooking rice, soup, picnics, camping, hiking boots, swimming, photography, painting, jazz, poetry,
+museums, theatre, friendship, neighbours, grandparents, birthdays, a rainy weekend, a school trip, kindness
+"""
+TOPICS = " ".join(_TOPICS.split()).split(", ")
+_HELD_OUT_TOPICS = """
+a snail, bridges, whales, rainbows, violins, inflation, insects, the library, elections, coffee
+"""
+HELD_OUT_TOPICS = " ".join(_HELD_OUT_TOPICS.split()).split(", ")
 FORMS = (
     "Explain {} in simple words.",
     "Tell me a short story about {}.",
@@ -83,7 +98,7 @@ def shard_path(folder: Path, number: int, held_out: bool) -> Path:
 
 
 def write_shard(pair: Pair, folder: Path, number: int, *, held_out: bool = False) -> int:
-    """Let the target write the chats of shard ``number``; returns the number of reply tokens, 0 if the shard is there."""
+    """Let the target write the chats of shard ``number``; returns the reply tokens, 0 if the shard is there."""
     path = shard_path(folder, number, held_out)
     if path.exists():
         return 0

@@ -103,7 +103,7 @@ def _parting(parting: Parting, texts: dict[int, TokenText]) -> dict[str, Any]:
 
 def _marked(found: Comparison, side: int) -> list[list[Any]]:
     """[kind, text] pieces of one side's output; a character split over tokens appears where it is complete."""
-    tokens: Sequence[tuple[str, int]] = [(piece[0], token) for piece in found.pieces for token in piece[1 + side]]
+    tokens: list[tuple[str, int]] = [(kind, token) for kind, *sides in found.pieces for token in sides[side]]
     texts = pieces(found.texts.get(token) or TokenText(id=token, text=f"#{token}") for _, token in tokens)
     marked: list[list[Any]] = []
     for (kind, _), text in zip(tokens, texts, strict=True):

@@ -15,7 +15,8 @@ NAMES = {"a": "accepted", "r": "rejected", "p": "passed, not chosen"}
 def alternative_value(step: Step, answer: Alternative, beside: Verdict) -> dict[str, Any]:
     """Plain values: both paths and bonus tokens, every decision of either side, and where they differ.
 
-    rows        [node, token, what was recorded, what would have been, whether they differ], ``[outcome letter, reason]`` each
+    rows        [node, token, what was recorded, what would have been, whether they differ], ``[outcome letter,
+    reason]`` each
                 or null where that side did not examine the node
     differing   nodes whose outcome differs
     """

@@ -180,7 +180,7 @@ def write_form(prompt: str, models: ModelChoice, settings: Settings) -> dict[str
         "dtype": models.dtype,
         "chat": settings.chat,
         "verifiers": names,
-        "driver": settings.driver if settings.driver in names else (names or [None])[0],
+        "driver": settings.driver if settings.driver in names else next(iter(names), None),
         "temperature": settings.target.temperature,
         "top_k": settings.target.top_k,
         "top_p": settings.target.top_p,

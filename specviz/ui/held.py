@@ -64,8 +64,8 @@ class Held:
         if not _NAME.fullmatch(name) or not path.is_file() or self._is_old(path):
             days = self.seconds / 86400
             raise TraceError(
-                f"This link is unknown here or has expired: runs are held for {days:g} days after they were last opened. "
-                "Ask for the trace file and open it under Runs."
+                f"This link is unknown here or has expired: runs are held for {days:g} days after they were "
+                "last opened. Ask for the trace file and open it under Runs."
             )
         trace = load_trace(path, max_bytes=MOST_BYTES)
         path.touch()

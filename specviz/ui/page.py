@@ -136,15 +136,15 @@ def build_page(
                     # The button that a person presses has the file made; this one then hands it over.
                     ready = gr.DownloadButton("Save", visible="hidden", elem_id="save-ready")
                 gr.Markdown(
-                    "A trace file opens again under Runs; the HTML page opens anywhere, offline. **Link**, above the tree, "
-                    f"copies an address: a run of your own is then held here for {held.seconds / 86400:g} days, and whoever "
-                    "has the address can read it."
+                    "A trace file opens again under Runs; the HTML page opens anywhere, offline. **Link**, above the "
+                    f"tree, copies an address: a run of your own is then held here for {held.seconds / 86400:g} days, and "
+                    "whoever has the address can read it."
                 )
             with gr.Tab("Verifiers", elem_id="menu-verifiers", id="verifiers") as proofs_tab:
                 gr.Markdown(
-                    "Whether what a verifier emits is distributed as the target's own samples, summed over every tree and "
-                    "every coin on vocabularies of three and four tokens (`python -m specviz check`). TV is the largest "
-                    "total-variation distance that was found; below 1e-12 it is rounding."
+                    "Whether what a verifier emits is distributed as the target's own samples, summed over every tree "
+                    "and every coin on vocabularies of three and four tokens (`python -m specviz check`). TV is the "
+                    "largest total-variation distance that was found; below 1e-12 it is rounding."
                 )
                 proven = gr.Markdown(
                     _table(HEADERS, [proofs.row(name) for name in runs.verifier_names()]), elem_id="proofs"
@@ -291,7 +291,7 @@ def build_page(
                     there = replace(there.show(added), shown=there.shown)
             return dump_block({"compare": value}), there
 
-        def compare_plain(known: Desk | None, a: str | None, request: gr.Request) -> Iterator[str]:
+        def compare_plain(known: Desk | None, a: str | None) -> Iterator[str]:
             try:
                 one = side(known, a)
             except SpecvizError as error:
@@ -441,7 +441,7 @@ def _opening(run: Run | None) -> str:
     """The first block of a run: frames, the address that names it, and what the tools have to know."""
     if run is None:
         return ""
-    extra = {"verifiers": whatifs.verifier_choices()}
+    extra: dict[str, object] = {"verifiers": whatifs.verifier_choices()}
     if run.link:
         extra["link"] = {"run": run.trace.id, "name": run.link, "steps": len(run.trace.steps)}
     return f"[{runs.opening_block(run.trace)},{dump_block(extra)}]"

@@ -277,7 +277,8 @@ def _must_be_of(pair: Any, trace: Trace) -> None:
     loaded, recorded = pair.models.target.id, trace.models.target.id
     if loaded != recorded:
         raise SettingsError(
-            f"This run was recorded with the target {recorded} and {loaded} is chosen; choose {recorded} under Settings."
+            f"This run was recorded with the target {recorded} and {loaded} is chosen; "
+            f"choose {recorded} under Settings."
         )
 
 

@@ -22,7 +22,8 @@ const start = () => {
   if (!window.Plotly || !window.specvizViewer || !window.specvizViewer.mount) return void setTimeout(start, 25);
   viewer = window.specvizViewer.mount(place, {
     onNeed: (run, steps) => trigger('frames_wanted', {run, steps}),
-    ask: (kind, data) => ['fork', 'hold', 'lesson', 'open_run', 'what_if', 'what_if_models'].includes(kind) && trigger(kind, data),
+    ask: (kind, data) =>
+      ['fork', 'hold', 'lesson', 'open_run', 'what_if', 'what_if_models'].includes(kind) && trigger(kind, data),
   });
   take();
 };

@@ -159,7 +159,8 @@ class Verifier:
         lossless: proposals for which its output is distributed exactly as target samples.
         is_greedy: whether its output is greedy decoding instead.
         Options: its options, with defaults.
-        plain: whether p and q of its decisions are the rows' own, whatever was decided before. A trace then tells them for
+        plain: whether p and q of its decisions are the rows' own, whatever was decided before. A trace then tells them
+        for
             every node.
     """
 
