@@ -1,13 +1,14 @@
 """Training the built-in draft: a small Llama that learns the target's distribution on chats the target wrote.
 
-The loss is the cross-entropy against the target's most likely tokens and the lump of all others, then the total variation
-distance itself, whose complement ``sum(min(p, q))`` is the probability that a drafted token is accepted (DistillSpec,
-arXiv 2310.08461). Most of the work is the output head. So its normalizer is taken over the tokens that the target uses
-most and a fresh sample of the others, each standing for many.
+The loss is the cross-entropy against the target's most likely tokens and the lump of all others, then the total
+variation distance itself, whose complement ``sum(min(p, q))`` is the probability that a drafted token is accepted
+(DistillSpec, arXiv 2310.08461). Most of the work is the output head. So its normalizer is taken over the tokens that
+the target uses most and a fresh sample of the others, each standing for many.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -121,18 +122,16 @@ def train(pair: Pair, folder: Path, plan: Plan, report: Callable[[Progress], Non
 
 
 def grown(pair: Pair, layers: int) -> Any:
-    """A copy of the pair's draft with ``layers`` layers. New ones start as the target's early ones, adding nothing yet."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-
+    """A copy of the pair's draft with ``layers`` layers; new ones are the target's early ones and add nothing yet."""
     draft, target = pair.draft.model, pair.target.model
     old = draft.config.num_hidden_layers
     if layers < old:
         raise ModelError(f"The draft has {old} layers already; ask for that many or more.")
-    config = AutoConfig.from_pretrained(pair.draft.source.path)
+    config = copy.deepcopy(draft.config)
     config.num_hidden_layers = layers
     if getattr(config, "layer_types", None):
         config.layer_types = [config.layer_types[0]] * layers
-    model = AutoModelForCausalLM.from_config(config).float()
+    model = type(draft)(config).float()
     names = dict(model.state_dict())
     for name, value in draft.state_dict().items():
         # The last layer stays the last: what it writes is read by the head.
@@ -252,9 +251,7 @@ def _save_state(
     os.replace(partial, state / "state.safetensors")
 
 
-def _resume(
-    state: Path, plan: Plan, parameters: dict[str, torch.Tensor], optimizer: torch.optim.Optimizer
-) -> int:
+def _resume(state: Path, plan: Plan, parameters: dict[str, torch.Tensor], optimizer: torch.optim.Optimizer) -> int:
     from safetensors import safe_open
 
     path = state / "state.safetensors"
@@ -281,7 +278,7 @@ def _resume(
 
 
 def overlaps(target: Any, draft: Any, chats: Sequence[Chat]) -> Iterator[tuple[float, float, int]]:
-    """Per chat, over its reply: sum of ``sum(min(p, q))`` at temperature 1, sum of equal top tokens, number of tokens."""
+    """Per chat, over its reply at temperature 1: sum of ``sum(min(p, q))``, number of equal top tokens, of tokens."""
     with torch.inference_mode():
         for chat in chats:
             ids = torch.tensor([np.concatenate([chat.prompt, chat.reply])[:-1].tolist()])

@@ -1,6 +1,52 @@
-def open_lesson(wanted):
-    return "{}", None
+"""Lessons as blocks for the viewer: their list, and one with the run it is told on."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from specviz.errors import SpecvizError, TraceError
+from specviz.figures import dump_block
+from specviz.lessons import LESSONS
+from specviz.trace import Trace, load_trace
+from specviz.ui import runs
 
 
-def list_block():
-    return {"lessons": []}
+def open_lesson(wanted: Any) -> tuple[str, Trace | None]:
+    """The blocks that open a lesson, and its run; ``wanted`` comes from the page: ``{"name": a lesson's name}``."""
+    name = wanted.get("name") if isinstance(wanted, dict) else None
+    try:
+        lesson = next((one for one in LESSONS if one.name == name), None)
+        if lesson is None:
+            raise TraceError(f"There is no lesson {str(name)[:80]!r}.")
+        trace = _run(lesson.run)
+        told = lesson.tell(trace)
+    except SpecvizError as error:
+        return runs.failed(error), None
+    number = LESSONS.index(lesson)
+    value = {
+        "name": lesson.name,
+        "number": number + 1,
+        "count": len(LESSONS),
+        "title": lesson.title,
+        "run": trace.id,
+        "step": told.step,
+        "verifier": told.verifier,
+        "paragraphs": list(told.paragraphs),
+        "question": told.question,
+        "nodes": sorted(told.nodes),
+        "hint": told.hint,
+        "solved": told.solved,
+        "next": LESSONS[number + 1].name if number + 1 < len(LESSONS) else None,
+    }
+    return f"[{runs.opening_block(trace)},{dump_block({'lesson': value})}]", trace
+
+
+def list_block() -> dict[str, Any]:
+    """What the viewer shows before a lesson was chosen."""
+    return {"lessons": [{"name": lesson.name, "title": lesson.title} for lesson in LESSONS]}
+
+
+@lru_cache(maxsize=8)
+def _run(name: str) -> Trace:
+    return load_trace(runs.TRACES.parent / f"{name}.json.gz")

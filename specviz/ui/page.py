@@ -137,8 +137,8 @@ def build_page(
                     ready = gr.DownloadButton("Save", visible="hidden", elem_id="save-ready")
                 gr.Markdown(
                     "A trace file opens again under Runs; the HTML page opens anywhere, offline. **Link**, above the "
-                    f"tree, copies an address: a run of your own is then held here for {held.seconds / 86400:g} days, and "
-                    "whoever has the address can read it."
+                    "tree, copies an address: a run of your own is then held here for "
+                    f"{held.seconds / 86400:g} days, and whoever has the address can read it."
                 )
             with gr.Tab("Verifiers", elem_id="menu-verifiers", id="verifiers") as proofs_tab:
                 gr.Markdown(

@@ -124,6 +124,6 @@ def _smallest(findings: Iterable[Any]) -> str:
     it = one.smallest
     what = "greedy decoding" if one.promise == "greedy decoding" else "the target"
     return (
-        f"{it.tree}, {one.proposal.replace('_', ' ')}, {it.pair}: TV {it.distance:.2g}; tokens {list(it.sequence)} come "
-        f"out with probability {it.probability:.4f}, {what} gives {it.reference:.4f}"
+        f"{it.tree}, {one.proposal.replace('_', ' ')}, {it.pair}: TV {it.distance:.2g}; tokens {list(it.sequence)} "
+        f"come out with probability {it.probability:.4f}, {what} gives {it.reference:.4f}"
     )
