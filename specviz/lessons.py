@@ -91,7 +91,7 @@ def chain(trace: Trace) -> Told:
         "At which node did this chain break? Select it in the tree.",
         [lost.node],
         "Look for the first card that rejection marked with ✕.",
-        "Node {lost_node}: p = {lost_p} and q = {lost_q} make the threshold {lost_t}; its coin, {lost_u}, is not below.",
+        "Node {lost_node}: p = {lost_p} and q = {lost_q} make the threshold {lost_t}; the coin {lost_u} is not below.",
     )
 
 

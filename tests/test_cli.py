@@ -201,3 +201,31 @@ def test_hostile_text_does_not_reach_the_terminal_raw() -> None:
     from specviz.report import _printable
 
     assert _printable("a\x1b[31mb\u202ec\nd") == "a\\x1b[31mb\\x202ec\nd"
+
+
+def test_a_run_stops_at_a_breakpoint(folders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert record(folders, tmp_path / "whole.json") == 0
+    whole = load_trace(tmp_path / "whole.json")
+    token = whole.steps[1].committed[0]
+    first = next(i for i, step in enumerate(whole.steps) if token in step.committed)
+    capsys.readouterr()
+    assert record(folders, tmp_path / "t.json", "--until", f"token={token}") == 0
+    assert f"oken {token} was committed." in capsys.readouterr().out
+    stopped = load_trace(tmp_path / "t.json")
+    assert len(stopped.steps) == first + 1
+    assert stopped.output_tokens() == whole.output_tokens()[: len(stopped.output_tokens())]
+    assert record(folders, tmp_path / "t.json", "--until", "token=never") == 2
+    assert "token" in capsys.readouterr().err
+
+
+def test_two_runs_are_compared(folders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, seed in (("a", "1"), ("b", "2")):
+        assert record(folders, tmp_path / f"{name}.json", "--seed", seed) == 0
+    capsys.readouterr()
+    assert main(["diff", str(tmp_path / "a.json"), str(tmp_path / "b.json")]) == 0
+    said = capsys.readouterr().out
+    assert "seed" in said
+    ours, theirs = (load_trace(tmp_path / f"{name}.json").output_tokens() for name in ("a", "b"))
+    index = next(i for i, (x, y) in enumerate(zip(ours, theirs, strict=False)) if x != y)
+    assert f"part at token {index + 1}" in said
+    assert main(["diff", str(tmp_path / "a.json"), str(tmp_path / "nothing.json")]) == 2

@@ -7,6 +7,7 @@ from axe_playwright_python.sync_playwright import Axe
 
 from specviz.trace import load_trace
 from specviz.ui.runs import FIRST_TRACE, TRACES
+from tests.browser import DRAWN
 from tests.sample_traces import sample_trace
 
 pytestmark = pytest.mark.browser
@@ -33,7 +34,26 @@ def test_the_exported_page_has_no_serious_violation(from_file, theme, size):
     assert serious(seen.page) == []
 
 
-def test_the_served_page_has_no_serious_violation(served):
-    seen = served(sample_trace(steps=2))
-    seen.page.click("#menu-settings-button")
-    assert serious(seen.page) == []
+@pytest.mark.parametrize(("theme", "size"), [("light", (1280, 800)), ("dark", (390, 844))])
+def test_every_tab_and_panel_of_the_served_page_has_no_serious_violation(served, theme, size):
+    trace = sample_trace(steps=2)
+    seen = served(trace, size=size)
+    page = seen.page
+    page.goto(f"{page.url}?__theme={theme}")
+    page.wait_for_selector(DRAWN)
+    for tab in ("settings", "runs", "breakpoints", "compare", "share"):
+        seen.menu(tab)
+        assert serious(page) == [], tab
+    seen.menu("compare")
+    page.click("#compare-b input")
+    page.click("[role=option]:has-text('recorded: chain-of-4')")
+    page.click("button#compare")
+    page.wait_for_selector(".sv-compare")
+    page.click(".sv-whatif summary")
+    page.wait_for_selector(".sv-whatif table")
+    assert serious(page) == [], "comparison and what if"
+    seen.menu("lessons")
+    page.click("[data-act=lesson-open-cache]")
+    page.wait_for_selector(".sv-lesson h3")
+    page.click("[data-act=lesson-show]")
+    assert serious(page) == [], "lessons"

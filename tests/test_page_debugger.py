@@ -204,6 +204,9 @@ def test_every_verifier_is_proved_beside_its_name(served, monkeypatch):
     assert "not lossless as promised" in row
     assert re.search(r"\([\d,]+\), .*TV 0\.\d+; tokens \[", row), "the smallest tree that shows it"
     assert "✓ lossless" in seen.page.locator("#proofs tr:has-text('naive')").inner_text()
+    verdict = seen.page.locator(".sv-root [aria-label=Verdicts] tr[data-verifier=naive]")
+    verdict.scroll_into_view_if_needed()
+    seen.page.wait_for_function("row => row.innerText.includes('check: ')", arg=verdict.element_handle())
     seen.menu("settings")
     assert "my_rejection · ✕ NOT LOSSLESS as promised" in seen.page.inner_text("#menu-settings")
     assert "naive · ✓ lossless" in seen.page.inner_text("#menu-settings")

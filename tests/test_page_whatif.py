@@ -149,6 +149,7 @@ def test_two_runs_part_where_their_tokens_say(served):
     page.wait_for_function("document.querySelector('.sv-models').innerText.includes('ended:')")
     seen.menu("compare")
     page.wait_for_function("document.querySelector('#compare-a input').value.includes('seed 78')")
+    assert page.input_value("#compare-b input") != page.input_value("#compare-a input")
     page.click("#compare-b input")
     page.click("[role=option]:has-text('the run it was started with')")
     page.click("button#compare")

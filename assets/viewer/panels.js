@@ -63,6 +63,12 @@
 
   /* ---------------------------------------------------------------------------------------------- verdicts */
 
+  /** What `check` found for a verifier on trees proposed like this one, where the server has found out. */
+  function checked(frame, verdict, view) {
+    const found = (view.proofs[verdict.verifier] || {})[frame.proposal];
+    return found ? el("small", {}, `check: ${found}`) : null;
+  }
+
   function verdictTable(run, frame, view, act) {
     const rows = frame.verdicts.map((verdict) => {
       const looks = run.verifiers.find((v) => v.name === verdict.verifier);
@@ -78,7 +84,7 @@
         el("td", {}, verdict.pathText.length ? verdict.pathText.map((text, i) => [nodeButton(verdict.path[i], text, act), " "]) : el("em", {}, "nothing")),
         el("td", {}, token(verdict.bonus.text)),
         el("td", {}, `${verdict.bonus.source}, at node `, nodeButton(verdict.bonus.node, String(verdict.bonus.node), act), verdict.bonus.fault ? el("p", { class: "sv-bad sv-wide" }, `✕ ${verdict.bonus.fault}`) : null),
-        el("td", {}, { yes: "✓ lossless", no: "✕ lossy" }[verdict.lossless] || `✓ for ${verdict.lossless}`),
+        el("td", {}, { yes: "✓ lossless", no: "✕ lossy" }[verdict.lossless] || `✓ for ${verdict.lossless}`, checked(frame, verdict, view)),
       );
     });
     return table("Verdicts of all verifiers on this tree", ["Verifier", "Accepted", "Accepted path", "Bonus token", "Drawn from", "Output law"], rows);

@@ -17,7 +17,7 @@
 
     function viewOf(frame) {
       const lens = lensOf(frame);
-      return { lens, shown: shown(), selected: state.selected, open: openOf(), scale: 1, known: ns.phases.known(frame, lens, state.phase) };
+      return { lens, shown: shown(), selected: state.selected, open: openOf(), scale: 1, proofs: state.proofs || {}, known: ns.phases.known(frame, lens, state.phase) };
     }
 
     /** `change`: "move" for another step, "select" where only the selection changed, anything else for another look. */

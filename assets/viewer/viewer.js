@@ -41,6 +41,7 @@
       for (const block of blocks) {
         if (!block) continue;
         showNotice(block.notice);
+        if (block.proofs) state.proofs = block.proofs;
         if (!block.run) {
           tellTools("take", block);
           continue;

@@ -282,6 +282,8 @@ def build_page(
         def compare_runs(known: Desk | None, a: str | None, b: str | None) -> tuple[str, Any]:
             try:
                 one, two = side(known, a), side(known, b)
+                if one.trace.id == two.trace.id:
+                    raise SettingsError("A and B are the same run; choose another one for B.")
                 value = comparisons.compare_runs(one.trace, two.trace, (one.title, two.title))
             except SpecvizError as error:
                 return runs.failed(error), gr.skip()
@@ -326,7 +328,8 @@ def build_page(
             if trace is None:
                 return text, gr.skip()
             there = known or start
-            return text, there.show(there.find(trace.id) or Run(trace, "a lesson's run", models_of(trace)))
+            title = f"lesson {event._data['name']}"
+            return text, there.show(there.find(trace.id) or Run(trace, title, models_of(trace)))
 
         def hold(known: Desk | None, event: gr.EventData) -> tuple[str, Any]:
             there = known or start
