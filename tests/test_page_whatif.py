@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -146,12 +147,12 @@ def test_two_runs_part_where_their_tokens_say(served):
     page.click("[data-act=fork]")
     page.wait_for_function("document.querySelector('.sv-models').textContent.includes('seed 78')")
     page.click("#run")
-    page.wait_for_function("document.querySelector('.sv-models').innerText.includes('ended:')")
+    page.wait_for_function("document.querySelector('.sv-models').innerText.includes('ended: max_new_tokens')")
     seen.menu("compare")
     page.wait_for_function("document.querySelector('#compare-a input').value.includes('seed 78')")
     assert page.input_value("#compare-b input") != page.input_value("#compare-a input")
     page.click("#compare-b input")
-    page.click("[role=option]:has-text('the run it was started with')")
+    page.get_by_role("option", name=re.compile("^the run it was started with")).click()
     page.click("button#compare")
     page.wait_for_selector(".sv-compare")
     said = page.inner_text(".sv-compare-said")

@@ -1,9 +1,9 @@
 /* specvizViewer.mount(element, {onSelect, onNeed, ask}) -> {update, show, select, dispose, state}
  *
  * Keeps the frames it was sent and walks them: keys, buttons, scrubbing, node clicks and verifier switches never ask a
- * server. `update` takes a block, a list of blocks, or a block as JSON text. `onNeed(run id, steps)` asks for frames that a
- * block promised and that never came; `onSelect({trace, step, node, verifier})` tells what is looked at; `ask(kind, data)`
- * tells the server what a person wants. All three are left out in an exported file.
+ * server. `update` takes a block, a list of blocks (or of lists), or either as JSON text. `onNeed(run id, steps)` asks for
+ * frames that a block promised and that never came; `onSelect({trace, step, node, verifier})` tells what is looked at;
+ * `ask(kind, data)` tells the server what a person wants. All three are left out in an exported file.
  *
  * A tool (what if, lessons, compare ...) is a file of its own that pushes `(ui, state, act, handlers) -> tool` to
  * `specvizViewer.tools`. A tool may have `take(block)`, called for every block that came, `run()`, called when another run
@@ -37,7 +37,7 @@
 
     function update(value) {
       if (value === null || value === undefined || value === "") return;
-      const blocks = [].concat(typeof value === "string" ? JSON.parse(value) : value);
+      const blocks = [typeof value === "string" ? JSON.parse(value) : value].flat(Infinity);
       for (const block of blocks) {
         if (!block) continue;
         showNotice(block.notice);

@@ -238,8 +238,8 @@ def build_page(
             answer = put(known, lambda: _listed(known or start, event._data.get("run")))
             at = event._data.get("step")
             if isinstance(answer[1], Desk) and isinstance(at, int):
-                answer[0] = [answer[0], dump_block({"look": {"step": at, "node": None, "verifier": None}})]
-                answer[0] = "[" + ",".join(answer[0]) + "]"
+                look = {"step": at, "node": None, "verifier": None}
+                answer[0] = f"[{answer[0]},{dump_block({'look': look})}]"
             return answer
 
         def arrive(request: gr.Request) -> list[Any]:
