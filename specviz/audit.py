@@ -30,7 +30,9 @@ def audit(model: LanguageModel, cache: SlotCache, tokens: Sequence[int], first_s
     fresh = DynamicCache(config=model.model.config)
     known = [min(token, model.inputs - 1) for token in tokens]
     ids = torch.tensor([known], device=model.device)
-    expected = model.model(input_ids=ids, past_key_values=fresh, use_cache=True, **model.last_logits).logits[0, -1]
+    expected = model.model(input_ids=ids, use_cache=True, **{model.cache_argument: fresh}, **model.last_logits).logits[
+        0, -1
+    ]
     base = cache.base
     logits = _difference(_next_logits(model, cache, tokens[base:]), expected.float()) if base < len(tokens) else None
 

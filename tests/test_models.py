@@ -72,8 +72,8 @@ UNFIT = {
     "longrope": (transformers.Phi3Config(rope_parameters=LONGROPE, sliding_window=None), "longrope rotary"),
     "ALiBi by class": (transformers.BloomConfig(), "takes no position_ids"),
     "ALiBi by option": (transformers.FalconConfig(alibi=True), "ALiBi"),
-    "no cache": (transformers.OpenAIGPTConfig(), "past_key_values"),
-    "no sdpa": (transformers.GPTJConfig(), "no sdpa"),
+    "no cache": (transformers.OpenAIGPTConfig(), "takes no cache"),
+    "no sdpa": (transformers.GPTNeoXJapaneseConfig(), "no sdpa"),
 }
 
 

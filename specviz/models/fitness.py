@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from specviz.errors import ModelError
 
-NEEDED_ARGUMENTS = ("position_ids", "past_key_values")
+CACHE_ARGUMENTS = ("cache", "past_key_values")
+"""What models call the argument that takes a cache: the name since transformers 5.24, and the one before."""
 FULL_ATTENTION = ("full_attention", "attention", "global")
 """Names of full-attention layers; ``attention`` and ``global`` are the older ones."""
 LENGTH_DEPENDENT_ROPE = ("dynamic", "longrope", "su")
@@ -65,6 +66,12 @@ def check_tokenizers(target: Any, draft: Any, target_name: str, draft_name: str)
     )
 
 
+def cache_argument(forward: Callable[..., Any]) -> str | None:
+    """The name of the argument with which ``forward`` takes a cache, None if it takes none."""
+    parameters = inspect.signature(forward).parameters
+    return next((name for name in CACHE_ARGUMENTS if name in parameters), None)
+
+
 def causal_class(config: Any) -> Any | None:
     """The class that ``AutoModelForCausalLM`` would make of this config, or None."""
     found = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
@@ -103,8 +110,9 @@ def _check_layers(config: Any, model_class: Any, name: str) -> None:
 
 def _check_positions(config: Any, model_class: Any, name: str) -> None:
     """Positions must be an argument, and a cached key must not depend on how long the sequence became later."""
-    arguments = inspect.signature(model_class.forward).parameters
-    missing = [argument for argument in NEEDED_ARGUMENTS if argument not in arguments]
+    missing = [] if cache_argument(model_class.forward) else ["cache"]
+    if "position_ids" not in inspect.signature(model_class.forward).parameters:
+        missing.append("position_ids")
     if missing or getattr(config, "alibi", False):
         what = f"takes no {' and no '.join(missing)}" if missing else "places tokens by their slot (ALiBi)"
         raise ModelError(

@@ -11,6 +11,7 @@ import torch
 
 from specviz.cache import SlotCache, Written
 from specviz.errors import ModelError, NumericsError
+from specviz.models.fitness import cache_argument
 from specviz.trace import ModelInfo
 
 PREFILL_CHUNK = 512
@@ -39,6 +40,7 @@ class LanguageModel:
         self.device: torch.device = model.get_input_embeddings().weight.device
         self.dtype: torch.dtype = model.dtype
         self.forward_seconds = 0.0
+        self.cache_argument = cache_argument(model.forward) or "past_key_values"
         self._takes_logits_to_keep = "logits_to_keep" in inspect.signature(model.forward).parameters
         self.last_logits: dict[str, int] = {"logits_to_keep": 1} if self._takes_logits_to_keep else {}
         """Arguments with which a plain forward computes its last row of logits only, where it can."""
@@ -93,7 +95,7 @@ class LanguageModel:
     def _run(
         self, cache: SlotCache, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor, rows: list[int]
     ) -> torch.Tensor:
-        arguments: dict[str, Any] = {"use_cache": True, "past_key_values": cache}
+        arguments: dict[str, Any] = {"use_cache": True, self.cache_argument: cache}
         if self._takes_logits_to_keep:
             # None of a row's neighbours is worth a product with the whole vocabulary.
             arguments["logits_to_keep"] = torch.tensor(rows, device=self.device)
