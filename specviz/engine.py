@@ -187,7 +187,8 @@ class Session:
 
         # 0. A cold start feeds everything before the root; a live session has it in its caches already.
         prefilled = target.prefill(self.tokens[:-1])
-        draft.prefill(self.tokens[:-1])
+        if builder.runs_draft:
+            draft.prefill(self.tokens[:-1])
         clock.start()
 
         # 1. Draft: one draft forward a level.
@@ -239,6 +240,8 @@ class Session:
             tokens = [*self.tokens, *committed]
             changes = [
                 change.model_copy(update={"audit": audit(runner.model, runner.cache, tokens, change.length_before)})
+                if runner is target or builder.runs_draft
+                else change
                 for runner, change in zip((target, draft), changes, strict=True)
             ]
         _, audit_seconds = clock.lap()

@@ -138,6 +138,15 @@ class Toy:
             context = context * self.vocabulary + 1 + token
         return context
 
+    @property
+    def committed(self) -> Sequence[int]:
+        """The root alone."""
+        return (0,)
+
+    def tabulate(self, shares: Sequence[Mapping[int, float]]) -> torch.Tensor:
+        """See :meth:`specviz.drafting.base.Draft.tabulate`."""
+        return torch.tensor([[row.get(x, 0.0) for x in range(self.vocabulary)] for row in shares]).to(self.draft)
+
     def expand(self, growth: Growth, nodes: list[int]) -> torch.Tensor:
         """The draft, as a builder sees it."""
         contexts = _contexts(self.vocabulary, growth.parents, growth.tokens)

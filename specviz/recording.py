@@ -70,10 +70,11 @@ def rows_of(logits: torch.Tensor, probs: torch.Tensor, sampling: Sampling, k: in
         texts.mention(ids)
         # Not a prefix: of tokens with equal logits, any one may be the one that was kept.
         kept = [(token, p) for token, p in zip(ids, row, strict=True) if p > 0]
+        there = [(token, p) for token, p in zip(ids, raw_row, strict=True) if p > 0]
         rows.append(
             Row(
                 entropy=abs(h),
-                raw=TopK(ids=tuple(ids), probs=tuple(_short(p) for p in raw_row)),
+                raw=TopK(ids=tuple(token for token, _ in there), probs=tuple(_short(p) for _, p in there)),
                 processed=TopK(ids=tuple(token for token, _ in kept), probs=tuple(_short(p) for _, p in kept)),
             )
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -73,6 +73,7 @@ class DraftRunner(Runner):
     def __init__(self, model: LanguageModel, vocabulary: int, sampling: Sampling):
         super().__init__(model)
         self.vocabulary, self.sampling = vocabulary, sampling
+        self.committed: Sequence[int] = ()
         self._late_tokens: list[int] = []
         self._offset_of: dict[int, int] = {}
         self._logits: list[torch.Tensor] = []
@@ -81,6 +82,7 @@ class DraftRunner(Runner):
 
     def begin(self, tokens: Sequence[int]) -> None:
         """Start a step on the committed ``tokens``, the root last."""
+        self.committed = tokens
         self._late_tokens = list(tokens[self.cache.base : -1])
         self._offset_of, self._logits, self._probs, self._rows = {}, [], [], []
         self.node_of, self.late = {}, 0
@@ -102,6 +104,15 @@ class DraftRunner(Runner):
         probs = process(logits, self.sampling)
         probs = torch.nn.functional.pad(probs, (0, self.vocabulary - probs.shape[-1]))
         self._logits.append(logits)
+        self._probs.append(probs)
+        return probs
+
+    def tabulate(self, shares: Sequence[Mapping[int, float]]) -> torch.Tensor:
+        """See :meth:`specviz.drafting.base.Draft.tabulate`. The rows are recorded as the draft's."""
+        probs = torch.zeros(len(shares), self.vocabulary, device=self.model.device)
+        for row, known in zip(probs, shares, strict=True):
+            row[list(known)] = torch.tensor(list(known.values()), device=self.model.device)
+        self._logits.append(probs.log())
         self._probs.append(probs)
         return probs
 

@@ -18,6 +18,8 @@ TREES = {
     "heterogeneous": Choice(name="explicit", options={}),
     "dynamic": Choice(name="dynamic", options={"total": 20, "top_k": 4, "depth": 5}),
     "with replacement": Choice(name="k_config", options={"tree": "3,2,2", "proposal": "with_replacement"}),
+    "sequoia": Choice(name="sequoia", options={"total": 12, "depth": 4}),
+    "prompt lookup": Choice(name="prompt_lookup", options={"ngram": 2, "depth": 3}),
     "no draft": Choice(name="k_config", options={"tree": ""}),
 }
 

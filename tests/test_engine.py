@@ -36,7 +36,9 @@ def comparable(trace: Trace) -> dict:
 
 
 def worst_audit(step: Step) -> float:
-    audits = [step.caches.target.audit, step.caches.draft.audit]
+    audits = [step.caches.target.audit]
+    if step.tree.builder != "prompt_lookup":  # which never runs the draft
+        audits.append(step.caches.draft.audit)
     assert all(audit is not None for audit in audits)
     return max(audit.worst() for audit in audits)
 

@@ -2,8 +2,12 @@
 
 from specviz.drafting.base import Builder, Draft, Limits, build_tree
 from specviz.drafting.dynamic import DYNAMIC
+from specviz.drafting.lookup import PROMPT_LOOKUP
+from specviz.drafting.sequoia import SEQUOIA
 from specviz.drafting.static import EXPLICIT, K_CONFIG
 
-BUILDERS: dict[str, Builder] = {builder.name: builder for builder in (K_CONFIG, EXPLICIT, DYNAMIC)}
+BUILDERS: dict[str, Builder] = {
+    builder.name: builder for builder in (K_CONFIG, EXPLICIT, DYNAMIC, SEQUOIA, PROMPT_LOOKUP)
+}
 
 __all__ = ["BUILDERS", "Builder", "Draft", "Limits", "build_tree"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,6 +16,15 @@ from specviz.tree import Growth
 
 class Draft(Protocol):
     """The draft model as a builder sees it."""
+
+    @property
+    def committed(self) -> Sequence[int]:
+        """The committed tokens, the root last."""
+        ...
+
+    def tabulate(self, shares: Sequence[Mapping[int, float]]) -> torch.Tensor:
+        """Rows [len(shares), V] with these probabilities of tokens, for a builder that asks no model; rows sum to 1."""
+        ...
 
     def expand(self, growth: Growth, nodes: list[int]) -> torch.Tensor:
         """Run ``nodes`` in one forward and return their processed rows [len(nodes), V]; rows sum to 1."""
@@ -45,6 +54,8 @@ class Builder:
     proposal: Callable[[Any], Proposal]
     max_nodes: Callable[[Any], int]
     """Largest number of nodes, the root not counted, that these options can produce; SettingsError if none can."""
+    runs_draft: bool = True
+    """Whether trees come from the draft model. Otherwise it is never run, and its cache stays empty."""
 
 
 def build_tree(
