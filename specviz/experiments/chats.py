@@ -138,7 +138,7 @@ def _generate(pair: Pair, texts: list[str], temperature: float, seed: int) -> li
     model, device = pair.target.model, pair.target.device
     encoded = [pair.encode(text, True) for text in texts]
     width = max(len(tokens) for tokens in encoded)
-    end = min(pair.eos_ids)
+    end = min(pair.eos_ids, default=0)
     ids = torch.tensor([[end] * (width - len(tokens)) + tokens for tokens in encoded], device=device)
     mask = torch.tensor([[0] * (width - len(tokens)) + [1] * len(tokens) for tokens in encoded], device=device)
     torch.manual_seed(seed)  # generate draws from the global generator
@@ -152,7 +152,7 @@ def _generate(pair: Pair, texts: list[str], temperature: float, seed: int) -> li
             top_p=1.0,
             repetition_penalty=1.0,
             max_new_tokens=REPLY_TOKENS,
-            eos_token_id=sorted(pair.eos_ids),
+            eos_token_id=sorted(pair.eos_ids) or None,
             pad_token_id=end,
             return_dict_in_generate=True,
             output_logits=True,

@@ -1,6 +1,6 @@
 """Training the built-in draft: a small Llama that learns the target's distribution on chats the target wrote.
 
-The loss is the cross-entropy against the target's most likely tokens and the lump of all others, then the total
+The loss is the cross-entropy against the target's most likely tokens and the lump of all others, then mostly the total
 variation distance itself, whose complement ``sum(min(p, q))`` is the probability that a drafted token is accepted
 (DistillSpec, arXiv 2310.08461). Most of the work is the output head. So its normalizer is taken over the tokens that
 the target uses most and a fresh sample of the others, each standing for many.
@@ -14,7 +14,7 @@ import math
 import os
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,9 @@ from specviz.errors import ModelError
 from specviz.experiments.chats import Chat, read_chats
 from specviz.models.loading import Pair
 
-FREQUENT = 8192
+FREQUENT = 6144
 """Tokens whose logits are always computed."""
-SAMPLED = 2048
+SAMPLED = 1536
 """Tokens drawn among the others at every batch."""
 SAVE_EVERY = 100
 LARGEST_FILE = 9_000_000
@@ -48,12 +48,12 @@ class Plan:
         distance_from: part of the batches after which the total variation distance joins the loss.
     """
 
-    layers: int = 4
-    batches: int = 4000
+    layers: int = 3
+    batches: int = 2400
     chats: int = 8
     rate: float = 1e-3
     warmup: int = 100
-    distance_from: float = 0.5
+    distance_from: float = 0.3
     seed: int = 0
 
     def rate_at(self, batch: int) -> float:
@@ -86,6 +86,7 @@ def train(pair: Pair, folder: Path, plan: Plan, report: Callable[[Progress], Non
     """
     state = folder / "training"
     chats = list(read_chats(folder))
+    shards = _shards(folder)
     model = grown(pair, plan.layers)
     frequent = frequent_tokens(chats, model.config.vocab_size)
     parameters = {name: p for name, p in model.model.named_parameters() if not name.startswith("embed_tokens")}
@@ -96,20 +97,19 @@ def train(pair: Pair, folder: Path, plan: Plan, report: Callable[[Progress], Non
     optimizer = torch.optim.AdamW(parameters.values(), lr=plan.rate, betas=(0.9, 0.95), weight_decay=0.01)
     begun = _resume(state, plan, parameters, optimizer)
     head = model.get_output_embeddings().weight
-    batches = _batches(len(chats), plan)
     losses, overlaps, since = [], [], time.monotonic()
     model.train()
     for batch in range(begun, plan.batches):
         generator = torch.Generator().manual_seed(plan.seed * 1_000_003 + batch)
         for group in optimizer.param_groups:
             group["lr"] = plan.rate_at(batch)
-        picked = [chats[i] for i in batches(batch)]
+        picked = random.Random(f"{plan.seed} {batch}").sample(chats, min(plan.chats, len(chats)))
         loss, overlap = _loss(model.model, head, picked, frequent, generator, plan, batch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters.values(), 1.0)
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
         overlaps.append(overlap)
         done = batch + 1
         if done % SAVE_EVERY == 0 or done == plan.batches:
@@ -117,6 +117,8 @@ def train(pair: Pair, folder: Path, plan: Plan, report: Callable[[Progress], Non
             now = time.monotonic()
             report(Progress(done, plan.batches, float(np.mean(losses)), float(np.mean(overlaps)), now - since))
             losses, overlaps, since = [], [], now
+            if _shards(folder) != shards:  # somebody goes on writing chats meanwhile
+                chats, shards = list(read_chats(folder)), _shards(folder)
     model.eval()
     return write_layers(model, folder / "draft")
 
@@ -152,16 +154,8 @@ def frequent_tokens(chats: Sequence[Chat], vocabulary: int) -> torch.Tensor:
     return torch.tensor(np.sort(np.argsort(-mass, kind="stable")[:FREQUENT]).copy())
 
 
-def _batches(count: int, plan: Plan) -> Callable[[int], list[int]]:
-    each = max(1, count // plan.chats)
-
-    def of(batch: int) -> list[int]:
-        order = list(range(count))
-        random.Random(f"{plan.seed} {batch // each}").shuffle(order)
-        start = batch % each * plan.chats
-        return order[start : start + plan.chats]
-
-    return of
+def _shards(folder: Path) -> list[Path]:
+    return sorted(folder.glob("chats-*.npz"))
 
 
 def _loss(
@@ -188,8 +182,10 @@ def _loss(
     rest = others.nonzero()[:, 0]
     sampled = rest[torch.randperm(len(rest), generator=generator)[:SAMPLED]]
     logits = hidden @ head[frequent].T
-    stand_ins = hidden @ head[sampled].T + math.log(len(rest) / len(sampled))
-    normalizer = torch.logaddexp(logits.logsumexp(-1), stand_ins.logsumexp(-1))
+    normalizer = logits.logsumexp(-1)
+    if len(rest):
+        stand_ins = hidden @ head[sampled].T + math.log(len(rest) / len(sampled))
+        normalizer = torch.logaddexp(normalizer, stand_ins.logsumexp(-1))
     places = torch.full((head.shape[0],), -1, dtype=torch.long)
     places[frequent] = torch.arange(len(frequent))
     likely = places[torch.from_numpy(np.concatenate([chat.ids for chat in chats]).astype(np.int64))]
@@ -272,16 +268,3 @@ def _resume(state: Path, plan: Plan, parameters: dict[str, torch.Tensor], optimi
                 "exp_avg_sq": tensors[f"exp_avg_sq {name}"],
             }
     return done
-
-
-# ------------------------------------------------------------------------------------------------------- measure
-
-
-def overlaps(target: Any, draft: Any, chats: Sequence[Chat]) -> Iterator[tuple[float, float, int]]:
-    """Per chat, over its reply at temperature 1: sum of ``sum(min(p, q))``, number of equal top tokens, of tokens."""
-    with torch.inference_mode():
-        for chat in chats:
-            ids = torch.tensor([np.concatenate([chat.prompt, chat.reply])[:-1].tolist()])
-            rows = [model(ids.to(model.device)).logits[0, len(chat.prompt) - 1 :] for model in (target, draft)]
-            p, q = (torch.softmax(row.float(), -1).cpu() for row in rows)
-            yield float(torch.minimum(p, q).sum()), float((p.argmax(-1) == q.argmax(-1)).sum()), len(p)
