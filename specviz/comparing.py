@@ -20,6 +20,8 @@ NEAR_TIE = {"float64": 1e-9, "float32": 1e-3, "float16": 5e-2, "bfloat16": 0.25}
 Logits are of the order of 10 to 30, summed over some hundred products: float32 forwards of other shapes differ by 1e-5
 to 1e-4 in them, float16 by about 1e-2, bfloat16 (8 bits) by 0.05 to 0.2. Each limit is a few times that."""
 QUANTIZED_TIE = 0.25
+LARGEST_MATCH = 4_000_000
+"""Product of two lengths in tokens up to which the texts are matched piece by piece."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,8 @@ class Comparison:
 def compare(a: Trace, b: Trace | Reference, names: tuple[str, str] = ("A", "B")) -> Comparison:
     """Compare two runs. Tokens are compared by id, so the runs should share a tokenizer.
 
-    Where one side stopped because of a token limit or a person, the other's further tokens are no difference.
+    Where one side stopped because of a token limit or a person, the other's further tokens are no difference; where it
+    had reached an end of sequence, they are.
     """
     ours, theirs = a.output_tokens(), list(b.tokens) if isinstance(b, Reference) else b.output_tokens()
     shared = next(
@@ -127,7 +130,8 @@ def compare(a: Trace, b: Trace | Reference, names: tuple[str, str] = ("A", "B"))
     )
     at_end = shared == min(len(ours), len(theirs))
     shorter = a if len(ours) < len(theirs) else b
-    ended = isinstance(shorter, Trace) and shorter.end_reason == "end of sequence"
+    last = (ours if shorter is a else theirs)[-1:]
+    ended = shorter.end_reason == "end of sequence" if isinstance(shorter, Trace) else set(last) <= set(a.end_tokens)
     parts = not at_end or (len(ours) != len(theirs) and ended)
     texts = _texts(a) | (b.texts if isinstance(b, Reference) else _texts(b))
     return Comparison(
@@ -178,7 +182,8 @@ def _parting(a: Trace, b: Trace | Reference, ours: Sequence[int], theirs: Sequen
         margin = b.margins[index]  # of logits, not of recorded probabilities with six digits
     top = row.raw.ids[:2] if row else ()
     # A tie explains a difference only between the two tokens that are tied.
-    tied = margin is not None and margin < near_tie_of(a) and set(tokens) <= set(top)
+    rounding = max(near_tie_of(run) for run in (a, b) if isinstance(run, Trace))
+    tied = margin is not None and margin < rounding and set(tokens) <= set(top)
     chosen = tuple(_prob(row, token) for token in tokens)
     return Parting(
         index=index,
@@ -231,6 +236,11 @@ def _all_settings(trace: Trace) -> dict[str, str]:
 
 
 def _pieces(a: Sequence[int], b: Sequence[int]) -> tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]:
+    """[kind, ours, theirs] in order. Very long texts are matched up to where they part only."""
+    if len(a) * len(b) > LARGEST_MATCH:
+        shared = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+        pieces = (("equal", tuple(a[:shared]), tuple(b[:shared])), ("differs", tuple(a[shared:]), tuple(b[shared:])))
+        return tuple(piece for piece in pieces if piece[1] or piece[2])
     matcher = difflib.SequenceMatcher(None, a, b, autojunk=False)
     return tuple(
         ("equal" if kind == "equal" else "differs", tuple(a[i:j]), tuple(b[k:m]))

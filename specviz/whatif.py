@@ -21,7 +21,7 @@ from specviz.questions import Alternative, Question
 from specviz.recording import Texts, Verified, record_verdict
 from specviz.runners import DraftRunner, TargetRunner
 from specviz.sampling import process
-from specviz.trace import Bonus, Decision, Step, Trace, Verdict
+from specviz.trace import Bonus, Choice, Decision, Node, Step, Trace, Verdict
 from specviz.tree import Growth, Shape, TokenTree
 from specviz.verifying import VERIFIERS, Context, End, Ruling, Verifier, Walk, blamed
 from specviz.verifying.base import context_of, draw_bonus
@@ -44,7 +44,9 @@ def from_trace(trace: Trace, position: int, question: Question) -> Alternative |
     recorded = step.verdicts.get(verifier.name)
     if recorded is None:
         return f"{verifier.name} did not judge this tree, so its thresholds are not in the trace."
-    if dict(options) != dict(verifier.Options(**recorded.options)):
+    if dict(options) != dict(
+        parse_options(verifier.Options, "verifier", Choice(name=verifier.name, options=recorded.options))
+    ):
         return f"Other options give {verifier.name} other thresholds, which are not in the trace."
     luck = _TraceLuck(trace, position, question, recorded)
     try:
@@ -173,12 +175,15 @@ class _Luck:
         if (forced := self.forced_draw(node)) is not None:
             return forced
         uniform = self.bonus_coin(node)
-        if banned := self.banned(node):
+        token = inverse_cdf([uniform], weights[None])[0]
+        banned = self.banned(node)
+        if token in banned:  # a draw that the force has nothing to do with stays as it was
             weights = weights.clone()
             weights[banned] = 0
             if not float(weights.sum()) > 0:
                 raise SettingsError(f"Node {node} leaves nothing to draw when its children are all rejected.")
-        return Draw(inverse_cdf([uniform], weights[None])[0], uniform)
+            token = inverse_cdf([uniform], weights[None])[0]
+        return Draw(token, uniform)
 
     def forced_draw(self, node: int) -> Draw | None:
         """For rules that follow a drawn token: the token of a child that is forced to be accepted."""
@@ -188,10 +193,14 @@ class _Luck:
         return Draw(self._tokens[forced[0]], None) if forced else None
 
     def banned(self, node: int) -> list[int]:
-        """For rules that follow a drawn token: tokens of children that are forced to be rejected."""
+        """For rules that follow a drawn token: tokens that only children carry which are forced to be rejected."""
         if self._comparison != "token = drawn":
             return []
-        return [self._tokens[child] for child in self._children[node] if self._question.forced.get(child) is False]
+        out = {self._tokens[child] for child in self._children[node] if self._question.forced.get(child) is False}
+        return sorted(
+            out
+            - {self._tokens[child] for child in self._children[node] if self._question.forced.get(child) is not False}
+        )
 
     def _from_seed(self, key: Key) -> float:
         if not self._seed_holds:
@@ -214,12 +223,12 @@ class _TraceLuck(_Luck):
             shape=Shape(tuple(node.parent for node in step.tree.nodes)),
             comparison=VERIFIERS[recorded.verifier].comparison,
         )
-        self._step = step
+        self._step, self._recorded = step, recorded
 
     def draw(self, node: int, weights: torch.Tensor) -> Draw:  # noqa: ARG002 (a recorded draw needs no row)
         if (forced := self.forced_draw(node)) is not None:
             return forced
-        drawn = _drawn_from_target(self._step).get(node)
+        drawn = _drawn_from_target(self._step, self._recorded).get(node)
         if drawn is None or drawn.uniform != self.bonus_coin(node) or drawn.token in self.banned(node):
             raise NeedsRows(
                 f"Which token the target draws at node {node} takes its whole row, which is not in the trace."
@@ -227,38 +236,53 @@ class _TraceLuck(_Luck):
         return drawn
 
 
-def _drawn_from_target(step: Step) -> dict[int, Draw]:
-    """node -> what was drawn there from the target's own row, by whichever verifier."""
+def _drawn_from_target(step: Step, recorded: Verdict) -> dict[int, Draw]:
+    """node -> what was drawn there from the target's own row, by this verifier or as the bonus token of another."""
     drawn: dict[int, Draw] = {}
     for verdict in step.verdicts.values():
-        if verdict.bonus.source == "target" and verdict.bonus.uniform is not None:
-            drawn[verdict.bonus.node] = Draw(verdict.bonus.token, verdict.bonus.uniform)
-        for decision in verdict.decisions:
-            if (
-                decision.comparison == "token = drawn"
-                and decision.expected is not None
-                and decision.uniform is not None
-            ):
-                drawn[step.tree.nodes[decision.node].parent] = Draw(decision.expected, decision.uniform)
+        bonus = verdict.bonus
+        own_row = verdict is recorded or _is_targets_row(step, bonus)
+        if bonus.source == "target" and bonus.uniform is not None and own_row:
+            drawn[bonus.node] = Draw(bonus.token, bonus.uniform)
+    for decision in recorded.decisions:
+        if decision.expected is not None and decision.uniform is not None:
+            drawn[step.tree.nodes[decision.node].parent] = Draw(decision.expected, decision.uniform)
     return drawn
+
+
+def _is_targets_row(step: Step, bonus: Bonus) -> bool:
+    """Whether a bonus was drawn from the target's row as it is; a faulty verifier may only say so."""
+    return bonus.distribution == step.tree.nodes[bonus.node].target.processed
 
 
 def _walk(verifier: Verifier, context: Context, luck: _Luck, question: Question) -> Walk:
     """The walk with forced nodes: where a rule compares numbers or tokens, it meets ones that force it."""
-    thresholds, expected = list(context.thresholds), list(context.expected)
+    thresholds, expected, tokens = list(context.thresholds), list(context.expected), list(context.tokens)
     for node, accepted in question.forced.items():
         if verifier.comparison == "p > threshold":
             thresholds[node] = -1.0 if accepted else 2.0  # p lies between
         elif verifier.comparison == "token = argmax":
             expected[node] = context.tokens[node] if accepted else -1
-    walk = verifier.walk(replace(context, thresholds=thresholds, expected=expected), luck)
+        elif verifier.comparison == "token = drawn":
+            # The draw is forced by the luck; of children that carry its token, the forced one is to be followed.
+            for child in _elder_twins(context, node) if accepted else (node,):
+                if not question.forced.get(child):
+                    tokens[child] = -1
+    walk = verifier.walk(replace(context, thresholds=thresholds, expected=expected, tokens=tokens), luck)
     rulings = tuple(_said(ruling, question, context) for ruling in walk.rulings)
     return replace(walk, rulings=rulings)
 
 
+def _elder_twins(context: Context, node: int) -> list[int]:
+    """Elder siblings that carry the same token (drawn with replacement)."""
+    siblings = context.shape.children[context.shape.parents[node]]
+    return [child for child in siblings if child < node and context.tokens[child] == context.tokens[node]]
+
+
 def _said(ruling: Ruling, question: Question, context: Context) -> Ruling:
     """Forced decisions say so, instead of naming numbers that decided nothing."""
-    if ruling.node not in question.forced:
+    twin = ruling.outcome == "rejected" and ruling.expected == context.tokens[ruling.node]  # forced past it
+    if ruling.node not in question.forced and not twin:
         return ruling
     expected = context.expected[ruling.node] if context.expected else ruling.expected
     return replace(ruling, reason=FORCED, expected=expected)
@@ -310,8 +334,15 @@ def _expected(step: Step, recorded: Verdict) -> list[int]:
     nodes = step.tree.nodes
     said = {nodes[d.node].parent: d.expected for d in recorded.decisions if d.expected is not None}
     said |= {node.parent: node.token for node in nodes[1:] if recorded.thresholds[node.id] == 1}
-    best = {node.id: node.target.processed.ids[0] for node in nodes if node.target.processed.ids}
+    best = {node.id: token for node in nodes if (token := _best(node)) is not None}
     return [0, *(said.get(node.parent, best.get(node.parent, -1)) for node in nodes[1:])]
+
+
+def _best(node: Node) -> int | None:
+    """The target's most likely token at a node; None where the recorded digits do not tell."""
+    top = node.target.processed
+    tied = len(top.probs) > 1 and top.probs[0] == top.probs[1]
+    return top.ids[0] if top.ids and not tied else None
 
 
 def _recorded_bonus(step: Step, recorded: Verdict, walk: Walk, luck: _Luck) -> tuple[Bonus | None, str | None]:
@@ -323,8 +354,10 @@ def _recorded_bonus(step: Step, recorded: Verdict, walk: Walk, luck: _Luck) -> t
             token=known.id, text=known.text, node=end.node, source=end.source, uniform=None, distribution=top
         ), None
     if end.source == "argmax":
-        top = step.tree.nodes[end.node].target.processed
-        if (known := step.text_of().get(top.ids[0])) is not None:
+        if (recorded.bonus.node, recorded.bonus.source) == (end.node, end.source):
+            return recorded.bonus, None
+        top, best = step.tree.nodes[end.node].target.processed, _best(step.tree.nodes[end.node])
+        if best is not None and (known := step.text_of().get(best)) is not None:
             only = top.model_copy(update={"ids": top.ids[:1], "probs": (1.0,)})
             return (
                 Bonus(token=known.id, text=known.text, node=end.node, source="argmax", uniform=None, distribution=only),
@@ -334,8 +367,10 @@ def _recorded_bonus(step: Step, recorded: Verdict, walk: Walk, luck: _Luck) -> t
     children = {node.id for node in step.tree.nodes if node.parent == end.node}
     for verdict in step.verdicts.values():
         # The target's own row is one for all; a residual is one for each verifier and what it rejected before.
-        same_row = end.source == "target" or (
-            verdict is recorded and (end.source != "residual" or set(end.rejected) == rejected & children)
+        same_row = (
+            end.source != "residual" or set(end.rejected) == rejected & children
+            if verdict is recorded
+            else end.source == "target" and _is_targets_row(step, verdict.bonus)
         )
         bonus = verdict.bonus
         if (

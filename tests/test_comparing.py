@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from specviz.comparing import NEAR_TIE, Reference, compare, near_tie_of, place_of
+from specviz.comparing import NEAR_TIE, Reference, _pieces, compare, near_tie_of, place_of
 from specviz.figures.comparisons import comparison_value, format_comparison
 from specviz.trace import Choice, Sampling
 from tests import pairs
@@ -112,6 +112,74 @@ def test_near_tie_follows_the_coarsest_number_format():
         }
     )
     assert near_tie_of(half) == NEAR_TIE["bfloat16"] > near_tie_of(trace)
+
+
+def test_the_coarser_of_two_formats_decides_from_either_side(two):
+    a, b = two
+    found = compare(a, b)
+    place = found.parting.places[0]
+    row = a.steps[place.step].tree.nodes[place.row_node].target
+    margin = NEAR_TIE["bfloat16"] / 2
+    close = row.model_copy(
+        update={
+            "raw": row.raw.model_copy(update={"ids": found.parting.tokens, "probs": (0.4, 0.4 * math.exp(-margin))})
+        }
+    )
+    ours, theirs = (with_row(run, at, close) for run, at in zip(two, found.parting.places, strict=True))
+    half = theirs.model_copy(
+        update={
+            "models": theirs.models.model_copy(
+                update={"target": theirs.models.target.model_copy(update={"dtype": "bfloat16"})}
+            )
+        }
+    )
+    assert not compare(ours, theirs).parting.near_tie
+    assert compare(ours, half).parting.near_tie
+    assert compare(half, ours).parting.near_tie
+
+
+def with_row(trace, place, row):
+    """The trace with another target row at a place."""
+    step = trace.steps[place.step]
+    nodes = list(step.tree.nodes)
+    nodes[place.row_node] = nodes[place.row_node].model_copy(update={"target": row})
+    told = step.model_copy(update={"tree": step.tree.model_copy(update={"nodes": tuple(nodes)})})
+    return trace.model_copy(update={"steps": (*trace.steps[: place.step], told, *trace.steps[place.step + 1 :])})
+
+
+def test_tokens_after_an_end_of_sequence_are_a_difference(two):
+    tokens = two[0].output_tokens()
+    texts = {token: text for step in two[0].steps for token, text in step.text_of().items()}
+    short = Reference("plain", tuple(tokens[:4]), texts, (1.0,) * 4)
+    assert compare(two[0], short).parting is None, "it had no more to write"
+    ignored = two[0].model_copy(update={"end_tokens": (tokens[3],)})
+    found = compare(ignored, short)
+    assert found.parting.index == 4
+    assert found.parting.tokens == (tokens[4], None)
+    assert "nothing more" in format_comparison(found)
+
+
+def test_one_empty_run_is_compared(two):
+    empty = two[0].model_copy(update={"steps": (), "end_reason": None})
+    for found in (compare(empty, two[0]), compare(two[0], empty), compare(empty, empty)):
+        assert found.parting is None
+        assert found.shared == 0
+        assert format_comparison(found)
+        assert comparison_value(found)["parting"] is None
+
+
+def test_runs_with_other_prompts_say_so(two):
+    other = pairs.make_trace(seed=5, prompt="a")
+    found = compare(two[0], other)
+    assert not found.same_prompt
+    assert "prompts differ" in format_comparison(found)
+
+
+def test_very_long_texts_are_compared_in_no_time():
+    ours, theirs = [1] * 30_000 + [2] + [1] * 9, [1] * 30_000 + [3] + [1] * 9
+    pieces = _pieces(ours, theirs)
+    assert [(kind, len(x), len(y)) for kind, x, y in pieces] == [("equal", 30_000, 30_000), ("differs", 10, 10)]
+    assert [t for _, x, _ in pieces for t in x] == ours
 
 
 def test_hostile_texts_stay_data():

@@ -19,7 +19,7 @@ from specviz.errors import SettingsError
 from specviz.sampling import process
 from specviz.trace import Sampling
 from specviz.tree import MAX_NODES, Growth, Shape, TokenTree
-from specviz.verifying import ALL_PROPOSALS, VERIFIERS, End, StepLuck, load_verifier, verify
+from specviz.verifying import ALL_PROPOSALS, VERIFIERS, Context, End, StepLuck, load_verifier, verify
 
 K_CONFIG, EXPLICIT, DYNAMIC = BUILDERS["k_config"], BUILDERS["explicit"], BUILDERS["dynamic"]
 LOSSLESS = ("rejection", "traversal", "naive")
@@ -146,6 +146,23 @@ def test_a_duplicate_of_a_rejected_sibling(name: str):
     assert judgement.thresholds[1:].tolist() == pytest.approx([0.5, 0.0])
     assert judgement.residuals.mass[1] == pytest.approx(0.3)
     assert judgement.distribution(End(0, "residual", (1, 2)))[1] == 0
+
+
+def test_rounding_does_not_choose_between_duplicates():
+    """Rows below two siblings with one token are the same but for rounding; the earlier path is taken."""
+    context = Context(
+        shape=Shape((-1, 0, 0, 1, 2)),
+        tokens=(5, 7, 7, 8, 8),
+        thresholds=[1.0] * 5,
+        p=[1.0, 0.5, 0.5, 0.3, 0.3 * (1 + 1e-7)],
+        expected=[],
+        distribution=lambda end: rows([1.0])[0],
+        options=None,
+    )
+    walk = VERIFIERS["longest_path"].walk(context, StepLuck(FixedDice(0.5), 0))
+    assert walk.path == (1, 3)
+    walk = VERIFIERS["longest_path"].walk(replace(context, p=[1.0, 0.5, 0.5, 0.3, 0.3]), StepLuck(FixedDice(0.5), 0))
+    assert walk.path == (1, 3)
 
 
 def test_naive_follows_the_first_of_duplicates():

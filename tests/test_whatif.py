@@ -109,6 +109,103 @@ def test_forcing_the_first_child_takes_the_walk_there():
                 assert answer.path[0] == first
 
 
+def test_to_force_out_what_was_not_drawn_changes_nothing():
+    trace = run("4,2,2")
+    checked = 0
+    for position, step in enumerate(trace.steps):
+        verdict = step.verdicts["naive"]
+        for node in (d.node for d in verdict.decisions if d.outcome == "rejected"):
+            question = Question(choice_of(trace, "naive"), {}, {node: False})
+            scored = through_models(pairs.make_pair(), trace, position, question)
+            assert (scored.path, scored.bonus.token) == (verdict.path, verdict.bonus.token)
+            assert_agree(from_trace(trace, position, question), scored)
+            checked += 1
+    assert checked > 10
+
+
+@pytest.mark.parametrize("name", pairs.ALL_VERIFIERS)
+def test_of_two_siblings_with_one_token_the_forced_one_is_meant(name):
+    """Drawn with replacement, an elder sibling may carry the same token; naive follows the first that matches."""
+    trace = run("with replacement")
+    checked = 0
+    for position, step in enumerate(trace.steps):
+        top = [node for node in step.tree.nodes if node.parent == 0]
+        for elder, younger in ((a.id, b.id) for a in top for b in top if a.id < b.id and a.token == b.token):
+            for forced in ({younger: True}, {elder: False, younger: True}, {elder: True, younger: False}):
+                question = Question(choice_of(trace, name), {}, forced)
+                scored = through_models(pairs.make_pair(), trace, position, question)
+                for decision in scored.decisions:
+                    if decision.node in forced:
+                        assert (decision.outcome == "rejected") != forced[decision.node]
+                if not isinstance(alone := from_trace(trace, position, question), str):
+                    assert_agree(alone, scored)
+                if name == "naive" and not any(d.outcome == "accepted" for d in step.verdicts[name].decisions):
+                    assert scored.path[:1] == tuple(node for node, accepted in forced.items() if accepted)
+                checked += 1
+    assert checked > 3
+
+
+def test_a_tie_that_the_recorded_digits_hide_is_not_decided_by_them():
+    trace = run("4,2,2")
+    position = next(i for i, s in enumerate(trace.steps) if not s.verdicts["greedy"].path)
+    step = trace.steps[position]
+    child = next(node for node in step.tree.nodes if node.depth == 2)
+    force = Question(choice_of(trace, "greedy"), {}, {child.parent: True})
+    for ids, probs in (((child.token, 8), (0.5, 0.5)), ((), ())):
+        nodes = [
+            node.model_copy(
+                update={
+                    "target": node.target.model_copy(
+                        update={"processed": node.target.processed.model_copy(update={"ids": ids, "probs": probs})}
+                    )
+                }
+            )
+            for node in step.tree.nodes
+        ]
+        told = step.model_copy(update={"tree": step.tree.model_copy(update={"nodes": tuple(nodes)})})
+        blurred = trace.model_copy(update={"steps": (*trace.steps[:position], told, *trace.steps[position + 1 :])})
+        same = from_trace(blurred, position, Question(choice_of(trace, "greedy")))
+        assert (same.path, same.bonus) == (step.verdicts["greedy"].path, step.verdicts["greedy"].bonus)
+        answer = from_trace(blurred, position, force)
+        assert answer.path == tuple(n for n in (child.parent, *judged_best(step, child.parent)) if n)
+        assert answer.bonus is None
+        assert "not in the trace" in answer.needs
+
+
+def judged_best(step, parent):
+    """The children that the greedy verifier's own thresholds call the most likely token."""
+    return [n.id for n in step.tree.nodes if n.parent == parent and step.verdicts["greedy"].thresholds[n.id] == 1]
+
+
+def test_a_verifier_that_only_says_it_drew_from_the_target_is_not_believed():
+    """Its bonus token must not become the answer of another verifier."""
+    trace = run("4,2,2")
+    position, step = next((i, s) for i, s in enumerate(trace.steps) if s.verdicts["rejection"].bonus.source != "target")
+    leaf = len(step.tree.nodes) - 1
+    path = step.tree.path(leaf)
+    force = Question(
+        choice_of(trace, "rejection"), {}, dict.fromkeys(path, True) | dict.fromkeys(elders(step, path), False)
+    )
+    scored = through_models(pairs.make_pair(), trace, position, force)
+    assert scored.path == tuple(path)
+    wrong = next(token.id for token in step.tokens if token.id != scored.bonus.token)
+    row = step.tree.nodes[leaf].target.processed
+    for distribution, believed in ((row, True), (row.model_copy(update={"probs": row.probs[::-1]}), False)):
+        bonus = scored.bonus.model_copy(update={"token": wrong, "distribution": distribution})
+        verdict = step.verdicts["eta"].model_copy(update={"bonus": bonus})
+        told = step.model_copy(update={"verdicts": {**step.verdicts, "eta": verdict}})
+        lied = trace.model_copy(update={"steps": (*trace.steps[:position], told, *trace.steps[position + 1 :])})
+        answer = from_trace(lied, position, force)
+        assert answer.path == scored.path
+        assert (answer.bonus is not None) == believed
+
+
+def elders(step, path):
+    """Siblings that come before the nodes of a path."""
+    nodes = step.tree.nodes
+    return [n.id for n in nodes for at in path if n.parent == nodes[at].parent and n.rank < nodes[at].rank]
+
+
 # -------------------------------------------------------------------------------- against what was recorded
 
 

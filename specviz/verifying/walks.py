@@ -50,9 +50,14 @@ def walk_deepest(context: Context, test: Test, source: BonusKind, first: bool = 
 
     Ties go to the larger sum of log p, then to the earlier node. With ``first`` the first passing child is taken
     at every node instead, and later siblings are not examined.
+
+    Paths of the same tokens (siblings drawn with replacement) are one text and have one score: their rows differ by
+    rounding, which must not choose between them.
     """
     rulings: dict[int, Ruling] = {}
     score = {0: 0.0}
+    same_text = {0: 0}
+    first_of: dict[tuple[int, int], int] = {}
     open_nodes = [0]
     while open_nodes:
         node = open_nodes.pop(0)
@@ -60,7 +65,8 @@ def walk_deepest(context: Context, test: Test, source: BonusKind, first: bool = 
             rulings[child] = test(child)
             if rulings[child].outcome != "accepted":
                 continue
-            p = context.p[child]
+            same_text[child] = first_of.setdefault((same_text[node], context.tokens[child]), child)
+            p = context.p[same_text[child]]
             score[child] = score[node] + (math.log(p) if p > 0 else -math.inf)
             open_nodes.append(child)
             if first:
