@@ -201,6 +201,8 @@ class DraftTree(Value):
             if node.rank != siblings.get(node.parent, 0):
                 raise ValueError(f"node {i} has the draw rank {node.rank}")
             siblings[node.parent] = node.rank + 1
+            if i and self.nodes[node.parent].draft is None:
+                raise ValueError(f"node {node.parent} has children and no draft row")
         return self
 
     def children(self) -> list[list[int]]:
@@ -310,6 +312,13 @@ class Audit(Value):
     logits: float | None
     """Next-token logits, relative to the largest absolute logit; null where the context is full and has none."""
 
+    @model_validator(mode="after")
+    def _aligned(self) -> Audit:
+        layers = {len(rows) for rows in (self.keys, self.values, self.earlier_keys, self.earlier_values)}
+        if len(layers) != 1 or len({len(row) for row in (*self.keys, *self.values)}) > 1:
+            raise ValueError("the audit's layers or slots differ in number")
+        return self
+
     def worst(self) -> float:
         """The largest relative difference anywhere in keys, values and logits."""
         logits = () if self.logits is None else (self.logits,)
@@ -407,6 +416,10 @@ class Step(Value):
         )
         if unknown := mentioned_tokens - self.text_of().keys():
             raise ValueError(f"step {self.index} has no text for token {min(unknown)}")
+        driver = self.verdicts[self.driver]
+        emitted = (*(self.tree.nodes[node].token for node in driver.path), driver.bonus.token)
+        if self.committed != emitted[: len(self.committed)]:
+            raise ValueError(f"step {self.index} commits other tokens than its driver emits")
         return self
 
     def text_of(self) -> dict[int, TokenText]:
@@ -451,7 +464,9 @@ class Trace(Value):
         context = len(self.prompt_tokens)
         if unknown := set(self.prompt_tokens) - {token.id for token in self.prompt_texts}:
             raise ValueError(f"there is no text for token {min(unknown)} of the prompt")
-        for step in self.steps:
+        for position, step in enumerate(self.steps):
+            if step.index != position:
+                raise ValueError(f"step {position} has the index {step.index}")
             if step.context != context:
                 raise ValueError(f"step {step.index} starts at {step.context} tokens, not {context}")
             context += len(step.committed)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from specviz.dice import Draw, Key, SeededDice, inverse_cdf
+from specviz.drafting import BUILDERS
 from specviz.errors import SettingsError
 from specviz.models.loading import Pair
 from specviz.options import parse_options
@@ -22,7 +23,7 @@ from specviz.recording import Texts, Verified, record_verdict
 from specviz.runners import DraftRunner, TargetRunner
 from specviz.sampling import process
 from specviz.trace import Bonus, Choice, Decision, Node, Step, Trace, Verdict
-from specviz.tree import Growth, Shape, TokenTree
+from specviz.tree import MAX_NODES, Growth, Shape, TokenTree
 from specviz.verifying import VERIFIERS, Context, End, Ruling, Verifier, Walk, blamed
 from specviz.verifying.base import context_of, draw_bonus
 
@@ -81,6 +82,7 @@ def through_models(pair: Pair, trace: Trace, position: int, question: Question) 
             "choose them under Settings."
         )
     tokens = [*trace.prompt_tokens, *(token for earlier in trace.steps[:position] for token in earlier.committed)]
+    _fits(pair, step, tokens)
     with torch.inference_mode():
         tree = _drafted_again(pair, step, settings, tokens)
         target = TargetRunner(pair.target)
@@ -411,19 +413,41 @@ def _decision(step: Step, verifier: Verifier, recorded: Verdict, ruling: Ruling,
 # ------------------------------------------------------------------------------------------ through the models
 
 
+def _fits(pair: Pair, step: Step, tokens: list[int]) -> None:
+    """Refuse what these models never recorded, before it is run."""
+    nodes = step.tree.nodes
+    longest = len(tokens) + max(node.depth for node in nodes)
+    if len(nodes) - 1 > MAX_NODES or longest > min(pair.target.max_positions, pair.draft.max_positions):
+        raise SettingsError("The tree or the context of this step is larger than these models can have scored.")
+    if max(*tokens, *(node.token for node in nodes)) >= pair.target.vocabulary:
+        raise SettingsError(
+            f"The step has a token that {pair.models.target.id} does not know; it was not recorded with it."
+        )
+
+
 def _drafted_again(pair: Pair, step: Step, settings: Any, tokens: list[int]) -> TokenTree:
-    """The recorded tree with the draft's rows, which the draft computes again for the nodes it had expanded."""
+    """The recorded tree with the draft's rows, which the draft computes again for the nodes it had expanded.
+
+    The rows of a builder that asks no model hold its children alone, and those were recorded.
+    """
     nodes = step.tree.nodes
     growth = Growth.from_root(nodes[0].token)
     for node in nodes[1:]:
         growth.add(node.parent, node.token)
     draft = DraftRunner(pair.draft, pair.target.vocabulary, settings.draft)
-    draft.prefill(tokens[:-1])
+    builder = BUILDERS.get(step.tree.builder)
+    asks_model = builder is None or builder.runs_draft
+    if asks_model:
+        draft.prefill(tokens[:-1])
     draft.begin(tokens)
+    children = step.tree.children()
     for depth in range(max(node.depth for node in nodes) + 1):
         expanded = [node.id for node in nodes if node.depth == depth and node.draft is not None]
-        if expanded:
+        if expanded and asks_model:
             growth.add_rows(expanded, draft.expand(growth, expanded))
+        elif expanded:
+            shares = [{nodes[c].token: nodes[c].draft_prob or 0.0 for c in children[node]} for node in expanded]
+            growth.add_rows(expanded, draft.tabulate(shares))
     return growth.freeze(step.tree.proposal)[0]
 
 

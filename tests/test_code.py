@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recording": CORE | VALUES | {"cache", "verifying"},
     "runners": CORE | MODELS | VALUES | {"recording"},
     "engine": CORE | MODELS | VALUES | ENGINE | {"drafting", "verifying"},
-    "whatif": CORE | MODELS | VALUES | ENGINE | ASKING | {"verifying"},
+    "whatif": CORE | MODELS | VALUES | ENGINE | ASKING | {"drafting", "verifying"},
     "experiments": CORE | MODELS | VALUES | ENGINE | {"drafting", "verifying", "checking"},
     "figures": {"errors", "trace", "metrics"} | ASKING,
     "ui": CORE

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from functools import lru_cache
+from unittest.mock import patch
 
 import pytest
 
+from specviz import verifying
 from specviz.errors import SettingsError
 from specviz.questions import Alternative, Question, parse_question
 from specviz.trace import Choice, Trace
@@ -198,6 +201,47 @@ def test_a_verifier_that_only_says_it_drew_from_the_target_is_not_believed():
         answer = from_trace(lied, position, force)
         assert answer.path == scored.path
         assert (answer.bonus is not None) == believed
+
+
+def test_rows_that_no_model_gave_are_those_of_the_trace():
+    """Prompt lookup never runs the draft; its rows are the recorded shares."""
+    seen = []
+    exact = verifying.VERIFIERS["rejection"]
+
+    def judge(tree, target, options):
+        seen.append(tree)
+        return exact.judge(tree, target, options)
+
+    trace = pairs.make_trace(tree="prompt lookup", prompt="the sea the sea the", seed=3)
+    position, step = next((i, s) for i, s in enumerate(trace.steps) if len(s.tree.nodes) > 2)
+    with patch.dict(verifying.VERIFIERS, {"rejection": replace(exact, judge=judge)}):
+        scored = through_models(pairs.make_pair(), trace, position, Question(choice_of(trace, "rejection")))
+    assert scored.path == step.verdicts["rejection"].path
+    for node in step.tree.nodes[1:]:
+        assert float(seen[0].rows[seen[0].row_of[node.parent], node.token]) == pytest.approx(node.draft_prob)
+
+
+def test_what_these_models_cannot_have_scored_is_refused():
+    trace = run("4,2,2")
+    step = trace.steps[0]
+    stranger = step.tree.nodes[-1].model_copy(update={"token": 100_000})
+    many = step.tree.nodes + tuple(
+        step.tree.nodes[-1].model_copy(update={"id": i, "parent": 0, "depth": 1}) for i in range(29, 1100)
+    )
+    for nodes, said in (((*step.tree.nodes[:-1], stranger), "does not know"), (many, "larger than")):
+        told = step.model_copy(update={"tree": step.tree.model_copy(update={"nodes": nodes})})
+        with pytest.raises(SettingsError, match=said):
+            through_models(
+                pairs.make_pair(), trace.model_copy(update={"steps": (told,)}), 0, Question(Choice(name="naive"))
+            )
+
+
+def test_options_in_a_trace_that_the_verifier_does_not_have_are_one_sentence():
+    trace = run("4,2,2")
+    verdict = trace.steps[0].verdicts["eta"].model_copy(update={"options": {"epsilon": "x"}})
+    told = trace.steps[0].model_copy(update={"verdicts": {**trace.steps[0].verdicts, "eta": verdict}})
+    with pytest.raises(SettingsError, match="cannot use option epsilon"):
+        from_trace(trace.model_copy(update={"steps": (told,)}), 0, Question(Choice(name="eta")))
 
 
 def elders(step, path):
