@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from specviz.figures import step_frame
 from specviz.trace import Trace
 from tests import faults
 from tests.browser import NAMES, Watched, labels, open_table, read
@@ -68,6 +69,47 @@ def test_a_cache_that_was_not_compacted_shows_in_the_slot_itself(from_file):
     assert "finding" in jump.inner_text()
     jump.click()
     assert seen.page.evaluate("document.querySelector('.sv-alarm').getBoundingClientRect().top < innerHeight")
+
+
+def test_steps_with_findings_are_marked_in_the_timeline_and_its_table(from_file):
+    trace = faulty(faults.no_compaction)
+    found = [bool(caches_faults(trace, position)) for position in range(len(trace.steps))]
+    assert any(found)
+    seen = from_file(trace)
+    columns = seen.page.locator(".sv-timeline button")
+    marked = ["sv-found" in (columns.nth(i).get_attribute("class") or "").split() for i in range(len(trace.steps))]
+    assert marked == found
+    wrong = columns.nth(found.index(True))
+    assert "finding" in wrong.get_attribute("title")
+    assert "finding" in wrong.get_attribute("aria-label")
+    rows = open_table(seen, "section[aria-label='The run so far']", "Timeline as a table")
+    assert ["finding" in row for row in rows.all_inner_texts()] == found
+
+
+def test_no_step_of_a_sound_run_is_marked(from_file, audited):
+    seen = from_file(audited)
+    assert seen.page.locator(".sv-timeline button").count() == len(audited.steps)
+    assert seen.page.locator(".sv-timeline .sv-found").count() == 0
+
+
+def test_the_alarm_leads_out_of_the_full_window(from_file):
+    trace = faulty(faults.no_compaction)
+    position = next(i for i, s in enumerate(trace.steps) if s.verdicts["rejection"].path[:1] not in ((), (1,)))
+    seen = from_file(trace, go=position)
+    page = seen.page
+    page.keyboard.press("f")
+    page.wait_for_selector(".sv-focus .sv-jump button")
+    page.click(".sv-jump button")
+    assert page.locator(".sv-focus").count() == 0
+    page.wait_for_function(
+        "(() => { const box = document.querySelector('.sv-alarm').getBoundingClientRect();"
+        " return box.height > 0 && box.top >= 0 && box.top < innerHeight; })()"
+    )
+
+
+def caches_faults(trace: Trace, position: int) -> list[str]:
+    caches = step_frame(trace, position)["caches"]
+    return [*caches["target"]["faults"], *caches["draft"]["faults"]]
 
 
 def test_a_slot_lights_its_node(from_file):

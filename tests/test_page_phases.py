@@ -138,6 +138,58 @@ def test_another_verifier_can_be_watched_inside_the_step(from_file):
     assert "rejection is the driver" in caption(seen)
 
 
+def test_a_node_selected_inside_the_step_tells_only_what_is_known(from_file):
+    trace = sample_trace(steps=1, seed=3)
+    seen = from_file(trace)
+    page = seen.page
+    step = trace.steps[0]
+    decision = step.verdicts["rejection"].decisions[0]
+
+    def panel() -> str:
+        page.evaluate("node => window.specvizViewer.mounted.at(-1).select(node, true)", decision.node)
+        return page.inner_text(".sv-inspector")
+
+    page.keyboard.press(".")
+    said = panel()
+    assert "No verifier has judged the tree yet." in said
+    assert "Neither model has run this node yet." in said
+    assert page.locator(".sv-inspector [data-model=target], .sv-inspector [data-bonus]").count() == 0
+    assert f"{step.tree.nodes[decision.node].target_prob:.4g}" not in said
+    into(seen, "one forward")
+    said = panel()
+    assert "No verifier has judged the tree yet." in said
+    assert page.locator(".sv-inspector [data-model=target]").count() == 2
+    page.keyboard.press("Escape")
+    page.keyboard.press(".")
+    panel()
+    judged = page.locator(".sv-inspector .sv-decision[data-verifier]")
+    assert judged.count() == 1
+    assert decision.outcome in judged.inner_text()
+    later = next(d.node for d in step.verdicts["rejection"].decisions if d.node != decision.node)
+    page.evaluate("node => window.specvizViewer.mounted.at(-1).select(node, true)", later)
+    assert "has not come by yet" in judged.inner_text()
+    assert page.locator(".sv-inspector [data-bonus]").count() == 0
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+    panel()
+    assert judged.count() == 3
+
+
+def test_a_rule_that_chooses_at_its_end_has_accepted_nothing_before(from_file):
+    trace = sample_trace(steps=1, seed=3, verifiers=tuple(RULES))
+    step = trace.steps[0]
+    node = next(d.node for d in step.verdicts["longest_path"].decisions if d.outcome == "accepted")
+    seen = from_file(trace)
+    seen.page.select_option(".sv-lens select", "longest_path")
+    into(seen, f"passes “{visible(step.tree.nodes[node].text)}”")
+    select = "node => window.specvizViewer.mounted.at(-1).select(node, true)"
+    seen.page.evaluate(select, node)
+    assert "accepted" not in seen.page.inner_text(".sv-inspector .sv-who")
+    into(seen, "longest_path accepts")
+    seen.page.evaluate(select, node)
+    assert "accepted" in seen.page.inner_text(".sv-inspector .sv-who")
+
+
 def test_play_walks_the_phases(from_file):
     seen = from_file(sample_trace([-1, 0, 0], steps=1, seed=3))
     seen.page.keyboard.press(".")

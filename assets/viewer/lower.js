@@ -37,15 +37,20 @@
     state.soon = requestAnimationFrame(() => (state.later = setTimeout(next, 0)));
   }
 
+  /** What does not fit in a step: [name, name of the part of the page that shows it, how many]. */
+  const findings = (frame) => [
+    ["bonus token", "verdicts", frame.verdicts.filter((v) => v.bonus.fault).length],
+    ...MODELS.map((model) => [`${model} cache`, "faults", frame.caches[model].faults.length]),
+  ].filter(([, , count]) => count);
+
+  const saidOf = ([name, , count]) => `${name}, ${count} finding${count > 1 ? "s" : ""}`;
+
   /** One line under the summary that says what is wrong further down, and goes there. */
-  function alarm(ui, frame) {
-    const { el } = ns.panels, places = [
-      ["bonus token", ui.verdicts, frame.verdicts.filter((v) => v.bonus.fault).length],
-      ...MODELS.map((model) => [`${model} cache`, ui.faults, frame.caches[model].faults.length]),
-    ].filter(([, , count]) => count);
+  function alarm(ui, frame, act) {
+    const { el } = ns.panels, places = findings(frame);
     ui.alarm.hidden = !places.length;
-    ui.alarm.replaceChildren(...(places.length ? ["✕ Something in this step does not fit: "] : []), ...places.flatMap(([name, place, count]) => [
-      el("button", { type: "button", onclick: () => place.scrollIntoView({ block: "center" }) }, `${name}, ${count} finding${count > 1 ? "s" : ""}`), " "]));
+    ui.alarm.replaceChildren(...(places.length ? ["✕ Something in this step does not fit: "] : []), ...places.flatMap((found) => [
+      el("button", { type: "button", onclick: () => (act.leaveFocus(), ui[found[1]].scrollIntoView({ block: "center" })) }, saidOf(found)), " "]));
   }
 
   function outOfSight(picture) {
@@ -65,5 +70,5 @@
     if (box.open) box.append(...make());
   }
 
-  ns.lower = { draw, cancel, alarm };
+  ns.lower = { draw, cancel, alarm, findings, saidOf };
 })(window);

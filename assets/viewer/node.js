@@ -1,5 +1,6 @@
 /* One node's arithmetic in full: both distributions where it was judged and after it, every verifier's comparison, what
  * each rejection left, and where a bonus token came from. All numbers were recorded; nothing is computed but the rest.
+ * Inside a step only what is known after its phase is told (view.known, see phases.js).
  */
 (function (root) {
   "use strict";
@@ -9,24 +10,28 @@
   const looksOf = (run, name) => run.verifiers.find((v) => v.name === name);
 
   function nodePanel(run, frame, node, view, act) {
-    const nodes = frame.nodes, parent = frame.tree.parent[node], verdicts = frame.verdicts.filter((v) => view.shown.has(v.verifier));
+    const nodes = frame.nodes, parent = frame.tree.parent[node], known = view.known, verdicts = frame.verdicts.filter((v) => view.shown.has(v.verifier));
+    const judges = verdicts.filter((v) => known.states[v.verifier]);
     const made = [el("h3", {}, `Node ${node} `, token(nodes.text[node]))];
     if (node === 0) made.push(el("p", { class: "sv-note" }, `The last committed token (id ${nodes.token[0]}); the tree grows from it, and no verifier judges it.`));
     else {
       const siblings = frame.tree.parent.filter((up) => up === parent).length;
       made.push(el("p", { class: "sv-note" }, `depth ${nodes.depth[node]}, drawn ${ordinal(nodes.rank[node] + 1)} of ${siblings} after `, nodeButton(parent, nodes.text[parent], act), ` · token id ${nodes.token[node]}`),
-        el("div", { class: "sv-pair" }, bar("draft", nodes.q[node], "draft"), bar("target", nodes.p[node], "target")),
-        el("h4", {}, "Decisions"), ...verdicts.flatMap((v) => decisions(run, frame, v, node)));
+        el("div", { class: "sv-pair" }, bar("draft", nodes.q[node], "draft"), known.target ? bar("target", nodes.p[node], "target") : null),
+        el("h4", {}, "Decisions"), ...judges.flatMap((v) => decisions(run, frame, v, node, known)));
+      if (!judges.length) made.push(el("p", { class: "sv-note" }, known.judged ? "No verifier that has judged is shown." : "No verifier has judged the tree yet."));
     }
-    const drawn = verdicts.filter((v) => v.bonus.node === node);
+    const drawn = verdicts.filter((v) => v.bonus.node === node && known.bonus.has(v.verifier));
     if (drawn.length) made.push(el("h4", {}, "Bonus token drawn here"), ...drawn.map((v) => bonusBox(run, frame, v)));
     if (node) {
       made.push(el("h4", {}, "Where it was judged: after ", nodeButton(parent, nodes.text[parent], act)));
-      made.push(distribution(frame, "target", nodes.target[parent], { token: nodes.token[node], prob: nodes.p[node] }));
+      if (known.target) made.push(distribution(frame, "target", nodes.target[parent], { token: nodes.token[node], prob: nodes.p[node] }));
       made.push(nodes.draft[parent] ? distribution(frame, "draft", nodes.draft[parent], { token: nodes.token[node], prob: nodes.q[node] }) : el("p", { class: "sv-note" }, "The draft's row there was not recorded."));
     }
-    made.push(el("h4", {}, "What may follow it"), distribution(frame, "target", nodes.target[node], null));
-    made.push(nodes.draft[node] ? distribution(frame, "draft", nodes.draft[node], null) : el("p", { class: "sv-note" }, "The draft did not run this node: it was not expanded."));
+    made.push(el("h4", {}, "What may follow it"));
+    if (known.target) made.push(distribution(frame, "target", nodes.target[node], null));
+    if (nodes.depth[node] >= known.depth) made.push(el("p", { class: "sv-note" }, "Neither model has run this node yet."));
+    else made.push(nodes.draft[node] ? distribution(frame, "draft", nodes.draft[node], null) : el("p", { class: "sv-note" }, "The draft did not run this node: it was not expanded."));
     if (nodes.limits[0] !== nodes.limits[1])
       made.push(el("p", { class: "sv-note" }, `Large tree: ${nodes.limits[0]} entries of a distribution are carried for nodes in sight, ${nodes.limits[1]} for folded ones.`));
     return made;
@@ -45,19 +50,20 @@
 
   /* --------------------------------------------------------------------------------------------- decisions */
 
-  function decisions(run, frame, verdict, node) {
-    const taken = verdict.decisions.filter((row) => row[0] === node), state = frame.tree.states[verdict.verifier][node];
-    if (taken.length) return taken.map((row) => decision(run, frame, verdict, row));
+  function decisions(run, frame, verdict, node, known) {
+    const taken = verdict.decisions.slice(0, known.taken).filter((row) => row[0] === node), state = known.states[verdict.verifier][node];
+    // Inside the step a rule that chooses at its end has only let the node pass so far.
+    if (taken.length) return taken.map((row) => decision(run, frame, verdict, row, row[1] === "a" && state === "p" ? "p" : row[1]));
     const why = state === "a" ? "Accepted with the path below it: this rule accepts whole paths."
-      : `Its threshold here is ${digits(verdict.thresholds[node])}; the walk did not come by.`;
+      : `Its threshold here is ${digits(verdict.thresholds[node])}; the walk ${known.taken < verdict.decisions.length ? "has not come by yet" : "did not come by"}.`;
     return [el("div", { class: "sv-decision", "data-verifier": verdict.verifier }, who(run, verdict.verifier, state), el("p", { class: "sv-note" }, why))];
   }
 
   const who = (run, name, state) => el("div", { class: "sv-who" }, swatch(looksOf(run, name)), ` ${name} `,
     el("b", { class: `sv-state-${state === "." ? "none" : state}` }, OUTCOMES[state].join(" ")));
 
-  function decision(run, frame, verdict, row) {
-    const [node, state, rule, , , p, q, , , reason, residual] = row;
+  function decision(run, frame, verdict, row, state) {
+    const [node, , rule, , , p, q, , , reason, residual] = row;
     const [line, holds] = arithmetic(frame, verdict, row), named = verdict.rules[rule];
     const box = el("div", { class: "sv-decision", "data-verifier": verdict.verifier }, who(run, verdict.verifier, state), el("p", { class: "sv-sum" }, line));
     if (holds !== null && holds !== (state !== "r")) box.append(el("p", { class: "sv-bad" }, "✕ These numbers do not give this outcome."));

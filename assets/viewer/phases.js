@@ -13,21 +13,21 @@
     return [...before, ...watched.phases, ...after];
   }
 
-  /** What the tree may show: `phase` is an index into list(), or null for the whole step. */
+  /** What may be shown: `phase` is an index into list(), or null for the whole step; `taken` counts decisions. */
   function known(frame, lens, phase) {
     const names = frame.verdicts.map((v) => v.verifier);
     const paths = Object.fromEntries(frame.verdicts.map((v) => [v.verifier, new Set(v.path)]));
-    const everything = { depth: Infinity, target: true, judged: true, whole: true, parts: true, states: frame.tree.states, paths, bonus: new Set(names), acting: null };
+    const everything = { depth: Infinity, target: true, judged: true, whole: true, parts: true, states: frame.tree.states, paths, bonus: new Set(names), acting: null, taken: Infinity };
     if (phase === null) return everything;
     const at = list(frame, lens)[phase];
     if (at.kind === "commit" || at.kind === "cache") return everything;
-    const nothing = { depth: Infinity, target: true, judged: false, whole: true, parts: false, states: {}, paths: {}, bonus: new Set(), acting: null };
+    const nothing = { depth: Infinity, target: true, judged: false, whole: true, parts: false, states: {}, paths: {}, bonus: new Set(), acting: null, taken: 0 };
     if (at.kind === "draft") return { ...nothing, depth: at.depth, target: false, whole: false };
     if (at.kind === "target") return nothing;
     const verdict = frame.verdicts.find((v) => v.verifier === lens);
     if (at.kind === "verdict")
-      return { ...nothing, judged: true, states: { [lens]: frame.tree.states[lens] }, paths: { [lens]: paths[lens] }, bonus: new Set([lens]), acting: verdict.bonus.node };
-    return { ...nothing, judged: true, acting: at.node, ...judgedSoFar(frame, verdict, at.upto) };
+      return { ...nothing, judged: true, states: { [lens]: frame.tree.states[lens] }, paths: { [lens]: paths[lens] }, bonus: new Set([lens]), acting: verdict.bonus.node, taken: Infinity };
+    return { ...nothing, judged: true, acting: at.node, taken: at.upto, ...judgedSoFar(frame, verdict, at.upto) };
   }
 
   /** States and path after the first `count` decisions of a verifier. */

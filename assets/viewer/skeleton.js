@@ -40,7 +40,7 @@
         part("columns", "div", { class: "sv-columns" },
           el("section", { class: "sv-panel sv-treepanel", "aria-label": "Draft tree" },
             el("div", { class: "sv-panelhead" }, part("legend", "div", { class: "sv-legend" }), part("tools", "div", { class: "sv-tools" }),
-              el("div", { class: "sv-zoom" }, button("smaller", "Smaller", "−"), button("larger", "Larger", "+"), button("focus", "The tree alone in the window (f)", "⛶"))),
+              el("div", { class: "sv-zoom" }, button("smaller", "Smaller", "−"), button("larger", "Larger", "+"), button("focus", "The tree alone in the window (f)", el("i", { class: "sv-frame" })))),
             part("treeBox", "div", { class: "sv-scroll sv-treebox", tabindex: 0, role: "region", "aria-label": "Draft tree, scrollable" },
               part("stage", "div", { class: "sv-stage" }, part("tree", "div", { role: "img", "data-picture": "tree" }), (ui.layer = ns.cards.makeLayer()))),
             part("folded", "p", { class: "sv-note sv-folded" }),

@@ -96,7 +96,7 @@
       const current = ui.inspector.querySelector("[aria-current=step]");
       ui.inspector.scrollTop = current ? Math.max(0, current.offsetTop - ui.inspector.clientHeight / 2) : 0;
       legend(frame, view);
-      ns.lower.alarm(ui, frame); // beside the tree, so it must not speak of the step before
+      ns.lower.alarm(ui, frame, act); // beside the tree, so it must not speak of the step before
       ui.verdicts.replaceChildren(ns.panels.verdictTable(state.run, frame, view, act));
       state.links.refresh();
       if (moved && selected !== null) state.links.show(selected);

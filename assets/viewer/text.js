@@ -37,7 +37,8 @@
           return bar;
         });
         const said = frame ? frame.verdicts.map((v) => `${v.verifier} ${v.path.length}`).join(", ") : "not loaded";
-        columns.push(el("button", { type: "button", tabindex: -1, "data-step": step, title: `step ${step + 1}: accepted ${said}`, "aria-label": `Step ${step + 1}` }, bars));
+        const wrong = frame ? ns.lower.findings(frame).map(ns.lower.saidOf).join(", ") : "";
+        columns.push(el("button", { type: "button", tabindex: -1, class: wrong ? "sv-found" : null, "data-step": step, title: `step ${step + 1}: accepted ${said}${wrong ? `; ✕ ${wrong}` : ""}`, "aria-label": `Step ${step + 1}${wrong ? `, ${wrong}` : ""}` }, bars));
       }
       ui.timeline.replaceChildren(...columns);
       markColumn(state.step);

@@ -81,9 +81,10 @@
       lines.push(el("tr", {}, cells([
         el("button", { type: "button", class: "sv-node", onclick: () => act.show(step) }, String(step + 1)), frame ? frame.driver : "not loaded",
         frame ? String(frame.commit.length) : "–", ...run.verifiers.map((v) => (verdict(v.name) ? String(verdict(v.name).path.length) : "–")),
+        frame ? ns.lower.findings(frame).map(ns.lower.saidOf).join(", ") || "none" : "–",
       ])));
     }
-    return table("Accepted tokens of every step", ["Step", "Driver", "New tokens", ...run.verifiers.map((v) => v.name)], lines);
+    return table("Accepted tokens of every step", ["Step", "Driver", "New tokens", ...run.verifiers.map((v) => v.name), "Findings"], lines);
   }
 
   ns.totals = { draw, totalsTable, stepsTable };

@@ -24,7 +24,7 @@
     const ui = ns.skeleton();
     element.classList.add("specviz");
     element.replaceChildren(ui.root);
-    const act = { select, show, toggle, watch, phase: (index) => enter(index), unfold, redraw: () => state.run && render("look"), notice: showNotice };
+    const act = { select, show, toggle, watch, phase: (index) => enter(index), unfold, redraw: () => state.run && render("look"), notice: showNotice, leaveFocus: () => state.focus && focusMode(false) };
     const stage = ns.stage.make(ui, state, act);
     const text = ns.text.make(ui, state);
     const rows = (model) => ({ box: ui[`mask.${model}`], hits: () => (state.maskHits && state.maskHits[model]) || [] });
@@ -257,7 +257,8 @@
     function about(run) {
       const { target, draft } = run.models, s = run.settings;
       const heat = s.target.temperature === 0 ? "greedy target" : `temperature ${s.target.temperature}`;
-      const end = run.endReason ? ` · ended: ${run.endMessage || run.endReason}` : "";
+      // A run that was only left off can go on.
+      const end = run.endReason && run.endReason !== "stopped" ? ` · ended: ${run.endMessage || run.endReason}` : "";
       return `${target.id} ← ${draft.id} · ${target.dtype} on ${target.device} · ${heat} · seed ${s.seed}${end}`;
     }
 
