@@ -181,7 +181,7 @@ def residual(trace: Trace) -> Told:
         ],
         "Select a node that rejection judged by a residual instead of the target's own p.",
         answers,
-        "It comes after a rejected sibling. Select such a card and read its p below the tree.",
+        "It comes after a rejected sibling: select a card that rejection looked at below one that it marked with ✕.",
         "Node {after_node}, for one: the target gives it {own}, but rejection judged it with p = {after_p}.",
     )
 

@@ -13,6 +13,10 @@ from tests.browser import VIEW, Watched
 ASSETS = Path(__file__).parents[1] / "assets"
 pytestmark = pytest.mark.browser
 MOST_KEYS = 60
+IN_SIGHT = """(() => {
+    const box = document.activeElement.getBoundingClientRect();
+    return box.top >= 0 && box.bottom <= innerHeight && box.left >= 0 && box.right <= innerWidth;
+})()"""
 
 
 def answer_by_keys(seen: Watched, nodes: list[int]) -> int:
@@ -92,6 +96,43 @@ def test_a_wrong_answer_gets_the_hint_and_show_me_shows_it(served):
     assert told.solved in page.inner_text(".sv-lesson-answer")
     page.click("[data-act=lesson-close]")
     assert page.locator(".sv-lesson").count() == 0
+
+
+def test_what_the_keys_walk_on_is_in_sight(served):
+    """In a narrow window the tree lies far below the question."""
+    seen = served(size=(390, 844))
+    page = seen.page
+    page.wait_for_selector(".sv-card")
+    seen.menu("lessons")
+    for lesson, start in (("trees", "0"), ("eta", "0")):
+        page.click(f"[data-act=lesson-open-{lesson}]")
+        page.wait_for_selector(f".sv-lesson h3:has-text('{next(x.title for x in LESSONS if x.name == lesson)}')")
+        page.focus("[data-act=lesson-tree]")
+        page.keyboard.press("Enter")
+        assert page.evaluate("document.activeElement.dataset.node") == start, "every lesson starts at the root"
+        for key in ("ArrowRight", "ArrowDown", "ArrowDown", "ArrowRight"):
+            assert page.evaluate(IN_SIGHT)
+            page.keyboard.press(key)
+        assert page.evaluate(IN_SIGHT)
+        page.keyboard.press("Enter")  # most likely wrong: the page goes up to the answer
+        page.wait_for_selector(".sv-lesson-answer p")
+        page.keyboard.press("t")
+        assert page.evaluate(IN_SIGHT)
+        page.click("[data-act=lesson-list]")
+
+
+def test_a_lesson_shows_the_verifier_it_is_about(served):
+    seen = served()
+    page = seen.page
+    page.wait_for_selector(".sv-card")
+    seen.menu("lessons")
+    page.click(".sv-chip[data-verifier=eta]")
+    page.keyboard.press(".")
+    page.click("[data-act=lesson-open-eta]")
+    page.wait_for_selector(".sv-lesson h3:has-text('4 of 7')")
+    assert page.input_value(".sv-lens select") == "eta"
+    assert page.get_attribute(".sv-chip[data-verifier=eta]", "aria-pressed") == "true"
+    assert page.inner_text(".sv-phasewhere") == "step into", "the step as a whole"
 
 
 def trace_of(lesson: Lesson) -> Trace:

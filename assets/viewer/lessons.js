@@ -10,7 +10,7 @@
 
   ns.tools.push((ui, state, act, handlers) => {
     const done = new Set();
-    let panel = null, lesson = null, status = null, asked = null, known = [];
+    let panel = null, lesson = null, status = null, asked = null, known = [], walked = false;
 
     const button = (text, name, click) => el("button", { type: "button", "data-act": `lesson-${name}`, onclick: click }, text);
     const open = (name) => handlers.ask("lesson", { name });
@@ -56,8 +56,11 @@
       lesson = told;
       status = answer;
       asked = null;
-      if (state.step !== told.step) act.show(told.step);
-      if (state.selected !== null) act.select(null);
+      walked = false;
+      act.show(told.step); // out of its phases, too
+      if (state.selected !== null) act.select(null); // or it would be taken for an answer
+      if (state.hidden.has(told.verifier)) act.toggle(told.verifier);
+      if (state.lens !== told.verifier) act.watch(told.verifier);
       title.querySelector("h3").focus();
     }
 
@@ -65,7 +68,8 @@
 
     function toTheTree() {
       if (!here()) act.show(lesson.step);
-      state.links.focusTree();
+      state.links.focusTree(walked ? null : 0);
+      walked = true;
     }
 
     function show() {

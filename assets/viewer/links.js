@@ -89,6 +89,9 @@
       rove();
       card.focus({ preventScroll: true });
       show(node);
+      // A selection must not move the page; the keys of somebody who cannot see what they walk on must.
+      const spot = card.getBoundingClientRect();
+      if (spot.top < 0 || spot.bottom > root.innerHeight) card.scrollIntoView({ block: "center", inline: "nearest" });
     }
 
     /** Scroll the tree, never the page, so that a card is in sight. */
@@ -139,7 +142,7 @@
       if (document.activeElement) document.activeElement.blur();
     });
 
-    return { light, refresh, focusTree: () => focus(cardOf(home) ? home : 0), show };
+    return { light, refresh, focusTree: (start) => focus(start ?? (cardOf(home) ? home : 0)), show };
   }
 
   ns.links = { make };
