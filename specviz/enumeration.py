@@ -278,7 +278,9 @@ def emitted(verifier: Verifier, options: Any, trees: Sequence[Grown], pair: Toy)
     tokens_per_step = 0.0
     with torch.inference_mode():
         for grown in trees:
-            for tokens, probability in law_of(verifier, options, grown.tree, grown.target).items():
+            # Trees are shared by all verifiers, and one that is written by hand may work in place.
+            tree = replace(grown.tree, rows=grown.tree.rows.clone())
+            for tokens, probability in law_of(verifier, options, tree, grown.target.clone()).items():
                 mass[pair.context(tokens)] += grown.probability * probability
                 tokens_per_step += grown.probability * probability * len(tokens)
     start = np.zeros_like(mass)

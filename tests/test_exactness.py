@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -39,6 +40,7 @@ from specviz.verifying import (
     traversal,
 )
 from specviz.verifying.base import context_of
+from tests.faults import stale_residual_verifier
 
 LOSSLESS = ("rejection", "traversal", "naive")
 K_CONFIG, EXPLICIT, DYNAMIC = BUILDERS["k_config"], BUILDERS["explicit"], BUILDERS["dynamic"]
@@ -292,6 +294,30 @@ def test_check_finds_a_planted_fault_and_says_where():
     assert "stale_rejection  without replacement" in report
     assert f"(1), {found.smallest.pair}" in report
     assert report.endswith("1 promises checked on 1,475 drawn trees: 1 broken.")
+
+
+def test_a_verifier_that_works_in_place_spoils_nothing_for_the_next():
+    healthy = VERIFIERS["rejection"]
+
+    def judge(tree, target, options):
+        judgement = healthy.judge(tree, target, options)
+        target.fill_(1 / target.shape[-1])
+        tree.rows.fill_(1 / target.shape[-1])
+        return judgement
+
+    grown = draw_trees(K_CONFIG, K_CONFIG.Options(tree="2", proposal="without_replacement"), T3)
+    assert emitted(replace(healthy, judge=judge), healthy.Options(), grown, T3).distance > LOSSY
+    assert emitted(healthy, healthy.Options(), grown, T3).distance < EXACT
+
+
+def test_a_stale_residual_is_called_lossy_with_its_smallest_tree_in_under_a_minute():
+    """Seconds of the processor, so that a busy machine fails no one."""
+    faulty = stale_residual_verifier("mine")
+    begun = time.process_time()
+    report = format_report(check([faulty]))
+    assert time.process_time() - begun < 60
+    assert report.count("NOT LOSSLESS as promised") == len(ALL_PROPOSALS)
+    assert "  mine, without replacement: (1), V=3, TV" in report.split("Smallest tree that shows it:")[1]
 
 
 @pytest.mark.parametrize(
