@@ -9,7 +9,9 @@ from itertools import pairwise
 
 import pytest
 
+from specviz.comparing import compare
 from specviz.figures import block, dump_block, standalone_page, step_frame
+from specviz.figures.comparisons import said
 from specviz.figures.layout import CARD_HEIGHT, CARD_WIDTH, FOLD_ABOVE, folded_nodes, tidy_layout
 from specviz.figures.looks import SLOTS, edge_class, tree_figure, verifier_looks
 from specviz.figures.text import columns, pieces, shorten, token_label, visible
@@ -234,6 +236,15 @@ def test_every_written_slot_is_kept_moved_or_dropped():
 
 
 # ------------------------------------------------------------------------------------------------------- rooms
+
+
+def test_a_run_that_was_left_off_is_said_to_end_there():
+    whole = sample_trace(steps=3)
+    left = whole.model_copy(update={"id": "left", "steps": whole.steps[:1], "end_reason": "stopped"})
+    more = len(whole.output_tokens()) - len(left.output_tokens())
+    for runs, names in (((whole, left), ("whole", "left")), ((left, whole), ("left", "whole"))):
+        told = " ".join(said(compare(*runs, names)))
+        assert f"There left ends; whole has {more} more." in told
 
 
 def test_figures_need_no_model_no_page_and_no_tensors():

@@ -79,12 +79,15 @@ def test_a_fork_with_other_settings_is_listed_below_its_parent(served, tmp_path)
     seen.wait_for_step(2, len(whole.steps))
     page.click("[data-act=fork]")
     seen.wait_for_step(2, 2)
+    assert "with the settings of its parent" in page.inner_text(".sv-notice")
+    assert "ended" not in page.inner_text(".sv-models"), "it can go on"
     seen.menu("settings")
     assert page.input_value("label:has-text('Seed') input") == "5", "the form says what made the run"
     page.fill("label:has-text('Seed') input", "77")
     page.click("[data-act=fork]")
     page.wait_for_function("document.querySelector('.sv-models').textContent.includes('seed 77')")
     seen.wait_for_step(2, 2)
+    assert "with the settings" not in page.inner_text(".sv-notice")
     lines = listed(seen)
     assert [line.count("└") for line in lines] == [0, 1, 1]
     assert "seed 5" in lines[1]
@@ -171,6 +174,25 @@ def test_a_trace_file_is_opened_and_a_broken_one_is_one_sentence(served, tmp_pat
     seen.page.wait_for_selector("[role=alert]")
     assert "This trace is broken at" in seen.page.inner_text("[role=alert]")
     assert seen.where() == "step 1 of 5"
+
+
+def test_what_is_in_sight_is_saved_before_a_new_run_begins(served, tmp_path):
+    whole = pairs.make_trace(seed=5)
+    seen = served(whole, tiny)
+    seen.page.click("#new")
+    seen.page.wait_for_selector(".sv-notice:has-text('starts a new run')")
+    assert saved(seen, tmp_path).id == whole.id
+    seen.page.click("#step")
+    seen.wait_for_step(1, 1)
+
+
+def test_saved_files_do_not_pile_up_on_the_server(served, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("specviz.ui.page.MOST_SAVED", 2)
+    seen = served(sample_trace(steps=1))
+    for _ in range(4):
+        saved(seen, tmp_path)
+    assert len(list(tmp_path.glob("specviz-*"))) == 2
 
 
 def test_a_run_is_saved_as_a_page_that_opens_alone(served, browser, tmp_path):

@@ -110,6 +110,8 @@ def test_run_stops_at_a_breakpoint_and_a_run_is_searched_for_them(served):
     seen = served(whole, tiny)
     page = seen.page
     seen.menu("breakpoints")
+    page.click("#next-hit")
+    page.wait_for_selector(".sv-notice:has-text('No breakpoint is set')")
     page.check("label:has-text('Nothing accepted') input")
     page.click("#next-hit")
     hits = [i for i in none if i > 0]
@@ -178,6 +180,8 @@ def test_greedy_against_plain_greedy_is_one_click(served):
     seen = served(greedy, tiny)
     seen.menu("compare")
     seen.page.wait_for_function("document.querySelector('#compare-a input').value.includes('greedy drives')")
+    seen.page.click("button#compare")
+    seen.page.wait_for_selector(".sv-notice:has-text('Two runs are needed')")
     seen.page.click("#plain-greedy")
     seen.page.wait_for_selector(".sv-compare")
     assert "write the same 12 tokens" in seen.page.inner_text(".sv-compare-said")

@@ -54,7 +54,8 @@ def said(found: Comparison) -> list[str]:
     if found.parting is None:
         sentences.append(f"{a} and {b} write the same {found.shared} tokens.")
         if found.a.tokens != found.b.tokens:
-            sentences.append(f"Then one of them had no more to write ({found.a.tokens} and {found.b.tokens} tokens).")
+            short, long = sorted((found.a, found.b), key=lambda side: side.tokens)
+            sentences.append(f"There {short.name} ends; {long.name} has {long.tokens - short.tokens} more.")
     else:
         sentences += _how(found.parting, found)
     for side in (found.a, found.b):

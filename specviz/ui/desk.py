@@ -41,12 +41,14 @@ class Desk:
         shown: id of the run in sight.
         filled: id of the run whose settings the form shows (possibly edited since).
         count: how many runs were ever put here; numbers the new ones.
+        anew: whether the next step is to start a new run, whatever is in sight.
     """
 
     runs: tuple[Run, ...] = ()
     shown: str | None = None
     filled: str | None = None
     count: int = 0
+    anew: bool = False
 
     def find(self, id: object) -> Run | None:
         """The run whose trace has this id."""
@@ -74,6 +76,7 @@ class Desk:
             shown=id,
             filled=id if filled else self.filled,
             count=self.count + (known is None),
+            anew=False,
         )
 
     def new_title(self, trace: Trace) -> str:
@@ -120,8 +123,8 @@ def describe(run: Run) -> str:
         f"seed {settings.seed}",
         f"{len(trace.steps)} steps, {len(trace.output_tokens())} tokens",
     ]
-    if trace.end_reason:
-        parts.append(trace.end_reason)
+    if trace.end_reason not in (None, "stopped"):
+        parts.append(f"ended: {trace.end_reason}")
     return " · ".join(parts) + f" · “{shorten(visible(trace.prompt.strip()).replace('␣', ' '), 40)}”"
 
 

@@ -36,18 +36,21 @@ CSS = """
 #menu .tab-wrapper { height: auto; padding: 0; }
 #menu button[role=tab] { padding: 4px 10px; font-size: 14px; }
 #menu [role=tabpanel] { border: 0; padding: 0; }
-#menu button.md { font-size: 14px; padding: 6px 12px; }
+#menu button.md { font-size: 14px; padding: 6px 12px; white-space: nowrap; }
 #menu #menu-view { display: none !important; }
 #runs-list .wrap { flex-direction: column; align-items: stretch; gap: 4px; }
 #proofs { overflow-x: auto; }
 #proofs table { font-size: 13px; min-width: 900px; }
-#proofs td, #proofs th { padding: 3px 8px; text-align: left; vertical-align: top; word-break: normal; }
+#proofs td, #proofs th { padding: 3px 8px; text-align: left; vertical-align: top; }
+#proofs td, #proofs th { word-break: normal; overflow-wrap: normal; }
 #proofs td:first-child { white-space: nowrap; font-weight: 600; }
 #viewer .html-container { padding: 0; }
 """
 TITLE = "# specviz\nevery step of a speculative decode"
 UPLOAD_BYTES = 64 * 1024 * 1024
 """Largest trace a visitor may open, unpacked."""
+MOST_SAVED = 16
+"""Files that are kept on the server's disk after a visitor saved them."""
 # The viewer knows where the reader is; Python is told with the click that needs it.
 _WITH_STEP = "(where, ...rest) => [String(window.specvizViewer.mounted.at(-1)?.state.step ?? 0), ...rest]"
 
@@ -73,6 +76,7 @@ def build_page(
     # A visitor's desk holds the opening run by reference only: Gradio copies it once a session, and values are frozen.
     start = Desk().show(first) if first else Desk()
     form, stops = Form(), Form()
+    folders: list[tempfile.TemporaryDirectory[str]] = []
 
     with gr.Blocks(title="specviz", analytics_enabled=False, fill_width=True, delete_cache=(3600, 6 * 3600)) as page:
         desk = gr.State(None, time_to_live=6 * 3600)
@@ -123,22 +127,23 @@ def build_page(
                         "Compare A and B", variant="primary", size="md", min_width=160, scale=0, elem_id="compare"
                     )
                     plain = gr.Button(
-                        "A against plain greedy decoding", size="md", min_width=260, scale=0, elem_id="plain-greedy"
+                        "A against plain greedy decoding", size="md", min_width=300, scale=0, elem_id="plain-greedy"
                     )
             with gr.Tab("Share", elem_id="menu-share", id="share", render_children=True):
                 with gr.Row():
                     as_trace = gr.Button(
-                        "Save this run as a trace file", size="md", scale=0, min_width=240, elem_id="save-trace"
+                        "Save this run as a trace file", size="md", scale=0, min_width=300, elem_id="save-trace"
                     )
                     as_page = gr.Button(
-                        "Save this run as one HTML page", size="md", scale=0, min_width=240, elem_id="save-page"
+                        "Save this run as one HTML page", size="md", scale=0, min_width=300, elem_id="save-page"
                     )
                     # The button that a person presses has the file made; this one then hands it over.
                     ready = gr.DownloadButton("Save", visible="hidden", elem_id="save-ready")
                 gr.Markdown(
                     "A trace file opens again under Runs; the HTML page opens anywhere, offline. **Link**, above the "
                     "tree, copies an address: a run of your own is then held here for "
-                    f"{held.seconds / 86400:g} days, and whoever has the address can read it."
+                    f"{held.seconds / 86400:g} days, and whoever has the address can read it. **SVG** and **PNG** "
+                    "save the tree in sight."
                 )
             with gr.Tab("Verifiers", elem_id="menu-verifiers", id="verifiers") as proofs_tab:
                 gr.Markdown(
@@ -167,7 +172,7 @@ def build_page(
             except SpecvizError as error:
                 yield runs.failed(error), gr.skip()
                 return
-            before = there.run
+            before = None if there.anew else there.run
             trace, ticket = (before.trace, before.ticket) if before else (None, None)
             for text, moved, held_by in runs.run_steps(
                 sessions, _page_id(request), inputs, limit, trace, ticket, until
@@ -184,7 +189,7 @@ def build_page(
 
         def anew(known: Desk | None) -> tuple[str, Desk]:
             text = "The next step starts a new run from the prompt."
-            return runs.message("info", text), replace(known or start, shown=None)
+            return runs.message("info", text), replace(known or start, anew=True)
 
         def fork(known: Desk | None, event: gr.EventData, request: gr.Request, *values: Any) -> Iterator[list[Any]]:
             there = known or start
@@ -211,7 +216,8 @@ def build_page(
                     yield [text, gr.skip(), *untouched]
                     continue
                 there = _moved(there, moved, ticket, inputs)
-                yield [text, there, *fill]
+                said = runs.message("info", _forked(there.runs[-1].title, at, own))
+                yield [f"[{text},{said}]", there, *fill]
 
         # ------------------------------------------------------------------------------------------ opening
 
@@ -277,6 +283,8 @@ def build_page(
         def side(known: Desk | None, id: str | None) -> Run:
             if id and id.startswith("recorded:"):
                 return _recorded(id.removeprefix("recorded:"))
+            if not id:
+                raise SettingsError("Two runs are needed; choose the one that is missing above.")
             return _listed(known or start, id)
 
         def compare_runs(known: Desk | None, a: str | None, b: str | None) -> tuple[str, Any]:
@@ -290,7 +298,7 @@ def build_page(
             there = known or start
             for added in (one, two):  # so that its steps can be opened from the comparison
                 if there.find(added.trace.id) is None:
-                    there = replace(there.show(added), shown=there.shown)
+                    there = replace(there.show(added), shown=there.shown, anew=there.anew)
             return dump_block({"compare": value}), there
 
         def compare_plain(known: Desk | None, a: str | None) -> Iterator[str]:
@@ -348,8 +356,11 @@ def build_page(
             there = (known or start).run
             if there is None:
                 raise gr.Error("No run is open.", print_exception=False)
-            folder = Path(tempfile.mkdtemp(prefix="specviz-"))
-            path = folder / f"specviz-{there.trace.id}{ending}"
+            # Gradio copies a file after its handler, so its folder goes with a later one, or with the server.
+            folders.append(tempfile.TemporaryDirectory(prefix="specviz-"))
+            if len(folders) > MOST_SAVED:
+                folders.pop(0).cleanup()
+            path = Path(folders[-1].name) / f"specviz-{there.trace.id}{ending}"
             write(there.trace, path)
             return str(path)
 
@@ -481,6 +492,13 @@ def _moved(desk: Desk, trace: Trace, ticket: Any, inputs: runs.Inputs) -> Desk:
     known = desk.find(trace.id)
     title = known.title if known else desk.new_title(trace)
     return desk.show(Run(trace, title, inputs[1], ticket), filled=True)
+
+
+def _forked(title: str, at: int, own: bool) -> str:
+    said = f"Step {at + 1} was run anew as {title}"
+    if own:
+        said += ", with the settings of its parent; they stand under Settings now: change them and fork again"
+    return f"{said}. Step or Run goes on from here."
 
 
 def _whole(text: Any, otherwise: Any) -> Any:

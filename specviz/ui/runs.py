@@ -186,6 +186,8 @@ def stopped_at(found: Sequence[Hit]) -> dict[str, Any]:
 
 def next_hit(trace: Trace, start: int, until: Breakpoints) -> str:
     """A block that goes to the next step from ``start`` on that hits a breakpoint, or says that there is none."""
+    if not until:
+        return message("info", "No breakpoint is set; tick or fill in one first.")
     found = first_hit(trace, start, until)
     if found is None:
         return message("info", f"No step from step {start + 1} on hits a breakpoint.")
