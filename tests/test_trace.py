@@ -115,7 +115,6 @@ def broken(trace: Trace, *path: str | int, value: object) -> bytes:
         (("steps", 0, "verdicts", "rejection", "verifier"), "eta"),
         (("steps", 0, "driver"), "nobody"),
         (("steps", 0, "committed"), []),
-        (("steps", 0, "committed"), [5] * 1000),
         (("steps", 1, "index"), 7),
         (("steps", 0, "tree", "nodes", 0, "draft"), None),
         (("steps", 0, "caches", "target", "audit", "keys"), []),
@@ -137,6 +136,13 @@ def broken(trace: Trace, *path: str | int, value: object) -> bytes:
 def test_a_broken_trace_says_where(trace: Trace, path: tuple, value: object) -> None:
     message = refused(broken(trace, *path, value=value))
     assert "broken at" in message
+
+
+def test_a_step_commits_what_its_driver_emits(trace: Trace) -> None:
+    """In the last step, where no later one gives it away."""
+    committed = trace.steps[-1].committed
+    message = refused(broken(trace, "steps", -1, "committed", value=[*committed, *committed, *committed]))
+    assert "other tokens than its driver" in message
 
 
 def test_random_damage_never_does_more_than_refuse(trace: Trace) -> None:
