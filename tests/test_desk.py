@@ -90,6 +90,13 @@ def test_a_held_trace_comes_back_after_a_restart(tmp_path):
     assert Held(tmp_path).open(name) == trace
 
 
+def test_a_run_that_no_link_could_open_is_not_held(tmp_path, monkeypatch):
+    monkeypatch.setattr("specviz.ui.held.MOST_BYTES", 1000)
+    with pytest.raises(TraceError, match="save it as a trace file"):
+        Held(tmp_path).hold(sample_trace())
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     "name", ["", "h-", "../../etc/passwd", "h-" + "a" * 16, "h-../../aaaaaaaaaa", "h-%2e%2e%2faaaaaaa"]
 )

@@ -5,7 +5,9 @@ A held trace is a file under a name that cannot be guessed. What is too old, or 
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import re
 import secrets
 import tempfile
@@ -15,7 +17,7 @@ from pathlib import Path
 
 from specviz.errors import ModelError, TraceError
 from specviz.models.model_cache import cache_root
-from specviz.trace import Trace, load_trace, save_trace
+from specviz.trace import Trace, dump_trace, load_trace, save_trace
 
 HELD_SECONDS = 7 * 24 * 3600.0
 HELD_BYTES = 500_000_000
@@ -46,9 +48,13 @@ class Held:
         """Keep a trace and return its name.
 
         Raises:
-            TraceError: if no folder can be written.
+            TraceError: if no folder can be written, or the trace is larger than :data:`MOST_BYTES`.
         """
         name = f"h-{secrets.token_urlsafe(12)}"
+        if len(dump_trace(trace)) > MOST_BYTES:
+            raise TraceError(
+                f"This run is larger than the {MOST_BYTES // 1024**2} MB that a link can open; save it as a trace file."
+            )
         with self._lock:
             save_trace(trace, self._home() / f"{name}{_ENDING}")
             self._tidy(keep=name)
@@ -68,7 +74,8 @@ class Held:
                 "last opened. Ask for the trace file and open it under Runs."
             )
         trace = load_trace(path, max_bytes=MOST_BYTES)
-        path.touch()
+        with contextlib.suppress(OSError):  # tidied away meanwhile: touch() would leave an empty file
+            os.utime(path)
         return trace
 
     def _home(self) -> Path:
@@ -81,12 +88,15 @@ class Held:
 
     def _tidy(self, keep: str) -> None:
         """Remove what is too old, then the oldest until what is left is not too much."""
-        files = sorted(self._home().glob(f"h-*{_ENDING}"), key=lambda path: path.stat().st_mtime)
-        total = sum(path.stat().st_size for path in files)
-        for path in files:
-            if path.name == f"{keep}{_ENDING}" or (total <= self._most_bytes and not self._is_old(path)):
+        found = []
+        for path in self._home().glob(f"h-*{_ENDING}"):
+            with contextlib.suppress(FileNotFoundError):  # another process tidies, too
+                found.append((path.stat().st_mtime, path.stat().st_size, path))
+        total = sum(size for _, size, _ in found)
+        for age, size, path in sorted(found):
+            if path.name == f"{keep}{_ENDING}" or (total <= self._most_bytes and time.time() - age <= self.seconds):
                 continue
-            total -= path.stat().st_size
+            total -= size
             path.unlink(missing_ok=True)
 
 

@@ -27,6 +27,7 @@ FIRST_TRACE = "default-4-2-2"
 OPENING_BYTES = 2_000_000
 """A page opens with at most so much of a recorded run; the viewer asks for the rest."""
 MOST_AT_ONCE = 24
+EVICTED = "This run's place was needed for others; press Step or Run to go on with it."
 
 Inputs = tuple[str, ModelChoice, Settings]
 """(prompt, models, settings)"""
@@ -159,7 +160,13 @@ def _go_on(
             yield dump_block({"notice": None}), session.trace, ticket
             return
         with sessions.lock:
-            session.step()
+            here = sessions.get(ticket) is live
+            if here:
+                session.step()
+        if not here:
+            session.release()
+            yield message("info", EVICTED), session.trace, ticket
+            return
         trace = session.trace
         position = len(trace.steps) - 1
         value = block(trace, [position] if done > 1 else _tail(position), go=position)

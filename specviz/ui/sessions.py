@@ -1,12 +1,15 @@
-"""What lives on the server between two clicks: one loaded pair, and a few sessions with their caches.
+"""What lives on the server between two clicks: few loaded pairs, and a few sessions with their caches.
 
-Pages hold ids only. A session that was pushed out is built again from the recorded run by prefilling.
+Pages hold ids only. Of both, what was used longest ago makes room; a session that was pushed out is built again from
+the recorded run by prefilling, a pair by loading it again.
 """
 
 from __future__ import annotations
 
+import gc
 import queue
 import secrets
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Generator
@@ -54,14 +57,22 @@ class Live:
 
 
 class Sessions:
-    """The registry. ``lock`` is held while a model works: there is one accelerator and one pair."""
+    """The registry. ``lock`` is held while a model works or is loaded: there is one accelerator for all.
 
-    def __init__(self, load_pair: LoadPair | None = None, capacity: int = 4):
+    Args:
+        load_pair: see :data:`LoadPair`.
+        capacity: sessions that keep their caches.
+        pairs: pairs that stay loaded.
+    """
+
+    def __init__(self, load_pair: LoadPair | None = None, capacity: int = 4, pairs: int = 1):
         self._load_pair = load_pair
-        self._capacity = capacity
-        self._pair: tuple[ModelChoice, Any] | None = None
+        self._capacity, self._most_pairs = capacity, pairs
+        self._pairs: OrderedDict[ModelChoice, Any] = OrderedDict()
         self._live: OrderedDict[str, Live] = OrderedDict()
         self._stops: set[str] = set()
+        self._books = threading.RLock()
+        """Guards the dictionaries, never held while a model works."""
         self.lock = threading.Lock()
 
     def pair(self, choice: ModelChoice) -> Generator[tuple[str, float | None], None, Any]:
@@ -70,10 +81,11 @@ class Sessions:
         Raises:
             SpecvizError: what went wrong, in one sentence.
         """
-        if self._pair is not None and self._pair[0] == choice:
-            return self._pair[1]
+        if (known := self._known(choice)) is not None:
+            return known
         yield "Loading the models …", None
         said: queue.SimpleQueue[tuple[str, float | None] | None] = queue.SimpleQueue()
+        loaded: list[Any] = []
         failure: list[BaseException] = []
 
         def tell(message: str, fraction: float | None = None) -> None:
@@ -81,7 +93,7 @@ class Sessions:
 
         def work() -> None:
             try:
-                self._load(choice, tell)
+                loaded.append(self._load(choice, tell))
             except BaseException as error:  # raised again below, in the caller's thread
                 failure.append(error)
             finally:
@@ -93,28 +105,33 @@ class Sessions:
             yield item
         if failure:
             raise failure[0]
-        assert self._pair is not None, "work has set it"
-        return self._pair[1]
+        return loaded[0]
 
     def add(self, live: Live) -> Ticket:
         """Keep a session; the one used longest ago makes room."""
         key = secrets.token_hex(8)
-        self._live[key] = live
-        while len(self._live) > self._capacity:
-            self._live.popitem(last=False)
+        with self._books:
+            self._live[key] = live
+            while len(self._live) > self._capacity:
+                self._live.popitem(last=False)
         return Ticket(key, live.models)
 
     def get(self, ticket: Ticket | None) -> Live | None:
-        """The session, if it is still here."""
-        if ticket is None or ticket.key not in self._live:
-            return None
-        self._live.move_to_end(ticket.key)
-        return self._live[ticket.key]
+        """The session, if it is still here; its pair then counts as used, too."""
+        with self._books:
+            if ticket is None or ticket.key not in self._live:
+                return None
+            self._live.move_to_end(ticket.key)
+            live = self._live[ticket.key]
+            if live.models in self._pairs:
+                self._pairs.move_to_end(live.models)
+            return live
 
     def drop(self, ticket: Ticket | None) -> None:
         """Give a session's caches back."""
         if ticket is not None:
-            self._live.pop(ticket.key, None)
+            with self._books:
+                self._live.pop(ticket.key, None)
 
     def ask_to_stop(self, page: str) -> None:
         """Let the run of this page end after the step it is in."""
@@ -126,17 +143,44 @@ class Sessions:
     def must_stop(self, page: str) -> bool:
         return page in self._stops
 
-    def _load(self, choice: ModelChoice, progress: Progress) -> None:
+    def _known(self, choice: ModelChoice) -> Any:
+        with self._books:
+            if choice in self._pairs:
+                self._pairs.move_to_end(choice)
+            return self._pairs.get(choice)
+
+    def _load(self, choice: ModelChoice, progress: Progress) -> Any:
         with self.lock:
-            if self._pair is not None and self._pair[0] == choice:
-                return
+            if (known := self._known(choice)) is not None:  # somebody else has loaded it meanwhile
+                return known
             if self._load_pair is None:
                 from specviz.models.loading import load_pair  # imports transformers: not needed to look at a trace
 
                 self._load_pair = load_pair
-            self._live.clear()  # their caches belong to the pair that goes
-            self._pair = None
-            loaded = self._load_pair(
-                choice.target, choice.draft, device=choice.device, dtype=choice.dtype, progress=progress
-            )
-            self._pair = (choice, loaded)
+            self._make_room()
+            loaded = self._load_pair(**vars(choice), progress=progress)
+            with self._books:
+                self._pairs[choice] = loaded
+            return loaded
+
+    def _make_room(self) -> None:
+        """Let go of the pairs used longest ago until one more may come, with all sessions that run on them.
+
+        A page that is in the middle of a run on such a pair finds its session gone before its next step.
+        """
+        with self._books:
+            gone = []
+            while len(self._pairs) >= self._most_pairs:
+                gone.append(self._pairs.popitem(last=False)[0])
+            for key in [key for key, live in self._live.items() if live.models in gone]:
+                del self._live[key]
+        if gone:
+            return_memory()
+
+
+def return_memory() -> None:
+    """Collect what nothing refers to any more, and give the accelerator's cached blocks back to the system."""
+    gc.collect()
+    torch = sys.modules.get("torch")  # whoever has not imported it holds nothing
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()

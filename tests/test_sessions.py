@@ -1,0 +1,132 @@
+"""The registry of loaded pairs and live sessions: bounded, least recently used out first, memory returned."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import Any
+
+import pytest
+
+from specviz.errors import OutOfMemoryError
+from specviz.ui import runs
+from specviz.ui.sessions import Live, ModelChoice, Sessions
+from tests import pairs, tiny
+from tests.sample_traces import sample_trace
+
+SETTINGS = pairs.make_settings("4,2,2", max_new_tokens=12)
+INPUTS = {name: ("the sea", ModelChoice(target=name), SETTINGS) for name in ("a", "b", "c")}
+
+
+class Loader:
+    """Makes a new small pair for every name and remembers what it made."""
+
+    def __init__(self) -> None:
+        self.made: list[tuple[str, weakref.ref[Any]]] = []
+
+    def __call__(self, target: str, draft: str, **_: object) -> Any:
+        model = tiny.make_model("llama")
+        self.made.append((target, weakref.ref(model)))
+        return pairs.pair_of(model, tiny.perturbed(model))
+
+    def names(self) -> list[str]:
+        return [name for name, _ in self.made]
+
+    def alive(self) -> list[str]:
+        return [name for name, model in self.made if model() is not None]
+
+
+def load(sessions: Sessions, name: str) -> None:
+    list(sessions.pair(ModelChoice(target=name)))
+
+
+def test_the_pair_used_longest_ago_makes_room_and_its_memory_is_returned() -> None:
+    loader = Loader()
+    sessions = Sessions(loader, pairs=2)
+    for name in ("a", "b", "a", "c"):
+        load(sessions, name)
+    assert loader.names() == ["a", "b", "c"]
+    assert loader.alive() == ["a", "c"]
+    load(sessions, "b")
+    assert loader.alive() == ["c", "b"]
+
+
+def test_a_session_in_use_keeps_its_pair() -> None:
+    loader = Loader()
+    sessions = Sessions(loader, pairs=2)
+    load(sessions, "a")
+    *_, (_, _, ticket) = runs.run_steps(sessions, "page", INPUTS["a"], 1, None, None)
+    load(sessions, "b")
+    assert sessions.get(ticket) is not None
+    load(sessions, "c")
+    assert loader.alive() == ["a", "c"]
+
+
+def test_the_sessions_of_a_pair_go_with_it() -> None:
+    loader = Loader()
+    sessions = Sessions(loader)
+    *_, (_, trace, ticket) = runs.run_steps(sessions, "page", INPUTS["a"], 2, None, None)
+    load(sessions, "b")
+    assert sessions.get(ticket) is None
+    assert loader.alive() == ["b"]
+    *_, (_, more, again) = runs.run_steps(sessions, "page", INPUTS["a"], 1, trace, ticket)
+    assert len(more.steps) == 3
+    assert more.steps[2].prefilled > 0
+    assert again != ticket
+
+
+def test_a_run_whose_pair_was_needed_elsewhere_says_so_and_keeps_its_steps() -> None:
+    loader = Loader()
+    sessions = Sessions(loader)
+    run = runs.run_steps(sessions, "page", INPUTS["a"], 50, None, None)
+    steps = 0
+    for text, trace, _ in run:
+        steps = len(trace.steps) if trace else 0
+        if steps == 2:
+            load(sessions, "b")
+    assert steps == 2
+    assert runs.EVICTED in text
+    del run
+    assert loader.alive() == ["b"]
+
+
+def test_two_pages_that_want_one_pair_load_it_once() -> None:
+    loader = Loader()
+    sessions = Sessions(loader, pairs=2)
+    threads = [threading.Thread(target=load, args=(sessions, name)) for name in ("a", "a", "b", "a")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(loader.names()) == ["a", "b"]
+
+
+def test_a_pair_that_cannot_be_loaded_leaves_nothing_behind() -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OutOfMemoryError("It does not fit; choose a smaller model.")
+
+    sessions = Sessions(refuse)
+    for _ in range(2):
+        with pytest.raises(OutOfMemoryError):
+            load(sessions, "a")
+
+
+def test_many_threads_leave_the_registry_within_its_bounds() -> None:
+    sessions = Sessions(capacity=3)
+    kept: list[Any] = []
+
+    def work() -> None:
+        for _ in range(200):
+            ticket = sessions.add(Live(object(), ModelChoice(), "prompt", sample_settings))
+            sessions.get(ticket)
+            kept.append(ticket)
+            sessions.drop(kept[len(kept) // 2])
+
+    sample_settings = sample_trace().settings
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(kept) == 800
+    assert sum(sessions.get(ticket) is not None for ticket in set(kept)) <= 3
