@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -25,7 +25,7 @@ from specviz.recording import Texts, Verified, record_change, record_tree, recor
 from specviz.runners import DraftRunner, TargetRunner
 from specviz.sampling import process
 from specviz.trace import Caches, EndReason, ForkedFrom, Settings, Step, Timings, Trace, Verdict
-from specviz.tree import MAX_NODES
+from specviz.tree import MAX_NODES, TokenTree
 from specviz.verifying import VERIFIERS, StepLuck, Verifier, blamed, verify
 
 
@@ -151,6 +151,11 @@ class Session:
         if self.end_reason in ("max_new_tokens", None):
             self.end_reason = self._end(self.tokens[len(self.prompt_tokens) :])
 
+    def release(self) -> None:
+        """Give the memory of both caches back; a step that comes after all is prefilled again."""
+        self._target.release()
+        self._draft.release()
+
     def step(self) -> Step:
         """Run one step and add it to the trace.
 
@@ -162,8 +167,7 @@ class Session:
             with torch.inference_mode():
                 step = self._step()
         except BaseException as error:  # an interrupt, too, leaves the caches in the middle of something
-            self._target.release()
-            self._draft.release()
+            self.release()
             if isinstance(error, SpecvizError):
                 self.end_reason, self.end_message = "error", str(error)
             elif _is_out_of_memory(error):
@@ -209,7 +213,7 @@ class Session:
         verified: dict[str, Verified] = {}
         for verifier, verifier_options in self._plan.verifiers:
             with blamed(verifier):
-                done = verify(verifier, tree, probs, verifier_options, luck)
+                done = verify(verifier, *_own_copy(verifier, tree, probs), verifier_options, luck)
                 verified[verifier.name] = Verified(verifier, verifier_options, *done)
         _, verify_seconds = clock.lap()
 
@@ -308,6 +312,13 @@ class _Clock:
 
     def _forwards(self) -> float:
         return sum(model.forward_seconds for model in self._models)
+
+
+def _own_copy(verifier: Verifier, tree: TokenTree, probs: torch.Tensor) -> tuple[TokenTree, torch.Tensor]:
+    """Tree and rows for one verifier: copies for one of a user's own, which may write into them and spoil the next."""
+    if verifier.judge.__module__.startswith("specviz."):
+        return tree, probs
+    return replace(tree, rows=tree.rows.clone()), probs.clone()
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

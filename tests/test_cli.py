@@ -25,6 +25,24 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return ["--target", str(target), "--draft", str(draft)]
 
 
+STALE = """
+from dataclasses import replace
+
+from specviz.verifying import VERIFIERS
+
+exact = VERIFIERS["rejection"]
+
+
+def judge(tree, target, options):
+    judgement = exact.judge(tree, target, options)
+    # The residual of all rejected siblings but the last: what was left before it.
+    return replace(judgement, distribution=lambda end: judgement.distribution(replace(end, rejected=end.rejected[:-1])))
+
+
+STALE = replace(exact, name="stale", judge=judge)
+"""
+
+
 def record(folders: list[str], output: Path, *more: str) -> int:
     return main(["record", "--prompt", "the sea", *folders, "--max-new-tokens", "12", "-o", str(output), *more])
 
@@ -229,3 +247,17 @@ def test_two_runs_are_compared(folders: list[str], tmp_path: Path, capsys: pytes
     index = next(i for i, (x, y) in enumerate(zip(ours, theirs, strict=False)) if x != y)
     assert f"part at token {index + 1}" in said
     assert main(["diff", str(tmp_path / "a.json"), str(tmp_path / "nothing.json")]) == 2
+
+
+def test_a_verifier_of_ones_own_is_checked_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hasty.py").write_text(STALE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("specviz.verifying.VERIFIERS", {"rejection": VERIFIERS["rejection"]})
+    assert main(["check", "--verifier", "hasty:STALE"]) == 1
+    mine, ours = capsys.readouterr().out.split("promises checked", 1)
+    assert mine.count("NOT LOSSLESS as promised") == 3
+    assert "  stale, without replacement: (1), V=3, TV" in mine
+    assert "rejection" not in mine
+    assert "ok, lossless" in ours

@@ -202,6 +202,30 @@ def test_a_verifier_that_fails_is_named_and_what_was_recorded_is_kept(where: str
     assert session.trace.end_reason == "error"
 
 
+def test_a_path_that_does_not_hang_together_is_the_verifiers_fault() -> None:
+    exact = VERIFIERS["rejection"]
+    mine = replace(exact, name="mine", walk=lambda context, luck: replace(exact.walk(context, luck), path=(2, 1)))
+    with patch.dict(VERIFIERS, {"mine": mine}):
+        session = Session(make_pair(), make_settings(verifiers=(Choice(name="mine"),), driver="mine"), "the sea")
+        with pytest.raises(VerifierError, match=r"The verifier mine failed .* its path \[2, 1\] is not the way"):
+            session.step()
+
+
+def test_a_verifier_that_writes_into_its_rows_changes_no_other_verdict() -> None:
+    exact = VERIFIERS["rejection"]
+
+    def judge(tree, target, options):
+        judgement = exact.judge(tree, target, options)
+        tree.rows.fill_(0.5)
+        target.fill_(0.5)
+        return judgement
+
+    alone = make_trace(verifiers=(Choice(name="naive"),), driver="naive", max_new_tokens=6)
+    with patch.dict(VERIFIERS, {"mine": replace(exact, name="mine", judge=judge)}):
+        after = make_trace(verifiers=(Choice(name="mine"), Choice(name="naive")), driver="naive", max_new_tokens=6)
+    assert [step.verdicts["naive"] for step in after.steps] == [step.verdicts["naive"] for step in alone.steps]
+
+
 # ------------------------------------------------------------------------------------------------------------ ends
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -310,12 +309,9 @@ def test_a_verifier_that_works_in_place_spoils_nothing_for_the_next():
     assert emitted(healthy, healthy.Options(), grown, T3).distance < EXACT
 
 
-def test_a_stale_residual_is_called_lossy_with_its_smallest_tree_in_under_a_minute():
-    """Seconds of the processor, so that a busy machine fails no one."""
+def test_a_stale_residual_is_called_lossy_with_its_smallest_tree():
     faulty = stale_residual_verifier("mine")
-    begun = time.process_time()
     report = format_report(check([faulty]))
-    assert time.process_time() - begun < 60
     assert report.count("NOT LOSSLESS as promised") == len(ALL_PROPOSALS)
     assert "  mine, without replacement: (1), V=3, TV" in report.split("Smallest tree that shows it:")[1]
 

@@ -264,9 +264,14 @@ def verify(
     Args:
         target: [n, V], the processed target row at every node.
 
+    Raises:
+        ValueError: for a path that does not lead down from the root to the node where the bonus token is drawn.
+
     Returns:
         The judgement on the host but for the rows its ``distribution`` reaches, the walk, and the bonus token.
     """
     judgement = verifier.judge(tree, target, options).on_host()
     walk = verifier.walk(context_of(tree, judgement, options), luck)
+    if walk.path != tree.shape.path(walk.end.node):
+        raise ValueError(f"its path {list(walk.path)} is not the way from the root to node {walk.end.node}, its end")
     return judgement, walk, draw_bonus(luck, walk.end, judgement.distribution)
