@@ -115,7 +115,7 @@ class SlotCache(Cache):
         super().__init__(layers=list(self.slot_layers))
         self.base = 0
         self._steps = _Steps()
-        self._weights: dict[str, torch.Tensor] = {}
+        self._weights: dict[str, dict[torch.device, torch.Tensor]] = {}
 
     # -------------------------------------------------------------------------------------------------- size
 
@@ -211,24 +211,35 @@ class SlotCache(Cache):
         # Keys and values apart: a model may give them different sizes.
         for name in ("keys", "values"):
             tensors = [getattr(layer, name) for layer in self.slot_layers]
-            weights = self._fingerprint_weights(name, tensors[0])
+            weights = self._fingerprint_weights(name, tensors)
             elements = tensors[0][0, :, 0].numel() * (stop - start)
             at_once = max(1, _FINGERPRINT_ELEMENTS // elements)
             integer = torch.int32 if tensors[0].element_size() == 4 else torch.int16
-            for first in range(0, len(tensors), at_once):
-                columns = [tensor[0, :, start:stop] for tensor in tensors[first : first + at_once]]
-                bits = torch.stack(columns).contiguous().view(integer).to(torch.int32)
-                total += (bits * weights[first : first + at_once]).sum(dim=(0, 1, 3)).cpu()
+            # Only layers on one device can be stacked. Sums of whole numbers do not depend on the grouping.
+            for device, layers in _by_device(tensors).items():
+                for first in range(0, len(layers), at_once):
+                    columns = [tensors[layer][0, :, start:stop] for layer in layers[first : first + at_once]]
+                    bits = torch.stack(columns).contiguous().view(integer).to(torch.int32)
+                    total += (bits * weights[device][first : first + at_once]).sum(dim=(0, 1, 3)).cpu()
         return tuple(f"{value & 0xFFFFFFFFFFFF:012x}" for value in total.tolist())
 
-    def _fingerprint_weights(self, name: str, like: torch.Tensor) -> torch.Tensor:
-        """[layers, heads, 1, head size], odd and fixed, so that equal bits give equal fingerprints in any run."""
+    def _fingerprint_weights(self, name: str, tensors: Sequence[torch.Tensor]) -> dict[torch.device, torch.Tensor]:
+        """Device -> [its layers, heads, 1, head size], odd and fixed, so that equal bits give equal fingerprints in any
+        run, however the layers are spread."""
         if name not in self._weights:
             generator = torch.Generator().manual_seed(0x5EED + (name == "values"))
-            shape = (len(self.slot_layers), like.shape[1], 1, like.shape[3])
+            shape = (len(self.slot_layers), tensors[0].shape[1], 1, tensors[0].shape[3])
             weights = torch.randint(-(2**31), 2**31, shape, generator=generator).to(torch.int32) | 1
-            self._weights[name] = weights.to(like.device)
+            self._weights[name] = {device: weights[layers].to(device) for device, layers in _by_device(tensors).items()}
         return self._weights[name]
+
+
+def _by_device(tensors: Sequence[torch.Tensor]) -> dict[torch.device, list[int]]:
+    """Device -> indices of the tensors on it, in order."""
+    found: dict[torch.device, list[int]] = {}
+    for index, tensor in enumerate(tensors):
+        found.setdefault(tensor.device, []).append(index)
+    return found
 
 
 def _empty(like: torch.Tensor, capacity: int) -> torch.Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from specviz.cache import SlotCache
+from specviz.cache import SlotCache, _by_device
 from specviz.errors import ModelError, NumericsError
 from specviz.models.language_model import LanguageModel, tree_mask
 from tests import tiny
@@ -200,3 +200,22 @@ def test_a_model_that_ignores_the_mask_is_refused() -> None:
     deaf.forward = without_mask
     with pytest.raises(ModelError, match="does not follow an attention mask"):
         model.check_tree_attention()
+
+
+def test_layers_on_several_devices_have_the_fingerprints_they_have_on_one(
+    model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, _ = scored(model, TOKENS, PARENTS)
+    on_one = cache.fingerprints(0, cache.length)
+    # There is one device here: pretend that every other layer lies on another, and that tensors move to it.
+    monkeypatch.setattr("specviz.cache._by_device", lambda tensors: {"a": [0], "b": [1]})
+    move = torch.Tensor.to
+    monkeypatch.setattr(torch.Tensor, "to", lambda t, *a, **k: t if a[:1] in (("a",), ("b",)) else move(t, *a, **k))
+    cache._weights.clear()
+    assert cache.fingerprints(0, cache.length) == on_one
+    assert set(cache._weights["keys"]) == {"a", "b"}
+
+
+def test_layers_are_grouped_by_the_device_they_are_on() -> None:
+    tensors = [torch.zeros(1, device=device) for device in ("cpu", "meta", "cpu", "meta")]
+    assert _by_device(tensors) == {torch.device("cpu"): [0, 2], torch.device("meta"): [1, 3]}
