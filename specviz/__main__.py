@@ -1,4 +1,4 @@
-"""``python -m specviz``: record a run, export it, prove the verifiers, compare with greedy decoding, measure."""
+"""``python -m specviz``: record a run, export it, prove the verifiers, compare, measure, plan what fits into memory."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from specviz.breakpoints import SHORT, Breakpoints, Hit, hits, parse_short
 from specviz.errors import SettingsError, SpecvizError
-from specviz.trace import Option, Settings
+from specviz.trace import Choice, Option, Settings
 
 if TYPE_CHECKING:  # at run time it would import torch, even for --help
     from specviz.models.loading import Pair
+    from specviz.models.model_cache import Progress
 
 DEFAULT_VERIFIERS = "rejection,eta,longest_path"
 
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
+        _choose_pair(options)
         return int(options.run(options))
     except SpecvizError as error:
         print(f"specviz: {error}", file=sys.stderr)
@@ -90,6 +92,18 @@ def _parser() -> argparse.ArgumentParser:
     _add_models(bench)
     bench.add_argument("--steps", type=_positive, default=15, help="measured steps per tree (default 15)")
     bench.set_defaults(run=_bench)
+
+    plan = commands.add_parser("plan", help="say what a pair needs and whether it fits, without loading it")
+    _add_models(plan)
+    _add_tree(plan)
+    plan.add_argument("--context", type=_positive, default=2048, help="tokens of prompt and output (default 2048)")
+    plan.add_argument(
+        "--device-memory", metavar="SIZE", help="of a card to plan for, e.g. 16GB (default: what is free)"
+    )
+    plan.set_defaults(run=_plan)
+
+    models = commands.add_parser("models", help="list the presets: pairs, licences, what they need")
+    models.set_defaults(run=_models)
     return parser
 
 
@@ -113,10 +127,18 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_models(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--target", default="default", help="default, a model folder, or a hub id (id@revision)")
-    parser.add_argument("--draft", default="default", help="as --target")
+    parser.add_argument("--preset", metavar="NAME", help="a pair that works together; 'python -m specviz models' lists")
+    parser.add_argument("--target", help="default, a model folder, or a hub id (id@revision); instead of the preset's")
+    parser.add_argument("--draft", help="as --target")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
     parser.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
+    for model in ("target", "draft"):
+        parser.add_argument(
+            f"--{model}-quantization",
+            default="none",
+            choices=("none", "int8", "nf4"),
+            help="weights in 8 or 4 bit through bitsandbytes, on CUDA and CPU (default none)",
+        )
 
 
 def _add_user_verifiers(parser: argparse.ArgumentParser) -> None:
@@ -132,16 +154,9 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def record_settings(options: argparse.Namespace) -> Settings:
-    """The settings that the options of ``record`` stand for."""
-    from specviz.settings import (
-        build_choice,
-        build_sampling,
-        build_settings,
-        default_draft_sampling,
-        parse_pairs,
-        verifier_choices,
-    )
+def tree_choice(options: argparse.Namespace) -> Choice:
+    """The tree builder and its options that the options of a command stand for."""
+    from specviz.settings import build_choice, parse_pairs
 
     builder_options = parse_pairs(options.builder_option, "builder")
     builder = options.builder
@@ -151,6 +166,19 @@ def record_settings(options: argparse.Namespace) -> Settings:
         builder_options["paths" if builder == "explicit" else "tree"] = options.tree
     if options.proposal is not None:
         builder_options["proposal"] = options.proposal
+    return build_choice(builder or "k_config", builder_options)
+
+
+def record_settings(options: argparse.Namespace) -> Settings:
+    """The settings that the options of ``record`` stand for."""
+    from specviz.settings import (
+        build_sampling,
+        build_settings,
+        default_draft_sampling,
+        parse_pairs,
+        verifier_choices,
+    )
+
     verifier_options: dict[str, dict[str, Option]] = {}
     for name, value in parse_pairs(options.verifier_option, "verifier").items():
         verifier, dot, option = name.partition(".")
@@ -169,7 +197,7 @@ def record_settings(options: argparse.Namespace) -> Settings:
     return build_settings(
         target=target,
         draft=build_sampling(temperature=draft_temperature, top_k=options.draft_top_k, top_p=options.draft_top_p),
-        builder=build_choice(builder or "k_config", builder_options),
+        builder=tree_choice(options),
         verifiers=verifier_choices(names, verifier_options),
         driver=options.driver or names[0],
         seed=options.seed,
@@ -286,9 +314,73 @@ def _bench(options: argparse.Namespace) -> int:
     return 0
 
 
+def _plan(options: argparse.Namespace) -> int:
+    import torch
+
+    from specviz.drafting import BUILDERS
+    from specviz.models.devices import choose_device, parse_memory
+    from specviz.models.planning import plan_pair
+    from specviz.options import parse_options
+
+    size = None if options.device_memory is None else parse_memory(options.device_memory)
+    choice = tree_choice(options)
+    builder = BUILDERS.get(choice.name)
+    if builder is None:
+        raise SettingsError(f"There is no tree builder {choice.name!r}; choose from {', '.join(BUILDERS)}.")
+    # The memory of a card was given: whether a card is in this machine does not matter.
+    on_card = size is not None and options.device in ("auto", "cuda")
+    plan = plan_pair(
+        options.target,
+        options.draft,
+        device=torch.device("cuda") if on_card else choose_device(options.device),
+        dtype=options.dtype,
+        target_quantization=options.target_quantization,
+        draft_quantization=options.draft_quantization,
+        context=options.context,
+        nodes=builder.max_nodes(parse_options(builder.Options, "builder", choice)),
+        device_memory=size,
+        progress=_progress(),
+    )
+    print(plan.text())
+    return 1 if plan.fits is False else 0
+
+
+def _models(_options: argparse.Namespace) -> int:
+    from specviz.models.planning import presets_text
+
+    print(presets_text())
+    return 0
+
+
+def _choose_pair(options: argparse.Namespace) -> None:
+    """Fill in the names of target and draft, where a command has them: as given, the preset's, or the default pair."""
+    if not hasattr(options, "preset"):
+        return
+    from specviz.models.presets import find_preset
+
+    names = ("default", "default")
+    if options.preset is not None:
+        names = find_preset(options.preset).names
+    options.target = options.target or names[0]
+    options.draft = options.draft or names[1]
+
+
 def _load_pair(options: argparse.Namespace) -> Pair:
     from specviz.models.loading import load_pair
 
+    return load_pair(
+        options.target,
+        options.draft,
+        device=options.device,
+        dtype=options.dtype,
+        target_quantization=options.target_quantization,
+        draft_quantization=options.draft_quantization,
+        progress=_progress(),
+    )
+
+
+def _progress() -> Progress:
+    """Says every new message once."""
     said = ""
 
     def progress(message: str, _fraction: float | None) -> None:
@@ -297,7 +389,7 @@ def _load_pair(options: argparse.Namespace) -> Pair:
             print(message, file=sys.stderr, flush=True)
             said = message
 
-    return load_pair(options.target, options.draft, device=options.device, dtype=options.dtype, progress=progress)
+    return progress
 
 
 def _load_user_verifiers(options: argparse.Namespace) -> None:

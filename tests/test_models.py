@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -176,9 +177,10 @@ def test_everything_is_judged_before_weights_are_read(folders, monkeypatch):
 
 
 def test_foreign_tokenizers_are_refused(folders):
-    other = tiny.make_tokenizer()
-    other.add_tokens(["<extra>"])
-    other.save_pretrained(folders[1])
+    tokens = json.loads((folders[1] / "tokenizer.json").read_text())
+    vocabulary = tokens["model"]["vocab"]
+    vocabulary["in"], vocabulary["er"] = vocabulary["er"], vocabulary["in"]
+    (folders[1] / "tokenizer.json").write_text(json.dumps(tokens))
     with pytest.raises(ModelError, match="draft cannot draft for target"):
         load(folders)
 
@@ -187,6 +189,33 @@ def test_pickled_weights_are_never_read(folders):
     (folders[1] / "model.safetensors").rename(folders[1] / "pytorch_model.bin")
     with pytest.raises(ModelError, match="no safetensors weights"):
         load(folders)
+
+
+def pickled(folder: Path, weights: object) -> sources.Source:
+    """A source with pickled weights only, as a model of the presets can be."""
+    (folder / "model.safetensors").unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+    return sources.Source(folder.name, str(folder), safetensors=False)
+
+
+def test_pickled_weights_of_presets_are_read_by_the_restricted_unpickler(folders):
+    weights = tiny.make_model("llama").state_dict()
+    source = pickled(folders[0], weights)
+    config = loading.read_config(source)
+    model = loading.read_model(source, loading.ToLoad("it", config, torch.float32), torch.device("cpu"), None)
+    assert torch.equal(model.state_dict()["model.norm.weight"], weights["model.norm.weight"])
+
+
+def test_a_pickle_that_is_a_program_does_not_run(folders, tmp_path):
+    class Program:
+        def __reduce__(self):
+            return (Path.write_text, (tmp_path / "it-ran", "code from a pickle ran"))
+
+    source = pickled(folders[0], {"model.norm.weight": Program()})
+    config = loading.read_config(source)
+    with pytest.raises(ModelError, match="could not be loaded"):
+        loading.read_model(source, loading.ToLoad("it", config, torch.float32), torch.device("cpu"), None)
+    assert not (tmp_path / "it-ran").exists()
 
 
 def test_broken_and_incomplete_weights(folders):
@@ -225,6 +254,14 @@ def test_encode(folders):
     assert pair.encode("<|end|>", chat=False) == [tiny.END_ID]
     assert pair.encode("", chat=False) == [tiny.END_ID]  # the token that starts a text
     assert text_of_tokens([pair.token_text(id) for id in pair.encode("half \ud83c a pair", False)]) == "half ? a pair"
+
+
+def test_tokens_without_embeddings_do_not_count_where_tokenizers_are_compared(folders):
+    padded = tiny.make_tokenizer()
+    padded.add_tokens(["<pad>"])
+    check_tokenizers(tiny.make_tokenizer(), padded, "target", "draft", tiny.VOCABULARY)
+    padded.save_pretrained(folders[1])
+    assert load(folders).models.draft.id == "draft"
 
 
 def test_encode_without_template_or_first_token(tmp_path):
@@ -266,7 +303,7 @@ def hub_error(kind: type[Exception]) -> Exception:
 
 
 HUB_ERRORS = {
-    hub_errors.GatedRepoError: "gated; accept its licence.*hf auth login",
+    hub_errors.GatedRepoError: r"gated; accept its licence on https://huggingface\.co/owner/name and .*hf auth login",
     hub_errors.RepositoryNotFoundError: "no model owner/name on the hub",
     hub_errors.RevisionNotFoundError: "no such revision",
     hub_errors.HfHubHTTPError: "refused to hand out",
@@ -296,6 +333,8 @@ def test_no_network_and_nothing_downloaded_before(monkeypatch, kind):
 
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", model_info)
     assert sources.hub_source("owner/name", None).local_only
+    assert sources.hub_source("owner/name", None).safetensors is True
+    assert sources.hub_source("lmsys/vicuna-7b-v1.5", None).safetensors is None
     with pytest.raises(ModelError, match="owner/name is not on this machine and the hub cannot be reached"):
         loading.load_pair("owner/name", "owner/name")
 
@@ -312,3 +351,6 @@ def test_hub_names_are_pinned_to_a_commit(monkeypatch):
     Found.siblings = []
     with pytest.raises(ModelError, match="no safetensors weights"):
         sources.find_source("owner/name", "target", model_cache.silent)
+    assert sources.hub_source("JackFram/llama-68m", None).safetensors is False
+    Found.siblings = [type("File", (), {"rfilename": "model-00001-of-00002.safetensors"})]
+    assert sources.hub_source("JackFram/llama-68m", None).safetensors is True

@@ -47,15 +47,23 @@ def check_config(config: Any, name: str) -> None:
         )
 
 
-def check_tokenizers(target: Any, draft: Any, target_name: str, draft_name: str) -> None:
+def check_tokenizers(target: Any, draft: Any, target_name: str, draft_name: str, vocabulary: int | None = None) -> None:
     """Refuse a draft whose token ids do not mean what the target's mean.
 
-    The vocabularies are compared, not ``vocab_size`` of the models: that one is often padded to a round number.
+    The vocabularies are compared, not ``vocab_size`` of the models: that one is often padded to a round number. Entries
+    beyond the target's embeddings (a padding token that was only ever added to the tokenizer) are no part of any text.
+
+    Args:
+        target, draft: tokenizers.
+        vocabulary: V of the target model; without it every entry counts.
 
     Raises:
         ModelError: that names one token the two disagree about.
     """
-    ours, theirs = target.get_vocab(), draft.get_vocab()
+    ours, theirs = (
+        {token: id for token, id in tokenizer.get_vocab().items() if vocabulary is None or id < vocabulary}
+        for tokenizer in (target, draft)
+    )
     if ours == theirs:
         return
     differing = sorted(token for token in ours.keys() | theirs.keys() if ours.get(token) != theirs.get(token))

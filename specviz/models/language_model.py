@@ -11,6 +11,7 @@ import torch
 
 from specviz.cache import SlotCache, Written
 from specviz.errors import ModelError, NumericsError
+from specviz.models.devices import is_spread
 from specviz.models.fitness import cache_argument
 from specviz.trace import ModelInfo
 
@@ -38,6 +39,9 @@ class LanguageModel:
         self.layers: int = config.num_hidden_layers
         self.max_positions: int = getattr(config, "max_position_embeddings", None) or 1 << 30
         self.device: torch.device = model.get_input_embeddings().weight.device
+        # Of a model on several devices the last hidden states, from which rows are taken, are on another device than
+        # the tokens; an index on the host is good for both.
+        self._row_device = torch.device("cpu") if is_spread(model) else self.device
         self.dtype: torch.dtype = model.dtype
         self.forward_seconds = 0.0
         self.cache_argument = cache_argument(model.forward) or "past_key_values"
@@ -98,7 +102,7 @@ class LanguageModel:
         arguments: dict[str, Any] = {"use_cache": True, self.cache_argument: cache}
         if self._takes_logits_to_keep:
             # None of a row's neighbours is worth a product with the whole vocabulary.
-            arguments["logits_to_keep"] = torch.tensor(rows, device=self.device)
+            arguments["logits_to_keep"] = torch.tensor(rows, device=self._row_device)
         self._synchronize()
         start = time.perf_counter()
         output = self.model(
@@ -133,7 +137,8 @@ class LanguageModel:
             cache.roll_back()
             alone = torch.cat([self._last_row([a, b, c, a]), self._last_row([a, b, c, b])])
         error = float((together - alone).abs().max() / alone.abs().max().clamp(min=1e-6))
-        if error > (1e-3 if self.dtype == torch.float32 else 0.1):
+        exact = self.dtype == torch.float32 and not self.info.quantization
+        if error > (1e-3 if exact else 0.1):
             raise ModelError(
                 f"{self.info.id} does not follow an attention mask and position ids exactly (relative error "
                 f"{error:.1e}), so trees cannot be verified with it; choose a full-attention model."

@@ -5,6 +5,8 @@ The order matters to whoever waits: names, configs and tokenizers first, gigabyt
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -12,15 +14,22 @@ from typing import Any
 import torch
 
 from specviz.errors import ModelError, OutOfMemoryError, SettingsError, SpecvizError
+from specviz.models.devices import check_dtype, choose_device, choose_dtype, free_memory
 from specviz.models.fitness import check_config, check_tokenizers
 from specviz.models.language_model import LanguageModel
+from specviz.models.memory import MemoryPlan, ToLoad, plan_memory, refuse_if_weights_exceed
 from specviz.models.model_cache import Progress, silent
+from specviz.models.placing import device_map, refuse_offloading, room_for_weights
+from specviz.models.planning import checkpoint_dtype, read_config
+from specviz.models.quantization import check_quantization, quantization_config, quantization_name
 from specviz.models.sources import DEFAULT, Source, find_source, load_error
 from specviz.models.tokens import TokenTexts
 from specviz.trace import ModelInfo, Models
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+PLANNED_CONTEXT, PLANNED_NODES = 2_048, 28
+"""What a pair is planned for before it is loaded, when nobody knows yet what will be run on it."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -80,39 +89,51 @@ def load_pair(
     *,
     device: str = "auto",
     dtype: str = "auto",
+    target_quantization: str = "none",
+    draft_quantization: str = "none",
     progress: Progress | None = None,
 ) -> Pair:
     """Load two models for speculative decoding.
 
     Args:
         target: ``default``, a model folder, or a hub id with or without ``@revision``.
-        draft: the same. Equal names share one set of weights.
-        device: one of :data:`DEVICES`; ``auto`` takes CUDA, then MPS, then the CPU.
-        dtype: a key of :data:`DTYPES` or ``auto``, see :func:`choose_dtype`.
+        draft: the same. Equal names with equal quantizations share one set of weights.
+        device: one of :data:`specviz.models.devices.DEVICES`; ``auto`` takes CUDA, then MPS, then the CPU.
+        dtype: a key of :data:`specviz.models.devices.DTYPES` or ``auto``, see :func:`choose_dtype`.
+        target_quantization, draft_quantization: of :data:`specviz.models.quantization.QUANTIZATIONS`.
         progress: told what is being done.
 
     Raises:
-        SettingsError: for an unknown device or dtype.
+        SettingsError: for an unknown device, dtype or quantization.
         ModelError: if a model cannot be found or read, or trees cannot be verified with it.
-        OutOfMemoryError: if the weights do not fit.
+        OutOfMemoryError: if the weights do not fit; before they are read where the configs tell.
     """
     progress = progress or silent
     where = choose_device(device)
-    if dtype != "auto" and dtype not in DTYPES:
-        raise SettingsError(f"There is no dtype {dtype!r}; choose auto, {', '.join(DTYPES)}.")
+    check_dtype(dtype)
+    check_quantization(target_quantization, where, target)
+    check_quantization(draft_quantization, where, draft)
     ours, theirs = find_source(target, "target", progress), find_source(draft, "draft", progress)
     our_config, their_config = read_config(ours), read_config(theirs)
     check_config(our_config, ours.name)
     check_config(their_config, theirs.name)
     tokenizer = read_tokenizer(ours)
-    check_tokenizers(tokenizer, read_tokenizer(theirs), ours.name, theirs.name)
+    check_tokenizers(tokenizer, read_tokenizer(theirs), ours.name, theirs.name, our_config.vocab_size)
     token_text = TokenTexts(tokenizer)
+    to_load = [
+        ToLoad(source.name, config, choose_dtype(dtype, checkpoint_dtype(config), where), quantization)
+        for source, config, quantization in (
+            (ours, our_config, target_quantization),
+            (theirs, their_config, draft_quantization),
+        )
+    ]
+    same = (ours.place, ours.revision, target_quantization) == (theirs.place, theirs.revision, draft_quantization)
+    plan = _plan(to_load[0], to_load[0] if same else to_load[1], where)
 
     progress(f"Loading {ours.name}", None)
-    our_model = read_model(ours, our_config, where, dtype)
+    our_model = read_model(ours, to_load[0], where, plan)
     progress(f"Loading {theirs.name}", None)
-    same = (ours.place, ours.revision) == (theirs.place, theirs.revision)
-    their_model = our_model if same else read_model(theirs, their_config, where, dtype)
+    their_model = our_model if same else read_model(theirs, to_load[1], where, None)
     target_model, draft_model = language_model(our_model, ours), language_model(their_model, theirs)
     return Pair(
         target=target_model,
@@ -122,36 +143,6 @@ def load_pair(
         eos_ids=eos_ids(our_model.generation_config, our_model.config, tokenizer),
         models=Models(target=target_model.info, draft=draft_model.info),
     )
-
-
-def choose_device(device: str) -> torch.device:
-    """The device for ``auto``, ``cpu``, ``cuda`` or ``mps``; SettingsError for one that is unknown or not there."""
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if device == "auto":
-        return torch.device(next(name for name, there in available.items() if there))
-    if device not in available:
-        raise SettingsError(f"There is no device {device!r}; choose one of {', '.join(DEVICES)}.")
-    if not available[device]:
-        raise SettingsError(f"PyTorch finds no {device} device on this machine; choose auto or cpu.")
-    return torch.device(device)
-
-
-def choose_dtype(dtype: str, checkpoint: torch.dtype, device: torch.device) -> torch.dtype:
-    """The dtype a model is loaded in.
-
-    ``auto`` is float32 on the CPU, where half precision is slow and a debugger should be exact. On CUDA it is the
-    checkpoint's own, float32 included: rounding it would show a model its authors did not publish; bfloat16 becomes
-    float16 on cards without it. On MPS it is float32, except for float16 checkpoints.
-    """
-    if dtype != "auto":
-        return DTYPES[dtype]
-    if device.type == "cuda":
-        if checkpoint == torch.bfloat16 and not torch.cuda.is_bf16_supported(including_emulation=False):
-            return torch.float16
-        return checkpoint
-    if device.type == "mps" and checkpoint == torch.float16:
-        return torch.float16
-    return torch.float32
 
 
 def eos_ids(*holders: Any) -> frozenset[int]:
@@ -164,16 +155,6 @@ def eos_ids(*holders: Any) -> frozenset[int]:
     return frozenset(int(id) for id in found)
 
 
-def read_config(source: Source) -> Any:
-    """The config alone: a few kilobytes."""
-    from transformers import AutoConfig
-
-    try:
-        return AutoConfig.from_pretrained(source.place, **source.arguments())
-    except Exception as error:
-        raise load_error(error, source.name) from error
-
-
 def read_tokenizer(source: Source) -> Any:
     """The fast tokenizer."""
     from transformers import AutoTokenizer
@@ -184,8 +165,11 @@ def read_tokenizer(source: Source) -> Any:
         raise load_error(error, source.name) from error
 
 
-def read_model(source: Source, config: Any, device: torch.device, dtype: str) -> Any:
-    """The model in eval mode on ``device``, from safetensors only.
+def read_model(source: Source, model: ToLoad, device: torch.device, plan: MemoryPlan | None) -> Any:
+    """The model in eval mode on ``device``.
+
+    Args:
+        plan: of the pair; where it does not fit on one card, this model is spread over all.
 
     Raises:
         ModelError: if files are missing or broken, or weights are missing in them.
@@ -193,37 +177,51 @@ def read_model(source: Source, config: Any, device: torch.device, dtype: str) ->
     """
     from transformers import AutoModelForCausalLM
 
+    # Reading pickled weights, transformers would ask a service of the hub to convert their repository.
+    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
+        loaded, report = AutoModelForCausalLM.from_pretrained(
             source.place,
-            config=config,
-            dtype=choose_dtype(dtype, checkpoint_dtype(config), device),
+            config=model.config,
+            dtype=model.dtype,
             attn_implementation="sdpa",
-            use_safetensors=True,
+            use_safetensors=source.safetensors,
+            weights_only=True,
             output_loading_info=True,
-            **({"device_map": {"": device}} if device.type != "cpu" else {}),
+            quantization_config=quantization_config(model.quantization, model.dtype),
+            **device_map(device, model.quantization, plan),
             **source.arguments(),
         )
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise OutOfMemoryError(
-            f"{source.name} does not fit into the memory of {device}; choose a smaller model, or dtype bfloat16."
+            f"{source.name} does not fit into the memory of {device}; choose a smaller model, dtype bfloat16, or a "
+            "quantization."
         ) from error
     except Exception as error:
         raise load_error(error, source.name) from error
+    refuse_offloading(loaded, source.name)
     if missing := sorted(report["missing_keys"]):
         # transformers only warns, and fills in random numbers.
         raise ModelError(
             f"The files of {source.name} lack {len(missing)} of its weights ({missing[0]}); download or save it again."
         )
-    return model.eval()
+    return loaded.eval()
 
 
-def checkpoint_dtype(config: Any) -> torch.dtype:
-    """The dtype the config says the weights are saved in; float32 where it says nothing."""
-    saved = getattr(config, "dtype", None)
-    if isinstance(saved, str):
-        saved = getattr(torch, saved.removeprefix("torch."), None)
-    return saved if isinstance(saved, torch.dtype) else torch.float32
+def _plan(target: ToLoad, draft: ToLoad, device: torch.device) -> MemoryPlan | None:
+    """The memory plan of a pair that is about to be loaded; None if this architecture cannot be built without weights.
+
+    Raises:
+        OutOfMemoryError: if the weights alone exceed what is free.
+    """
+    try:
+        free = free_memory(device)
+        plan = plan_memory(target, draft, context=PLANNED_CONTEXT, nodes=PLANNED_NODES, free=free)
+    except Exception as error:  # a plan is advice: what goes wrong in it must not keep a model from being loaded
+        log.warning("no memory plan: %s", error)
+        return None
+    refuse_if_weights_exceed(plan, room_for_weights(device), device)
+    return plan
 
 
 def language_model(model: Any, source: Source) -> LanguageModel:
@@ -243,7 +241,7 @@ def language_model(model: Any, source: Source) -> LanguageModel:
         vocabulary=config.vocab_size,
         dtype=str(model.dtype).removeprefix("torch."),
         device=str(model.get_input_embeddings().weight.device),
-        quantization=quantization(config),
+        quantization=quantization_name(config),
         note=source.note,
     )
     wrapped = LanguageModel(model, info)
@@ -255,13 +253,3 @@ def language_model(model: Any, source: Source) -> LanguageModel:
         except Exception as error:  # of the model's own code, met by a cache or a mask it does not know
             raise load_error(error, source.name) from error
     return wrapped
-
-
-def quantization(config: Any) -> str | None:
-    """The name of the method the weights are quantized with, None for plain weights."""
-    settings = getattr(config, "quantization_config", None)
-    if settings is None:
-        return None
-    settings = settings if isinstance(settings, dict) else settings.to_dict()
-    method = settings.get("quant_method", "unknown")
-    return str(getattr(method, "value", method))

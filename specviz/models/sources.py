@@ -15,6 +15,7 @@ from typing import Any, Literal
 from specviz.errors import ModelError
 from specviz.models import default_pair
 from specviz.models.model_cache import Progress
+from specviz.models.presets import spec_of
 
 Role = Literal["target", "draft"]
 
@@ -38,6 +39,8 @@ class Source:
     note: str | None = None
     built_in: bool = False
     """Whether this is one of the default pair."""
+    safetensors: bool | None = True
+    """Whether the weights are safetensors: True (nothing else is read), False, or None where only files can tell."""
 
     def arguments(self) -> dict[str, Any]:
         """What every ``from_pretrained`` gets: this revision, no code of the model's own."""
@@ -77,20 +80,28 @@ def folder_source(folder: Path) -> Source:
 
 
 def hub_source(id: str, revision: str | None) -> Source:
-    """A hub id at a commit. Where the hub cannot be reached, or must not be, whatever was downloaded before."""
+    """A hub id at a commit. Where the hub cannot be reached, or must not be, whatever was downloaded before.
+
+    Pickled weights are refused: a pickle is a program. The exception are models of the presets whose owners publish
+    nothing else; transformers reads them with PyTorch's restricted unpickler, which builds tensors and runs no code.
+    """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
+    spec = spec_of(id)
+    may_be_pickled = spec is not None and spec.pickled
     try:
         info = HfApi().model_info(id, revision=revision, timeout=SECONDS_FOR_THE_HUB)
     except Exception as error:
         if isinstance(error, HfHubHTTPError) or not _is_network(error):
             raise load_error(error, _with_revision(id, revision)) from error
-        return Source(_with_revision(id, revision), id, revision=revision, local_only=True)
-    if not any(file.rfilename.endswith(".safetensors") for file in info.siblings or ()):
+        either = None if may_be_pickled else True
+        return Source(_with_revision(id, revision), id, revision=revision, local_only=True, safetensors=either)
+    safetensors = any(file.rfilename.endswith(".safetensors") for file in info.siblings or ())
+    if not safetensors and not may_be_pickled:
         raise ModelError(f"{id} has no safetensors weights, and specviz reads no others; choose another model.")
     # A commit and not "main": asked for safetensors of "main", transformers may have the hub convert a repository.
-    return Source(_with_revision(id, revision), id, revision=info.sha, local_only=False)
+    return Source(_with_revision(id, revision), id, revision=info.sha, local_only=False, safetensors=safetensors)
 
 
 def load_error(error: BaseException, name: str) -> ModelError:
@@ -104,8 +115,8 @@ def load_error(error: BaseException, name: str) -> ModelError:
 
     if caused_by(errors.GatedRepoError):
         return ModelError(
-            f"{name} is gated; accept its licence on its page on the hub and log in with 'hf auth login', then try "
-            "again."
+            f"{name} is gated; accept its licence on https://huggingface.co/{name.partition('@')[0]} and log in with "
+            "'hf auth login', then try again."
         )
     if caused_by(errors.RevisionNotFoundError):
         return ModelError(f"{name} has no such revision; check what comes after the @.")
