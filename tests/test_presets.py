@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -45,6 +46,16 @@ def test_what_a_preset_says_it_needs_is_what_the_plan_says(preset):
     for quantization, gigabytes in zip(("none", "int8", "nf4"), preset.gigabytes, strict=True):
         plan = plan_pair(*preset.names, device=device, target_quantization=quantization, device_memory=10**12)
         assert gigabytes - 1 < plan.needed / 1e9 <= gigabytes
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
+def test_the_document_lists_it(preset):
+    text = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
+    cells = next(line for line in text.splitlines() if line.startswith(f"| `{preset.name}` |")).strip("| ").split(" | ")
+    assert tuple(cells[1:3]) == preset.names
+    for model in (preset.target, preset.draft):
+        assert model.licence.removesuffix(" Community License") in cells[3]
+    assert cells[4] == " / ".join(map(str, preset.gigabytes))
 
 
 def test_gated_models_say_how_to_get_them():
