@@ -246,7 +246,7 @@ def test_runs_streams_stops_and_steps_on(served, tmp_path):
 
     told = threading.Event()
 
-    def load_pair(target, draft, device, dtype, progress):
+    def load_pair(progress, **_: object):
         progress("Fetching nothing", 0.5)
         told.set()
         return pairs.make_pair()

@@ -80,13 +80,15 @@ def test_a_run_whose_pair_was_needed_elsewhere_says_so_and_keeps_its_steps() -> 
     sessions = Sessions(loader)
     run = runs.run_steps(sessions, "page", INPUTS["a"], 50, None, None)
     steps = 0
-    for text, trace, _ in run:
+    text = ""
+    for answer in run:
+        text, trace, _ = answer
         steps = len(trace.steps) if trace else 0
         if steps == 2:
             load(sessions, "b")
     assert steps == 2
     assert runs.EVICTED in text
-    del run
+    del run, answer, trace
     assert loader.alive() == ["b"]
 
 

@@ -8,9 +8,12 @@ import gradio as gr
 import pytest
 
 from specviz.errors import ModelError, SettingsError
+from specviz.models.presets import PRESETS
 from specviz.trace import Sampling, Trace
 from specviz.ui import runs
-from specviz.ui.form import Form, prompt_box, settings_form
+from specviz.ui.desk import models_of
+from specviz.ui.form import Form, prompt_box, settings_form, write_form
+from specviz.ui.models_form import fits
 from specviz.ui.sessions import Live, ModelChoice, Sessions
 from tests.sample_traces import sample_trace
 
@@ -67,6 +70,28 @@ def test_a_wrong_setting_is_one_sentence(form, changed, said):
     assert "\n" not in str(caught.value)
 
 
+def test_quantization_reaches_the_loader_and_comes_back(form):
+    prompt, models, settings = form.read(values(form, target_quantization="nf4"))
+    assert (models.target_quantization, models.draft_quantization) == ("nf4", "none")
+    assert write_form(prompt, models, settings)["target_quantization"] == "nf4"
+    trace = sample_trace()
+    target = trace.models.target.model_copy(update={"quantization": "bitsandbytes int8"})
+    opened = models_of(trace.model_copy(update={"models": trace.models.model_copy(update={"target": target})}))
+    assert opened.target_quantization == "int8"
+
+
+def test_the_plan_says_what_fits_before_anything_is_loaded(form, monkeypatch):
+    monkeypatch.setattr("specviz.models.planning.free_memory", lambda device: 10 * 10**9)
+    names = dict(zip(("target", "draft"), PRESETS["llama-2-7b"].names, strict=True))
+    text = fits(form, tuple(values(form, device="cpu", dtype="bfloat16", **names)))
+    assert text.startswith("**Does not fit: ")
+    assert "| other weights |" in text
+    assert "28 nodes" in text
+    small = fits(form, tuple(values(form, device="cpu", target_quantization="nf4", dtype="bfloat16", **names)))
+    assert small.startswith("**Fits: ")
+    assert "not among" in fits(form, tuple(values(form, driver="greedy")))
+
+
 # ---------------------------------------------------------------------------------------------------- sessions
 
 
@@ -97,7 +122,7 @@ def test_only_the_token_limit_may_change_within_a_run():
 def test_a_pair_is_loaded_once_and_tells_how_far_it_is():
     calls = []
 
-    def load_pair(target, draft, *, device, dtype, progress):
+    def load_pair(target, progress, **_: object):
         calls.append(target)
         progress("half", 0.5)
         return f"pair {target}"

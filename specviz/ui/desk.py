@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 from specviz.figures.text import shorten, visible
 from specviz.models.default_pair import DRAFT_NAME, TARGET_NAME
-from specviz.trace import Choice, Trace
+from specviz.trace import Choice, ModelInfo, Trace
+from specviz.ui.models_form import QUANTIZATIONS
 from specviz.ui.sessions import ModelChoice, Ticket
 
 MOST_RUNS = 24
@@ -136,8 +137,16 @@ def describe_tree(builder: Choice) -> str:
 
 def models_of(trace: Trace) -> ModelChoice:
     """The pair that recorded a trace, as one would write it in the form."""
-    names = trace.models.target.id, trace.models.draft.id
+    target, draft = trace.models.target, trace.models.draft
     return ModelChoice(
-        target="default" if names[0] == TARGET_NAME else names[0],
-        draft="default" if names[1] == DRAFT_NAME else names[1],
+        target="default" if target.id == TARGET_NAME else target.id,
+        draft="default" if draft.id == DRAFT_NAME else draft.id,
+        target_quantization=_bits(target),
+        draft_quantization=_bits(draft),
     )
+
+
+def _bits(model: ModelInfo) -> str:
+    """How the form names a quantization that is done while a model is loaded; others come with its files."""
+    name = (model.quantization or "").removeprefix("bitsandbytes ")
+    return name if name in QUANTIZATIONS else "none"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin
 
@@ -13,13 +13,12 @@ from specviz.drafting import BUILDERS
 from specviz.errors import SettingsError
 from specviz.settings import build_sampling, build_settings, default_draft_sampling
 from specviz.trace import Choice, Settings
+from specviz.ui.models_form import models_form
 from specviz.ui.sessions import ModelChoice
 from specviz.verifying import VERIFIERS
 
 DEFAULT_PROMPT = "Why is the sky blue?"
 DEFAULT_VERIFIERS = ("rejection", "eta", "longest_path")
-DEVICES = ["auto", "cpu", "cuda", "mps"]
-DTYPES = ["auto", "float32", "bfloat16", "float16"]
 
 
 @dataclass
@@ -27,6 +26,8 @@ class Form:
     """Components by name, in the order in which handlers receive their values."""
 
     components: dict[str, Any] = field(default_factory=dict)
+    late: list[Callable[[], object]] = field(default_factory=list)
+    """Events that need all components; :func:`settings_form` attaches them at its end."""
 
     def add(self, name: str, component: Any) -> Any:
         self.components[name] = component
@@ -76,12 +77,7 @@ def prompt_box(form: Form) -> None:
 
 def settings_form(form: Form) -> None:
     """Everything but the prompt and the buttons, in the current Gradio context."""
-    with gr.Row():
-        form.add("target", gr.Textbox("default", label="Target model", info="default, a folder, or a hub id"))
-        form.add("draft", gr.Textbox("default", label="Draft model", info="same tokenizer as the target"))
-        form.add("device", gr.Dropdown(DEVICES, value="auto", label="Device", min_width=100))
-        form.add("dtype", gr.Dropdown(DTYPES, value="auto", label="Number type", min_width=100))
-        form.add("chat", gr.Checkbox(True, label="Chat template", info="wrap the prompt as a chat turn", min_width=120))
+    models_form(form)
     with gr.Row():
         names = list(BUILDERS)
         builder = form.add("builder", gr.Dropdown(names, value=names[0], label="Draft tree", min_width=140))
@@ -121,6 +117,8 @@ def settings_form(form: Form) -> None:
             "draft_temperature", gr.Textbox("", label="Draft temperature", info="empty: as the target", min_width=120)
         )
         form.add("audit", gr.Checkbox(False, label="Audit caches", info="against a recompute; slower", min_width=130))
+    for attach in form.late:
+        attach()
 
 
 def read_form(values: dict[str, Any]) -> tuple[str, ModelChoice, Settings]:
@@ -131,6 +129,8 @@ def read_form(values: dict[str, Any]) -> tuple[str, ModelChoice, Settings]:
         draft=(values["draft"] or "").strip() or "default",
         device=values["device"],
         dtype=values["dtype"],
+        target_quantization=values["target_quantization"],
+        draft_quantization=values["draft_quantization"],
     )
     if not values["verifiers"]:
         raise SettingsError("Choose at least one verifier.")
@@ -174,10 +174,7 @@ def write_form(prompt: str, models: ModelChoice, settings: Settings) -> dict[str
     follows = settings.draft == default_draft_sampling(settings.target)
     values: dict[str, Any] = {
         "prompt": prompt,
-        "target": models.target,
-        "draft": models.draft,
-        "device": models.device,
-        "dtype": models.dtype,
+        **vars(models),
         "chat": settings.chat,
         "verifiers": names,
         "driver": settings.driver if settings.driver in names else next(iter(names), None),

@@ -20,7 +20,7 @@ from specviz.trace import Settings
 
 Progress = Callable[[str, "float | None"], None]
 LoadPair = Callable[..., Any]
-"""``load_pair(target, draft, *, device, dtype, progress) -> Pair``; raises SpecvizError."""
+"""``load_pair(**fields of ModelChoice, progress=...) -> Pair``; raises SpecvizError."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class ModelChoice:
     draft: str = "default"
     device: str = "auto"
     dtype: str = "auto"
+    target_quantization: str = "none"
+    draft_quantization: str = "none"
 
 
 @dataclass(frozen=True)
