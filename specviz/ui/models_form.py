@@ -29,9 +29,9 @@ def models_form(form: Form) -> None:
         draft = form.add("draft", gr.Textbox("default", label="Draft model", info="same tokenizer as the target"))
         form.add("chat", gr.Checkbox(True, label="Chat template", info="wrap the prompt as a chat turn", min_width=120))
     with gr.Row():
-        bits = {"info": "8 or 4 bit", "min_width": 110}
-        form.add("target_quantization", gr.Dropdown(QUANTIZATIONS, value="none", label="Target in", **bits))
-        form.add("draft_quantization", gr.Dropdown(QUANTIZATIONS, value="none", label="Draft in", **bits))
+        bits = {"info": "8 or 4 bit", "min_width": 120}
+        form.add("target_quantization", gr.Dropdown(QUANTIZATIONS, value="none", label="Target weights", **bits))
+        form.add("draft_quantization", gr.Dropdown(QUANTIZATIONS, value="none", label="Draft weights", **bits))
         form.add("device", gr.Dropdown(DEVICES, value="auto", label="Device", min_width=100))
         form.add("dtype", gr.Dropdown(DTYPES, value="auto", label="Number type", min_width=100))
         ask = gr.Button("Does it fit?", size="md", scale=0, min_width=120, elem_id="fits")
