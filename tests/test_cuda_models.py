@@ -1,4 +1,4 @@
-"""Loading on CUDA: what is planned is what is held, quantized runs pass their audit, and a model may lie on two cards."""
+"""Loading on CUDA: the plan is what is held, quantized runs pass their audit, and a model may lie on two cards."""
 
 from __future__ import annotations
 
