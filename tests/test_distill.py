@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from specviz.__main__ import main
 from specviz.errors import ModelError
 from specviz.experiments import chats, distill
 from specviz.experiments.chats import Chat, read_chats, write_shard
@@ -164,3 +165,16 @@ def test_measuring_reports_what_the_runs_did(folder: Path, pair: Pair) -> None:
     assert quality.efficiency["chain of 4"]["rejection"] >= 1
     assert f"{quality.overlap.mean:.3f}" in quality.table()
     assert any("held-out" in line for line in said)
+
+
+def test_the_commands_train_and_measure(
+    folder: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("specviz.models.loading.load_pair", lambda *_, **__: pair)
+    where = ["--folder", str(folder)]
+    assert main(["train-draft", *where, "--shards", "2", "--batches", "2", "--layers", "2"]) == 0
+    assert str(folder / "draft") in capsys.readouterr().out
+    assert main(["measure-draft", *where, "--runs", "1", "--max-new-tokens", "4"]) == 0
+    assert "mean sum(min(p, q))" in capsys.readouterr().out
+    assert main(["measure-draft", *where, "--runs", "0"]) == 2
+    assert "must be positive" in capsys.readouterr().err

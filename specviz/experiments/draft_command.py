@@ -1,0 +1,84 @@
+"""``train-draft`` and ``measure-draft`` on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from specviz.errors import SettingsError
+
+
+def add_train_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``train-draft`` besides the models."""
+    parser.add_argument("--folder", help="chats, state and result (default: draft-training in the cache folder)")
+    parser.add_argument("--shards", type=int, default=40, help="files of 48 chats to have before training (default 40)")
+    parser.add_argument("--layers", type=int, default=3, help="of the draft; more than it has are added (default 3)")
+    parser.add_argument("--batches", type=int, default=1900, help="of 8 chats each (default 1900)")
+    parser.add_argument("--rate", type=float, default=1e-3, help="highest learning rate (default 0.001)")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def add_measure_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``measure-draft`` besides the models."""
+    parser.add_argument("--folder", help="where held-out chats are kept (default: draft-training in the cache folder)")
+    parser.add_argument("--shards", type=int, default=1, help="files of 48 held-out chats (default 1)")
+    parser.add_argument("--runs", type=int, default=12, help="held-out prompts that every tree decodes (default 12)")
+    parser.add_argument("--max-new-tokens", type=int, default=48)
+
+
+def train_draft(options: argparse.Namespace, load_pair: Callable[[argparse.Namespace], Any]) -> int:
+    """Write chats, train on them, say where the layers are. Going on after a stop needs the same command again."""
+    from specviz.experiments.chats import write_shard
+    from specviz.experiments.distill import Plan, Progress, train
+
+    _check(options.shards >= 1 and options.batches >= 1 and options.rate > 0, "shards, batches and rate")
+    pair, folder = load_pair(options), _folder(options)
+    for number in range(options.shards):
+        if tokens := write_shard(pair, folder, number):
+            _say(f"chats {number + 1} of {options.shards}: {tokens} tokens")
+
+    def report(progress: Progress) -> None:
+        _say(
+            f"batch {progress.batch} of {progress.batches}: loss {progress.loss:.3f}, overlap on the chats "
+            f"{progress.overlap:.3f}, {progress.seconds:.0f} s"
+        )
+
+    plan = Plan(layers=options.layers, batches=options.batches, rate=options.rate, seed=options.seed)
+    written = train(pair, folder, plan, report)
+    print(f"the layers are in {written}; copy its files to assets/draft to make them the built-in draft")
+    return 0
+
+
+def measure_draft(options: argparse.Namespace, load_pair: Callable[[argparse.Namespace], Any]) -> int:
+    """Print how good the draft of a pair is."""
+    from specviz.experiments.draft_quality import measure
+
+    _check(min(options.shards, options.runs, options.max_new_tokens) >= 1, "shards, runs and new tokens")
+    quality = measure(
+        load_pair(options),
+        _folder(options),
+        shards=options.shards,
+        runs=options.runs,
+        new_tokens=options.max_new_tokens,
+        say=_say,
+    )
+    print(quality.table())
+    return 0
+
+
+def _folder(options: argparse.Namespace) -> Path:
+    from specviz.models.model_cache import cache_root
+
+    return Path(options.folder) if options.folder else cache_root() / "draft-training"
+
+
+def _check(fine: bool, what: str) -> None:
+    if not fine:
+        raise SettingsError(f"The numbers for {what} must be positive.")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
