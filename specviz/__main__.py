@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from specviz.breakpoints import SHORT, Breakpoints, Hit, hits, parse_short
 from specviz.errors import SettingsError, SpecvizError
+from specviz.experiments import compare_command
 from specviz.trace import Choice, Option, Settings
 
 if TYPE_CHECKING:  # at run time it would import torch, even for --help
@@ -92,6 +93,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_models(bench)
     bench.add_argument("--steps", type=_positive, default=15, help="measured steps per tree (default 15)")
     bench.set_defaults(run=_bench)
+
+    compare = commands.add_parser(
+        "compare", help="run verifiers, trees and temperatures over many prompts; rows in Parquet"
+    )
+    _add_models(compare)
+    _add_user_verifiers(compare)
+    compare_command.add_arguments(compare)
+    compare.set_defaults(run=compare_command.run)
 
     plan = commands.add_parser("plan", help="say what a pair needs and whether it fits, without loading it")
     _add_models(plan)

@@ -1,0 +1,231 @@
+"""``python -m specviz compare``: arguments, the run with its progress, and what is printed at the end."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from specviz.errors import SettingsError
+
+if TYPE_CHECKING:  # at run time they would import torch, even for --help
+    from specviz.experiments.comparison import Comparison
+    from specviz.experiments.work import Job
+
+TREES = ("4,2,2", "explicit", "dynamic:total=28,top_k=6,depth=6", "1,1,1,1")
+VERIFIERS = ("rejection", "eta", "longest_path", "traversal", "naive")
+REPORT = "report.txt"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Everything but the models and ``--verifier``."""
+    add = parser.add_argument
+    add("-o", "--output", default="comparison", help="folder for the rows; the same command goes on in it")
+    add("--prompts", default="default", help="default (our own), a .jsonl, .csv or .parquet file, hf:NAME, humaneval")
+    add("--column", help="column with the prompts (default: text, prompt, question or instruction)")
+    add("--split", default="train", help="of an hf: data set (default train)")
+    add("--config", help="of an hf: data set")
+    add(
+        "--trees",
+        nargs="+",
+        default=list(TREES),
+        metavar="TREE",
+        help="4,2,2 or [0],[1],[0,0] or dynamic:total=28,depth=6",
+    )
+    add(
+        "--verifiers", nargs="+", default=list(VERIFIERS), metavar="VERIFIER", help="rejection or mild=eta:epsilon=0.05"
+    )
+    add("--temperatures", nargs="+", type=float, default=[0.7, 1.0], metavar="T")
+    add("--driver", help="the verifier whose verdict is committed in paired runs (default: the first)")
+    add("--paired", type=_count, metavar="N", help="prompts that are run paired: all (default) or a number")
+    add("--free", type=_count, default=0, metavar="N", help="prompts on which every verifier runs free (default 0)")
+    add("--max-new-tokens", type=int, default=32)
+    add("--top-k", type=int, default=0)
+    add("--top-p", type=float, default=1.0)
+    add("--eta-cutoff", type=float, default=0.0, help="eta sampling; not the eta verifier")
+    add("--draft-temperature", type=float, help="default: the target's, or 1 where that is 0")
+    add("--seed", type=int, default=0)
+    add("--no-chat", action="store_true", help="give prompts as they are, without the target's chat template")
+    add(
+        "--shard", type=_shard, default=(1, 1), metavar="I/N", help="do the I-th of N parts only (the folder is shared)"
+    )
+    add("--processes", type=int, default=0, help="processes of this machine, or workers of Ray (0: one, or one a GPU)")
+    add("--engine", choices=("local", "ray"), default="local")
+
+
+def _count(text: str) -> int | None:
+    """For argparse: a whole number from 0 on, or ``all``."""
+    if text == "all":
+        return None
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is neither 'all' nor a whole number from 0 on")
+    return int(text)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """For argparse: ``2/3``."""
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form I/N with 1 <= I <= N")
+    return int(number), int(of)
+
+
+def comparison_of(options: argparse.Namespace) -> Comparison:
+    """The comparison that the options stand for.
+
+    Raises:
+        SettingsError: naming the first thing no run can have.
+    """
+    from specviz.experiments.comparison import Comparison, check, parse_tree, parse_verifier
+
+    verifiers = tuple(parse_verifier(text) for text in options.verifiers)
+    comparison = Comparison(
+        trees=tuple(parse_tree(text) for text in options.trees),
+        verifiers=verifiers,
+        temperatures=tuple(options.temperatures),
+        driver=options.driver or verifiers[0].label,
+        paired=options.paired,
+        free=options.free,
+        top_k=options.top_k,
+        top_p=options.top_p,
+        eta_cutoff=options.eta_cutoff,
+        draft_temperature=options.draft_temperature,
+        seed=options.seed,
+        max_new_tokens=options.max_new_tokens,
+        chat=False if options.no_chat else None,
+    )
+    check(comparison)
+    return comparison
+
+
+def job_of(options: argparse.Namespace) -> Job:
+    """Everything that is to be done.
+
+    Raises:
+        SettingsError: naming the first thing that is wrong; no model is loaded for it.
+    """
+    from specviz.experiments.prompts import load_prompts
+    from specviz.experiments.work import Job, PairSpec
+
+    comparison = comparison_of(options)
+    prompts = load_prompts(options.prompts, column=options.column, split=options.split, config=options.config)
+    pair = PairSpec(**{name: getattr(options, name) for name in PairSpec.__dataclass_fields__})
+    job = Job(comparison, tuple(prompts), pair, tuple(options.verifier))
+    if not job.units():
+        raise SettingsError("There is nothing to run; choose prompts with --paired or --free.")
+    return job
+
+
+def run(options: argparse.Namespace) -> int:
+    """The command. Returns 0, or 1 if rows contradict themselves.
+
+    Raises:
+        SettingsError: for what is wrong with the options, the folder or a worker.
+    """
+    from specviz.experiments.work import is_finished, missing, open_folder, write_unit
+    from specviz.verifying import load_verifier
+
+    for spec in options.verifier:
+        load_verifier(spec)
+    job = job_of(options)
+    folder = Path(options.output)
+    open_folder(folder, job)
+    if is_finished(folder):
+        print(f"{folder} is finished already.", file=sys.stderr)
+        return _report(folder)
+    todo = missing(folder, job, options.shard)
+    for index, packed in _with_time_left(_engine(options, job, todo), job, options.shard, len(todo)):
+        write_unit(folder, index, packed)
+    if left := len(missing(folder, job)):
+        print(f"Part {options.shard[0]} of {options.shard[1]} is done; {left} runs are left to the other parts.")
+        return 0
+    return _finish(folder, job)
+
+
+def _engine(options: argparse.Namespace, job: Job, todo: list[int]) -> Iterator[tuple[int, bytes]]:
+    if not todo:
+        return iter(())
+    if options.engine == "ray":
+        from specviz.experiments.engines import run_on_ray
+
+        return run_on_ray(job, todo, options.processes or None)
+    if options.processes > 1:
+        from specviz.experiments.engines import run_in_processes
+
+        return run_in_processes(job, todo, options.processes)
+    from specviz.experiments.work import run_here
+
+    said: set[str] = set()
+
+    def progress(message: str, _fraction: float | None) -> None:
+        if message not in said:
+            print(message, file=sys.stderr, flush=True)
+            said.add(message)
+
+    return run_here(job, todo, progress)
+
+
+def _with_time_left(
+    results: Iterator[tuple[int, bytes]], job: Job, shard: tuple[int, int], todo: int
+) -> Iterator[tuple[int, bytes]]:
+    from tqdm import tqdm
+
+    total = sum(unit.index % shard[1] == shard[0] - 1 for unit in job.units())
+    with tqdm(total=total, initial=total - todo, unit="run", file=sys.stderr, smoothing=0.05) as bar:
+        for result in results:
+            yield result
+            bar.update()
+
+
+def _finish(folder: Path, job: Job) -> int:
+    from specviz.experiments.tables import merge
+
+    merge(folder, job)
+    return _report(folder)
+
+
+def _report(folder: Path) -> int:
+    """Read the rows back, verify them, and print what they say."""
+    from specviz.experiments.compare_report import format_report
+    from specviz.experiments.statistics import Tally, tallies
+    from specviz.experiments.tables import read_rows
+    from specviz.experiments.verify_rows import verify_rows
+
+    found: list[Tally] = []
+    problems: list[str] = []
+    failed: list[str] = []
+    counts = {"runs": 0, "steps": 0, "decisions": 0}
+    for rows in read_rows(folder):
+        found += tallies(rows)
+        problems += verify_rows(rows)
+        failed += [f"{row['prompt_id']}: {row['message']}" for row in rows.outputs if row["end_reason"] == "error"]
+        for name, more in zip(counts, (rows.outputs, rows.steps, rows.decisions), strict=True):
+            counts[name] += len(more)
+    lines = [format_report(found), ""]
+    lines += _listed("runs broke off and are not complete", failed)
+    lines += _listed("things in the rows contradict each other", problems)
+    summary = ", ".join(f"{count:,} {name if name != 'steps' else 'step rows'}" for name, count in counts.items())
+    lines.append(f"{summary}: " + ("every row agrees with itself." if not problems else "NOT all agree."))
+    text = "\n".join(lines)
+    _save(folder / REPORT, text)
+    print(text)
+    print(f"\nsaved {folder}")
+    return 1 if problems else 0
+
+
+def _listed(what: str, lines: list[str], most: int = 10) -> list[str]:
+    if not lines:
+        return []
+    more = [f"  and {len(lines) - most} more"] if len(lines) > most else []
+    return [f"{len(lines)} {what}:", *(f"  {line}" for line in dict.fromkeys(lines[:most])), *more, ""]
+
+
+def _save(path: Path, text: str) -> None:
+    from specviz.experiments.work import write_atomically
+
+    try:
+        write_atomically(path, (text + "\n").encode("utf-8", "replace"))
+    except OSError as error:
+        raise SettingsError(f"The report cannot be saved to {str(path)!r} ({error.strerror}).") from None

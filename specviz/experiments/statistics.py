@@ -1,0 +1,251 @@
+"""What the rows of a comparison say, with how sure one can be; and whether they agree with themselves.
+
+Every figure is a ratio of sums over steps, such as accepted tokens / steps. Steps of one prompt resemble each other, so
+what is drawn again in a bootstrap, and exchanged in a test, are whole prompts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from specviz.experiments.rows import Row, Rows
+
+DRAWS = 2_000
+"""Of the bootstrap."""
+SWAPS = 10_000
+"""Of a test."""
+_SEED = 20_240_229
+
+Counts = tuple[tuple[int, int], ...]
+"""For place 0, 1, ...: (accepted, could have been)."""
+
+
+class Group(NamedTuple):
+    """Runs that differ in the verifier alone."""
+
+    mode: str
+    tree: str
+    temperature: float
+
+
+@dataclass(frozen=True)
+class Tally:
+    """One verifier on one prompt: sums over its steps.
+
+    Attributes:
+        by_depth: see ``acceptance_by_depth`` of :data:`specviz.metrics.FORMULAS`; place 0 is depth 1.
+        by_rank: see ``acceptance_by_rank``.
+        tokens, nll: of the output, where it was this verifier's own (free runs).
+    """
+
+    group: Group
+    verifier: str
+    prompt_id: str
+    kind: str
+    steps: int
+    accepted: int
+    new_tokens: int
+    by_depth: Counts
+    by_rank: Counts
+    tokens: int = 0
+    nll: float | None = None
+
+
+def tallies(rows: Rows) -> list[Tally]:
+    """Sums of every verifier and run, in the order of the rows."""
+    steps: dict[tuple[Group, str, str], list[Row]] = {}
+    for row in rows.steps:
+        steps.setdefault(_key(row), []).append(row)
+    ranks: dict[tuple[Group, str, str], tuple[Counter[int], Counter[int]]] = {}
+    for row in rows.decisions:
+        accepted, taken = ranks.setdefault(_key(row), (Counter(), Counter()))
+        taken[row["rank"]] += 1
+        accepted[row["rank"]] += row["outcome"] == "accepted"
+    outputs = {_key(row): row for row in rows.outputs if row["mode"] == "free"}
+    found = []
+    for key, own in steps.items():
+        group, verifier, prompt_id = key
+        output = outputs.get(key)
+        found.append(
+            Tally(
+                group,
+                verifier,
+                prompt_id,
+                own[0]["kind"],
+                steps=len(own),
+                accepted=sum(row["accepted"] for row in own),
+                new_tokens=sum(row["new_tokens"] for row in own),
+                by_depth=_by_depth(own),
+                by_rank=_counts(*ranks.get(key, (Counter(), Counter()))),
+                tokens=len(output["tokens"]) if output else 0,
+                nll=output["nll"] if output else None,
+            )
+        )
+    return found
+
+
+def _key(row: Row) -> tuple[Group, str, str]:
+    return Group(row["mode"], row["tree"], row["temperature"]), row["verifier"], row["prompt_id"]
+
+
+def _by_depth(steps: Sequence[Row]) -> Counts:
+    accepted: Counter[int] = Counter()
+    could: Counter[int] = Counter()
+    for row in steps:
+        for place in range(row["accepted"] + row["end_has_children"]):
+            could[place] += 1
+            accepted[place] += place < row["accepted"]
+    return _counts(accepted, could)
+
+
+def _counts(accepted: Counter[int], could: Counter[int]) -> Counts:
+    return tuple((accepted[place], could[place]) for place in range(max(could, default=-1) + 1))
+
+
+def added(counts: Iterable[Counts]) -> Counts:
+    """Place by place."""
+    accepted: Counter[int] = Counter()
+    could: Counter[int] = Counter()
+    for one in counts:
+        for place, (a, c) in enumerate(one):
+            accepted[place] += a
+            could[place] += c
+    return _counts(accepted, could)
+
+
+# ------------------------------------------------------------------------------------------------------ figures
+
+Measure = Callable[[Tally], tuple[float, float]]
+"""Tally -> (numerator, denominator)."""
+
+
+def accepted_length(tally: Tally) -> tuple[float, float]:
+    """Accepted draft tokens a step."""
+    return tally.accepted, tally.steps
+
+
+def block_efficiency(tally: Tally) -> tuple[float, float]:
+    """New tokens a target forward, bonus included."""
+    return tally.new_tokens, tally.steps
+
+
+def nll_per_token(tally: Tally) -> tuple[float, float]:
+    """Negative log-likelihood of the output under the target at temperature 1, nats a token."""
+    return (0.0, 0.0) if tally.nll is None else (tally.nll, tally.tokens)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A ratio of sums with its 95 % bootstrap interval over prompts; NaN where there is nothing to divide by."""
+
+    value: float
+    low: float
+    high: float
+    prompts: int
+
+
+def estimate(tallies: Iterable[Tally], measure: Measure) -> Estimate:
+    """The measure over all steps of the tallies. Percentile bootstrap; the same prompts give the same interval."""
+    sums = _sums(tallies, measure)
+    values = list(sums.values())
+    if not values or sum(bottom for _, bottom in values) == 0:
+        return Estimate(np.nan, np.nan, np.nan, 0)
+    pairs = np.array(values)
+    n = len(pairs)
+    weights = np.random.default_rng(_SEED).multinomial(n, [1 / n] * n, size=DRAWS)
+    top, bottom = (weights @ pairs).T
+    low, high = np.quantile(top / bottom, [0.025, 0.975])
+    total = pairs.sum(0)
+    return Estimate(float(total[0] / total[1]), float(low), float(high), n)
+
+
+def _sums(tallies: Iterable[Tally], measure: Measure) -> dict[str, tuple[float, float]]:
+    """Prompt -> (numerator, denominator), of prompts that have something to divide by."""
+    sums: dict[str, tuple[float, float]] = {}
+    for tally in tallies:
+        top, bottom = measure(tally)
+        if bottom:
+            before = sums.get(tally.prompt_id, (0.0, 0.0))
+            sums[tally.prompt_id] = (before[0] + top, before[1] + bottom)
+    return sums
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Verifier ``a`` less verifier ``b``, over the prompts that both have.
+
+    Attributes:
+        p: of a two-sided exchange test: how often the difference is at least as large when a coin decides for every
+            prompt which verifier is called which. Under the hypothesis that they are alike these are equally likely.
+        adjusted: p after Holm's correction for all tests of one table.
+    """
+
+    group: Group
+    a: str
+    b: str
+    value: float
+    low: float
+    high: float
+    prompts: int
+    p: float
+    adjusted: float
+
+
+def differences(tallies: Sequence[Tally], measure: Measure, base: str | None = None) -> list[Difference]:
+    """All pairs of verifiers (or all against ``base``) within every group."""
+    found = []
+    for group, verifiers in by_group(tallies).items():
+        names = list(verifiers)
+        for j, b in enumerate(names):
+            for a in names[:j] if base is None else names:
+                if base is None or (b == base and a != base):
+                    found.append(_difference(group, a, b, *(_sums(verifiers[v], measure) for v in (a, b))))
+    return _holm(found)
+
+
+def by_group(tallies: Iterable[Tally]) -> dict[Group, dict[str, list[Tally]]]:
+    """Group -> verifier -> tallies, in the order of the rows."""
+    groups: dict[Group, dict[str, list[Tally]]] = {}
+    for tally in tallies:
+        groups.setdefault(tally.group, {}).setdefault(tally.verifier, []).append(tally)
+    return groups
+
+
+def _difference(
+    group: Group, a: str, b: str, ours: dict[str, tuple[float, float]], theirs: dict[str, tuple[float, float]]
+) -> Difference:
+    both = [prompt for prompt in ours if prompt in theirs]
+    if not both:
+        return Difference(group, a, b, np.nan, np.nan, np.nan, 0, np.nan, np.nan)
+    n = len(both)
+    pairs = np.array([[*ours[prompt], *theirs[prompt]] for prompt in both])  # [n, 4]: top and bottom of a, then of b
+    random = np.random.default_rng(_SEED)
+    drawn = _less(random.multinomial(n, [1 / n] * n, size=DRAWS) @ pairs)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    value = float(_less(pairs.sum(0)))
+    swapped = random.integers(0, 2, size=(SWAPS, n)) @ (pairs[:, [2, 3, 0, 1]] - pairs) + pairs.sum(0)
+    # What rounding makes of an equal difference counts as equal.
+    p = (1 + int((np.abs(_less(swapped)) >= abs(value) - 1e-12).sum())) / (SWAPS + 1)
+    return Difference(group, a, b, value, float(low), float(high), n, p, p)
+
+
+def _less(sums: np.ndarray) -> np.ndarray:
+    """[..., 4] -> [...]: ratio of a less ratio of b."""
+    difference: np.ndarray = sums[..., 0] / sums[..., 1] - sums[..., 2] / sums[..., 3]
+    return difference
+
+
+def _holm(found: list[Difference]) -> list[Difference]:
+    from dataclasses import replace
+
+    order = sorted((i for i in range(len(found)) if found[i].prompts), key=lambda i: found[i].p)
+    largest = 0.0
+    for place, i in enumerate(order):
+        largest = max(largest, min(1.0, found[i].p * (len(order) - place)))
+        found[i] = replace(found[i], adjusted=largest)
+    return found
