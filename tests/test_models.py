@@ -191,33 +191,6 @@ def test_pickled_weights_are_never_read(folders):
         load(folders)
 
 
-def pickled(folder: Path, weights: object) -> sources.Source:
-    """A source with pickled weights only, as a model of the presets can be."""
-    (folder / "model.safetensors").unlink()
-    torch.save(weights, folder / "pytorch_model.bin")
-    return sources.Source(folder.name, str(folder), safetensors=False)
-
-
-def test_pickled_weights_of_presets_are_read_by_the_restricted_unpickler(folders):
-    weights = tiny.make_model("llama").state_dict()
-    source = pickled(folders[0], weights)
-    config = loading.read_config(source)
-    model = loading.read_model(source, loading.ToLoad("it", config, torch.float32), torch.device("cpu"), None)
-    assert torch.equal(model.state_dict()["model.norm.weight"], weights["model.norm.weight"])
-
-
-def test_a_pickle_that_is_a_program_does_not_run(folders, tmp_path):
-    class Program:
-        def __reduce__(self):
-            return (Path.write_text, (tmp_path / "it-ran", "code from a pickle ran"))
-
-    source = pickled(folders[0], {"model.norm.weight": Program()})
-    config = loading.read_config(source)
-    with pytest.raises(ModelError, match="could not be loaded"):
-        loading.read_model(source, loading.ToLoad("it", config, torch.float32), torch.device("cpu"), None)
-    assert not (tmp_path / "it-ran").exists()
-
-
 def test_broken_and_incomplete_weights(folders):
     from safetensors.torch import load_file, save_file
 
@@ -333,8 +306,6 @@ def test_no_network_and_nothing_downloaded_before(monkeypatch, kind):
 
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", model_info)
     assert sources.hub_source("owner/name", None).local_only
-    assert sources.hub_source("owner/name", None).safetensors is True
-    assert sources.hub_source("lmsys/vicuna-7b-v1.5", None).safetensors is None
     with pytest.raises(ModelError, match="owner/name is not on this machine and the hub cannot be reached"):
         loading.load_pair("owner/name", "owner/name")
 
@@ -348,9 +319,25 @@ def test_hub_names_are_pinned_to_a_commit(monkeypatch):
     source = sources.find_source("owner/name@v1", "target", model_cache.silent)
     assert (source.name, source.place, source.revision) == ("owner/name@v1", "owner/name", "0123abc")
     assert source.arguments()["trust_remote_code"] is False
-    Found.siblings = []
-    with pytest.raises(ModelError, match="no safetensors weights"):
+
+
+def test_pickled_repositories_are_read_from_the_converters_pull_request(monkeypatch):
+    files = {"main": "pytorch_model.bin", "refs/pr/3": "README.md", "refs/pr/5": "model-00001-of-00002.safetensors"}
+    asked = []
+
+    def model_info(_self, _id, *, revision=None, **_):
+        file = type("File", (), {"rfilename": files[revision or "main"]})
+        return type("Info", (), {"sha": "0123abc", "siblings": [file]})
+
+    def discussions(_self, _id, **options):
+        asked.append(options)
+        return [type("PR", (), {"git_reference": reference}) for reference in ("refs/pr/3", "refs/pr/5")]
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", model_info)
+    monkeypatch.setattr("huggingface_hub.HfApi.get_repo_discussions", discussions)
+    assert sources.hub_source("owner/name", None).revision == "refs/pr/5"
+    assert asked == [{"author": "SFconvertbot", "discussion_type": "pull_request"}]
+    del files["refs/pr/5"]
+    files["refs/pr/5"] = "notes.txt"
+    with pytest.raises(ModelError, match="owner/name has no safetensors weights"):
         sources.find_source("owner/name", "target", model_cache.silent)
-    assert sources.hub_source("JackFram/llama-68m", None).safetensors is False
-    Found.siblings = [type("File", (), {"rfilename": "model-00001-of-00002.safetensors"})]
-    assert sources.hub_source("JackFram/llama-68m", None).safetensors is True

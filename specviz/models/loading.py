@@ -6,7 +6,6 @@ The order matters to whoever waits: names, configs and tokenizers first, gigabyt
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -166,7 +165,7 @@ def read_tokenizer(source: Source) -> Any:
 
 
 def read_model(source: Source, model: ToLoad, device: torch.device, plan: MemoryPlan | None) -> Any:
-    """The model in eval mode on ``device``.
+    """The model in eval mode on ``device``, from safetensors only.
 
     Args:
         plan: of the pair; where it does not fit on one card, this model is spread over all.
@@ -177,16 +176,13 @@ def read_model(source: Source, model: ToLoad, device: torch.device, plan: Memory
     """
     from transformers import AutoModelForCausalLM
 
-    # Reading pickled weights, transformers would ask a service of the hub to convert their repository.
-    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     try:
         loaded, report = AutoModelForCausalLM.from_pretrained(
             source.place,
             config=model.config,
             dtype=model.dtype,
             attn_implementation="sdpa",
-            use_safetensors=source.safetensors,
-            weights_only=True,
+            use_safetensors=True,
             output_loading_info=True,
             quantization_config=quantization_config(model.quantization, model.dtype),
             **device_map(device, model.quantization, plan),

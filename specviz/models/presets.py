@@ -29,7 +29,6 @@ class ModelSpec:
         positions: the longest context.
         dtype: what the weights are published in.
         gated: whether its owners ask for a name and a promise before the files can be had.
-        pickled: whether its repository has pickled weights only; see ``hub_source`` in :mod:`specviz.models.sources`.
     """
 
     id: str
@@ -47,7 +46,6 @@ class ModelSpec:
     positions: int
     dtype: str
     gated: bool = False
-    pickled: bool = False
 
     @property
     def access(self) -> str | None:
@@ -174,7 +172,6 @@ LLAMA_68M = ModelSpec(
     tied=False,
     positions=2_048,
     dtype="float32",
-    pickled=True,
 )
 LLAMA_160M = ModelSpec(
     "JackFram/llama-160m",
@@ -191,7 +188,6 @@ LLAMA_160M = ModelSpec(
     tied=False,
     positions=2_048,
     dtype="float32",
-    pickled=True,
 )
 TINYLLAMA = ModelSpec(
     "TinyLlama/TinyLlama-1.1B-Chat-v1.0",
@@ -241,7 +237,6 @@ VICUNA_7B = ModelSpec(
     tied=False,
     positions=4_096,
     dtype="float16",
-    pickled=True,
 )
 QWEN3_0_6B = ModelSpec(
     "Qwen/Qwen3-0.6B",

@@ -15,13 +15,14 @@ from typing import Any, Literal
 from specviz.errors import ModelError
 from specviz.models import default_pair
 from specviz.models.model_cache import Progress
-from specviz.models.presets import spec_of
 
 Role = Literal["target", "draft"]
 
 DEFAULT = "default"
 HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?")
 SECONDS_FOR_THE_HUB = 10.0
+CONVERTER = "SFconvertbot"
+"""Account under which the hub opens pull requests with converted weights."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,6 @@ class Source:
     note: str | None = None
     built_in: bool = False
     """Whether this is one of the default pair."""
-    safetensors: bool | None = True
-    """Whether the weights are safetensors: True (nothing else is read), False, or None where only files can tell."""
 
     def arguments(self) -> dict[str, Any]:
         """What every ``from_pretrained`` gets: this revision, no code of the model's own."""
@@ -82,26 +81,39 @@ def folder_source(folder: Path) -> Source:
 def hub_source(id: str, revision: str | None) -> Source:
     """A hub id at a commit. Where the hub cannot be reached, or must not be, whatever was downloaded before.
 
-    Pickled weights are refused: a pickle is a program. The exception are models of the presets whose owners publish
-    nothing else; transformers reads them with PyTorch's restricted unpickler, which builds tensors and runs no code.
+    Pickled weights are refused: a pickle is a program. For repositories of old the hub's own converter has opened a
+    pull request with the same weights as safetensors, which is then what is read.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
-    spec = spec_of(id)
-    may_be_pickled = spec is not None and spec.pickled
+    name = _with_revision(id, revision)
     try:
         info = HfApi().model_info(id, revision=revision, timeout=SECONDS_FOR_THE_HUB)
+        place = info.sha if _has_safetensors(info) else _converted(HfApi(), id)
     except Exception as error:
         if isinstance(error, HfHubHTTPError) or not _is_network(error):
-            raise load_error(error, _with_revision(id, revision)) from error
-        either = None if may_be_pickled else True
-        return Source(_with_revision(id, revision), id, revision=revision, local_only=True, safetensors=either)
-    safetensors = any(file.rfilename.endswith(".safetensors") for file in info.siblings or ())
-    if not safetensors and not may_be_pickled:
-        raise ModelError(f"{id} has no safetensors weights, and specviz reads no others; choose another model.")
+            raise load_error(error, name) from error
+        return Source(name, id, revision=revision, local_only=True)
+    if place is None:
+        raise ModelError(
+            f"{id} has no safetensors weights, and specviz reads no others; convert it with "
+            "https://huggingface.co/spaces/safetensors/convert, or choose another model."
+        )
     # A commit and not "main": asked for safetensors of "main", transformers may have the hub convert a repository.
-    return Source(_with_revision(id, revision), id, revision=info.sha, local_only=False, safetensors=safetensors)
+    return Source(name, id, revision=place, local_only=False)
+
+
+def _converted(hub: Any, id: str) -> str | None:
+    """The pull request in which the hub's converter offers the weights as safetensors, as a revision; None for none."""
+    for found in hub.get_repo_discussions(id, author=CONVERTER, discussion_type="pull_request"):
+        if _has_safetensors(hub.model_info(id, revision=found.git_reference, timeout=SECONDS_FOR_THE_HUB)):
+            return str(found.git_reference)
+    return None
+
+
+def _has_safetensors(info: Any) -> bool:
+    return any(file.rfilename.endswith(".safetensors") for file in info.siblings or ())
 
 
 def load_error(error: BaseException, name: str) -> ModelError:
