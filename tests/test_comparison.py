@@ -334,8 +334,10 @@ def test_the_command_makes_a_data_set(
     assert card.startswith("---\npretty_name:")
     assert "license: unknown" in card
     assert not (finished / "work").exists()
+    (finished / "work").mkdir()  # as a kill after the last file would leave it
     assert compare_command.run(options_of(command, finished)) == 0
     assert "finished already" in capsys.readouterr().err
+    assert not (finished / "work").exists()
     assert "every row agrees with itself" in (finished / "report.txt").read_text(encoding="utf-8")
 
 

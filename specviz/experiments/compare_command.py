@@ -134,11 +134,13 @@ def run(options: argparse.Namespace) -> int:
     open_folder(folder, job)
     if is_finished(folder):
         print(f"{folder} is finished already.", file=sys.stderr)
-        return _report(folder)
+        return _finish(folder, job)
     todo = missing(folder, job, options.shard)
     for index, packed in _with_time_left(_engine(options, job, todo), job, options.shard, len(todo)):
         write_unit(folder, index, packed)
-    if left := len(missing(folder, job)):
+    left = len(missing(folder, job))
+    # Asked after that: another part may have merged, and removed the units, in between.
+    if left and not is_finished(folder):
         print(f"Part {options.shard[0]} of {options.shard[1]} is done; {left} runs are left to the other parts.")
         return 0
     return _finish(folder, job)
