@@ -44,7 +44,8 @@ def _head(job: Job, counts: Mapping[str, int]) -> list[str]:
     ]
     for i, name in enumerate(TABLES):
         lines += [f"- config_name: {name}", *(["  default: true"] if i == 0 else []), f"  data_files: {name}.parquet"]
-    return [*lines, "- config_name: prompts", "  data_files: prompts.jsonl", "---", ""]
+    # The prompts are no configuration: the package datasets reads all of them in one format.
+    return [*lines, "---", ""]
 
 
 def _body(job: Job, models: Models, counts: Mapping[str, int]) -> list[str]:
