@@ -6,12 +6,13 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from specviz.breakpoints import SHORT, Breakpoints, Hit, hits, parse_short
 from specviz.errors import SettingsError, SpecvizError
-from specviz.experiments import compare_command
+from specviz.experiments import bench_command, compare_command, draft_command
 from specviz.trace import Choice, Option, Settings
 
 if TYPE_CHECKING:  # at run time it would import torch, even for --help
@@ -89,10 +90,10 @@ def _parser() -> argparse.ArgumentParser:
     greedy.add_argument("--max-new-tokens", type=_positive, default=32)
     greedy.set_defaults(run=_greedy)
 
-    bench = commands.add_parser("bench", help="measure what specviz costs over the two models' forwards")
+    bench = commands.add_parser("bench", help="measure speed, memory and trace size; see docs/bench.md")
     _add_models(bench)
-    bench.add_argument("--steps", type=_positive, default=15, help="measured steps per tree (default 15)")
-    bench.set_defaults(run=_bench)
+    bench_command.add_arguments(bench, _positive)
+    bench.set_defaults(run=partial(bench_command.run, load_pair=_load_pair))
 
     compare = commands.add_parser(
         "compare", help="run verifiers, trees and temperatures over many prompts; rows in Parquet"
@@ -101,6 +102,18 @@ def _parser() -> argparse.ArgumentParser:
     _add_user_verifiers(compare)
     compare_command.add_arguments(compare)
     compare.set_defaults(run=compare_command.run)
+
+    train = commands.add_parser("train-draft", help="distil a draft from a target, on chats the target writes")
+    _add_models(train)
+    draft_command.add_train_arguments(train)
+    train.set_defaults(run=partial(draft_command.train_draft, load_pair=_load_pair))
+
+    measure = commands.add_parser(
+        "measure-draft", help="how well a draft foresees its target, and what trees make of it"
+    )
+    _add_models(measure)
+    draft_command.add_measure_arguments(measure)
+    measure.set_defaults(run=partial(draft_command.measure_draft, load_pair=_load_pair))
 
     plan = commands.add_parser("plan", help="say what a pair needs and whether it fits, without loading it")
     _add_models(plan)
@@ -117,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_tree(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--builder", help="k_config (default), explicit or dynamic")
+    parser.add_argument("--builder", help="k_config (default), explicit, dynamic, sequoia or prompt_lookup")
     parser.add_argument("--tree", help="k_config: 4,2,2; explicit: [0],[1],[0,0]")
     parser.add_argument("--proposal", help="without_replacement (default), with_replacement or top_k")
     parser.add_argument(
@@ -300,10 +313,15 @@ def _check(options: argparse.Namespace) -> int:
     from specviz.checking import check, format_report
     from specviz.verifying import VERIFIERS
 
+    before = list(VERIFIERS.values())
     _load_user_verifiers(options)
-    results = list(check(list(VERIFIERS.values())))
-    print(format_report(results))
-    return 0 if all(result.ok for result in results) else 1
+    fine = True
+    # Whoever brings a verifier waits for that one, so it comes first.
+    for group in ([one for one in VERIFIERS.values() if one not in before], before):
+        if results := list(check(group)):
+            print(format_report(results), end="\n\n", flush=True)
+            fine = fine and all(result.ok for result in results)
+    return 0 if fine else 1
 
 
 def _greedy(options: argparse.Namespace) -> int:
@@ -314,13 +332,6 @@ def _greedy(options: argparse.Namespace) -> int:
         print(line.text(), flush=True)
         failures += not line.equal
     return 1 if failures else 0
-
-
-def _bench(options: argparse.Namespace) -> int:
-    from specviz.experiments.bench import overhead_table
-
-    print(overhead_table(_load_pair(options), options.steps))
-    return 0
 
 
 def _plan(options: argparse.Namespace) -> int:
