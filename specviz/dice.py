@@ -14,6 +14,10 @@ import numpy as np
 import torch
 
 Purpose = Literal["draft", "accept", "bonus"]
+_BLOCK = 128
+"""Entries of a row that are added up together before a draw looks at single ones."""
+_ROWS_AT_ONCE = 16
+"""Rows whose float64 copies exist at one time: few stay in the processor's caches."""
 _PURPOSES: dict[Purpose, int] = {"draft": 0, "accept": 1, "bonus": 2}
 
 
@@ -81,19 +85,40 @@ def open_uniform(bits: int) -> float:
 
 
 def inverse_cdf(uniforms: Sequence[float], weights: torch.Tensor) -> list[int]:
-    """The index at which the cumulated ``weights`` [m, V] first exceed ``uniform * total``, row by row."""
+    """The index at which the cumulated ``weights`` [m, V] first exceed ``uniform * total``, row by row.
+
+    First the block of the vocabulary in which that happens, then the place inside: a sum is cheaper than a cumulation.
+    """
     if weights.device.type == "mps":  # has no float64
         weights = weights.cpu()
-    cdf = weights.double().cumsum(-1)
-    total = cdf[:, -1:]
-    points = torch.tensor(uniforms, dtype=torch.float64, device=cdf.device)[:, None] * total
+    length = weights.shape[-1]
+    blocks = torch.cat([_block_sums(part) for part in weights.split(_ROWS_AT_ONCE)]).cumsum(-1)
+    total = blocks[:, -1:]
+    points = torch.tensor(uniforms, dtype=torch.float64, device=weights.device)[:, None] * total
     # The product may round up to the total itself, beyond which there is no index.
     points = torch.minimum(points, torch.nextafter(total, torch.zeros_like(total)))
-    found = torch.searchsorted(cdf, points, right=True)
-    # A parallel scan (CUDA) may leave a step of one ulp at a weight of 0; the draw then belongs to the next token.
+    block = torch.searchsorted(blocks, points, right=True)
+    before = torch.where(block > 0, blocks.gather(-1, (block - 1).clamp(min=0)), torch.zeros_like(total))
+    columns = block * _BLOCK + torch.arange(_BLOCK, device=weights.device)
+    inside = weights.gather(-1, columns.clamp(max=length - 1)).double().masked_fill_(columns >= length, 0.0)
+    # Added up in another order, a block may end an ulp before the point; then its last index is meant.
+    place = torch.searchsorted(inside.cumsum(-1).add_(before), points, right=True).clamp_(max=_BLOCK - 1)
+    found = (block * _BLOCK + place).clamp_(max=length - 1)
+    # Such a place, or a step of one ulp that a parallel scan (CUDA) may leave, can have the weight 0; the draw then
+    # belongs to the next token.
     empty = (weights.gather(-1, found)[:, 0] == 0).tolist()
     indices = [int(i) for i in found[:, 0].tolist()]
     return [_next_positive(weights[row], i) if empty[row] else i for row, i in enumerate(indices)]
+
+
+def _block_sums(weights: torch.Tensor) -> torch.Tensor:
+    """[m, blocks], the weights [m, V] of every block of the vocabulary, in float64."""
+    length = weights.shape[-1]
+    whole = length // _BLOCK * _BLOCK
+    sums = weights[:, :whole].unflatten(-1, (whole // _BLOCK, _BLOCK)).double().sum(-1)
+    if whole == length:
+        return sums
+    return torch.cat((sums, weights[:, whole:].double().sum(-1, keepdim=True)), dim=-1)
 
 
 def _next_positive(weights: torch.Tensor, start: int) -> int:

@@ -11,7 +11,7 @@ import torch
 from specviz.cache import Kept, SlotCache, Written
 from specviz.dice import Draw
 from specviz.options import Options
-from specviz.sampling import entropy
+from specviz.sampling import entropy, top_k
 from specviz.trace import (
     Bonus,
     CacheChange,
@@ -44,7 +44,8 @@ class Texts:
 
     def mention(self, tokens: Sequence[int]) -> None:
         for token in tokens:
-            self(token)
+            if token not in self._seen:
+                self._seen[token] = self._token_text(token)
 
     def seen(self) -> tuple[TokenText, ...]:
         """In the order of their ids."""
@@ -59,14 +60,14 @@ def rows_of(logits: torch.Tensor, probs: torch.Tensor, sampling: Sampling, k: in
         probs: [n, V], processed.
     """
     k = min(k, logits.shape[-1])
-    top = logits.topk(k, dim=-1)
+    top, indices = top_k(logits, k)
     # Every sampling parameter keeps the order of the tokens, so one top-k serves the raw and the processed row.
-    processed = probs.gather(-1, top.indices)
+    processed = probs.gather(-1, indices)
     untouched = sampling == Sampling()
-    raw = processed if untouched else torch.exp(top.values - logits.logsumexp(-1, keepdim=True))
-    entropies = entropy(probs).tolist()
+    raw = processed if untouched else torch.exp(top - logits.logsumexp(-1, keepdim=True))
+    entropies = [0.0] * len(probs) if sampling.temperature == 0 else entropy(probs).tolist()
     rows = []
-    for ids, raw_row, row, h in zip(top.indices.tolist(), raw.tolist(), processed.tolist(), entropies, strict=True):
+    for ids, raw_row, row, h in zip(indices.tolist(), raw.tolist(), processed.tolist(), entropies, strict=True):
         texts.mention(ids)
         # Not a prefix: of tokens with equal logits, any one may be the one that was kept.
         kept = [(token, p) for token, p in zip(ids, row, strict=True) if p > 0]
@@ -141,7 +142,7 @@ def record_verdict(verified: Verified, tree: TokenTree, k: int, texts: Texts) ->
     p, q = judgement.p.tolist(), judgement.q.tolist()
     residuals = _residuals(judgement, walk.rulings, k, texts)
     row = judgement.distribution(walk.end)
-    top = row.topk(min(k, row.shape[-1]))
+    top, indices = top_k(row, min(k, row.shape[-1]))
     decisions = tuple(
         Decision(
             node=ruling.node,
@@ -172,7 +173,7 @@ def record_verdict(verified: Verified, tree: TokenTree, k: int, texts: Texts) ->
             node=walk.end.node,
             source=walk.end.source,
             uniform=bonus.uniform,
-            distribution=_top(top.indices.tolist(), top.values.tolist(), texts),
+            distribution=_top(indices.tolist(), top.tolist(), texts),
         ),
     )
 

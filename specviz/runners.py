@@ -17,6 +17,8 @@ Change = tuple[int, tuple[Written, ...], dict[int, int], int, tuple[str, ...], K
 """Arguments of :func:`specviz.recording.record_change` after the cache."""
 
 _FIRST_CAPACITY = 512
+_TOGETHER = 32
+"""Up to so many draft rows are recorded in one go; more are not worth their copies, and are recorded level by level."""
 
 
 class Runner:
@@ -102,7 +104,8 @@ class DraftRunner(Runner):
         logits = self.model.forward(self.cache, tokens, parents, wanted)[:, : self.vocabulary]
         self._offset_of.update((node, first + row) for node, row in zip(nodes, wanted, strict=True))
         probs = process(logits, self.sampling)
-        probs = torch.nn.functional.pad(probs, (0, self.vocabulary - probs.shape[-1]))
+        if probs.shape[-1] < self.vocabulary:
+            probs = torch.nn.functional.pad(probs, (0, self.vocabulary - probs.shape[-1]))
         self._logits.append(logits)
         self._probs.append(probs)
         return probs
@@ -125,5 +128,16 @@ class DraftRunner(Runner):
         """The recorded distributions, one per row of the finished tree."""
         if not self._rows:
             return []
-        logits, probs = torch.cat(self._logits)[self._rows], torch.cat(self._probs)[self._rows]
-        return rows_of(logits, probs, self.sampling, k, texts)
+        logits, probs = self._logits, self._probs
+        if sum(map(len, logits)) <= _TOGETHER:
+            logits, probs = [torch.cat(logits)], [torch.cat(probs)]
+        found: list[Row] = []
+        first = 0
+        for some_logits, some_probs in zip(logits, probs, strict=True):
+            kept = [row - first for row in self._rows if first <= row < first + len(some_logits)]
+            first += len(some_logits)
+            if len(kept) < len(some_logits):
+                some_logits, some_probs = some_logits[kept], some_probs[kept]
+            if kept:
+                found += rows_of(some_logits, some_probs, self.sampling, k, texts)
+        return found

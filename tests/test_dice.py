@@ -203,3 +203,22 @@ def test_futures_repeat_a_draw_of_the_same_key():
 def test_nothing_is_enumerated_from_broken_weights(row: list[float]):
     with pytest.raises(NumericsError):
         EnumeratingDice().draw([Key(0, 0, "bonus")], torch.tensor([row]))
+
+
+@pytest.mark.parametrize("vocabulary", [127, 128, 129, 1_000, 50_257])
+def test_inverse_cdf_finds_the_place_that_a_cumulation_over_the_whole_row_finds(vocabulary: int) -> None:
+    random = torch.Generator().manual_seed(vocabulary)
+    rows = torch.rand(40, vocabulary, generator=random, dtype=torch.float64) ** 4
+    rows *= torch.rand(40, vocabulary, generator=random) > 0.5
+    rows[:, vocabulary // 2] += 0.1
+    uniforms = torch.rand(40, generator=random, dtype=torch.float64).tolist()
+    cdf = rows.cumsum(-1)
+    expected = torch.searchsorted(cdf, torch.tensor(uniforms, dtype=torch.float64)[:, None] * cdf[:, -1:], right=True)
+    assert inverse_cdf(uniforms, rows) == expected[:, 0].tolist()
+
+
+def test_inverse_cdf_at_the_edges_of_blocks() -> None:
+    weights = torch.zeros(1, 400)
+    weights[0, [127, 128, 255, 399]] = 0.25
+    for uniform, token in ((SMALLEST, 127), (0.25, 128), (0.5, 255), (0.75, 399), (LARGEST, 399)):
+        assert inverse_cdf([uniform], weights) == [token]

@@ -9,7 +9,7 @@ import torch
 
 from specviz.dice import Key, SeededDice
 from specviz.recording import Texts, rows_of
-from specviz.sampling import entropy, eta_cutoff, keep_and_renormalize, process
+from specviz.sampling import entropy, eta_cutoff, keep_and_renormalize, process, top_k
 from specviz.trace import Sampling, TokenText
 
 
@@ -219,3 +219,29 @@ def test_sampled_tokens_follow_the_processed_row():
         else:
             statistic += (seen - 8000 * p) ** 2 / (8000 * p)
     assert statistic < 16.3  # 3 degrees of freedom, p = 0.001
+
+
+@pytest.mark.parametrize("vocabulary", [3, 300, 32_000, 50_257])
+def test_top_k_is_the_largest_in_falling_order(vocabulary: int) -> None:
+    rows = random_logits(4, vocabulary)
+    rows[0, -1] = 100.0  # behind the last whole block
+    rows[1] = rows[1].sort(descending=True).values  # all in one block
+    k = min(10, vocabulary)
+    for values in (rows, rows[2]):
+        found, ids = top_k(values, k)
+        assert torch.equal(found, values.topk(k).values)
+        assert torch.equal(values.gather(-1, ids), found)
+
+
+def test_top_k_of_ties_names_different_tokens() -> None:
+    values, ids = top_k(torch.zeros(2, 20_000), 10)
+    assert values.eq(0).all()
+    assert all(len(set(row)) == 10 for row in ids.tolist())
+
+
+def test_entropy_of_what_is_certain_is_nothing() -> None:
+    certain = torch.zeros(1, 500)
+    certain[0, 7] = 1.0
+    assert entropy(certain).item() == 0.0
+    even = torch.full((2, 500), 1 / 500, dtype=torch.float64)
+    assert entropy(even).tolist() == pytest.approx([math.log(500)] * 2, abs=1e-12)
