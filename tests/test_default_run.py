@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from specviz.engine import Session
-from specviz.experiments.bench import overhead_table
 from specviz.experiments.greedy import TREES, compare_with_generate
+from specviz.experiments.step_cost import TREES as BENCH_TREES
+from specviz.experiments.step_cost import step_costs
 from specviz.metrics import block_efficiency
 from specviz.models.loading import Pair, load_pair
 from specviz.trace import Choice, Settings, dump_trace, parse_trace, text_of_tokens
@@ -43,7 +44,7 @@ def test_a_run_of_all_verifiers_is_audited_and_survives_its_file(pair: Pair) -> 
     assert text_of_tokens([texts[i] for i in ids]) == pair.tokenizer.decode(ids)
 
 
-def test_the_bench_command_measures(pair: Pair) -> None:
-    table = overhead_table(pair, steps=1)
-    assert "4,2,2 (28 nodes)" in table
-    assert "%" in table
+def test_what_a_step_costs_is_measured_on_the_tree_it_names(pair: Pair) -> None:
+    (cost,) = step_costs(pair, steps=1, trees=BENCH_TREES[:1], say=lambda said: None)
+    assert cost.tree.nodes == 28
+    assert cost.ratio > 1
