@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from specviz.breakpoints import SHORT, Breakpoints, Hit, hits, parse_short
 from specviz.errors import SettingsError, SpecvizError
 from specviz.experiments import bench_command, compare_command, draft_command
+from specviz.models.choice import ModelChoice
 from specviz.trace import Choice, Option, Settings
 
 if TYPE_CHECKING:  # at run time it would import torch, even for --help
@@ -386,17 +387,7 @@ def _choose_pair(options: argparse.Namespace) -> None:
 
 
 def _load_pair(options: argparse.Namespace) -> Pair:
-    from specviz.models.loading import load_pair
-
-    return load_pair(
-        options.target,
-        options.draft,
-        device=options.device,
-        dtype=options.dtype,
-        target_quantization=options.target_quantization,
-        draft_quantization=options.draft_quantization,
-        progress=_progress(),
-    )
+    return ModelChoice.of(options).load(_progress())
 
 
 def _progress() -> Progress:

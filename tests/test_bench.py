@@ -14,8 +14,9 @@ from specviz.errors import SettingsError
 from specviz.experiments import greedy_speed, peak_memory, step_cost
 from specviz.experiments.bench import PARTS, Report, Sizes, bench, format_report, parse_parts
 from specviz.experiments.greedy_speed import ASSISTED, CHAIN, PLAIN, Difference, Speed
-from specviz.experiments.peak_memory import PairNames, Peak
+from specviz.experiments.peak_memory import Peak
 from specviz.experiments.step_cost import TREES, CommitCost, MeasuredStep, StepCost
+from specviz.models.choice import ModelChoice
 from specviz.trace import Choice, Timings
 from tests import tiny
 from tests.pairs import make_pair, pair_of
@@ -157,7 +158,7 @@ def test_other_tokens_are_told_with_their_margin(monkeypatch: pytest.MonkeyPatch
 
 def test_memory_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
     target, draft = tiny.save_pair(tmp_path)
-    found = peak_memory.peaks(PairNames(str(target), str(draft), "cpu"), TREES[:1], quiet, baseline=False)
+    found = peak_memory.peaks(ModelChoice(str(target), str(draft), "cpu"), TREES[:1], quiet, baseline=False)
     assert [peak.case for peak in found] == ["4,2,2 (28 nodes)"]
     assert found[0].peak >= found[0].loaded > 0
     assert found[0].over_loaded == found[0].peak - found[0].loaded
@@ -166,7 +167,7 @@ def test_memory_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
 def test_the_report_has_a_table_and_a_key_for_every_part(costs: list[StepCost], speeds: list[Speed]) -> None:
     commits = (CommitCost(256, (1.0, 3.0), (4, 4)), CommitCost(8000, (2.5, 3.5), (4, 4)))
     peaks = (Peak(PLAIN, 100, 150), Peak("4,2,2", 100, 90))
-    machine = bench(make_pair(), PairNames(), (), Sizes(), quiet).machine
+    machine = bench(make_pair(), ModelChoice(), (), Sizes(), quiet).machine
     report = Report(machine, Sizes(), tuple(PARTS), tuple(costs), tuple(speeds), commits, peaks)
     text = format_report(report)
     for part, title in PARTS.items():

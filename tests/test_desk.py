@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 
 from specviz.errors import TraceError
+from specviz.models.choice import ModelChoice
 from specviz.trace import ForkedFrom, Trace
 from specviz.ui import desk as desks
 from specviz.ui.desk import Desk, Run, describe, models_of
 from specviz.ui.held import Held
 from specviz.ui.proofs import Proofs
-from specviz.ui.sessions import ModelChoice
 from specviz.verifying import VERIFIERS
 from tests.sample_traces import HOSTILE, sample_trace
 

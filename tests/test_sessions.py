@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from specviz.errors import OutOfMemoryError
+from specviz.models.choice import ModelChoice
 from specviz.ui import runs
-from specviz.ui.sessions import Live, ModelChoice, Sessions
+from specviz.ui.sessions import Live, Sessions
 from tests import pairs, tiny
 from tests.sample_traces import sample_trace
 

@@ -8,13 +8,14 @@ import gradio as gr
 import pytest
 
 from specviz.errors import ModelError, SettingsError
+from specviz.models.choice import ModelChoice
 from specviz.models.presets import PRESETS
 from specviz.trace import Sampling, Trace
 from specviz.ui import runs
 from specviz.ui.desk import models_of
 from specviz.ui.form import Form, prompt_box, settings_form, write_form
 from specviz.ui.models_form import fits
-from specviz.ui.sessions import Live, ModelChoice, Sessions
+from specviz.ui.sessions import Live, Sessions
 from tests.sample_traces import sample_trace
 
 

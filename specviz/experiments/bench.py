@@ -14,6 +14,7 @@ import torch
 from specviz import __version__
 from specviz.errors import SettingsError
 from specviz.experiments import greedy_speed, peak_memory, step_cost
+from specviz.models.choice import ModelChoice
 from specviz.models.loading import Pair
 
 PARTS = {
@@ -93,9 +94,7 @@ def parse_parts(text: str) -> tuple[str, ...]:
     return tuple(part for part in PARTS if part in named)
 
 
-def bench(
-    pair: Pair, names: peak_memory.PairNames, parts: Sequence[str], sizes: Sizes, say: step_cost.Say = print
-) -> Report:
+def bench(pair: Pair, names: ModelChoice, parts: Sequence[str], sizes: Sizes, say: step_cost.Say = print) -> Report:
     """Measure the parts, one after the other.
 
     Args:

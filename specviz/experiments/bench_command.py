@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from specviz.errors import SettingsError
+from specviz.models.choice import ModelChoice
 
 
 def add_arguments(parser: argparse.ArgumentParser, count: Callable[[str], int]) -> None:
@@ -31,22 +32,15 @@ def run(options: argparse.Namespace, load_pair: Callable[[argparse.Namespace], A
         SettingsError: for a part there is not or a file that cannot be written, before a model is loaded.
     """
     from specviz.experiments.bench import Sizes, bench, format_report, parse_parts
-    from specviz.experiments.peak_memory import PairNames
 
     parts = parse_parts(options.only)
     output = None if options.json is None else Path(options.json)
     if output is not None and (output.is_dir() or not os.access(output.parent, os.W_OK)):
         raise SettingsError(f"No figures can be saved to {str(output)!r}; name a file in a folder you can write to.")
     sizes = Sizes(options.steps, options.repeats, options.prompts, options.max_new_tokens)
-    names = PairNames(
-        options.target,
-        options.draft,
-        options.device,
-        options.dtype,
-        options.target_quantization,
-        options.draft_quantization,
+    report = bench(
+        load_pair(options), ModelChoice.of(options), parts, sizes, partial(print, file=sys.stderr, flush=True)
     )
-    report = bench(load_pair(options), names, parts, sizes, partial(print, file=sys.stderr, flush=True))
     print(format_report(report))
     if output is not None:
         output.write_text(json.dumps(report.as_json(), indent=1) + "\n", encoding="utf-8")

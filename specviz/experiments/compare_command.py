@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from specviz.errors import SettingsError
+from specviz.models.choice import ModelChoice
 
 if TYPE_CHECKING:  # at run time they would import torch, even for --help
     from specviz.experiments.comparison import Comparison
@@ -107,11 +108,11 @@ def job_of(options: argparse.Namespace) -> Job:
         SettingsError: naming the first thing that is wrong; no model is loaded for it.
     """
     from specviz.experiments.prompts import load_prompts
-    from specviz.experiments.work import Job, PairSpec
+    from specviz.experiments.work import Job
 
     comparison = comparison_of(options)
     prompts = load_prompts(options.prompts, column=options.column, split=options.split, config=options.config)
-    pair = PairSpec(**{name: getattr(options, name) for name in PairSpec.__dataclass_fields__})
+    pair = ModelChoice.of(options)
     job = Job(comparison, tuple(prompts), pair, tuple(options.verifier))
     if not job.units():
         raise SettingsError("There is nothing to run; choose prompts with --paired or --free.")

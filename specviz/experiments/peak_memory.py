@@ -16,36 +16,14 @@ import torch
 from specviz.engine import Session
 from specviz.experiments.greedy_speed import PLAIN, generate
 from specviz.experiments.step_cost import PROMPT, TREES, BenchTree, Say, endless
-from specviz.models.loading import Pair, load_pair
+from specviz.models.choice import ModelChoice
+from specviz.models.loading import Pair
 from specviz.trace import Choice, Settings
 from specviz.verifying import VERIFIERS
 
 GENERATED = 32
 """Tokens of the run of plain ``generate`` that the trees are compared with."""
 STEPS = 3
-
-
-@dataclass(frozen=True)
-class PairNames:
-    """A pair by what :func:`~specviz.models.loading.load_pair` loads it by: a process of its own loads its own."""
-
-    target: str = "default"
-    draft: str = "default"
-    device: str = "auto"
-    dtype: str = "auto"
-    target_quantization: str = "none"
-    draft_quantization: str = "none"
-
-    def load(self) -> Pair:
-        """See :func:`~specviz.models.loading.load_pair` for what it may raise."""
-        return load_pair(
-            self.target,
-            self.draft,
-            device=self.device,
-            dtype=self.dtype,
-            target_quantization=self.target_quantization,
-            draft_quantization=self.draft_quantization,
-        )
 
 
 @dataclass(frozen=True)
@@ -70,7 +48,7 @@ class Peak:
 
 
 def peaks(
-    names: PairNames, trees: Sequence[BenchTree] = TREES, say: Say = print, *, baseline: bool = True
+    names: ModelChoice, trees: Sequence[BenchTree] = TREES, say: Say = print, *, baseline: bool = True
 ) -> list[Peak]:
     """A short run of every tree with all verifiers recording, one process after the other.
 
@@ -85,7 +63,7 @@ def peaks(
     return found
 
 
-def measure_peak(names: PairNames, tree: BenchTree | None, threads: int) -> Peak:
+def measure_peak(names: ModelChoice, tree: BenchTree | None, threads: int) -> Peak:
     """Load the pair here and run one case. Only a fresh process gives a figure of that case alone."""
     torch.set_num_threads(threads)
     pair = endless(names.load())

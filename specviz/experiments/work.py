@@ -22,7 +22,7 @@ from specviz.errors import SettingsError
 from specviz.experiments.comparison import Comparison, Unit, units
 from specviz.experiments.prompts import Prompt
 from specviz.experiments.unit_runs import Result, pack, run_unit, unpack
-from specviz.models.loading import load_pair
+from specviz.models.choice import ModelChoice
 from specviz.models.model_cache import Progress
 from specviz.verifying import load_verifier
 
@@ -31,18 +31,6 @@ PROMPTS = "prompts.jsonl"
 WORK = "work"
 CARD = "README.md"
 """Written last: a folder that has it is finished."""
-
-
-@dataclass(frozen=True)
-class PairSpec:
-    """A pair by what :func:`~specviz.models.loading.load_pair` loads it by."""
-
-    target: str = "default"
-    draft: str = "default"
-    device: str = "auto"
-    dtype: str = "auto"
-    target_quantization: str = "none"
-    draft_quantization: str = "none"
 
 
 @dataclass(frozen=True)
@@ -56,7 +44,7 @@ class Job:
 
     comparison: Comparison
     prompts: tuple[Prompt, ...]
-    pair: PairSpec
+    pair: ModelChoice
     user_verifiers: tuple[str, ...] = ()
     threads: int | None = None
 
@@ -77,7 +65,7 @@ class Worker:
             load_verifier(spec)
         self._job = job
         self._units = job.units()
-        self._pair = load_pair(**asdict(job.pair), progress=progress)
+        self._pair = job.pair.load(progress)
 
     def run(self, index: int) -> bytes:
         """Do a unit and pack it."""
@@ -122,7 +110,7 @@ def is_finished(folder: Path) -> bool:
     return (folder / CARD).exists() and (folder / PLAN).exists()
 
 
-def read_plan(folder: Path) -> tuple[Comparison, PairSpec]:
+def read_plan(folder: Path) -> tuple[Comparison, ModelChoice]:
     """What a folder compares.
 
     Raises:
@@ -130,7 +118,7 @@ def read_plan(folder: Path) -> tuple[Comparison, PairSpec]:
     """
     try:
         found = json.loads((folder / PLAN).read_text(encoding="utf-8"))
-        return Comparison.model_validate_json(json.dumps(found["comparison"])), PairSpec(**found["pair"])
+        return Comparison.model_validate_json(json.dumps(found["comparison"])), ModelChoice(**found["pair"])
     except (OSError, ValueError, KeyError, TypeError, ValidationError):
         raise SettingsError(f"There is no comparison in {str(folder)!r}; make one with compare.") from None
 

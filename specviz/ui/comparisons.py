@@ -8,9 +8,10 @@ from typing import Any
 from specviz.comparing import Reference, compare
 from specviz.figures import dump_block
 from specviz.figures.comparisons import comparison_value
+from specviz.models.choice import ModelChoice
 from specviz.trace import Trace
 from specviz.ui import runs
-from specviz.ui.sessions import ModelChoice, Sessions
+from specviz.ui.sessions import Sessions
 
 PLAIN = "plain greedy decoding"
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from specviz.figures.text import shorten, visible
+from specviz.models.choice import ModelChoice
 from specviz.models.default_pair import DRAFT_NAME, TARGET_NAME
 from specviz.trace import Choice, ModelInfo, Trace
 from specviz.ui.models_form import QUANTIZATIONS
-from specviz.ui.sessions import ModelChoice, Ticket
+from specviz.ui.sessions import Ticket
 
 MOST_RUNS = 24
 """A page keeps so many runs; the oldest one that is not shown goes first."""

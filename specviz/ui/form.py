@@ -11,10 +11,10 @@ from pydantic.fields import FieldInfo
 
 from specviz.drafting import BUILDERS
 from specviz.errors import SettingsError
+from specviz.models.choice import ModelChoice
 from specviz.settings import build_sampling, build_settings, default_draft_sampling
 from specviz.trace import Choice, Settings
 from specviz.ui.models_form import models_form
-from specviz.ui.sessions import ModelChoice
 from specviz.verifying import VERIFIERS
 
 DEFAULT_PROMPT = "Why is the sky blue?"

@@ -10,9 +10,9 @@ from specviz.errors import SpecvizError
 from specviz.models.presets import PRESETS, find_preset
 
 if TYPE_CHECKING:
+    from specviz.models.choice import ModelChoice
     from specviz.trace import Settings
     from specviz.ui.form import Form
-    from specviz.ui.sessions import ModelChoice
 
 DEVICES = ["auto", "cpu", "cuda", "mps"]
 DTYPES = ["auto", "float32", "bfloat16", "float16"]

@@ -16,9 +16,10 @@ from specviz.breakpoints import Breakpoints, Hit, first_hit, hits
 from specviz.errors import SettingsError, SpecvizError, TraceError
 from specviz.figures import block, dump_block, step_frame
 from specviz.figures.text import shorten, visible
+from specviz.models.choice import ModelChoice
 from specviz.trace import Settings, Trace, load_trace
 from specviz.ui.form import as_form_reads
-from specviz.ui.sessions import Live, ModelChoice, Sessions, Ticket
+from specviz.ui.sessions import Live, Sessions, Ticket
 from specviz.verifying import VERIFIERS
 
 log = logging.getLogger(__name__)

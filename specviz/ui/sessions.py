@@ -16,23 +16,12 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
+from specviz.models.choice import ModelChoice
 from specviz.trace import Settings
 
 Progress = Callable[[str, "float | None"], None]
 LoadPair = Callable[..., Any]
 """``load_pair(**fields of ModelChoice, progress=...) -> Pair``; raises SpecvizError."""
-
-
-@dataclass(frozen=True)
-class ModelChoice:
-    """Which pair to load, as typed."""
-
-    target: str = "default"
-    draft: str = "default"
-    device: str = "auto"
-    dtype: str = "auto"
-    target_quantization: str = "none"
-    draft_quantization: str = "none"
 
 
 @dataclass(frozen=True)

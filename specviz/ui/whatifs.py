@@ -10,10 +10,11 @@ from pydantic.fields import FieldInfo
 from specviz.errors import SettingsError, SpecvizError
 from specviz.figures import dump_block
 from specviz.figures.whatifs import alternative_value
+from specviz.models.choice import ModelChoice
 from specviz.questions import Question, compared_with, parse_question
 from specviz.trace import Step, Trace
 from specviz.ui import runs
-from specviz.ui.sessions import ModelChoice, Sessions
+from specviz.ui.sessions import Sessions
 from specviz.verifying import VERIFIERS
 
 
