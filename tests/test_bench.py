@@ -98,8 +98,12 @@ def test_commits_are_measured_at_the_contexts_that_fit() -> None:
     commits = step_cost.commit_costs(make_pair(), 2, (20, 300, 10_000), quiet)
     assert [cost.context for cost in commits] == [20, 300]
     for cost in commits:
-        assert len(cost.seconds) == len(cost.kept) == 2
-        assert min(cost.kept) >= 2  # the root, in both caches
+        assert len(cost.seconds) == len(cost.moved) == 2
+
+
+def test_commits_that_move_slots_are_compared_with_each_other() -> None:
+    assert CommitCost(256, (1.0, 9.0, 5.0, 7.0), (0, 3, 2, 1)).median == 7.0
+    assert CommitCost(256, (1.0, 9.0, 5.0), (0, 0, 0)).median == 5.0
 
 
 def test_a_run_starts_at_exactly_the_context_asked_for() -> None:
