@@ -31,7 +31,8 @@ class Peak:
     """Memory of one process, bytes.
 
     Attributes:
-        loaded: in use when the pair was loaded: resident on the CPU, allocated by PyTorch on CUDA.
+        loaded: in use when both models were loaded and had run once: resident on the CPU, allocated by PyTorch on
+            CUDA.
         peak: the most in use from then on; on the CPU, where a system cannot forget an earlier peak, ever.
     """
 
@@ -68,6 +69,10 @@ def measure_peak(names: ModelChoice, tree: BenchTree | None, threads: int) -> Pe
     torch.set_num_threads(threads)
     pair = endless(names.load())
     device = pair.target.device
+    with torch.inference_mode():
+        # Weights mapped from a file are in memory once they were used.
+        for model in (pair.target, pair.draft):
+            model.model(input_ids=torch.tensor([[0]], device=model.device), use_cache=False)
     loaded = _in_use(device)
     _forget_peak(device)
     if tree is None:
