@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 
 from specviz.options import Options
+from specviz.sampling import top_k
 from specviz.tree import TokenTree
 from specviz.verifying.base import (
     ALL_PROPOSALS,
@@ -53,7 +54,7 @@ def judge(tree: TokenTree, target: torch.Tensor, options: Options) -> Judgement:
                 q_used[children] = q.gather(-1, x)[:, 0]
             thresholds[children] = ratio(px, q_used[children])
             p, mass[children], q = reject(p, q, x, tree)
-            top_probs[children], top_ids[children] = p.topk(k, dim=-1)
+            top_probs[children], top_ids[children] = top_k(p, k)
 
     def distribution(end: End) -> torch.Tensor:
         p = target[[end.node]]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 
 from specviz.options import Options
+from specviz.sampling import top_k
 from specviz.tree import Shape, TokenTree
 from specviz.verifying.base import (
     ALL_PROPOSALS,
@@ -85,8 +86,8 @@ def judge(tree: TokenTree, target: torch.Tensor, options: Options) -> Judgement:
         )
         if parent:
             worth[parent] = _worth_after(mass, worth[parent])
-        top = p_rows[parent].topk(k)
-        tops[leaf] = (mass, top.indices, top.values)
+        top, ids = top_k(p_rows[parent], k)
+        tops[leaf] = (mass, ids, top)
         rank = tree.shape.ranks[leaf]
         if rank + 1 < len(tree.shape.children[parent]):
             enter(tree.shape.children[parent][rank + 1])
