@@ -20,7 +20,7 @@ QUANTIZATIONS = ["none", "int8", "nf4"]
 
 
 def models_form(form: Form) -> None:
-    """The controls of a :class:`~specviz.ui.sessions.ModelChoice`, in the current Gradio context."""
+    """The controls of a :class:`~specviz.models.choice.ModelChoice`, in the current Gradio context."""
     with gr.Row():
         preset = gr.Dropdown(
             list(PRESETS), value="default", label="Pair", info="fills in both", min_width=130, elem_id="preset"

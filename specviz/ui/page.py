@@ -45,7 +45,7 @@ CSS = """
 #proofs td, #proofs th { word-break: normal; overflow-wrap: normal; }
 #proofs td:first-child { white-space: nowrap; font-weight: 600; }
 #memory-plan table { font-size: 13px; }
-#memory-plan td, #memory-plan th { padding: 2px 8px; word-break: normal; }
+#memory-plan td, #memory-plan th { padding: 2px 8px; word-break: normal; overflow-wrap: normal; }
 #memory-plan td:not(:first-child), #memory-plan th:not(:first-child) { text-align: right; }
 #viewer .html-container { padding: 0; }
 """
