@@ -8,11 +8,18 @@ import torch
 from transformers import DynamicCache
 
 from specviz.cache import SlotCache
+from specviz.models.features import plain_states
 from specviz.models.language_model import LanguageModel
 from specviz.trace import Audit
 
 
-def audit(model: LanguageModel, cache: SlotCache, tokens: Sequence[int], first_slot: int) -> Audit:
+def audit(
+    model: LanguageModel,
+    cache: SlotCache,
+    tokens: Sequence[int],
+    first_slot: int,
+    reads: LanguageModel | None = None,
+) -> Audit:
     """Compare the settled slots and the next-token logits with a plain causal forward of the same tokens.
 
     The recompute shares nothing with what it judges: transformers' own cache, its own mask, its own positions.
@@ -21,6 +28,7 @@ def audit(model: LanguageModel, cache: SlotCache, tokens: Sequence[int], first_s
         cache: no slots appended; it is left as it was found.
         tokens: the committed tokens, the root last. The cache may be some tokens short of the root.
         first_slot: settled slots from here on are reported one by one, earlier ones as one figure a layer.
+        reads: the target, for a draft that reads its hidden states; they are recomputed too.
 
     Returns:
         Differences relative to each layer's largest absolute value (and to the largest absolute logit).
@@ -28,13 +36,16 @@ def audit(model: LanguageModel, cache: SlotCache, tokens: Sequence[int], first_s
     # The last token of a full context has no position any more: it is never fed, and has no next-token logits.
     tokens = tokens[: model.max_positions]
     fresh = DynamicCache(config=model.model.config)
-    known = [min(token, model.inputs - 1) for token in tokens]
-    ids = torch.tensor([known], device=model.device)
-    expected = model.model(input_ids=ids, use_cache=True, **{model.cache_argument: fresh}, **model.last_logits).logits[
-        0, -1
-    ]
-    base = cache.base
-    logits = _difference(_next_logits(model, cache, tokens[base:]), expected.float()) if base < len(tokens) else None
+    added = None
+    if model.reader and reads:
+        ids = reads.plain_inputs(tokens, None)["input_ids"]
+        added = model.reader.of_text(plain_states(reads.model, ids, model.reader.layers))[:-1]
+    arguments = {model.cache_argument: fresh, **model.plain_inputs(tokens, added), **model.last_logits}
+    expected = model.model(use_cache=True, **arguments).logits[0, -1]
+    base, logits = cache.base, None
+    if base < len(tokens):
+        missing = _next_logits(model, cache, tokens[base:], None if added is None else added[base:])
+        logits = _difference(missing, expected.float())
 
     keys: list[torch.Tensor] = []
     values: list[torch.Tensor] = []
@@ -53,13 +64,15 @@ def audit(model: LanguageModel, cache: SlotCache, tokens: Sequence[int], first_s
     )
 
 
-def _next_logits(model: LanguageModel, cache: SlotCache, missing: Sequence[int]) -> torch.Tensor:
+def _next_logits(
+    model: LanguageModel, cache: SlotCache, missing: Sequence[int], added: torch.Tensor | None
+) -> torch.Tensor:
     """The logits [V] after the ``missing`` tokens, read through the cache, which is left as it was found."""
     spent = model.forward_seconds
-    rows = model.forward(cache, missing, range(-1, len(missing) - 1), [len(missing) - 1])
+    output = model.forward(cache, missing, range(-1, len(missing) - 1), [len(missing) - 1], added=added)
     model.forward_seconds = spent
     cache.roll_back()
-    return rows[0]
+    return output.logits[0]
 
 
 def _difference(got: torch.Tensor, expected: torch.Tensor) -> float:

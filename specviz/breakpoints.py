@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from specviz.errors import SettingsError
-from specviz.metrics import tolerance_of
+from specviz.metrics import tolerances
 from specviz.trace import Step, Trace, text_of_tokens
 
 T = TypeVar("T")
@@ -151,14 +151,12 @@ def hits(trace: Trace, position: int, breakpoints: Breakpoints) -> list[Hit]:
                 hit(f"{step.driver} accepted node {node}, to which the target gives {p:.3g}, below {limit:g}.", node)
                 break
     if breakpoints.audit:
-        for name, change, model in (
-            ("target", step.caches.target, trace.models.target),
-            ("draft", step.caches.draft, trace.models.draft),
-        ):
-            if change.audit is not None and not change.audit.worst() <= tolerance_of(model):
+        for name, limit in tolerances(trace.models).items():
+            audit = getattr(step.caches, name).audit
+            if audit is not None and not audit.worst() <= limit:
                 hit(
-                    f"The {name}'s cache differs from its recompute by {change.audit.worst():.2g}, more than rounding "
-                    f"({tolerance_of(model):g})."
+                    f"The {name}'s cache differs from its recompute by {audit.worst():.2g}, more than rounding "
+                    f"({limit:g})."
                 )
     return found
 

@@ -102,7 +102,7 @@ class Session:
         self._created = datetime.now(timezone.utc).isoformat(timespec="seconds")
         self._dice = SeededDice(settings.seed)
         self._max_positions = min(pair.target.max_positions, pair.draft.max_positions)
-        self._target = TargetRunner(pair.target)
+        self._target = TargetRunner(pair.target, pair.draft.reader)
         self._draft = DraftRunner(pair.draft, pair.target.vocabulary, settings.draft)
         if len(prompt_tokens) > self._max_positions:
             raise SettingsError(
@@ -192,7 +192,7 @@ class Session:
         # 0. A cold start feeds everything before the root; a live session has it in its caches already.
         prefilled = target.prefill(self.tokens[:-1])
         if builder.runs_draft:
-            draft.prefill(self.tokens[:-1])
+            draft.prefill(self.tokens[:-1], target.states)
         clock.start()
 
         # 1. Draft: one draft forward a level.
@@ -224,6 +224,7 @@ class Session:
         kept_nodes = [0, *driver.walk.path][: len(committed)]
         target_change = target.keep(kept_nodes)
         draft_change = draft.keep(kept_nodes)
+        draft.learn(target.states, kept_nodes)
         commit_seconds = clock.lap()[1]
 
         # 5. Record, and audit against a recompute while the caches are what they are.
@@ -242,11 +243,11 @@ class Session:
         _, record_seconds = clock.lap()
         if settings.audit:
             tokens = [*self.tokens, *committed]
-            changes = [
-                change.model_copy(update={"audit": audit(runner.model, runner.cache, tokens, change.length_before)})
-                if runner is target or builder.runs_draft
-                else change
-                for runner, change in zip((target, draft), changes, strict=True)
+            audits = [audit(target.model, target.cache, tokens, changes[0].length_before)]
+            if builder.runs_draft:
+                audits.append(audit(draft.model, draft.cache, tokens, changes[1].length_before, reads=target.model))
+            changes[: len(audits)] = [
+                change.model_copy(update={"audit": found}) for change, found in zip(changes, audits, strict=False)
             ]
         _, audit_seconds = clock.lap()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from specviz.trace import ModelInfo, Step, Trace
+from specviz.trace import ModelInfo, Models, Step, Trace
 
 FORMULAS = {
     "block_efficiency": "new tokens per target forward = (accepted + bonus) / steps; a bonus after an end of sequence "
@@ -29,8 +29,17 @@ off by one leave 0.26 to 0.46 there and another token's slot more than 1. nf4 ro
 its number format: 4e-6."""
 
 
+def tolerances(models: Models) -> dict[str, float]:
+    """Model -> from where on a difference in its audit is no rounding any more.
+
+    A draft that reads the target's hidden states has their rounding besides its own.
+    """
+    target, draft = tolerance_of(models.target), tolerance_of(models.draft)
+    return {"target": target, "draft": max(target, draft) if models.draft.reads else draft}
+
+
 def tolerance_of(model: ModelInfo) -> float:
-    """From where on a difference in an audit is no rounding any more."""
+    """The same for one model that reads nothing but tokens."""
     if model.quantization == "bitsandbytes int8":
         return INT8
     if model.quantization == "bitsandbytes nf4":

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from specviz.cache import Kept, SlotCache, Written
+from specviz.models.features import FeatureReader
 from specviz.models.language_model import LanguageModel
 from specviz.recording import Texts, rows_of
 from specviz.sampling import process
@@ -32,12 +33,12 @@ class Runner:
         self.late = 0
         """How many of the appended slots are committed tokens that were fed late."""
 
-    def prefill(self, context: Sequence[int]) -> int:
-        """Feed a cold cache its whole context; returns how many tokens that took (0: the cache was live)."""
+    def _is_cold(self, context: Sequence[int]) -> bool:
+        """Whether the context has to be fed; makes room for it if so."""
         if self.cache.base or not context:
-            return 0
+            return False
         self.cache.reserve(len(context))
-        return self.model.prefill(self.cache, context)
+        return True
 
     def keep(self, nodes: Sequence[int]) -> Change:
         """Settle the slots of ``nodes`` (and of tokens fed late), in the order of the text; drop the others."""
@@ -53,19 +54,42 @@ class Runner:
 
 
 class TargetRunner(Runner):
-    """The target: one forward a step, over all nodes, slot order = node order."""
+    """The target: one forward a step, over all nodes, slot order = node order.
+
+    Args:
+        reader: of the draft, if that reads the target's hidden states.
+
+    Attributes:
+        states: [n, layers x hidden], what the draft reads, at the n tokens of the last forward or prefill.
+    """
+
+    def __init__(self, model: LanguageModel, reader: FeatureReader | None = None):
+        super().__init__(model)
+        self._layers = reader.layers if reader else ()
+        self.states: torch.Tensor | None = None
+
+    def prefill(self, context: Sequence[int]) -> int:
+        """Feed a cold cache its whole context; returns how many tokens that took (0: the cache was live)."""
+        if not self._is_cold(context):
+            return 0
+        self.states = self.model.prefill(self.cache, context, layers=self._layers)
+        return len(context)
 
     def score(self, tree: TokenTree) -> torch.Tensor:
         """Raw logits [n, V] at every node."""
         self.node_of = {node: node for node in range(len(tree))}
-        return self.model.forward(self.cache, tree.tokens, tree.shape.parents, range(len(tree)))
+        rows = range(len(tree))
+        output = self.model.forward(self.cache, tree.tokens, tree.shape.parents, rows, layers=self._layers)
+        self.states = output.states
+        return output.logits
 
 
 class DraftRunner(Runner):
     """The draft: one forward a level, over the nodes that are expanded, in its own slot order.
 
     It never runs the nodes that are not expanded, so after a path that ends in one its cache is short of the text;
-    the missing tokens are fed together with the next root.
+    the missing tokens are fed together with the next root. A draft that reads the target's hidden states is fed all
+    accepted tokens again: what it made of them stood on its own guesses at those states.
 
     Args:
         vocabulary: the target's V. What the draft knows beyond it cannot be verified and is never proposed; what it
@@ -81,13 +105,37 @@ class DraftRunner(Runner):
         self._logits: list[torch.Tensor] = []
         self._probs: list[torch.Tensor] = []
         self._rows: list[int] = []
+        self._added: torch.Tensor | None = None
+        """What is added to the tokens that are fed late and to the root."""
+        self._own: list[torch.Tensor] = []
+        """[hidden] at each appended slot, the draft's last hidden state."""
+
+    def prefill(self, context: Sequence[int], states: torch.Tensor | None = None) -> None:
+        """Feed a cold cache its whole context, with the target's ``states`` there (:attr:`TargetRunner.states`)."""
+        if self.cache.base:
+            return
+        added = None
+        if self.model.reader:
+            added = self.model.reader.of_text(states if context else None)
+            self._added = added[-1:]
+        if self._is_cold(context):
+            self.model.prefill(self.cache, context, added=None if added is None else added[:-1])
+
+    def learn(self, states: torch.Tensor | None, nodes: Sequence[int]) -> None:
+        """Remember what the target's states [n, ...] at the nodes that are kept add to the tokens after them."""
+        if self.model.reader and states is not None:
+            self._added = self.model.reader.read(states[list(nodes)])
+
+    def keep(self, nodes: Sequence[int]) -> Change:
+        """See :meth:`Runner.keep`. Of a draft that reads the target only the root stays."""
+        return super().keep(nodes[:1] if self.model.reader else nodes)
 
     def begin(self, tokens: Sequence[int]) -> None:
         """Start a step on the committed ``tokens``, the root last."""
         self.committed = tokens
         self._late_tokens = list(tokens[self.cache.base : -1])
         self._offset_of, self._logits, self._probs, self._rows = {}, [], [], []
-        self.node_of, self.late = {}, 0
+        self.node_of, self.late, self._own = {}, 0, []
 
     def expand(self, growth: Growth, nodes: list[int]) -> torch.Tensor:
         """See :meth:`specviz.drafting.base.Draft.expand`."""
@@ -96,12 +144,19 @@ class DraftRunner(Runner):
             self.late = len(self._late_tokens)
             parents = list(range(-1, self.late))
             wanted = [self.late]
+            added = self._added
         else:
             tokens = [growth.tokens[node] for node in nodes]
             parents = [self._offset_of[growth.parents[node]] for node in nodes]
             wanted = list(range(len(nodes)))
+            reader = self.model.reader
+            added = reader.feed_back(torch.stack([self._own[parent] for parent in parents])) if reader else None
         first = self.cache.length - self.cache.base
-        logits = self.model.forward(self.cache, tokens, parents, wanted)[:, : self.vocabulary]
+        last = (self.model.layers,) if self.model.reader else ()
+        output = self.model.forward(self.cache, tokens, parents, wanted, added=added, layers=last)
+        if output.states is not None:
+            self._own += output.states
+        logits = output.logits[:, : self.vocabulary]
         self._offset_of.update((node, first + row) for node, row in zip(nodes, wanted, strict=True))
         probs = process(logits, self.sampling)
         if probs.shape[-1] < self.vocabulary:

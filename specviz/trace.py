@@ -112,6 +112,8 @@ class ModelInfo(Value):
     dtype: str
     device: str
     quantization: str | None = None
+    reads: tuple[Count, ...] = ()
+    """Of a draft that reads the target's hidden states: which. 0 is the embeddings, k the output of layer k."""
     note: str | None = None
 
 

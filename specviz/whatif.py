@@ -84,9 +84,9 @@ def through_models(pair: Pair, trace: Trace, position: int, question: Question) 
     tokens = [*trace.prompt_tokens, *(token for earlier in trace.steps[:position] for token in earlier.committed)]
     _fits(pair, step, tokens)
     with torch.inference_mode():
-        tree = _drafted_again(pair, step, settings, tokens)
-        target = TargetRunner(pair.target)
+        target = TargetRunner(pair.target, pair.draft.reader)
         target.prefill(tokens[:-1])
+        tree = _drafted_again(pair, step, settings, tokens, target.states)
         probs = process(target.score(tree), settings.target)
         with blamed(verifier):
             judgement = verifier.judge(tree, probs, options).on_host()
@@ -425,7 +425,7 @@ def _fits(pair: Pair, step: Step, tokens: list[int]) -> None:
         )
 
 
-def _drafted_again(pair: Pair, step: Step, settings: Any, tokens: list[int]) -> TokenTree:
+def _drafted_again(pair: Pair, step: Step, settings: Any, tokens: list[int], states: torch.Tensor | None) -> TokenTree:
     """The recorded tree with the draft's rows, which the draft computes again for the nodes it had expanded.
 
     The rows of a builder that asks no model hold its children alone, and those were recorded.
@@ -438,7 +438,7 @@ def _drafted_again(pair: Pair, step: Step, settings: Any, tokens: list[int]) -> 
     builder = BUILDERS.get(step.tree.builder)
     asks_model = builder is None or builder.runs_draft
     if asks_model:
-        draft.prefill(tokens[:-1])
+        draft.prefill(tokens[:-1], states)
     draft.begin(tokens)
     children = step.tree.children()
     for depth in range(max(node.depth for node in nodes) + 1):

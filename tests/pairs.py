@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from specviz.engine import Session
+from specviz.models.features import FeatureReader
 from specviz.models.language_model import LanguageModel
 from specviz.models.loading import Pair
 from specviz.models.tokens import TokenTexts
@@ -32,13 +33,23 @@ def make_pair(family: str = "llama", *, scale: float = 0.3, end_tokens: tuple[in
     return pair_of(target, draft, end_tokens)
 
 
-def pair_of(target: object, draft: object, end_tokens: tuple[int, ...] = ()) -> Pair:
+@lru_cache(maxsize=2)
+def make_reading_pair(family: str = "llama") -> Pair:
+    """A pair whose draft reads the target's hidden states."""
+    target = tiny.make_model(family)
+    draft = tiny.perturbed(target, scale=0.3)
+    return pair_of(target, draft, reader=tiny.reader_for(target, draft))
+
+
+def pair_of(
+    target: object, draft: object, end_tokens: tuple[int, ...] = (), reader: FeatureReader | None = None
+) -> Pair:
     """A pair of two models that are there already, with the tests' tokenizer."""
     infos = Models(target=info_of(target, "target"), draft=info_of(draft, "draft"))
     tokenizer = tiny.make_tokenizer()
     return Pair(
         target=LanguageModel(target, infos.target),
-        draft=LanguageModel(draft, infos.draft),
+        draft=LanguageModel(draft, infos.draft, reader),
         tokenizer=tokenizer,
         token_text=TokenTexts(tokenizer),
         eos_ids=frozenset(end_tokens),

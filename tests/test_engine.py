@@ -14,7 +14,7 @@ from specviz.engine import Session
 from specviz.errors import NumericsError, OutOfMemoryError, SettingsError, VerifierError
 from specviz.experiments.greedy import plain_greedy
 from specviz.metrics import emitted_lengths
-from specviz.models.language_model import LanguageModel
+from specviz.models.language_model import LanguageModel, Output
 from specviz.trace import Choice, Sampling, Step, Trace, dump_trace, parse_trace
 from specviz.verifying import VERIFIERS
 from tests import faults, tiny
@@ -414,7 +414,7 @@ def test_nan_logits_in_mid_run_keep_what_was_recorded(monkeypatch: pytest.Monkey
     session.step()
     session.step()
     run = LanguageModel._run
-    monkeypatch.setattr(LanguageModel, "_run", lambda self, *a: run(self, *a) * float("nan"))
+    monkeypatch.setattr(LanguageModel, "_run", lambda self, *a: Output(run(self, *a).logits * float("nan")))
     with pytest.raises(NumericsError):
         session.step()
     trace = parse_trace(dump_trace(session.trace))

@@ -24,6 +24,8 @@ from transformers import (
     Qwen3Config,
 )
 
+from specviz.models.features import FeatureReader
+
 FAMILIES = ("llama", "qwen2", "qwen3", "gpt2", "gpt_neox")
 HIDDEN = 32
 HEADS = 4
@@ -113,6 +115,19 @@ def make_tokenizer(*, chat: bool = True) -> PreTrainedTokenizerFast:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token=END, eos_token=END)
     tokenizer.chat_template = CHAT_TEMPLATE if chat else None
     return tokenizer
+
+
+def reader_for(target: PreTrainedModel, draft: PreTrainedModel, *, seed: int = 2, size: float = 0.3) -> FeatureReader:
+    """Random maps through which ``draft`` reads the first and the last hidden states of ``target``."""
+    random = torch.Generator().manual_seed(seed)
+    wide, own = target.config.hidden_size, draft.config.hidden_size
+    return FeatureReader(
+        layers=(1, target.config.num_hidden_layers),
+        from_target=torch.randn(own, 2 * wide, generator=random) * size / (2 * wide) ** 0.5,
+        from_draft=torch.randn(own, own, generator=random) * size / own**0.5,
+        mean=torch.randn(2 * wide, generator=random),
+        spread=torch.rand(2 * wide, generator=random) + 0.5,
+    )
 
 
 def save_pair(folder: Path, family: str = "llama", *, chat: bool = True, **config: Any) -> tuple[Path, Path]:

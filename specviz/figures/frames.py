@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 from specviz.figures.audits import DECADES
 from specviz.figures.cachelooks import cache_figures
@@ -20,7 +20,7 @@ from specviz.figures.phases import step_phases
 from specviz.figures.text import pieces
 from specviz.figures.totals import run_totals
 from specviz.figures.tree import tree_columns
-from specviz.metrics import tolerance_of
+from specviz.metrics import tolerances
 from specviz.trace import CacheChange, ModelInfo, Trace
 
 FRAME_VERSION = 1
@@ -50,7 +50,7 @@ def run_header(trace: Trace) -> dict[str, Any]:
         "figures": {"tree": figure_json(tree_figure(names)), **cache_figures()},
         "geometry": geometry(),
         "comparisons": COMPARISONS,
-        "tolerance": {"target": tolerance_of(trace.models.target), "draft": tolerance_of(trace.models.draft)},
+        "tolerance": tolerances(trace.models),
         "decades": DECADES,
         "totals": run_totals(trace, names),
     }
@@ -78,17 +78,17 @@ def step_frame(trace: Trace, position: int) -> dict[str, Any]:
         "verdicts": verdict_rows(step, tokens, shown),
         "phases": step_phases(step, shown),
         "commit": commit_line(trace, position),
-        "caches": {
-            "target": _cache(trace, position, step.caches.target, trace.models.target),
-            "draft": _cache(trace, position, step.caches.draft, trace.models.draft),
-        },
+        "caches": {name: _cache(trace, position, name) for name in ("target", "draft")},
         "tokens": tokens.used,
     }
 
 
-def _cache(trace: Trace, position: int, change: CacheChange, model: ModelInfo) -> dict[str, Any]:
+def _cache(trace: Trace, position: int, name: Literal["target", "draft"]) -> dict[str, Any]:
+    step = trace.steps[position]
+    change: CacheChange = getattr(step.caches, name)
     settled = settled_labels(trace, position, change.length_before)
-    return cache_columns(trace.steps[position], change, settled, tolerance_of(model))
+    model: ModelInfo = getattr(trace.models, name)
+    return cache_columns(step, change, settled, tolerances(trace.models)[name], model.reads)
 
 
 def block(trace: Trace, positions: Iterable[int], *, go: int | None = None) -> dict[str, Any]:

@@ -183,15 +183,19 @@ def split_digits(tokenizer: Any) -> None:
 
 
 def draft_assets() -> list[Path]:
-    """The draft's files under ``assets/draft``: config first, then the layers in order."""
-    layers = sorted(DRAFT_ASSETS.glob("layers-*.safetensors"))
+    """The draft's files under ``assets/draft``: config first, then the weights in order of name."""
+    weights = sorted(DRAFT_ASSETS.glob("*.safetensors"))
     config = DRAFT_ASSETS / "config.json"
-    if not layers or not config.is_file():
+    if not any(map(_is_layers, weights)) or not config.is_file():
         raise ModelError(
             f"The draft model is missing from {str(DRAFT_ASSETS)!r}; run specviz from a complete copy of its "
             "repository."
         )
-    return [config, *layers]
+    return [config, *weights]
+
+
+def _is_layers(path: Path) -> bool:
+    return path.name.startswith("layers-")
 
 
 def assets_hash(assets: list[Path]) -> str:
@@ -204,6 +208,8 @@ def assets_hash(assets: list[Path]) -> str:
 
 def assemble_draft(assets: list[Path], target: Path, folder: Path) -> None:
     """Write an ordinary model folder: the draft's layers, the target's embeddings (tied) and tokenizer, in float32.
+
+    Beside it go the maps through which the draft reads the target, see :mod:`specviz.models.features`.
 
     Raises:
         ModelError: if layers and embeddings do not have one width.
@@ -219,7 +225,10 @@ def assemble_draft(assets: list[Path], target: Path, folder: Path) -> None:
         raise ModelError("The draft in assets/draft was made for another target; restore the files of this version.")
     tensors = {EMBEDDINGS: embeddings}
     for path in assets[1:]:
-        tensors |= {name: tensor.to(torch.float32) for name, tensor in load_file(path).items()}
+        if _is_layers(path):
+            tensors |= {name: tensor.to(torch.float32) for name, tensor in load_file(path).items()}
+        else:
+            shutil.copyfile(path, folder / path.name)
     _save_weights(tensors, folder)
     (folder / "config.json").write_text(json.dumps(config | {"dtype": "float32"}, indent=2) + "\n")
     for path in target.iterdir():

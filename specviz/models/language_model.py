@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,11 +13,25 @@ import torch
 from specviz.cache import SlotCache, Written
 from specviz.errors import ModelError, NumericsError
 from specviz.models.devices import is_spread
+from specviz.models.features import FeatureReader, picked
 from specviz.models.fitness import cache_argument
 from specviz.trace import ModelInfo
 
 PREFILL_CHUNK = 512
 """Context tokens per prefill forward: bounds the mask and the activations."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a forward over n tokens gave.
+
+    Attributes:
+        logits: [rows, V], float32, of the rows that were asked for.
+        states: [n, layers x hidden], the hidden states of the layers that were asked for, at every token; None if none.
+    """
+
+    logits: torch.Tensor
+    states: torch.Tensor | None = None
 
 
 class LanguageModel:
@@ -28,11 +43,13 @@ class LanguageModel:
         vocabulary: V, the width of its logits.
         max_positions: longest context its positions allow.
         forward_seconds: time spent in the model itself so far.
+        reader: how it reads its target's hidden states, for a draft that does.
     """
 
-    def __init__(self, model: Any, info: ModelInfo):
+    def __init__(self, model: Any, info: ModelInfo, reader: FeatureReader | None = None):
         self.model = model
         self.info = info
+        self.reader = reader
         config = model.config
         self.vocabulary: int = config.vocab_size
         self.inputs: int = model.get_input_embeddings().num_embeddings
@@ -53,8 +70,15 @@ class LanguageModel:
         return SlotCache(self.layers, capacity)
 
     def forward(
-        self, cache: SlotCache, tokens: Sequence[int], parents: Sequence[int], rows: Sequence[int]
-    ) -> torch.Tensor:
+        self,
+        cache: SlotCache,
+        tokens: Sequence[int],
+        parents: Sequence[int],
+        rows: Sequence[int],
+        *,
+        added: torch.Tensor | None = None,
+        layers: tuple[int, ...] = (),
+    ) -> Output:
         """Run n tokens in one forward and append their slots.
 
         Args:
@@ -62,10 +86,9 @@ class LanguageModel:
             tokens: n token ids. An id beyond this model's embeddings (padded vocabularies) is read as the last one: a
                 draft that misreads a token drafts worse, and stays exact.
             parents: see :meth:`SlotCache.plan`.
-            rows: which of the n rows to return.
-
-        Returns:
-            float32 logits [len(rows), V].
+            rows: which of the n rows of logits to return.
+            added: [n, hidden], what is added to the tokens' embeddings.
+            layers: whose hidden states to return.
 
         Raises:
             NumericsError: for NaN or infinite logits.
@@ -75,46 +98,83 @@ class LanguageModel:
         positions, lines = cache.plan(parents)
         mask = tree_mask(lines, cache.base, cache.length + len(known), self.dtype)
         position_ids = torch.tensor([positions])
-        logits = self._run(cache, torch.tensor([known]), position_ids, mask, list(rows))
+        output = self._run(cache, torch.tensor([known]), position_ids, mask, list(rows), added, layers)
         cache.note(_written(known, position_ids, mask, cache.base))
         # The maximum is NaN or infinite exactly when no distribution can be made of a row.
-        if not bool(logits.amax(-1).isfinite().all()):
+        if not bool(output.logits.amax(-1).isfinite().all()):
             raise NumericsError(
                 f"{self.info.id} returned NaN or infinite logits; load it in float32 or bfloat16, or use another model."
             )
-        return logits
+        return output
 
-    def prefill(self, cache: SlotCache, tokens: Sequence[int]) -> int:
-        """Append and settle context tokens in chunks; returns how many. No logits are computed but the last row's."""
+    def prefill(
+        self,
+        cache: SlotCache,
+        tokens: Sequence[int],
+        *,
+        added: torch.Tensor | None = None,
+        layers: tuple[int, ...] = (),
+    ) -> torch.Tensor | None:
+        """Append and settle context tokens in chunks; no logits are computed but the last row's.
+
+        Returns:
+            The hidden states of ``layers``, see :class:`Output`.
+        """
+        states = []
         for start in range(0, len(tokens), PREFILL_CHUNK):
             chunk = [min(token, self.inputs - 1) for token in tokens[start : start + PREFILL_CHUNK]]
             cache.reserve(len(chunk))
             first = cache.base
             mask = causal_mask(len(chunk), first, self.dtype)
             positions = torch.arange(first, first + len(chunk))[None]
-            self._run(cache, torch.tensor([chunk]), positions, mask, [len(chunk) - 1])
+            some = None if added is None else added[start : start + len(chunk)]
+            output = self._run(cache, torch.tensor([chunk]), positions, mask, [len(chunk) - 1], some, layers)
             cache.settle()
-        return len(tokens)
+            if output.states is not None:
+                states.append(output.states)
+        return torch.cat(states) if states else None
 
     def _run(
-        self, cache: SlotCache, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor, rows: list[int]
-    ) -> torch.Tensor:
+        self,
+        cache: SlotCache,
+        ids: torch.Tensor,
+        positions: torch.Tensor,
+        mask: torch.Tensor,
+        rows: list[int],
+        added: torch.Tensor | None,
+        layers: tuple[int, ...],
+    ) -> Output:
         arguments: dict[str, Any] = {"use_cache": True, self.cache_argument: cache}
+        if layers:
+            arguments["output_hidden_states"] = True
         if self._takes_logits_to_keep:
             # None of a row's neighbours is worth a product with the whole vocabulary.
             arguments["logits_to_keep"] = torch.tensor(rows, device=self._row_device)
         self._synchronize()
         start = time.perf_counter()
         output = self.model(
-            input_ids=ids.to(self.device),
+            **self._inputs(ids.to(self.device), added),
             position_ids=positions.to(self.device),
             attention_mask=mask.to(self.device),
             **arguments,
         )
         logits = output.logits[0] if self._takes_logits_to_keep else output.logits[0, rows]
+        states = picked(output.hidden_states, layers) if layers else None
         self._synchronize()
         self.forward_seconds += time.perf_counter() - start
-        return logits.float()
+        return Output(logits.float(), states)
+
+    def _inputs(self, ids: torch.Tensor, added: torch.Tensor | None) -> dict[str, torch.Tensor]:
+        """The tokens as the model takes them: ids, or embeddings to which something was added."""
+        if added is None:
+            return {"input_ids": ids}
+        embeddings = self.model.get_input_embeddings()(ids)
+        return {"inputs_embeds": embeddings + added[None].to(embeddings)}
+
+    def plain_inputs(self, tokens: Sequence[int], added: torch.Tensor | None) -> dict[str, torch.Tensor]:
+        """Arguments for a forward over a text without any cache, mask or position of ours."""
+        known = [min(token, self.inputs - 1) for token in tokens]
+        return self._inputs(torch.tensor([known], device=self.device), added)
 
     def _synchronize(self) -> None:
         """Wait for the device, so that neither earlier work is timed as a forward nor a forward as later work."""
@@ -133,7 +193,7 @@ class LanguageModel:
         a, b, c = (min(token, self.inputs - 1) for token in (5, 6, 7))
         with torch.inference_mode():
             self.prefill(cache, [a, b])
-            together = self.forward(cache, [c, a, b], [-1, 0, 0], [1, 2])
+            together = self.forward(cache, [c, a, b], [-1, 0, 0], [1, 2]).logits
             cache.roll_back()
             alone = torch.cat([self._last_row([a, b, c, a]), self._last_row([a, b, c, b])])
         error = float((together - alone).abs().max() / alone.abs().max().clamp(min=1e-6))
