@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,12 @@ from safetensors.torch import load_file
 from specviz.__main__ import main
 from specviz.errors import ModelError
 from specviz.experiments import chats, distill
-from specviz.experiments.chats import Chat, read_chats, write_shard
+from specviz.experiments.chats import Chat, read_chats, read_states, write_shard, write_states
 from specviz.experiments.distill import Plan, frequent_tokens, grown, train, write_layers
 from specviz.experiments.draft_quality import measure, overlaps, shares_by_rank, summed
 from specviz.models.loading import Pair
 from tests import tiny
-from tests.pairs import make_pair, make_trace
+from tests.pairs import make_pair, make_trace, pair_of
 
 PLAN = Plan(layers=3, batches=6, chats=3, warmup=2, rate=3e-3)
 
@@ -45,7 +46,7 @@ class Killed(Exception):
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     found: dict[str, torch.Tensor] = {}
-    for path in sorted(folder.glob("layers-*.safetensors")):
+    for path in sorted(folder.glob("*.safetensors")):
         found |= load_file(path)
     return found
 
@@ -88,29 +89,72 @@ def test_new_layers_change_nothing_at_first(pair: Pair) -> None:
         grown(pair, 1)
 
 
-def test_training_moves_the_draft_towards_the_target(folder: Path, pair: Pair) -> None:
-    plan = Plan(layers=2, batches=30, chats=6, warmup=3, rate=3e-3)
+@pytest.mark.parametrize("reads", [(), (1, 2)])
+def test_training_moves_the_draft_towards_the_target(folder: Path, pair: Pair, reads: tuple[int, ...]) -> None:
+    plan = Plan(layers=2, batches=30, chats=6, warmup=3, rate=3e-3, reads=reads)
     seen: list[distill.Progress] = []
     train(pair, folder, plan, seen.append)
     assert [one.batch for one in seen] == list(range(2, 31, 2))
     assert seen[-1].overlap > seen[0].overlap + 0.05
 
 
-def test_a_training_that_was_killed_ends_as_one_that_was_not(folder: Path, pair: Pair) -> None:
+@pytest.mark.parametrize("reads", [(), (1, 2)])
+def test_a_training_that_was_killed_ends_as_one_that_was_not(folder: Path, pair: Pair, reads: tuple[int, ...]) -> None:
+    plan = replace(PLAN, reads=reads)
+
     def kill_at_four(progress: distill.Progress) -> None:
         if progress.batch == 4:
             raise Killed
 
     with pytest.raises(Killed):
-        train(pair, folder, PLAN, kill_at_four)
+        train(pair, folder, plan, kill_at_four)
     seen: list[distill.Progress] = []
-    resumed = weights(train(pair, folder, PLAN, seen.append))
+    resumed = weights(train(pair, folder, plan, seen.append))
     assert [one.batch for one in seen] == [6]
     for path in (folder / "training").iterdir():
         path.unlink()
-    undisturbed = weights(train(pair, folder, PLAN, seen.append))
+    undisturbed = weights(train(pair, folder, plan, seen.append))
+    assert ("from_target" in resumed) == bool(reads)
     assert resumed.keys() == undisturbed.keys()
     assert all(torch.equal(resumed[name], undisturbed[name]) for name in resumed)
+
+
+def test_a_draft_that_reads_is_trained_on_what_it_will_be_fed(folder: Path, pair: Pair) -> None:
+    """In every second chat half of the tokens carry the draft's own state, all others the target's of before."""
+    write_states(pair, folder, (1, 2))
+    chats = list(read_chats(folder))[:2]
+    states = list(read_states(folder, (1, 2)))[:2]
+    for chat, rows in zip(chats, states, strict=True):
+        ids = torch.tensor([np.concatenate([chat.prompt, chat.reply]).tolist()])
+        with torch.inference_mode():
+            expected = pair.target.model(ids, output_hidden_states=True).hidden_states
+        assert np.allclose(rows, torch.cat([expected[1][0], expected[2][0]], -1), atol=2e-2)
+    model = grown(pair, 2)
+    reader = tiny.reader_for(pair.target.model, model)
+    examples = [distill.Example(*both) for both in zip(chats, states, strict=True)]
+    width = max(len(rows) for rows in states) - 1
+    embeddings = torch.zeros(2, width, tiny.HIDDEN)
+    added = distill._added(model.model, reader, embeddings, examples, torch.Generator().manual_seed(0))
+    for row, rows in enumerate(states):
+        n = len(rows) - 1
+        true = reader.of_text(torch.from_numpy(rows[: n - 1].astype(np.float32)))
+        same = torch.isclose(added[row, :n], true, atol=1e-5).all(-1)
+        assert bool(same.all()) == (row == 0)
+        assert bool(same[0])
+        assert float(same.float().mean()) > 0.2
+
+
+def test_training_goes_on_from_the_maps_that_are_there(folder: Path, pair: Pair) -> None:
+    plan = replace(PLAN, layers=2, reads=(1, 2))
+    reading = pair_of(pair.target.model, pair.draft.model, reader=tiny.reader_for(pair.target.model, pair.draft.model))
+    write_states(pair, folder, plan.reads)
+    examples = distill._examples(pair, folder, plan)
+    fresh = distill.first_reader(pair, pair.draft.model, plan, examples)
+    assert not fresh.from_target.any()
+    assert float(fresh.spread.min()) > 0
+    kept = distill.first_reader(reading, pair.draft.model, plan, examples)
+    assert torch.equal(kept.from_target, reading.draft.reader.from_target)
+    assert kept.from_target is not reading.draft.reader.from_target
 
 
 def test_another_plan_does_not_go_on_with_a_training(folder: Path, pair: Pair) -> None:
@@ -139,7 +183,7 @@ def test_the_likeliest_tokens_are_the_frequent_ones(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_model_overlaps_with_itself_wholly(folder: Path, pair: Pair) -> None:
-    found = summed(overlaps(pair.target.model, pair.target.model, list(read_chats(folder))))
+    found = summed(overlaps(pair.target, pair.target, list(read_chats(folder))))
     assert found.mean == pytest.approx(1.0, abs=1e-5)
     assert found.same_top == 1.0
     assert found.places == sum(len(chat.reply) for chat in read_chats(folder))
@@ -174,6 +218,8 @@ def test_the_commands_train_and_measure(
     where = ["--folder", str(folder)]
     assert main(["train-draft", *where, "--shards", "2", "--batches", "2", "--layers", "2"]) == 0
     assert str(folder / "draft") in capsys.readouterr().out
+    assert main(["train-draft", *where, "--batches", "2", "--reads", "1,9"]) == 2
+    assert "hidden states 0 to 2" in capsys.readouterr().err
     assert main(["measure-draft", *where, "--runs", "1", "--max-new-tokens", "4"]) == 0
     assert "mean sum(min(p, q))" in capsys.readouterr().out
     assert main(["measure-draft", *where, "--runs", "0"]) == 2

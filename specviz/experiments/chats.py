@@ -16,11 +16,14 @@ import numpy as np
 import torch
 
 from specviz.errors import ModelError
+from specviz.models.features import plain_states
 from specviz.models.loading import Pair
 
 TOP = 96
 """How many of the target's most likely tokens are kept at every place."""
 BATCH = 48
+HALF_MAX = 60_000.0
+"""Largest number kept of a hidden state; half precision ends at 65,504."""
 REPLY_TOKENS = 192
 TEMPERATURES = (1.0, 1.0, 0.7)
 """Taken in turn, so that the draft also sees the calmer texts that people ask for."""
@@ -119,6 +122,50 @@ def write_shard(pair: Pair, folder: Path, number: int, *, held_out: bool = False
     return sum(len(chat.reply) for chat in chats)
 
 
+def write_states(pair: Pair, folder: Path, layers: tuple[int, ...]) -> int:
+    """Keep the target's hidden states at every place of the chats in ``folder``, for a draft that reads them.
+
+    One file a shard, [places, len(layers) * hidden size] in half precision, the chats one after another: a token takes
+    kilobytes, so it is read from the disk when it is needed.
+
+    Returns:
+        How many files were written; those that are there already are kept.
+    """
+    written = 0
+    for path in sorted(folder.glob("chats-*.npz")):
+        states = states_path(path, layers)
+        if states.exists():
+            continue
+        rows = []
+        with torch.inference_mode():
+            for chat in _read(path):
+                ids = torch.from_numpy(np.concatenate([chat.prompt, chat.reply]).astype(np.int64))[None]
+                kept = plain_states(pair.target.model, ids.to(pair.target.device), layers).float()
+                rows.append(kept.clamp(-HALF_MAX, HALF_MAX).half().cpu().numpy())
+        partial = states.with_suffix(".part")
+        with open(partial, "wb") as file:
+            np.save(file, np.concatenate(rows), allow_pickle=False)
+        os.replace(partial, states)
+        written += 1
+    return written
+
+
+def states_path(shard: Path, layers: tuple[int, ...]) -> Path:
+    """Where the states of a shard lie."""
+    return shard.with_name(f"states-{'-'.join(map(str, layers))}-{shard.stem}.npy")
+
+
+def read_states(folder: Path, layers: tuple[int, ...]) -> Iterator[np.ndarray]:
+    """For each chat of :func:`read_chats`: the target's states [m + n, len(layers) * hidden size], left on the disk."""
+    for path in sorted(folder.glob("chats-*.npz")):
+        everything = np.load(states_path(path, layers), mmap_mode="r", allow_pickle=False)
+        start = 0
+        for chat in _read(path):
+            places = len(chat.prompt) + len(chat.reply)
+            yield everything[start : start + places]
+            start += places
+
+
 def read_chats(folder: Path, *, held_out: bool = False) -> Iterator[Chat]:
     """All chats of a split, shard by shard.
 
@@ -129,9 +176,13 @@ def read_chats(folder: Path, *, held_out: bool = False) -> Iterator[Chat]:
     if not paths:
         raise ModelError(f"There are no chats in {str(folder)!r}; write some with train-draft --chats first.")
     for path in paths:
-        with np.load(path, allow_pickle=False) as arrays:
-            for i in range(sum(name.startswith("reply") for name in arrays.files)):
-                yield Chat(*(arrays[f"{name}{i}"] for name in ("prompt", "reply", "ids", "probs")))
+        yield from _read(path)
+
+
+def _read(path: Path) -> Iterator[Chat]:
+    with np.load(path, allow_pickle=False) as arrays:
+        for i in range(sum(name.startswith("reply") for name in arrays.files)):
+            yield Chat(*(arrays[f"{name}{i}"] for name in ("prompt", "reply", "ids", "probs")))
 
 
 def _generate(pair: Pair, texts: list[str], temperature: float, seed: int) -> list[Chat]:

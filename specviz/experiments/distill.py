@@ -4,6 +4,9 @@ The loss is the cross-entropy against the target's most likely tokens and the lu
 variation distance itself, whose complement ``sum(min(p, q))`` is the probability that a drafted token is accepted
 (DistillSpec, arXiv 2310.08461). Most of the work is the output head. So its normalizer is taken over the tokens that
 the target uses most and a fresh sample of the others, each standing for many.
+
+A draft that reads the target's hidden states (:mod:`specviz.models.features`) meets them as it will in a tree: in every
+second chat half of the tokens come with the draft's own last hidden state instead.
 """
 
 from __future__ import annotations
@@ -24,7 +27,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from specviz.errors import ModelError
-from specviz.experiments.chats import Chat, read_chats
+from specviz.experiments.chats import Chat, read_chats, read_states, write_states
+from specviz.models.features import CONFIG_KEY, FILE, FeatureReader
 from specviz.models.loading import Pair
 
 FREQUENT = 6144
@@ -46,15 +50,19 @@ class Plan:
         chats: in a batch.
         rate: highest learning rate, reached after ``warmup`` batches and followed by a cosine to a twentieth of it.
         distance_from: part of the batches after which the total variation distance joins the loss.
+        reads: the target's layers that the draft reads; empty for a draft that reads tokens alone.
+        map_rate: learning rate of the maps from hidden states, in units of the layers'.
     """
 
     layers: int = 3
     batches: int = 2400
     chats: int = 8
-    rate: float = 1e-3
+    rate: float = 4e-4
     warmup: int = 100
     distance_from: float = 0.3
     seed: int = 0
+    reads: tuple[int, ...] = ()
+    map_rate: float = 0.4
 
     def rate_at(self, batch: int) -> float:
         """Learning rate of batch number ``batch``."""
@@ -75,6 +83,14 @@ class Progress:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Example:
+    """A chat, and the target's hidden states [tokens of the chat, w] for a draft that reads them."""
+
+    chat: Chat
+    states: np.ndarray | None
+
+
 def train(pair: Pair, folder: Path, plan: Plan, report: Callable[[Progress], None]) -> Path:
     """Train the draft of ``pair`` on the chats in ``folder``; goes on where an earlier call stopped.
 
@@ -85,16 +101,20 @@ def train(pair: Pair, folder: Path, plan: Plan, report: Callable[[Progress], Non
         ModelError: if there are no chats, or the training that is there has another plan.
     """
     state = folder / "training"
-    chats = list(read_chats(folder))
+    examples = _examples(pair, folder, plan)
     shards = _shards(folder)
     model = grown(pair, plan.layers)
-    frequent = frequent_tokens(chats, model.config.vocab_size)
-    parameters = {name: p for name, p in model.model.named_parameters() if not name.startswith("embed_tokens")}
+    reader = first_reader(pair, model, plan, examples)
+    frequent = frequent_tokens([example.chat for example in examples], model.config.vocab_size)
+    layers = {name: p for name, p in model.model.named_parameters() if not name.startswith("embed_tokens")}
+    maps = {"from_target": reader.from_target, "from_draft": reader.from_draft} if reader else {}
+    parameters = layers | maps
     pair.draft.model.requires_grad_(False)
     model.requires_grad_(False)
     for parameter in parameters.values():
         parameter.requires_grad_(True)
-    optimizer = torch.optim.AdamW(parameters.values(), lr=plan.rate, betas=(0.9, 0.95), weight_decay=0.01)
+    groups = [{"params": list(layers.values()), "part": 1.0}, {"params": list(maps.values()), "part": plan.map_rate}]
+    optimizer = torch.optim.AdamW(groups, lr=plan.rate, betas=(0.9, 0.95), weight_decay=0.05)
     begun = _resume(state, plan, parameters, optimizer)
     head = model.get_output_embeddings().weight
     losses, overlaps, since = [], [], time.monotonic()
@@ -102,9 +122,9 @@ def train(pair: Pair, folder: Path, plan: Plan, report: Callable[[Progress], Non
     for batch in range(begun, plan.batches):
         generator = torch.Generator().manual_seed(plan.seed * 1_000_003 + batch)
         for group in optimizer.param_groups:
-            group["lr"] = plan.rate_at(batch)
-        picked = random.Random(f"{plan.seed} {batch}").sample(chats, min(plan.chats, len(chats)))
-        loss, overlap = _loss(model.model, head, picked, frequent, generator, plan, batch)
+            group["lr"] = plan.rate_at(batch) * group["part"]
+        picked = random.Random(f"{plan.seed} {batch}").sample(examples, min(plan.chats, len(examples)))
+        loss, overlap = _loss(model.model, reader, head, picked, frequent, generator, plan, batch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters.values(), 1.0)
@@ -118,9 +138,37 @@ def train(pair: Pair, folder: Path, plan: Plan, report: Callable[[Progress], Non
             report(Progress(done, plan.batches, float(np.mean(losses)), float(np.mean(overlaps)), now - since))
             losses, overlaps, since = [], [], now
             if _shards(folder) != shards:  # somebody goes on writing chats meanwhile
-                chats, shards = list(read_chats(folder)), _shards(folder)
+                examples, shards = _examples(pair, folder, plan), _shards(folder)
     model.eval()
-    return write_layers(model, folder / "draft")
+    return write_layers(model, folder / "draft", reader)
+
+
+def _examples(pair: Pair, folder: Path, plan: Plan) -> list[Example]:
+    chats = list(read_chats(folder))
+    if not plan.reads:
+        return [Example(chat, None) for chat in chats]
+    write_states(pair, folder, plan.reads)
+    return [Example(*both) for both in zip(chats, read_states(folder, plan.reads), strict=True)]
+
+
+def first_reader(pair: Pair, model: Any, plan: Plan, examples: Sequence[Example]) -> FeatureReader | None:
+    """The maps to begin with: the draft's own if it reads the same layers, else such that they add nothing yet."""
+    if not plan.reads:
+        return None
+    if pair.draft.reader and pair.draft.reader.layers == plan.reads:
+        tensors = {name: tensor.float().cpu().clone() for name, tensor in pair.draft.reader.tensors().items()}
+        return FeatureReader(plan.reads, **tensors)
+    # The first place of a text is unlike all others, so it has no say.
+    some = np.concatenate([example.states[1::5] for example in examples[:200] if example.states is not None])
+    rows = torch.from_numpy(some).float()
+    own = model.config.hidden_size
+    return FeatureReader(
+        layers=plan.reads,
+        from_target=torch.zeros(own, rows.shape[1]),
+        from_draft=torch.zeros(own, own),
+        mean=rows.mean(0),
+        spread=rows.std(0).clamp(min=1e-6),
+    )
 
 
 def grown(pair: Pair, layers: int) -> Any:
@@ -160,13 +208,15 @@ def _shards(folder: Path) -> list[Path]:
 
 def _loss(
     body: Any,
+    reader: FeatureReader | None,
     head: torch.Tensor,
-    chats: Sequence[Chat],
+    examples: Sequence[Example],
     frequent: torch.Tensor,
     generator: torch.Generator,
     plan: Plan,
     batch: int,
 ) -> tuple[torch.Tensor, float]:
+    chats = [example.chat for example in examples]
     width = max(len(chat.prompt) + len(chat.reply) for chat in chats) - 1
     ids = torch.zeros(len(chats), width, dtype=torch.long)
     rows, columns = [], []
@@ -176,7 +226,10 @@ def _loss(
         columns.append(torch.arange(len(chat.prompt) - 1, len(tokens)))
         rows.append(torch.full_like(columns[-1], row))
     # Padding stands on the right, where causal attention never looks.
-    hidden = body(input_ids=ids, use_cache=False).last_hidden_state[torch.cat(rows), torch.cat(columns)]
+    embeddings = body.embed_tokens(ids)
+    if reader:
+        embeddings = embeddings + _added(body, reader, embeddings, examples, generator)
+    hidden = body(inputs_embeds=embeddings, use_cache=False).last_hidden_state[torch.cat(rows), torch.cat(columns)]
     others = torch.ones(head.shape[0], dtype=torch.bool)
     others[frequent] = False
     rest = others.nonzero()[:, 0]
@@ -201,13 +254,38 @@ def _loss(
     return loss, float(overlap.detach())
 
 
+def _added(
+    body: Any,
+    reader: FeatureReader,
+    embeddings: torch.Tensor,
+    examples: Sequence[Example],
+    generator: torch.Generator,
+) -> torch.Tensor:
+    """What hidden states add to the embeddings [chats, width, d]: the target's, or the draft's own as in a tree."""
+    chats, width, _ = embeddings.shape
+    states = torch.zeros(chats, width, len(reader.mean))
+    for row, example in enumerate(examples):
+        assert example.states is not None
+        known = torch.from_numpy(example.states[: width - 1].astype(np.float32))
+        states[row, 1 : 1 + len(known)] = known
+    added = reader.read(states)
+    added[:, 0] = 0  # nothing stands before the first token
+    with torch.no_grad():
+        own = body(inputs_embeds=embeddings[1::2] + added[1::2], use_cache=False).last_hidden_state
+    guesses = torch.zeros_like(embeddings)
+    guesses[1::2, 1:] = own[:, :-1]
+    guessed = torch.rand(chats, width, generator=generator) < 0.5
+    guessed[::2] = False
+    return torch.where(guessed[..., None], reader.feed_back(guesses), added)
+
+
 # --------------------------------------------------------------------------------------------------------- files
 
 
-def write_layers(model: Any, folder: Path) -> Path:
+def write_layers(model: Any, folder: Path, reader: FeatureReader | None = None) -> Path:
     """Write layers, final norm and config as ``assets/draft`` has them: half precision, no file above LARGEST_FILE."""
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("layers-*.safetensors"):
+    for old in folder.glob("*.safetensors"):
         old.unlink()
     tensors = {
         name: tensor.detach().half().contiguous()
@@ -225,6 +303,11 @@ def write_layers(model: Any, folder: Path) -> Path:
         save_file(group, folder / f"layers-{i + 1:05d}-of-{len(groups):05d}.safetensors")
     config = model.config.to_dict() | {"dtype": "float16"}
     config.pop("layer_types", None)
+    config.pop(CONFIG_KEY, None)
+    if reader:
+        config[CONFIG_KEY] = list(reader.layers)
+        maps = {name: tensor.detach() for name, tensor in reader.tensors().items()}
+        save_file({name: x.half() if x.ndim == 2 else x for name, x in maps.items()}, folder / FILE)
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return folder
 
@@ -255,7 +338,7 @@ def _resume(state: Path, plan: Plan, parameters: dict[str, torch.Tensor], optimi
         return 0
     with safe_open(path, framework="pt") as file:
         known = file.metadata()
-    if json.loads(known["plan"]) != asdict(plan):
+    if json.loads(known["plan"]) != json.loads(json.dumps(asdict(plan))):
         raise ModelError(f"The training in {str(state)!r} has another plan; finish it with that one or remove it.")
     tensors = load_file(path)
     done = int(known["done"])

@@ -15,9 +15,14 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``train-draft`` besides the models."""
     parser.add_argument("--folder", help="chats, state and result (default: draft-training in the cache folder)")
     parser.add_argument("--shards", type=int, default=40, help="files of 48 chats to have before training (default 40)")
-    parser.add_argument("--layers", type=int, default=3, help="of the draft; more than it has are added (default 3)")
+    parser.add_argument("--layers", type=int, default=2, help="of the draft; more than it has are added (default 2)")
     parser.add_argument("--batches", type=int, default=1900, help="of 8 chats each (default 1900)")
-    parser.add_argument("--rate", type=float, default=1e-3, help="highest learning rate (default 0.001)")
+    parser.add_argument("--rate", type=float, default=4e-4, help="highest learning rate (default 0.0004)")
+    parser.add_argument(
+        "--reads",
+        metavar="LAYERS",
+        help="the target's layers whose hidden states the draft reads, such as 10,20,30, or none (default: as it does)",
+    )
     parser.add_argument("--seed", type=int, default=0)
 
 
@@ -46,7 +51,13 @@ def train_draft(options: argparse.Namespace, load_pair: Callable[[argparse.Names
             f"{progress.overlap:.3f}, {progress.seconds:.0f} s"
         )
 
-    plan = Plan(layers=options.layers, batches=options.batches, rate=options.rate, seed=options.seed)
+    plan = Plan(
+        layers=options.layers,
+        batches=options.batches,
+        rate=options.rate,
+        seed=options.seed,
+        reads=_layers(options.reads, pair),
+    )
     written = train(pair, folder, plan, report)
     print(f"the layers are in {written}; copy its files to assets/draft to make them the built-in draft")
     return 0
@@ -67,6 +78,21 @@ def measure_draft(options: argparse.Namespace, load_pair: Callable[[argparse.Nam
     )
     print(quality.table())
     return 0
+
+
+def _layers(asked: str | None, pair: Any) -> tuple[int, ...]:
+    """The target's layers to read."""
+    if asked is None:
+        return pair.draft.reader.layers if pair.draft.reader else ()
+    if asked.strip().lower() in ("", "none"):
+        return ()
+    try:
+        layers = tuple(int(part) for part in asked.split(","))
+    except ValueError:
+        raise SettingsError(f"--reads takes layers such as 10,20,30, or none; it was {asked!r}.") from None
+    if not all(0 <= layer <= pair.target.layers for layer in layers):
+        raise SettingsError(f"The target has hidden states 0 to {pair.target.layers}; choose --reads among them.")
+    return layers
 
 
 def _folder(options: argparse.Namespace) -> Path:

@@ -17,6 +17,8 @@ import torch
 from specviz.engine import Session
 from specviz.experiments.chats import Chat, prompts, read_chats, write_shard
 from specviz.metrics import acceptance_by_rank, block_efficiency
+from specviz.models.features import plain_states
+from specviz.models.language_model import LanguageModel
 from specviz.models.loading import Pair
 from specviz.trace import Choice, Settings, Step
 
@@ -94,7 +96,7 @@ def measure(
         write_shard(pair, folder, number, held_out=True)
     chats = list(read_chats(folder, held_out=True))
     say(f"overlap on {len(chats)} chats")
-    overlap = summed(overlaps(pair.target.model, pair.draft.model, chats))
+    overlap = summed(overlaps(pair.target, pair.draft, chats))
     efficiency: dict[str, dict[str, float]] = {}
     ranks: tuple[float, ...] = ()
     for tree, choice in TREES.items():
@@ -117,12 +119,22 @@ def shares_by_rank(steps: Sequence[Step]) -> tuple[float, ...]:
     return tuple(accepted / found[0][1] for accepted, _ in found) if found else ()
 
 
-def overlaps(target: Any, draft: Any, chats: Sequence[Chat]) -> Iterator[tuple[float, float, int]]:
-    """Per chat, over its reply at temperature 1: sum of ``sum(min(p, q))``, number of equal top tokens, of places."""
+def overlaps(target: LanguageModel, draft: LanguageModel, chats: Sequence[Chat]) -> Iterator[tuple[float, float, int]]:
+    """Per chat, over its reply at temperature 1: sum of ``sum(min(p, q))``, number of equal top tokens, of places.
+
+    A draft that reads the target gets its hidden states at every place, as at the root of a tree.
+    """
     with torch.inference_mode():
         for chat in chats:
-            ids = torch.tensor([np.concatenate([chat.prompt, chat.reply])[:-1].tolist()])
-            rows = [model(ids.to(model.device)).logits[0, len(chat.prompt) - 1 :] for model in (target, draft)]
+            tokens = np.concatenate([chat.prompt, chat.reply])[:-1].tolist()
+            first, added = len(chat.prompt) - 1, None
+            if draft.reader:
+                ids = target.plain_inputs(tokens, None)["input_ids"]
+                added = draft.reader.of_text(plain_states(target.model, ids, draft.reader.layers))[:-1]
+            rows = [
+                target.model(**target.plain_inputs(tokens, None)).logits[0, first:],
+                draft.model(**draft.plain_inputs(tokens, added)).logits[0, first:],
+            ]
             p, q = (torch.softmax(row.float(), -1).cpu() for row in rows)
             yield float(torch.minimum(p, q).sum()), float((p.argmax(-1) == q.argmax(-1)).sum()), len(p)
 
