@@ -158,6 +158,6 @@ def unpack(data: bytes) -> Result:
             if table["columns"] != list(columns):
                 raise KeyError(name)
             tables[name] = [dict(zip(columns, row, strict=True)) for row in table["rows"]]
-        return Result(content["unit"], Models.model_validate(content["models"]), Rows(**tables))
+        return Result(content["unit"], Models.model_validate_json(json.dumps(content["models"])), Rows(**tables))
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
         raise SettingsError(f"This is not a finished unit of a comparison ({type(error).__name__}).") from None
