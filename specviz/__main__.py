@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_models(compare)
     _add_user_verifiers(compare)
     compare_command.add_arguments(compare)
-    compare.set_defaults(run=compare_command.run)
+    compare.set_defaults(run=_compare)
 
     train = commands.add_parser("train-draft", help="distil a draft from a target, on chats the target writes")
     _add_models(train)
@@ -308,6 +308,12 @@ def _export(options: argparse.Namespace) -> int:
         ) from None
     print(f"saved {output} ({output.stat().st_size / 1e6:.1f} MB, {len(trace.steps)} steps)")
     return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from specviz.figures.compare_page import comparison_page
+
+    return compare_command.run(options, comparison_page)
 
 
 def _check(options: argparse.Namespace) -> int:

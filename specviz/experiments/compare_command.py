@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from specviz.errors import SettingsError
 from specviz.models.choice import ModelChoice
@@ -18,6 +18,10 @@ if TYPE_CHECKING:  # at run time they would import torch, even for --help
 TREES = ("4,2,2", "explicit", "dynamic:total=28,top_k=6,depth=6", "1,1,1,1")
 VERIFIERS = ("rejection", "eta", "longest_path", "traversal", "naive")
 REPORT = "report.txt"
+PAGE = "report.html"
+
+Page = Callable[[Any], str]
+"""A summary (see :mod:`specviz.experiments.summary`) -> an HTML file of its charts."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -119,8 +123,11 @@ def job_of(options: argparse.Namespace) -> Job:
     return job
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace, page: Page | None = None) -> int:
     """The command. Returns 0, or 1 if rows contradict themselves.
+
+    Args:
+        page: draws the summary; None: no page is written.
 
     Raises:
         SettingsError: for what is wrong with the options, the folder or a worker.
@@ -135,7 +142,7 @@ def run(options: argparse.Namespace) -> int:
     open_folder(folder, job)
     if is_finished(folder):
         print(f"{folder} is finished already.", file=sys.stderr)
-        return _finish(folder, job)
+        return _finish(folder, job, page)
     todo = missing(folder, job, options.shard)
     for index, packed in _with_time_left(_engine(options, job, todo), job, options.shard, len(todo)):
         write_unit(folder, index, packed)
@@ -144,7 +151,7 @@ def run(options: argparse.Namespace) -> int:
     if left and not is_finished(folder):
         print(f"Part {options.shard[0]} of {options.shard[1]} is done; {left} runs are left to the other parts.")
         return 0
-    return _finish(folder, job)
+    return _finish(folder, job, page)
 
 
 def _engine(options: argparse.Namespace, job: Job, todo: list[int]) -> Iterator[tuple[int, bytes]]:
@@ -182,17 +189,18 @@ def _with_time_left(
             bar.update()
 
 
-def _finish(folder: Path, job: Job) -> int:
+def _finish(folder: Path, job: Job, page: Page | None) -> int:
     from specviz.experiments.tables import merge
 
     merge(folder, job)
-    return _report(folder)
+    return _report(folder, job, page)
 
 
-def _report(folder: Path) -> int:
-    """Read the rows back, verify them, and print what they say."""
+def _report(folder: Path, job: Job, page: Page | None) -> int:
+    """Read the rows back, verify them, and print, save and draw what they say."""
     from specviz.experiments.compare_report import format_report
     from specviz.experiments.statistics import Tally, tallies
+    from specviz.experiments.summary import SUMMARY, dump, summarize
     from specviz.experiments.tables import read_rows
     from specviz.experiments.verify_rows import verify_rows
 
@@ -212,7 +220,11 @@ def _report(folder: Path) -> int:
     summary = ", ".join(f"{count:,} {name if name != 'steps' else 'step rows'}" for name, count in counts.items())
     lines.append(f"{summary}: " + ("every row agrees with itself." if not problems else "NOT all agree."))
     text = "\n".join(lines)
-    _save(folder / REPORT, text)
+    made = summarize(found, {named.label: named.choice.name for named in job.comparison.verifiers})
+    _save(folder / REPORT, f"{text}\n".encode("utf-8", "replace"))
+    _save(folder / SUMMARY, dump(made))
+    if page is not None:
+        _save(folder / PAGE, page(made).encode("utf-8", "replace"))
     print(text)
     print(f"\nsaved {folder}")
     return 1 if problems else 0
@@ -225,10 +237,10 @@ def _listed(what: str, lines: list[str], most: int = 10) -> list[str]:
     return [f"{len(lines)} {what}:", *(f"  {line}" for line in dict.fromkeys(lines[:most])), *more, ""]
 
 
-def _save(path: Path, text: str) -> None:
+def _save(path: Path, data: bytes) -> None:
     from specviz.experiments.work import write_atomically
 
     try:
-        write_atomically(path, (text + "\n").encode("utf-8", "replace"))
+        write_atomically(path, data)
     except OSError as error:
         raise SettingsError(f"The report cannot be saved to {str(path)!r} ({error.strerror}).") from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -54,6 +55,7 @@ class Tally:
     by_rank: Counts
     tokens: int = 0
     nll: float | None = None
+    nodes: int = 0
 
 
 def tallies(rows: Rows) -> list[Tally]:
@@ -84,6 +86,7 @@ def tallies(rows: Rows) -> list[Tally]:
                 by_rank=_counts(*ranks.get(key, (Counter(), Counter()))),
                 tokens=len(output["tokens"]) if output else 0,
                 nll=output["nll"] if output else None,
+                nodes=sum(row["nodes"] for row in own),
             )
         )
     return found
@@ -139,6 +142,19 @@ def nll_per_token(tally: Tally) -> tuple[float, float]:
     return (0.0, 0.0) if tally.nll is None else (tally.nll, tally.tokens)
 
 
+def nodes_per_step(tally: Tally) -> tuple[float, float]:
+    """Drafted nodes a step, the root not counted."""
+    return tally.nodes, tally.steps
+
+
+MEASURES: dict[str, Measure] = {
+    "accepted_length": accepted_length,
+    "block_efficiency": block_efficiency,
+    "nodes_per_step": nodes_per_step,
+    "nll_per_token": nll_per_token,
+}
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A ratio of sums with its 95 % bootstrap interval over prompts; NaN where there is nothing to divide by."""
@@ -157,11 +173,22 @@ def estimate(tallies: Iterable[Tally], measure: Measure) -> Estimate:
         return Estimate(np.nan, np.nan, np.nan, 0)
     pairs = np.array(values)
     n = len(pairs)
-    weights = np.random.default_rng(_SEED).multinomial(n, [1 / n] * n, size=DRAWS)
-    top, bottom = (weights @ pairs).T
+    top, bottom = (_weights(n) @ pairs).T
     low, high = np.quantile(top / bottom, [0.025, 0.975])
     total = pairs.sum(0)
     return Estimate(float(total[0] / total[1]), float(low), float(high), n)
+
+
+@lru_cache(maxsize=16)
+def _weights(n: int) -> np.ndarray:
+    """[DRAWS, n]: how often each of n prompts is drawn. The same for every figure, and made once."""
+    return np.random.default_rng(_SEED).multinomial(n, [1 / n] * n, size=DRAWS).astype(float)
+
+
+@lru_cache(maxsize=8)
+def _coins(n: int) -> np.ndarray:
+    """[SWAPS, n] of 0 and 1."""
+    return np.random.default_rng(_SEED + 1).integers(0, 2, size=(SWAPS, n)).astype(float)
 
 
 def _sums(tallies: Iterable[Tally], measure: Measure) -> dict[str, tuple[float, float]]:
@@ -224,11 +251,10 @@ def _difference(
         return Difference(group, a, b, np.nan, np.nan, np.nan, 0, np.nan, np.nan)
     n = len(both)
     pairs = np.array([[*ours[prompt], *theirs[prompt]] for prompt in both])  # [n, 4]: top and bottom of a, then of b
-    random = np.random.default_rng(_SEED)
-    drawn = _less(random.multinomial(n, [1 / n] * n, size=DRAWS) @ pairs)
+    drawn = _less(_weights(n) @ pairs)
     low, high = np.quantile(drawn, [0.025, 0.975])
     value = float(_less(pairs.sum(0)))
-    swapped = random.integers(0, 2, size=(SWAPS, n)) @ (pairs[:, [2, 3, 0, 1]] - pairs) + pairs.sum(0)
+    swapped = _coins(n) @ (pairs[:, [2, 3, 0, 1]] - pairs) + pairs.sum(0)
     # What rounding makes of an equal difference counts as equal.
     p = (1 + int((np.abs(_less(swapped)) >= abs(value) - 1e-12).sum())) / (SWAPS + 1)
     return Difference(group, a, b, value, float(low), float(high), n, p, p)

@@ -1,0 +1,257 @@
+"""What all charts of a comparison share: colours of both themes, measures, labels, and the forest chart.
+
+A chart is a pure function of a comparison's summary (plain rows, see docs/comparison.md) and a theme. It computes no
+statistic. Charts have no fixed width: they are laid out for 390 pixels and grow with their place.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import plotly.graph_objects as go
+
+from specviz.figures.looks import verifier_looks
+from specviz.figures.text import shorten, visible
+
+Theme = Literal["light", "dark"]
+SummaryRow = Mapping[str, Any]
+"""A row of one of the summary's tables."""
+
+PALETTES: dict[str, dict[str, str]] = {
+    "light": {
+        "ink": "#16191d",
+        "muted": "#57606a",
+        "line": "#8a939c",
+        "grid": "#e3e7eb",
+        "v0": "#0072b2",
+        "v1": "#b87a00",
+        "v2": "#00805c",
+        "v3": "#c94f00",
+        "v4": "#b3568b",
+        "v5": "#2b87ba",
+        "v6": "#000000",
+    },
+    "dark": {
+        "ink": "#eceff3",
+        "muted": "#a3adb8",
+        "line": "#77818c",
+        "grid": "#2b323a",
+        "v0": "#3f9fe0",
+        "v1": "#e69f00",
+        "v2": "#19b98a",
+        "v3": "#f07f2e",
+        "v4": "#dd93bd",
+        "v5": "#9bd8ff",
+        "v6": "#f0e442",
+    },
+}
+"""The viewer's colours; those of light verifiers darker, because here they are thin lines on nothing."""
+
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon", "x", "triangle-down", "pentagon")
+TARGET_ALONE = "sampling"
+"""Label of ordinary sampling from the target, which is no verifier."""
+
+MEASURES: dict[str, str] = {
+    "accepted_length": "accepted draft tokens a step",
+    "block_efficiency": "new tokens a target forward",
+    "nodes_per_step": "drafted nodes a step",
+    "nll_per_token": "nats a token under the target at temperature 1",
+    "nll_sampled_per_token": "nats a token under the sampled distribution",
+    "first_tv": "total variation to the target, given the tree",
+    "first_kl": "KL divergence to the target, given the tree, nats",
+    "first_tv_bound": "total variation to a lossless verifier",
+    "first_excess": "surprise above the target's own, nats",
+    "distinct_1": "different tokens / tokens",
+    "distinct_2": "different pairs of tokens / pairs",
+    "rouge_l": "ROUGE-L F1 against the reference",
+    "chrf": "chrF against the reference",
+}
+"""Measure -> the axis title it is shown with."""
+
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+_ROW = 30
+_HEADING = 32
+_TOP, _BOTTOM = 40, 52
+_LABEL_COLUMNS = 20
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a verifier is drawn: never colour alone."""
+
+    colour: str
+    symbol: str
+    dash: str
+
+
+def looks(rows: Iterable[SummaryRow], theme: Theme) -> dict[str, Look]:
+    """Label -> look. Labels of one rule (a sweep) share its colour and differ in symbol."""
+    rule_of = {str(row["verifier"]): str(row.get("rule") or row["verifier"]) for row in rows}
+    rules = [rule for rule in dict.fromkeys(rule_of.values()) if rule != TARGET_ALONE]
+    known = {look["name"]: look for look in verifier_looks(rules)}
+    found: dict[str, Look] = {}
+    seen: dict[str, int] = {}
+    for label, rule in rule_of.items():
+        if rule == TARGET_ALONE:
+            found[label] = Look(PALETTES[theme]["muted"], "line-ns-open", "1px,2px")
+            continue
+        role, dash = known[rule]["role"], known[rule]["dash"]
+        place = seen[rule] = seen.get(rule, -1) + 1
+        found[label] = Look(PALETTES[theme][role], SYMBOLS[(int(role[1:]) + place) % len(SYMBOLS)], dash)
+    return found
+
+
+def label(text: Any, columns: int = _LABEL_COLUMNS) -> str:
+    """A short text for a picture. Plotly reads a subset of HTML, so what a user typed is escaped."""
+    return html.escape(shorten(visible(str(text)).replace("␣", " "), columns), quote=False)
+
+
+def base_layout(theme: Theme, height: int, title: str) -> dict[str, Any]:
+    """Fonts, colours and margins of every chart."""
+    colours = PALETTES[theme]
+    return {
+        "height": height,
+        "autosize": True,
+        "margin": {"l": 8, "r": 12, "t": _TOP, "b": _BOTTOM, "pad": 2},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": FONT, "size": 12, "color": colours["ink"]},
+        "hoverlabel": {"align": "left"},
+        "showlegend": True,
+        "legend": {
+            "orientation": "h",
+            "x": 0,
+            "xanchor": "left",
+            "xref": "container",
+            "y": 1,
+            "yanchor": "top",
+            "yref": "container",
+        },
+        "meta": {"title": title, "theme": theme},
+    }
+
+
+def axis(theme: Theme, **more: Any) -> dict[str, Any]:
+    """An axis with a quiet grid, which nobody drags by accident on a phone."""
+    colours = PALETTES[theme]
+    return {
+        "gridcolor": colours["grid"],
+        "zerolinecolor": colours["line"],
+        "linecolor": colours["line"],
+        "tickcolor": colours["line"],
+        "fixedrange": True,
+        "automargin": True,
+    } | more
+
+
+def bars(row: SummaryRow) -> tuple[float, float]:
+    """How far the interval reaches (below, above) the value."""
+    return row["value"] - row["low"], row["high"] - row["value"]
+
+
+def whiskers(rows: Sequence[SummaryRow], thickness: float = 1.4) -> dict[str, Any]:
+    """Intervals as Plotly draws them."""
+    reach = [bars(row) for row in rows]
+    return {
+        "type": "data",
+        "symmetric": False,
+        "arrayminus": [below for below, _ in reach],
+        "array": [above for _, above in reach],
+        "thickness": thickness,
+        "width": 3,
+    }
+
+
+def spot(row: SummaryRow) -> list[Any]:
+    """What a click needs to find the rows behind a point: mode, tree, temperature, verifier, kind."""
+    return [row["mode"], row["tree"], row["temperature"], row.get("verifier", row.get("a")), row.get("kind")]
+
+
+def said(row: SummaryRow, digits: int = 3) -> str:
+    """A value with its interval, for hovering."""
+    return (
+        f"{row['value']:.{digits}f} [{row['low']:.{digits}f}, {row['high']:.{digits}f}]<br>"
+        f"{row['prompts']} prompts, {label(row['tree'], 60)}, T {row['temperature']:g}"
+    )
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a forest chart: points that share a label, told apart by their series (a temperature, mostly)."""
+
+    text: str
+    points: tuple[tuple[str, SummaryRow], ...]
+    look: Look
+
+
+def forest(
+    groups: Sequence[tuple[str, Sequence[Line]]], *, theme: Theme, title: str, x_title: str, zero: bool = False
+) -> go.Figure:
+    """Points with their intervals, line by line under headings.
+
+    Args:
+        groups: (heading, lines), from the top down; a heading may be empty.
+        zero: whether the line x = 0 is what points are measured against.
+    """
+    colours = PALETTES[theme]
+    series = list(dict.fromkeys(name for _, lines in groups for one in lines for name, _ in one.points))
+    figure = go.Figure()
+    ticks: list[tuple[float, str]] = []
+    y = 0.0
+    for heading, lines in groups:
+        if heading:
+            y -= _HEADING / _ROW
+            figure.add_annotation(
+                x=0,
+                xref="paper",
+                xanchor="left",
+                y=y + 0.15,
+                yanchor="middle",
+                text=f"<b>{label(heading, 44)}</b>",
+                showarrow=False,
+                font={"color": colours["ink"], "size": 12},
+            )
+        for one in lines:
+            y -= 1
+            ticks.append((y, label(one.text)))
+            for name, row in one.points:
+                figure.add_trace(_point(one, name, row, y + _offset(series.index(name), len(series)), series, x_title))
+    for index, name in enumerate(series if len(series) > 1 else ()):
+        marker = {"symbol": SYMBOLS[index], "color": colours["muted"], "size": 8}
+        figure.add_scatter(x=[None], y=[None], mode="markers", name=label(name), legendgroup=name, marker=marker)
+    height = round(-y * _ROW) + _TOP + _BOTTOM + 12
+    figure.update_layout(**base_layout(theme, height, title))
+    figure.update_xaxes(**axis(theme, title={"text": x_title}, zeroline=zero, zerolinewidth=1.5))
+    figure.update_yaxes(
+        **axis(
+            theme,
+            tickmode="array",
+            tickvals=[at for at, _ in ticks],
+            ticktext=[text for _, text in ticks],
+            range=[y - 0.6, 0.2],
+            zeroline=False,
+        )
+    )
+    return figure
+
+
+def _offset(index: int, count: int) -> float:
+    return 0.0 if count == 1 else 0.4 * (0.5 - index / (count - 1))
+
+
+def _point(line: Line, name: str, row: SummaryRow, y: float, series: Sequence[str], x_title: str) -> go.Scatter:
+    return go.Scatter(
+        x=[row["value"]],
+        y=[y],
+        mode="markers",
+        name=label(name),
+        legendgroup=name,
+        showlegend=False,
+        error_x=whiskers([row]) | {"color": line.look.colour},
+        marker={"symbol": SYMBOLS[series.index(name)], "color": line.look.colour, "size": 8},
+        customdata=[spot(row)],
+        hovertemplate=f"<b>{label(line.text, 60)}</b><br>{said(row)}<br>{x_title}<extra></extra>",
+    )
