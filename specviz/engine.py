@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
@@ -62,11 +62,18 @@ def plan(settings: Settings) -> Plan:
     return Plan(builder, options, tuple(verifiers))
 
 
+Watcher = Callable[[TokenTree, torch.Tensor, Mapping[str, Verified]], None]
+"""Is shown the tree, the target's rows [n, V] and every verifier's work, of which a step records only parts."""
+
+
 class Session:
     """A live run: a trace so far, and both models' caches to go on with.
 
     Steps are pure in (models, settings, committed tokens, index): the same seed gives the same trace, and a session
     resumed from a trace goes on as the recorded one would have.
+
+    Attributes:
+        watch: called in every step once all verifiers are done, on the time of nobody.
 
     Raises:
         SettingsError: for settings no run can have.
@@ -98,6 +105,7 @@ class Session:
         self.tokens: list[int] = [*prompt_tokens, *(token for step in steps for token in step.committed)]
         self._forked_from: ForkedFrom | None = None
         self.end_message: str | None = None
+        self.watch: Watcher | None = None
         self.id = uuid.uuid4().hex[:16]
         self._created = datetime.now(timezone.utc).isoformat(timespec="seconds")
         self._dice = SeededDice(settings.seed)
@@ -216,6 +224,9 @@ class Session:
                 done = verify(verifier, *_own_copy(verifier, tree, probs), verifier_options, luck)
                 verified[verifier.name] = Verified(verifier, verifier_options, *done)
         _, verify_seconds = clock.lap()
+        if self.watch is not None:
+            self.watch(tree, probs, verified)
+            clock.start()
 
         # 4. Commit: the driver's path and bonus, cut where the text ends; both caches keep what was committed.
         driver = verified[settings.driver]

@@ -43,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runners": CORE | MODELS | VALUES | {"recording"},
     "engine": CORE | MODELS | VALUES | ENGINE | {"drafting", "verifying"},
     "whatif": CORE | MODELS | VALUES | ENGINE | ASKING | {"drafting", "verifying"},
-    "experiments": CORE | MODELS | VALUES | ENGINE | {"drafting", "verifying", "checking"},
+    "experiments": CORE | MODELS | VALUES | ENGINE | {"drafting", "verifying", "checking", "enumeration"},
     "figures": {"errors", "trace", "metrics"} | ASKING,
     "ui": CORE
     | MODELS
