@@ -17,10 +17,13 @@ from specviz.__main__ import _parser
 from specviz.engine import Session
 from specviz.errors import OutOfMemoryError, SettingsError
 from specviz.experiments import compare_command, tables, work
+from specviz.experiments.compare_report import format_report
 from specviz.experiments.comparison import luck, settings_of, variants
+from specviz.experiments.labels import labels_of
 from specviz.experiments.prompts import load_prompts
-from specviz.experiments.rows import TABLES, Row, Rows
+from specviz.experiments.rows import NO_DRAFT, SAMPLING, TABLES, Row, Rows
 from specviz.experiments.statistics import tallies
+from specviz.experiments.summary import summarize
 from specviz.experiments.unit_runs import pack, run_unit, unpack
 from specviz.experiments.verify_rows import verify_rows
 from specviz.experiments.work import Job
@@ -39,7 +42,9 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("comparison")
     target, draft = tiny.save_pair(folder)
     kinds = ("chat", "story", "chat")
-    lines = [json.dumps({"kind": kind, "text": text}) + "\n" for kind, text in zip(kinds, PROMPTS, strict=True)]
+    rows = [{"kind": kind, "text": text} for kind, text in zip(kinds, PROMPTS, strict=True)]
+    rows[0]["reference"] = "the sea and the hen"
+    lines = [json.dumps(row) + "\n" for row in rows]
     (folder / "few.jsonl").write_text("".join(lines))
     models = ["--target", str(target), "--draft", str(draft), "--device", "cpu", "--prompts", str(folder / "few.jsonl")]
     verifiers = ["--verifiers", "rejection", "traversal", "naive", "mild=eta:epsilon=0.05"]
@@ -98,8 +103,11 @@ def test_rows_have_the_documented_columns(undisturbed: dict[str, list[Row]]) -> 
             assert f"| `{column}` | {word} | {meaning} |" in page
     paired = [row for row in undisturbed["outputs"] if row["mode"] == "paired"]
     assert len(paired) == 3 * 2 * 2
-    assert len(undisturbed["outputs"]) - len(paired) == 2 * 2 * 2 * 4
-    assert all((row["nll"] is None) == (row["mode"] == "paired") for row in undisturbed["outputs"])
+    alone = [row for row in undisturbed["outputs"] if row["verifier"] == SAMPLING]
+    assert len(alone) == 2 * 2
+    assert len(undisturbed["outputs"]) - len(paired) - len(alone) == 2 * 2 * 2 * 4
+    for name in ("nll", "distinct_1", "distinct_2"):
+        assert all((row[name] is None) == (row["mode"] == "paired") for row in undisturbed["outputs"])
 
 
 def test_rows_say_what_the_steps_said(command: list[str], tmp_path: Path) -> None:
@@ -122,6 +130,26 @@ def test_rows_say_what_the_steps_said(command: list[str], tmp_path: Path) -> Non
         decisions = [d for step in trace.steps for v in step.verdicts.values() for d in v.decisions]
         assert [row["uniform"] for row in rows.decisions] == [d.uniform for d in decisions]
         assert [row["threshold"] for row in rows.decisions] == [d.threshold for d in decisions]
+
+
+def test_the_target_alone_samples_one_token_a_step(undisturbed: dict[str, list[Row]]) -> None:
+    steps = [row for row in undisturbed["steps"] if row["verifier"] == SAMPLING]
+    outputs = [row for row in undisturbed["outputs"] if row["verifier"] == SAMPLING]
+    assert len(steps) == sum(len(row["tokens"]) for row in outputs)
+    assert {row["tree"] for row in (*steps, *outputs)} == {NO_DRAFT}
+    assert {(row["nodes"], row["accepted"], row["emitted"], row["first_tv"]) for row in steps} == {(0, 0, 1, 0.0)}
+
+
+def test_quality_is_in_the_rows(undisturbed: dict[str, list[Row]]) -> None:
+    for row in undisturbed["outputs"]:
+        has_score = row["mode"] == "free" and row["reference"] is not None
+        assert (row["rouge_l"] is not None) == (row["chrf"] is not None) == has_score
+    for row in undisturbed["steps"]:
+        assert 0 <= row["first_tv"] <= 1
+        assert row["first_kl"] >= 2 * row["first_tv"] ** 2 - 1e-6  # Pinsker
+        assert row["first_tv_bound"] == 0 or row["verifier"] == "mild"
+    excess = [row["first_excess"] for row in undisturbed["steps"] if row["verifier"] == "rejection"]
+    assert abs(sum(excess) / len(excess)) < 0.5
 
 
 def test_every_row_agrees_with_itself(undisturbed: dict[str, list[Row]]) -> None:
@@ -168,6 +196,33 @@ def test_one_rule_takes_part_with_several_options(command: list[str], tmp_path: 
     }
     assert thresholds["eta"] <= 0.09 + 1e-6 < thresholds["hard"]
     assert "hard" not in VERIFIERS
+
+
+def test_a_sweep_is_several_verifiers(command: list[str], tmp_path: Path) -> None:
+    sweep = ["eta:epsilon=0.05/0.2,delta=0.3", "rejection", "my=eta:epsilon=0.1/0.3"]
+    job = compare_command.job_of(options_of(command, tmp_path, "--verifiers", *sweep))
+    labels = labels_of(job.comparison)
+    names = ["eta:epsilon=0.05,delta=0.3", "eta:epsilon=0.2,delta=0.3", "my:epsilon=0.1", "my:epsilon=0.3"]
+    assert labels.sweeps() == {"eta": names}
+    assert labels.varied(names) == ["epsilon"]
+    assert [labels.options[name]["epsilon"] for name in names] == [0.05, 0.2, 0.1, 0.3]
+
+
+def test_trees_of_as_many_nodes_are_compared(command: list[str], tmp_path: Path) -> None:
+    trees = ["2,2", "dynamic:total=6,top_k=3,depth=3", "1,1"]
+    size = ["--temperatures", "1", "--free", "0", "--verifiers", "rejection", "eta:epsilon=0.05/0.3"]
+    options = options_of(command, tmp_path / "out", *size, "--trees", *trees)
+    job = compare_command.job_of(options)
+    labels = labels_of(job.comparison)
+    assert labels.equal_budgets() == {6: trees[:2]}
+    found = [t for unit in job.units() for t in tallies(run_unit(make_pair(), job.comparison, unit).rows)]
+    made = summarize(found, labels)
+    rows = made["tree_differences"]
+    assert {(row["a"], row["b"], row["nodes"]) for row in rows} == {(*trees[:2], 6)}
+    assert len(rows) == 2 * 3
+    text = format_report(found, labels)
+    assert "Trees of at most 6 nodes" in text
+    assert "Sweep of eta" in text
 
 
 # ---------------------------------------------------------------------------------------------- kills and shards
@@ -297,6 +352,10 @@ def test_units_survive_packing(command: list[str], tmp_path: Path) -> None:
         (["--verifiers", "eta:epsilon"], "name=value"),
         (["--verifiers", "eta:epsilon=7"], "epsilon"),
         (["--driver", "greedy"], "not one of the verifiers"),
+        (["--verifiers", "sampling=naive"], "stand for the target alone"),
+        (["--trees", "no draft=2,2"], "stand for the target alone"),
+        (["--verifiers", "eta:epsilon=0.1/x"], "epsilon"),
+        (["--verifiers", "eta:epsilon=" + "/".join(f"0.{i:03}" for i in range(1, 103))], "more than 100"),
         (["--temperatures", "-1"], "temperature"),
         (["--temperatures", "1", "1"], "named twice"),
         (["--max-new-tokens", "0"], "max_new_tokens"),

@@ -40,12 +40,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="4,2,2 or [0],[1],[0,0] or dynamic:total=28,depth=6",
     )
     add(
-        "--verifiers", nargs="+", default=list(VERIFIERS), metavar="VERIFIER", help="rejection or mild=eta:epsilon=0.05"
+        "--verifiers",
+        nargs="+",
+        default=list(VERIFIERS),
+        metavar="VERIFIER",
+        help="rejection, mild=eta:epsilon=0.05, or a sweep eta:epsilon=0.05/0.1,delta=0.2/0.3",
     )
     add("--temperatures", nargs="+", type=float, default=[0.7, 1.0], metavar="T")
     add("--driver", help="the verifier whose verdict is committed in paired runs (default: the first)")
     add("--paired", type=_count, metavar="N", help="prompts that are run paired: all (default) or a number")
     add("--free", type=_count, default=0, metavar="N", help="prompts on which every verifier runs free (default 0)")
+    add("--no-sampling", action="store_true", help="leave out ordinary sampling, which free runs are measured against")
     add("--max-new-tokens", type=int, default=32)
     add("--top-k", type=int, default=0)
     add("--top-p", type=float, default=1.0)
@@ -83,9 +88,9 @@ def comparison_of(options: argparse.Namespace) -> Comparison:
     Raises:
         SettingsError: naming the first thing no run can have.
     """
-    from specviz.experiments.comparison import Comparison, check, parse_tree, parse_verifier
+    from specviz.experiments.comparison import Comparison, check, parse_tree, parse_verifiers
 
-    verifiers = tuple(parse_verifier(text) for text in options.verifiers)
+    verifiers = tuple(verifier for text in options.verifiers for verifier in parse_verifiers(text))
     comparison = Comparison(
         trees=tuple(parse_tree(text) for text in options.trees),
         verifiers=verifiers,
@@ -93,6 +98,7 @@ def comparison_of(options: argparse.Namespace) -> Comparison:
         driver=options.driver or verifiers[0].label,
         paired=options.paired,
         free=options.free,
+        sampling=not options.no_sampling,
         top_k=options.top_k,
         top_p=options.top_p,
         eta_cutoff=options.eta_cutoff,
@@ -199,6 +205,7 @@ def _finish(folder: Path, job: Job, page: Page | None) -> int:
 def _report(folder: Path, job: Job, page: Page | None) -> int:
     """Read the rows back, verify them, and print, save and draw what they say."""
     from specviz.experiments.compare_report import format_report
+    from specviz.experiments.labels import labels_of
     from specviz.experiments.statistics import Tally, tallies
     from specviz.experiments.summary import SUMMARY, dump, summarize
     from specviz.experiments.tables import read_rows
@@ -214,13 +221,14 @@ def _report(folder: Path, job: Job, page: Page | None) -> int:
         failed += [f"{row['prompt_id']}: {row['message']}" for row in rows.outputs if row["end_reason"] == "error"]
         for name, more in zip(counts, (rows.outputs, rows.steps, rows.decisions), strict=True):
             counts[name] += len(more)
-    lines = [format_report(found), ""]
+    labels = labels_of(job.comparison)
+    lines = [format_report(found, labels), ""]
     lines += _listed("runs broke off and are not complete", failed)
     lines += _listed("things in the rows contradict each other", problems)
     summary = ", ".join(f"{count:,} {name if name != 'steps' else 'step rows'}" for name, count in counts.items())
     lines.append(f"{summary}: " + ("every row agrees with itself." if not problems else "NOT all agree."))
     text = "\n".join(lines)
-    made = summarize(found, {named.label: named.choice.name for named in job.comparison.verifiers})
+    made = summarize(found, labels)
     _save(folder / REPORT, f"{text}\n".encode("utf-8", "replace"))
     _save(folder / SUMMARY, dump(made))
     if page is not None:

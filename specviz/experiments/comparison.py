@@ -7,6 +7,8 @@ commits. *Free-running*: one run a unit and a verifier, each going its own way; 
 from __future__ import annotations
 
 import hashlib
+import itertools
+import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,11 +21,17 @@ from specviz.drafting import BUILDERS
 from specviz.engine import plan
 from specviz.errors import SettingsError
 from specviz.experiments.prompts import Prompt, spread
+from specviz.experiments.rows import NO_DRAFT, SAMPLING
 from specviz.settings import build_choice, build_sampling, build_settings, default_draft_sampling, parse_pairs
 from specviz.trace import Choice, Option, Sampling, Settings, Value
 from specviz.verifying import VERIFIERS
 
 Mode = Literal["paired", "free"]
+_ALONE = Choice(name="k_config", options={"tree": ""})
+_ALONE_RULE = "naive"
+"""Without a tree it draws a token from the target and commits it."""
+
+LARGEST_SWEEP = 100
 
 _LABELLED = re.compile(r"([A-Za-z][\w .+-]*)=(.*)", re.DOTALL)
 
@@ -47,6 +55,8 @@ class Comparison(Value):
     """How many prompts are run paired, spread over the kinds; null: all."""
     free: int | None = 0
     """How many are run free, likewise."""
+    sampling: bool = True
+    """Whether the target also samples alone, on every prompt that is run free."""
     top_k: int = 0
     top_p: float = 1.0
     eta_cutoff: float = 0.0
@@ -110,6 +120,32 @@ def parse_verifier(text: str) -> Named:
     return Named(label=label, choice=build_choice(head, options))
 
 
+def parse_verifiers(text: str) -> list[Named]:
+    """As :func:`parse_verifier`, or a sweep: ``eta:epsilon=0.05/0.1,delta=0.2/0.3`` is four verifiers.
+
+    Each is labelled with its own options, after the sweep's own label where it has one.
+
+    Raises:
+        SettingsError: as :func:`parse_verifier`, and for a sweep of more than :data:`LARGEST_SWEEP`.
+    """
+    label, spec = _labelled(text)
+    head, _, options = spec.partition(":")
+    if "/" not in options:
+        return [parse_verifier(text)]
+    choices = []
+    for pair in options.split(","):
+        name, sign, values = pair.partition("=")
+        choices.append([f"{name.strip()}{sign}{value.strip()}" for value in values.split("/")])
+    if math.prod(map(len, choices)) > LARGEST_SWEEP:
+        raise SettingsError(f"The sweep {text[:60]!r} has more than {LARGEST_SWEEP} verifiers; take fewer values.")
+    stem = head.strip() if label == text.strip()[:200] else label
+    found = []
+    for one in itertools.product(*choices):
+        own = ",".join(one)
+        found.append(Named(label=f"{stem}:{own}"[:200], choice=parse_verifier(f"{head}:{own}").choice))
+    return found
+
+
 def _labelled(text: str) -> tuple[str, str]:
     text = text.strip()
     found = _LABELLED.fullmatch(text)
@@ -132,6 +168,8 @@ def check(comparison: Comparison) -> None:
         ("verifier", [verifier.label for verifier in comparison.verifiers]),
         ("temperature", [f"{temperature:g}" for temperature in comparison.temperatures]),
     ):
+        if SAMPLING in values or NO_DRAFT in values:
+            raise SettingsError(f"The labels {SAMPLING!r} and {NO_DRAFT!r} stand for the target alone; choose others.")
         twice = next((value for value in values if values.count(value) > 1), None)
         if twice is not None:
             raise SettingsError(f"The {what} {twice} is named twice; give every one its own label.")
@@ -145,7 +183,10 @@ def check(comparison: Comparison) -> None:
 
 
 def units(comparison: Comparison, prompts: Sequence[Prompt]) -> list[Unit]:
-    """All work, in the order of the rows: paired runs first, then by prompt, tree, temperature and verifier."""
+    """All work, in the order of the rows: paired runs first, then by prompt, tree, temperature and verifier.
+
+    A prompt that is run free ends with the target alone.
+    """
     found: list[Unit] = []
     parts: tuple[tuple[Mode, int | None, list[str | None]], ...] = (
         ("paired", comparison.paired, [None]),
@@ -157,6 +198,8 @@ def units(comparison: Comparison, prompts: Sequence[Prompt]) -> list[Unit]:
                 for temperature in comparison.temperatures:
                     for verifier in verifiers:
                         found.append(Unit(len(found), mode, prompt, tree.label, temperature, verifier))
+            for temperature in comparison.temperatures if mode == "free" and comparison.sampling else ():
+                found.append(Unit(len(found), mode, prompt, NO_DRAFT, temperature, SAMPLING))
     return found
 
 
@@ -172,14 +215,20 @@ def settings_of(comparison: Comparison, unit: Unit, has_template: bool) -> Setti
     Args:
         has_template: whether the target has a chat template.
     """
-    tree = next(tree for tree in comparison.trees if tree.label == unit.tree)
+    builder = next((tree.choice for tree in comparison.trees if tree.label == unit.tree), _ALONE)
     verifiers = comparison.verifiers
     if unit.verifier is not None:
-        verifiers = tuple(verifier for verifier in verifiers if verifier.label == unit.verifier)
+        verifiers = tuple(verifier for verifier in taking_part(comparison) if verifier.label == unit.verifier)
     chat = has_template if comparison.chat is None else comparison.chat
     seed = luck(comparison.seed, unit.prompt.id)
     driver = unit.verifier or comparison.driver
-    return _settings(comparison, tree.choice, unit.temperature, verifiers, driver, seed, chat)
+    return _settings(comparison, builder, unit.temperature, verifiers, driver, seed, chat)
+
+
+def taking_part(comparison: Comparison) -> tuple[Named, ...]:
+    """All verifiers, and ordinary sampling where it is wanted."""
+    alone = Named(label=SAMPLING, choice=Choice(name=_ALONE_RULE))
+    return (*comparison.verifiers, *((alone,) if comparison.sampling else ()))
 
 
 def _settings(
@@ -216,7 +265,7 @@ def _settings(
 @contextmanager
 def variants(comparison: Comparison) -> Iterator[None]:
     """Register verifiers under their labels for a while, so that one rule can take part with several options."""
-    added = [named for named in comparison.verifiers if named.label not in VERIFIERS]
+    added = [named for named in taking_part(comparison) if named.label not in VERIFIERS]
     for named in added:
         VERIFIERS[named.label] = replace(VERIFIERS[named.choice.name], name=named.label)
     try:

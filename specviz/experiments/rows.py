@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from specviz.trace import Decision, Step, Verdict
 
+if TYPE_CHECKING:  # at run time it would import torch
+    from specviz.experiments.divergence import Divergence
+
 Row = dict[str, Any]
+
+SAMPLING = "sampling"
+"""Label of ordinary sampling: the target alone, a token a step. What free-running outputs are measured against."""
+NO_DRAFT = "no draft"
+"""Label of its tree, which has no nodes."""
 
 KEY = {
     "mode": ("string", "`paired`: every verifier judged this tree; `free`: this verifier's own run"),
@@ -38,6 +46,13 @@ STEPS = KEY | {
     "bonus_source": ("string", "what it was drawn from: `target`, `residual`, `truncated` or `argmax`"),
     "bonus_uniform": ("double", "the uniform number it was drawn with; null where none was"),
     "committed": ("int32", "driver only: tokens that became text, after the cut at the end; null for others"),
+    "first_tv": ("double", "total variation between the law of the step's first token given this tree and the target"),
+    "first_kl": ("double", "KL divergence of that law to the target, nats; null where infinite"),
+    "first_tv_bound": (
+        "double",
+        "total variation between that law and rejection's on this tree; 0 where the verifier is lossless",
+    ),
+    "first_excess": ("double", "mean surprise of that law under the target, less the target's entropy, nats"),
 }
 
 DECISIONS = KEY | {
@@ -79,9 +94,16 @@ OUTPUTS = KEY | {
     "message": ("string", "for `error`: what was said"),
     "nll": ("double", "free: -log probability of the output under the target at temperature 1, nats, summed"),
     "nll_sampled": ("double", "the same under the distribution that was sampled from; null where infinite"),
+    "distinct_1": ("double", "free: different tokens / tokens of the output, its end token left out"),
+    "distinct_2": ("double", "free: different pairs of neighbouring tokens / pairs"),
+    "rouge_l": ("double", "free: ROUGE-L F1 of the text against the reference, 0 to 1; null without one"),
+    "chrf": ("double", "free: chrF2 of the text against the reference, 0 to 100; null without one"),
     "target": ("string", "the target model, with its revision"),
     "draft": ("string", "the draft model, with its revision"),
 }
+
+DIVERGENCES = ("first_tv", "first_kl", "first_tv_bound", "first_excess")
+"""Columns of steps that a :class:`~specviz.experiments.divergence.Divergence` fills."""
 
 TABLES = {"steps": STEPS, "decisions": DECISIONS, "outputs": OUTPUTS}
 
@@ -100,19 +122,23 @@ class Rows:
         return rows
 
 
-def step_rows(key: Row, steps: Iterable[Step], end_tokens: frozenset[int]) -> Iterator[Row]:
+def step_rows(
+    key: Row, steps: Iterable[Step], end_tokens: frozenset[int], found: Sequence[Mapping[str, Divergence]]
+) -> Iterator[Row]:
     """One row for each step and verifier.
 
     Args:
         key: the columns of :data:`KEY`.
         end_tokens: ids that end a text.
+        found: what was found out about each step's verifiers while it ran.
     """
-    for step in steps:
+    for step, divergences in zip(steps, found, strict=False):
         parents = {node.parent for node in step.tree.nodes}
         for name, verdict in step.verdicts.items():
             tokens = [step.tree.nodes[node].token for node in verdict.path]
             ended = bool(tokens) and tokens[-1] in end_tokens
             is_driver = name == step.driver
+            divergence = divergences.get(name)
             yield key | {
                 "step": step.index,
                 "verifier": name,
@@ -132,6 +158,7 @@ def step_rows(key: Row, steps: Iterable[Step], end_tokens: frozenset[int]) -> It
                 "bonus_source": verdict.bonus.source,
                 "bonus_uniform": verdict.bonus.uniform,
                 "committed": len(step.committed) if is_driver else None,
+                **{name: getattr(divergence, name, None) for name in DIVERGENCES},
             }
 
 

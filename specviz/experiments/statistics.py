@@ -7,14 +7,14 @@ what is drawn again in a bootstrap, and exchanged in a test, are whole prompts.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
-from specviz.experiments.rows import Row, Rows
+from specviz.experiments.rows import DIVERGENCES, Row, Rows
 
 DRAWS = 2_000
 """Of the bootstrap."""
@@ -42,6 +42,8 @@ class Tally:
         by_depth: see ``acceptance_by_depth`` of :data:`specviz.metrics.FORMULAS`; place 0 is depth 1.
         by_rank: see ``acceptance_by_rank``.
         tokens, nll: of the output, where it was this verifier's own (free runs).
+        nodes: drafted in all steps.
+        quality: measure -> (numerator, denominator), for those of :data:`QUALITY` that the rows have.
     """
 
     group: Group
@@ -56,6 +58,7 @@ class Tally:
     tokens: int = 0
     nll: float | None = None
     nodes: int = 0
+    quality: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def tallies(rows: Rows) -> list[Tally]:
@@ -87,8 +90,23 @@ def tallies(rows: Rows) -> list[Tally]:
                 tokens=len(output["tokens"]) if output else 0,
                 nll=output["nll"] if output else None,
                 nodes=sum(row["nodes"] for row in own),
+                quality=_quality(own, output),
             )
         )
+    return found
+
+
+def _quality(steps: Sequence[Row], output: Row | None) -> dict[str, tuple[float, float]]:
+    found: dict[str, tuple[float, float]] = {}
+    for name in DIVERGENCES:
+        values = [row[name] for row in steps if row[name] is not None]
+        found[name] = (sum(values), len(values))
+    if output is not None:
+        tokens = len(output["tokens"])
+        weights = {"nll_sampled": 1, "distinct_1": tokens, "distinct_2": tokens - 1, "rouge_l": 1, "chrf": 1}
+        for name, weight in weights.items():
+            if output[name] is not None:
+                found[name] = (output[name] * weight, tokens if name == "nll_sampled" else weight)
     return found
 
 
@@ -147,12 +165,32 @@ def nodes_per_step(tally: Tally) -> tuple[float, float]:
     return tally.nodes, tally.steps
 
 
-MEASURES: dict[str, Measure] = {
+def _of_quality(name: str, meaning: str) -> Measure:
+    def measure(tally: Tally) -> tuple[float, float]:
+        return tally.quality.get(name, (0.0, 0.0))
+
+    measure.__doc__ = meaning
+    return measure
+
+
+LENGTHS: dict[str, Measure] = {
     "accepted_length": accepted_length,
     "block_efficiency": block_efficiency,
     "nodes_per_step": nodes_per_step,
-    "nll_per_token": nll_per_token,
 }
+"""Measures that ordinary sampling, which drafts nothing, has no part in."""
+QUALITY: dict[str, Measure] = {
+    "nll_sampled_per_token": _of_quality("nll_sampled", "As nll_per_token, under the distribution sampled from."),
+    "nll_per_token": nll_per_token,
+    "distinct_1": _of_quality("distinct_1", "Different tokens of an output / its tokens."),
+    "distinct_2": _of_quality("distinct_2", "Different pairs of neighbouring tokens of an output / its pairs."),
+    "rouge_l": _of_quality("rouge_l", "Mean ROUGE-L F1 of the outputs that have a reference."),
+    "chrf": _of_quality("chrf", "Mean chrF of the outputs that have a reference."),
+}
+"""Measures of outputs: free runs only."""
+DIVERGENCE: dict[str, Measure] = {name: _of_quality(name, f"Mean of {name} over the steps.") for name in DIVERGENCES}
+"""Measures of steps against the target, see :mod:`specviz.experiments.divergence`."""
+MEASURES: dict[str, Measure] = LENGTHS | QUALITY | DIVERGENCE
 
 
 @dataclass(frozen=True)
@@ -235,6 +273,31 @@ def differences(tallies: Sequence[Tally], measure: Measure, base: str | None = N
     return _holm(found)
 
 
+def from_base(tallies: Sequence[Tally], measure: Measure, base: str) -> list[Difference]:
+    """Every verifier less ``base``, which ran without a tree: it is set beside each tree of its temperature."""
+    groups = dict.fromkeys(tally.group for tally in tallies if tally.verifier != base)
+    beside = [
+        replace(tally, group=group)
+        for tally in tallies
+        if tally.verifier == base
+        for group in groups
+        if (group.mode, group.temperature) == (tally.group.mode, tally.group.temperature)
+    ]
+    return differences([*(tally for tally in tallies if tally.verifier != base), *beside], measure, base)
+
+
+def between_trees(tallies: Sequence[Tally], measure: Measure, trees: Sequence[str]) -> list[Difference]:
+    """All pairs of these trees for every verifier: ``a`` and ``b`` are trees here, and ``group.tree`` the verifier."""
+    turned = [
+        replace(
+            tally, group=Group(tally.group.mode, tally.verifier, tally.group.temperature), verifier=tally.group.tree
+        )
+        for tally in tallies
+        if tally.group.tree in trees
+    ]
+    return differences(turned, measure)
+
+
 def by_group(tallies: Iterable[Tally]) -> dict[Group, dict[str, list[Tally]]]:
     """Group -> verifier -> tallies, in the order of the rows."""
     groups: dict[Group, dict[str, list[Tally]]] = {}
@@ -267,8 +330,6 @@ def _less(sums: np.ndarray) -> np.ndarray:
 
 
 def _holm(found: list[Difference]) -> list[Difference]:
-    from dataclasses import replace
-
     order = sorted((i for i in range(len(found)) if found[i].prompts), key=lambda i: found[i].p)
     largest = 0.0
     for place, i in enumerate(order):

@@ -9,50 +9,78 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from specviz.errors import SettingsError
-from specviz.experiments.rows import Row
+from specviz.experiments.rows import SAMPLING, Row
 from specviz.experiments.statistics import (
+    LENGTHS,
     MEASURES,
     Counts,
     Difference,
     Estimate,
     Group,
     Tally,
+    between_trees,
     by_group,
     differences,
     estimate,
+    from_base,
 )
+
+if TYPE_CHECKING:  # at run time it would import torch
+    from specviz.experiments.labels import Labels
 
 SUMMARY = "summary.json"
 FORMAT = 1
 DIFFERENCES = ("accepted_length", "block_efficiency")
-"""Measures whose differences between verifiers are tested."""
+"""Measures whose differences between verifiers, and between trees of as many nodes, are tested."""
+FROM_SAMPLING = ("nll_sampled_per_token", "nll_per_token", "distinct_1", "distinct_2", "rouge_l", "chrf")
+"""Measures whose differences from ordinary sampling are tested."""
 
 Summary = dict[str, Any]
 
 
-def summarize(tallies: Sequence[Tally], rules: Mapping[str, str] | None = None) -> Summary:
+def summarize(tallies: Sequence[Tally], labels: Labels | None = None) -> Summary:
     """All tables.
 
     Args:
-        rules: label of a verifier -> the verifier it is; labels are their own if it is not given.
+        labels: what the labels stand for; without it nothing is known of rules, options and node budgets.
 
     Returns:
-        ``format``, and the rows of ``estimates``, ``places`` and ``differences``.
+        ``format``, and the rows of ``verifiers``, ``trees``, ``estimates``, ``places``, ``differences`` and
+        ``tree_differences``.
     """
+    verifying = [tally for tally in tallies if tally.verifier != SAMPLING]
+    rules, options = (labels.rules, labels.options) if labels else ({}, {})
     return {
         "format": FORMAT,
-        "estimates": list(_estimates(tallies, rules or {})),
-        "places": list(_places(tallies, rules or {})),
-        "differences": [
-            _difference(measure, it)
-            for measure in DIFFERENCES
-            for mode in ("paired", "free")
-            for it in differences([tally for tally in tallies if tally.group.mode == mode], MEASURES[measure])
-        ],
+        "verifiers": [{"label": it, "rule": rules[it], "options": dict(options[it])} for it in rules],
+        "trees": [{"label": it, "nodes": nodes} for it, nodes in (labels.budgets if labels else {}).items()],
+        "estimates": list(_estimates(tallies, rules)),
+        "places": list(_places(verifying, rules)),
+        "differences": list(_differences(tallies, verifying)),
+        "tree_differences": list(_tree_differences(verifying, labels)),
     }
+
+
+def _differences(tallies: Sequence[Tally], verifying: Sequence[Tally]) -> Iterator[Row]:
+    for measure in DIFFERENCES:
+        for mode in ("paired", "free"):
+            own = [tally for tally in verifying if tally.group.mode == mode]
+            yield from (_difference(measure, it) for it in differences(own, MEASURES[measure]))
+    for measure in FROM_SAMPLING:
+        free = [tally for tally in tallies if tally.group.mode == "free"]
+        yield from (_difference(measure, it) for it in from_base(free, MEASURES[measure], SAMPLING))
+
+
+def _tree_differences(tallies: Sequence[Tally], labels: Labels | None) -> Iterator[Row]:
+    for nodes, trees in (labels.equal_budgets() if labels else {}).items():
+        for measure in DIFFERENCES:
+            for it in between_trees(tallies, MEASURES[measure], trees):
+                row = _difference(measure, it)
+                row["verifier"] = row.pop("tree")
+                yield row | {"nodes": nodes}
 
 
 def _estimates(tallies: Sequence[Tally], rules: Mapping[str, str]) -> Iterator[Row]:
@@ -62,6 +90,8 @@ def _estimates(tallies: Sequence[Tally], rules: Mapping[str, str]) -> Iterator[R
             for kind in (None, *kinds):
                 some = own if kind is None else [tally for tally in own if tally.kind == kind]
                 for measure, function in MEASURES.items():
+                    if name == SAMPLING and measure in LENGTHS:
+                        continue
                     it = estimate(some, function)
                     if it.prompts:
                         yield _key(group) | {

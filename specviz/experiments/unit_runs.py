@@ -6,6 +6,7 @@ import gzip
 import json
 import math
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +15,14 @@ import torch
 from specviz.engine import Session
 from specviz.errors import OutOfMemoryError, SettingsError, SpecvizError
 from specviz.experiments.comparison import Comparison, Unit, luck, settings_of, variants
+from specviz.experiments.divergence import Divergences
 from specviz.experiments.rows import TABLES, Row, Rows, decision_rows, step_rows
+from specviz.experiments.texts import chrf, distinct, rouge_l
 from specviz.models.loading import Pair
 from specviz.sampling import process
 from specviz.trace import ModelInfo, Models, Sampling, Settings, Step, text_of_tokens
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,11 @@ def run_unit(pair: Pair, comparison: Comparison, unit: Unit) -> Result:
     has_template = bool(getattr(pair.tokenizer, "chat_template", None))
     settings = settings_of(comparison, unit, has_template)
     session, message = None, None
+    divergences = Divergences()
     with variants(comparison):
         try:
             session = Session(pair, settings, unit.prompt.text)
+            session.watch = divergences
             for _ in session.run():
                 pass
         except OutOfMemoryError:
@@ -61,7 +66,7 @@ def run_unit(pair: Pair, comparison: Comparison, unit: Unit) -> Result:
     }
     steps = [] if session is None else session.steps
     rows = Rows(
-        list(step_rows(key, steps, pair.eos_ids)),
+        list(step_rows(key, steps, pair.eos_ids, divergences.found)),
         list(decision_rows(key, steps)),
         [_output_row(key, pair, comparison, unit, settings, session, message)],
     )
@@ -80,9 +85,9 @@ def _output_row(
     steps: list[Step] = [] if session is None else session.steps
     prompt_tokens = () if session is None else session.prompt_tokens
     tokens = [token for step in steps for token in step.committed]
-    nll: tuple[float | None, float | None] = (None, None)
+    quality: Row = dict.fromkeys(("nll", "nll_sampled", "distinct_1", "distinct_2", "rouge_l", "chrf"))
     if unit.mode == "free" and tokens:
-        nll = negative_log_likelihood(pair, [*prompt_tokens, *tokens], len(tokens), settings.target)
+        quality = _quality(pair, prompt_tokens, tokens, settings.target, unit.prompt.reference)
     return key | {
         "verifier": unit.verifier or comparison.driver,
         "seed": luck(comparison.seed, unit.prompt.id),
@@ -95,10 +100,23 @@ def _output_row(
         "text": text_of_tokens([pair.token_text(token) for token in tokens]),
         "end_reason": "error" if session is None or message else session.end_reason,
         "message": message,
-        "nll": nll[0],
-        "nll_sampled": nll[1],
+        **quality,
         "target": named(pair.models.target),
         "draft": named(pair.models.draft),
+    }
+
+
+def _quality(pair: Pair, prompt: Sequence[int], tokens: list[int], sampling: Sampling, reference: str | None) -> Row:
+    nll, nll_sampled = negative_log_likelihood(pair, [*prompt, *tokens], len(tokens), sampling)
+    told = tokens[:-1] if tokens[-1] in pair.eos_ids else tokens
+    text = text_of_tokens([pair.token_text(token) for token in told])
+    return {
+        "nll": nll,
+        "nll_sampled": nll_sampled,
+        "distinct_1": distinct(told, 1),
+        "distinct_2": distinct(told, 2),
+        "rouge_l": rouge_l(text, reference),
+        "chrf": chrf(text, reference),
     }
 
 

@@ -198,44 +198,35 @@ def forest(
     """
     colours = PALETTES[theme]
     series = list(dict.fromkeys(name for _, lines in groups for one in lines for name, _ in one.points))
-    figure = go.Figure()
+    traces: list[go.Scatter] = []
+    headings: list[dict[str, Any]] = []
     ticks: list[tuple[float, str]] = []
     y = 0.0
     for heading, lines in groups:
         if heading:
             y -= _HEADING / _ROW
-            figure.add_annotation(
-                x=0,
-                xref="paper",
-                xanchor="left",
-                y=y + 0.15,
-                yanchor="middle",
-                text=f"<b>{label(heading, 44)}</b>",
-                showarrow=False,
-                font={"color": colours["ink"], "size": 12},
-            )
+            headings.append({"text": f"<b>{label(heading, 44)}</b>", "y": y + 0.15, "yanchor": "middle"})
         for one in lines:
             y -= 1
             ticks.append((y, label(one.text)))
             for name, row in one.points:
-                figure.add_trace(_point(one, name, row, y + _offset(series.index(name), len(series)), series, x_title))
+                traces.append(_point(one, name, row, y + _offset(series.index(name), len(series)), series, x_title))
     for index, name in enumerate(series if len(series) > 1 else ()):
         marker = {"symbol": SYMBOLS[index], "color": colours["muted"], "size": 8}
-        figure.add_scatter(x=[None], y=[None], mode="markers", name=label(name), legendgroup=name, marker=marker)
+        traces.append(go.Scatter(x=[None], y=[None], mode="markers", name=label(name), legendgroup=name, marker=marker))
     height = round(-y * _ROW) + _TOP + _BOTTOM + 12
-    figure.update_layout(**base_layout(theme, height, title))
-    figure.update_xaxes(**axis(theme, title={"text": x_title}, zeroline=zero, zerolinewidth=1.5))
-    figure.update_yaxes(
-        **axis(
-            theme,
-            tickmode="array",
-            tickvals=[at for at, _ in ticks],
-            ticktext=[text for _, text in ticks],
-            range=[y - 0.6, 0.2],
-            zeroline=False,
-        )
-    )
-    return figure
+    ticked = {
+        "tickmode": "array",
+        "tickvals": [at for at, _ in ticks],
+        "ticktext": [text for _, text in ticks],
+        "range": [y - 0.6, 0.2],
+    }
+    layout = base_layout(theme, height, title) | {
+        "xaxis": axis(theme, title={"text": x_title}, zeroline=zero, zerolinewidth=1.5),
+        "yaxis": axis(theme, zeroline=False, **ticked),
+        "annotations": [{"x": 0, "xref": "paper", "xanchor": "left", "showarrow": False} | it for it in headings],
+    }
+    return go.Figure(traces, layout)
 
 
 def _offset(index: int, count: int) -> float:
