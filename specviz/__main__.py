@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 from specviz.breakpoints import SHORT, Breakpoints, Hit, hits, parse_short
 from specviz.errors import SettingsError, SpecvizError
-from specviz.experiments import bench_command, compare_command, draft_command
+from specviz.experiments import bench_command, compare_command, draft_command, harness_command, plan_command
 from specviz.models.choice import ModelChoice
 from specviz.trace import Choice, Option, Settings
 
 if TYPE_CHECKING:  # at run time it would import torch, even for --help
+    from specviz.engine import Session
     from specviz.models.loading import Pair
     from specviz.models.model_cache import Progress
 
@@ -29,8 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 fine, 1 a check failed, 2 an error the user can act on, 130 interrupted.
     """
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    options = parse(sys.argv[1:] if arguments is None else arguments)
     try:
         _choose_pair(options)
         return int(options.run(options))
@@ -40,6 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("specviz: stopped", file=sys.stderr)
         return 130
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options of a command. What follows ``lm-eval`` is left for lm-eval to read."""
+    own = arguments[:1] if arguments[:1] == [harness_command.NAME] else arguments
+    options = _parser().parse_args(own)
+    options.rest = arguments[len(own) :]
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -103,6 +111,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_user_verifiers(compare)
     compare_command.add_arguments(compare)
     compare.set_defaults(run=_compare)
+
+    commands.add_parser(
+        harness_command.NAME, help="lm-eval's command line with the model specviz; see docs/lm-eval.md", add_help=False
+    ).set_defaults(run=lambda options: harness_command.run(options.rest))
 
     train = commands.add_parser("train-draft", help="distil a draft from a target, on chats the target writes")
     _add_models(train)
@@ -239,9 +251,7 @@ def _record(options: argparse.Namespace) -> int:
     until = parse_short(options.until)
     from specviz.engine import Session, plan
 
-    # Everything that can be refused without a model is refused before one is loaded.
-
-    plan(settings)
+    plan(settings)  # whatever can be refused without a model is refused before one is loaded
     output = Path(options.output)
     if not output.parent.is_dir():
         raise SettingsError(f"There is no folder {str(output.parent)!r} to save the trace in; create it first.")
@@ -269,13 +279,10 @@ def _record(options: argparse.Namespace) -> int:
     return 0
 
 
-def _run_with_progress(session: object, settings: Settings, until: Breakpoints) -> list[Hit]:
+def _run_with_progress(session: Session, settings: Settings, until: Breakpoints) -> list[Hit]:
     """Run to the end, or to the first step that hits a breakpoint, which is returned."""
     from tqdm import tqdm
 
-    from specviz.engine import Session
-
-    assert isinstance(session, Session)
     with tqdm(total=settings.max_new_tokens, unit=" tokens", file=sys.stderr, leave=False) as bar:
         for step in session.run():
             bar.update(len(step.committed))
@@ -342,34 +349,7 @@ def _greedy(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    import torch
-
-    from specviz.drafting import BUILDERS
-    from specviz.models.devices import choose_device, parse_memory
-    from specviz.models.planning import plan_pair
-    from specviz.options import parse_options
-
-    size = None if options.device_memory is None else parse_memory(options.device_memory)
-    choice = tree_choice(options)
-    builder = BUILDERS.get(choice.name)
-    if builder is None:
-        raise SettingsError(f"There is no tree builder {choice.name!r}; choose from {', '.join(BUILDERS)}.")
-    # The memory of a card was given: whether a card is in this machine does not matter.
-    on_card = size is not None and options.device in ("auto", "cuda")
-    plan = plan_pair(
-        options.target,
-        options.draft,
-        device=torch.device("cuda") if on_card else choose_device(options.device),
-        dtype=options.dtype,
-        target_quantization=options.target_quantization,
-        draft_quantization=options.draft_quantization,
-        context=options.context,
-        nodes=builder.max_nodes(parse_options(builder.Options, "builder", choice)),
-        device_memory=size,
-        progress=_progress(),
-    )
-    print(plan.text())
-    return 1 if plan.fits is False else 0
+    return plan_command.run(options, tree_choice(options), _progress())
 
 
 def _models(_options: argparse.Namespace) -> int:

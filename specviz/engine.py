@@ -72,6 +72,9 @@ class Session:
     Steps are pure in (models, settings, committed tokens, index): the same seed gives the same trace, and a session
     resumed from a trace goes on as the recorded one would have.
 
+    Args:
+        tokens: the prompt's, at least one, where they are not what the pair makes of it.
+
     Attributes:
         watch: called in every step once all verifiers are done, on the time of nobody.
 
@@ -79,9 +82,9 @@ class Session:
         SettingsError: for settings no run can have.
     """
 
-    def __init__(self, pair: Pair, settings: Settings, prompt: str):
+    def __init__(self, pair: Pair, settings: Settings, prompt: str, tokens: Sequence[int] | None = None):
         self._plan = plan(settings)
-        self._start(pair, settings, prompt, pair.encode(prompt, settings.chat), ())
+        self._start(pair, settings, prompt, pair.encode(prompt, settings.chat) if tokens is None else tokens, ())
 
     @classmethod
     def resume(cls, pair: Pair, trace: Trace, *, steps: int | None = None, settings: Settings | None = None) -> Session:

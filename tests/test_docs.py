@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from specviz import trace
-from specviz.__main__ import _parser
+from specviz.__main__ import parse
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
@@ -33,7 +33,7 @@ def test_the_first_screen_of_the_readme_has_exactly_two_commands() -> None:
 
 @pytest.mark.parametrize(("page", "command"), COMMANDS)
 def test_commands_in_the_documents_exist(page: str, command: str) -> None:
-    _parser().parse_args(shlex.split(command.partition("#")[0])[3:])
+    parse(shlex.split(command.partition("#")[0])[3:])
 
 
 def test_links_in_the_documents_lead_somewhere() -> None:
