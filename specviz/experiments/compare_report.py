@@ -206,7 +206,8 @@ def _group(group: Group) -> list[str]:
 def _interval(it: Estimate, sign: str = "") -> str:
     if not it.prompts:
         return "-"
-    return f"{it.value:{sign}.3f} [{it.low:{sign}.3f}, {it.high:{sign}.3f}]"
+    value, low, high = (round(one, 3) + 0.0 for one in (it.value, it.low, it.high))  # no -0.000
+    return f"{value:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:

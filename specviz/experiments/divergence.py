@@ -8,8 +8,8 @@ draft could have drawn, is from p. Only one of these trees is at hand, so:
 - Where siblings are the top-k the tree follows from the context, L(.|T) is the law itself, and ``first_tv`` and
   ``first_kl`` are exact.
 - Where siblings are drawn, L(.|T) depends on the draw, and differs from p for a lossless verifier too. Then
-  ``first_tv`` and ``first_kl`` are upper bounds in the mean, and loose ones. ``first_tv_bound`` is a closer bound: the
-  distance of L(.|T) to what rejection does with the same tree, whose mean over trees is p.
+  ``first_tv`` and ``first_kl`` are upper bounds in the mean, and loose ones. ``first_tv_bound`` is another: the
+  distance of L(.|T) to what rejection does with the same tree, whose mean over trees is p. The smaller mean counts.
 - ``first_excess`` is linear in L, so its mean over steps estimates that of the law without bias: 0 for a lossless
   verifier, negative for one that prefers what the target finds likely.
 """

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from specviz.errors import SettingsError
 from specviz.experiments.rows import SAMPLING, Row
 from specviz.experiments.statistics import (
-    LENGTHS,
     MEASURES,
+    QUALITY,
     Counts,
     Difference,
     Estimate,
@@ -90,7 +90,7 @@ def _estimates(tallies: Sequence[Tally], rules: Mapping[str, str]) -> Iterator[R
             for kind in (None, *kinds):
                 some = own if kind is None else [tally for tally in own if tally.kind == kind]
                 for measure, function in MEASURES.items():
-                    if name == SAMPLING and measure in LENGTHS:
+                    if name == SAMPLING and measure not in QUALITY:
                         continue
                     it = estimate(some, function)
                     if it.prompts:

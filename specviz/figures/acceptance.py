@@ -23,6 +23,7 @@ from specviz.figures.charts import (
     Theme,
     axis,
     base_layout,
+    folded,
     forest,
     label,
     looks,
@@ -174,7 +175,7 @@ def differences_figure(
     for tree, of_tree in _parted(rows, "tree").items():
         pairs: dict[str, list[SummaryRow]] = {}
         for row in of_tree:
-            pairs.setdefault(f"{row['a']} − {row['b']}", []).append(row)
+            pairs.setdefault(f"{row['a']}\n− {row['b']}", []).append(row)
         groups.append((tree, [Line(text, _by_temperature(own), seen[own[0]["a"]]) for text, own in pairs.items()]))
     title = f"Differences in {MEASURES[measure]}, {_MODES[mode]}"
     x_title = f"difference in {MEASURES[measure]}"
@@ -236,7 +237,7 @@ def tradeoff_figure(
     figure.update_xaxes(**axis(theme, zeroline=False))
     figure.update_xaxes(title={"text": MEASURES[x]}, row=len(trees), col=1)
     figure.update_yaxes(**axis(theme, zeroline=False))
-    figure.update_yaxes(title={"text": _folded(MEASURES[y])})
+    figure.update_yaxes(title={"text": folded(MEASURES[y])})
     return figure
 
 
@@ -352,14 +353,4 @@ def _or_empty(rows: Sequence[Any], theme: Theme, title: str) -> go.Figure | None
 
 
 def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _folded(text: str, columns: int = 30) -> str:
-    """In lines, for a vertical axis."""
-    lines = [""]
-    for word in text.split():
-        if len(lines[-1]) + len(word) > columns:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return "<br>".join(lines)
+    return text if any(letter.isupper() for letter in text.split()[0]) else text[:1].upper() + text[1:]

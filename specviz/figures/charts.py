@@ -58,12 +58,12 @@ MEASURES: dict[str, str] = {
     "accepted_length": "accepted draft tokens a step",
     "block_efficiency": "new tokens a target forward",
     "nodes_per_step": "drafted nodes a step",
-    "nll_per_token": "nats a token under the target at temperature 1",
-    "nll_sampled_per_token": "nats a token under the sampled distribution",
+    "nll_per_token": "NLL a token at temperature 1, nats",
+    "nll_sampled_per_token": "NLL a token as sampled, nats",
     "first_tv": "total variation to the target, given the tree",
     "first_kl": "KL divergence to the target, given the tree, nats",
-    "first_tv_bound": "total variation to a lossless verifier",
-    "first_excess": "surprise above the target's own, nats",
+    "first_tv_bound": "total variation to rejection on the same tree",
+    "first_excess": "surprise above the target's entropy, nats",
     "distinct_1": "different tokens / tokens",
     "distinct_2": "different pairs of tokens / pairs",
     "rouge_l": "ROUGE-L F1 against the reference",
@@ -73,6 +73,8 @@ MEASURES: dict[str, str] = {
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _ROW = 30
+_TALL_ROW = 42
+"""Where texts have two lines."""
 _HEADING = 32
 _TOP, _BOTTOM = 40, 52
 _LABEL_COLUMNS = 20
@@ -107,6 +109,16 @@ def looks(rows: Iterable[SummaryRow], theme: Theme) -> dict[str, Look]:
 def label(text: Any, columns: int = _LABEL_COLUMNS) -> str:
     """A short text for a picture. Plotly reads a subset of HTML, so what a user typed is escaped."""
     return html.escape(shorten(visible(str(text)).replace("␣", " "), columns), quote=False)
+
+
+def folded(text: str, columns: int = 30) -> str:
+    """In lines of so many characters, where words allow it."""
+    lines = [""]
+    for word in text.split():
+        if len(lines[-1]) + len(word) > columns:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return "<br>".join(lines)
 
 
 def base_layout(theme: Theme, height: int, title: str) -> dict[str, Any]:
@@ -180,7 +192,7 @@ def said(row: SummaryRow, digits: int = 3) -> str:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a forest chart: points that share a label, told apart by their series (a temperature, mostly)."""
+    """One line of a forest chart: points that share a text (of one or two lines), told apart by their series."""
 
     text: str
     points: tuple[tuple[str, SummaryRow], ...]
@@ -198,23 +210,25 @@ def forest(
     """
     colours = PALETTES[theme]
     series = list(dict.fromkeys(name for _, lines in groups for one in lines for name, _ in one.points))
+    tall = any("\n" in one.text for _, lines in groups for one in lines)
+    row_height, columns = (_TALL_ROW, 28) if tall else (_ROW, 34)
     traces: list[go.Scatter] = []
     headings: list[dict[str, Any]] = []
     ticks: list[tuple[float, str]] = []
     y = 0.0
     for heading, lines in groups:
         if heading:
-            y -= _HEADING / _ROW
-            headings.append({"text": f"<b>{label(heading, 44)}</b>", "y": y + 0.15, "yanchor": "middle"})
+            y -= _HEADING / row_height
+            headings.append({"text": f"<b>{label(heading, columns)}</b>", "y": y + 0.15, "yanchor": "middle"})
         for one in lines:
             y -= 1
-            ticks.append((y, label(one.text)))
+            ticks.append((y, "<br>".join(label(part) for part in one.text.split("\n"))))
             for name, row in one.points:
                 traces.append(_point(one, name, row, y + _offset(series.index(name), len(series)), series, x_title))
     for index, name in enumerate(series if len(series) > 1 else ()):
         marker = {"symbol": SYMBOLS[index], "color": colours["muted"], "size": 8}
         traces.append(go.Scatter(x=[None], y=[None], mode="markers", name=label(name), legendgroup=name, marker=marker))
-    height = round(-y * _ROW) + _TOP + _BOTTOM + 12
+    height = round(-y * row_height) + _TOP + _BOTTOM + 28
     ticked = {
         "tickmode": "array",
         "tickvals": [at for at, _ in ticks],
@@ -222,7 +236,7 @@ def forest(
         "range": [y - 0.6, 0.2],
     }
     layout = base_layout(theme, height, title) | {
-        "xaxis": axis(theme, title={"text": x_title}, zeroline=zero, zerolinewidth=1.5),
+        "xaxis": axis(theme, title={"text": folded(x_title, 36)}, zeroline=zero, zerolinewidth=1.5),
         "yaxis": axis(theme, zeroline=False, **ticked),
         "annotations": [{"x": 0, "xref": "paper", "xanchor": "left", "showarrow": False} | it for it in headings],
     }
@@ -244,5 +258,5 @@ def _point(line: Line, name: str, row: SummaryRow, y: float, series: Sequence[st
         error_x=whiskers([row]) | {"color": line.look.colour},
         marker={"symbol": SYMBOLS[series.index(name)], "color": line.look.colour, "size": 8},
         customdata=[spot(row)],
-        hovertemplate=f"<b>{label(line.text, 60)}</b><br>{said(row)}<br>{x_title}<extra></extra>",
+        hovertemplate=f"<b>{label(' '.join(line.text.split()), 60)}</b><br>{said(row)}<br>{x_title}<extra></extra>",
     )

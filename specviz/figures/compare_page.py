@@ -23,7 +23,10 @@ from specviz.figures.export import PLOTLY_SCRIPT
 from specviz.figures.looks import figure_json
 
 Summary = Mapping[str, Any]
-_QUALITY = ("nll_per_token", "first_tv_bound", "first_excess", "distinct_1", "distinct_2", "rouge_l", "chrf")
+_QUALITY = (
+    *("nll_sampled_per_token", "nll_per_token", "first_tv", "first_tv_bound", "first_excess"),
+    *("distinct_1", "distinct_2", "rouge_l", "chrf"),
+)
 _FIELDS = ("mode", "tree", "temperature", "kind", "verifier", "a", "b", "place", "value", "low", "high", "p", "holm")
 
 
