@@ -23,7 +23,7 @@ from specviz.experiments.labels import labels_of
 from specviz.experiments.prompts import load_prompts
 from specviz.experiments.rows import NO_DRAFT, SAMPLING, TABLES, Row, Rows
 from specviz.experiments.statistics import tallies
-from specviz.experiments.summary import summarize
+from specviz.experiments.summary import FROM_SAMPLING, load, summarize
 from specviz.experiments.unit_runs import pack, run_unit, unpack
 from specviz.experiments.verify_rows import verify_rows
 from specviz.experiments.work import Job
@@ -392,6 +392,10 @@ def test_the_command_makes_a_data_set(
     card = (finished / "README.md").read_text(encoding="utf-8")
     assert card.startswith("---\npretty_name:")
     assert "license: unknown" in card
+    assert "the target alone" in card
+    made = load(finished)
+    assert [row["label"] for row in made["verifiers"]] == ["rejection", "traversal", "naive", "mild"]
+    assert {row["measure"] for row in made["differences"] if row["b"] == SAMPLING} == set(FROM_SAMPLING)
     assert not (finished / "work").exists()
     (finished / "work").mkdir()  # as a kill after the last file would leave it
     assert compare_command.run(options_of(command, finished)) == 0

@@ -14,9 +14,11 @@ from specviz.experiments.statistics import (
     Tally,
     accepted_length,
     added,
+    between_trees,
     block_efficiency,
     differences,
     estimate,
+    from_base,
     nll_per_token,
 )
 
@@ -94,6 +96,29 @@ def test_groups_are_kept_apart() -> None:
     assert "Free-running" in text
     assert "a - b" in text
     assert format_report([]) == "No run has a step."
+
+
+def test_texts_are_measured_against_the_target_alone_at_their_temperature() -> None:
+    free = Group("free", "2,2", 1.0)
+    other = Group("free", "1,1", 0.7)
+    found = [tally("eta", str(i), 3, group=group, nll=8.0, tokens=10) for i in range(6) for group in (free, other)]
+    alone = [tally("sampling", str(i), 0, group=Group("free", "no draft", 1.0), nll=12.0, tokens=10) for i in range(6)]
+    (it,) = from_base([*found, *alone], nll_per_token, "sampling")
+    assert (it.group, it.a, it.b, it.prompts) == (free, "eta", "sampling", 6)
+    assert it.value == pytest.approx(-0.4)
+
+
+def test_trees_are_compared_for_every_verifier() -> None:
+    groups = [Group("paired", tree, 1.0) for tree in ("2,2", "dynamic", "1")]
+    found = [
+        tally(name, str(i), 3 + place, group=group)
+        for i in range(5)
+        for place, group in enumerate(groups)
+        for name in ("a", "b")
+    ]
+    rows = between_trees(found, accepted_length, ["2,2", "dynamic"])
+    assert [(it.group.tree, it.a, it.b) for it in rows] == [("a", "2,2", "dynamic"), ("b", "2,2", "dynamic")]
+    assert rows[0].value == pytest.approx(-0.1)
 
 
 def test_counts_add_up_place_by_place() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from specviz import __version__
 from specviz.experiments.comparison import Named
 from specviz.experiments.prompts import load_prompts
-from specviz.experiments.rows import KEY, TABLES
+from specviz.experiments.rows import KEY, NO_DRAFT, SAMPLING, TABLES
 from specviz.experiments.unit_runs import named
 from specviz.experiments.work import Job
 from specviz.trace import Models
@@ -81,7 +81,12 @@ def _body(job: Job, models: Models, counts: Mapping[str, int]) -> list[str]:
         f"Temperatures {', '.join(f'{t:g}' for t in it.temperatures)}; at most {it.max_new_tokens} new tokens; driver "
         f"`{it.driver}`; seed {it.seed}. {len(job.prompts)} prompts of {len(kinds)} kinds: {', '.join(kinds)}. "
         "The luck of a run is a hash of the seed and the prompt's id, the same for all trees, temperatures and "
-        "verifiers.",
+        "verifiers."
+        + (
+            f" In free runs `{SAMPLING}` on the tree `{NO_DRAFT}` is the target alone, a token a step."
+            if it.sampling and it.free != 0
+            else ""
+        ),
         "",
         "Outputs are a language model's: they are often wrong, and may be offensive. Do not train on them as if they "
         "were true.",

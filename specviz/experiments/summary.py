@@ -71,7 +71,8 @@ def _differences(tallies: Sequence[Tally], verifying: Sequence[Tally]) -> Iterat
             yield from (_difference(measure, it) for it in differences(own, MEASURES[measure]))
     for measure in FROM_SAMPLING:
         free = [tally for tally in tallies if tally.group.mode == "free"]
-        yield from (_difference(measure, it) for it in from_base(free, MEASURES[measure], SAMPLING))
+        found = from_base(free, MEASURES[measure], SAMPLING)
+        yield from (_difference(measure, it) for it in found if it.prompts)
 
 
 def _tree_differences(tallies: Sequence[Tally], labels: Labels | None) -> Iterator[Row]:
