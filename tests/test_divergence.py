@@ -10,6 +10,7 @@ import torch
 
 from specviz.dice import SeededDice
 from specviz.drafting import BUILDERS
+from specviz.engine import Session
 from specviz.enumeration import draw_trees, law_of, toy
 from specviz.experiments import divergence
 from specviz.experiments.divergence import Divergences, distance, first_token_law, kl
@@ -17,6 +18,7 @@ from specviz.options import Options, parse_options
 from specviz.recording import Verified
 from specviz.trace import Choice
 from specviz.verifying import VERIFIERS, StepLuck, verify
+from tests.pairs import make_pair, make_settings
 
 TREES = {
     "drawn": Choice(name="k_config", options={"tree": "2,2"}),
@@ -100,3 +102,16 @@ def test_what_cannot_be_summed_over_is_left_out(monkeypatch: pytest.MonkeyPatch)
     assert found["traversal"] == found["longest_path"] == divergence.NONE
     assert found["naive"].first_tv == 0
     assert first_token_law(VERIFIERS["rejection"], Options(), grown.tree, grown.target) is None
+
+
+def test_a_session_shows_every_step_to_its_watcher_and_takes_tokens() -> None:
+    pair, settings = make_pair(), make_settings("4,2,2", max_new_tokens=8)
+    plain = Session(pair, settings, "the sea")
+    steps = list(plain.run())
+    watched_one = Session(pair, settings, "", tokens=plain.prompt_tokens)
+    seen = Divergences()
+    watched_one.watch = seen
+    assert [step.committed for step in watched_one.run()] == [step.committed for step in steps]
+    assert len(seen.found) == len(steps)
+    assert all(set(step) == set(steps[0].verdicts) for step in seen.found)
+    assert all(one.first_tv is not None for step in seen.found for one in step.values())

@@ -26,6 +26,7 @@ from specviz.figures.charts import (
     folded,
     forest,
     label,
+    legend_height,
     looks,
     said,
     spot,
@@ -128,12 +129,12 @@ def places_figure(
         return empty
     trees, seen = _parted(rows, "tree"), looks(rows, theme)
     figure = make_subplots(rows=len(trees), cols=1, vertical_spacing=min(0.25, 46 / (_PANEL * len(trees))))
-    shown: set[str] = set()
+    shown: dict[str, None] = {}
     for panel, (tree, of_tree) in enumerate(trees.items(), start=1):
         for name, own in _parted(of_tree, "verifier").items():
             own = sorted(own, key=lambda row: row["place"])
             figure.add_trace(_place_line(name, own, seen[name], name not in shown), row=panel, col=1)
-            shown.add(name)
+            shown[name] = None
         figure.add_annotation(
             x=0,
             xref="x domain",
@@ -146,9 +147,9 @@ def places_figure(
             row=panel,
             col=1,
         )
-    lines_of_legend = (len(shown) + 1) // 2
-    layout = base_layout(theme, _PANEL * len(trees) + 30 + 29 * lines_of_legend + 50, title)
-    layout["margin"]["t"] = 30 + 29 * lines_of_legend
+    legend = legend_height(shown)
+    layout = base_layout(theme, _PANEL * len(trees) + legend + 80, title)
+    layout["margin"]["t"] = legend + 30
     figure.update_layout(**layout)
     figure.update_xaxes(**axis(theme, dtick=1, zeroline=False))
     figure.update_xaxes(title={"text": what if by == "depth" else f"{what}, from 0"}, row=len(trees), col=1)
@@ -206,7 +207,7 @@ def tradeoff_figure(
     trees = list(dict.fromkeys(row["tree"] for _, row in points))
     panel_height = _PANEL + 70
     figure = make_subplots(rows=len(trees), cols=1, vertical_spacing=min(0.25, 60 / (panel_height * len(trees))))
-    shown: set[str] = set()
+    shown: dict[str, None] = {}
     alone = [row for (_, name), row in quality.items() if name == TARGET_ALONE]
     for panel, tree in enumerate(trees, start=1):
         own = [pair for pair in points if pair[1]["tree"] == tree]
@@ -215,7 +216,7 @@ def tradeoff_figure(
         for pair in own:
             name = pair[1]["verifier"]
             figure.add_trace(_tradeoff_point(pair, seen[name], name not in shown), row=panel, col=1)
-            shown.add(name)
+            shown[name] = None
         for base in alone[:1]:
             _baseline(figure, base, panel, theme)
         figure.add_annotation(
@@ -230,9 +231,9 @@ def tradeoff_figure(
             row=panel,
             col=1,
         )
-    lines_of_legend = (len(shown) + 1) // 2
-    layout = base_layout(theme, panel_height * len(trees) + 80 + 29 * lines_of_legend, title)
-    layout["margin"]["t"] = 30 + 29 * lines_of_legend
+    legend = legend_height(shown)
+    layout = base_layout(theme, panel_height * len(trees) + legend + 80, title)
+    layout["margin"]["t"] = legend + 30
     figure.update_layout(**layout)
     figure.update_xaxes(**axis(theme, zeroline=False))
     figure.update_xaxes(title={"text": MEASURES[x]}, row=len(trees), col=1)
@@ -291,7 +292,7 @@ def _tradeoff_point(pair: tuple[SummaryRow, SummaryRow], look: Look, legend: boo
         x=[across["value"]],
         y=[up["value"]],
         mode="markers",
-        name=label(name, 26),
+        name=label(name),
         legendgroup=name,
         showlegend=legend,
         marker={"symbol": look.symbol, "color": look.colour, "size": 10},

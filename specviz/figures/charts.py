@@ -7,7 +7,8 @@ statistic. Charts have no fixed width: they are laid out for 390 pixels and grow
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -77,7 +78,8 @@ _TALL_ROW = 42
 """Where texts have two lines."""
 _HEADING = 32
 _TOP, _BOTTOM = 40, 52
-_LABEL_COLUMNS = 20
+_LABEL_COLUMNS = 26
+_NARROW = 350
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,12 @@ def folded(text: str, columns: int = 30) -> str:
     return "<br>".join(lines)
 
 
+def legend_height(names: Collection[str]) -> int:
+    """Pixels that a legend takes on the narrowest page: columns as wide as the longest text, as many as fit."""
+    widest = 46 + 7 * max((min(len(name), _LABEL_COLUMNS) for name in names), default=0)
+    return math.ceil(len(names) / max(1, _NARROW // widest)) * 29
+
+
 def base_layout(theme: Theme, height: int, title: str) -> dict[str, Any]:
     """Fonts, colours and margins of every chart."""
     colours = PALETTES[theme]
@@ -141,6 +149,7 @@ def base_layout(theme: Theme, height: int, title: str) -> dict[str, Any]:
             "y": 1,
             "yanchor": "top",
             "yref": "container",
+            "maxheight": 1.0,
         },
         "meta": {"title": title, "theme": theme},
     }
