@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from transformers import DynamicCache
@@ -13,12 +14,20 @@ from specviz.models.language_model import LanguageModel
 from specviz.trace import Audit
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What a draft reads besides tokens: states of ``target``, of which it will read ``units`` [1, w] next."""
+
+    target: LanguageModel
+    units: torch.Tensor
+
+
 def audit(
     model: LanguageModel,
     cache: SlotCache,
     tokens: Sequence[int],
     first_slot: int,
-    reads: LanguageModel | None = None,
+    reading: Reading | None = None,
 ) -> Audit:
     """Compare the settled slots and the next-token logits with a plain causal forward of the same tokens.
 
@@ -28,7 +37,7 @@ def audit(
         cache: no slots appended; it is left as it was found.
         tokens: the committed tokens, the root last. The cache may be some tokens short of the root.
         first_slot: settled slots from here on are reported one by one, earlier ones as one figure a layer.
-        reads: the target, for a draft that reads its hidden states; they are recomputed too.
+        reading: for a draft that reads the target's hidden states; those are recomputed too.
 
     Returns:
         Differences relative to each layer's largest absolute value (and to the largest absolute logit).
@@ -36,16 +45,17 @@ def audit(
     # The last token of a full context has no position any more: it is never fed, and has no next-token logits.
     tokens = tokens[: model.max_positions]
     fresh = DynamicCache(config=model.model.config)
-    added = None
-    if model.reader and reads:
-        ids = reads.plain_inputs(tokens, None)["input_ids"]
-        added = model.reader.of_text(plain_states(reads.model, ids, model.reader.layers))[:-1]
-    arguments = {model.cache_argument: fresh, **model.plain_inputs(tokens, added), **model.last_logits}
-    expected = model.model(use_cache=True, **arguments).logits[0, -1]
+    units = None
+    if model.head and reading:
+        before = reading.target.plain_ids(tokens[:-1])
+        layers = model.head.layers
+        units = model.head.of_text(plain_states(reading.target.model, before, layers) if before.numel() else None)
+    cached = {"use_cache": True, model.cache_argument: fresh}
+    expected = model.plain_logits(tokens, units, last=True, **cached)[0]
     base, logits = cache.base, None
     if base < len(tokens):
-        missing = _next_logits(model, cache, tokens[base:], None if added is None else added[base:])
-        logits = _difference(missing, expected.float())
+        got = _next_logits(model, cache, tokens[base:], reading.units if reading else None)
+        logits = _difference(got, expected)
 
     keys: list[torch.Tensor] = []
     values: list[torch.Tensor] = []
@@ -65,11 +75,11 @@ def audit(
 
 
 def _next_logits(
-    model: LanguageModel, cache: SlotCache, missing: Sequence[int], added: torch.Tensor | None
+    model: LanguageModel, cache: SlotCache, missing: Sequence[int], units: torch.Tensor | None
 ) -> torch.Tensor:
     """The logits [V] after the ``missing`` tokens, read through the cache, which is left as it was found."""
     spent = model.forward_seconds
-    output = model.forward(cache, missing, range(-1, len(missing) - 1), [len(missing) - 1], added=added)
+    output = model.forward(cache, missing, range(-1, len(missing) - 1), [len(missing) - 1], units=units)
     model.forward_seconds = spent
     cache.roll_back()
     return output.logits[0]

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from specviz import __version__
-from specviz.audit import audit
+from specviz.audit import Reading, audit
 from specviz.dice import SeededDice
 from specviz.drafting import BUILDERS, Builder, Limits, build_tree
 from specviz.errors import OutOfMemoryError, SettingsError, SpecvizError
@@ -113,7 +113,7 @@ class Session:
         self._created = datetime.now(timezone.utc).isoformat(timespec="seconds")
         self._dice = SeededDice(settings.seed)
         self._max_positions = min(pair.target.max_positions, pair.draft.max_positions)
-        self._target = TargetRunner(pair.target, pair.draft.reader)
+        self._target = TargetRunner(pair.target, pair.draft.head)
         self._draft = DraftRunner(pair.draft, pair.target.vocabulary, settings.draft)
         if len(prompt_tokens) > self._max_positions:
             raise SettingsError(
@@ -238,7 +238,7 @@ class Session:
         kept_nodes = [0, *driver.walk.path][: len(committed)]
         target_change = target.keep(kept_nodes)
         draft_change = draft.keep(kept_nodes)
-        draft.learn(target.states, kept_nodes)
+        draft.learn(target.states, kept_nodes[-1])
         commit_seconds = clock.lap()[1]
 
         # 5. Record, and audit against a recompute while the caches are what they are.
@@ -259,7 +259,8 @@ class Session:
             tokens = [*self.tokens, *committed]
             audits = [audit(target.model, target.cache, tokens, changes[0].length_before)]
             if builder.runs_draft:
-                audits.append(audit(draft.model, draft.cache, tokens, changes[1].length_before, reads=target.model))
+                reading = Reading(target.model, draft.units) if draft.units is not None else None
+                audits.append(audit(draft.model, draft.cache, tokens, changes[1].length_before, reading))
             changes[: len(audits)] = [
                 change.model_copy(update={"audit": found}) for change, found in zip(changes, audits, strict=False)
             ]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from specviz.cache import Kept, SlotCache, Written
-from specviz.models.features import FeatureReader
+from specviz.models.features import ReadingHead
 from specviz.models.language_model import LanguageModel
 from specviz.recording import Texts, rows_of
 from specviz.sampling import process
@@ -57,15 +57,15 @@ class TargetRunner(Runner):
     """The target: one forward a step, over all nodes, slot order = node order.
 
     Args:
-        reader: of the draft, if that reads the target's hidden states.
+        head: of the draft, if that reads the target's hidden states.
 
     Attributes:
         states: [n, layers x hidden], what the draft reads, at the n tokens of the last forward or prefill.
     """
 
-    def __init__(self, model: LanguageModel, reader: FeatureReader | None = None):
+    def __init__(self, model: LanguageModel, head: ReadingHead | None = None):
         super().__init__(model)
-        self._layers = reader.layers if reader else ()
+        self._layers = head.layers if head else ()
         self.states: torch.Tensor | None = None
 
     def prefill(self, context: Sequence[int]) -> int:
@@ -88,8 +88,7 @@ class DraftRunner(Runner):
     """The draft: one forward a level, over the nodes that are expanded, in its own slot order.
 
     It never runs the nodes that are not expanded, so after a path that ends in one its cache is short of the text;
-    the missing tokens are fed together with the next root. A draft that reads the target's hidden states is fed all
-    accepted tokens again: what it made of them stood on its own guesses at those states.
+    the missing tokens are fed together with the next root.
 
     Args:
         vocabulary: the target's V. What the draft knows beyond it cannot be verified and is never proposed; what it
@@ -105,30 +104,22 @@ class DraftRunner(Runner):
         self._logits: list[torch.Tensor] = []
         self._probs: list[torch.Tensor] = []
         self._rows: list[int] = []
-        self._added: torch.Tensor | None = None
-        """What is added to the tokens that are fed late and to the root."""
+        self.units: torch.Tensor | None = None
+        """[1, w], what the head of a draft that reads the target reads at the next root."""
         self._own: list[torch.Tensor] = []
-        """[hidden] at each appended slot, the draft's last hidden state."""
+        """[hidden] at each row of the growth, what that head made there."""
 
     def prefill(self, context: Sequence[int], states: torch.Tensor | None = None) -> None:
-        """Feed a cold cache its whole context, with the target's ``states`` there (:attr:`TargetRunner.states`)."""
-        if self.cache.base:
-            return
-        added = None
-        if self.model.reader:
-            added = self.model.reader.of_text(states if context else None)
-            self._added = added[-1:]
+        """Feed a cold cache its whole context; ``states`` are the target's there (:attr:`TargetRunner.states`)."""
+        if self.model.head and not self.cache.base:
+            self.units = self.model.head.of_text(states[-1:] if context and states is not None else None)[-1:]
         if self._is_cold(context):
-            self.model.prefill(self.cache, context, added=None if added is None else added[:-1])
+            self.model.prefill(self.cache, context)
 
-    def learn(self, states: torch.Tensor | None, nodes: Sequence[int]) -> None:
-        """Remember what the target's states [n, ...] at the nodes that are kept add to the tokens after them."""
-        if self.model.reader and states is not None:
-            self._added = self.model.reader.read(states[list(nodes)])
-
-    def keep(self, nodes: Sequence[int]) -> Change:
-        """See :meth:`Runner.keep`. Of a draft that reads the target only the root stays."""
-        return super().keep(nodes[:1] if self.model.reader else nodes)
+    def learn(self, states: torch.Tensor | None, last: int) -> None:
+        """Remember what the head will read at the next root: the target's states [n, w] at the node ``last`` kept."""
+        if self.model.head and states is not None:
+            self.units = self.model.head.units(states[last : last + 1])
 
     def begin(self, tokens: Sequence[int]) -> None:
         """Start a step on the committed ``tokens``, the root last."""
@@ -144,16 +135,17 @@ class DraftRunner(Runner):
             self.late = len(self._late_tokens)
             parents = list(range(-1, self.late))
             wanted = [self.late]
-            added = self._added
+            units = self.units
         else:
             tokens = [growth.tokens[node] for node in nodes]
             parents = [self._offset_of[growth.parents[node]] for node in nodes]
             wanted = list(range(len(nodes)))
-            reader = self.model.reader
-            added = reader.feed_back(torch.stack([self._own[parent] for parent in parents])) if reader else None
+            units = None
+            if self.model.head:
+                rows = [growth.row_of[growth.parents[node]] for node in nodes]
+                units = self.model.head.guess(torch.stack([self._own[row] for row in rows]))
         first = self.cache.length - self.cache.base
-        last = (self.model.layers,) if self.model.reader else ()
-        output = self.model.forward(self.cache, tokens, parents, wanted, added=added, layers=last)
+        output = self.model.forward(self.cache, tokens, parents, wanted, units=units)
         if output.states is not None:
             self._own += output.states
         logits = output.logits[:, : self.vocabulary]

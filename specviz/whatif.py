@@ -84,7 +84,7 @@ def through_models(pair: Pair, trace: Trace, position: int, question: Question) 
     tokens = [*trace.prompt_tokens, *(token for earlier in trace.steps[:position] for token in earlier.committed)]
     _fits(pair, step, tokens)
     with torch.inference_mode():
-        target = TargetRunner(pair.target, pair.draft.reader)
+        target = TargetRunner(pair.target, pair.draft.head)
         target.prefill(tokens[:-1])
         tree = _drafted_again(pair, step, settings, tokens, target.states)
         probs = process(target.score(tree), settings.target)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from specviz.engine import Session
-from specviz.models.features import FeatureReader
+from specviz.models.features import ReadingHead
 from specviz.models.language_model import LanguageModel
 from specviz.models.loading import Pair
 from specviz.models.tokens import TokenTexts
@@ -38,18 +38,16 @@ def make_reading_pair(family: str = "llama") -> Pair:
     """A pair whose draft reads the target's hidden states."""
     target = tiny.make_model(family)
     draft = tiny.perturbed(target, scale=0.3)
-    return pair_of(target, draft, reader=tiny.reader_for(target, draft))
+    return pair_of(target, draft, head=tiny.head_for(target, draft))
 
 
-def pair_of(
-    target: object, draft: object, end_tokens: tuple[int, ...] = (), reader: FeatureReader | None = None
-) -> Pair:
+def pair_of(target: object, draft: object, end_tokens: tuple[int, ...] = (), head: ReadingHead | None = None) -> Pair:
     """A pair of two models that are there already, with the tests' tokenizer."""
     infos = Models(target=info_of(target, "target"), draft=info_of(draft, "draft"))
     tokenizer = tiny.make_tokenizer()
     return Pair(
         target=LanguageModel(target, infos.target),
-        draft=LanguageModel(draft, infos.draft, reader),
+        draft=LanguageModel(draft, infos.draft, head),
         tokenizer=tokenizer,
         token_text=TokenTexts(tokenizer),
         eos_ids=frozenset(end_tokens),

@@ -13,10 +13,12 @@ from safetensors.torch import load_file
 
 from specviz.__main__ import main
 from specviz.errors import ModelError
-from specviz.experiments import chats, distill
+from specviz.experiments import chats, distill, distill_head
 from specviz.experiments.chats import Chat, read_chats, read_states, write_shard, write_states
-from specviz.experiments.distill import Plan, frequent_tokens, grown, train, write_layers
+from specviz.experiments.distill import Plan, frequent_tokens, grown, train, write_draft
+from specviz.experiments.distill_head import HeadStudent
 from specviz.experiments.draft_quality import measure, overlaps, shares_by_rank, summed
+from specviz.models.features import plain_states
 from specviz.models.loading import Pair
 from tests import tiny
 from tests.pairs import make_pair, make_trace, pair_of
@@ -91,7 +93,7 @@ def test_new_layers_change_nothing_at_first(pair: Pair) -> None:
 
 @pytest.mark.parametrize("reads", [(), (1, 2)])
 def test_training_moves_the_draft_towards_the_target(folder: Path, pair: Pair, reads: tuple[int, ...]) -> None:
-    plan = Plan(layers=2, batches=30, chats=6, warmup=3, rate=3e-3, reads=reads)
+    plan = Plan(layers=2, batches=30, chats=6, warmup=3, rate=3e-3, reads=reads, width=16)
     seen: list[distill.Progress] = []
     train(pair, folder, plan, seen.append)
     assert [one.batch for one in seen] == list(range(2, 31, 2))
@@ -100,7 +102,7 @@ def test_training_moves_the_draft_towards_the_target(folder: Path, pair: Pair, r
 
 @pytest.mark.parametrize("reads", [(), (1, 2)])
 def test_a_training_that_was_killed_ends_as_one_that_was_not(folder: Path, pair: Pair, reads: tuple[int, ...]) -> None:
-    plan = replace(PLAN, reads=reads)
+    plan = replace(PLAN, reads=reads, width=16)
 
     def kill_at_four(progress: distill.Progress) -> None:
         if progress.batch == 4:
@@ -114,47 +116,64 @@ def test_a_training_that_was_killed_ends_as_one_that_was_not(folder: Path, pair:
     for path in (folder / "training").iterdir():
         path.unlink()
     undisturbed = weights(train(pair, folder, plan, seen.append))
-    assert ("from_target" in resumed) == bool(reads)
+    assert ("skip.weight" in resumed) == bool(reads)
     assert resumed.keys() == undisturbed.keys()
     assert all(torch.equal(resumed[name], undisturbed[name]) for name in resumed)
 
 
-def test_a_draft_that_reads_is_trained_on_what_it_will_be_fed(folder: Path, pair: Pair) -> None:
-    """In every second chat half of the tokens carry the draft's own state, all others the target's of before."""
-    write_states(pair, folder, (1, 2))
-    chats = list(read_chats(folder))[:2]
-    states = list(read_states(folder, (1, 2)))[:2]
-    for chat, rows in zip(chats, states, strict=True):
+def test_states_are_kept_as_the_target_has_them(folder: Path, pair: Pair) -> None:
+    assert write_states(pair, folder, (1, 2)) == 2
+    assert write_states(pair, folder, (1, 2)) == 0
+    for chat, rows in zip(read_chats(folder), read_states(folder, (1, 2)), strict=True):
         ids = torch.tensor([np.concatenate([chat.prompt, chat.reply]).tolist()])
         with torch.inference_mode():
             expected = pair.target.model(ids, output_hidden_states=True).hidden_states
         assert np.allclose(rows, torch.cat([expected[1][0], expected[2][0]], -1), atol=2e-2)
-    model = grown(pair, 2)
-    reader = tiny.reader_for(pair.target.model, model)
-    examples = [distill.Example(*both) for both in zip(chats, states, strict=True)]
-    width = max(len(rows) for rows in states) - 1
-    embeddings = torch.zeros(2, width, tiny.HIDDEN)
-    added = distill._added(model.model, reader, embeddings, examples, torch.Generator().manual_seed(0))
-    for row, rows in enumerate(states):
-        n = len(rows) - 1
-        true = reader.of_text(torch.from_numpy(rows[: n - 1].astype(np.float32)))
-        same = torch.isclose(added[row, :n], true, atol=1e-5).all(-1)
-        assert bool(same.all()) == (row == 0)
-        assert bool(same[0])
-        assert float(same.float().mean()) > 0.2
 
 
-def test_training_goes_on_from_the_maps_that_are_there(folder: Path, pair: Pair) -> None:
+def test_a_head_is_trained_on_what_it_will_be_fed(folder: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the chats with the target's states of one place before, half with the head's own guesses at them."""
+    monkeypatch.setattr(distill_head, "DROPOUT", 0.0)
     plan = replace(PLAN, layers=2, reads=(1, 2))
-    reading = pair_of(pair.target.model, pair.draft.model, reader=tiny.reader_for(pair.target.model, pair.draft.model))
-    write_states(pair, folder, plan.reads)
-    examples = distill._examples(pair, folder, plan)
-    fresh = distill.first_reader(pair, pair.draft.model, plan, examples)
-    assert not fresh.from_target.any()
-    assert float(fresh.spread.min()) > 0
-    kept = distill.first_reader(reading, pair.draft.model, plan, examples)
-    assert torch.equal(kept.from_target, reading.draft.reader.from_target)
-    assert kept.from_target is not reading.draft.reader.from_target
+    student = HeadStudent(pair, plan)
+    student.head = tiny.head_for(pair.target.model, pair.draft.model)
+    examples = student.read(folder)[:2]
+    got = student.hidden(examples, torch.Generator())
+    first = 0
+    for row, example in enumerate(examples):
+        chat = example.chat
+        ids = torch.tensor([np.concatenate([chat.prompt, chat.reply])[:-1].tolist()])
+        with torch.inference_mode():
+            hidden = pair.draft.model(ids, output_hidden_states=True).hidden_states[-1][0]
+            embeddings = pair.draft.model.get_input_embeddings()(ids[0])
+            units = student.head.of_text(plain_states(pair.target.model, ids, (1, 2)))[:-1]
+            if row == 1:
+                own = student.head(units, embeddings, hidden)
+                units = torch.cat([units[:1], student.head.guess(own[:-1])])
+            expected = student.head(units, embeddings, hidden)[len(chat.prompt) - 1 :]
+        assert torch.allclose(got[first : first + len(expected)], expected, atol=2e-2)
+        first += len(expected)
+    assert first == len(got)
+
+
+def test_a_head_begins_as_a_fit_and_goes_on_from_one_that_is_there(folder: Path, pair: Pair) -> None:
+    plan = replace(PLAN, layers=2, reads=(1, 2))
+    student = HeadStudent(pair, plan)
+    examples = student.read(folder)
+    student.begin(examples)
+    assert not student.head.outer.weight.any()
+    error = variance = 0.0
+    for example in examples:
+        units, embeddings, hidden, _ = student._inputs([example])
+        last = torch.from_numpy(example.states[1:-1, -tiny.HIDDEN :].astype(np.float32))
+        with torch.no_grad():
+            error += float((student.head(units, embeddings, hidden)[0, 1:] - last).square().sum())
+        variance += float((last - last.mean(0)).square().sum())
+    assert error < 0.8 * variance
+    reading = pair_of(pair.target.model, pair.draft.model, head=tiny.head_for(pair.target.model, pair.draft.model))
+    again = HeadStudent(reading, replace(plan, width=16))
+    again.begin(examples)
+    assert torch.equal(again.head.skip.weight, reading.draft.head.skip.weight)
 
 
 def test_another_plan_does_not_go_on_with_a_training(folder: Path, pair: Pair) -> None:
@@ -166,7 +185,7 @@ def test_another_plan_does_not_go_on_with_a_training(folder: Path, pair: Pair) -
 def test_layers_are_written_in_small_files(tmp_path: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     model = grown(pair, 3)
     monkeypatch.setattr(distill, "LARGEST_FILE", 40_000)
-    folder = write_layers(model, tmp_path / "draft")
+    folder = write_draft(model, tmp_path / "draft")
     files = sorted(folder.glob("layers-*.safetensors"))
     assert len(files) > 1
     assert all(path.stat().st_size < 42_000 for path in files)

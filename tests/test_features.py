@@ -14,10 +14,10 @@ from safetensors.torch import save_file
 from specviz.engine import Session
 from specviz.errors import ModelError
 from specviz.experiments.greedy import plain_greedy
-from specviz.models.features import CONFIG_KEY, FILE, FeatureReader, plain_states, read_features
+from specviz.models.features import CONFIG_KEY, FILE, ReadingHead, plain_states, read_head
 from specviz.models.loading import load_pair
 from specviz.questions import Question
-from specviz.runners import DraftRunner, Runner
+from specviz.runners import DraftRunner
 from specviz.trace import Choice, Step
 from specviz.whatif import through_models
 from tests import tiny
@@ -42,16 +42,17 @@ def expected_row(session: Session, position: int, path: Sequence[int]) -> torch.
     pair, step = session.pair, session.steps[position]
     text = [*session.prompt_tokens, *(t for earlier in session.steps[:position] for t in earlier.committed)]
     assert len(text) == step.context
-    reader, draft = pair.draft.reader, pair.draft.model
-    added = reader.of_text(plain_states(pair.target.model, torch.tensor([text]), reader.layers))[:-1]
+    head, draft = pair.draft.head, pair.draft.model
     with torch.inference_mode():
+        units = head.of_text(plain_states(pair.target.model, torch.tensor([text]), head.layers))[-2]
         for token in [*path, None]:
-            embeddings = draft.get_input_embeddings()(torch.tensor([text])) + added
-            output = draft(inputs_embeds=embeddings, output_hidden_states=True, use_cache=False)
+            ids = torch.tensor([text])
+            hidden = draft(ids, output_hidden_states=True, use_cache=False).hidden_states[-1][0, -1]
+            own = head(units, draft.get_input_embeddings()(ids)[0, -1], hidden)
             if token is not None:
                 text = [*text, token]
-                added = torch.cat([added, reader.feed_back(output.hidden_states[-1][0, -1:])])
-    return torch.softmax(output.logits[0, -1], -1)
+                units = head.guess(own)
+        return torch.softmax(draft.get_output_embeddings()(own), -1)
 
 
 @pytest.mark.parametrize("tree", READING_TREES)
@@ -81,51 +82,23 @@ def test_the_draft_is_fed_the_targets_states_and_below_the_root_its_own() -> Non
 def test_reading_matters() -> None:
     """Else the tests here would pass for a draft that reads nothing."""
     session = run()
-    pair = session.pair
-    with patch.object(FeatureReader, "read", lambda self, states: torch.zeros(len(states), tiny.HIDDEN)):
-        other = Session(pair, session.settings, "the sea")
+    with patch.object(ReadingHead, "units", lambda self, states: torch.zeros(len(states), self.w)):
+        other = Session(session.pair, session.settings.model_copy(update={"audit": False}), "the sea")
         first = other.step()
     rows = [step.tree.nodes[0].draft.processed for step in (session.steps[0], first)]
     assert rows[0] != rows[1]
 
 
-def test_accepted_tokens_are_fed_again() -> None:
-    session = run(driver="longest_path", max_new_tokens=40)
-    for before, after in zip(session.steps, session.steps[1:], strict=False):
-        draft = before.caches.draft
-        assert draft.length_after == before.context
-        fed = [slot.token for slot in after.caches.draft.appended if slot.role == "context"]
-        assert tuple(fed) == before.committed[:-1]
-
-
-def test_guesses_that_are_kept_are_caught() -> None:
-    """The fault: a draft cache that keeps what was made of the draft's own guesses at the target's states."""
-    with patch.object(DraftRunner, "keep", Runner.keep), patch.object(DraftRunner, "learn", _learn_the_last):
-        session = run(driver="longest_path", max_new_tokens=40)
-    assert worst_of_the_draft(session.steps) > 0.001
-
-
-def _learn_the_last(self: DraftRunner, states: torch.Tensor, nodes: Sequence[int]) -> None:
-    ran = [node for node in nodes if node in self.node_of.values()]
-    self._added = self.model.reader.read(states[list(nodes)])[len(ran) - 1 :]
-
-
 def test_states_of_the_wrong_place_are_caught() -> None:
-    def shifted(self: FeatureReader, states: torch.Tensor | None) -> torch.Tensor:
-        return torch.cat([torch.zeros(1, tiny.HIDDEN), torch.zeros(1, tiny.HIDDEN), self.read(states)[:-1]])
-
-    honest = FeatureReader.of_text
-    session = Session(make_reading_pair(), make_settings(audit=True), "the sea")
-    with patch.object(FeatureReader, "of_text", shifted), patch("specviz.engine.audit") as audit:
-        from specviz.audit import audit as real
-
-        def audited(*arguments, **named):
-            with patch.object(FeatureReader, "of_text", honest):
-                return real(*arguments, **named)
-
-        audit.side_effect = audited
-        step = session.step()
-    assert worst_of_the_draft([step]) > 0.001
+    """The fault: after a step the head reads the target's states at the root, wherever the path ended."""
+    learn = DraftRunner.learn
+    with patch.object(DraftRunner, "learn", lambda self, states, last: learn(self, states, 0)):
+        session = run(driver="longest_path", max_new_tokens=40)
+    assert any(len(step.committed) > 1 for step in session.steps)
+    for step in session.steps:
+        wrong = len(step.committed) > 1
+        assert (step.caches.draft.audit.logits > 0.001) == wrong
+        assert max(map(max, step.caches.draft.audit.keys), default=0.0) < AUDIT_TOLERANCE
 
 
 def test_greedy_gives_the_tokens_of_plain_greedy_decoding() -> None:
@@ -167,17 +140,17 @@ def test_a_prompt_of_one_token() -> None:
 def folders(tmp_path: Path) -> tuple[Path, Path]:
     target, draft = tiny.save_pair(tmp_path)
     model = tiny.make_model("llama")
-    reader = tiny.reader_for(model, model)
-    save_file(reader.tensors(), draft / FILE)
+    head = tiny.head_for(model, model)
+    save_file(head.state_dict(), draft / FILE)
     config = json.loads((draft / "config.json").read_text())
-    (draft / "config.json").write_text(json.dumps(config | {CONFIG_KEY: list(reader.layers)}))
+    (draft / "config.json").write_text(json.dumps(config | {CONFIG_KEY: list(head.layers)}))
     return target, draft
 
 
 def test_a_folder_with_maps_reads_its_target(folders: tuple[Path, Path]) -> None:
     pair = load_pair(*map(str, folders), device="cpu")
-    assert pair.target.reader is None
-    assert pair.draft.reader.layers == (1, 2)
+    assert pair.target.head is None
+    assert pair.draft.head.layers == (1, 2)
     session = Session(pair, make_settings(audit=True), "the sea")
     list(session.run(3))
     assert worst_of_the_draft(session.steps) < AUDIT_TOLERANCE
@@ -199,4 +172,4 @@ def test_missing_maps_are_one_sentence(folders: tuple[Path, Path]) -> None:
 
 def test_other_drafts_read_nothing(tmp_path: Path) -> None:
     config = tiny.make_config("llama")
-    assert read_features(tmp_path, config, config, "draft") is None
+    assert read_head(tmp_path, config, config, "draft") is None

@@ -24,7 +24,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from specviz.models.features import FeatureReader
+from specviz.models.features import ReadingHead
 
 FAMILIES = ("llama", "qwen2", "qwen3", "gpt2", "gpt_neox")
 HIDDEN = 32
@@ -117,17 +117,18 @@ def make_tokenizer(*, chat: bool = True) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def reader_for(target: PreTrainedModel, draft: PreTrainedModel, *, seed: int = 2, size: float = 0.3) -> FeatureReader:
-    """Random maps through which ``draft`` reads the first and the last hidden states of ``target``."""
+def head_for(target: PreTrainedModel, draft: PreTrainedModel, *, seed: int = 2) -> ReadingHead:
+    """A random head with which ``draft`` reads the first and the last hidden states of ``target``."""
     random = torch.Generator().manual_seed(seed)
-    wide, own = target.config.hidden_size, draft.config.hidden_size
-    return FeatureReader(
-        layers=(1, target.config.num_hidden_layers),
-        from_target=torch.randn(own, 2 * wide, generator=random) * size / (2 * wide) ** 0.5,
-        from_draft=torch.randn(own, own, generator=random) * size / own**0.5,
-        mean=torch.randn(2 * wide, generator=random),
-        spread=torch.rand(2 * wide, generator=random) + 0.5,
-    )
+    d, w = draft.config.hidden_size, 2 * target.config.hidden_size
+    head = ReadingHead((1, target.config.num_hidden_layers), d, w, 16)
+    with torch.no_grad():
+        for weight in head.parameters():
+            weight.copy_(torch.randn(weight.shape, generator=random) * 0.5 / weight.shape[-1] ** 0.5)
+        head.skip.weight[:, -d:] += torch.eye(d)  # the draft's own opinion counts
+        head.mean.copy_(torch.randn(w, generator=random))
+        head.spread.copy_(torch.rand(w, generator=random) + 0.5)
+    return head.eval().requires_grad_(False)
 
 
 def save_pair(folder: Path, family: str = "llama", *, chat: bool = True, **config: Any) -> tuple[Path, Path]:

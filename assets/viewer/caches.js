@@ -142,8 +142,6 @@
     box.className = faults.length ? "sv-alarm" : "sv-fine";
     const said = ["✓ Every kept slot has the fingerprint it had after the forward; positions and masks fit the tree."];
     for (const model of audited) said.push(` ${model} within ${ns.panels.digits(frame.caches[model].audit.worst, 2)} of a recompute.`);
-    const layers = frame.caches.draft.reads;
-    if (layers.length) said.push(` The draft reads the target's layers ${layers.join(", ")}: below the root it had only guesses of them, so it drops those slots and is fed the accepted tokens again, late, in the next step.`);
     box.replaceChildren(...(faults.length ? [el("b", {}, "✕ This step's caches are not what the verdict demands."), el("ul", {}, faults.map((fault) => el("li", {}, fault)))] : said));
   }
 

@@ -5,8 +5,7 @@ variation distance itself, whose complement ``sum(min(p, q))`` is the probabilit
 (DistillSpec, arXiv 2310.08461). Most of the work is the output head. So its normalizer is taken over the tokens that
 the target uses most and a fresh sample of the others, each standing for many.
 
-A draft that reads the target's hidden states (:mod:`specviz.models.features`) meets them as it will in a tree: in every
-second chat half of the tokens come with the draft's own last hidden state instead.
+Of a draft that reads the target's hidden states the head alone is trained, see :mod:`specviz.experiments.distill_head`.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
 from specviz.errors import ModelError
-from specviz.experiments.chats import Chat, read_chats, read_states, write_states
-from specviz.models.features import CONFIG_KEY, FILE, FeatureReader
+from specviz.experiments.chats import Chat, read_chats
+from specviz.models.features import CONFIG_KEY, FILE, ReadingHead
 from specviz.models.loading import Pair
 
 FREQUENT = 6144
@@ -50,8 +49,9 @@ class Plan:
         chats: in a batch.
         rate: highest learning rate, reached after ``warmup`` batches and followed by a cosine to a twentieth of it.
         distance_from: part of the batches after which the total variation distance joins the loss.
-        reads: the target's layers that the draft reads; empty for a draft that reads tokens alone.
-        map_rate: learning rate of the maps from hidden states, in units of the layers'.
+        reads: the target's layers that the draft's head reads, in which case that head is trained and the layers stay;
+            empty to train the layers.
+        width: of the head's perceptron.
     """
 
     layers: int = 3
@@ -62,7 +62,7 @@ class Plan:
     distance_from: float = 0.3
     seed: int = 0
     reads: tuple[int, ...] = ()
-    map_rate: float = 0.4
+    width: int = 1024
 
     def rate_at(self, batch: int) -> float:
         """Learning rate of batch number ``batch``."""
@@ -85,90 +85,111 @@ class Progress:
 
 @dataclass(frozen=True)
 class Example:
-    """A chat, and the target's hidden states [tokens of the chat, w] for a draft that reads them."""
+    """A chat, and the target's hidden states [tokens of the chat, w] for a head that reads them."""
 
     chat: Chat
-    states: np.ndarray | None
+    states: np.ndarray | None = None
+
+
+class Student(Protocol):
+    """What is trained: parts of a draft model."""
+
+    parameters: dict[str, torch.nn.Parameter]
+    fixed: dict[str, torch.Tensor]
+    """What ``begin`` found and nobody trains, but a training that is gone on with needs."""
+
+    def read(self, folder: Path) -> list[Example]:
+        """The chats in the folder, with all that this student needs of them."""
+        ...
+
+    def begin(self, examples: Sequence[Example]) -> None:
+        """Called once before the first batch, and not when a training is gone on with."""
+        ...
+
+    def hidden(self, examples: Sequence[Example], generator: torch.Generator) -> torch.Tensor:
+        """What the output head reads at every place of the replies, chat after chat: [places, d]."""
+        ...
+
+    def write(self, folder: Path) -> Path:
+        """Write the draft as ``assets/draft`` has it."""
+        ...
+
+
+class LayerStudent:
+    """The draft's layers, for a draft that reads nothing but tokens."""
+
+    def __init__(self, pair: Pair, plan: Plan):
+        self._model = grown(pair, plan.layers)
+        self._model.train().requires_grad_(False)
+        self.parameters = {n: p for n, p in self._model.model.named_parameters() if not n.startswith("embed_tokens")}
+        for parameter in self.parameters.values():
+            parameter.requires_grad_(True)
+        self.fixed: dict[str, torch.Tensor] = {}
+
+    def read(self, folder: Path) -> list[Example]:
+        """The chats."""
+        return [Example(chat) for chat in read_chats(folder)]
+
+    def begin(self, examples: Sequence[Example]) -> None:
+        """Nothing: the layers are there already."""
+
+    def hidden(self, examples: Sequence[Example], generator: torch.Generator) -> torch.Tensor:  # noqa: ARG002
+        """The last hidden states; nothing is drawn."""
+        ids, places = side_by_side([example.chat for example in examples])
+        out: torch.Tensor = self._model.model(input_ids=ids, use_cache=False).last_hidden_state[places]
+        return out
+
+    def write(self, folder: Path) -> Path:
+        """The trained layers."""
+        return write_draft(self._model, folder)
 
 
 def train(pair: Pair, folder: Path, plan: Plan, report: Callable[[Progress], None]) -> Path:
     """Train the draft of ``pair`` on the chats in ``folder``; goes on where an earlier call stopped.
 
     Returns:
-        The folder with the trained layers, in the form of ``assets/draft``.
+        The folder with the trained draft, in the form of ``assets/draft``.
 
     Raises:
         ModelError: if there are no chats, or the training that is there has another plan.
     """
     state = folder / "training"
-    examples = _examples(pair, folder, plan)
-    shards = _shards(folder)
-    model = grown(pair, plan.layers)
-    reader = first_reader(pair, model, plan, examples)
-    frequent = frequent_tokens([example.chat for example in examples], model.config.vocab_size)
-    layers = {name: p for name, p in model.model.named_parameters() if not name.startswith("embed_tokens")}
-    maps = {"from_target": reader.from_target, "from_draft": reader.from_draft} if reader else {}
-    parameters = layers | maps
     pair.draft.model.requires_grad_(False)
-    model.requires_grad_(False)
-    for parameter in parameters.values():
-        parameter.requires_grad_(True)
-    groups = [{"params": list(layers.values()), "part": 1.0}, {"params": list(maps.values()), "part": plan.map_rate}]
-    optimizer = torch.optim.AdamW(groups, lr=plan.rate, betas=(0.9, 0.95), weight_decay=0.05)
-    begun = _resume(state, plan, parameters, optimizer)
-    head = model.get_output_embeddings().weight
+    student: Student = LayerStudent(pair, plan)
+    if plan.reads:
+        from specviz.experiments.distill_head import HeadStudent
+
+        student = HeadStudent(pair, plan)
+    examples, shards = student.read(folder), _shards(folder)
+    optimizer = torch.optim.AdamW(student.parameters.values(), lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.05)
+    begun = _resume(state, plan, student, optimizer)
+    if not begun:
+        student.begin(examples)
+    output = pair.draft.model.get_output_embeddings().weight.detach().float()
+    frequent = frequent_tokens([example.chat for example in examples], len(output))
     losses, overlaps, since = [], [], time.monotonic()
-    model.train()
     for batch in range(begun, plan.batches):
         generator = torch.Generator().manual_seed(plan.seed * 1_000_003 + batch)
         for group in optimizer.param_groups:
-            group["lr"] = plan.rate_at(batch) * group["part"]
+            group["lr"] = plan.rate_at(batch)
         picked = random.Random(f"{plan.seed} {batch}").sample(examples, min(plan.chats, len(examples)))
-        loss, overlap = _loss(model.model, reader, head, picked, frequent, generator, plan, batch)
+        hidden = student.hidden(picked, generator)
+        loss, overlap = _loss(hidden, output, picked, frequent, generator, plan, batch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters.values(), 1.0)
+        torch.nn.utils.clip_grad_norm_(student.parameters.values(), 1.0)
         optimizer.step()
         losses.append(float(loss.detach()))
         overlaps.append(overlap)
         done = batch + 1
         if done % SAVE_EVERY == 0 or done == plan.batches:
-            _save_state(state, plan, done, parameters, optimizer)
+            _save_state(state, plan, done, student, optimizer)
             now = time.monotonic()
             report(Progress(done, plan.batches, float(np.mean(losses)), float(np.mean(overlaps)), now - since))
             losses, overlaps, since = [], [], now
             if _shards(folder) != shards:  # somebody goes on writing chats meanwhile
-                examples, shards = _examples(pair, folder, plan), _shards(folder)
-    model.eval()
-    return write_layers(model, folder / "draft", reader)
-
-
-def _examples(pair: Pair, folder: Path, plan: Plan) -> list[Example]:
-    chats = list(read_chats(folder))
-    if not plan.reads:
-        return [Example(chat, None) for chat in chats]
-    write_states(pair, folder, plan.reads)
-    return [Example(*both) for both in zip(chats, read_states(folder, plan.reads), strict=True)]
-
-
-def first_reader(pair: Pair, model: Any, plan: Plan, examples: Sequence[Example]) -> FeatureReader | None:
-    """The maps to begin with: the draft's own if it reads the same layers, else such that they add nothing yet."""
-    if not plan.reads:
-        return None
-    if pair.draft.reader and pair.draft.reader.layers == plan.reads:
-        tensors = {name: tensor.float().cpu().clone() for name, tensor in pair.draft.reader.tensors().items()}
-        return FeatureReader(plan.reads, **tensors)
-    # The first place of a text is unlike all others, so it has no say.
-    some = np.concatenate([example.states[1::5] for example in examples[:200] if example.states is not None])
-    rows = torch.from_numpy(some).float()
-    own = model.config.hidden_size
-    return FeatureReader(
-        layers=plan.reads,
-        from_target=torch.zeros(own, rows.shape[1]),
-        from_draft=torch.zeros(own, own),
-        mean=rows.mean(0),
-        spread=rows.std(0).clamp(min=1e-6),
-    )
+                examples, shards = student.read(folder), _shards(folder)
+    return student.write(folder / "draft")
 
 
 def grown(pair: Pair, layers: int) -> Any:
@@ -206,17 +227,9 @@ def _shards(folder: Path) -> list[Path]:
     return sorted(folder.glob("chats-*.npz"))
 
 
-def _loss(
-    body: Any,
-    reader: FeatureReader | None,
-    head: torch.Tensor,
-    examples: Sequence[Example],
-    frequent: torch.Tensor,
-    generator: torch.Generator,
-    plan: Plan,
-    batch: int,
-) -> tuple[torch.Tensor, float]:
-    chats = [example.chat for example in examples]
+def side_by_side(chats: Sequence[Chat]) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+    """Token ids [chats, width], padded on the right, where causal attention never looks; and (rows, columns) of all
+    places at which a reply token is predicted, chat after chat."""
     width = max(len(chat.prompt) + len(chat.reply) for chat in chats) - 1
     ids = torch.zeros(len(chats), width, dtype=torch.long)
     rows, columns = [], []
@@ -225,11 +238,19 @@ def _loss(
         ids[row, : len(tokens)] = torch.from_numpy(tokens.astype(np.int64))
         columns.append(torch.arange(len(chat.prompt) - 1, len(tokens)))
         rows.append(torch.full_like(columns[-1], row))
-    # Padding stands on the right, where causal attention never looks.
-    embeddings = body.embed_tokens(ids)
-    if reader:
-        embeddings = embeddings + _added(body, reader, embeddings, examples, generator)
-    hidden = body(inputs_embeds=embeddings, use_cache=False).last_hidden_state[torch.cat(rows), torch.cat(columns)]
+    return ids, (torch.cat(rows), torch.cat(columns))
+
+
+def _loss(
+    hidden: torch.Tensor,
+    head: torch.Tensor,
+    examples: Sequence[Example],
+    frequent: torch.Tensor,
+    generator: torch.Generator,
+    plan: Plan,
+    batch: int,
+) -> tuple[torch.Tensor, float]:
+    chats = [example.chat for example in examples]
     others = torch.ones(head.shape[0], dtype=torch.bool)
     others[frequent] = False
     rest = others.nonzero()[:, 0]
@@ -254,36 +275,11 @@ def _loss(
     return loss, float(overlap.detach())
 
 
-def _added(
-    body: Any,
-    reader: FeatureReader,
-    embeddings: torch.Tensor,
-    examples: Sequence[Example],
-    generator: torch.Generator,
-) -> torch.Tensor:
-    """What hidden states add to the embeddings [chats, width, d]: the target's, or the draft's own as in a tree."""
-    chats, width, _ = embeddings.shape
-    states = torch.zeros(chats, width, len(reader.mean))
-    for row, example in enumerate(examples):
-        assert example.states is not None
-        known = torch.from_numpy(example.states[: width - 1].astype(np.float32))
-        states[row, 1 : 1 + len(known)] = known
-    added = reader.read(states)
-    added[:, 0] = 0  # nothing stands before the first token
-    with torch.no_grad():
-        own = body(inputs_embeds=embeddings[1::2] + added[1::2], use_cache=False).last_hidden_state
-    guesses = torch.zeros_like(embeddings)
-    guesses[1::2, 1:] = own[:, :-1]
-    guessed = torch.rand(chats, width, generator=generator) < 0.5
-    guessed[::2] = False
-    return torch.where(guessed[..., None], reader.feed_back(guesses), added)
-
-
 # --------------------------------------------------------------------------------------------------------- files
 
 
-def write_layers(model: Any, folder: Path, reader: FeatureReader | None = None) -> Path:
-    """Write layers, final norm and config as ``assets/draft`` has them: half precision, no file above LARGEST_FILE."""
+def write_draft(model: Any, folder: Path, head: ReadingHead | None = None) -> Path:
+    """Write layers, final norm, config and head as ``assets/draft`` has them: half precision, small files."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.safetensors"):
         old.unlink()
@@ -304,10 +300,11 @@ def write_layers(model: Any, folder: Path, reader: FeatureReader | None = None) 
     config = model.config.to_dict() | {"dtype": "float16"}
     config.pop("layer_types", None)
     config.pop(CONFIG_KEY, None)
-    if reader:
-        config[CONFIG_KEY] = list(reader.layers)
-        maps = {name: tensor.detach() for name, tensor in reader.tensors().items()}
-        save_file({name: x.half() if x.ndim == 2 else x for name, x in maps.items()}, folder / FILE)
+    if head:
+        config[CONFIG_KEY] = list(head.layers)
+        # Means and spreads differ by orders of magnitude, and are few.
+        weights = {n: x.half() if n.endswith("weight") else x for n, x in head.state_dict().items()}
+        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / FILE)
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return folder
 
@@ -316,11 +313,9 @@ def _bytes(tensors: dict[str, torch.Tensor]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
-def _save_state(
-    state: Path, plan: Plan, done: int, parameters: dict[str, torch.Tensor], optimizer: torch.optim.Optimizer
-) -> None:
-    tensors = {}
-    for name, parameter in parameters.items():
+def _save_state(state: Path, plan: Plan, done: int, student: Student, optimizer: torch.optim.Optimizer) -> None:
+    tensors = {f"fixed {name}": tensor.contiguous() for name, tensor in student.fixed.items()}
+    for name, parameter in student.parameters.items():
         tensors[f"weight {name}"] = parameter.detach().contiguous()
         for key in ("exp_avg", "exp_avg_sq"):
             tensors[f"{key} {name}"] = optimizer.state[parameter][key].contiguous()
@@ -330,7 +325,7 @@ def _save_state(
     os.replace(partial, state / "state.safetensors")
 
 
-def _resume(state: Path, plan: Plan, parameters: dict[str, torch.Tensor], optimizer: torch.optim.Optimizer) -> int:
+def _resume(state: Path, plan: Plan, student: Student, optimizer: torch.optim.Optimizer) -> int:
     from safetensors import safe_open
 
     path = state / "state.safetensors"
@@ -343,7 +338,9 @@ def _resume(state: Path, plan: Plan, parameters: dict[str, torch.Tensor], optimi
     tensors = load_file(path)
     done = int(known["done"])
     with torch.no_grad():
-        for name, parameter in parameters.items():
+        for name, tensor in student.fixed.items():
+            tensor.copy_(tensors[f"fixed {name}"])
+        for name, parameter in student.parameters.items():
             parameter.copy_(tensors[f"weight {name}"])
             optimizer.state[parameter] = {
                 "step": torch.tensor(float(done)),

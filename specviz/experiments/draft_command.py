@@ -21,7 +21,8 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reads",
         metavar="LAYERS",
-        help="the target's layers whose hidden states the draft reads, such as 10,20,30, or none (default: as it does)",
+        help="train the head that reads these hidden states of the target, such as 20,30, or, with none, the layers "
+        "(default: the head if the draft has one)",
     )
     parser.add_argument("--seed", type=int, default=0)
 
@@ -83,13 +84,13 @@ def measure_draft(options: argparse.Namespace, load_pair: Callable[[argparse.Nam
 def _layers(asked: str | None, pair: Any) -> tuple[int, ...]:
     """The target's layers to read."""
     if asked is None:
-        return pair.draft.reader.layers if pair.draft.reader else ()
+        return pair.draft.head.layers if pair.draft.head else ()
     if asked.strip().lower() in ("", "none"):
         return ()
     try:
         layers = tuple(int(part) for part in asked.split(","))
     except ValueError:
-        raise SettingsError(f"--reads takes layers such as 10,20,30, or none; it was {asked!r}.") from None
+        raise SettingsError(f"--reads takes layers such as 20,30, or none; it was {asked!r}.") from None
     if not all(0 <= layer <= pair.target.layers for layer in layers):
         raise SettingsError(f"The target has hidden states 0 to {pair.target.layers}; choose --reads among them.")
     return layers

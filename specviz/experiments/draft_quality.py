@@ -127,15 +127,12 @@ def overlaps(target: LanguageModel, draft: LanguageModel, chats: Sequence[Chat])
     with torch.inference_mode():
         for chat in chats:
             tokens = np.concatenate([chat.prompt, chat.reply])[:-1].tolist()
-            first, added = len(chat.prompt) - 1, None
-            if draft.reader:
-                ids = target.plain_inputs(tokens, None)["input_ids"]
-                added = draft.reader.of_text(plain_states(target.model, ids, draft.reader.layers))[:-1]
-            rows = [
-                target.model(**target.plain_inputs(tokens, None)).logits[0, first:],
-                draft.model(**draft.plain_inputs(tokens, added)).logits[0, first:],
-            ]
-            p, q = (torch.softmax(row.float(), -1).cpu() for row in rows)
+            units = None
+            if draft.head:
+                states = plain_states(target.model, target.plain_ids(tokens), draft.head.layers)
+                units = draft.head.of_text(states)[:-1]
+            rows = [target.plain_logits(tokens), draft.plain_logits(tokens, units)]
+            p, q = (torch.softmax(row[len(chat.prompt) - 1 :], -1).cpu() for row in rows)
             yield float(torch.minimum(p, q).sum()), float((p.argmax(-1) == q.argmax(-1)).sum()), len(p)
 
 

@@ -6,7 +6,6 @@ and are compared with what the driver's path, the recorded moves and the tree de
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from specviz.figures.audits import audit_columns, audit_faults
@@ -19,9 +18,7 @@ SETTLED_SHOWN = 3
 """Slots from before the step that are drawn one by one."""
 
 
-def cache_columns(
-    step: Step, change: CacheChange, settled: list[str], tolerance: float, reads: Sequence[int] = ()
-) -> dict[str, Any]:
+def cache_columns(step: Step, change: CacheChange, settled: list[str], tolerance: float) -> dict[str, Any]:
     """One model's strip. Arrays run over the slots written in this step, ``after`` over the slots that are left.
 
     state    one letter a slot, as the run recorded it: ``k`` kept where it was, ``m`` moved, ``d`` dropped,
@@ -30,7 +27,6 @@ def cache_columns(
     prints   fingerprint after the forward
     after    [slot, written slot it should hold or null, fingerprint, 1 if it holds that one, written slot it does hold]
     settled  tokens of the last few slots from before the step
-    reads    the target's layers that this model reads: of its tree then only the root is kept
     faults   sentences about what does not fit; empty in a sound step
     """
     texts = step.text_of()
@@ -41,8 +37,7 @@ def cache_columns(
         for s in change.appended
     ]
     labels = [token_label(texts.get(s.token) or TokenText(id=s.token, text=f"#{s.token}")) for s in change.appended]
-    wanted = kept_rows(step, change, bool(reads))
-    after = _after(change, wanted)
+    after = _after(step, change)
     rows = mask_rows(step, change)
     return {
         "before": change.length_before,
@@ -58,11 +53,10 @@ def cache_columns(
         "prints": list(change.fingerprints_before),
         "after": after,
         "settled": settled,
-        "reads": list(reads),
         "mask": mask_columns(change, rows),
         "audit": audit_columns(change.audit, tolerance),
         "faults": [
-            *_slot_faults(step, change, after, labels, len(wanted)),
+            *_slot_faults(step, change, after, labels),
             *mask_faults(change, rows),
             *audit_faults(change.audit, tolerance),
         ],
@@ -87,20 +81,19 @@ def settled_labels(trace: Trace, position: int, length: int) -> list[str]:
     return [token_label(texts.get(token) or TokenText(id=token, text=f"#{token}")) for token in last]
 
 
-def kept_rows(step: Step, change: CacheChange, root_only: bool = False) -> list[int]:
+def kept_rows(step: Step, change: CacheChange) -> list[int]:
     """The written slots that must be left, in the order of the text: what was fed late, and the committed nodes.
 
-    Of a draft that reads the target's hidden states only the root: what it wrote for the others stood on guesses.
     From the driver's path, and not from the recorded moves: those are part of what is looked into.
     """
     row_of = {s.node: index for index, s in enumerate(change.appended) if s.node is not None}
     late = [index for index, s in enumerate(change.appended) if s.role == "context"]
-    nodes = [0] if root_only else [0, *step.verdicts[step.driver].path][: len(step.committed)]
+    nodes = [0, *step.verdicts[step.driver].path][: len(step.committed)]
     return late + [row_of[node] for node in nodes if node in row_of]
 
 
-def _after(change: CacheChange, kept: list[int]) -> list[list[Any]]:
-    wanted = dict(enumerate(kept))
+def _after(step: Step, change: CacheChange) -> list[list[Any]]:
+    wanted = dict(enumerate(kept_rows(step, change)))
     written = {print_: index for index, print_ in reversed(list(enumerate(change.fingerprints_before)))}
     after = []
     for offset, fingerprint in enumerate(change.fingerprints_after):
@@ -117,7 +110,7 @@ def _state(slot: Slot, to: int | None, dropped: set[int]) -> str:
     return "k" if to == slot.slot else "m"
 
 
-def _slot_faults(step: Step, change: CacheChange, after: list[list[Any]], labels: list[str], kept: int) -> list[str]:
+def _slot_faults(step: Step, change: CacheChange, after: list[list[Any]], labels: list[str]) -> list[str]:
     """What the update left, against what the driver's path demands."""
 
     def name(index: int) -> str:
@@ -139,6 +132,7 @@ def _slot_faults(step: Step, change: CacheChange, after: list[list[Any]], labels
         found.append(
             f"Before the root the cache holds {change.length_before + late} tokens; the text has {step.context - 1}."
         )
+    kept = len(kept_rows(step, change))
     if change.length_after != change.length_before + kept:
         grown = change.length_after - change.length_before
         found.append(f"{kept} slots were to be kept, but the cache grew by {grown}.")

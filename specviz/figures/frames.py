@@ -21,7 +21,7 @@ from specviz.figures.text import pieces
 from specviz.figures.totals import run_totals
 from specviz.figures.tree import tree_columns
 from specviz.metrics import tolerances
-from specviz.trace import CacheChange, ModelInfo, Trace
+from specviz.trace import CacheChange, Trace
 
 FRAME_VERSION = 1
 PROMPT_CHARACTERS = 4000
@@ -87,8 +87,7 @@ def _cache(trace: Trace, position: int, name: Literal["target", "draft"]) -> dic
     step = trace.steps[position]
     change: CacheChange = getattr(step.caches, name)
     settled = settled_labels(trace, position, change.length_before)
-    model: ModelInfo = getattr(trace.models, name)
-    return cache_columns(step, change, settled, tolerances(trace.models)[name], model.reads)
+    return cache_columns(step, change, settled, tolerances(trace.models)[name])
 
 
 def block(trace: Trace, positions: Iterable[int], *, go: int | None = None) -> dict[str, Any]:

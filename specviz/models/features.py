@@ -1,72 +1,92 @@
-"""A draft that reads its target: the target's hidden states are added to the draft's token embeddings.
+"""A draft that reads its target: a small head corrects what the draft's layers say by the target's hidden states.
 
 What comes after a token is known best by the target itself, whose hidden states one place before the token hold more of
-the context than a small model can. So the token at place i enters the draft together with the target's states at place
-i - 1 (EAGLE, arXiv 2401.15077; states of several layers: EAGLE-3, arXiv 2503.01840). In a tree only the root has a
-parent that the target has seen. Below it the draft's own last hidden state at the parent stands in, and once the target
-has scored the tree, the accepted tokens are fed to the draft again, with what the target made of them.
+the context than a small model can (EAGLE, arXiv 2401.15077; states of several layers: EAGLE-3, arXiv 2503.01840). The
+head is a perceptron over those states, the token's embedding and the draft's own last hidden state (as in Hydra, arXiv
+2402.05109, whose heads have no layers below them). The draft's layers, and so its KV cache, know nothing of it.
+
+In a tree only the root has a parent that the target has seen. Below it the head guesses the states from its own output
+at the parent.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from specviz.errors import ModelError
 
 FILE = "features.safetensors"
-"""Beside a draft's weights: the tensors of a :class:`FeatureReader`, by the names of its fields."""
+"""Beside a draft's weights: those of a :class:`ReadingHead`."""
 CONFIG_KEY = "specviz_target_layers"
 """In a draft's config: the target's layers it reads."""
-TENSORS = ("from_target", "from_draft", "mean", "spread")
 FARTHEST = 5.0
 """Spreads from the mean; a state that is farther away is taken as this far."""
 
 
-@dataclass(frozen=True)
-class FeatureReader:
-    """The two maps by which states enter a draft of hidden size d.
+class ReadingHead(nn.Module):
+    """The head of a draft of hidden size d that reads w numbers of its target.
 
-    Attributes:
+    States are handled in *units*: their distance from the mean, in spreads. A model's first place, and a few of its
+    columns, hold numbers that are thousands of times as large as all others.
+
+    Args:
         layers: which of the target's hidden states are read, as transformers counts them: 0 is the embeddings, k the
             output of layer k, the last one after the final norm.
-        from_target: [d, w], where w is len(layers) times the hidden size of the target.
-        from_draft: [d, d], for the draft's last hidden state.
-        mean, spread: [w], of the states in the training's chats; states are taken in units of their spread. A model's
-            first place, and a few of its columns, hold numbers that are thousands of times as large as all others.
+        d: hidden size of the draft.
+        w: len(layers) times the hidden size of the target.
+        width: of the perceptron.
     """
 
-    layers: tuple[int, ...]
-    from_target: torch.Tensor
-    from_draft: torch.Tensor
     mean: torch.Tensor
     spread: torch.Tensor
+    embedding_spread: torch.Tensor
 
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """By name, as they stand in :data:`FILE`."""
-        return {name: getattr(self, name) for name in TENSORS}
+    def __init__(self, layers: tuple[int, ...], d: int, w: int, width: int):
+        super().__init__()
+        self.layers = layers
+        self.d, self.w = d, w
+        self.skip = nn.Linear(w + 2 * d, d)
+        self.inner = nn.Linear(w + 2 * d, width)
+        self.outer = nn.Linear(width, d, bias=False)
+        self.guess_map = nn.Linear(d, w)
+        self.register_buffer("mean", torch.zeros(w))
+        self.register_buffer("spread", torch.ones(w))
+        self.register_buffer("embedding_spread", torch.ones(()))
 
-    def on(self, device: torch.device) -> FeatureReader:
-        """The same maps on another device."""
-        return replace(self, **{name: tensor.to(device) for name, tensor in self.tensors().items()})
+    def forward(self, units: torch.Tensor, embeddings: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        """The hidden state [..., d] that the output head reads.
 
-    def read(self, states: torch.Tensor) -> torch.Tensor:
-        """What the target's states [..., w] at some places add to the tokens that follow them: [..., d]."""
-        units = (states.to(self.mean) - self.mean) / self.spread
-        return units.clamp(-FARTHEST, FARTHEST) @ self.from_target.T
+        Args:
+            units: [..., w], of the target's states one place before the token.
+            embeddings: [..., d], of the token.
+            hidden: [..., d], the draft's last hidden state at the token.
+        """
+        x = self.inputs(units, embeddings, hidden)
+        out: torch.Tensor = self.skip(x) + self.outer(nn.functional.gelu(self.inner(x)))
+        return out
 
-    def feed_back(self, own: torch.Tensor) -> torch.Tensor:
-        """What the draft's own last hidden states [..., d] add to the tokens that follow them: [..., d]."""
-        return own.to(self.from_draft) @ self.from_draft.T
+    def inputs(self, units: torch.Tensor, embeddings: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        """[..., w + 2 d]: what the perceptron reads."""
+        return torch.cat([units, embeddings.to(units) / self.embedding_spread, hidden.to(units)], dim=-1)
+
+    def units(self, states: torch.Tensor) -> torch.Tensor:
+        """Units [..., w] of the target's states [..., w]."""
+        return ((states.to(self.mean) - self.mean) / self.spread).clamp(-FARTHEST, FARTHEST)
+
+    def guess(self, own: torch.Tensor) -> torch.Tensor:
+        """Units [..., w] of the states that the target would have where the head's output is ``own`` [..., d]."""
+        found: torch.Tensor = self.guess_map(own).clamp(-FARTHEST, FARTHEST)
+        return found
 
     def of_text(self, states: torch.Tensor | None) -> torch.Tensor:
-        """What is added to a text's tokens and to the one after them: [n + 1, d] from the states [n, ...] at its n
-        places, or None for no place at all. Nothing stands before the first token."""
-        first = torch.zeros_like(self.from_draft[:1])
-        return first if states is None else torch.cat([first, self.read(states)])
+        """Units [n + 1, w] for the tokens of a text and the one after them, from the states [n, w] at its n places, or
+        None for no place at all. Nothing stands before the first token."""
+        first = torch.zeros_like(self.mean)[None]
+        return first if states is None else torch.cat([first, self.units(states)])
 
 
 def picked(hidden_states: Any, layers: tuple[int, ...]) -> torch.Tensor:
@@ -81,8 +101,8 @@ def plain_states(model: Any, ids: torch.Tensor, layers: tuple[int, ...]) -> torc
     return picked(model.base_model(input_ids=ids, use_cache=False, output_hidden_states=True).hidden_states, layers)
 
 
-def read_features(folder: Path, config: Any, target_config: Any, name: str) -> FeatureReader | None:
-    """The reader of a draft folder, or None for a draft that reads nothing but tokens.
+def read_head(folder: Path, config: Any, target_config: Any, name: str) -> ReadingHead | None:
+    """The head of a draft folder in float32, or None for a draft that reads nothing but tokens.
 
     Args:
         folder: of the draft.
@@ -98,16 +118,16 @@ def read_features(folder: Path, config: Any, target_config: Any, name: str) -> F
     from safetensors.torch import load_file
 
     try:
-        tensors = load_file(folder / FILE)
-        reader = FeatureReader(tuple(map(int, layers)), **{name: tensors[name].float() for name in TENSORS})
+        tensors = {key: tensor.float() for key, tensor in load_file(folder / FILE).items()}
+        w, width = len(tensors["mean"]), len(tensors["inner.bias"])
+        head = ReadingHead(tuple(map(int, layers)), config.hidden_size, w, width)
+        head.load_state_dict(tensors)
     except Exception as error:
         raise ModelError(f"{name} reads its target's hidden states and its {FILE} is missing or broken.") from error
-    d, w = config.hidden_size, len(reader.layers) * target_config.hidden_size
-    deepest = max(reader.layers, default=0)
-    shapes = [tuple(tensor.shape) for tensor in reader.tensors().values()]
-    if shapes != [(d, w), (d, d), (w,), (w,)] or deepest > target_config.num_hidden_layers:
+    deepest = max(head.layers, default=0)
+    if w != len(head.layers) * target_config.hidden_size or deepest > target_config.num_hidden_layers:
         raise ModelError(
-            f"{name} reads the hidden states of another target ({deepest} layers, {reader.from_target.shape[1]} "
-            "numbers); choose the target it was trained for, or another draft."
+            f"{name} reads the hidden states of another target ({deepest} layers, {w} numbers); choose the target it "
+            "was trained for, or another draft."
         )
-    return reader
+    return head.eval().requires_grad_(False)

@@ -13,7 +13,7 @@ import torch
 from specviz.cache import SlotCache, Written
 from specviz.errors import ModelError, NumericsError
 from specviz.models.devices import is_spread
-from specviz.models.features import FeatureReader, picked
+from specviz.models.features import ReadingHead, picked
 from specviz.models.fitness import cache_argument
 from specviz.trace import ModelInfo
 
@@ -27,7 +27,8 @@ class Output:
 
     Attributes:
         logits: [rows, V], float32, of the rows that were asked for.
-        states: [n, layers x hidden], the hidden states of the layers that were asked for, at every token; None if none.
+        states: [n, layers x hidden], the hidden states of the layers that were asked for, at every token; of a draft
+            that reads its target what its head made, [rows, hidden]; else None.
     """
 
     logits: torch.Tensor
@@ -43,13 +44,13 @@ class LanguageModel:
         vocabulary: V, the width of its logits.
         max_positions: longest context its positions allow.
         forward_seconds: time spent in the model itself so far.
-        reader: how it reads its target's hidden states, for a draft that does.
+        head: with which it reads its target's hidden states, for a draft that does.
     """
 
-    def __init__(self, model: Any, info: ModelInfo, reader: FeatureReader | None = None):
+    def __init__(self, model: Any, info: ModelInfo, head: ReadingHead | None = None):
         self.model = model
         self.info = info
-        self.reader = reader
+        self.head = head
         config = model.config
         self.vocabulary: int = config.vocab_size
         self.inputs: int = model.get_input_embeddings().num_embeddings
@@ -76,7 +77,7 @@ class LanguageModel:
         parents: Sequence[int],
         rows: Sequence[int],
         *,
-        added: torch.Tensor | None = None,
+        units: torch.Tensor | None = None,
         layers: tuple[int, ...] = (),
     ) -> Output:
         """Run n tokens in one forward and append their slots.
@@ -87,7 +88,7 @@ class LanguageModel:
                 draft that misreads a token drafts worse, and stays exact.
             parents: see :meth:`SlotCache.plan`.
             rows: which of the n rows of logits to return.
-            added: [n, hidden], what is added to the tokens' embeddings.
+            units: [len(rows), w], what the head reads at these rows.
             layers: whose hidden states to return.
 
         Raises:
@@ -98,7 +99,7 @@ class LanguageModel:
         positions, lines = cache.plan(parents)
         mask = tree_mask(lines, cache.base, cache.length + len(known), self.dtype)
         position_ids = torch.tensor([positions])
-        output = self._run(cache, torch.tensor([known]), position_ids, mask, list(rows), added, layers)
+        output = self._run(cache, torch.tensor([known]), position_ids, mask, list(rows), units, layers)
         cache.note(_written(known, position_ids, mask, cache.base))
         # The maximum is NaN or infinite exactly when no distribution can be made of a row.
         if not bool(output.logits.amax(-1).isfinite().all()):
@@ -107,14 +108,7 @@ class LanguageModel:
             )
         return output
 
-    def prefill(
-        self,
-        cache: SlotCache,
-        tokens: Sequence[int],
-        *,
-        added: torch.Tensor | None = None,
-        layers: tuple[int, ...] = (),
-    ) -> torch.Tensor | None:
+    def prefill(self, cache: SlotCache, tokens: Sequence[int], *, layers: tuple[int, ...] = ()) -> torch.Tensor | None:
         """Append and settle context tokens in chunks; no logits are computed but the last row's.
 
         Returns:
@@ -127,8 +121,7 @@ class LanguageModel:
             first = cache.base
             mask = causal_mask(len(chunk), first, self.dtype)
             positions = torch.arange(first, first + len(chunk))[None]
-            some = None if added is None else added[start : start + len(chunk)]
-            output = self._run(cache, torch.tensor([chunk]), positions, mask, [len(chunk) - 1], some, layers)
+            output = self._run(cache, torch.tensor([chunk]), positions, mask, [len(chunk) - 1], None, layers)
             cache.settle()
             if output.states is not None:
                 states.append(output.states)
@@ -141,40 +134,65 @@ class LanguageModel:
         positions: torch.Tensor,
         mask: torch.Tensor,
         rows: list[int],
-        added: torch.Tensor | None,
+        units: torch.Tensor | None,
         layers: tuple[int, ...],
     ) -> Output:
-        arguments: dict[str, Any] = {"use_cache": True, self.cache_argument: cache}
+        arguments: dict[str, Any] = {
+            "input_ids": ids.to(self.device),
+            "position_ids": positions.to(self.device),
+            "attention_mask": mask.to(self.device),
+            "use_cache": True,
+            self.cache_argument: cache,
+        }
         if layers:
             arguments["output_hidden_states"] = True
-        if self._takes_logits_to_keep:
+        if self._takes_logits_to_keep and units is None:
             # None of a row's neighbours is worth a product with the whole vocabulary.
             arguments["logits_to_keep"] = torch.tensor(rows, device=self._row_device)
         self._synchronize()
         start = time.perf_counter()
-        output = self.model(
-            **self._inputs(ids.to(self.device), added),
-            position_ids=positions.to(self.device),
-            attention_mask=mask.to(self.device),
-            **arguments,
-        )
-        logits = output.logits[0] if self._takes_logits_to_keep else output.logits[0, rows]
-        states = picked(output.hidden_states, layers) if layers else None
+        if units is not None:
+            logits, states = self._read(ids, units, rows, arguments)
+        else:
+            output = self.model(**arguments)
+            logits = output.logits[0] if self._takes_logits_to_keep else output.logits[0, rows]
+            states = picked(output.hidden_states, layers) if layers else None
         self._synchronize()
         self.forward_seconds += time.perf_counter() - start
         return Output(logits.float(), states)
 
-    def _inputs(self, ids: torch.Tensor, added: torch.Tensor | None) -> dict[str, torch.Tensor]:
-        """The tokens as the model takes them: ids, or embeddings to which something was added."""
-        if added is None:
-            return {"input_ids": ids}
-        embeddings = self.model.get_input_embeddings()(ids)
-        return {"inputs_embeds": embeddings + added[None].to(embeddings)}
+    def _read(
+        self, ids: torch.Tensor, units: torch.Tensor, rows: Sequence[int], arguments: dict[str, Any]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits [rows, V] and what the head made of the last hidden states, [rows, hidden]."""
+        assert self.head is not None
+        hidden = self.model.base_model(**arguments).last_hidden_state[0, rows]
+        embeddings = self.model.get_input_embeddings()(ids[0, rows].to(self.device))
+        own = self.head(units, embeddings, hidden)
+        return self.model.get_output_embeddings()(own.to(hidden)), own
 
-    def plain_inputs(self, tokens: Sequence[int], added: torch.Tensor | None) -> dict[str, torch.Tensor]:
-        """Arguments for a forward over a text without any cache, mask or position of ours."""
-        known = [min(token, self.inputs - 1) for token in tokens]
-        return self._inputs(torch.tensor([known], device=self.device), added)
+    def plain_logits(
+        self, tokens: Sequence[int], units: torch.Tensor | None = None, *, last: bool = False, **arguments: Any
+    ) -> torch.Tensor:
+        """float32 logits [n, V] of a forward over a text, without any cache, mask or position of ours.
+
+        Args:
+            tokens: n of them.
+            units: [n, w], what the head reads, for a draft that reads its target.
+            last: only the last row, [1, V].
+            arguments: others for the model, such as a cache of transformers'.
+        """
+        ids = self.plain_ids(tokens)
+        rows = [len(tokens) - 1] if last else list(range(len(tokens)))
+        if units is not None:
+            return self._read(ids.cpu(), units[rows], rows, {"input_ids": ids, **arguments})[0].float()
+        kept = self.last_logits if last else {}
+        logits: torch.Tensor = self.model(input_ids=ids, **kept, **arguments).logits[0]
+        return logits[-len(rows) :].float()
+
+    def plain_ids(self, tokens: Sequence[int]) -> torch.Tensor:
+        """[1, n], as this model's embeddings know them."""
+        return torch.tensor([[min(token, self.inputs - 1) for token in tokens]], device=self.device)
 
     def _synchronize(self) -> None:
         """Wait for the device, so that neither earlier work is timed as a forward nor a forward as later work."""

@@ -15,7 +15,7 @@ import torch
 
 from specviz.errors import ModelError, OutOfMemoryError, SettingsError, SpecvizError
 from specviz.models.devices import check_dtype, choose_device, choose_dtype, free_memory
-from specviz.models.features import FeatureReader, read_features
+from specviz.models.features import ReadingHead, read_head
 from specviz.models.fitness import check_config, check_tokenizers
 from specviz.models.language_model import LanguageModel
 from specviz.models.memory import MemoryPlan, ToLoad, plan_memory, refuse_if_weights_exceed
@@ -135,8 +135,8 @@ def load_pair(
     our_model = read_model(ours, to_load[0], where, plan)
     progress(f"Loading {theirs.name}", None)
     their_model = our_model if same else read_model(theirs, to_load[1], where, None)
-    reader = read_features(Path(theirs.place), their_config, our_config, theirs.name)
-    target_model, draft_model = language_model(our_model, ours), language_model(their_model, theirs, reader)
+    head = read_head(Path(theirs.place), their_config, our_config, theirs.name)
+    target_model, draft_model = language_model(our_model, ours), language_model(their_model, theirs, head)
     return Pair(
         target=target_model,
         draft=draft_model,
@@ -223,11 +223,11 @@ def _plan(target: ToLoad, draft: ToLoad, device: torch.device) -> MemoryPlan | N
     return plan
 
 
-def language_model(model: Any, source: Source, reader: FeatureReader | None = None) -> LanguageModel:
+def language_model(model: Any, source: Source, head: ReadingHead | None = None) -> LanguageModel:
     """Wrap a loaded model together with what is known about it.
 
     Args:
-        reader: how it reads its target, if it does; moved to the model's device.
+        head: with which it reads its target, if it does; moved to the model's device.
 
     Raises:
         ModelError: if the model ignores the mask or the positions it is given. Only running it can tell; for the
@@ -244,11 +244,11 @@ def language_model(model: Any, source: Source, reader: FeatureReader | None = No
         dtype=str(model.dtype).removeprefix("torch."),
         device=str(model.get_input_embeddings().weight.device),
         quantization=quantization_name(config),
-        reads=reader.layers if reader else (),
+        reads=head.layers if head else (),
         note=source.note,
     )
     device = model.get_input_embeddings().weight.device
-    wrapped = LanguageModel(model, info, reader.on(device) if reader else None)
+    wrapped = LanguageModel(model, info, head.to(device) if head else None)
     if not source.built_in:
         try:
             wrapped.check_tree_attention()
