@@ -188,7 +188,7 @@ def test_what_is_in_sight_is_saved_before_a_new_run_begins(served, tmp_path):
 
 def test_saved_files_do_not_pile_up_on_the_server(served, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("specviz.ui.page.MOST_SAVED", 2)
+    monkeypatch.setattr("specviz.ui.actions.MOST_SAVED", 2)
     seen = served(sample_trace(steps=1))
     for _ in range(4):
         saved(seen, tmp_path)

@@ -62,6 +62,11 @@ class Proofs:
         cells = [_cell(found[proposal]) if proposal in found else PENDING for proposal in ALL_PROPOSALS]
         return [name, verifier.rule, *cells, _smallest(found.values()) if len(found) == len(ALL_PROPOSALS) else PENDING]
 
+    def table(self, rows: list[list[str]]) -> str:
+        """The rows as Markdown; what could be markup in a cell is spelt out."""
+        lines = [list(HEADERS), ["---"] * len(HEADERS), *([_plain(cell) for cell in row] for row in rows)]
+        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
     def badge(self, name: str) -> str:
         """A few words beside the name; "" while nothing is known."""
         if name in self._failed:
@@ -114,6 +119,10 @@ def _cell(finding: Any) -> str:
         return f"lossy, {distance}" if finding.ok else f"✕ called lossy, but {distance}"
     promised = "greedy decoding" if finding.promise == "greedy decoding" else "lossless"
     return f"✓ {promised} ({distance})" if finding.ok else f"✕ not {promised} as promised: {distance}"
+
+
+def _plain(text: str) -> str:
+    return "".join(f"\\{c}" if c in "\\`*_{}[]<>|$#~" else c for c in text.replace("\n", " "))
 
 
 def _smallest(findings: Iterable[Any]) -> str:

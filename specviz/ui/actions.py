@@ -1,0 +1,347 @@
+"""What happens when somebody presses something: every handler of the page, and none of its components.
+
+Handlers are told what the visitor's desk is and answer with what changes; they keep nothing of a visitor's themselves.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from specviz.breakpoints import Breakpoints, parse_breakpoints
+from specviz.errors import SettingsError, SpecvizError, TraceError
+from specviz.figures import dump_block, standalone_page
+from specviz.trace import Trace, save_trace
+from specviz.ui import comparisons, lessons, runs, whatifs
+from specviz.ui.desk import Desk, Run, describe, models_of
+from specviz.ui.form import Form, as_form_reads
+from specviz.ui.held import Held
+from specviz.ui.launching import UPLOAD_BYTES
+from specviz.ui.proofs import Proofs
+from specviz.ui.sessions import Sessions
+
+MOST_SAVED = 16
+"""Files that are kept on the server's disk after a visitor saved them."""
+
+
+class Actions:
+    """The handlers.
+
+    Args:
+        trace: what the page opens on; by default the recorded run that comes with specviz.
+
+    Attributes:
+        form, stops: the settings and the breakpoints, whose components are added while the page is built.
+        start: the desk of a visitor who has not done anything yet.
+        first_block: what the viewer opens with.
+    """
+
+    def __init__(self, sessions: Sessions, held: Held, proofs: Proofs, trace: Trace | None = None):
+        self.sessions, self.held, self.proofs = sessions, held, proofs
+        self.form, self.stops = Form(), Form()
+        self.recorded = runs.recorded_traces()
+        self.folders: list[tempfile.TemporaryDirectory[str]] = []
+        first, problem = None, None
+        try:
+            if trace is not None:
+                first = Run(trace, "the run it was started with", models_of(trace))
+            elif self.recorded:
+                first = _recorded(self.recorded[0])
+        except SpecvizError as error:
+            problem = runs.failed(error)
+        # A visitor's desk holds the opening run by reference only: Gradio copies it once a session; values are frozen.
+        self.start = Desk().show(first) if first else Desk()
+        self.first_block = problem or _opening(first)
+
+    # ------------------------------------------------------------------------------------------ running
+
+    def inputs_of(self, values: tuple[Any, ...]) -> tuple[runs.Inputs, Breakpoints]:
+        count = len(self.form.inputs)
+        return self.form.read(values[:count]), parse_breakpoints(self.stops.named(values[count:]))
+
+    def many(self, count: Any, known: Desk | None, request: gr.Request, *values: Any) -> Iterator[tuple[Any, Any]]:
+        there = known or self.start
+        try:
+            inputs, until = self.inputs_of(values)
+            limit = max(1, int(count or 1))
+        except SpecvizError as error:
+            yield runs.failed(error), gr.skip()
+            return
+        before = None if there.anew else there.run
+        trace, ticket = (before.trace, before.ticket) if before else (None, None)
+        for text, moved, held_by in runs.run_steps(
+            self.sessions, _page_id(request), inputs, limit, trace, ticket, until
+        ):
+            if moved is not None and held_by is not None:
+                there = _moved(there, moved, held_by, inputs)
+            yield text, there
+
+    def one(self, known: Desk | None, request: gr.Request, *values: Any) -> Iterator[tuple[Any, Any]]:
+        yield from self.many(1, known, request, *values)
+
+    def gone(self) -> str:
+        return runs.message("error", "This run is not open any more; open it again under Runs.")
+
+    def anew(self, known: Desk | None) -> tuple[str, Desk]:
+        text = "The next step starts a new run from the prompt."
+        return runs.message("info", text), replace(known or self.start, anew=True)
+
+    def fork(self, known: Desk | None, event: gr.EventData, request: gr.Request, *values: Any) -> Iterator[list[Any]]:
+        there = known or self.start
+        untouched = self.form.untouched()
+        parent, at = there.find(event._data.get("run")), event._data.get("step")
+        if parent is None or not isinstance(at, int):
+            yield [self.gone(), gr.skip(), *untouched]
+            return
+        trace = parent.trace
+        # Only what was filled in from this run, and then changed, can be meant for it.
+        inputs = (trace.prompt, parent.models, trace.settings_of(at) if at < len(trace.steps) else trace.settings)
+        own = there.filled != trace.id
+        try:
+            if not own:
+                _, models, chosen = self.form.read(values)
+                same = chosen == as_form_reads(trace.settings)
+                inputs = (trace.prompt, models, trace.settings if same else chosen)
+        except SpecvizError as error:
+            yield [runs.failed(error), gr.skip(), *untouched]
+            return
+        fill = self.form.write(*inputs)
+        for text, moved, ticket in runs.fork(self.sessions, _page_id(request), inputs, trace, at):
+            if moved is None or ticket is None:
+                yield [text, gr.skip(), *untouched]
+                continue
+            there = _moved(there, moved, ticket, inputs)
+            said = runs.message("info", _forked(there.runs[-1].title, at, own))
+            yield [f"[{text},{said}]", there, *fill]
+
+    # ------------------------------------------------------------------------------------------ opening
+
+    def put(self, known: Desk | None, opened: Callable[[], Run]) -> list[Any]:
+        """The run that ``opened`` gives, on the page and in the form."""
+        there = known or self.start
+        try:
+            one = opened()
+        except SpecvizError as error:
+            return [runs.failed(error), gr.skip(), *self.form.untouched()]
+        fill = self.form.write(one.trace.prompt, one.models, one.trace.settings)
+        return [_opening(one), there.show(one, filled=True), *fill]
+
+    def open_recorded(self, name: str | None, known: Desk | None) -> list[Any]:
+        return self.put(known, lambda: _recorded(name or ""))
+
+    def open_file(self, path: str | None, known: Desk | None) -> list[Any]:
+        return self.put(known, lambda: _uploaded(path))
+
+    def open_listed(self, id: str | None, known: Desk | None) -> list[Any]:
+        return self.put(known, lambda: _listed(known or self.start, id))
+
+    def open_at(self, known: Desk | None, event: gr.EventData) -> list[Any]:
+        answer = self.put(known, lambda: _listed(known or self.start, event._data.get("run")))
+        at = event._data.get("step")
+        if isinstance(answer[1], Desk) and isinstance(at, int):
+            look = {"step": at, "node": None, "verifier": None}
+            answer[0] = f"[{answer[0]},{dump_block({'look': look})}]"
+        return answer
+
+    def arrive(self, request: gr.Request) -> list[Any]:
+        """A page that was opened by a link."""
+        asked = dict(request.query_params)
+        if "trace" not in asked:
+            return [gr.skip(), gr.skip(), *self.form.untouched()]
+        answer = self.put(None, lambda: _linked(self.held, str(asked["trace"])))
+        if isinstance(answer[1], Desk):
+            look = {"step": _whole(asked.get("step"), 1) - 1, "node": _whole(asked.get("node"), None)}
+            look["verifier"] = asked.get("verifier")
+            answer[0] = f"[{answer[0]},{dump_block({'look': look})}]"
+        return answer
+
+    def give(self, known: Desk | None, event: gr.EventData) -> Any:
+        there = (known or self.start).find(event._data.get("run"))
+        if there is None:
+            return gr.skip()
+        return runs.wanted_block(there.trace, there.trace.id, event._data.get("steps") or []) or gr.skip()
+
+    def runs_of(self, known: Desk | None) -> Any:
+        there = known or self.start
+        return gr.Radio(there.lines(), value=there.shown)
+
+    def sides(self, known: Desk | None) -> list[Any]:
+        """The runs that can be compared, the one in sight and the latest other one chosen."""
+        there = known or self.start
+        names = [(describe(one), one.trace.id) for one in there.runs]
+        names += [(f"recorded: {name}", f"recorded:{name}") for name in self.recorded]
+        ids = [one.trace.id for one in reversed(there.runs)]
+        shown = there.shown or next(iter(ids), None)
+        other = next((id for id in ids if id != shown), None)
+        return [gr.Dropdown(names, value=shown), gr.Dropdown(names, value=other)]
+
+    def side(self, known: Desk | None, id: str | None) -> Run:
+        if id and id.startswith("recorded:"):
+            return _recorded(id.removeprefix("recorded:"))
+        if not id:
+            raise SettingsError("Two runs are needed; choose the one that is missing above.")
+        return _listed(known or self.start, id)
+
+    def compare_runs(self, known: Desk | None, a: str | None, b: str | None) -> tuple[str, Any]:
+        try:
+            one, two = self.side(known, a), self.side(known, b)
+            if one.trace.id == two.trace.id:
+                raise SettingsError("A and B are the same run; choose another one for B.")
+            value = comparisons.compare_runs(one.trace, two.trace, (one.title, two.title))
+        except SpecvizError as error:
+            return runs.failed(error), gr.skip()
+        there = known or self.start
+        for added in (one, two):  # so that its steps can be opened from the comparison
+            if there.find(added.trace.id) is None:
+                there = replace(there.show(added), shown=there.shown, anew=there.anew)
+        return dump_block({"compare": value}), there
+
+    def compare_plain(self, known: Desk | None, a: str | None) -> Iterator[str]:
+        try:
+            one = self.side(known, a)
+        except SpecvizError as error:
+            yield runs.failed(error)
+            return
+        yield from comparisons.against_greedy(self.sessions, one.trace, one.models, one.title)
+
+    def next_hit(self, at: str, known: Desk | None, *values: Any) -> str:
+        there = (known or self.start).run
+        if there is None:
+            return runs.message("info", "No run is open.")
+        try:
+            return runs.next_hit(there.trace, int(at) + 1, parse_breakpoints(self.stops.named(values)))
+        except SpecvizError as error:
+            return runs.failed(error)
+
+    # ---------------------------------------------------------------------------------- asking, sharing
+
+    def what_if(self, known: Desk | None, event: gr.EventData) -> Any:
+        there = (known or self.start).find(event._data.get("run"))
+        return whatifs.from_trace(there.trace, event._data) if there else self.gone()
+
+    def what_if_models(self, known: Desk | None, event: gr.EventData) -> Iterator[str]:
+        there = (known or self.start).find(event._data.get("run"))
+        if there is None:
+            yield self.gone()
+            return
+        yield from whatifs.through_models(self.sessions, there.trace, there.models, event._data)
+
+    def lesson(self, known: Desk | None, event: gr.EventData) -> tuple[str, Any]:
+        text, trace = lessons.open_lesson(event._data)
+        if trace is None:
+            return text, gr.skip()
+        there = known or self.start
+        title = f"lesson {event._data['name']}"
+        return text, there.show(there.find(trace.id) or Run(trace, title, models_of(trace)))
+
+    def hold(self, known: Desk | None, event: gr.EventData) -> tuple[str, Any]:
+        there = known or self.start
+        one = there.find(event._data.get("run"))
+        if one is None:
+            return self.gone(), gr.skip()
+        try:
+            named = replace(one, link=self.held.hold(one.trace))
+        except SpecvizError as error:
+            return runs.failed(error), gr.skip()
+        link = {"run": one.trace.id, "name": named.link, "steps": len(one.trace.steps), "copy": True}
+        kept = replace(there, runs=tuple(named if run is one else run for run in there.runs))
+        return dump_block({"link": link, "notice": None}), kept
+
+    def save(self, known: Desk | None, write: Callable[[Trace, Path], None], ending: str) -> str:
+        there = (known or self.start).run
+        if there is None:
+            raise gr.Error("No run is open.", print_exception=False)
+        # Gradio copies a file after its handler, so its folder goes with a later one, or with the server.
+        self.folders.append(tempfile.TemporaryDirectory(prefix="specviz-"))
+        if len(self.folders) > MOST_SAVED:
+            self.folders.pop(0).cleanup()
+        path = Path(self.folders[-1].name) / f"specviz-{there.trace.id}{ending}"
+        write(there.trace, path)
+        return str(path)
+
+    def save_as_trace(self, known: Desk | None) -> str:
+        return self.save(known, save_trace, ".json.gz")
+
+    def save_as_page(self, known: Desk | None) -> str:
+        return self.save(known, lambda trace, path: _write(path, standalone_page(trace)), ".html")
+
+    def prove(self) -> Iterator[list[Any]]:
+        for rows in self.proofs.rows():
+            labels = [
+                (f"{row[0]} · {badge}" if (badge := self.proofs.badge(row[0])) else row[0], row[0]) for row in rows
+            ]
+            text = dump_block({"proofs": self.proofs.texts()})
+            yield [self.proofs.table(rows), gr.CheckboxGroup(labels), text]
+
+    def stop(self, request: gr.Request) -> None:
+        self.sessions.ask_to_stop(_page_id(request))
+
+
+# ------------------------------------------------------------------------------------------------------- opening
+
+
+def _opening(run: Run | None) -> str:
+    """The first block of a run: frames, the address that names it, and what the tools have to know."""
+    if run is None:
+        return ""
+    extra: dict[str, object] = {"verifiers": whatifs.verifier_choices()}
+    if run.link:
+        extra["link"] = {"run": run.trace.id, "name": run.link, "steps": len(run.trace.steps)}
+    return f"[{runs.opening_block(run.trace)},{dump_block(extra)}]"
+
+
+def _recorded(name: str) -> Run:
+    trace = runs.open_recorded(name)
+    return Run(trace, name, models_of(trace), link=name)
+
+
+def _uploaded(path: str | None) -> Run:
+    if not path:
+        raise TraceError("No file came; choose a trace that specviz recorded.")
+    trace = runs.read_upload(path, UPLOAD_BYTES)
+    return Run(trace, runs.file_title(path), models_of(trace))
+
+
+def _listed(desk: Desk, id: object) -> Run:
+    run = desk.find(id)
+    if run is None:
+        raise SettingsError("This run is not open any more; choose one that is listed.")
+    return run
+
+
+def _linked(held: Held, name: str) -> Run:
+    if name in runs.recorded_traces():
+        return _recorded(name)
+    trace = held.open(name)
+    return Run(trace, "a shared run", models_of(trace), link=name)
+
+
+def _moved(desk: Desk, trace: Trace, ticket: Any, inputs: runs.Inputs) -> Desk:
+    """The desk after a run took a step. What it was held as does not hold the new step."""
+    known = desk.find(trace.id)
+    title = known.title if known else desk.new_title(trace)
+    return desk.show(Run(trace, title, inputs[1], ticket), filled=True)
+
+
+def _forked(title: str, at: int, own: bool) -> str:
+    said = f"Step {at + 1} was run anew as {title}"
+    if own:
+        said += ", with the settings of its parent; they stand under Settings now: change them and fork again"
+    return f"{said}. Step or Run goes on from here."
+
+
+def _whole(text: Any, otherwise: Any) -> Any:
+    return int(text) if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 8 else otherwise
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _page_id(request: gr.Request) -> str:
+    return str(request.session_hash)
