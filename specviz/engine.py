@@ -38,8 +38,11 @@ class Plan:
     verifiers: tuple[tuple[Verifier, Any], ...]
 
 
-def plan(settings: Settings) -> Plan:
+def plan(settings: Settings, known: Mapping[str, Verifier] = VERIFIERS) -> Plan:
     """Resolve the names in the settings.
+
+    Args:
+        known: verifiers by the name that the settings call them.
 
     Raises:
         SettingsError: for an unknown builder or verifier, an unfit option, or a tree that is too large.
@@ -55,9 +58,9 @@ def plan(settings: Settings) -> Plan:
         raise SettingsError("The eta cutoff belongs to the target; set the draft's to 0.")
     verifiers = []
     for choice in settings.verifiers:
-        if choice.name not in VERIFIERS:
-            raise SettingsError(f"There is no verifier {choice.name!r}; choose from {', '.join(VERIFIERS)}.")
-        verifier = VERIFIERS[choice.name]
+        if choice.name not in known:
+            raise SettingsError(f"There is no verifier {choice.name!r}; choose from {', '.join(known)}.")
+        verifier = known[choice.name]
         verifiers.append((verifier, parse_options(verifier.Options, "verifier", choice)))
     return Plan(builder, options, tuple(verifiers))
 
@@ -74,6 +77,7 @@ class Session:
 
     Args:
         tokens: the prompt's, at least one, where they are not what the pair makes of it.
+        known: see :func:`plan`.
 
     Attributes:
         watch: called in every step once all verifiers are done, on the time of nobody.
@@ -82,8 +86,15 @@ class Session:
         SettingsError: for settings no run can have.
     """
 
-    def __init__(self, pair: Pair, settings: Settings, prompt: str, tokens: Sequence[int] | None = None):
-        self._plan = plan(settings)
+    def __init__(
+        self,
+        pair: Pair,
+        settings: Settings,
+        prompt: str,
+        tokens: Sequence[int] | None = None,
+        known: Mapping[str, Verifier] = VERIFIERS,
+    ):
+        self._plan = plan(settings, known)
         self._start(pair, settings, prompt, pair.encode(prompt, settings.chat) if tokens is None else tokens, ())
 
     @classmethod

@@ -18,7 +18,7 @@ from specviz.engine import Session
 from specviz.errors import OutOfMemoryError, SettingsError
 from specviz.experiments import compare_command, tables, work
 from specviz.experiments.compare_report import format_report
-from specviz.experiments.comparison import luck, settings_of, variants
+from specviz.experiments.comparison import known_verifiers, luck, settings_of
 from specviz.experiments.labels import labels_of
 from specviz.experiments.prompts import load_prompts
 from specviz.experiments.rows import NO_DRAFT, SAMPLING, TABLES, Row, Rows
@@ -115,9 +115,9 @@ def test_rows_say_what_the_steps_said(command: list[str], tmp_path: Path) -> Non
     pair = make_pair(end_tokens=(tiny.END_ID, 40, 41))
     for unit in (job.units()[0], job.units()[5], job.units()[-1]):
         rows = run_unit(pair, job.comparison, unit).rows
-        with variants(job.comparison):
-            session = Session(pair, settings_of(job.comparison, unit, True), unit.prompt.text)
-            list(session.run())
+        settings, known = settings_of(job.comparison, unit, True), known_verifiers(job.comparison)
+        session = Session(pair, settings, unit.prompt.text, known=known)
+        list(session.run())
         trace = session.trace
         for name in trace.steps[0].verdicts:
             own = [row for row in rows.steps if row["verifier"] == name]

@@ -10,8 +10,7 @@ import hashlib
 import itertools
 import math
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
@@ -24,7 +23,7 @@ from specviz.experiments.prompts import Prompt, spread
 from specviz.experiments.rows import NO_DRAFT, SAMPLING
 from specviz.settings import build_choice, build_sampling, build_settings, default_draft_sampling, parse_pairs
 from specviz.trace import Choice, Option, Sampling, Settings, Value
-from specviz.verifying import VERIFIERS
+from specviz.verifying import VERIFIERS, Verifier
 
 Mode = Literal["paired", "free"]
 _ALONE = Choice(name="k_config", options={"tree": ""})
@@ -173,10 +172,13 @@ def check(comparison: Comparison) -> None:
         twice = next((value for value in values if values.count(value) > 1), None)
         if twice is not None:
             raise SettingsError(f"The {what} {twice} is named twice; give every one its own label.")
-    with variants(comparison):
-        for tree in comparison.trees:
-            for temperature in comparison.temperatures:
-                plan(_settings(comparison, tree.choice, temperature, comparison.verifiers, comparison.driver, 0, False))
+    known = known_verifiers(comparison)
+    for tree in comparison.trees:
+        for temperature in comparison.temperatures:
+            settings = _settings(
+                comparison, tree.choice, temperature, comparison.verifiers, comparison.driver, 0, False
+            )
+            plan(settings, known)
 
 
 # --------------------------------------------------------------------------------------------------------- units
@@ -262,14 +264,14 @@ def _settings(
     )
 
 
-@contextmanager
-def variants(comparison: Comparison) -> Iterator[None]:
-    """Register verifiers under their labels for a while, so that one rule can take part with several options."""
+def known_verifiers(comparison: Comparison) -> dict[str, Verifier]:
+    """All registered verifiers, and those that take part under labels: one rule can do so with several options.
+
+    Raises:
+        SettingsError: if one that takes part is not registered here.
+    """
     added = [named for named in taking_part(comparison) if named.label not in VERIFIERS]
-    for named in added:
-        VERIFIERS[named.label] = replace(VERIFIERS[named.choice.name], name=named.label)
-    try:
-        yield
-    finally:
-        for named in added:
-            del VERIFIERS[named.label]
+    strange = next((named.choice.name for named in added if named.choice.name not in VERIFIERS), None)
+    if strange is not None:
+        raise SettingsError(f"There is no verifier {strange[:60]!r} here; add it with --verifier MODULE:NAME.")
+    return VERIFIERS | {named.label: replace(VERIFIERS[named.choice.name], name=named.label) for named in added}

@@ -6,7 +6,7 @@ import gzip
 import json
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 
 from specviz.engine import Session
 from specviz.errors import OutOfMemoryError, SettingsError, SpecvizError
-from specviz.experiments.comparison import Comparison, Unit, luck, settings_of, variants
+from specviz.experiments.comparison import Comparison, Unit, known_verifiers, luck, settings_of
 from specviz.experiments.divergence import Divergences
 from specviz.experiments.rows import TABLES, Row, Rows, decision_rows, step_rows
 from specviz.experiments.texts import chrf, distinct, rouge_l
@@ -43,20 +43,30 @@ def run_unit(pair: Pair, comparison: Comparison, unit: Unit) -> Result:
     Raises:
         OutOfMemoryError: that is the machine's fault; the unit is not done.
     """
+    steps = step_unit(pair, comparison, unit)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            result: Result = done.value
+            return result
+
+
+def step_unit(pair: Pair, comparison: Comparison, unit: Unit) -> Generator[None, None, Result]:
+    """As :func:`run_unit`, stopping after every step, so that whoever shares the models can let others work between."""
     has_template = bool(getattr(pair.tokenizer, "chat_template", None))
     settings = settings_of(comparison, unit, has_template)
     session, message = None, None
     divergences = Divergences()
-    with variants(comparison):
-        try:
-            session = Session(pair, settings, unit.prompt.text)
-            session.watch = divergences
-            for _ in session.run():
-                pass
-        except OutOfMemoryError:
-            raise
-        except SpecvizError as error:
-            message = str(error)
+    try:
+        session = Session(pair, settings, unit.prompt.text, known=known_verifiers(comparison))
+        session.watch = divergences
+        for _ in session.run():
+            yield
+    except OutOfMemoryError:
+        raise
+    except SpecvizError as error:
+        message = str(error)
     key = {
         "mode": unit.mode,
         "prompt_id": unit.prompt.id,
