@@ -151,6 +151,7 @@ class LanguageModel:
             arguments["logits_to_keep"] = torch.tensor(rows, device=self._row_device)
         self._synchronize()
         start = time.perf_counter()
+        states: torch.Tensor | None
         if units is not None:
             logits, states = self._read(ids, units, rows, arguments)
         else:
