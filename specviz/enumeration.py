@@ -230,14 +230,15 @@ def law_of(verifier: Verifier, options: Any, tree: TokenTree, target: torch.Tens
     for dice, walk in futures(lambda dice: verifier.walk(context, StepLuck(dice, 0))):
         accepted = tuple(tree.tokens[node] for node in walk.path)
         # The bonus is enumerated by itself, so that a walk is not repeated for every token it may be followed by.
-        for after, bonus in futures(partial(_bonus, walk.end, distribution), dice.known):
+        row = distribution(walk.end)
+        for after, bonus in futures(partial(_bonus, walk.end, row), dice.known):
             tokens = (*accepted, bonus.token)
             law[tokens] = law.get(tokens, 0.0) + dice.probability * after.probability
     return law
 
 
-def _bonus(end: End, distribution: Callable[[End], torch.Tensor], dice: Dice) -> Draw:
-    return draw_bonus(StepLuck(dice, 0), end, distribution)
+def _bonus(end: End, row: torch.Tensor, dice: Dice) -> Draw:
+    return draw_bonus(StepLuck(dice, 0), end, row)
 
 
 @dataclass(frozen=True, eq=False)

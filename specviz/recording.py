@@ -129,9 +129,11 @@ class Verified:
     verifier: Verifier
     options: Options
     judgement: Judgement
-    """On the host, but for the rows its ``distribution`` reaches."""
+    """On the host, but for the rows its functions reach."""
     walk: Walk
     bonus: Draw
+    row: torch.Tensor
+    """[V], what the bonus token was drawn from."""
 
 
 def record_verdict(verified: Verified, tree: TokenTree, k: int, texts: Texts) -> Verdict:
@@ -141,8 +143,7 @@ def record_verdict(verified: Verified, tree: TokenTree, k: int, texts: Texts) ->
     thresholds = [1.0, *judgement.thresholds.tolist()[1:]]
     p, q = judgement.p.tolist(), judgement.q.tolist()
     residuals = _residuals(judgement, walk.rulings, k, texts)
-    row = judgement.distribution(walk.end)
-    top, indices = top_k(row, min(k, row.shape[-1]))
+    top, indices = top_k(verified.row, min(k, verified.row.shape[-1]))
     decisions = tuple(
         Decision(
             node=ruling.node,
@@ -180,16 +181,12 @@ def record_verdict(verified: Verified, tree: TokenTree, k: int, texts: Texts) ->
 
 def _residuals(judgement: Judgement, rulings: Sequence[Ruling], k: int, texts: Texts) -> dict[int, Residual]:
     """The residual after every rejected node, for rules that have residuals."""
-    if judgement.residuals is None:
+    rejected = [ruling.node for ruling in rulings if ruling.outcome == "rejected"]
+    if judgement.residuals is None or not rejected:
         return {}
-    mass, ids, probs = (
-        t.tolist() for t in (judgement.residuals.mass, judgement.residuals.ids, judgement.residuals.probs)
-    )
-    return {
-        ruling.node: Residual(mass=mass[ruling.node], top=_top(ids[ruling.node][:k], probs[ruling.node][:k], texts))
-        for ruling in rulings
-        if ruling.outcome == "rejected"
-    }
+    found = judgement.residuals(rejected)
+    columns = zip(rejected, found.mass.tolist(), found.ids.tolist(), found.probs.tolist(), strict=True)
+    return {node: Residual(mass=mass, top=_top(ids[:k], probs[:k], texts)) for node, mass, ids, probs in columns}
 
 
 def _reason(ruling: Ruling, residuals: Mapping[int, Residual]) -> str:

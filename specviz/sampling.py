@@ -5,12 +5,16 @@ The order is temperature, top-k, top-p, eta cutoff. All of them keep the order o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from specviz.trace import Sampling
 
 _NUCLEUS_GUESS = 256
 """Most nuclei are smaller than this, so the vocabulary is sorted in full only when one is not."""
+_ROWS_AT_ONCE = 4
+"""So few rows stay in a processor's caches from one operation to the next."""
 _BLOCK = 128
 """Entries of a row whose largest one :func:`top_k` looks at first."""
 
@@ -35,8 +39,26 @@ def process(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
 
 def entropy(probs: torch.Tensor) -> torch.Tensor:
     """Shannon entropy in nats of probabilities [..., V] -> [...]."""
+    if probs.dim() > 1 and probs.device.type == "cpu":
+        # Fresh memory for all rows would cost more than the logarithms.
+        memory = torch.empty_like(probs[:_ROWS_AT_ONCE])
+        return torch.cat([_entropy(some, memory[: len(some)]) for some in probs.split(_ROWS_AT_ONCE)])
+    return _entropy(probs, torch.empty_like(probs))
+
+
+def _entropy(probs: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
     # torch.special.entr is one kernel, but on the CPU three times as slow as these.
-    return probs.clamp(min=torch.finfo(probs.dtype).tiny).log_().mul_(probs).sum(-1).neg_()
+    return torch.clamp(probs, min=torch.finfo(probs.dtype).tiny, out=memory).log_().mul_(probs).sum(-1).neg_()
+
+
+def argmax(values: torch.Tensor) -> torch.Tensor:
+    """The first index of the largest entry of every row [n, V] -> [n]: ``values.argmax(-1)``, on the CPU faster."""
+    length = values.shape[-1]
+    if values.device.type != "cpu" or length % _BLOCK:
+        return values.argmax(-1)
+    blocks = values.unflatten(-1, (-1, _BLOCK))
+    best = blocks.amax(-1).argmax(-1)
+    return best * _BLOCK + blocks[torch.arange(len(values)), best].argmax(-1)
 
 
 def top_k(values: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -58,6 +80,12 @@ def top_k(values: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         columns = torch.cat((columns, rest), dim=-1)
     top = values.gather(-1, columns).topk(k, dim=-1)
     return top.values, columns.gather(-1, top.indices)
+
+
+def take_rows(values: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
+    """A copy of these rows of ``values`` [n, V] -> [m, V]."""
+    # values[rows] is the same, four times as slow on the CPU.
+    return values.index_select(0, torch.tensor(rows, dtype=torch.long, device=values.device))
 
 
 def eta_cutoff(probs: torch.Tensor, epsilon: float) -> torch.Tensor:

@@ -52,6 +52,17 @@ class Shape:
                 ranks[node] = rank
         return tuple(ranks)
 
+    @cached_property
+    def inner(self) -> tuple[int, ...]:
+        """The nodes that have children."""
+        return tuple(node for node, children in enumerate(self.children) if children)
+
+    @cached_property
+    def levels(self) -> tuple[tuple[int, ...], ...]:
+        """:attr:`inner` by depth."""
+        depths = range(max(self.depths))
+        return tuple(tuple(node for node in self.inner if self.depths[node] == depth) for depth in depths)
+
     def path(self, node: int) -> tuple[int, ...]:
         """Nodes from below the root down to ``node``; empty for the root."""
         path = []
@@ -81,7 +92,7 @@ class TokenTree:
 
     def __post_init__(self) -> None:
         assert len(self.tokens) == len(self.shape)
-        assert all(node in self.row_of for node, children in enumerate(self.shape.children) if children)
+        assert all(node in self.row_of for node in self.shape.inner)
 
     def __len__(self) -> int:
         return len(self.tokens)

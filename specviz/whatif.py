@@ -93,10 +93,11 @@ def through_models(pair: Pair, trace: Trace, position: int, question: Question) 
         luck = _Luck(trace, position, question, tokens=tree.tokens, shape=tree.shape, comparison=verifier.comparison)
         with blamed(verifier):
             walk = _walk(verifier, context_of(tree, judgement, options), luck, question)
-            bonus = draw_bonus(luck, walk.end, judgement.distribution)
+            row = judgement.distribution(walk.end)
+            bonus = draw_bonus(luck, walk.end, row)
         texts = Texts(pair.token_text)
         verdict = record_verdict(
-            Verified(verifier, options, judgement, walk, bonus), tree, settings.record_top_k, texts
+            Verified(verifier, options, judgement, walk, bonus, row), tree, settings.record_top_k, texts
         )
         difference = _difference(step, tree, probs)
     return Alternative(

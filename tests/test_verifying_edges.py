@@ -78,7 +78,7 @@ def test_what_the_target_forbids_is_never_accepted(name: str, proposal: str, uni
     tree = hand_tree([-1, 0, 1], [2, 0, 1], rows([0.7, 0.2, 0.1], [0.1, 0.8, 0.1]), proposal)
     target = rows([0.0, 0.5, 0.5], [0.2, 0.3, 0.5], [0.1, 0.1, 0.8])
     verifier = VERIFIERS[name]
-    judgement, walk, bonus = verify(verifier, tree, target, verifier.Options(), StepLuck(FixedDice(uniform), 0))
+    judgement, walk, bonus, _ = verify(verifier, tree, target, verifier.Options(), StepLuck(FixedDice(uniform), 0))
     assert float(judgement.thresholds[1]) == 0.0
     assert walk.path == ()
     assert bonus.token != 0
@@ -117,7 +117,7 @@ def test_without_a_draft_there_is_only_the_bonus(name: str):
     (grown,) = draw_trees(K_CONFIG, K_CONFIG.Options(tree=""), T3)
     assert len(grown.tree) == 1
     verifier = VERIFIERS[name]
-    _, walk, bonus = verify(verifier, grown.tree, grown.target, verifier.Options(), StepLuck(SeededDice(0), 0))
+    _, walk, bonus, _ = verify(verifier, grown.tree, grown.target, verifier.Options(), StepLuck(SeededDice(0), 0))
     assert (walk.path, walk.rulings, walk.end.node, walk.end.rejected) == ((), (), 0, ())
     assert walk.end.source == {"eta": "truncated", "greedy": "argmax"}.get(name, "target")
     assert bonus.token in range(3)
@@ -144,7 +144,7 @@ def test_a_duplicate_of_a_rejected_sibling(name: str):
     verifier = VERIFIERS[name]
     judgement = verifier.judge(tree, target, verifier.Options())
     assert judgement.thresholds[1:].tolist() == pytest.approx([0.5, 0.0])
-    assert judgement.residuals.mass[1] == pytest.approx(0.3)
+    assert judgement.residuals([1]).mass[0] == pytest.approx(0.3)
     assert judgement.distribution(End(0, "residual", (1, 2)))[1] == 0
 
 
@@ -183,8 +183,9 @@ def test_a_residual_without_mass_keeps_the_last_valid_row(name: str, proposal: s
     verifier = VERIFIERS[name]
     judgement = verifier.judge(tree, target, verifier.Options())
     assert judgement.thresholds[1] == 1.0
-    assert judgement.residuals.mass[1] == 0.0
-    for tensor in (judgement.thresholds[1:], judgement.p[1:], judgement.q[1:], judgement.residuals.probs):
+    assert judgement.residuals([1]).mass[0] == 0.0
+    residuals = judgement.residuals([1, 2, 3])
+    for tensor in (judgement.thresholds[1:], judgement.p[1:], judgement.q[1:], residuals.probs):
         assert tensor.isfinite().all()
     assert judgement.distribution(End(0, "residual", (1,))).tolist() == pytest.approx(p)
     assert judgement.distribution(End(0, "residual", (1, 2, 3))).sum() == pytest.approx(1)
@@ -216,7 +217,7 @@ def test_every_number_is_finite_on_random_trees(name: str, dtype: torch.dtype):
         options = K_CONFIG.Options(tree="3,2,1", proposal=proposal)
         growth, keep = build_tree(K_CONFIG, options, pair, 0, SeededDice(seed), 0, Limits(3))
         tree, _ = growth.freeze(proposal, keep)
-        judgement, walk, bonus = verify(
+        judgement, walk, bonus, _ = verify(
             verifier, tree, pair.score(tree), verifier.Options(), StepLuck(SeededDice(seed), 0)
         )
         assert judgement.thresholds.dtype == dtype
@@ -225,8 +226,9 @@ def test_every_number_is_finite_on_random_trees(name: str, dtype: torch.dtype):
         assert judgement.distribution(walk.end)[bonus.token] > 0
         assert walk.path in [(), *(tree.shape.path(node) for node in range(1, len(tree)))]
         if judgement.residuals is not None:
-            assert judgement.residuals.probs.isfinite().all()
-            assert (judgement.residuals.mass >= 0).all()
+            residuals = judgement.residuals(range(1, len(tree)))
+            assert residuals.probs.isfinite().all()
+            assert (residuals.mass >= 0).all()
 
 
 # --------------------------------------------------------------------------------------------- growing the tree

@@ -10,32 +10,51 @@ import os
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
 import torch
 
+from specviz import sampling
 from specviz.dice import Dice, Draw, Key
 from specviz.errors import SpecvizError, VerifierError
 from specviz.options import Options
 from specviz.trace import BonusKind, Comparison, Lossless, Outcome, Proposal
 from specviz.tree import Shape, TokenTree
 
+RECORDED_RESIDUAL = 10
+"""Entries of a residual that are kept."""
 ALL_PROPOSALS: tuple[Proposal, ...] = ("without_replacement", "with_replacement", "top_k")
 
 
 @dataclass(frozen=True)
 class Residuals:
-    """For every node: what is left of its parent's target row if this node is rejected.
+    """What is left of the target rows of m nodes' parents when these nodes are rejected.
 
     Attributes:
-        mass: [n], sum of ``max(p - q, 0)`` before it is scaled back to 1.
-        ids, probs: [n, k], the top entries after scaling.
+        mass: [m], sum of ``max(p - q, 0)`` before it is scaled back to 1.
+        ids, probs: [m, k], the top entries after scaling.
     """
 
     mass: torch.Tensor
     ids: torch.Tensor
     probs: torch.Tensor
+
+    @classmethod
+    def of(cls, mass: torch.Tensor, rows: torch.Tensor) -> Residuals:
+        """Of scaled rows [m, V], which may change afterwards."""
+        probs, ids = sampling.top_k(rows, min(RECORDED_RESIDUAL, rows.shape[-1]))
+        return cls(mass, ids, probs)
+
+    @classmethod
+    def cat(cls, some: Sequence[Residuals]) -> Residuals:
+        """All of them, in this order."""
+        return cls(*(torch.cat([getattr(one, field.name) for one in some]) for field in fields(cls)))
+
+    def at(self, rows: Sequence[int]) -> Residuals:
+        """Some of them, in this order."""
+        index = list(rows)
+        return Residuals(self.mass[index], self.ids[index], self.probs[index])
 
 
 @dataclass(frozen=True)
@@ -83,7 +102,8 @@ class Judgement:
         thresholds: [n], what is compared for each node; the root's entry means nothing and is recorded as 1.
         p, q: [n], the probabilities as the rule used them; NaN where it used none.
         distribution: End -> the normalized row [V] the bonus token is drawn from, on the device.
-        residuals: where the rule has residuals.
+        residuals: nodes, siblings in draw order -> what rejecting each of them leaves, on the device; for rules that
+            have residuals.
         expected: [n], the token each node's token is compared with, for rules that compare tokens.
     """
 
@@ -91,20 +111,16 @@ class Judgement:
     p: torch.Tensor
     q: torch.Tensor
     distribution: Callable[[End], torch.Tensor]
-    residuals: Residuals | None = None
+    residuals: Callable[[Sequence[int]], Residuals] | None = None
     expected: torch.Tensor | None = None
 
     def on_host(self) -> Judgement:
         """The same judgement with its small tensors on the CPU."""
-        residuals = self.residuals
-        if residuals is not None:
-            residuals = Residuals(residuals.mass.cpu(), residuals.ids.cpu(), residuals.probs.cpu())
         return replace(
             self,
             thresholds=self.thresholds.cpu(),
             p=self.p.cpu(),
             q=self.q.cpu(),
-            residuals=residuals,
             expected=None if self.expected is None else self.expected.cpu(),
         )
 
@@ -224,11 +240,10 @@ def draft_edge_probs(tree: TokenTree, like: torch.Tensor) -> torch.Tensor:
     return q
 
 
-def draw_bonus(luck: Luck, end: End, distribution: Callable[[End], torch.Tensor]) -> Draw:
-    """The bonus token of a walk, drawn now unless the walk drew it."""
+def draw_bonus(luck: Luck, end: End, row: torch.Tensor) -> Draw:
+    """The bonus token of a walk that ends there, from the row [V] there; drawn now unless the walk drew it."""
     if end.drawn is not None:
         return end.drawn
-    row = distribution(end)
     if end.source == "argmax":
         return Draw(int(row.argmax()), None)
     return luck.draw(end.node, row)
@@ -258,7 +273,7 @@ def blamed(verifier: Verifier) -> Iterator[None]:
 
 def verify(
     verifier: Verifier, tree: TokenTree, target: torch.Tensor, options: Any, luck: Luck
-) -> tuple[Judgement, Walk, Draw]:
+) -> tuple[Judgement, Walk, Draw, torch.Tensor]:
     """Judge, walk and draw the bonus: the whole of one verification.
 
     Args:
@@ -268,10 +283,12 @@ def verify(
         ValueError: for a path that does not lead down from the root to the node where the bonus token is drawn.
 
     Returns:
-        The judgement on the host but for the rows its ``distribution`` reaches, the walk, and the bonus token.
+        The judgement on the host but for the rows its functions reach, the walk, the bonus token, and the row [V] that
+        it was drawn from.
     """
     judgement = verifier.judge(tree, target, options).on_host()
     walk = verifier.walk(context_of(tree, judgement, options), luck)
     if walk.path != tree.shape.path(walk.end.node):
         raise ValueError(f"its path {list(walk.path)} is not the way from the root to node {walk.end.node}, its end")
-    return judgement, walk, draw_bonus(luck, walk.end, judgement.distribution)
+    row = judgement.distribution(walk.end)
+    return judgement, walk, draw_bonus(luck, walk.end, row), row

@@ -28,9 +28,9 @@ def eta_of(target: torch.Tensor, options: EtaOptions) -> torch.Tensor:
 def judge(tree: TokenTree, target: torch.Tensor, options: EtaOptions) -> Judgement:
     """Threshold of a child: eta of its parent's row, which p must exceed."""
     thresholds = torch.ones(len(tree), dtype=target.dtype, device=target.device)
-    inner = [node for node, children in enumerate(tree.shape.children) if children]
-    if inner:
-        eta = eta_of(target[inner], options)
+    if len(tree) > 1:
+        inner = tree.shape.inner
+        eta = eta_of(sampling.take_rows(target, inner), options)
         row_of = {node: row for row, node in enumerate(inner)}
         thresholds[1:] = eta[[row_of[parent] for parent in tree.shape.parents[1:]]]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from specviz.options import Options
+from specviz.sampling import argmax
 from specviz.tree import TokenTree
 from specviz.verifying.base import Context, End, Judgement, Luck, Ruling, Verifier, Walk, draft_edge_probs, edge_probs
 from specviz.verifying.walks import walk_deepest
@@ -12,7 +13,7 @@ from specviz.verifying.walks import walk_deepest
 
 def judge(tree: TokenTree, target: torch.Tensor, options: Options) -> Judgement:
     """Threshold of a child: 1 where its token is the argmax of its parent's row, else 0."""
-    best = target.argmax(-1)
+    best = argmax(target)
     expected = torch.zeros(len(tree), dtype=torch.long, device=target.device)
     tokens = torch.tensor(tree.tokens, device=target.device)
     if len(tree) > 1:
