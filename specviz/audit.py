@@ -43,7 +43,9 @@ def audit(
         Differences relative to each layer's largest absolute value (and to the largest absolute logit).
     """
     # The last token of a full context has no position any more: it is never fed, and has no next-token logits.
-    tokens = tokens[: model.max_positions]
+    if len(tokens) > model.max_positions:
+        # Nor is what a head would read there read any more: the layers are judged by themselves.
+        tokens, reading = tokens[: model.max_positions], None
     fresh = DynamicCache(config=model.model.config)
     units = None
     if model.head and reading:

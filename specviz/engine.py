@@ -124,7 +124,7 @@ class Session:
         self._created = datetime.now(timezone.utc).isoformat(timespec="seconds")
         self._dice = SeededDice(settings.seed)
         self._max_positions = min(pair.target.max_positions, pair.draft.max_positions)
-        self._target = TargetRunner(pair.target, pair.draft.head)
+        self._target = TargetRunner(pair.target, pair.draft.head if self._plan.builder.runs_draft else None)
         self._draft = DraftRunner(pair.draft, pair.target.vocabulary, settings.draft)
         if len(prompt_tokens) > self._max_positions:
             raise SettingsError(

@@ -60,7 +60,8 @@ class TargetRunner(Runner):
         head: of the draft, if that reads the target's hidden states.
 
     Attributes:
-        states: [n, layers x hidden], what the draft reads, at the n tokens of the last forward or prefill.
+        states: [n, layers x hidden], what the draft reads, at the n nodes of the last forward; after a prefill [1, ...]
+            at the last token of the context.
     """
 
     def __init__(self, model: LanguageModel, head: ReadingHead | None = None):
@@ -70,6 +71,7 @@ class TargetRunner(Runner):
 
     def prefill(self, context: Sequence[int]) -> int:
         """Feed a cold cache its whole context; returns how many tokens that took (0: the cache was live)."""
+        self.states = None
         if not self._is_cold(context):
             return 0
         self.states = self.model.prefill(self.cache, context, layers=self._layers)
@@ -106,13 +108,14 @@ class DraftRunner(Runner):
         self._rows: list[int] = []
         self.units: torch.Tensor | None = None
         """[1, w], what the head of a draft that reads the target reads at the next root."""
-        self._own: list[torch.Tensor] = []
-        """[hidden] at each row of the growth, what that head made there."""
+        self._own: dict[int, torch.Tensor] = {}
+        """Node of the growth -> [hidden], what that head made there."""
 
     def prefill(self, context: Sequence[int], states: torch.Tensor | None = None) -> None:
-        """Feed a cold cache its whole context; ``states`` are the target's there (:attr:`TargetRunner.states`)."""
-        if self.model.head and not self.cache.base:
-            self.units = self.model.head.of_text(states[-1:] if context and states is not None else None)[-1:]
+        """Feed a cold cache its whole context; ``states`` are the target's at its end, if that was fed just now, too
+        (:attr:`TargetRunner.states`)."""
+        if self.model.head and (states is not None or not context):
+            self.units = self.model.head.of_text(states)[-1:]
         if self._is_cold(context):
             self.model.prefill(self.cache, context)
 
@@ -126,7 +129,7 @@ class DraftRunner(Runner):
         self.committed = tokens
         self._late_tokens = list(tokens[self.cache.base : -1])
         self._offset_of, self._logits, self._probs, self._rows = {}, [], [], []
-        self.node_of, self.late, self._own = {}, 0, []
+        self.node_of, self.late, self._own = {}, 0, {}
 
     def expand(self, growth: Growth, nodes: list[int]) -> torch.Tensor:
         """See :meth:`specviz.drafting.base.Draft.expand`."""
@@ -142,12 +145,11 @@ class DraftRunner(Runner):
             wanted = list(range(len(nodes)))
             units = None
             if self.model.head:
-                rows = [growth.row_of[growth.parents[node]] for node in nodes]
-                units = self.model.head.guess(torch.stack([self._own[row] for row in rows]))
+                units = self.model.head.guess(torch.stack([self._own[growth.parents[node]] for node in nodes]))
         first = self.cache.length - self.cache.base
         output = self.model.forward(self.cache, tokens, parents, wanted, units=units)
         if output.states is not None:
-            self._own += output.states
+            self._own.update(zip(nodes, output.states, strict=True))
         logits = output.logits[:, : self.vocabulary]
         self._offset_of.update((node, first + row) for node, row in zip(nodes, wanted, strict=True))
         probs = process(logits, self.sampling)

@@ -124,11 +124,33 @@ def test_a_training_that_was_killed_ends_as_one_that_was_not(folder: Path, pair:
 def test_states_are_kept_as_the_target_has_them(folder: Path, pair: Pair) -> None:
     assert write_states(pair, folder, (1, 2)) == 2
     assert write_states(pair, folder, (1, 2)) == 0
-    for chat, rows in zip(read_chats(folder), read_states(folder, (1, 2)), strict=True):
+    kept = list(read_states(folder, (1, 2)))
+    assert [chat.reply.tolist() for chat, _ in kept] == [chat.reply.tolist() for chat in read_chats(folder)]
+    for chat, rows in kept:
         ids = torch.tensor([np.concatenate([chat.prompt, chat.reply]).tolist()])
         with torch.inference_mode():
             expected = pair.target.model(ids, output_hidden_states=True).hidden_states
         assert np.allclose(rows, torch.cat([expected[1][0], expected[2][0]], -1), atol=2e-2)
+
+
+def test_chats_that_come_while_states_are_kept_wait_for_the_next_time(
+    folder: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meanwhile(*arguments: object) -> int:
+        written = write_states(*arguments)
+        write_shard(pair, folder, 2)
+        return written
+
+    monkeypatch.setattr(distill_head, "write_states", meanwhile)
+    student = HeadStudent(pair, replace(PLAN, reads=(1, 2)))
+    assert len(student.read(folder)) == 8
+    assert len(student.read(folder)) == 12
+
+
+def test_a_head_needs_no_layers_to_be_added(folder: Path, pair: Pair) -> None:
+    """--layers is about a training of layers; its default is fewer than most drafts have."""
+    written = train(pair, folder, replace(PLAN, layers=1, batches=1, reads=(1, 2), width=16), lambda progress: None)
+    assert json.loads((written / "config.json").read_text())["num_hidden_layers"] == 2
 
 
 def test_a_head_is_trained_on_what_it_will_be_fed(folder: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +180,9 @@ def test_a_head_is_trained_on_what_it_will_be_fed(folder: Path, pair: Pair, monk
 
 def test_a_head_begins_as_a_fit_and_goes_on_from_one_that_is_there(folder: Path, pair: Pair) -> None:
     plan = replace(PLAN, layers=2, reads=(1, 2))
-    student = HeadStudent(pair, plan)
+    draft = tiny.perturbed(pair.target.model)
+    draft.lm_head.load_state_dict(pair.target.model.lm_head.state_dict())
+    student = HeadStudent(pair_of(pair.target.model, draft), plan)
     examples = student.read(folder)
     student.begin(examples)
     assert not student.head.outer.weight.any()
@@ -174,6 +198,21 @@ def test_a_head_begins_as_a_fit_and_goes_on_from_one_that_is_there(folder: Path,
     again = HeadStudent(reading, replace(plan, width=16))
     again.begin(examples)
     assert torch.equal(again.head.skip.weight, reading.draft.head.skip.weight)
+
+
+@pytest.mark.parametrize("reads", [(1, 2), (1,)])
+def test_a_head_begins_as_the_draft_where_the_targets_last_state_says_nothing(
+    folder: Path, pair: Pair, reads: tuple[int, ...]
+) -> None:
+    """Because the draft has an output head of its own, or because that state is not read."""
+    draft = tiny.perturbed(pair.target.model)
+    if reads == (1,):
+        draft.lm_head.load_state_dict(pair.target.model.lm_head.state_dict())
+    student = HeadStudent(pair_of(pair.target.model, draft), replace(PLAN, reads=reads))
+    examples = student.read(folder)
+    student.begin(examples)
+    units, embeddings, hidden, _ = student._inputs(examples[:1])
+    assert torch.equal(student.head(units, embeddings, hidden), hidden)
 
 
 def test_another_plan_does_not_go_on_with_a_training(folder: Path, pair: Pair) -> None:

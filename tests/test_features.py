@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from transformers import AutoConfig
 
+from specviz.dice import Dice
+from specviz.drafting import BUILDERS, Limits
+from specviz.drafting.base import Draft
 from specviz.engine import Session
 from specviz.errors import ModelError
 from specviz.experiments.greedy import plain_greedy
 from specviz.models.features import CONFIG_KEY, FILE, ReadingHead, plain_states, read_head
 from specviz.models.loading import load_pair
+from specviz.models.sources import Source
 from specviz.questions import Question
 from specviz.runners import DraftRunner
 from specviz.trace import Choice, Step
+from specviz.tree import Growth
 from specviz.whatif import through_models
 from tests import tiny
-from tests.pairs import TREES, greedy_settings, make_reading_pair, make_settings
+from tests.pairs import TREES, greedy_settings, make_reading_pair, make_settings, pair_of
 
 AUDIT_TOLERANCE = 1e-4
 READING_TREES = [tree for tree in TREES if tree != "prompt lookup"]
@@ -133,6 +140,64 @@ def test_a_prompt_of_one_token() -> None:
     assert worst_of_the_draft([session.step()]) < AUDIT_TOLERANCE
 
 
+def test_a_full_context_leaves_nothing_to_find_fault_with() -> None:
+    target = tiny.make_model("llama", max_position_embeddings=12)
+    draft = tiny.perturbed(target)
+    pair = pair_of(target, draft, head=tiny.head_for(target, draft))
+    session = Session(pair, make_settings(audit=True, max_new_tokens=40), "the sea")
+    list(session.run())
+    assert session.end_reason == "context limit"
+    assert worst_of_the_draft(session.steps) < AUDIT_TOLERANCE
+
+
+def test_a_context_keeps_one_row_of_states() -> None:
+    """Of a long one all of them are gigabytes, and the draft reads the last."""
+    session = Session(make_reading_pair(), make_settings(), "the sea and the sky")
+    with patch("specviz.models.language_model.PREFILL_CHUNK", 5):
+        session._target.prefill(session.tokens)
+    expected = plain_states(session.pair.target.model, torch.tensor([session.tokens]), (1, 2))[-1:]
+    assert session._target.states.shape == expected.shape
+    assert torch.allclose(session._target.states, expected, atol=1e-4)
+    assert session._target.states.untyped_storage().nbytes() == expected.numel() * 4
+
+
+def test_nobody_asks_the_target_for_states_that_no_draft_reads() -> None:
+    session = Session(make_reading_pair(), make_settings("prompt lookup"), "the sea the sea")
+    session.step()
+    assert session._target.states is None
+
+
+def test_a_builder_may_ask_the_model_here_and_tabulate_there() -> None:
+    """What the head made belongs to a node, not to a row."""
+
+    def grow(growth: Growth, draft: Draft, options: object, dice: Dice, step: int, limits: Limits) -> None:
+        if not step:  # a first step that never runs the draft, and where the last node is not the last one kept
+            growth.add_rows([0], draft.tabulate([dict.fromkeys(range(60, 100), 1 / 40)]))
+            for token in range(60, 100):
+                growth.add(0, token)
+            return
+        growth.add_rows([0], draft.expand(growth, [0]))
+        one, other = growth.add(0, 70), growth.add(0, 71)
+        growth.add_rows([one], draft.tabulate([{72: 1.0}]))
+        growth.add(one, 72)
+        growth.add_rows([other], draft.expand(growth, [other]))
+        below = growth.add(other, 73)
+        growth.add_rows([below], draft.expand(growth, [below]))
+
+    mixed = replace(BUILDERS["k_config"], name="mixed", grow=grow)
+    settings = make_settings(Choice(name="mixed", options={"proposal": "top_k"}), max_new_tokens=9)
+    with patch.dict(BUILDERS, {"mixed": mixed}):
+        session = Session(make_reading_pair(), settings, "a")
+        list(session.run())
+    assert len(session.steps) > 1
+    for position, step in enumerate(session.steps[1:], start=1):
+        for node in (0, 2, 4):
+            path = [step.tree.nodes[n].token for n in step.tree.path(node)]
+            listed = step.tree.nodes[node].draft.processed
+            row = expected_row(session, position, path)
+            assert torch.allclose(row[list(listed.ids)], torch.tensor(listed.probs), atol=1e-5)
+
+
 # ------------------------------------------------------------------------------------------------------- loading
 
 
@@ -160,8 +225,9 @@ def test_maps_for_another_target_are_one_sentence(folders: tuple[Path, Path], tm
     other = tmp_path / "other"
     tiny.make_model("llama", layers=1).save_pretrained(other)
     tiny.make_tokenizer().save_pretrained(other)
-    with pytest.raises(ModelError, match="another target"):
+    with patch("specviz.models.loading.read_model") as loading, pytest.raises(ModelError, match="another target"):
         load_pair(str(other), str(folders[1]), device="cpu")
+    assert not loading.called, "gigabytes come last"
 
 
 def test_missing_maps_are_one_sentence(folders: tuple[Path, Path]) -> None:
@@ -172,4 +238,14 @@ def test_missing_maps_are_one_sentence(folders: tuple[Path, Path]) -> None:
 
 def test_other_drafts_read_nothing(tmp_path: Path) -> None:
     config = tiny.make_config("llama")
-    assert read_head(tmp_path, config, config, "draft") is None
+    assert read_head(Source("draft", str(tmp_path)), config, config) is None
+
+
+def test_maps_are_found_in_the_hubs_cache(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    snapshot = tmp_path / "models--owner--name" / "snapshots" / ("0" * 40)
+    snapshot.parent.mkdir(parents=True)
+    folders[1].rename(snapshot)
+    draft, target = (AutoConfig.from_pretrained(folder) for folder in (snapshot, folders[0]))
+    with patch("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path)):
+        head = read_head(Source("owner/name", "owner/name", revision="0" * 40), draft, target)
+    assert head.layers == (1, 2)

@@ -155,14 +155,23 @@ def states_path(shard: Path, layers: tuple[int, ...]) -> Path:
     return shard.with_name(f"states-{'-'.join(map(str, layers))}-{shard.stem}.npy")
 
 
-def read_states(folder: Path, layers: tuple[int, ...]) -> Iterator[np.ndarray]:
-    """For each chat of :func:`read_chats`: the target's states [m + n, len(layers) * hidden size], left on the disk."""
-    for path in sorted(folder.glob("chats-*.npz")):
-        everything = np.load(states_path(path, layers), mmap_mode="r", allow_pickle=False)
+def read_states(folder: Path, layers: tuple[int, ...]) -> Iterator[tuple[Chat, np.ndarray]]:
+    """The chats with the target's states [m + n, len(layers) * hidden size] there, left on the disk.
+
+    A shard without states, one that somebody wrote after :func:`write_states`, is left out.
+
+    Raises:
+        ModelError: if there are no chats.
+    """
+    for path in _shards(folder, held_out=False):
+        states = states_path(path, layers)
+        if not states.exists():
+            continue
+        everything = np.load(states, mmap_mode="r", allow_pickle=False)
         start = 0
         for chat in _read(path):
             places = len(chat.prompt) + len(chat.reply)
-            yield everything[start : start + places]
+            yield chat, everything[start : start + places]
             start += places
 
 
@@ -172,11 +181,15 @@ def read_chats(folder: Path, *, held_out: bool = False) -> Iterator[Chat]:
     Raises:
         ModelError: if there are none.
     """
+    for path in _shards(folder, held_out):
+        yield from _read(path)
+
+
+def _shards(folder: Path, held_out: bool) -> list[Path]:
     paths = sorted(folder.glob(f"{'held-out' if held_out else 'chats'}-*.npz"))
     if not paths:
-        raise ModelError(f"There are no chats in {str(folder)!r}; write some with train-draft --chats first.")
-    for path in paths:
-        yield from _read(path)
+        raise ModelError(f"There are no chats in {str(folder)!r}; write some with train-draft --shards first.")
+    return paths
 
 
 def _read(path: Path) -> Iterator[Chat]:

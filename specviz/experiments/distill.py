@@ -155,17 +155,14 @@ def train(pair: Pair, folder: Path, plan: Plan, report: Callable[[Progress], Non
     """
     state = folder / "training"
     pair.draft.model.requires_grad_(False)
-    student: Student = LayerStudent(pair, plan)
-    if plan.reads:
-        from specviz.experiments.distill_head import HeadStudent
-
-        student = HeadStudent(pair, plan)
-    examples, shards = student.read(folder), _shards(folder)
+    student = _student(pair, plan)
+    # Listed first: a shard that comes while the others are read is seen as new.
+    shards, examples = _shards(folder), student.read(folder)
     optimizer = torch.optim.AdamW(student.parameters.values(), lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.05)
     begun = _resume(state, plan, student, optimizer)
     if not begun:
         student.begin(examples)
-    output = pair.draft.model.get_output_embeddings().weight.detach().float()
+    output = pair.draft.model.get_output_embeddings().weight.detach().float().cpu()  # students are on the CPU
     frequent = frequent_tokens([example.chat for example in examples], len(output))
     losses, overlaps, since = [], [], time.monotonic()
     for batch in range(begun, plan.batches):
@@ -188,8 +185,16 @@ def train(pair: Pair, folder: Path, plan: Plan, report: Callable[[Progress], Non
             report(Progress(done, plan.batches, float(np.mean(losses)), float(np.mean(overlaps)), now - since))
             losses, overlaps, since = [], [], now
             if _shards(folder) != shards:  # somebody goes on writing chats meanwhile
-                examples, shards = student.read(folder), _shards(folder)
+                shards, examples = _shards(folder), student.read(folder)
     return student.write(folder / "draft")
+
+
+def _student(pair: Pair, plan: Plan) -> Student:
+    if not plan.reads:
+        return LayerStudent(pair, plan)
+    from specviz.experiments.distill_head import HeadStudent
+
+    return HeadStudent(pair, plan)
 
 
 def grown(pair: Pair, layers: int) -> Any:

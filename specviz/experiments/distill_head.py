@@ -1,8 +1,9 @@
 """Training the head with which a draft reads its target's hidden states (:mod:`specviz.models.features`).
 
 It begins as the least-squares fit of the target's last hidden state, which the output head of both models turns into
-the target's distribution, so nothing has to be found by descent that is linear. Then it is trained like layers are, on
-the distributions themselves. In every second chat it reads its own guesses at the states, as below the root of a tree.
+the target's distribution, so nothing has to be found by descent that is linear; where they do not share that head, or
+that state is not read, it begins as the draft without it. Then it is trained like layers are, on the distributions
+themselves. In every second chat it reads its own guesses at the states, as below the root of a tree.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from specviz.experiments.chats import read_chats, read_states, write_states
+from specviz.experiments.chats import read_states, write_states
 from specviz.experiments.distill import Example, Plan, side_by_side, write_draft
 from specviz.models.features import ReadingHead
 from specviz.models.loading import Pair
@@ -42,8 +43,7 @@ class HeadStudent:
     def read(self, folder: Path) -> list[Example]:
         """The chats and their states, which are computed where they are missing."""
         write_states(self._pair, folder, self._layers)
-        both = zip(read_chats(folder), read_states(folder, self._layers), strict=True)
-        return [Example(chat, states) for chat, states in both]
+        return [Example(chat, states) for chat, states in read_states(folder, self._layers)]
 
     @torch.no_grad()
     def begin(self, examples: Sequence[Example]) -> None:
@@ -59,15 +59,35 @@ class HeadStudent:
         self.head.spread.copy_(rows.std(0).clamp(min=1e-6))
         embeddings = self._pair.draft.model.get_input_embeddings().weight
         self.head.embedding_spread.copy_(embeddings.float().std())
+        final = self._final()
         fit_out = _LeastSquares(self.head.w + 2 * self.head.d, self.head.d)
         fit_guess = _LeastSquares(self.head.d, self.head.w)
         for example in some:
             units, embedded, hidden, _ = self._inputs([example])
-            last = torch.from_numpy(_states(example)[:-1, -self.head.d :].astype(np.float32))
-            fit_out.add(self.head.inputs(units, embedded, hidden)[0, 1:], last[1:])
-            fit_guess.add(last[1:-1], units[0, 2:])
-        fit_out.solve(self.head.skip)
+            said = hidden[0]
+            if final is not None:
+                said = torch.from_numpy(_states(example)[:-1, final].astype(np.float32))
+                fit_out.add(self.head.inputs(units, embedded, hidden)[0, 1:], said[1:])
+            fit_guess.add(said[1:-1], units[0, 2:])
         fit_guess.solve(self.head.guess_map)
+        if final is not None:
+            fit_out.solve(self.head.skip)
+        else:
+            self.head.skip.weight.zero_()[:, -self.head.d :].fill_diagonal_(1.0)
+            self.head.skip.bias.zero_()
+
+    def _final(self) -> slice | None:
+        """Columns of the target's last hidden state; None if that is not read or means nothing to the draft's output
+        head, because it is not the target's."""
+        ours, theirs = (m.model.get_output_embeddings().weight for m in (self._pair.draft, self._pair.target))
+        last = self._pair.target.layers
+        if last not in self._layers or ours.shape != theirs.shape:
+            return None
+        some, same = ours[::97].float(), theirs[::97].to(ours.device).float()
+        if not torch.allclose(some, same, rtol=0.01, atol=1e-4):  # they may have been rounded to two formats
+            return None
+        start = self._layers.index(last) * self.head.d
+        return slice(start, start + self.head.d)
 
     def hidden(self, examples: Sequence[Example], generator: torch.Generator) -> torch.Tensor:
         """See :class:`specviz.experiments.distill.Student`."""

@@ -11,13 +11,13 @@ at the parent.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from specviz.errors import ModelError
+from specviz.models.sources import Source
 
 FILE = "features.safetensors"
 """Beside a draft's weights: those of a :class:`ReadingHead`."""
@@ -101,24 +101,26 @@ def plain_states(model: Any, ids: torch.Tensor, layers: tuple[int, ...]) -> torc
     return picked(model.base_model(input_ids=ids, use_cache=False, output_hidden_states=True).hidden_states, layers)
 
 
-def read_head(folder: Path, config: Any, target_config: Any, name: str) -> ReadingHead | None:
-    """The head of a draft folder in float32, or None for a draft that reads nothing but tokens.
+def read_head(source: Source, config: Any, target_config: Any) -> ReadingHead | None:
+    """The head of a draft in float32, or None for a draft that reads nothing but tokens.
 
     Args:
-        folder: of the draft.
+        source: of the draft, a folder or on the hub.
         config, target_config: of the draft and of the target it is to read.
-        name: of the draft, for messages.
 
     Raises:
         ModelError: if its file is missing or broken, or was made for another target.
     """
     layers = getattr(config, CONFIG_KEY, None)
-    if layers is None:
+    if not layers:
         return None
     from safetensors.torch import load_file
+    from transformers.utils.hub import cached_file
 
+    name = source.name
     try:
-        tensors = {key: tensor.float() for key, tensor in load_file(folder / FILE).items()}
+        path = cached_file(source.place, FILE, revision=source.revision, local_files_only=source.local_only)
+        tensors = {key: tensor.float() for key, tensor in load_file(path).items()}
         w, width = len(tensors["mean"]), len(tensors["inner.bias"])
         head = ReadingHead(tuple(map(int, layers)), config.hidden_size, w, width)
         head.load_state_dict(tensors)

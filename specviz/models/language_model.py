@@ -112,9 +112,9 @@ class LanguageModel:
         """Append and settle context tokens in chunks; no logits are computed but the last row's.
 
         Returns:
-            The hidden states of ``layers``, see :class:`Output`.
+            [1, layers x hidden], the hidden states of ``layers`` at the last of the tokens; None for none.
         """
-        states = []
+        states: torch.Tensor | None = None
         for start in range(0, len(tokens), PREFILL_CHUNK):
             chunk = [min(token, self.inputs - 1) for token in tokens[start : start + PREFILL_CHUNK]]
             cache.reserve(len(chunk))
@@ -123,9 +123,9 @@ class LanguageModel:
             positions = torch.arange(first, first + len(chunk))[None]
             output = self._run(cache, torch.tensor([chunk]), positions, mask, [len(chunk) - 1], None, layers)
             cache.settle()
-            if output.states is not None:
-                states.append(output.states)
-        return torch.cat(states) if states else None
+            states = output.states
+        # A copy: a view would keep those of the whole chunk.
+        return None if states is None else states[-1:].clone()
 
     def _run(
         self,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -128,6 +127,7 @@ def load_pair(
             (theirs, their_config, draft_quantization),
         )
     ]
+    head = read_head(theirs, their_config, our_config)
     same = (ours.place, ours.revision, target_quantization) == (theirs.place, theirs.revision, draft_quantization)
     plan = _plan(to_load[0], to_load[0] if same else to_load[1], where)
 
@@ -135,7 +135,6 @@ def load_pair(
     our_model = read_model(ours, to_load[0], where, plan)
     progress(f"Loading {theirs.name}", None)
     their_model = our_model if same else read_model(theirs, to_load[1], where, None)
-    head = read_head(Path(theirs.place), their_config, our_config, theirs.name)
     target_model, draft_model = language_model(our_model, ours), language_model(their_model, theirs, head)
     return Pair(
         target=target_model,
