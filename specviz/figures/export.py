@@ -29,6 +29,10 @@ follow();
 """
 
 
+BOARD_FILES = (VIEWER_FOLDER / "board.js", VIEWER_FOLDER / "board.css")
+"""Of the page's Compare tab; an exported run does without."""
+
+
 def viewer_files() -> tuple[list[Path], list[Path]]:
     """Scripts in the order they must run (Plotly's own first), and the style sheets."""
     return [PLOTLY_SCRIPT, *(VIEWER_FOLDER / name for name in _SCRIPTS)], [VIEWER_FOLDER / name for name in _STYLES]

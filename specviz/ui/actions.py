@@ -252,15 +252,19 @@ class Actions:
         kept = replace(there, runs=tuple(named if run is one else run for run in there.runs))
         return dump_block({"link": link, "notice": None}), kept
 
-    def save(self, known: Desk | None, write: Callable[[Trace, Path], None], ending: str) -> str:
-        there = (known or self.start).run
-        if there is None:
-            raise gr.Error("No run is open.", print_exception=False)
+    def new_folder(self) -> Path:
+        """A folder for a file that a visitor saves."""
         # Gradio copies a file after its handler, so its folder goes with a later one, or with the server.
         self.folders.append(tempfile.TemporaryDirectory(prefix="specviz-"))
         if len(self.folders) > MOST_SAVED:
             self.folders.pop(0).cleanup()
-        path = Path(self.folders[-1].name) / f"specviz-{there.trace.id}{ending}"
+        return Path(self.folders[-1].name)
+
+    def save(self, known: Desk | None, write: Callable[[Trace, Path], None], ending: str) -> str:
+        there = (known or self.start).run
+        if there is None:
+            raise gr.Error("No run is open.", print_exception=False)
+        path = self.new_folder() / f"specviz-{there.trace.id}{ending}"
         write(there.trace, path)
         return str(path)
 

@@ -10,11 +10,13 @@ from specviz.figures import dump_block
 from specviz.trace import Trace
 from specviz.ui import lessons, runs
 from specviz.ui.actions import Actions
+from specviz.ui.compare_tab import CompareTab
 from specviz.ui.form import breakpoint_form, prompt_box, settings_form
 from specviz.ui.held import Held
 from specviz.ui.launching import launch_page
 from specviz.ui.proofs import Proofs
 from specviz.ui.sessions import Sessions
+from specviz.ui.shelf import Shelf
 from specviz.ui.viewer import make_viewer
 
 TITLE = "# specviz\nevery step of a speculative decode"
@@ -27,10 +29,12 @@ def build_page(
     trace: Trace | None = None,
     held: Held | None = None,
     proofs: Proofs | None = None,
+    shelf: Shelf | None = None,
 ) -> gr.Blocks:
     """The page, opening on ``trace`` or on the recorded run that comes with specviz. No model is loaded."""
     act = Actions(sessions or Sessions(), held or Held(), proofs or Proofs(), trace)
     form, stops = act.form, act.stops
+    many = CompareTab(act, shelf or Shelf())
     with gr.Blocks(title="specviz", analytics_enabled=False, fill_width=True, delete_cache=(3600, 6 * 3600)) as page:
         desk = gr.State(None, time_to_live=6 * 3600)
         with gr.Row(elem_classes="specviz-head"):
@@ -71,7 +75,10 @@ def build_page(
                 gr.Markdown(
                     "Run stops after the first step that hits one of these; a run that is there can be searched."
                 )
-            with gr.Tab("Compare", elem_id="menu-compare", id="compare") as compare_tab:
+            with gr.Tab("Compare", elem_id="menu-compare", id="compare", render_children=True) as compare_tab:
+                gr.Markdown("### Verifiers over many prompts")
+                many.build()
+                gr.Markdown("### Two runs")
                 with gr.Row():
                     side_a = gr.Dropdown([], label="Run A", min_width=220, elem_id="compare-a")
                     side_b = gr.Dropdown([], label="Run B", min_width=220, elem_id="compare-b")
@@ -125,6 +132,7 @@ def build_page(
             upload.upload(act.open_file, [upload, desk], opened, show_progress="hidden", **private),
             viewer.open_run(act.open_at, desk, opened, **quick, **private),
             viewer.lesson(act.lesson, desk, [viewer, desk], **quick, **private),
+            *many.wire(viewer, desk, ready, work, quick),
         ]
         for change in changes:
             change.then(act.runs_of, desk, listed, **quick, **private)

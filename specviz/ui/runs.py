@@ -139,7 +139,7 @@ def fork(sessions: Sessions, page: str, inputs: Inputs, trace: Trace, position: 
         pair = yield from _pair(sessions, models, trace, None)
         _must_be_of(pair, trace)
         with sessions.lock:
-            session = _engine().Session.resume(pair, trace, steps=position, settings=settings)
+            session = engine().Session.resume(pair, trace, steps=position, settings=settings)
         if session.end_reason is not None:
             raise SettingsError(
                 f"There is nothing to run at this step ({session.end_reason}); allow more new tokens, or fork earlier."
@@ -236,9 +236,9 @@ def _session(
     with sessions.lock:
         if trace is not None and _was_left(trace, prompt, settings, ticket, models):
             _must_be_of(pair, trace)
-            session = _engine().Session.resume(pair, trace)
+            session = engine().Session.resume(pair, trace)
         else:
-            session = _engine().Session(pair, settings, prompt)
+            session = engine().Session(pair, settings, prompt)
     live = Live(session, models, prompt, settings)
     return live, sessions.add(live)
 
@@ -254,7 +254,7 @@ def _pair(
     sessions: Sessions, models: ModelChoice, trace: Trace | None, ticket: Ticket | None
 ) -> Generator[Answer, None, Any]:
     """The loaded pair, telling the page how loading goes."""
-    for text, fraction in (loading := _Loading(sessions, models)):
+    for text, fraction in (loading := Loading(sessions, models)):
         yield working(text, fraction), trace, ticket
     return loading.pair
 
@@ -265,13 +265,13 @@ def load_for(sessions: Sessions, models: ModelChoice, trace: Trace) -> Generator
     Raises:
         SpecvizError: if it cannot be loaded, or is another one.
     """
-    for text, fraction in (loading := _Loading(sessions, models)):
+    for text, fraction in (loading := Loading(sessions, models)):
         yield working(text, fraction)
     _must_be_of(loading.pair, trace)
     return loading.pair
 
 
-class _Loading:
+class Loading:
     """The messages of loading a pair; afterwards ``pair`` is there."""
 
     def __init__(self, sessions: Sessions, models: ModelChoice):
@@ -292,7 +292,7 @@ def _must_be_of(pair: Any, trace: Trace) -> None:
         )
 
 
-def _engine() -> Any:
+def engine() -> Any:
     """Imports torch: not needed to look at a trace."""
     from specviz import engine
 

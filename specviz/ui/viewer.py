@@ -13,6 +13,7 @@ from typing import Any
 import gradio as gr
 
 from specviz.figures import viewer_files
+from specviz.figures.export import BOARD_FILES
 
 _MOUNT = """
 const place = element.querySelector('.specviz-mount');
@@ -46,9 +47,35 @@ def make_viewer(value: str = "", **options: Any) -> gr.HTML:
     )
 
 
+_BOARD = """
+const place = element.querySelector('.specviz-mount');
+let board = null;
+const take = () => { if (board) board.update(props.value); };
+const start = () => {
+  if (!window.Plotly || !window.specvizViewer || !window.specvizViewer.board) return void setTimeout(start, 25);
+  board = window.specvizViewer.board(place, (kind, data) => ['spot', 'step'].includes(kind) && trigger(kind, data));
+  take();
+};
+watch('value', take);
+start();
+"""
+
+
+def make_board(**options: Any) -> gr.HTML:
+    """A component that shows what :func:`specviz.ui.boards.board` makes; ``spot`` and ``step`` say what was chosen."""
+    return gr.HTML(
+        "",
+        html_template='<div class="specviz-mount"></div>',
+        js_on_load=_BOARD,
+        apply_default_css=False,
+        **options,
+    )
+
+
 def viewer_head() -> str:
     """Tags for ``launch(head=...)`` that load Plotly and the viewer from this server, in order."""
     scripts, styles = viewer_files()
+    scripts, styles = [*scripts, BOARD_FILES[0]], [*styles, BOARD_FILES[1]]
     gr.set_static_paths([*scripts, *styles])
     tags = [f'<link rel="stylesheet" href="{_address(style)}">' for style in styles]
     tags += [f'<script defer src="{_address(script)}"></script>' for script in scripts]

@@ -1,0 +1,99 @@
+"""From a step in a comparison's rows to that step in the viewer: its run is made again up to there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from specviz.errors import SettingsError
+from specviz.experiments.statistics import Group
+from specviz.figures import block, dump_block
+from specviz.trace import Trace
+from specviz.ui import runs
+from specviz.ui.desk import Desk, Run
+from specviz.ui.form import as_form_reads
+from specviz.ui.sessions import Live, Sessions, Ticket
+
+
+def make_again(
+    sessions: Sessions, page: str, folder: Path, group: Group, run: tuple[str, str], step: int, desk: Desk
+) -> Iterator[tuple[runs.Answer, runs.Inputs | None]]:
+    """Answers as of :func:`specviz.ui.runs.run_steps`, with what the form says of the run once it is there.
+
+    A run that the desk has already is opened at the step; otherwise it is run up to it and no further.
+
+    Args:
+        run: (prompt id, verifier).
+    """
+    sessions.clear_stop(page)
+    try:
+        from specviz.experiments.remaking import parted, recipe_of  # imports torch
+
+        recipe = recipe_of(folder, group, *run)
+        if not 0 <= step <= max(row["step"] for row in recipe.rows):
+            raise SettingsError(f"This run has no step {step + 1}; choose one that is listed.")
+        inputs = (recipe.prompt, recipe.pair, recipe.settings)
+        at_hand = _at_hand(desk, inputs, step)
+        if at_hand is not None:
+            told = parted(recipe, at_hand.steps[: step + 1], at_hand.models)
+            yield (_opened(at_hand, step, told), at_hand, None), inputs
+            return
+        for text, fraction in (loading := runs.Loading(sessions, recipe.pair)):
+            yield (runs.working(text, fraction), None, None), None
+        ticket = _live(sessions, desk, inputs)
+        known = sessions.get(ticket)
+        with sessions.lock:
+            session = (
+                known.session
+                if known
+                else runs.engine().Session(loading.pair, recipe.settings, recipe.prompt, known=recipe.known)
+            )
+        while len(session.steps) <= step and session.end_reason is None:
+            if sessions.must_stop(page):
+                if known is None:
+                    session.release()
+                yield (runs.message("info", "Stopped before the step was reached."), None, None), None
+                return
+            done = len(session.steps)
+            said = f"Making the run again: step {done + 1} of {step + 1}."
+            yield (runs.working(said, done / (step + 1)), None, None), None
+            with sessions.lock:
+                session.step()
+        trace = session.trace
+        told = parted(recipe, trace.steps, trace.models)
+        if len(trace.steps) <= step:
+            told = (told or "The run ended earlier than it was recorded.").rstrip(".") + "; its last step is shown."
+        if known is None:
+            form = as_form_reads(recipe.settings) or recipe.settings
+            ticket = sessions.add(Live(session, recipe.pair, recipe.prompt, form))
+        yield (_opened(trace, min(step, len(trace.steps) - 1), told), trace, ticket), inputs
+    except Exception as error:
+        yield (runs.failed(error), None, None), None
+
+
+def _same(desk: Desk, inputs: runs.Inputs) -> list[Run]:
+    """Runs of the desk that began with these inputs."""
+    return [
+        run
+        for run in desk.runs
+        if (run.trace.prompt, run.models, run.trace.settings) == inputs and not run.trace.forked_from
+    ]
+
+
+def _live(sessions: Sessions, desk: Desk, inputs: runs.Inputs) -> Ticket | None:
+    """What finds the run's session, if it was made before and still has its caches."""
+    return next((run.ticket for run in _same(desk, inputs) if sessions.get(run.ticket) is not None), None)
+
+
+def _at_hand(desk: Desk, inputs: runs.Inputs, step: int) -> Trace | None:
+    """The run on the desk, if it was made before and has come as far."""
+    return next((run.trace for run in _same(desk, inputs) if len(run.trace.steps) > step), None)
+
+
+def _opened(trace: Trace, step: int, told: str | None) -> str:
+    positions = range(max(0, step - runs.MOST_AT_ONCE + 1), min(len(trace.steps), step + 2))
+    value = block(trace, positions, go=step)
+    said = told or f"Step {step + 1} was made again and is as it was recorded."
+    value["notice"] = runs.notice("error" if told else "info", said)
+    look = {"notice": value["notice"], "look": {"step": step, "node": None, "verifier": None}}
+    return f"[{dump_block(value)},{dump_block(look)}]"
