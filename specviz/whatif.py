@@ -76,7 +76,9 @@ def through_models(pair: Pair, trace: Trace, position: int, question: Question) 
     """
     step, settings = trace.steps[position], trace.settings_of(position)
     verifier, options = _asked(question)
-    if pair.models.target.id != trace.models.target.id or pair.models.draft.id != trace.models.draft.id:
+    ours, theirs = pair.models, trace.models
+    # A draft that was given a head since then would draft other rows under the same name.
+    if ours.target.id != theirs.target.id or (ours.draft.id, ours.draft.reads) != (theirs.draft.id, theirs.draft.reads):
         raise SettingsError(
             f"This run was recorded with {trace.models.target.id} and {trace.models.draft.id}; "
             "choose them under Settings."

@@ -43,7 +43,8 @@ def make_reading_pair(family: str = "llama") -> Pair:
 
 def pair_of(target: object, draft: object, end_tokens: tuple[int, ...] = (), head: ReadingHead | None = None) -> Pair:
     """A pair of two models that are there already, with the tests' tokenizer."""
-    infos = Models(target=info_of(target, "target"), draft=info_of(draft, "draft"))
+    reads = {"reads": head.layers if head else ()}
+    infos = Models(target=info_of(target, "target"), draft=info_of(draft, "draft").model_copy(update=reads))
     tokenizer = tiny.make_tokenizer()
     return Pair(
         target=LanguageModel(target, infos.target),

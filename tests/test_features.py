@@ -17,7 +17,7 @@ from specviz.dice import Dice
 from specviz.drafting import BUILDERS, Limits
 from specviz.drafting.base import Draft
 from specviz.engine import Session
-from specviz.errors import ModelError
+from specviz.errors import ModelError, SettingsError
 from specviz.experiments.greedy import plain_greedy
 from specviz.models.features import CONFIG_KEY, FILE, ReadingHead, plain_states, read_head
 from specviz.models.loading import load_pair
@@ -249,3 +249,11 @@ def test_maps_are_found_in_the_hubs_cache(folders: tuple[Path, Path], tmp_path: 
     with patch("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path)):
         head = read_head(Source("owner/name", "owner/name", revision="0" * 40), draft, target)
     assert head.layers == (1, 2)
+
+
+def test_what_if_refuses_a_pair_whose_draft_reads_other_states() -> None:
+    session = run()
+    plain = pair_of(session.pair.target.model, session.pair.draft.model)
+    assert plain.models.draft.id == session.pair.models.draft.id
+    with pytest.raises(SettingsError, match="choose them under Settings"):
+        through_models(plain, session.trace, 0, Question(verifier=Choice(name="rejection")))
