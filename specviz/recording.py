@@ -69,16 +69,8 @@ def rows_of(logits: torch.Tensor, probs: torch.Tensor, sampling: Sampling, k: in
     rows = []
     for ids, raw_row, row, h in zip(indices.tolist(), raw.tolist(), processed.tolist(), entropies, strict=True):
         texts.mention(ids)
-        # Not a prefix: of tokens with equal logits, any one may be the one that was kept.
-        kept = [(token, p) for token, p in zip(ids, row, strict=True) if p > 0]
-        there = [(token, p) for token, p in zip(ids, raw_row, strict=True) if p > 0]
-        rows.append(
-            Row(
-                entropy=abs(h),
-                raw=TopK(ids=tuple(token for token, _ in there), probs=tuple(_short(p) for _, p in there)),
-                processed=TopK(ids=tuple(token for token, _ in kept), probs=tuple(_short(p) for _, p in kept)),
-            )
-        )
+        plain = _positive(ids, raw_row)
+        rows.append(Row(entropy=abs(h), raw=plain, processed=plain if untouched else _positive(ids, row)))
     return rows
 
 
@@ -242,6 +234,12 @@ def _top(ids: list[int], probs: list[float], texts: Texts) -> TopK:
     kept = sum(p > 0 for p in probs)
     texts.mention(ids[:kept])
     return TopK(ids=tuple(ids[:kept]), probs=tuple(_short(p) for p in probs[:kept]))
+
+
+def _positive(ids: list[int], probs: list[float]) -> TopK:
+    """The entries of positive probability, wherever they stand: of equal logits any one may be the one that is kept."""
+    kept = [(token, _short(p)) for token, p in zip(ids, probs, strict=True) if p > 0]
+    return TopK(ids=tuple(token for token, _ in kept), probs=tuple(p for _, p in kept))
 
 
 def _number(x: float) -> float | None:

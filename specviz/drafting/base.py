@@ -10,6 +10,7 @@ import torch
 
 from specviz.dice import Dice, Key
 from specviz.options import Options
+from specviz.sampling import take_rows
 from specviz.trace import Proposal
 from specviz.tree import Growth
 
@@ -94,7 +95,7 @@ def propose(
             open_rows = [i for i in open_rows if alive[i]]
         if not open_rows:
             break
-        weights = left if len(open_rows) == len(counts) else left[open_rows]
+        weights = left if len(open_rows) == len(counts) else take_rows(left, open_rows)
         draws = dice.draw([Key(step, parents[i], "draft", rank) for i in open_rows], weights)
         for i, draw in zip(open_rows, draws, strict=True):
             tokens[i].append(draw.token)
