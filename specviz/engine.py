@@ -38,15 +38,16 @@ class Plan:
     verifiers: tuple[tuple[Verifier, Any], ...]
 
 
-def plan(settings: Settings, known: Mapping[str, Verifier] = VERIFIERS) -> Plan:
+def plan(settings: Settings, known: Mapping[str, Verifier] | None = None) -> Plan:
     """Resolve the names in the settings.
 
     Args:
-        known: verifiers by the name that the settings call them.
+        known: verifiers by the name that the settings call them; None for the registered ones.
 
     Raises:
         SettingsError: for an unknown builder or verifier, an unfit option, or a tree that is too large.
     """
+    known = VERIFIERS if known is None else known  # looked up now: a user's own may have joined
     if settings.builder.name not in BUILDERS:
         raise SettingsError(f"There is no tree builder {settings.builder.name!r}; choose from {', '.join(BUILDERS)}.")
     builder = BUILDERS[settings.builder.name]
@@ -92,7 +93,7 @@ class Session:
         settings: Settings,
         prompt: str,
         tokens: Sequence[int] | None = None,
-        known: Mapping[str, Verifier] = VERIFIERS,
+        known: Mapping[str, Verifier] | None = None,
     ):
         self._plan = plan(settings, known)
         self._start(pair, settings, prompt, pair.encode(prompt, settings.chat) if tokens is None else tokens, ())
