@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from specviz.breakpoints import SHORT, Breakpoints, Hit, hits, parse_short
-from specviz.errors import SettingsError, SpecvizError
+from specviz.errors import SettingsError, SpecvizError, shown
 from specviz.experiments import bench_command, compare_command, draft_command, harness_command, plan_command
 from specviz.models.choice import ModelChoice
 from specviz.trace import Choice, Option, Settings
@@ -218,7 +218,7 @@ def record_settings(options: argparse.Namespace) -> Settings:
     for name, value in parse_pairs(options.verifier_option, "verifier").items():
         verifier, dot, option = name.partition(".")
         if not dot:
-            raise SettingsError(f"The verifier option {name!r} is not of the form verifier.option=value.")
+            raise SettingsError(f"The verifier option {shown(name)} is not of the form verifier.option=value.")
         verifier_options.setdefault(verifier, {})[option] = value
     names = [name.strip() for name in options.verifiers.split(",") if name.strip()]
     if not names:

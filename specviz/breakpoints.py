@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from specviz.errors import SettingsError
+from specviz.errors import SettingsError, shown
 from specviz.metrics import tolerances
 from specviz.trace import Step, Trace, text_of_tokens
 
@@ -174,10 +174,8 @@ def _number(value: Any, name: str, low: float, high: float) -> float | None:
         return None
     try:
         number = float(value)
-    except (TypeError, ValueError):
-        raise SettingsError(
-            f"The {name} to stop at, {str(value)[:40]!r}, is not a number; or leave it empty."
-        ) from None
+    except (TypeError, ValueError, OverflowError):
+        raise SettingsError(f"The {name} to stop at, {shown(value)}, is not a number; or leave it empty.") from None
     if not low <= number <= high or math.isnan(number):
         raise SettingsError(f"The {name} to stop at is {number:g}; give one from {low:g} to {high:g}.")
     return number

@@ -176,8 +176,8 @@ def _parting(a: Trace, b: Trace | Reference, ours: Sequence[int], theirs: Sequen
     ]
     row = rows[0] if rows else None
     margin = None
-    if row is not None and len(row.raw.probs) > 1 and row.raw.probs[1] > 0:
-        margin = math.log(row.raw.probs[0] / row.raw.probs[1])
+    if row is not None and len(row.raw.probs) > 1 and min(row.raw.probs[:2]) > 0:
+        margin = math.log(row.raw.probs[0]) - math.log(row.raw.probs[1])  # the quotient can be too large for a float
     if isinstance(b, Reference) and index < len(b.margins):
         margin = b.margins[index]  # of logits, not of recorded probabilities with six digits
     top = row.raw.ids[:2] if row else ()

@@ -13,6 +13,17 @@ Everything else that escapes is a bug in specviz.
 
 from __future__ import annotations
 
+from typing import Any
+
+
+def shown(value: Any, most: int = 60) -> str:
+    """A value as a message names it: one line of at most ``most`` characters, whatever somebody has sent."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no whole numbers of more than some thousand digits
+        text = f"a {type(value).__name__} of very many digits"
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
 
 class SpecvizError(Exception):
     """Base of every error that is shown to the user as one sentence, without a stack trace."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from specviz.errors import SettingsError
+from specviz.errors import SettingsError, shown
 from specviz.trace import Choice
 
 
@@ -30,7 +30,8 @@ def parse_options(model: type[Options], kind: str, choice: Choice) -> Options:
         first = error.errors(include_url=False)[0]
         known = ", ".join(model.model_fields) or "none"
         where = ".".join(str(part) for part in first["loc"])
+        value = shown(choice.options.get(where))
         raise SettingsError(
-            f"The {kind} {choice.name} cannot use option {where}={choice.options.get(where)!r} ({first['msg']}); "
+            f"The {kind} {choice.name} cannot use option {where[:60]}={value} ({first['msg'][:150]}); "
             f"its options are: {known}."
         ) from None

@@ -24,7 +24,8 @@ def summary(trace: Trace) -> str:
     if not steps:
         return "\n".join(lines)
     lines.append(f"{'verifier':<16}{'block eff.':>10}{'accepted':>10}   by depth{'':<22}by sibling rank")
-    for name in steps[0].verdicts:
+    # What figures of the whole run are there for: a fork may go on with other verifiers.
+    for name in (name for name in steps[0].verdicts if all(name in step.verdicts for step in steps)):
         mark = "*" if name == trace.settings.driver else " "
         efficiency = block_efficiency(trace, name)
         accepted = sum(accepted_lengths(steps, name))

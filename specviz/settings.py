@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from specviz.errors import SettingsError
+from specviz.errors import SettingsError, shown
 from specviz.trace import Choice, Option, Sampling, Settings
 
 
@@ -21,7 +21,7 @@ def build_settings(**fields: Any) -> Settings:
     try:
         return Settings(**fields)
     except ValidationError as error:
-        raise SettingsError(_first(error)) from None
+        raise SettingsError(first_fault(error)) from None
 
 
 def build_sampling(**fields: Any) -> Sampling:
@@ -29,18 +29,18 @@ def build_sampling(**fields: Any) -> Sampling:
     try:
         return Sampling(**fields)
     except ValidationError as error:
-        raise SettingsError(_first(error)) from None
+        raise SettingsError(first_fault(error)) from None
 
 
 def build_choice(name: str, options: Mapping[str, Option]) -> Choice:
     """A builder or verifier with its options. Raises SettingsError as :func:`build_settings` does."""
     numbers = [option for option, value in options.items() if isinstance(value, float) and not math.isfinite(value)]
     if numbers:
-        raise SettingsError(f"The option {numbers[0]} of {name[:60]} must be a finite number.")
+        raise SettingsError(f"The option {str(numbers[0])[:60]} of {name[:60]} must be a finite number.")
     try:
         return Choice(name=name, options=dict(options))
     except ValidationError as error:
-        raise SettingsError(_first(error)) from None
+        raise SettingsError(first_fault(error)) from None
 
 
 def default_draft_sampling(target: Sampling) -> Sampling:
@@ -54,7 +54,7 @@ def parse_pairs(pairs: Iterable[str], what: str) -> dict[str, Option]:
     for pair in pairs:
         name, sign, value = pair.partition("=")
         if not sign or not name:
-            raise SettingsError(f"The {what} option {pair!r} is not of the form name=value.")
+            raise SettingsError(f"The {what} option {shown(pair)} is not of the form name=value.")
         options[name.strip()] = parse_option(value.strip())
     return options
 
@@ -80,17 +80,19 @@ def verifier_choices(names: Iterable[str], options: Mapping[str, Mapping[str, Op
     chosen = list(names)
     strangers = [name for name in options if name not in chosen]
     if strangers:
-        raise SettingsError(f"Options are given for {strangers[0]!r}, which is not among the verifiers {chosen}.")
+        known = shown(chosen, 200)
+        raise SettingsError(f"Options are given for {shown(strangers[0])}, which is not among the verifiers {known}.")
     return tuple(build_choice(name, options.get(name, {})) for name in chosen)
 
 
-def _first(error: ValidationError) -> str:
+def first_fault(error: ValidationError) -> str:
+    """What is wrong with the first field that is, as one sentence."""
     first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
+    where = " ".join(".".join(str(part)[:60] for part in first["loc"]).split())[:120]
+    message = " ".join(first["msg"].removeprefix("Value error, ").split())[:200]
     if not where:
         return f"{message[:1].upper()}{message[1:]}."
-    return f"The setting {where} cannot be {first.get('input')!r}: {message[:1].lower()}{message[1:]}."
+    return f"The setting {where} cannot be {shown(first.get('input'))}: {message[:1].lower()}{message[1:]}."
 
 
 def flat_settings(settings: Settings) -> dict[str, str]:

@@ -13,19 +13,37 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import tempfile
 import zlib
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, model_validator
 
 from specviz.errors import TraceError
 
 SCHEMA_VERSION = 1
 MAX_TRACE_BYTES = 256 * 1024 * 1024
 """Largest trace that is read, counted after decompression."""
+BYTES_A_LIST, BYTES_A_FIELD, BYTES_A_VALUE = 40, 16, 10
+"""A file may hold one list or object in so many bytes of its limit, one field and one value likewise. Recorded ones
+take about 55, 25 and 12. An empty list takes two bytes in a file and 300 in memory."""
+
+# What one file may hold of a kind, so that no work over it can grow with the square of the file.
+MOST_NODES = 1025
+"""Nodes of a tree, the root included."""
+MOST_VERIFIERS = 256
+MOST_DECISIONS = 16_384
+"""Of one verifier in one step."""
+MOST_SLOTS = 65_536
+"""Cache slots that are written in one step."""
+MOST_OPTIONS = 100
+LONGEST_NAME = 200
+LONGEST_TOKEN = 1_000
+"""Characters, or hexadecimal digits, of one token: a trace that repeats it pays its length each time."""
 
 Proposal = Literal["without_replacement", "with_replacement", "top_k"]
 """How the siblings of a node were proposed; decides which verifier is lossless."""
@@ -40,7 +58,12 @@ Lossless = Literal["yes", "no", "greedy decoding"]
 EndReason = Literal["end of sequence", "max_new_tokens", "context limit", "stopped", "error"]
 Option = bool | int | float | str | None
 Probability = Annotated[float, Field(ge=0.0, le=1.0 + 1e-5)]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+"""Not larger than what a browser can count."""
+Name = Annotated[str, Field(max_length=LONGEST_NAME)]
+T = TypeVar("T")
+Many = Annotated[tuple[T, ...], FailFast()]
+"""A list whose first broken item is the only one that is told of: there could be millions."""
 
 
 class Value(BaseModel):
@@ -69,7 +92,7 @@ class Choice(Value):
     """A registered builder or verifier by name, with its options."""
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
-    options: dict[str, Option] = {}
+    options: Annotated[dict[str, Option], Field(max_length=MOST_OPTIONS)] = {}
 
 
 class Settings(Value):
@@ -78,7 +101,7 @@ class Settings(Value):
     target: Sampling = Sampling()
     draft: Sampling = Sampling()
     builder: Choice = Choice(name="k_config")
-    verifiers: Annotated[tuple[Choice, ...], Field(min_length=1)] = (Choice(name="rejection"),)
+    verifiers: Annotated[Many[Choice], Field(min_length=1, max_length=MOST_VERIFIERS)] = (Choice(name="rejection"),)
     driver: str = "rejection"
     """Name of the verifier whose verdict is committed."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -112,7 +135,7 @@ class ModelInfo(Value):
     dtype: str
     device: str
     quantization: str | None = None
-    reads: tuple[Count, ...] = ()
+    reads: Many[Count] = ()
     """Of a draft that reads the target's hidden states: which. 0 is the embeddings, k the output of layer k."""
     note: str | None = None
 
@@ -124,8 +147,8 @@ class TokenText(Value):
     """The text of one token id. ``bytes`` holds the hex form where the bytes alone are not valid UTF-8."""
 
     id: Count
-    text: str
-    bytes: str | None = None
+    text: Annotated[str, Field(max_length=LONGEST_TOKEN)]
+    bytes: Annotated[str, Field(max_length=LONGEST_TOKEN)] | None = None
 
     @model_validator(mode="after")
     def _hex(self) -> TokenText:
@@ -140,8 +163,8 @@ class TokenText(Value):
 class TopK(Value):
     """The most likely entries of a distribution, in falling order."""
 
-    ids: tuple[Count, ...]
-    probs: tuple[Probability, ...]
+    ids: Many[Count]
+    probs: Many[Probability]
 
     @model_validator(mode="after")
     def _aligned(self) -> TopK:
@@ -188,7 +211,7 @@ class DraftTree(Value):
 
     builder: str
     proposal: Proposal
-    nodes: Annotated[tuple[Node, ...], Field(min_length=1)]
+    nodes: Annotated[Many[Node], Field(min_length=1, max_length=MOST_NODES)]
 
     @model_validator(mode="after")
     def _is_a_tree(self) -> DraftTree:
@@ -269,15 +292,15 @@ class Bonus(Value):
 class Verdict(Value):
     """What one verifier made of the tree."""
 
-    verifier: str
-    options: dict[str, Option]
+    verifier: Name
+    options: Annotated[dict[str, Option], Field(max_length=MOST_OPTIONS)]
     lossless: Lossless
     """Whether tokens emitted by this verifier on this kind of proposal are distributed as target samples."""
-    thresholds: tuple[float, ...]
+    thresholds: Many[float]
     """One per node, reached or not; the root's is 1."""
-    decisions: tuple[Decision, ...]
+    decisions: Annotated[Many[Decision], Field(max_length=MOST_DECISIONS)]
     """In the order they were taken."""
-    path: tuple[Count, ...]
+    path: Many[Count]
     """Accepted nodes below the root, downwards."""
     bonus: Bonus
 
@@ -294,7 +317,7 @@ class Slot(Value):
     role: Literal["context", "node", "pruned"]
     """``context``: a committed token fed late; ``node``: a tree node; ``pruned``: run, but not kept in the tree."""
     node: Count | None
-    sees: tuple[Count, ...]
+    sees: Many[Count]
     """Slots of this step that the attention mask let this row see, itself included."""
     sees_before: Count
     """How many slots from before this step the mask let this row see."""
@@ -305,12 +328,12 @@ class Audit(Value):
 
     first_slot: Count
     """Slot of the first column; earlier slots are summed up in ``earlier_*``."""
-    keys: tuple[tuple[float, ...], ...]
+    keys: Many[Many[float]]
     """[layer][slot], for slots written in this step and kept."""
-    values: tuple[tuple[float, ...], ...]
-    earlier_keys: tuple[float, ...]
+    values: Many[Many[float]]
+    earlier_keys: Many[float]
     """[layer], the largest over all earlier slots."""
-    earlier_values: tuple[float, ...]
+    earlier_values: Many[float]
     logits: float | None
     """Next-token logits, relative to the largest absolute logit; null where the context is full and has none."""
 
@@ -332,14 +355,14 @@ class CacheChange(Value):
     """What one step did to one model's KV cache: changes, never the whole context."""
 
     length_before: Count
-    appended: tuple[Slot, ...]
-    moves: tuple[tuple[Count, Count], ...]
+    appended: Annotated[Many[Slot], Field(max_length=MOST_SLOTS)]
+    moves: Many[tuple[Count, Count]]
     """(from slot, to slot) of kept slots that changed place."""
-    dropped: tuple[Count, ...]
+    dropped: Many[Count]
     length_after: Count
-    fingerprints_before: tuple[str, ...]
+    fingerprints_before: Many[str]
     """One per appended slot, read from keys and values after the forward."""
-    fingerprints_after: tuple[str, ...]
+    fingerprints_after: Many[str]
     """One per slot from ``length_before`` to ``length_after``, read after the update."""
     audit: Audit | None = None
 
@@ -349,6 +372,11 @@ class CacheChange(Value):
             raise ValueError("fingerprints_before and appended differ in length")
         if len(self.fingerprints_after) != self.length_after - self.length_before:
             raise ValueError("fingerprints_after does not cover the slots that were kept")
+        nodes = [slot.node for slot in self.appended if slot.node is not None]
+        if len(set(nodes)) != len(nodes):
+            raise ValueError("a node was written to two slots")
+        if sum(slot.role == "context" for slot in self.appended) > MOST_NODES:
+            raise ValueError("more committed tokens were fed late than a tree has nodes")
         return self
 
 
@@ -380,13 +408,13 @@ class Step(Value):
     context: Annotated[int, Field(ge=1)]
     """Committed tokens before this step, the root included."""
     tree: DraftTree
-    verdicts: dict[str, Verdict]
+    verdicts: Annotated[dict[Name, Verdict], Field(max_length=MOST_VERIFIERS)]
     driver: str
-    committed: Annotated[tuple[Count, ...], Field(min_length=1)]
+    committed: Annotated[Many[Count], Field(min_length=1)]
     """Tokens appended to the text: the driver's path and bonus, cut at end of sequence and at max_new_tokens."""
     end_reason: EndReason | None = None
     caches: Caches
-    tokens: tuple[TokenText, ...]
+    tokens: Many[TokenText]
     """Text of every token id this step mentions."""
     timings: Timings
     prefilled: Count = 0
@@ -425,7 +453,11 @@ class Step(Value):
         return self
 
     def text_of(self) -> dict[int, TokenText]:
-        """Token id -> its text."""
+        """Token id -> its text. Made once; not to be changed."""
+        return self._texts
+
+    @cached_property
+    def _texts(self) -> dict[int, TokenText]:
         return {token.id: token for token in self.tokens}
 
 
@@ -450,12 +482,12 @@ class Trace(Value):
     models: Models
     settings: Settings
     prompt: str
-    prompt_tokens: Annotated[tuple[Count, ...], Field(min_length=1)]
-    prompt_texts: tuple[TokenText, ...]
+    prompt_tokens: Annotated[Many[Count], Field(min_length=1)]
+    prompt_texts: Many[TokenText]
     """Text of every token id in the prompt."""
-    end_tokens: tuple[Count, ...] = ()
+    end_tokens: Many[Count] = ()
     """Token ids that end the text."""
-    steps: tuple[Step, ...] = ()
+    steps: Many[Step] = ()
     end_reason: EndReason | None = None
     end_message: str | None = None
     """For ``error``: the sentence that was shown."""
@@ -472,7 +504,15 @@ class Trace(Value):
             if step.context != context:
                 raise ValueError(f"step {step.index} starts at {step.context} tokens, not {context}")
             context += len(step.committed)
+        names = {choice.name for choice in self.settings.verifiers}.union(*(step.verdicts for step in self.steps))
+        if len(names) > MOST_VERIFIERS:
+            raise ValueError(f"the steps have verdicts of {len(names)} verifiers, more than {MOST_VERIFIERS}")
         return self
+
+    @cached_property
+    def prompt_text_of(self) -> dict[int, TokenText]:
+        """Token id -> its text, of the prompt's tokens. Made once; not to be changed."""
+        return {token.id: token for token in self.prompt_texts}
 
     def settings_of(self, position: int) -> Settings:
         """What ``steps[position]`` was run with."""
@@ -507,8 +547,8 @@ def parse_trace(data: bytes, *, max_bytes: int = MAX_TRACE_BYTES) -> Trace:
         data = _gunzip(data, max_bytes)
     if len(data) > max_bytes:
         raise TraceError(f"This trace is larger than {max_bytes >> 20} MB; record fewer steps or smaller trees.")
-    version = _schema_version(data)
-    if version != SCHEMA_VERSION:
+    version = _looked_at(data, max_bytes)
+    if version != SCHEMA_VERSION or isinstance(version, bool):
         raise TraceError(
             f"This file has trace schema version {repr(version)[:40]} and this specviz reads version {SCHEMA_VERSION}; "
             "open it with the specviz that wrote it, or record it again."
@@ -517,8 +557,8 @@ def parse_trace(data: bytes, *, max_bytes: int = MAX_TRACE_BYTES) -> Trace:
         return Trace.model_validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])[:120] or "the whole file"
-        raise TraceError(f"This trace is broken at {where}: {first['msg'][:200]}; record it again.") from None
+        where = _one_line(".".join(str(part) for part in first["loc"]), 120) or "the whole file"
+        raise TraceError(f"This trace is broken at {where}: {_one_line(first['msg'], 200)}; record it again.") from None
 
 
 def load_trace(path: str | os.PathLike[str], *, max_bytes: int = MAX_TRACE_BYTES) -> Trace:
@@ -526,8 +566,9 @@ def load_trace(path: str | os.PathLike[str], *, max_bytes: int = MAX_TRACE_BYTES
     try:
         with open(path, "rb") as file:
             data = file.read(max_bytes + 1)
-    except OSError as error:
-        raise TraceError(f"The trace {os.fspath(path)!r} cannot be read ({error.strerror}); check the path.") from None
+    except (OSError, ValueError) as error:  # a name with a null character
+        why = getattr(error, "strerror", None) or error
+        raise TraceError(f"The trace {_short(path)} cannot be read ({why}); check the path.") from None
     return parse_trace(data, max_bytes=max_bytes)
 
 
@@ -570,14 +611,37 @@ def _gunzip(data: bytes, max_bytes: int) -> bytes:
     return out.getvalue()
 
 
-class _Head(BaseModel):
-    schema_version: Any
+def _looked_at(data: bytes, max_bytes: int) -> Any:
+    """The schema version of a file that is JSON and can be taken apart at a cost that its size tells.
 
+    This comes before the parse that builds values: objects are thrown away as soon as they were counted.
+    """
+    crowded = TraceError(
+        f"This trace holds more lists and numbers than {max_bytes >> 20} MB of a recorded one; record fewer steps."
+    )
+    lists, fields, values = data.count(b"[") + data.count(b"{"), data.count(b":"), data.count(b",")
+    if max(lists * BYTES_A_LIST, fields * BYTES_A_FIELD, values * BYTES_A_VALUE) > max_bytes:
+        raise crowded
+    top: list[tuple[str, Any]] = []
 
-def _schema_version(data: bytes) -> Any:
+    def count(pairs: list[tuple[str, Any]]) -> None:
+        if len(pairs) > max(MOST_VERIFIERS, MOST_OPTIONS):
+            raise crowded
+        top[:] = pairs  # the outermost object comes last
+
     try:
-        return _Head.model_validate_json(data).schema_version
-    except ValidationError as error:
-        if error.errors()[0]["type"] == "json_invalid":
-            raise TraceError("This file is not JSON; choose a trace that specviz recorded.") from None
-        raise TraceError("This JSON is not a specviz trace; choose a file that specviz recorded.") from None
+        value = json.loads(data.decode(), object_pairs_hook=count, parse_float=lambda _: None)
+    except (ValueError, RecursionError):
+        raise TraceError("This file is not JSON; choose a trace that specviz recorded.") from None
+    outermost = dict(top)
+    if value is not None or "schema_version" not in outermost:
+        raise TraceError("This JSON is not a specviz trace; choose a file that specviz recorded.")
+    return outermost["schema_version"]
+
+
+def _one_line(text: str, most: int) -> str:
+    return " ".join(text.split())[:most]
+
+
+def _short(path: str | os.PathLike[str]) -> str:
+    return f"{os.fspath(path)!r:.300}"

@@ -88,25 +88,32 @@ def comparison_of(options: argparse.Namespace) -> Comparison:
     Raises:
         SettingsError: naming the first thing no run can have.
     """
+    from pydantic import ValidationError
+
     from specviz.experiments.comparison import Comparison, check, parse_tree, parse_verifiers
+    from specviz.settings import first_fault
 
     verifiers = tuple(verifier for text in options.verifiers for verifier in parse_verifiers(text))
-    comparison = Comparison(
-        trees=tuple(parse_tree(text) for text in options.trees),
-        verifiers=verifiers,
-        temperatures=tuple(options.temperatures),
-        driver=options.driver or verifiers[0].label,
-        paired=options.paired,
-        free=options.free,
-        sampling=not options.no_sampling,
-        top_k=options.top_k,
-        top_p=options.top_p,
-        eta_cutoff=options.eta_cutoff,
-        draft_temperature=options.draft_temperature,
-        seed=options.seed,
-        max_new_tokens=options.max_new_tokens,
-        chat=False if options.no_chat else None,
-    )
+    fields: dict[str, Any] = {
+        "trees": tuple(parse_tree(text) for text in options.trees),
+        "verifiers": verifiers,
+        "temperatures": tuple(options.temperatures),
+        "driver": options.driver or verifiers[0].label,
+        "paired": options.paired,
+        "free": options.free,
+        "sampling": not options.no_sampling,
+        "top_k": options.top_k,
+        "top_p": options.top_p,
+        "eta_cutoff": options.eta_cutoff,
+        "draft_temperature": options.draft_temperature,
+        "seed": options.seed,
+        "max_new_tokens": options.max_new_tokens,
+        "chat": False if options.no_chat else None,
+    }
+    try:
+        comparison = Comparison(**fields)
+    except ValidationError as error:
+        raise SettingsError(first_fault(error)) from None
     check(comparison)
     return comparison
 

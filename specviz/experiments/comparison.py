@@ -148,7 +148,9 @@ def parse_verifiers(text: str) -> list[Named]:
 def _labelled(text: str) -> tuple[str, str]:
     text = text.strip()
     found = _LABELLED.fullmatch(text)
-    return (found[1].strip(), found[2].strip()) if found else (text[:200], text)
+    if not text:
+        raise SettingsError("A tree or a verifier has no name; write one, or leave it out.")
+    return (found[1].strip()[:200], found[2].strip()) if found else (text[:200], text)
 
 
 def _split(spec: str, what: str) -> tuple[str, dict[str, Option]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import plotly.graph_objects as go
@@ -10,6 +11,7 @@ from specviz.figures.audits import DECADES
 from specviz.figures.looks import area_trace, empty_figure, figure_json, line_trace
 
 
+@lru_cache(maxsize=1)
 def cache_figures() -> dict[str, Any]:
     """The figures of the panels about the caches, by name."""
     return {"cache": figure_json(strips()), "mask": figure_json(mask()), "audit": figure_json(audit())}

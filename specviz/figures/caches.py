@@ -6,6 +6,7 @@ and are compared with what the driver's path, the recorded moves and the tree de
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Any
 
 from specviz.figures.audits import audit_columns, audit_faults
@@ -65,20 +66,20 @@ def cache_columns(step: Step, change: CacheChange, settled: list[str], tolerance
 
 def settled_labels(trace: Trace, position: int, length: int) -> list[str]:
     """Tokens of the last few of the ``length`` slots that were settled before a step: slots follow the text."""
-    first = max(0, length - SETTLED_SHOWN)
-    texts = {text.id: text for text in trace.prompt_texts}
-    text: list[int] = []
-    start = 0
-    for step in reversed(trace.steps[:position]):
-        text[:0] = step.committed
-        texts.update(step.text_of())
-        start = step.context
-        if start <= first:
-            break
-    if start > first or not text:
-        text, start = [*trace.prompt_tokens, *text], 0
-    last = text[first - start : length - start]
-    return [token_label(texts.get(token) or TokenText(id=token, text=f"#{token}")) for token in last]
+    written = trace.steps[position].context
+    return [token_label(_text_at(trace, i)) for i in range(max(0, length - SETTLED_SHOWN), min(length, written))]
+
+
+def _text_at(trace: Trace, place: int) -> TokenText:
+    """The token at a place of the text, the prompt included."""
+    if place < len(trace.prompt_tokens):
+        token = trace.prompt_tokens[place]
+        known = trace.prompt_text_of.get(token)
+    else:
+        step = trace.steps[bisect_right(trace.steps, place, key=lambda step: step.context) - 1]
+        token = step.committed[place - step.context]
+        known = step.text_of().get(token)
+    return known or TokenText(id=token, text=f"#{token}")
 
 
 def kept_rows(step: Step, change: CacheChange) -> list[int]:

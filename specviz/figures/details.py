@@ -6,6 +6,7 @@ a step of a large tree must stay small; the meaning of each position is in the d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from typing import Any
 
@@ -21,7 +22,10 @@ FULL_DETAIL = 64
 
 def number(value: float | None, digits: int = 4) -> float | None:
     """``value`` with so many significant digits, to keep frames small."""
-    return None if value is None else float(f"{value:.{digits}g}")
+    if value is None:
+        return None
+    short = float(f"{value:.{digits}g}")
+    return short if math.isfinite(short) else value  # the largest float rounds up to infinity
 
 
 class TokenTable:
@@ -85,7 +89,7 @@ def commit_line(trace: Trace, position: int) -> list[list[Any]]:
     Pieces are decoded with the few tokens before them, so that a character split over two steps comes out whole.
     """
     step = trace.steps[position]
-    texts = {text.id: text for text in trace.prompt_texts}
+    texts = {token: trace.prompt_text_of[token] for token in trace.prompt_tokens[-4:] if token in trace.prompt_text_of}
     before = list(trace.prompt_tokens[-4:])
     for earlier in trace.steps[max(0, position - 4) : position]:
         texts.update(earlier.text_of())
@@ -123,7 +127,7 @@ def _verdict(step: Step, verdict: Verdict, tokens: TokenTable, shown: Collection
     texts = step.text_of()
     bonus = verdict.bonus
     tokens.add(bonus.token)
-    rules = list(dict.fromkeys(decision.rule for decision in verdict.decisions))
+    rules = {rule: place for place, rule in enumerate(dict.fromkeys(decision.rule for decision in verdict.decisions))}
     return {
         "verifier": verdict.verifier,
         "options": verdict.options,
@@ -140,12 +144,12 @@ def _verdict(step: Step, verdict: Verdict, tokens: TokenTable, shown: Collection
             "fault": bonus_fault(step, verdict),
         },
         "thresholds": [number(threshold) for threshold in verdict.thresholds],
-        "rules": rules,
+        "rules": list(rules),
         "decisions": [_decision(d, rules, tokens, d.node in shown) for d in verdict.decisions],
     }
 
 
-def _decision(decision: Decision, rules: list[str], tokens: TokenTable, full: bool) -> list[Any]:
+def _decision(decision: Decision, rules: dict[str, int], tokens: TokenTable, full: bool) -> list[Any]:
     """[node, outcome letter, rule, comparison, uniform, p, q, token compared with, threshold, reason, residual].
 
     A decision about a folded node stops after the token: its threshold is in the verdict's column.
@@ -153,7 +157,7 @@ def _decision(decision: Decision, rules: list[str], tokens: TokenTable, full: bo
     row: list[Any] = [
         decision.node,
         STATES[decision.outcome],
-        rules.index(decision.rule),
+        rules[decision.rule],
         COMPARISONS.index(decision.comparison),
         number(decision.uniform, 7 if full else 4),
         number(decision.p, 7 if full else 4),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, Literal
 
 from specviz.figures.audits import DECADES
@@ -32,8 +33,9 @@ def run_header(trace: Trace) -> dict[str, Any]:
     names = [choice.name for choice in trace.settings.verifiers]
     for step in trace.steps:
         names += [name for name in step.verdicts if name not in names]
-    texts = {token.id: token for token in trace.prompt_texts}
-    prompt = "".join(pieces(texts[token] for token in trace.prompt_tokens if token in texts))
+    texts, tokens = trace.prompt_text_of, trace.prompt_tokens[-PROMPT_CHARACTERS:]
+    prompt = "".join(pieces(texts[token] for token in tokens if token in texts))
+    whole = len(tokens) == len(trace.prompt_tokens) and len(prompt) <= PROMPT_CHARACTERS
     return {
         "id": trace.id,
         "created": trace.created,
@@ -41,19 +43,24 @@ def run_header(trace: Trace) -> dict[str, Any]:
         "steps": len(trace.steps),
         "endReason": trace.end_reason,
         "endMessage": trace.end_message,
-        "prompt": prompt if len(prompt) <= PROMPT_CHARACTERS else "… " + prompt[-PROMPT_CHARACTERS:],
+        "prompt": prompt if whole else "… " + prompt[-PROMPT_CHARACTERS:],
         "promptTokens": len(trace.prompt_tokens),
         "models": {"target": trace.models.target.model_dump(), "draft": trace.models.draft.model_dump()},
         "settings": trace.settings.model_dump(mode="json"),
         "driver": trace.settings.driver,
         "verifiers": verifier_looks(names),
-        "figures": {"tree": figure_json(tree_figure(names)), **cache_figures()},
+        "figures": {"tree": _tree_looks(tuple(names)), **cache_figures()},
         "geometry": geometry(),
         "comparisons": COMPARISONS,
         "tolerance": tolerances(trace.models),
         "decades": DECADES,
         "totals": run_totals(trace, names),
     }
+
+
+@lru_cache(maxsize=32)
+def _tree_looks(verifiers: tuple[str, ...]) -> dict[str, Any]:
+    return figure_json(tree_figure(verifiers))
 
 
 def step_frame(trace: Trace, position: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from specviz.figures.details import number
 from specviz.figures.text import token_label
 from specviz.figures.tree import STATES, node_label
 from specviz.questions import Alternative
@@ -41,7 +42,7 @@ def alternative_value(step: Step, answer: Alternative, beside: Verdict) -> dict[
         "sameBonus": answer.bonus is not None and answer.bonus.token == beside.bonus.token,
         "rows": rows,
         "differing": [row[0] for row in rows if row[4]],
-        "thresholds": [float(f"{threshold:.7g}") for threshold in answer.thresholds],
+        "thresholds": [number(threshold, 7) for threshold in answer.thresholds],
     }
 
 

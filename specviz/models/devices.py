@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from specviz.errors import SettingsError
+from specviz.errors import SettingsError, shown
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -25,7 +25,7 @@ def choose_device(device: str) -> torch.device:
     if device == "auto":
         return torch.device(next(name for name, there in available.items() if there))
     if device not in available:
-        raise SettingsError(f"There is no device {device!r}; choose one of {', '.join(DEVICES)}.")
+        raise SettingsError(f"There is no device {shown(device)}; choose one of {', '.join(DEVICES)}.")
     if not available[device]:
         raise SettingsError(f"PyTorch finds no {device} device on this machine; choose auto or cpu.")
     return torch.device(device)
@@ -34,7 +34,7 @@ def choose_device(device: str) -> torch.device:
 def check_dtype(dtype: str) -> None:
     """SettingsError unless ``dtype`` is ``auto`` or a key of :data:`DTYPES`."""
     if dtype != "auto" and dtype not in DTYPES:
-        raise SettingsError(f"There is no dtype {dtype!r}; choose auto, {', '.join(DTYPES)}.")
+        raise SettingsError(f"There is no dtype {shown(dtype)}; choose auto, {', '.join(DTYPES)}.")
 
 
 def choose_dtype(dtype: str, checkpoint: torch.dtype, device: torch.device) -> torch.dtype:
@@ -58,9 +58,10 @@ def choose_dtype(dtype: str, checkpoint: torch.dtype, device: torch.device) -> t
 def parse_memory(text: str) -> int:
     """``16GB`` -> 16 * 10^9 bytes, ``16GiB`` -> 16 * 2^30; SettingsError for anything else."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]I?|)B?\s*", text, flags=re.I)
-    size = 0 if found is None else int(float(found[1]) * _UNITS[found[2].upper()])
+    amount = 0.0 if found is None else float(found[1]) * _UNITS[found[2].upper()]
+    size = int(amount) if amount < 2**63 else 0
     if size <= 0:
-        raise SettingsError(f"{text!r} is no amount of memory; write it like 16GB or 15.5GiB.")
+        raise SettingsError(f"{shown(text)} is no amount of memory; write it like 16GB or 15.5GiB.")
     return size
 
 

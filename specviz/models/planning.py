@@ -13,7 +13,7 @@ from specviz.models.memory import MemoryPlan, ToLoad, plan_memory
 from specviz.models.model_cache import Progress, silent
 from specviz.models.presets import DEFAULT_DRAFT, DEFAULT_TARGET, PRESETS, SPECS, spec_of
 from specviz.models.quantization import check_quantization
-from specviz.models.sources import DEFAULT, Role, Source, find_source, load_error
+from specviz.models.sources import DEFAULT, Role, Source, find_source, is_folder, load_error
 from specviz.models.tensors import config_of
 
 CONTEXT = 2_048
@@ -74,8 +74,8 @@ def read_known_config(name: str, role: Role, progress: Progress = silent) -> tup
     """
     name = name.strip()
     own = DEFAULT_TARGET if role == "target" else DEFAULT_DRAFT
-    folder = Path(name).expanduser()
-    if (folder / "config.json").is_file():
+    if is_folder(name) and (folder := Path(name).expanduser() / "config.json").is_file():
+        folder = folder.parent
         source = Source(folder.resolve().name, str(folder))
     elif (spec := own if name in (DEFAULT, own.id) else spec_of(name)) is not None:
         return name if name != DEFAULT else own.id, config_of(spec)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from specviz.errors import SettingsError
+from specviz.errors import SettingsError, shown
 from specviz.models import default_pair
 
 Family = Literal["llama", "qwen3"]
@@ -81,7 +81,7 @@ class Preset:
 def find_preset(name: str) -> Preset:
     """The preset of this name; SettingsError that lists the names if there is none."""
     if name not in PRESETS:
-        raise SettingsError(f"There is no preset {name!r}; choose from {', '.join(PRESETS)}.")
+        raise SettingsError(f"There is no preset {shown(name)}; choose from {', '.join(PRESETS)}.")
     return PRESETS[name]
 
 

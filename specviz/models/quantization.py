@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from specviz.errors import ModelError, SettingsError
+from specviz.errors import ModelError, SettingsError, shown
 
 QUANTIZATIONS = ("none", "int8", "nf4")
 DEVICES = ("cpu", "cuda")
@@ -29,7 +29,7 @@ def check_quantization(quantization: str, device: torch.device, name: str) -> No
         ModelError: if bitsandbytes is not installed.
     """
     if quantization not in QUANTIZATIONS:
-        raise SettingsError(f"There is no quantization {quantization!r}; choose from {', '.join(QUANTIZATIONS)}.")
+        raise SettingsError(f"There is no quantization {shown(quantization)}; choose from {', '.join(QUANTIZATIONS)}.")
     if quantization == "none":
         return
     if device.type not in DEVICES:

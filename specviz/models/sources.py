@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from specviz.errors import ModelError
+from specviz.errors import ModelError, shown
 from specviz.models import default_pair
 from specviz.models.model_cache import Progress
 
 Role = Literal["target", "draft"]
 
 DEFAULT = "default"
-HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?")
+HUB_ID = re.compile(r"(?!.*(?:\.\.|--))[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,95})?")
+REVISION = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}")
+"""A branch, tag, pull request or commit. It becomes a part of addresses and of file names in the hub's cache."""
 SECONDS_FOR_THE_HUB = 10.0
 CONVERTER = "SFconvertbot"
 """Account under which the hub opens pull requests with converted weights."""
@@ -60,11 +62,14 @@ def find_source(name: str, role: Role, progress: Progress) -> Source:
     if role == "draft" and name in (DEFAULT, default_pair.DRAFT_NAME):
         place = str(default_pair.ensure_draft(progress))
         return Source(default_pair.DRAFT_NAME, place, note=default_pair.DRAFT_NOTE, built_in=True)
-    if _is_folder(name):
+    if is_folder(name):
         return folder_source(Path(name).expanduser())
-    id, _, revision = name.partition("@")
-    if not HUB_ID.fullmatch(id):
-        raise ModelError(f"There is no folder {name!r}, and it is no hub id; write an existing folder or owner/name.")
+    id, at, revision = name.partition("@")
+    if not HUB_ID.fullmatch(id) or (at and not REVISION.fullmatch(revision)):
+        raise ModelError(
+            f"There is no folder {shown(name)}, and it is no hub id; write an existing folder, owner/name or "
+            "owner/name@revision."
+        )
     progress(f"Looking up {id}", None)
     return hub_source(id, revision or None)
 
@@ -72,9 +77,13 @@ def find_source(name: str, role: Role, progress: Progress) -> Source:
 def folder_source(folder: Path) -> Source:
     """A folder that ``save_pretrained`` wrote."""
     if not (folder / "config.json").is_file():
-        raise ModelError(f"The folder {str(folder)!r} has no config.json; choose one that save_pretrained wrote.")
+        raise ModelError(
+            f"The folder {shown(str(folder), 200)} has no config.json; choose one that save_pretrained wrote."
+        )
     if not any(folder.glob("*.safetensors")):
-        raise ModelError(f"The folder {str(folder)!r} has no safetensors weights; save it with safetensors first.")
+        raise ModelError(
+            f"The folder {shown(str(folder), 200)} has no safetensors weights; save it with safetensors first."
+        )
     return Source(folder.resolve().name, str(folder), note="a local folder")
 
 
@@ -155,7 +164,8 @@ def load_error(error: BaseException, name: str) -> ModelError:
     return ModelError(f"{name} could not be loaded ({first}); check its files, or choose another model.")
 
 
-def _is_folder(name: str) -> bool:
+def is_folder(name: str) -> bool:
+    """Whether there is a folder of this name, whatever the name is."""
     try:
         return Path(name).expanduser().is_dir()
     except (OSError, RuntimeError, ValueError):

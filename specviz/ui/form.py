@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin
 
@@ -10,11 +10,11 @@ import gradio as gr
 from pydantic.fields import FieldInfo
 
 from specviz.drafting import BUILDERS
-from specviz.errors import SettingsError
+from specviz.errors import SettingsError, shown
 from specviz.models.choice import ModelChoice
-from specviz.settings import build_sampling, build_settings, default_draft_sampling
+from specviz.settings import build_choice, build_sampling, build_settings, default_draft_sampling
 from specviz.trace import Choice, Settings
-from specviz.ui.models_form import models_form
+from specviz.ui.models_form import DEVICES, DTYPES, QUANTIZATIONS, models_form
 from specviz.verifying import VERIFIERS
 
 DEFAULT_PROMPT = "Why is the sky blue?"
@@ -123,27 +123,28 @@ def settings_form(form: Form) -> None:
 
 def read_form(values: dict[str, Any]) -> tuple[str, ModelChoice, Settings]:
     """See :meth:`Form.read`."""
-    prompt = values["prompt"] or ""
+    prompt = _text(values, "prompt")
     models = ModelChoice(
-        target=(values["target"] or "").strip() or "default",
-        draft=(values["draft"] or "").strip() or "default",
-        device=values["device"],
-        dtype=values["dtype"],
-        target_quantization=values["target_quantization"],
-        draft_quantization=values["draft_quantization"],
+        target=_text(values, "target").strip() or "default",
+        draft=_text(values, "draft").strip() or "default",
+        device=_one_of(values, "device", DEVICES),
+        dtype=_one_of(values, "dtype", DTYPES),
+        target_quantization=_one_of(values, "target_quantization", QUANTIZATIONS),
+        draft_quantization=_one_of(values, "draft_quantization", QUANTIZATIONS),
     )
-    if not values["verifiers"]:
+    if not values["verifiers"] or not isinstance(values["verifiers"], (list, tuple)):
         raise SettingsError("Choose at least one verifier.")
     chosen = [name for name in VERIFIERS if name in values["verifiers"]]
     if values["driver"] not in chosen:
         raise SettingsError(
-            f"The driver {values['driver']} is not among the verifiers; tick it or choose another driver."
+            f"The driver {shown(values['driver'])} is not among the verifiers; tick it or choose another driver."
         )
-    own = (values["draft_temperature"] or "").strip()
+    builder = _one_of(values, "builder", BUILDERS)
+    own = _text(values, "draft_temperature").strip()
     try:
         draft = float(own) if own else None
     except ValueError:
-        raise SettingsError(f"The draft temperature {own!r} is not a number; or leave it empty.") from None
+        raise SettingsError(f"The draft temperature {shown(own)} is not a number; or leave it empty.") from None
     target = build_sampling(
         temperature=_given(values, "temperature", float),
         top_k=_given(values, "top_k", int),
@@ -153,8 +154,8 @@ def read_form(values: dict[str, Any]) -> tuple[str, ModelChoice, Settings]:
     settings = build_settings(
         target=target,
         draft=default_draft_sampling(target) if draft is None else build_sampling(temperature=draft),
-        builder=Choice(name=values["builder"], options=_options(values, f"builder.{values['builder']}")),
-        verifiers=tuple(Choice(name=name, options=_options(values, f"verifier.{name}")) for name in chosen),
+        builder=build_choice(builder, _options(values, f"builder.{builder}")),
+        verifiers=tuple(build_choice(name, _options(values, f"verifier.{name}")) for name in chosen),
         driver=values["driver"],
         seed=_given(values, "seed", int),
         max_new_tokens=_given(values, "max_new_tokens", int),
@@ -212,8 +213,29 @@ def _option_values(prefix: str, options: Any, choice: Choice) -> dict[str, Any]:
 
 def _given(values: dict[str, Any], name: str, kind: type) -> Any:
     if values[name] is None:
-        raise SettingsError(f"{name.replace('_', ' ').capitalize()} is empty; give a number.")
-    return kind(values[name])
+        raise SettingsError(f"{_label(name)} is empty; give a number.")
+    try:
+        return kind(values[name])
+    except (TypeError, ValueError, OverflowError):
+        raise SettingsError(f"{_label(name)} cannot be {shown(values[name])}; give a number.") from None
+
+
+def _text(values: dict[str, Any], name: str) -> str:
+    """A text, where a page was asked by hand for something else."""
+    value = "" if values[name] is None else values[name]
+    if not isinstance(value, str):
+        raise SettingsError(f"{_label(name)} cannot be {shown(value)}; write a text.")
+    return value
+
+
+def _one_of(values: dict[str, Any], name: str, known: Iterable[str]) -> str:
+    if values[name] not in list(known):
+        raise SettingsError(f"{_label(name)} cannot be {shown(values[name])}; choose from {', '.join(known)}.")
+    return str(values[name])
+
+
+def _label(name: str) -> str:
+    return name.replace("_", " ").capitalize()
 
 
 def _options(values: dict[str, Any], prefix: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from specviz.breakpoints import Breakpoints, Hit, first_hit, hits
-from specviz.errors import SettingsError, SpecvizError, TraceError
+from specviz.errors import SettingsError, SpecvizError, TraceError, shown
 from specviz.figures import block, dump_block, step_frame
 from specviz.figures.text import shorten, visible
 from specviz.models.choice import ModelChoice
@@ -54,7 +54,7 @@ def open_recorded(name: str, folder: Path = TRACES) -> Trace:
         TraceError: for any other name, and for a file that cannot be read.
     """
     if name not in recorded_traces(folder):
-        raise TraceError(f"There is no recorded run {name!r}.")
+        raise TraceError(f"There is no recorded run {shown(name)}.")
     return load_trace(folder / f"{name}.json.gz")
 
 

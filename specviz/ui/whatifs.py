@@ -75,7 +75,8 @@ def _value(step: Step, found: Any, question: Question) -> dict[str, Any]:
 
 def _block(wanted: Any, value: dict[str, Any]) -> str:
     """The answer, with what the page needs to know which question it belongs to."""
-    echo = {key: wanted.get(key) for key in ("run", "step", "id")} if isinstance(wanted, Mapping) else {}
+    said = {key: wanted.get(key) for key in ("run", "step", "id")} if isinstance(wanted, Mapping) else {}
+    echo = {key: value if isinstance(value, (str, int)) else None for key, value in said.items()}
     return dump_block({"whatif": {**echo, **value}})
 
 
