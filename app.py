@@ -16,10 +16,14 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=None, help="default: the first free one from 7860")
     parser.add_argument("--trace", help="open on this trace file instead of a run that comes with specviz")
     parser.add_argument(
+        "--comparison", action="append", default=[], metavar="FOLDER", help="offer this folder of compare, too"
+    )
+    parser.add_argument(
         "--verifier", action="append", default=[], metavar="MODULE:NAME", help="add a verifier of your own"
     )
     arguments = parser.parse_args()
     from specviz.trace import load_trace
+    from specviz.ui.compare_tab import find_shelf
     from specviz.ui.page import build_page, launch_page
     from specviz.verifying import load_verifier
 
@@ -27,10 +31,11 @@ def main() -> int:
         for spec in arguments.verifier:
             load_verifier(spec)  # before the page is built: it makes its form from the registry
         trace = load_trace(arguments.trace) if arguments.trace else None
+        shelf = find_shelf(arguments.comparison)
     except SpecvizError as error:
         print(error, file=sys.stderr)
         return 2
-    launch_page(build_page(trace=trace), server_name=arguments.host, server_port=arguments.port)
+    launch_page(build_page(trace=trace, shelf=shelf), server_name=arguments.host, server_port=arguments.port)
     return 0
 
 

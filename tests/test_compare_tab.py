@@ -398,6 +398,17 @@ def test_from_a_figure_to_a_step_by_keyboard(browser, folder, tmp_path, size, th
         view.wait_for_selector(".sv-root .sv-notice:has-text('is as it was recorded')")
         assert view.input_value("#prompt textarea") == f"a hen {HOSTILE}"
         assert view.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out"
+        if theme == "light":
+            view.click("#board-figure input")
+            view.click("[role=option]:has-text('Acceptance by depth')")
+            view.wait_for_selector("[data-section=figure] h4:has-text('Acceptance by depth')")
+            view.click("#small button")
+            view.fill("#small-tokens input", "3")
+            view.click("#small-start")
+            view.wait_for_selector(".sv-board .sv-notice:has-text('All 4 runs are done.')")
+            with view.expect_download() as download:
+                view.click("#board-zip")
+            assert download.value.suggested_filename == "specviz-comparison.zip"
         seen.finish()
     finally:
         page.close()

@@ -16,7 +16,7 @@ from specviz.experiments.reading import RunSums, output_of, runs_of, steps_of
 from specviz.experiments.rows import SAMPLING
 from specviz.experiments.statistics import Group
 from specviz.figures import acceptance, dump_block
-from specviz.figures.charts import MEASURES, Theme
+from specviz.figures.charts import Theme
 from specviz.figures.looks import figure_json
 from specviz.figures.runs import runs_figure, steps_figure
 from specviz.figures.text import shorten, visible
@@ -397,6 +397,3 @@ def _plain(text: Any, width: int) -> str:
 
 def _short(text: str) -> str:
     return _plain(text, 28)
-
-
-__all__ = ["ALL", "MEASURES", "PICTURES", "Chosen", "Opened", "board", "choices", "settled"]

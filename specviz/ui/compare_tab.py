@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,6 +67,8 @@ class CompareTab:
             self.download = gr.Button(
                 "Download it", size="md", scale=0, min_width=120, visible=False, elem_id="board-zip"
             )
+            # As for traces: the button that a person presses has the file made, this one hands it over.
+            self.ready = gr.DownloadButton("Save", visible="hidden", elem_id="board-ready")
         with gr.Accordion("Make a small comparison", open=False, elem_id="small"):
             self._small_form()
         with gr.Row(visible=False, elem_id="board-choosers") as self.row:
@@ -87,13 +89,23 @@ class CompareTab:
         with gr.Row():
             add("prompts", gr.Number(2, label="Prompts", info="of our own, all kinds", precision=0, min_width=110))
             add("free", gr.Number(0, label="Also free", info="prompts, for quality", precision=0, min_width=110))
-            add("tokens", gr.Number(16, label="Tokens a run", precision=0, min_width=110))
+            add(
+                "tokens",
+                gr.Number(16, label="Tokens a run", info="at most", precision=0, elem_id="small-tokens", min_width=110),
+            )
             add("temperatures", gr.Textbox("1.0", label="Temperatures", info="e.g. 0.7 1.0", min_width=110))
         with gr.Row():
             trees = {"multiselect": True, "allow_custom_value": True, "min_width": 260}
             add(
                 "trees",
-                gr.Dropdown(list(TREES), value=["4,2,2", "1,1,1,1"], label="Trees", elem_id="small-trees", **trees),
+                gr.Dropdown(
+                    list(TREES),
+                    value=["4,2,2", "1,1,1,1"],
+                    label="Trees",
+                    info="or of your own: 3,2 or [0],[1],[0,0]",
+                    elem_id="small-trees",
+                    **trees,
+                ),
             )
             add(
                 "verifiers",
@@ -114,7 +126,7 @@ class CompareTab:
                 f"{MOST['verifiers']} verifiers and {MOST['tokens']} tokens. Stop keeps the prompts that are finished."
             )
 
-    def wire(self, viewer: Any, desk: Any, ready: Any, work: dict[str, Any], quick: dict[str, Any]) -> list[Any]:
+    def wire(self, viewer: Any, desk: Any, work: dict[str, Any], quick: dict[str, Any]) -> list[Any]:
         """Attach the events; returns those that can change the desk."""
         private: dict[str, Any] = {"api_visibility": "private"}
         settings = self.act.form.inputs
@@ -135,8 +147,10 @@ class CompareTab:
         self.board.spot(self.spot, self.state, [self.board, self.state], **quick, **private)
         self.start.click(self.small, [*self.form.values(), *settings], shown, **own, **private)
         self.stop.click(self.act.stop, None, None, **quick, **private)
-        hand_over = "() => setTimeout(() => document.querySelector('#save-ready').click(), 50)"
-        self.download.click(self.save, self.state, ready, show_progress="hidden", **private).success(None, js=hand_over)
+        hand_over = "() => setTimeout(() => document.querySelector('#board-ready').click(), 50)"
+        self.download.click(self.save, self.state, self.ready, show_progress="hidden", **private).success(
+            None, js=hand_over
+        )
         return [self.board.step(self.step, [self.state, desk], [viewer, desk, *settings], **work, **private)]
 
     # ------------------------------------------------------------------------------------------------- handlers
@@ -217,7 +231,7 @@ class CompareTab:
                 continue
             yield [text, _put(there, trace, inputs, ticket, chosen.run[0]), *self.act.form.write(*inputs)]
 
-    def small(self, *values: Any, request: gr.Request) -> Iterator[list[Any]]:
+    def small(self, request: gr.Request, *values: Any) -> Iterator[list[Any]]:
         try:
             given = dict(zip(self.form, values[: len(self.form)], strict=True))
             given["temperatures"] = str(given["temperatures"] or "").replace(",", " ").split()[:20]
@@ -296,7 +310,7 @@ def _put(desk: Desk, trace: Trace, inputs: runs.Inputs, ticket: Any, prompt: str
     )
 
 
-def find_shelf(folders: list[Path]) -> Shelf:
+def find_shelf(folders: Iterable[str]) -> Shelf:
     """What comes with specviz, and these folders.
 
     Raises:
@@ -306,8 +320,8 @@ def find_shelf(folders: list[Path]) -> Shelf:
 
     found = []
     for folder in folders:
-        inside = find_comparisons(folder)
+        inside = find_comparisons(Path(folder))
         if not inside:
-            raise SettingsError(f"There is no finished comparison in {str(folder)!r}; make one with compare.")
+            raise SettingsError(f"There is no finished comparison in {folder!r}; make one with compare.")
         found += inside
     return Shelf(more=found)

@@ -132,7 +132,7 @@ def build_page(
             upload.upload(act.open_file, [upload, desk], opened, show_progress="hidden", **private),
             viewer.open_run(act.open_at, desk, opened, **quick, **private),
             viewer.lesson(act.lesson, desk, [viewer, desk], **quick, **private),
-            *many.wire(viewer, desk, ready, work, quick),
+            *many.wire(viewer, desk, work, quick),
         ]
         for change in changes:
             change.then(act.runs_of, desk, listed, **quick, **private)
