@@ -135,22 +135,8 @@ def places_figure(
             own = sorted(own, key=lambda row: row["place"])
             figure.add_trace(_place_line(name, own, seen[name], name not in shown), row=panel, col=1)
             shown[name] = None
-        figure.add_annotation(
-            x=0,
-            xref="x domain",
-            xanchor="left",
-            y=1.02,
-            yref="y domain",
-            yanchor="bottom",
-            text=f"<b>{label(tree, 44)}</b>",
-            showarrow=False,
-            row=panel,
-            col=1,
-        )
-    legend = legend_height(shown)
-    layout = base_layout(theme, _PANEL * len(trees) + legend + 80, title)
-    layout["margin"]["t"] = legend + 30
-    figure.update_layout(**layout)
+        _head(figure, tree, panel)
+    _lay_out(figure, _PANEL * len(trees), shown, theme, title)
     figure.update_xaxes(**axis(theme, dtick=1, zeroline=False))
     figure.update_xaxes(title={"text": what if by == "depth" else f"{what}, from 0"}, row=len(trees), col=1)
     figure.update_yaxes(**axis(theme, range=[0, 1.02], dtick=0.25, zeroline=False))
@@ -219,22 +205,8 @@ def tradeoff_figure(
             shown[name] = None
         for base in alone[:1]:
             _baseline(figure, base, panel, theme)
-        figure.add_annotation(
-            x=0,
-            xref="x domain",
-            xanchor="left",
-            y=1.02,
-            yref="y domain",
-            yanchor="bottom",
-            text=f"<b>{label(tree, 44)}</b>",
-            showarrow=False,
-            row=panel,
-            col=1,
-        )
-    legend = legend_height(shown)
-    layout = base_layout(theme, panel_height * len(trees) + legend + 80, title)
-    layout["margin"]["t"] = legend + 30
-    figure.update_layout(**layout)
+        _head(figure, tree, panel)
+    _lay_out(figure, panel_height * len(trees), shown, theme, title)
     figure.update_xaxes(**axis(theme, zeroline=False))
     figure.update_xaxes(title={"text": MEASURES[x]}, row=len(trees), col=1)
     figure.update_yaxes(**axis(theme, zeroline=False))
@@ -243,6 +215,20 @@ def tradeoff_figure(
 
 
 # -------------------------------------------------------------------------------------------------------- pieces
+
+
+def _head(figure: go.Figure, tree: str, panel: int) -> None:
+    """Write the tree's name over its panel."""
+    place = {"x": 0, "xref": "x domain", "xanchor": "left", "y": 1.02, "yref": "y domain", "yanchor": "bottom"}
+    figure.add_annotation(**place, text=f"<b>{label(tree, 44)}</b>", showarrow=False, row=panel, col=1)
+
+
+def _lay_out(figure: go.Figure, panels: int, shown: dict[str, None], theme: Theme, title: str) -> None:
+    """Room for ``panels`` pixels of panels below a legend of the names ``shown``."""
+    legend = legend_height(shown)
+    layout = base_layout(theme, panels + legend + 80, title)
+    layout["margin"]["t"] = legend + 30
+    figure.update_layout(**layout)
 
 
 def _picked(estimates: Iterable[SummaryRow], measure: str, mode: str, **fields: Any) -> list[SummaryRow]:
