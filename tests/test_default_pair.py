@@ -241,6 +241,8 @@ def test_the_default_pair_follows_masks_and_says_what_it_is(real_pair):
     real_pair.draft.check_tree_attention()
     assert "4-bit" in real_pair.models.target.note
     assert (real_pair.models.target.layers, real_pair.models.draft.layers) == (30, 2)
+    # A trace says which weights drafted it: other weights, another revision.
+    assert real_pair.models.draft.revision == default_pair.assets_hash(default_pair.draft_assets())
 
 
 @pytest.mark.default_pair

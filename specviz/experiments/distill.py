@@ -54,15 +54,15 @@ class Plan:
         width: of the head's perceptron.
     """
 
-    layers: int = 3
-    batches: int = 2400
+    layers: int = 2
+    batches: int = 1900
     chats: int = 8
     rate: float = 4e-4
     warmup: int = 100
     distance_from: float = 0.3
     seed: int = 0
     reads: tuple[int, ...] = ()
-    width: int = 1024
+    width: int = 768
 
     def rate_at(self, batch: int) -> float:
         """Learning rate of batch number ``batch``."""
@@ -70,6 +70,10 @@ class Plan:
             return self.rate * (batch + 1) / self.warmup
         part = (batch - self.warmup) / max(1, self.batches - self.warmup)
         return self.rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, part))))
+
+
+HEAD_PLAN = Plan(batches=800, rate=1.5e-4, warmup=30, distance_from=0.0)
+"""For a head, which starts as a good fit: what is more hurried destroys it."""
 
 
 @dataclass(frozen=True)

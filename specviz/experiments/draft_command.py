@@ -5,19 +5,26 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from specviz.errors import SettingsError
+
+MOST_SHARDS = 100_000
+"""Their numbers have five digits."""
 
 
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``train-draft`` besides the models."""
     parser.add_argument("--folder", help="chats, state and result (default: draft-training in the cache folder)")
     parser.add_argument("--shards", type=int, default=40, help="files of 48 chats to have before training (default 40)")
+    parser.add_argument(
+        "--first-shard", type=int, default=0, help="number of the first; other numbers are other chats (default 0)"
+    )
     parser.add_argument("--layers", type=int, default=2, help="of the draft; more than it has are added (default 2)")
-    parser.add_argument("--batches", type=int, default=1900, help="of 8 chats each (default 1900)")
-    parser.add_argument("--rate", type=float, default=4e-4, help="highest learning rate (default 0.0004)")
+    parser.add_argument("--batches", type=int, help="of 8 chats each (default 1900, for a head 800)")
+    parser.add_argument("--rate", type=float, help="highest learning rate (default 0.0004, for a head 0.00015)")
     parser.add_argument(
         "--reads",
         metavar="LAYERS",
@@ -38,13 +45,15 @@ def add_measure_arguments(parser: argparse.ArgumentParser) -> None:
 def train_draft(options: argparse.Namespace, load_pair: Callable[[argparse.Namespace], Any]) -> int:
     """Write chats, train on them, say where the layers are. Going on after a stop needs the same command again."""
     from specviz.experiments.chats import write_shard
-    from specviz.experiments.distill import Plan, Progress, train
+    from specviz.experiments.distill import HEAD_PLAN, Plan, Progress, train
 
-    _check(options.shards >= 1 and options.batches >= 1 and options.rate > 0, "shards, batches and rate")
+    given = {key: value for key in ("batches", "rate") if (value := getattr(options, key)) is not None}
+    _check(options.shards >= 1 and min(given.values(), default=1) > 0, "shards, batches and rate")
+    _check(0 <= options.first_shard < MOST_SHARDS, f"shards (below {MOST_SHARDS:,})")
     pair, folder = load_pair(options), _folder(options)
-    for number in range(options.shards):
+    for done, number in enumerate(range(options.first_shard, options.first_shard + options.shards), 1):
         if tokens := write_shard(pair, folder, number):
-            _say(f"chats {number + 1} of {options.shards}: {tokens} tokens")
+            _say(f"chats {done} of {options.shards}: {tokens} tokens")
 
     def report(progress: Progress) -> None:
         _say(
@@ -52,13 +61,8 @@ def train_draft(options: argparse.Namespace, load_pair: Callable[[argparse.Names
             f"{progress.overlap:.3f}, {progress.seconds:.0f} s"
         )
 
-    plan = Plan(
-        layers=options.layers,
-        batches=options.batches,
-        rate=options.rate,
-        seed=options.seed,
-        reads=_layers(options.reads, pair),
-    )
+    reads = _layers(options.reads, pair)
+    plan = replace(HEAD_PLAN if reads else Plan(), layers=options.layers, seed=options.seed, reads=reads, **given)
     written = train(pair, folder, plan, report)
     print(f"the layers are in {written}; copy its files to assets/draft to make them the built-in draft")
     return 0

@@ -34,6 +34,8 @@ TARGET_FOLDER = "SmolLM2-135M-Instruct-Q4_1-v1"
 """The number rises when the conversion changes."""
 TARGET_NOTE = "a 4-bit file (GGUF Q4_1), dequantized to float32"
 DRAFT_NAME = "specviz-draft-2-layers"
+DRAFT_FOLDER = "draft-"
+"""And a hash behind it."""
 DRAFT_NOTE = f"2 layers distilled for {TARGET_NAME}, with its embeddings"
 DRAFT_ASSETS = Path(__file__).parents[2] / "assets" / "draft"
 WEIGHTS = "model.safetensors"
@@ -67,7 +69,7 @@ def ensure_draft(progress: Progress = silent) -> Path:
         progress("Assembling the draft model", None)
         assemble_draft(assets, target, folder)
 
-    name = f"draft-{assets_hash(assets)}"
+    name = f"{DRAFT_FOLDER}{assets_hash(assets)}"
     return built_once(name, build, needs=NEEDED_FILES, free_bytes=200_000_000, progress=progress)
 
 

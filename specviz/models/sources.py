@@ -36,7 +36,7 @@ class Source:
     place: str
     """A folder, or a hub id."""
     revision: str | None = None
-    """The commit, on the hub."""
+    """The commit, on the hub; of the built-in draft a hash of its weights."""
     local_only: bool = True
     """Whether no request may be made."""
     note: str | None = None
@@ -46,7 +46,7 @@ class Source:
     def arguments(self) -> dict[str, Any]:
         """What every ``from_pretrained`` gets: this revision, no code of the model's own."""
         arguments: dict[str, Any] = {"local_files_only": self.local_only, "trust_remote_code": False}
-        return arguments | ({"revision": self.revision} if self.revision else {})
+        return arguments | ({"revision": self.revision} if self.revision and not self.built_in else {})
 
 
 def find_source(name: str, role: Role, progress: Progress) -> Source:
@@ -60,8 +60,9 @@ def find_source(name: str, role: Role, progress: Progress) -> Source:
         place = str(default_pair.ensure_target(progress))
         return Source(default_pair.TARGET_NAME, place, note=default_pair.TARGET_NOTE, built_in=True)
     if role == "draft" and name in (DEFAULT, default_pair.DRAFT_NAME):
-        place = str(default_pair.ensure_draft(progress))
-        return Source(default_pair.DRAFT_NAME, place, note=default_pair.DRAFT_NOTE, built_in=True)
+        place = default_pair.ensure_draft(progress)
+        version = place.name.removeprefix(default_pair.DRAFT_FOLDER)
+        return Source(default_pair.DRAFT_NAME, str(place), version, note=default_pair.DRAFT_NOTE, built_in=True)
     if is_folder(name):
         return folder_source(Path(name).expanduser())
     id, at, revision = name.partition("@")
