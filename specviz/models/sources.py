@@ -60,9 +60,9 @@ def find_source(name: str, role: Role, progress: Progress) -> Source:
         place = str(default_pair.ensure_target(progress))
         return Source(default_pair.TARGET_NAME, place, note=default_pair.TARGET_NOTE, built_in=True)
     if role == "draft" and name in (DEFAULT, default_pair.DRAFT_NAME):
-        place = default_pair.ensure_draft(progress)
-        version = place.name.removeprefix(default_pair.DRAFT_FOLDER)
-        return Source(default_pair.DRAFT_NAME, str(place), version, note=default_pair.DRAFT_NOTE, built_in=True)
+        folder = default_pair.ensure_draft(progress)
+        version = folder.name.removeprefix(default_pair.DRAFT_FOLDER)
+        return Source(default_pair.DRAFT_NAME, str(folder), version, note=default_pair.DRAFT_NOTE, built_in=True)
     if is_folder(name):
         return folder_source(Path(name).expanduser())
     id, at, revision = name.partition("@")
