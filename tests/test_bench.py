@@ -19,7 +19,7 @@ from specviz.experiments.step_cost import TREES, CommitCost, MeasuredStep, StepC
 from specviz.models.choice import ModelChoice
 from specviz.trace import Choice, Timings
 from tests import tiny
-from tests.pairs import make_pair, pair_of
+from tests.pairs import make_pair, make_reading_pair, pair_of
 
 SMALL_TREES = {CHAIN: greedy_speed.TREES[CHAIN], "specviz best first 8": greedy_speed.TREES["specviz best first 8"]}
 
@@ -184,6 +184,9 @@ def test_the_report_has_a_table_and_a_key_for_every_part(costs: list[StepCost], 
     assert first["step_over_forwards"] == median(first["step_over_forwards_of_each_step"])
     assert values["greedy"][1]["over_assisted_generation"] == 1.0
     assert values["best_tree"] in SMALL_TREES
+    assert "transformers cannot feed" not in text
+    reading = bench(make_reading_pair(), ModelChoice(), (), Sizes(), quiet).machine
+    assert "transformers cannot feed the head of draft" in format_report(replace(report, machine=reading))
 
 
 def test_parts_are_chosen_by_letter() -> None:

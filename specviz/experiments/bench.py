@@ -151,3 +151,5 @@ def _lines(report: Report) -> Iterator[str]:
         yield ""
         yield f"({part}) {PARTS[part]}"
         yield from tables[part]()
+        if part == "b" and draft["reads"]:
+            yield f"transformers cannot feed the head of {draft['id']}: its assisted generation drafts without it"
