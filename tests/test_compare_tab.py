@@ -21,10 +21,10 @@ from specviz.experiments.tables import merge, read_rows
 from specviz.experiments.unit_runs import pack, run_unit
 from specviz.experiments.work import Job, open_folder, write_unit
 from specviz.models.choice import ModelChoice
-from specviz.ui import small
 from specviz.ui.boards import PICTURES, Chosen, Opened, board, choices, settled
 from specviz.ui.desk import Desk, Run
 from specviz.ui.held import Held
+from specviz.ui.limits import Limits
 from specviz.ui.page import build_page, launch_page
 from specviz.ui.sessions import Sessions
 from specviz.ui.shelf import Shelf, packed
@@ -321,12 +321,12 @@ VALUES["temperatures"] = ["1.0"]
 )
 def test_a_comparison_that_is_not_small_is_one_sentence(changed, said) -> None:
     with pytest.raises(SettingsError, match=said):
-        small_job(VALUES | changed, ModelChoice())
+        small_job(VALUES | changed, ModelChoice(), Limits())
 
 
 def test_a_small_comparison_grows_and_can_be_opened_again(sessions, tmp_path) -> None:
     shelf = Shelf(shipped=Path("nowhere"))
-    told = list(run_small(sessions, "p", shelf, small_job(VALUES, ModelChoice())))
+    told = list(run_small(sessions, "p", shelf, small_job(VALUES, ModelChoice(), Limits())))
     assert any("of 4" in one.text and "left" in one.text for one in told)
     assert any(one.opened is not None and one.key is None for one in told), "the first prompt can be looked at"
     assert told[-1].text == "All 4 runs are done."
@@ -346,7 +346,7 @@ def test_a_small_comparison_grows_and_can_be_opened_again(sessions, tmp_path) ->
 @pytest.mark.parametrize("free", [0, 2])
 def test_a_stopped_one_keeps_whole_prompts(sessions, free) -> None:
     shelf = Shelf(shipped=Path("nowhere"))
-    job = small_job(VALUES | {"free": free}, ModelChoice())
+    job = small_job(VALUES | {"free": free}, ModelChoice(), Limits())
     for one in run_small(sessions, "p", shelf, job):
         if one.text.startswith(f"Run {len(job.units()) // 2 + 1} of"):
             sessions.ask_to_stop("p")
@@ -360,8 +360,8 @@ def test_a_stopped_one_keeps_whole_prompts(sessions, free) -> None:
 
 
 def test_small_ones_stop_in_time(sessions, monkeypatch) -> None:
-    monkeypatch.setattr(small, "MOST_SECONDS", -1.0)
-    *_, last = run_small(sessions, "p", Shelf(shipped=Path("nowhere")), small_job(VALUES, ModelChoice()))
+    sessions.limits = Limits(comparison_seconds=-1)
+    *_, last = run_small(sessions, "p", Shelf(shipped=Path("nowhere")), small_job(VALUES, ModelChoice(), Limits()))
     assert "nothing to show" in last.text
 
 

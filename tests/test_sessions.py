@@ -11,6 +11,7 @@ import pytest
 from specviz.errors import OutOfMemoryError
 from specviz.models.choice import ModelChoice
 from specviz.ui import runs
+from specviz.ui.limits import Limits
 from specviz.ui.sessions import Live, Sessions
 from tests import pairs, tiny
 from tests.sample_traces import sample_trace
@@ -43,7 +44,7 @@ def load(sessions: Sessions, name: str) -> None:
 
 def test_the_pair_used_longest_ago_makes_room_and_its_memory_is_returned() -> None:
     loader = Loader()
-    sessions = Sessions(loader, pairs=2)
+    sessions = Sessions(loader, Limits(pairs=2))
     for name in ("a", "b", "a", "c"):
         load(sessions, name)
     assert loader.names() == ["a", "b", "c"]
@@ -54,7 +55,7 @@ def test_the_pair_used_longest_ago_makes_room_and_its_memory_is_returned() -> No
 
 def test_a_session_in_use_keeps_its_pair() -> None:
     loader = Loader()
-    sessions = Sessions(loader, pairs=2)
+    sessions = Sessions(loader, Limits(pairs=2))
     load(sessions, "a")
     *_, (_, _, ticket) = runs.run_steps(sessions, "page", INPUTS["a"], 1, None, None)
     load(sessions, "b")
@@ -95,7 +96,7 @@ def test_a_run_whose_pair_was_needed_elsewhere_says_so_and_keeps_its_steps() -> 
 
 def test_two_pages_that_want_one_pair_load_it_once() -> None:
     loader = Loader()
-    sessions = Sessions(loader, pairs=2)
+    sessions = Sessions(loader, Limits(pairs=2))
     threads = [threading.Thread(target=load, args=(sessions, name)) for name in ("a", "a", "b", "a")]
     for thread in threads:
         thread.start()
@@ -115,7 +116,7 @@ def test_a_pair_that_cannot_be_loaded_leaves_nothing_behind() -> None:
 
 
 def test_many_threads_leave_the_registry_within_its_bounds() -> None:
-    sessions = Sessions(capacity=3)
+    sessions = Sessions(limits=Limits(live_runs=3))
     kept: list[Any] = []
 
     def work() -> None:

@@ -14,6 +14,7 @@ from specviz.trace import Sampling, Trace
 from specviz.ui import runs
 from specviz.ui.desk import models_of
 from specviz.ui.form import Form, prompt_box, settings_form, write_form
+from specviz.ui.limits import Limits
 from specviz.ui.models_form import fits
 from specviz.ui.sessions import Live, Sessions
 from tests.sample_traces import sample_trace
@@ -101,7 +102,7 @@ def live(models: ModelChoice | None = None) -> Live:
 
 
 def test_the_oldest_session_makes_room():
-    sessions = Sessions(capacity=2)
+    sessions = Sessions(limits=Limits(live_runs=2))
     first, second, third = (sessions.add(live()) for _ in range(3))
     assert sessions.get(first) is None
     assert sessions.get(second) is not None

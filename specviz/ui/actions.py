@@ -21,7 +21,6 @@ from specviz.ui import comparisons, lessons, runs, whatifs
 from specviz.ui.desk import Desk, Run, describe, models_of
 from specviz.ui.form import Form, as_form_reads
 from specviz.ui.held import Held
-from specviz.ui.launching import UPLOAD_BYTES
 from specviz.ui.proofs import Proofs
 from specviz.ui.sessions import Sessions
 
@@ -36,6 +35,7 @@ class Actions:
         trace: what the page opens on; by default the recorded run that comes with specviz.
 
     Attributes:
+        limits: what a visitor may ask for.
         form, stops: the settings and the breakpoints, whose components are added while the page is built.
         start: the desk of a visitor who has not done anything yet.
         first_block: what the viewer opens with.
@@ -43,7 +43,8 @@ class Actions:
 
     def __init__(self, sessions: Sessions, held: Held, proofs: Proofs, trace: Trace | None = None):
         self.sessions, self.held, self.proofs = sessions, held, proofs
-        self.form, self.stops = Form(), Form()
+        self.limits = sessions.limits
+        self.form, self.stops = Form(self.limits), Form(self.limits)
         self.recorded = runs.recorded_traces()
         self.folders: list[tempfile.TemporaryDirectory[str]] = []
         first, problem = None, None
@@ -68,7 +69,7 @@ class Actions:
         there = known or self.start
         try:
             inputs, until = self.inputs_of(values)
-            limit = max(1, int(count or 1))
+            limit = self.limits.steps_of(count)
         except SpecvizError as error:
             yield runs.failed(error), gr.skip()
             return
@@ -135,7 +136,7 @@ class Actions:
         return self.put(known, lambda: _recorded(name or ""))
 
     def open_file(self, path: str | None, known: Desk | None) -> list[Any]:
-        return self.put(known, lambda: _uploaded(path))
+        return self.put(known, lambda: _uploaded(path, self.limits.upload_bytes))
 
     def open_listed(self, id: str | None, known: Desk | None) -> list[Any]:
         return self.put(known, lambda: _listed(known or self.start, id))
@@ -304,10 +305,10 @@ def _recorded(name: str) -> Run:
     return Run(trace, name, models_of(trace), link=name)
 
 
-def _uploaded(path: str | None) -> Run:
+def _uploaded(path: str | None, most_bytes: int) -> Run:
     if not path:
         raise TraceError("No file came; choose a trace that specviz recorded.")
-    trace = runs.read_upload(path, UPLOAD_BYTES)
+    trace = runs.read_upload(path, most_bytes)
     return Run(trace, runs.file_title(path), models_of(trace))
 
 

@@ -62,6 +62,7 @@ class CompareTab:
                 size="md",
                 scale=0,
                 min_width=220,
+                visible=not self.act.limits.public,
                 elem_id="board-upload",
             )
             self.download = gr.Button(
@@ -164,6 +165,10 @@ class CompareTab:
 
     def open_files(self, paths: list[str] | None) -> Iterator[list[Any]]:
         try:
+            if self.act.limits.public:
+                raise SettingsError(
+                    "This public page opens no comparison of a visitor's; run specviz on your own machine."
+                )
             taking = self.shelf.take(paths or [])
             while True:
                 try:
@@ -239,7 +244,7 @@ class CompareTab:
                 given[name] = [str(text)[:500] for text in (given[name] or [])[:20]]
             models = self.act.form.read(values[len(self.form) :])[1]
             yield self._only(runs.notice("working", "Preparing …"))
-            job = small_job(given, models)
+            job = small_job(given, models, self.act.limits)
             for grown in run_small(self.act.sessions, str(request.session_hash), self.shelf, job):
                 yield self._grown(grown)
         except Exception as error:

@@ -29,6 +29,7 @@ def against_greedy(sessions: Sessions, trace: Trace, models: ModelChoice, title:
     The reference writes as many tokens as the run has, one target forward a token.
     """
     try:
+        sessions.limits.check_context(len(trace.prompt_tokens), len(trace.output_tokens()))
         pair = yield from runs.load_for(sessions, models, trace)
         yield runs.working(f"Decoding {len(trace.output_tokens())} tokens greedily …")
         from specviz.experiments.greedy import plain_greedy

@@ -14,6 +14,7 @@ from specviz.errors import SettingsError, shown
 from specviz.models.choice import ModelChoice
 from specviz.settings import build_choice, build_sampling, build_settings, default_draft_sampling
 from specviz.trace import Choice, Settings
+from specviz.ui.limits import Limits
 from specviz.ui.models_form import DEVICES, DTYPES, QUANTIZATIONS, models_form
 from specviz.verifying import VERIFIERS
 
@@ -25,6 +26,7 @@ DEFAULT_VERIFIERS = ("rejection", "eta", "longest_path")
 class Form:
     """Components by name, in the order in which handlers receive their values."""
 
+    limits: Limits = field(default_factory=Limits)
     components: dict[str, Any] = field(default_factory=dict)
     late: list[Callable[[], object]] = field(default_factory=list)
     """Events that need all components; :func:`settings_form` attaches them at its end."""
@@ -67,7 +69,7 @@ def prompt_box(form: Form) -> None:
         container=False,
         lines=1,
         max_lines=6,
-        max_length=100_000,
+        max_length=form.limits.prompt_characters,
         scale=5,
         min_width=260,
         elem_id="prompt",

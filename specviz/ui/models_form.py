@@ -21,12 +21,17 @@ QUANTIZATIONS = ["none", "int8", "nf4"]
 
 def models_form(form: Form) -> None:
     """The controls of a :class:`~specviz.models.choice.ModelChoice`, in the current Gradio context."""
+    offered = list(form.limits.presets if form.limits.public else PRESETS)
     with gr.Row():
         preset = gr.Dropdown(
-            list(PRESETS), value="default", label="Pair", info="fills in both", min_width=130, elem_id="preset"
+            offered, value=offered[0], label="Pair", info="fills in both", min_width=130, elem_id="preset"
         )
-        target = form.add("target", gr.Textbox("default", label="Target model", info="default, a folder, or a hub id"))
-        draft = form.add("draft", gr.Textbox("default", label="Draft model", info="same tokenizer as the target"))
+        free = not form.limits.public
+        names = ("default", "default") if "default" in offered else find_preset(offered[0]).names
+        said = "default, a folder, or a hub id" if free else "of the pair"
+        target = form.add("target", gr.Textbox(names[0], label="Target model", info=said, interactive=free))
+        said = "same tokenizer as the target" if free else "of the pair"
+        draft = form.add("draft", gr.Textbox(names[1], label="Draft model", info=said, interactive=free))
         form.add("chat", gr.Checkbox(True, label="Chat template", info="wrap the prompt as a chat turn", min_width=120))
     with gr.Row():
         bits = {"info": "8 or 4 bit", "min_width": 120}
@@ -48,6 +53,8 @@ def fits(form: Form, values: tuple[Any, ...]) -> str:
     """The memory plan of what the form says, as Markdown; nothing is loaded."""
     try:
         _, models, settings = form.read(values)
+        form.limits.check_models(models)
+        form.limits.check_tree(settings.builder)
         return plan_text(models, settings)
     except SpecvizError as error:
         return str(error)

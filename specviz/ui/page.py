@@ -49,7 +49,10 @@ def build_page(
                 pass
             with gr.Tab("Settings", elem_id="menu-settings", id="settings", render_children=True):
                 settings_form(form)
-                steps = gr.Number(1000, label="Steps a run", info="Run stops after so many", minimum=1, precision=0)
+                most = act.limits.steps
+                steps = gr.Number(
+                    min(1000, most), label="Steps a run", info=f"Run stops after so many, at most {most:,}", precision=0
+                )
             with gr.Tab("Runs", elem_id="menu-runs", id="runs") as runs_tab:
                 with gr.Row():
                     library = gr.Dropdown(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from specviz.models.choice import ModelChoice
 from specviz.trace import Settings, Trace, load_trace
 from specviz.ui.form import as_form_reads
 from specviz.ui.sessions import Live, Sessions, Ticket
-from specviz.verifying import VERIFIERS
+from specviz.verifying import VERIFIERS, Verifier
 
 log = logging.getLogger(__name__)
 TRACES = Path(__file__).resolve().parents[2] / "assets" / "traces"
@@ -90,11 +90,11 @@ def opening_block(trace: Trace) -> str:
     return dump_block(chosen)
 
 
-def wanted_block(trace: Trace, run: str, steps: Iterable[Any]) -> str:
-    """The frames that a viewer misses; "" if it speaks of another run."""
-    if run != trace.id:
+def wanted_block(trace: Trace, run: str, steps: Any) -> str:
+    """The frames that a viewer misses, the first of a list of positions; "" if it speaks of another run."""
+    if run != trace.id or not isinstance(steps, list):
         return ""
-    chosen = [step for step in steps if isinstance(step, int)][:MOST_AT_ONCE]
+    chosen = [step for step in steps[: 2 * MOST_AT_ONCE] if isinstance(step, int)][:MOST_AT_ONCE]
     return dump_block(block(trace, chosen))
 
 
@@ -136,6 +136,8 @@ def fork(sessions: Sessions, page: str, inputs: Inputs, trace: Trace, position: 
     try:
         if not 0 <= position < max(1, len(trace.steps)):
             raise SettingsError(f"This run has no step {position + 1}; choose a step that is there.")
+        sessions.limits.check_tree(settings.builder)
+        sessions.limits.check_context(len(trace.prompt_tokens), settings.max_new_tokens)
         pair = yield from _pair(sessions, models, trace, None)
         _must_be_of(pair, trace)
         with sessions.lock:
@@ -155,10 +157,13 @@ def fork(sessions: Sessions, page: str, inputs: Inputs, trace: Trace, position: 
 def _go_on(
     sessions: Sessions, page: str, live: Live, ticket: Ticket, steps: int, until: Breakpoints | None
 ) -> Iterator[Answer]:
-    session = live.session
+    session, began = live.session, time.monotonic()
     for done in range(1, steps + 1):
         if sessions.must_stop(page):
             yield dump_block({"notice": None}), session.trace, ticket
+            return
+        if done > 1 and (said := sessions.limits.out_of_time(began)):
+            yield message("info", said), session.trace, ticket
             return
         with sessions.lock:
             here = sessions.get(ticket) is live
@@ -225,9 +230,13 @@ def _session(
 ) -> Generator[Answer, None, tuple[Live, Ticket]]:
     """The live session for these inputs: kept, made again from the trace, or new. Tells how loading goes."""
     prompt, models, settings = inputs
+    limits = sessions.limits
+    limits.check_prompt(prompt)
+    limits.check_tree(settings.builder)
     live = sessions.get(ticket)
     if live is not None and ticket is not None and live.goes_on_for(models, prompt, settings):
         if settings.max_new_tokens != live.settings.max_new_tokens:
+            limits.check_context(len(live.session.prompt_tokens), settings.max_new_tokens)
             live.session.go_on(settings.max_new_tokens)
             live.settings = settings
         return live, ticket
@@ -236,11 +245,25 @@ def _session(
     with sessions.lock:
         if trace is not None and _was_left(trace, prompt, settings, ticket, models):
             _must_be_of(pair, trace)
+            limits.check_context(len(trace.prompt_tokens), settings.max_new_tokens)
             session = engine().Session.resume(pair, trace)
         else:
-            session = engine().Session(pair, settings, prompt)
+            session = begin(sessions, pair, settings, prompt)
     live = Live(session, models, prompt, settings)
     return live, sessions.add(live)
+
+
+def begin(
+    sessions: Sessions, pair: Any, settings: Settings, prompt: str, known: Mapping[str, Verifier] | None = None
+) -> Any:
+    """A new session of the engine, whose arguments these are.
+
+    Raises:
+        SettingsError: for what no run can have, or none of this page.
+    """
+    tokens = pair.encode(prompt, settings.chat)
+    sessions.limits.check_context(len(tokens), settings.max_new_tokens)
+    return engine().Session(pair, settings, prompt, tokens, known)
 
 
 def _was_left(trace: Trace, prompt: str, settings: Settings, ticket: Ticket | None, models: ModelChoice) -> bool:

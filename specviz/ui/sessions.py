@@ -18,6 +18,7 @@ from typing import Any
 
 from specviz.models.choice import ModelChoice
 from specviz.trace import Settings
+from specviz.ui.limits import Limits
 
 Progress = Callable[[str, "float | None"], None]
 LoadPair = Callable[..., Any]
@@ -52,13 +53,12 @@ class Sessions:
 
     Args:
         load_pair: see :data:`LoadPair`.
-        capacity: sessions that keep their caches.
-        pairs: pairs that stay loaded.
+        limits: how many sessions and pairs stay, which models may be loaded, and what one click may do with them.
     """
 
-    def __init__(self, load_pair: LoadPair | None = None, capacity: int = 4, pairs: int = 1):
+    def __init__(self, load_pair: LoadPair | None = None, limits: Limits | None = None):
         self._load_pair = load_pair
-        self._capacity, self._most_pairs = capacity, pairs
+        self.limits = limits or Limits()
         self._pairs: OrderedDict[ModelChoice, Any] = OrderedDict()
         self._live: OrderedDict[str, Live] = OrderedDict()
         self._stops: set[str] = set()
@@ -72,6 +72,7 @@ class Sessions:
         Raises:
             SpecvizError: what went wrong, in one sentence.
         """
+        self.limits.check_models(choice)
         if (known := self._known(choice)) is not None:
             return known
         yield "Loading the models …", None
@@ -103,7 +104,7 @@ class Sessions:
         key = secrets.token_hex(8)
         with self._books:
             self._live[key] = live
-            while len(self._live) > self._capacity:
+            while len(self._live) > self.limits.live_runs:
                 self._live.popitem(last=False)
         return Ticket(key, live.models)
 
@@ -161,7 +162,7 @@ class Sessions:
         """
         with self._books:
             gone = []
-            while len(self._pairs) >= self._most_pairs:
+            while len(self._pairs) >= self.limits.pairs:
                 gone.append(self._pairs.popitem(last=False)[0])
             for key in [key for key, live in self._live.items() if live.models in gone]:
                 del self._live[key]

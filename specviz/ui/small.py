@@ -12,13 +12,11 @@ from typing import Any
 from specviz.errors import SettingsError
 from specviz.models.choice import ModelChoice
 from specviz.ui.boards import Opened
+from specviz.ui.limits import Limits
 from specviz.ui.sessions import Sessions
 from specviz.ui.shelf import Shelf, about, summarized
 
 MOST = {"prompts": 16, "trees": 6, "verifiers": 8, "temperatures": 3, "tokens": 64}
-MOST_TOKENS = 6_000
-"""All runs together."""
-MOST_SECONDS = 30 * 60.0
 TITLE = "your small comparison"
 
 
@@ -36,7 +34,7 @@ class Grown:
     key: str | None = None
 
 
-def small_job(values: Mapping[str, Any], models: ModelChoice) -> Any:
+def small_job(values: Mapping[str, Any], models: ModelChoice, limits: Limits) -> Any:
     """The job (a :class:`~specviz.experiments.work.Job`) that the form describes.
 
     Args:
@@ -77,12 +75,14 @@ def small_job(values: Mapping[str, Any], models: ModelChoice) -> Any:
         max_new_tokens=tokens,
     )
     check(comparison)
+    for tree in trees:
+        limits.check_tree(tree.choice)
     job = Job(comparison, tuple(spread(load_prompts(), count)), models)
     whole = len(job.units()) * tokens
-    if whole > MOST_TOKENS:
+    if whole > limits.comparison_tokens:
         raise SettingsError(
             f"These are {len(job.units())} runs of {tokens} tokens, {whole:,} in all; the page makes at most "
-            f"{MOST_TOKENS:,}: {_LARGER}"
+            f"{limits.comparison_tokens:,}: {_LARGER}"
         )
     return job
 
@@ -104,6 +104,7 @@ def run_small(sessions: Sessions, page: str, shelf: Shelf, job: Any) -> Iterator
     done: list[tuple[Any, Result]] = []
     found: list[Tally] = []
     began = time.monotonic()
+    seconds = sessions.limits.comparison_seconds
     for number, unit in enumerate(order):
         pair = yield from _pair(sessions, job.pair)
         if number == 0:
@@ -112,7 +113,7 @@ def run_small(sessions: Sessions, page: str, shelf: Shelf, job: Any) -> Iterator
         steps = step_unit(pair, job.comparison, unit)
         result: Result | None = None
         while result is None:
-            if sessions.must_stop(page) or time.monotonic() - began > MOST_SECONDS:
+            if sessions.must_stop(page) or time.monotonic() - began > seconds:
                 steps.close()
                 break
             yield Grown(f"{label}{_left(began, number, len(order))}", number / len(order))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,11 +34,14 @@ def make_again(
         if not 0 <= step <= max(row["step"] for row in recipe.rows):
             raise SettingsError(f"This run has no step {step + 1}; choose one that is listed.")
         inputs = (recipe.prompt, recipe.pair, recipe.settings)
+        limits = sessions.limits
         at_hand = _at_hand(desk, inputs, step)
         if at_hand is not None:
             told = parted(recipe, at_hand.steps[: step + 1], at_hand.models)
             yield (_opened(at_hand, step, told), at_hand, None), inputs
             return
+        limits.check_prompt(recipe.prompt)
+        limits.check_tree(recipe.settings.builder)
         for text, fraction in (loading := runs.Loading(sessions, recipe.pair)):
             yield (runs.working(text, fraction), None, None), None
         ticket = _live(sessions, desk, inputs)
@@ -46,13 +50,20 @@ def make_again(
             session = (
                 known.session
                 if known
-                else runs.engine().Session(loading.pair, recipe.settings, recipe.prompt, known=recipe.known)
+                else runs.begin(sessions, loading.pair, recipe.settings, recipe.prompt, recipe.known)
             )
+        began = time.monotonic()
         while len(session.steps) <= step and session.end_reason is None:
             if sessions.must_stop(page):
                 if known is None:
                     session.release()
                 yield (runs.message("info", "Stopped before the step was reached."), None, None), None
+                return
+            if limits.out_of_time(began):
+                if known is None:
+                    session.release()
+                said = f"Step {step + 1} is further than {limits.seconds:,} seconds get; choose an earlier one."
+                yield (runs.message("info", said), None, None), None
                 return
             done = len(session.steps)
             said = f"Making the run again: step {done + 1} of {step + 1}."

@@ -38,13 +38,16 @@ def through_models(sessions: Sessions, trace: Trace, models: ModelChoice, wanted
     """Blocks: how loading goes, then the answer."""
     try:
         position, question = _parse(trace, wanted)
+        step = trace.steps[position]
+        sessions.limits.check_nodes(len(step.tree.nodes) - 1)
+        sessions.limits.check_context(len(trace.prompt_tokens), step.context - len(trace.prompt_tokens))
         pair = yield from runs.load_for(sessions, models, trace)
         yield runs.working("Scoring the tree again …")
         from specviz.whatif import through_models as ask
 
         with sessions.lock:
             found = ask(pair, trace, position, question)
-        yield _block(wanted, _value(trace.steps[position], found, question))
+        yield _block(wanted, _value(step, found, question))
     except Exception as error:
         yield runs.failed(error)
 
