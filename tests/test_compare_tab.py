@@ -163,7 +163,7 @@ def test_files_that_are_none_are_one_sentence(folder, tmp_path, monkeypatch) -> 
         ("no.zip",): "cannot be unpacked",
         ("other.parquet",): "columns",
         ("bomb.zip",): "MB that the page opens",
-        (): "no steps.parquet",
+        (): "no steps among",
     }
     for number, (names, said) in enumerate(cases.items()):
         into = tmp_path / f"into-{number}"

@@ -15,16 +15,17 @@ from specviz.trace import Models
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
-def data_card(job: Job, models: Models, counts: Mapping[str, int]) -> str:
+def data_card(job: Job, models: Models, counts: Mapping[str, int], files: Mapping[str, str]) -> str:
     """The card.
 
     Args:
         counts: rows by table.
+        files: name or glob of its files by table.
     """
-    return "\n".join([*_head(job, counts), *_body(job, models, counts)]) + "\n"
+    return "\n".join([*_head(job, counts, files), *_body(job, models, counts, files)]) + "\n"
 
 
-def _head(job: Job, counts: Mapping[str, int]) -> list[str]:
+def _head(job: Job, counts: Mapping[str, int], files: Mapping[str, str]) -> list[str]:
     largest = max(counts.values())
     size = next((name for limit, name in _SIZES if largest < limit), "1M<n<10M")
     # Outputs are their models'; only of the built-in pair and the project's own prompts do we know the licences.
@@ -43,12 +44,12 @@ def _head(job: Job, counts: Mapping[str, int]) -> list[str]:
         "configs:",
     ]
     for i, name in enumerate(TABLES):
-        lines += [f"- config_name: {name}", *(["  default: true"] if i == 0 else []), f"  data_files: {name}.parquet"]
+        lines += [f"- config_name: {name}", *(["  default: true"] if i == 0 else []), f"  data_files: {files[name]}"]
     # The prompts are no configuration: the package datasets reads all of them in one format.
     return [*lines, "---", ""]
 
 
-def _body(job: Job, models: Models, counts: Mapping[str, int]) -> list[str]:
+def _body(job: Job, models: Models, counts: Mapping[str, int], files: Mapping[str, str]) -> list[str]:
     it = job.comparison
     kinds = sorted({prompt.kind for prompt in job.prompts})
     lines = [
@@ -94,7 +95,7 @@ def _body(job: Job, models: Models, counts: Mapping[str, int]) -> list[str]:
     for name, columns in TABLES.items():
         lines += [
             "",
-            f"## {name}.parquet",
+            f"## {files[name]}",
             "",
             f"{counts[name]:,} rows.",
             "",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 from specviz.errors import SettingsError
 from specviz.experiments.rows import DIVERGENCES, TABLES, Row, Rows
 from specviz.experiments.statistics import Group, Tally, tallies
+from specviz.experiments.table_files import file_names, files_there, read_files, see_all_are_there, table_files
 
 PLAN = "comparison.json"
 MOST_FILES = 40
@@ -49,7 +51,7 @@ def find_comparisons(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     candidates = [folder, *sorted(entry for entry in folder.iterdir() if entry.is_dir())]
-    return [one for one in candidates if (one / PLAN).is_file() and (one / "steps.parquet").is_file()]
+    return [one for one in candidates if (one / PLAN).is_file() and files_there(one, "steps")]
 
 
 # ----------------------------------------------------------------------------------------------------------- parts
@@ -85,7 +87,7 @@ def steps_of(folder: Path, group: Group, prompt_id: str, verifier: str | None = 
 
 def output_of(folder: Path, group: Group, prompt_id: str, verifier: str | None = None) -> Row | None:
     """The row of a run's output, if the folder has it."""
-    if not (folder / "outputs.parquet").is_file():
+    if not table_files(folder, "outputs"):
         return None
     more = [("prompt_id", "=", prompt_id), *([("verifier", "=", verifier)] if group.mode == "free" else [])]
     found: list[Row] = _table(folder, "outputs", None, [*_is(group), *more]).to_pylist()
@@ -95,7 +97,7 @@ def output_of(folder: Path, group: Group, prompt_id: str, verifier: str | None =
 def tallies_of(folder: Path) -> Iterator[tuple[float, list[Tally]]]:
     """Sums of all runs, prompt by prompt, each with how much is done. Tables that are not there count as empty."""
     ids = list(dict.fromkeys(_table(folder, "steps", ["prompt_id"], None)["prompt_id"].to_pylist()))
-    there = [name for name in TABLES if (folder / f"{name}.parquet").is_file()]
+    there = [name for name in TABLES if table_files(folder, name)]
     for done, prompt_id in enumerate(ids, start=1):
         only = [("prompt_id", "=", prompt_id)]
         rows = Rows(**{name: _table(folder, name, _TALLIED[name], only).to_pylist() for name in there})
@@ -126,12 +128,12 @@ def _is(group: Group) -> list[Any]:
 
 def _table(folder: Path, name: str, columns: Sequence[str] | None, filters: list[Any] | None) -> Any:
     import pyarrow
-    import pyarrow.parquet
 
+    files = table_files(folder, name)
+    if not files:
+        raise SettingsError(f"The rows of {name} are not there; open their files, too.")
     try:
-        return pyarrow.parquet.read_table(
-            folder / f"{name}.parquet", columns=columns, filters=filters, use_threads=False
-        )
+        return read_files(files, columns, filters)
     except (OSError, pyarrow.ArrowException) as error:
         raise SettingsError(f"The rows of {name} cannot be read ({_short(error)}).") from None
 
@@ -142,34 +144,54 @@ def _table(folder: Path, name: str, columns: Sequence[str] | None, filters: list
 def take_files(paths: Iterable[Path], into: Path) -> None:
     """Copy the files of a comparison, loose or in a zip, into an empty folder under the names that compare gives them.
 
-    Parquet files are known by their columns; other files than those of a comparison are left out.
+    Parquet files are known by their columns; those of one table are in the order of their names. Other files than those
+    of a comparison are left out.
 
     Raises:
-        SettingsError: if there are no steps among them, or anything is too large, damaged or no file of a comparison.
+        SettingsError: if there are no steps among them, some of a table's files are missing, or anything is too large,
+            damaged or no file of a comparison.
     """
-    room = MOST_BYTES
-    for number, path in enumerate(list(paths)[: MOST_FILES + 1]):
-        if number == MOST_FILES:
-            raise SettingsError(f"These are more than {MOST_FILES} files; choose those of one comparison.")
+    tables: dict[str, dict[str, Path]] = {}
+    sizes: dict[str, Counter[str]] = {}
+    for name, copy in _copies(paths, into):
+        if copy.suffix == ".json":
+            if not _is_plan(copy):
+                copy.unlink()
+            elif (into / PLAN).exists():
+                raise SettingsError(f"There are two files {PLAN}; choose those of one comparison.")
+            else:
+                copy.rename(into / PLAN)
+            continue
+        table, size = _table_of(copy)
+        sizes[table] = sizes.get(table, Counter()) + size
+        if any(sizes[table][what] > most for what, most in _most(table).items()):
+            raise SettingsError(_too_large())
+        if name in tables.setdefault(table, {}):
+            raise SettingsError(f"Two files of {table} have the same name; choose those of one comparison.")
+        tables[table][name] = copy
+    for table, copies in tables.items():
+        see_all_are_there(table, copies)
+        for name, final in zip(sorted(copies), file_names(table, len(copies)), strict=True):
+            copies[name].rename(into / final)
+    if "steps" not in tables:
+        raise SettingsError("There are no steps among these files; choose a comparison's files, or them in a zip.")
+
+
+def _copies(paths: Iterable[Path], into: Path) -> list[tuple[str, Path]]:
+    """Copies of files and of the members of zips under names of ours, each with its own name, without folders."""
+    copies: list[tuple[str, Path]] = []
+    for number, path in enumerate(paths):
+        room = MOST_BYTES - sum(copy.stat().st_size for _, copy in copies)
         if path.suffix.lower() == ".zip":
-            room -= _unzip(path, into, number, room)
+            copies += _unzip(path, into, number, room)
         elif (kind := path.suffix.lower()) in (".parquet", ".json"):
-            room -= path.stat().st_size
-            if room < 0:
+            if path.stat().st_size > room:
                 raise SettingsError(_too_large())
-            shutil.copyfile(path, into / f"new-{number}{kind}")
-    for path in sorted(into.glob("new-*")):
-        name = _plan_name(path) if path.suffix == ".json" else f"{_table_of(path)}.parquet"
-        if name is None:
-            path.unlink()
-        elif (into / name).exists():
-            raise SettingsError(f"There are two files {name}; choose those of one comparison.")
-        else:
-            path.rename(into / name)
-    if not (into / "steps.parquet").is_file():
-        raise SettingsError(
-            "There is no steps.parquet among these files; choose a comparison's files, or them in a zip."
-        )
+            copies.append((path.name, into / f"new-{number}{kind}"))
+            shutil.copyfile(path, copies[-1][1])
+        if len(copies) > MOST_FILES or number == MOST_FILES:
+            raise SettingsError(f"These are more than {MOST_FILES} files; choose those of one comparison.")
+    return copies
 
 
 def look_through(folder: Path) -> None:
@@ -183,27 +205,24 @@ def look_through(folder: Path) -> None:
     different: dict[str, set[Any]] = {name: set() for name in MOST_DIFFERENT}
     figures: set[tuple[Any, ...]] = set()
     for name in TABLES:
-        path = folder / f"{name}.parquet"
-        if not path.is_file():
-            continue
         try:
-            for columns in _batches(path, name):
+            for columns in (columns for path in table_files(folder, name) for columns in _batches(path, name)):
                 for column, values in columns.items():
                     _look_at(name, column, values)
                     if column in different:
                         different[column].update(values)
                         if len(different[column]) > (most := MOST_DIFFERENT[column]):
                             raise SettingsError(
-                                f"{name}.parquet has more than {most:,} different values of {column}, "
+                                f"The table {name} has more than {most:,} different values of {column}, "
                                 "more than the page compares; use python -m specviz compare, which has no limit."
                             )
                 if name == "steps":
                     named = ("mode", "tree", "temperature", "verifier", "kind")
                     figures.update(zip(*(columns[column] for column in named), strict=True))
         except (OSError, pyarrow.ArrowException, ValueError, TypeError, OverflowError) as error:
-            raise SettingsError(f"{name}.parquet is damaged ({_short(error)}).") from None
+            raise SettingsError(f"The table {name} is damaged ({_short(error)}).") from None
     if not figures:
-        raise SettingsError("steps.parquet has no rows.")
+        raise SettingsError("The table steps has no rows.")
     if len(figures) > MOST_FIGURES:
         raise SettingsError(
             f"This comparison has more than {MOST_FIGURES:,} combinations of tree, temperature, verifier and kind; "
@@ -211,9 +230,10 @@ def look_through(folder: Path) -> None:
         )
 
 
-def _unzip(path: Path, into: Path, number: int, room: int) -> int:
-    """Unpack at most ``room`` bytes; returns how many it were. Members' own names and folders count for nothing."""
+def _unzip(path: Path, into: Path, number: int, room: int) -> list[tuple[str, Path]]:
+    """Unpack at most ``room`` bytes; returns members' own names, without their folders, and where they are now."""
     used = 0
+    copies: list[tuple[str, Path]] = []
     try:
         with zipfile.ZipFile(path) as archive:
             members = [it for it in archive.infolist() if not it.is_dir() and "__MACOSX" not in it.filename]
@@ -221,10 +241,9 @@ def _unzip(path: Path, into: Path, number: int, room: int) -> int:
             if len(members) > MOST_FILES:
                 raise SettingsError(f"The zip has more than {MOST_FILES} files; it is no comparison.")
             for index, member in enumerate(members):
-                with (
-                    archive.open(member) as packed,
-                    open(into / f"new-{number}-{index}{Path(member.filename).suffix.lower()}", "wb") as out,
-                ):
+                name = Path(member.filename).name
+                copies.append((name, into / f"new-{number}-{index}{Path(name).suffix.lower()}"))
+                with archive.open(member) as packed, open(copies[-1][1], "wb") as out:
                     while piece := packed.read(1 << 20):
                         used += len(piece)
                         if used > room:
@@ -232,26 +251,26 @@ def _unzip(path: Path, into: Path, number: int, room: int) -> int:
                         out.write(piece)
     except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
         raise SettingsError(f"The zip cannot be unpacked ({_short(error)}); pack or copy it again.") from None
-    return used
+    return copies
 
 
 def _too_large() -> str:
     return f"These files are more than the {MOST_BYTES >> 20} MB that the page opens; see their report.html."
 
 
-def _plan_name(path: Path) -> str | None:
-    """The name of the file that holds the settings; None for any other JSON."""
+def _is_plan(path: Path) -> bool:
+    """Whether it is the file that holds the settings, and no other JSON."""
     if path.stat().st_size > MOST_PLAN_BYTES:
-        return None
+        return False
     try:
         found = json.loads(path.read_bytes())
     except (ValueError, RecursionError):
-        return None
-    return PLAN if isinstance(found, Mapping) and {"comparison", "pair"} <= set(found) else None
+        return False
+    return isinstance(found, Mapping) and {"comparison", "pair"} <= set(found)
 
 
-def _table_of(path: Path) -> str:
-    """Which of the tables a Parquet file is; its size is looked at, too."""
+def _table_of(path: Path) -> tuple[str, Counter[str]]:
+    """Which of the tables a Parquet file is of, and how much is in it, by the names of :func:`_most`."""
     import pyarrow
     import pyarrow.parquet
 
@@ -268,19 +287,18 @@ def _table_of(path: Path) -> str:
     types = {column: str(schema.field(column).type) for column in schema.names}
     wrong = next((column for column, (word, _) in TABLES[found].items() if types[column] != _arrow(word)), None)
     if wrong:
-        raise SettingsError(
-            f"The column {wrong} of {found}.parquet is no {TABLES[found][wrong][0]}; use compare's own."
-        )
+        raise SettingsError(f"The column {wrong} of {found} is no {TABLES[found][wrong][0]}; use compare's own.")
     groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
     chunks = [group.column(index) for group in groups for index in range(group.num_columns)]
+    # What a file says can be negative, and must not make room for others.
+    unpacked = sum(max(0, chunk.total_uncompressed_size) for chunk in chunks)
     values = max((chunk.num_values for chunk in chunks), default=0)
-    if (
-        metadata.num_rows > MOST_ROWS[found]
-        or sum(chunk.total_uncompressed_size for chunk in chunks) > MOST_BYTES
-        or values > 64 * MOST_ROWS[found]
-    ):
-        raise SettingsError(_too_large())
-    return found
+    return found, Counter(rows=max(0, metadata.num_rows), bytes=unpacked, values=max(0, values))
+
+
+def _most(table: str) -> dict[str, int]:
+    """Limits of all files of a table together: rows, bytes unpacked, and the largest columns' values."""
+    return {"rows": MOST_ROWS[table], "bytes": MOST_BYTES, "values": 64 * MOST_ROWS[table]}
 
 
 def _arrow(word: str) -> str:
@@ -302,7 +320,7 @@ def _batches(path: Path, name: str) -> Iterator[dict[str, list[Any]]]:
                 longest = pyarrow.compute.max(pyarrow.compute.binary_length(values.dictionary)).as_py()
                 limit = LONGEST_LABEL if column in _KEYS or column == "outcome" else LONGEST_TEXT
                 if (longest or 0) > limit:
-                    raise SettingsError(f"{name}.parquet has a text of {longest:,} bytes in the column {column}.")
+                    raise SettingsError(f"The table {name} has a text of {longest:,} bytes in the column {column}.")
                 known = values.dictionary.to_pylist()
                 columns[column] = [None if at is None else known[at] for at in values.indices.to_pylist()]
             elif TABLES[name][column][0].startswith("list"):
@@ -324,9 +342,9 @@ _SMALL = {"nodes", "accepted", "emitted", "new_tokens", "path", "path_tokens", "
 def _look_at(name: str, column: str, values: list[Any]) -> None:
     known = [value for value in values if value is not None]
     if len(known) < len(values) and column not in _MAY_BE_NULL:
-        raise SettingsError(f"{name}.parquet has no value in a row of the column {column}.")
+        raise SettingsError(f"The table {name} has no value in a row of the column {column}.")
     if column == "mode" and not set(known) <= {"paired", "free"}:
-        raise SettingsError(f"{name}.parquet has a mode that is neither paired nor free.")
+        raise SettingsError(f"The table {name} has a mode that is neither paired nor free.")
     word = TABLES[name][column][0]
     limit = {"temperature": 100.0}.get(column, float(MOST_NODES) if column in _SMALL else 1e12)
     low = 0.0 if column in _SMALL or column in ("temperature", "step") else -1e12
@@ -334,7 +352,7 @@ def _look_at(name: str, column: str, values: list[Any]) -> None:
         limit = 2.0**63
     # Also false for NaN.
     if word not in ("string", "bool") and not all(low <= value <= limit for value in known):
-        raise SettingsError(f"{name}.parquet has a number out of range in the column {column}.")
+        raise SettingsError(f"The table {name} has a number out of range in the column {column}.")
 
 
 def _short(error: Exception) -> str:

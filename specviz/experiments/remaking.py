@@ -82,7 +82,7 @@ def recipe_of(folder: Path, group: Group, prompt_id: str, verifier: str | None =
     rows = steps_of(folder, group, prompt_id, verifier)
     output = output_of(folder, group, prompt_id, verifier)
     if not rows or output is None:
-        raise SettingsError("The rows of this run are not all there; open steps.parquet and outputs.parquet together.")
+        raise SettingsError("The rows of this run are not all there; open the files of steps and outputs together.")
     labels = {tree.label for tree in comparison.trees} | {NO_DRAFT}
     taking = {one.label for one in taking_part(comparison)} | {SAMPLING}
     if group.tree not in labels or (group.mode == "free" and verifier not in taking):
