@@ -24,7 +24,10 @@ def main() -> int:
     arguments = parser.parse_args()
     from specviz.trace import load_trace
     from specviz.ui.compare_tab import find_shelf
-    from specviz.ui.page import build_page, launch_page
+    from specviz.ui.held import Held
+    from specviz.ui.page import build_page
+    from specviz.ui.serving import serve
+    from specviz.ui.sessions import Sessions
     from specviz.verifying import load_verifier
 
     try:
@@ -35,7 +38,9 @@ def main() -> int:
     except SpecvizError as error:
         print(error, file=sys.stderr)
         return 2
-    launch_page(build_page(trace=trace, shelf=shelf), server_name=arguments.host, server_port=arguments.port)
+    sessions, held = Sessions(), Held()
+    page = build_page(sessions, trace, held, shelf=shelf)
+    serve(page, sessions, held, server_name=arguments.host, server_port=arguments.port)
     return 0
 
 

@@ -6,7 +6,8 @@
     ├── TraceError         a trace file is foreign, broken, too large, or of another schema
     ├── VerifierError      a verifier failed in its own code; says where
     ├── NumericsError      a model returned NaN or infinite logits
-    └── OutOfMemoryError   the device ran out of memory; what was recorded before is intact
+    ├── OutOfMemoryError   the device ran out of memory; what was recorded before is intact
+    └── StoppingError      the server is being stopped
 
 Everything else that escapes is a bug in specviz.
 """
@@ -51,3 +52,7 @@ class NumericsError(SpecvizError):
 
 class OutOfMemoryError(SpecvizError):
     """The device ran out of memory in mid-run; the steps recorded before it are intact."""
+
+
+class StoppingError(SpecvizError):
+    """The server is being stopped; nothing new is begun."""

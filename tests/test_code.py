@@ -20,6 +20,7 @@ ENGINE = {"recording", "runners", "audit", "engine"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "logs": set(),
     "trace": {"errors"},
     "options": {"errors", "trace"},
     "settings": {"errors", "trace"},
@@ -50,7 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | VALUES
     | ENGINE
     | ASKING
-    | {"drafting", "verifying", "figures", "experiments", "checking", "whatif", "lessons"},
+    | {"drafting", "verifying", "figures", "experiments", "checking", "whatif", "lessons", "logs"},
     "__main__": CORE
     | MODELS
     | VALUES

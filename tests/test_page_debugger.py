@@ -187,12 +187,12 @@ def test_what_is_in_sight_is_saved_before_a_new_run_begins(served, tmp_path):
 
 
 def test_saved_files_do_not_pile_up_on_the_server(served, tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("specviz.ui.actions.MOST_SAVED", 2)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr("specviz.ui.visits.MOST_THINGS", 2)
     seen = served(sample_trace(steps=1))
     for _ in range(4):
         saved(seen, tmp_path)
-    assert len(list(tmp_path.glob("specviz-*"))) == 2
+    assert len(list((tmp_path / "cache").glob("specviz-*"))) == 2
 
 
 def test_a_run_is_saved_as_a_page_that_opens_alone(served, browser, tmp_path):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
+from collections.abc import Iterable
 from pathlib import Path
 
 import plotly
@@ -20,12 +23,15 @@ _SCRIPTS = (
 _STYLES = ("viewer.css", "tree.css", "panels.css", "tools.css", "compare.css", "whatif.css", "lessons.css")
 
 
-_FOLLOW_THE_READER = """<script>
+_FOLLOW_THE_READER = """
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const follow = () => (document.documentElement.dataset.theme = dark.matches ? "dark" : "light");
 dark.addEventListener("change", follow);
 follow();
-</script>
+"""
+_MOUNT = """
+const viewer = specvizViewer.mount(document.getElementById("viewer"), {});
+viewer.update(JSON.parse(document.getElementById("run").textContent));
 """
 
 
@@ -42,28 +48,37 @@ def standalone_page(trace: Trace, *, go: int = 0, theme: str | None = None) -> s
     """The whole run as one HTML file. ``theme`` is ``light`` or ``dark``; by default the reader's own setting."""
     scripts, styles = viewer_files()
     # Nothing in our scripts or in Plotly's contains a closing script tag; the data has no "<" left at all.
-    inline = "".join(f"<script>{path.read_text(encoding='utf-8')}</script>\n" for path in scripts)
+    inline = [path.read_text(encoding="utf-8") for path in scripts]
     looks = "\n".join(path.read_text(encoding="utf-8") for path in styles)
     data = dump_block(block(trace, range(len(trace.steps)), go=go))
     attribute = f' data-theme="{html.escape(theme)}"' if theme else ""
-    follow = "" if theme else _FOLLOW_THE_READER
+    first = [] if theme else [_FOLLOW_THE_READER]
+    policy = _policy([*first, *inline, _MOUNT])
     return f"""<!doctype html>
 <html lang="en"{attribute}>
 <head>
 <meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>specviz: a recorded speculative decode</title>
 <link rel="icon" href="data:,">
 <style>body {{ margin: 0; padding: 16px; }}
 {looks}</style>
-{follow}</head>
+{_tags(first)}</head>
 <body class="specviz-page">
 <main id="viewer"></main>
 <script type="application/json" id="run">{data}</script>
-{inline}<script>
-const viewer = specvizViewer.mount(document.getElementById("viewer"), {{}});
-viewer.update(JSON.parse(document.getElementById("run").textContent));
-</script>
-</body>
+{_tags([*inline, _MOUNT])}</body>
 </html>
 """
+
+
+def _tags(scripts: Iterable[str]) -> str:
+    return "".join(f"<script>{script}</script>\n" for script in scripts)
+
+
+def _policy(scripts: Iterable[str]) -> str:
+    """The file runs these scripts, draws what they make, and talks to nobody."""
+    digests = (hashlib.sha256(script.encode()).digest() for script in scripts)
+    hashes = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
+    return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; font-src data:"

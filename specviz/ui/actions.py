@@ -5,7 +5,6 @@ Handlers are told what the visitor's desk is and answer with what changes; they 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,9 +22,7 @@ from specviz.ui.form import Form, as_form_reads
 from specviz.ui.held import Held
 from specviz.ui.proofs import Proofs
 from specviz.ui.sessions import Sessions
-
-MOST_SAVED = 16
-"""Files that are kept on the server's disk after a visitor saved them."""
+from specviz.ui.visits import Visits, forget_upload
 
 
 class Actions:
@@ -46,7 +43,7 @@ class Actions:
         self.limits = sessions.limits
         self.form, self.stops = Form(self.limits), Form(self.limits)
         self.recorded = runs.recorded_traces()
-        self.folders: list[tempfile.TemporaryDirectory[str]] = []
+        self.visits = Visits(sessions)
         first, problem = None, None
         try:
             if trace is not None:
@@ -75,9 +72,9 @@ class Actions:
             return
         before = None if there.anew else there.run
         trace, ticket = (before.trace, before.ticket) if before else (None, None)
-        for text, moved, held_by in runs.run_steps(
-            self.sessions, _page_id(request), inputs, limit, trace, ticket, until
-        ):
+        page = _page_id(request)
+        answers = runs.run_steps(self.sessions, page, inputs, limit, trace, ticket, until)
+        for text, moved, held_by in self.visits.follow(page, answers, inputs, trace):
             if moved is not None and held_by is not None:
                 there = _moved(there, moved, held_by, inputs)
             yield text, there
@@ -112,7 +109,9 @@ class Actions:
             yield [runs.failed(error), gr.skip(), *untouched]
             return
         fill = self.form.write(*inputs)
-        for text, moved, ticket in runs.fork(self.sessions, _page_id(request), inputs, trace, at):
+        page = _page_id(request)
+        answers = runs.fork(self.sessions, page, inputs, trace, at)
+        for text, moved, ticket in self.visits.follow(page, answers, inputs):
             if moved is None or ticket is None:
                 yield [text, gr.skip(), *untouched]
                 continue
@@ -136,7 +135,10 @@ class Actions:
         return self.put(known, lambda: _recorded(name or ""))
 
     def open_file(self, path: str | None, known: Desk | None) -> list[Any]:
-        return self.put(known, lambda: _uploaded(path, self.limits.upload_bytes))
+        try:
+            return self.put(known, lambda: _uploaded(path, self.limits.upload_bytes))
+        finally:
+            forget_upload(path)
 
     def open_listed(self, id: str | None, known: Desk | None) -> list[Any]:
         return self.put(known, lambda: _listed(known or self.start, id))
@@ -253,27 +255,19 @@ class Actions:
         kept = replace(there, runs=tuple(named if run is one else run for run in there.runs))
         return dump_block({"link": link, "notice": None}), kept
 
-    def new_folder(self) -> Path:
-        """A folder for a file that a visitor saves."""
-        # Gradio copies a file after its handler, so its folder goes with a later one, or with the server.
-        self.folders.append(tempfile.TemporaryDirectory(prefix="specviz-"))
-        if len(self.folders) > MOST_SAVED:
-            self.folders.pop(0).cleanup()
-        return Path(self.folders[-1].name)
-
-    def save(self, known: Desk | None, write: Callable[[Trace, Path], None], ending: str) -> str:
+    def save(self, known: Desk | None, request: gr.Request, write: Callable[[Trace, Path], None], ending: str) -> str:
         there = (known or self.start).run
         if there is None:
             raise gr.Error("No run is open.", print_exception=False)
-        path = self.new_folder() / f"specviz-{there.trace.id}{ending}"
+        path = self.visits.folder(_page_id(request)) / f"specviz-{there.trace.id}{ending}"
         write(there.trace, path)
         return str(path)
 
-    def save_as_trace(self, known: Desk | None) -> str:
-        return self.save(known, save_trace, ".json.gz")
+    def save_as_trace(self, known: Desk | None, request: gr.Request) -> str:
+        return self.save(known, request, save_trace, ".json.gz")
 
-    def save_as_page(self, known: Desk | None) -> str:
-        return self.save(known, lambda trace, path: _write(path, standalone_page(trace)), ".html")
+    def save_as_page(self, known: Desk | None, request: gr.Request) -> str:
+        return self.save(known, request, lambda trace, path: _write(path, standalone_page(trace)), ".html")
 
     def prove(self) -> Iterator[list[Any]]:
         for rows in self.proofs.rows():
@@ -285,6 +279,17 @@ class Actions:
 
     def stop(self, request: gr.Request) -> None:
         self.sessions.ask_to_stop(_page_id(request))
+
+    # ------------------------------------------------------------------------------------------ leaving
+
+    def leave(self, request: gr.Request) -> None:
+        """The tab was closed."""
+        self.visits.end(_page_id(request))
+
+    def forget(self, desk: Desk | None) -> None:
+        """Gradio lets a desk go that nobody has used for long."""
+        for run in desk.runs if desk else ():
+            self.sessions.drop(run.ticket)
 
 
 # ------------------------------------------------------------------------------------------------------- opening

@@ -22,6 +22,7 @@ from specviz.ui.shelf import Shelf, packed
 from specviz.ui.small import MOST, Grown, run_small, small_job
 from specviz.ui.steps import make_again
 from specviz.ui.viewer import make_board
+from specviz.ui.visits import forget_upload
 from specviz.verifying import VERIFIERS
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ class CompareTab:
         except Exception as error:
             return self._only(_said(error))
 
-    def open_files(self, paths: list[str] | None) -> Iterator[list[Any]]:
+    def open_files(self, paths: list[str] | None, request: gr.Request) -> Iterator[list[Any]]:
         try:
             if self.act.limits.public:
                 raise SettingsError(
@@ -174,11 +175,15 @@ class CompareTab:
                 try:
                     text, fraction = next(taking)
                 except StopIteration as done:
+                    self.act.visits.have_comparison(str(request.session_hash), self.shelf, done.value)
                     yield self._show(done.value, Chosen())
                     return
                 yield self._only(runs.notice("working", text, fraction))
         except Exception as error:
             yield self._only(_said(error))
+        finally:
+            for path in paths or []:
+                forget_upload(path)
 
     def choose(self, state: Any, *values: Any) -> list[Any]:
         try:
@@ -228,13 +233,14 @@ class CompareTab:
             return
         there = known or self.act.start
         page = str(request.session_hash)
-        for (text, trace, ticket), inputs in make_again(
-            self.act.sessions, page, opened.folder, chosen.group, chosen.run, at, there
-        ):
-            if trace is None or inputs is None:
-                yield [text, gr.skip(), *untouched]
-                continue
-            yield [text, _put(there, trace, inputs, ticket, chosen.run[0]), *self.act.form.write(*inputs)]
+        steps = make_again(self.act.sessions, page, opened.folder, chosen.group, chosen.run, at, there)
+        with self.act.visits.working(page):
+            for (text, trace, ticket), inputs in steps:
+                if trace is None or inputs is None:
+                    yield [text, gr.skip(), *untouched]
+                    continue
+                self.act.visits.own(page, ticket)
+                yield [text, _put(there, trace, inputs, ticket, chosen.run[0]), *self.act.form.write(*inputs)]
 
     def small(self, request: gr.Request, *values: Any) -> Iterator[list[Any]]:
         try:
@@ -245,16 +251,18 @@ class CompareTab:
             models = self.act.form.read(values[len(self.form) :])[1]
             yield self._only(runs.notice("working", "Preparing …"))
             job = small_job(given, models, self.act.limits)
-            for grown in run_small(self.act.sessions, str(request.session_hash), self.shelf, job):
+            page = str(request.session_hash)
+            growing = run_small(self.act.sessions, page, self.shelf, job)
+            for grown in self.act.visits.grow(page, self.shelf, growing):
                 yield self._grown(grown)
         except Exception as error:
             yield self._only(_said(error))
 
-    def save(self, state: Any) -> str:
+    def save(self, state: Any, request: gr.Request) -> str:
         try:
             if state is None:
                 raise SettingsError("No comparison is open; open one first.")
-            return str(packed(self.shelf.get(state[0]), self.act.new_folder()))
+            return str(packed(self.shelf.get(state[0]), self.act.visits.folder(str(request.session_hash))))
         except SpecvizError as error:
             raise gr.Error(str(error), print_exception=False) from None
 

@@ -78,6 +78,11 @@ class Held:
             os.utime(path)
         return trace
 
+    def close(self) -> None:
+        """Wait until the save that is under way is on the disk."""
+        with self._lock:
+            pass
+
     def _home(self) -> Path:
         if self._folder is None:
             self._folder = _writable()

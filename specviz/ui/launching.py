@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from specviz.ui.guard import Health, guarded
 from specviz.ui.viewer import viewer_head
 
 # Low, so that at 1280 x 800 the tree is in sight: everything that is no picture shares three lines.
@@ -39,7 +40,7 @@ UPLOAD_BYTES = 64 * 1024 * 1024
 """Largest file a visitor may send; of a trace, unpacked."""
 
 
-def launch_page(page: gr.Blocks, **options: Any) -> Any:
+def launch_page(page: gr.Blocks, health: Health = lambda: (200, {}), **options: Any) -> Any:
     """``page.launch`` with everything switched off that would talk to anyone else or keep what a visitor typed."""
     page.queue(max_size=16, api_open=False)
     settings: dict[str, Any] = {
@@ -54,6 +55,7 @@ def launch_page(page: gr.Blocks, **options: Any) -> Any:
         ),
         "css": CSS,
         "head": viewer_head(),
+        "app_kwargs": guarded(health),
         "share": False,
         "ssr_mode": False,
         "pwa": False,

@@ -36,7 +36,7 @@ def build_page(
     form, stops = act.form, act.stops
     many = CompareTab(act, shelf or Shelf())
     with gr.Blocks(title="specviz", analytics_enabled=False, fill_width=True, delete_cache=(3600, 6 * 3600)) as page:
-        desk = gr.State(None, time_to_live=6 * 3600)
+        desk = gr.State(None, time_to_live=6 * 3600, delete_callback=act.forget)
         with gr.Row(elem_classes="specviz-head"):
             gr.Markdown(TITLE, elem_classes="specviz-title")
             prompt_box(form)
@@ -160,6 +160,7 @@ def build_page(
         )
         lessons_tab.select(lambda: dump_block(lessons.list_block()), None, viewer, **quick, **private)
         page.load(act.arrive, None, opened, **quick, **private)
+        page.unload(act.leave)
     return page
 
 

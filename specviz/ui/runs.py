@@ -18,6 +18,7 @@ from specviz.figures import block, dump_block, step_frame
 from specviz.figures.text import shorten, visible
 from specviz.models.choice import ModelChoice
 from specviz.trace import Settings, Trace, load_trace
+from specviz.ui.counters import COUNTS
 from specviz.ui.form import as_form_reads
 from specviz.ui.sessions import Live, Sessions, Ticket
 from specviz.verifying import VERIFIERS, Verifier
@@ -209,9 +210,10 @@ def next_hit(trace: Trace, start: int, until: Breakpoints) -> str:
 
 def failed(error: Exception) -> str:
     """A block that only shows an error: its sentence, or for a bug in specviz its name, with the rest in the log."""
+    COUNTS.failed(error)
     if isinstance(error, SpecvizError):
         return message("error", str(error))
-    log.error("unexpected", exc_info=error)
+    log.error("unexpected error", exc_info=error)
     return message("error", f"Something is wrong in specviz ({type(error).__name__}); see the server's log.")
 
 

@@ -7,19 +7,24 @@ the recorded run by prefilling, a pair by loading it again.
 from __future__ import annotations
 
 import gc
+import logging
 import queue
 import secrets
 import sys
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
+from specviz import logs
 from specviz.models.choice import ModelChoice
 from specviz.trace import Settings
 from specviz.ui.limits import Limits
+from specviz.ui.model_lock import ModelLock
 
+log = logging.getLogger(__name__)
 Progress = Callable[[str, "float | None"], None]
 LoadPair = Callable[..., Any]
 """``load_pair(**fields of ModelChoice, progress=...) -> Pair``; raises SpecvizError."""
@@ -64,7 +69,7 @@ class Sessions:
         self._stops: set[str] = set()
         self._books = threading.RLock()
         """Guards the dictionaries, never held while a model works."""
-        self.lock = threading.Lock()
+        self.lock = ModelLock()
 
     def pair(self, choice: ModelChoice) -> Generator[tuple[str, float | None], None, Any]:
         """Load a pair unless it is loaded, yielding (message, fraction or None) on the way; the pair is returned.
@@ -98,6 +103,12 @@ class Sessions:
         if failure:
             raise failure[0]
         return loaded[0]
+
+    @property
+    def loaded_pairs(self) -> int:
+        """How many pairs are in memory."""
+        with self._books:
+            return len(self._pairs)
 
     def add(self, live: Live) -> Ticket:
         """Keep a session; the one used longest ago makes room."""
@@ -150,10 +161,22 @@ class Sessions:
 
                 self._load_pair = load_pair
             self._make_room()
-            loaded = self._load_pair(**vars(choice), progress=progress)
+            began = time.monotonic()
+            loaded = self._load_pair(**vars(choice), progress=self._moving(progress))
             with self._books:
                 self._pairs[choice] = loaded
+            seconds = round(time.monotonic() - began, 3)
+            logs.event(log, "pair loaded", target=choice.target, draft=choice.draft, seconds=seconds)
             return loaded
+
+    def _moving(self, progress: Progress) -> Progress:
+        """Progress also tells the lock that the work goes on, and ends the loading if the server stops."""
+
+        def tell(message: str, fraction: float | None = None) -> None:
+            self.lock.moved()
+            progress(message, fraction)
+
+        return tell
 
     def _make_room(self) -> None:
         """Let go of the pairs used longest ago until one more may come, with all sessions that run on them.

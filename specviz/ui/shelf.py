@@ -113,6 +113,13 @@ class Shelf:
                     place.cleanup()
         return key
 
+    def remove(self, key: str) -> None:
+        """Let a visitor's comparison go, with its files."""
+        with self._lock:
+            _, place = self._opened.pop(key, (None, None))
+        if place is not None:
+            place.cleanup()
+
     def _name(self, folder: Path) -> str:
         return "the comparison that comes with specviz" if folder == self._shipped else folder.name
 

@@ -1,0 +1,74 @@
+"""Logs for machines and people: one JSON object a line, and nothing in it that a visitor has typed.
+
+What an exception says may quote a prompt, so by default a line has its type and the frames it came through, without its
+words. ``SPECVIZ_LOG_PROMPTS=1`` adds them, and the prompts of runs.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import traceback
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timezone
+from typing import Any, TextIO
+
+PROMPTS = "SPECVIZ_LOG_PROMPTS"
+SERVER_LOGGERS = ("uvicorn", "uvicorn.error", "uvicorn.access")
+
+
+def prompts_are_logged() -> bool:
+    """Whether whoever runs the server wants to see what visitors type."""
+    return os.environ.get(PROMPTS) == "1"
+
+
+def event(log: logging.Logger, name: str, **fields: Any) -> None:
+    """Log that something happened; ``fields`` are plain values beside its name."""
+    log.info(name, extra={"fields": fields})
+
+
+def set_up(stream: TextIO | None = None) -> None:
+    """Write this process's logs to ``stream``, by default the standard error: ours, and the warnings of others."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.getLogger("specviz").setLevel(logging.INFO)
+
+
+def adopt(names: Iterable[str] = SERVER_LOGGERS) -> None:
+    """Take these loggers' own handlers away, so that their lines look like all others."""
+    for name in names:
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+
+
+class JsonLines(logging.Formatter):
+    """``time``, ``level``, ``logger``, ``event``, the event's own fields, and of an error its type and traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            line["error"] = type(error).__name__
+            line["traceback"] = "\n".join(_described(error))
+        return json.dumps(line, default=str)
+
+
+def _described(error: BaseException) -> Iterator[str]:
+    """The frames and the type of an exception and of those behind it, the first cause last."""
+    words = prompts_are_logged()
+    seen: set[int] = set()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        yield "".join(traceback.format_tb(one.__traceback__)).rstrip()
+        yield f"{type(one).__qualname__}: {one}" if words else type(one).__qualname__
+        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
