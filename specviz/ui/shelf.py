@@ -18,14 +18,17 @@ from typing import Any
 
 from specviz.errors import SettingsError
 from specviz.experiments.reading import PLAN, find_comparisons, look_through, take_files, tallies_of
+from specviz.experiments.rows import TABLES
 from specviz.experiments.statistics import Tally
 from specviz.experiments.summary import SUMMARY, dump, load, summarize
+from specviz.experiments.table_files import table_files
 from specviz.figures.text import shorten, visible
 from specviz.ui.boards import Opened
 
 SHIPPED = Path(__file__).resolve().parents[2] / "assets" / "comparison"
 MOST_KEPT = 6
-PACKED = ("comparison.json", "prompts.jsonl", "steps.parquet", "decisions.parquet", "outputs.parquet", "README.md")
+PACKED = (PLAN, "prompts.jsonl", "README.md")
+"""What a zip has beside the tables and the summary."""
 
 Told = tuple[str, "float | None"]
 
@@ -175,15 +178,17 @@ def packed(opened: Opened, into: Path) -> Path:
     """The comparison's files in one zip.
 
     Raises:
-        SettingsError: while it is being made.
+        SettingsError: while it is being made, and if a file is missing.
     """
     if opened.folder is None:
         raise SettingsError("This comparison is not finished yet.")
     path = into / "specviz-comparison.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in PACKED:
-            if (opened.folder / name).is_file():
-                archive.write(opened.folder / name, f"comparison/{name}")
+        others = [opened.folder / name for name in PACKED]
+        tables = [file for table in TABLES for file in table_files(opened.folder, table)]
+        for file in (*others, *tables):
+            if file.is_file():
+                archive.write(file, f"comparison/{file.name}")
         archive.writestr(f"comparison/{SUMMARY}", dump(dict(opened.summary)))
     return path
 
