@@ -15,7 +15,7 @@ import torch
 import transformers
 
 from specviz.errors import ModelError
-from specviz.models import default_pair, loading, model_cache
+from specviz.models import default_pair, features, loading, model_cache
 from specviz.trace import text_of_tokens
 from tests import tiny
 
@@ -205,11 +205,17 @@ def test_the_draft_takes_the_targets_embeddings_and_tokenizer(cache, wheel, tmp_
 def test_the_shipped_draft_matches_its_config():
     from safetensors import safe_open
 
-    config, *layers = default_pair.draft_assets()
+    config, *weights = default_pair.draft_assets()
+    assert all(path.stat().st_size < 9_000_000 for path in weights)
+    assert sum(path.stat().st_size for path in weights) < 30_000_000
+    layers = [path for path in weights if path.name != features.FILE]
     assert transformers.LlamaConfig.from_json_file(config).num_hidden_layers == len(layers) == 2
-    assert all(path.stat().st_size < 9_000_000 for path in layers)
     names = [name for path in layers for name in safe_open(path, framework="pt").keys()]  # noqa: SIM118
     assert len(names) == 2 * 9 + 1
+    with safe_open(config.with_name(features.FILE), framework="pt") as head:
+        (reads,) = head.get_slice("mean").get_shape()
+    shipped = transformers.LlamaConfig.from_json_file(config)
+    assert reads == len(getattr(shipped, features.CONFIG_KEY)) * shipped.hidden_size
 
 
 @pytest.fixture(scope="module")

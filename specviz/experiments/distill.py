@@ -307,8 +307,8 @@ def write_draft(model: Any, folder: Path, head: ReadingHead | None = None) -> Pa
     for i, group in enumerate(groups):
         save_file(group, folder / f"layers-{i + 1:05d}-of-{len(groups):05d}.safetensors")
     config = model.config.to_dict() | {"dtype": "float16"}
-    config.pop("layer_types", None)
-    config.pop(CONFIG_KEY, None)
+    for key in ("layer_types", CONFIG_KEY, "_name_or_path"):  # the last is a path of this machine
+        config.pop(key, None)
     if head:
         config[CONFIG_KEY] = list(head.layers)
         # Means and spreads differ by orders of magnitude, and are few.

@@ -36,7 +36,7 @@ TARGET_NOTE = "a 4-bit file (GGUF Q4_1), dequantized to float32"
 DRAFT_NAME = "specviz-draft-2-layers"
 DRAFT_FOLDER = "draft-"
 """And a hash behind it."""
-DRAFT_NOTE = f"2 layers distilled for {TARGET_NAME}, with its embeddings"
+DRAFT_NOTE = f"2 layers distilled for {TARGET_NAME}, with its embeddings, and a head that reads its hidden states"
 DRAFT_ASSETS = Path(__file__).parents[2] / "assets" / "draft"
 WEIGHTS = "model.safetensors"
 NEEDED_FILES = ("config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json")
