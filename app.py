@@ -7,6 +7,7 @@ import os
 import sys
 
 from specviz.errors import SpecvizError
+from specviz.ui import zero  # first of all that imports torch or gradio
 
 
 def main() -> int:
@@ -38,7 +39,7 @@ def main() -> int:
     except SpecvizError as error:
         print(error, file=sys.stderr)
         return 2
-    sessions, held = Sessions(), Held()
+    sessions, held = Sessions(lend=zero.find_lend()), Held()
     page = build_page(sessions, trace, held, shelf=shelf)
     serve(page, sessions, held, server_name=arguments.host, server_port=arguments.port)
     return 0

@@ -99,8 +99,21 @@ class Session:
         self._start(pair, settings, prompt, pair.encode(prompt, settings.chat) if tokens is None else tokens, ())
 
     @classmethod
-    def resume(cls, pair: Pair, trace: Trace, *, steps: int | None = None, settings: Settings | None = None) -> Session:
-        """A new run that goes on after the first ``steps`` steps of a trace (all of them by default)."""
+    def resume(
+        cls,
+        pair: Pair,
+        trace: Trace,
+        *,
+        steps: int | None = None,
+        settings: Settings | None = None,
+        same: bool = False,
+    ) -> Session:
+        """A new run that goes on after the first ``steps`` steps of a trace (all of them by default).
+
+        Args:
+            same: go on as the run that was recorded, under its id. Only for all steps and with its settings.
+        """
+        assert not same or (steps is None and settings is None)
         session = cls.__new__(cls)
         chosen = settings or trace.settings
         session._plan = plan(chosen)
@@ -108,7 +121,10 @@ class Session:
         if chosen != trace.settings:
             kept = [step if step.settings else step.model_copy(update={"settings": trace.settings}) for step in kept]
         session._start(pair, chosen, trace.prompt, list(trace.prompt_tokens), kept)
-        session._forked_from = ForkedFrom(trace=trace.id, step=len(kept))
+        if same:
+            session.id, session._created, session._forked_from = trace.id, trace.created, trace.forked_from
+        else:
+            session._forked_from = ForkedFrom(trace=trace.id, step=len(kept))
         return session
 
     def _start(

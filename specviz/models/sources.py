@@ -23,6 +23,9 @@ HUB_ID = re.compile(r"(?!.*(?:\.\.|--))[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}(/[A-Za-z
 REVISION = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}")
 """A branch, tag, pull request or commit. It becomes a part of addresses and of file names in the hub's cache."""
 SECONDS_FOR_THE_HUB = 10.0
+READ = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+NOT_READ = ["*/*", "consolidated*"]
+"""Other forms of the same weights that some repositories carry."""
 CONVERTER = "SFconvertbot"
 """Account under which the hub opens pull requests with converted weights."""
 
@@ -112,6 +115,23 @@ def hub_source(id: str, revision: str | None) -> Source:
         )
     # A commit and not "main": asked for safetensors of "main", transformers may have the hub convert a repository.
     return Source(name, id, revision=place, local_only=False)
+
+
+def fetch_files(source: Source, progress: Progress) -> None:
+    """Download what ``from_pretrained`` will read of a source on the hub; the others are here already.
+
+    Raises:
+        ModelError: if it cannot be fetched.
+    """
+    if source.local_only:
+        return
+    from huggingface_hub import snapshot_download
+
+    progress(f"Downloading {source.name}", None)
+    try:
+        snapshot_download(source.place, revision=source.revision, allow_patterns=READ, ignore_patterns=NOT_READ)
+    except Exception as error:
+        raise load_error(error, source.name) from error
 
 
 def _converted(hub: Any, id: str) -> str | None:

@@ -23,6 +23,15 @@ def compare_runs(a: Trace, b: Trace, names: tuple[str, str]) -> dict[str, Any]:
     return comparison_value(compare(a, b, names))
 
 
+def _decoded(pair: Any, trace: Trace, count: int) -> Reference:
+    """The prompt of a run and so many tokens, decoded greedily."""
+    from specviz.experiments.greedy import plain_greedy
+
+    tokens, margins = plain_greedy(pair, list(trace.prompt_tokens), count)
+    texts = {token: pair.token_text(token) for token in tokens}
+    return Reference(PLAIN, tuple(tokens), texts, tuple(margins))
+
+
 def against_greedy(sessions: Sessions, trace: Trace, models: ModelChoice, title: str) -> Iterator[str]:
     """Blocks: how loading goes, then the run beside transformers' own greedy decoding of its prompt.
 
@@ -30,14 +39,9 @@ def against_greedy(sessions: Sessions, trace: Trace, models: ModelChoice, title:
     """
     try:
         sessions.limits.check_context(len(trace.prompt_tokens), len(trace.output_tokens()))
-        pair = yield from runs.load_for(sessions, models, trace)
-        yield runs.working(f"Decoding {len(trace.output_tokens())} tokens greedily …")
-        from specviz.experiments.greedy import plain_greedy
-
-        with sessions.lock:
-            tokens, margins = plain_greedy(pair, list(trace.prompt_tokens), max(1, len(trace.output_tokens())))
-        texts = {token: pair.token_text(token) for token in tokens}
-        reference = Reference(PLAIN, tuple(tokens), texts, tuple(margins))
+        count = max(1, len(trace.output_tokens()))
+        said = f"Decoding {count} tokens greedily …"
+        reference = yield from runs.ask_models(sessions, models, trace, said, count, _decoded, trace, count)
         yield dump_block({"compare": comparison_value(compare(trace, reference, (title, PLAIN)))})
     except Exception as error:
         yield runs.failed(error)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,10 @@ from specviz.models.choice import ModelChoice
 from specviz.trace import Settings, Trace, load_trace
 from specviz.ui.counters import COUNTS
 from specviz.ui.form import as_form_reads
+from specviz.ui.lent import ask
 from specviz.ui.sessions import Live, Sessions, Ticket
-from specviz.verifying import VERIFIERS, Verifier
+from specviz.ui.starting import Start, must_be_of, open_session
+from specviz.verifying import VERIFIERS
 
 log = logging.getLogger(__name__)
 TRACES = Path(__file__).resolve().parents[2] / "assets" / "traces"
@@ -115,7 +117,7 @@ def run_steps(
     """
     sessions.clear_stop(page)
     try:
-        live, ticket = yield from _session(sessions, inputs, trace, ticket)
+        live, ticket = yield from _session(sessions, inputs, steps, trace, ticket)
         if live.session.end_reason is not None:
             text = f"This run has ended ({live.session.end_reason}). Press New run, or change a setting."
             yield message("info", text), live.session.trace, ticket
@@ -124,6 +126,8 @@ def run_steps(
     except Exception as error:
         kept = sessions.get(ticket)
         yield failed(error), kept.session.trace if kept else trace, ticket
+    finally:
+        sessions.end_click(ticket)
 
 
 def fork(sessions: Sessions, page: str, inputs: Inputs, trace: Trace, position: int) -> Iterator[Answer]:
@@ -139,20 +143,16 @@ def fork(sessions: Sessions, page: str, inputs: Inputs, trace: Trace, position: 
             raise SettingsError(f"This run has no step {position + 1}; choose a step that is there.")
         sessions.limits.check_tree(settings.builder)
         sessions.limits.check_context(len(trace.prompt_tokens), settings.max_new_tokens)
-        pair = yield from _pair(sessions, models, trace, None)
-        _must_be_of(pair, trace)
-        with sessions.lock:
-            session = engine().Session.resume(pair, trace, steps=position, settings=settings)
-        if session.end_reason is not None:
-            raise SettingsError(
-                f"There is nothing to run at this step ({session.end_reason}); allow more new tokens, or fork earlier."
-            )
+        start = Start(trace.prompt, settings, sessions.limits, trace, fork_at=position)
+        session = yield from _opened(sessions, models, start, 1, trace, None)
         # Compared with what the form says next, and the form spells every option out.
         live = Live(session, models, trace.prompt, as_form_reads(settings) or settings)
         ticket = sessions.add(live)
         yield from _go_on(sessions, page, live, ticket, 1, None)
     except Exception as error:
         yield failed(error), None, None
+    finally:
+        sessions.end_click(ticket)
 
 
 def _go_on(
@@ -228,7 +228,7 @@ def message(kind: str, text: str) -> str:
 
 
 def _session(
-    sessions: Sessions, inputs: Inputs, trace: Trace | None, ticket: Ticket | None
+    sessions: Sessions, inputs: Inputs, steps: int, trace: Trace | None, ticket: Ticket | None
 ) -> Generator[Answer, None, tuple[Live, Ticket]]:
     """The live session for these inputs: kept, made again from the trace, or new. Tells how loading goes."""
     prompt, models, settings = inputs
@@ -243,89 +243,77 @@ def _session(
             live.settings = settings
         return live, ticket
     sessions.drop(ticket)
-    pair = yield from _pair(sessions, models, trace, ticket)
-    with sessions.lock:
-        if trace is not None and _was_left(trace, prompt, settings, ticket, models):
-            _must_be_of(pair, trace)
-            limits.check_context(len(trace.prompt_tokens), settings.max_new_tokens)
-            session = engine().Session.resume(pair, trace)
-        else:
-            session = begin(sessions, pair, settings, prompt)
+    left = trace is not None and _was_left(trace, prompt, settings, ticket, models)
+    # A run of this page stays the run it was, whether or not its session had to be made again.
+    start = Start(prompt, settings, limits, trace if left else None, same=ticket is not None)
+    session = yield from _opened(sessions, models, start, steps, trace, ticket)
     live = Live(session, models, prompt, settings)
     return live, sessions.add(live)
 
 
-def begin(
-    sessions: Sessions, pair: Any, settings: Settings, prompt: str, known: Mapping[str, Verifier] | None = None
-) -> Any:
-    """A new session of the engine, whose arguments these are.
-
-    Raises:
-        SettingsError: for what no run can have, or none of this page.
-    """
-    tokens = pair.encode(prompt, settings.chat)
-    sessions.limits.check_context(len(tokens), settings.max_new_tokens)
-    return engine().Session(pair, settings, prompt, tokens, known)
-
-
 def _was_left(trace: Trace, prompt: str, settings: Settings, ticket: Ticket | None, models: ModelChoice) -> bool:
     """Whether these inputs go on with a run that is not live any more, or never was: a file that stops in mid-run."""
-    if trace.prompt != prompt or settings not in (trace.settings, as_form_reads(trace.settings)):
+    limit = {"max_new_tokens": settings.max_new_tokens}
+    recorded = trace.settings.model_copy(update=limit if ticket is not None else {})
+    if trace.prompt != prompt or settings not in (recorded, as_form_reads(recorded)):
         return False
     return ticket.models == models if ticket is not None else trace.end_reason in (None, "stopped")
 
 
-def _pair(
-    sessions: Sessions, models: ModelChoice, trace: Trace | None, ticket: Ticket | None
+def _opened(
+    sessions: Sessions, models: ModelChoice, start: Start, steps: int, trace: Trace | None, ticket: Ticket | None
 ) -> Generator[Answer, None, Any]:
-    """The loaded pair, telling the page how loading goes."""
-    for text, fraction in (loading := Loading(sessions, models)):
+    """A session for so many steps, telling the page how loading goes."""
+    for text, fraction in (opening := Telling(open_session(sessions, models, start, steps))):
         yield working(text, fraction), trace, ticket
-    return loading.pair
+    return opening.result
 
 
-def load_for(sessions: Sessions, models: ModelChoice, trace: Trace) -> Generator[str, None, Any]:
-    """The pair that can work on a recorded run, yielding blocks while it loads.
+def ask_models(
+    sessions: Sessions,
+    models: ModelChoice,
+    trace: Trace,
+    said: str,
+    forwards: int,
+    function: Callable[..., Any],
+    *arguments: Any,
+) -> Generator[str, None, Any]:
+    """``function(pair, *arguments)`` about a recorded run, yielding blocks on the way.
+
+    Args:
+        said: what the page shows while the function works.
+        forwards: of the target, about.
+        function: of a module; what it takes and gives can be pickled, see :mod:`specviz.ui.lent`.
 
     Raises:
-        SpecvizError: if it cannot be loaded, or is another one.
+        SpecvizError: if the models cannot be loaded, or are others than the run's.
     """
-    for text, fraction in (loading := Loading(sessions, models)):
+    sessions.limits.check_models(models)
+    if sessions.lend is not None:
+        for text, fraction in (asking := Telling(ask(sessions.lend, models, trace, forwards, function, *arguments))):
+            yield working(text, fraction)
+        return asking.result
+    for text, fraction in (loading := Telling(sessions.pair(models))):
         yield working(text, fraction)
-    _must_be_of(loading.pair, trace)
-    return loading.pair
+    must_be_of(loading.result, trace)
+    yield working(said)
+    with sessions.lock:
+        return function(loading.result, *arguments)
 
 
-class Loading:
-    """The messages of loading a pair; afterwards ``pair`` is there."""
+class Telling:
+    """The messages of a generator that gives something in the end; afterwards ``result`` is there."""
 
-    def __init__(self, sessions: Sessions, models: ModelChoice):
-        self._sessions, self._models = sessions, models
-        self.pair: Any = None
+    def __init__(self, messages: Generator[tuple[str, float | None], None, Any]):
+        self._messages = messages
+        self.result: Any = None
 
     def __iter__(self) -> Generator[tuple[str, float | None], None, None]:
-        self.pair = yield from self._sessions.pair(self._models)
-
-
-def _must_be_of(pair: Any, trace: Trace) -> None:
-    """Another target has another vocabulary, or at least other caches: its steps would not follow from these."""
-    loaded, recorded = pair.models.target.id, trace.models.target.id
-    if loaded != recorded:
-        raise SettingsError(
-            f"This run was recorded with the target {recorded} and {loaded} is chosen; "
-            f"choose {recorded} under Settings."
-        )
-
-
-def engine() -> Any:
-    """Imports torch: not needed to look at a trace."""
-    from specviz import engine
-
-    return engine
+        self.result = yield from self._messages
 
 
 def _tail(position: int) -> range:
-    """A resumed run has a new id, so its page needs the steps before, too."""
+    """A run that a session was made again for may be new to the page, so it needs the steps before, too."""
     return range(max(0, position - MOST_AT_ONCE + 1), position + 1)
 
 

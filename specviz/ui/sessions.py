@@ -16,13 +16,17 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from specviz import logs
+from specviz.errors import SettingsError
 from specviz.models.choice import ModelChoice
 from specviz.trace import Settings
 from specviz.ui.limits import Limits
 from specviz.ui.model_lock import ModelLock
+
+if TYPE_CHECKING:
+    from specviz.ui.lent import Lend
 
 log = logging.getLogger(__name__)
 Progress = Callable[[str, "float | None"], None]
@@ -59,10 +63,13 @@ class Sessions:
     Args:
         load_pair: see :data:`LoadPair`.
         limits: how many sessions and pairs stay, which models may be loaded, and what one click may do with them.
+        lend: gives a GPU for one call at a time, see :mod:`specviz.ui.lent`; no pair is then loaded here, and no
+            session outlives its click.
     """
 
-    def __init__(self, load_pair: LoadPair | None = None, limits: Limits | None = None):
+    def __init__(self, load_pair: LoadPair | None = None, limits: Limits | None = None, lend: Lend | None = None):
         self._load_pair = load_pair
+        self.lend = lend
         self.limits = limits or Limits()
         self._pairs: OrderedDict[ModelChoice, Any] = OrderedDict()
         self._live: OrderedDict[str, Live] = OrderedDict()
@@ -78,31 +85,15 @@ class Sessions:
             SpecvizError: what went wrong, in one sentence.
         """
         self.limits.check_models(choice)
+        if self.lend is not None:
+            raise SettingsError(
+                "The GPU is lent for one click at a time here, which is too short for this; run specviz on a machine "
+                "of your own."
+            )
         if (known := self._known(choice)) is not None:
             return known
         yield "Loading the models …", None
-        said: queue.SimpleQueue[tuple[str, float | None] | None] = queue.SimpleQueue()
-        loaded: list[Any] = []
-        failure: list[BaseException] = []
-
-        def tell(message: str, fraction: float | None = None) -> None:
-            said.put((message, fraction))
-
-        def work() -> None:
-            try:
-                loaded.append(self._load(choice, tell))
-            except BaseException as error:  # raised again below, in the caller's thread
-                failure.append(error)
-            finally:
-                said.put(None)
-
-        # In a thread, so that its progress can be told. It finishes even if the page that asked is closed meanwhile.
-        threading.Thread(target=work, daemon=True).start()
-        while (item := said.get()) is not None:
-            yield item
-        if failure:
-            raise failure[0]
-        return loaded[0]
+        return (yield from told(lambda tell: self._load(choice, tell)))
 
     @property
     def loaded_pairs(self) -> int:
@@ -135,6 +126,12 @@ class Sessions:
         if ticket is not None:
             with self._books:
                 self._live.pop(ticket.key, None)
+
+    def end_click(self, ticket: Ticket | None) -> None:
+        """End a session whose GPU was lent for this click; others stay."""
+        if self.lend is not None and (live := self.get(ticket)) is not None:
+            self.drop(ticket)
+            live.session.release()
 
     def ask_to_stop(self, page: str) -> None:
         """Let the run of this page end after the step it is in."""
@@ -191,6 +188,34 @@ class Sessions:
                 del self._live[key]
         if gone:
             return_memory()
+
+
+def told(work: Callable[[Progress], Any]) -> Generator[tuple[str, float | None], None, Any]:
+    """What ``work(progress)`` gives, yielding the (message, fraction or None) that it tells on the way.
+
+    It works in a thread, and to its end even if whoever waits goes away.
+    """
+    said: queue.SimpleQueue[tuple[str, float | None] | None] = queue.SimpleQueue()
+    done: list[Any] = []
+    failure: list[BaseException] = []
+
+    def tell(message: str, fraction: float | None = None) -> None:
+        said.put((message, fraction))
+
+    def run() -> None:
+        try:
+            done.append(work(tell))
+        except BaseException as error:  # raised again below, in the caller's thread
+            failure.append(error)
+        finally:
+            said.put(None)
+
+    threading.Thread(target=run, daemon=True).start()
+    while (item := said.get()) is not None:
+        yield item
+    if failure:
+        raise failure[0]
+    return done[0]
 
 
 def return_memory() -> None:

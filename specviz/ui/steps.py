@@ -14,6 +14,7 @@ from specviz.ui import runs
 from specviz.ui.desk import Desk, Run
 from specviz.ui.form import as_form_reads
 from specviz.ui.sessions import Live, Sessions, Ticket
+from specviz.ui.starting import begin
 
 
 def make_again(
@@ -42,15 +43,13 @@ def make_again(
             return
         limits.check_prompt(recipe.prompt)
         limits.check_tree(recipe.settings.builder)
-        for text, fraction in (loading := runs.Loading(sessions, recipe.pair)):
+        for text, fraction in (loading := runs.Telling(sessions.pair(recipe.pair))):
             yield (runs.working(text, fraction), None, None), None
         ticket = _live(sessions, desk, inputs)
         known = sessions.get(ticket)
         with sessions.lock:
             session = (
-                known.session
-                if known
-                else runs.begin(sessions, loading.pair, recipe.settings, recipe.prompt, recipe.known)
+                known.session if known else begin(limits, loading.result, recipe.settings, recipe.prompt, recipe.known)
             )
         began = time.monotonic()
         while len(session.steps) <= step and session.end_reason is None:

@@ -41,12 +41,10 @@ def through_models(sessions: Sessions, trace: Trace, models: ModelChoice, wanted
         step = trace.steps[position]
         sessions.limits.check_nodes(len(step.tree.nodes) - 1)
         sessions.limits.check_context(len(trace.prompt_tokens), step.context - len(trace.prompt_tokens))
-        pair = yield from runs.load_for(sessions, models, trace)
-        yield runs.working("Scoring the tree again …")
         from specviz.whatif import through_models as ask
 
-        with sessions.lock:
-            found = ask(pair, trace, position, question)
+        said = "Scoring the tree again …"
+        found = yield from runs.ask_models(sessions, models, trace, said, 2, ask, trace, position, question)
         yield _block(wanted, _value(step, found, question))
     except Exception as error:
         yield runs.failed(error)
