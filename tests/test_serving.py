@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from specviz.errors import SettingsError, SpecvizError
 from specviz.figures import standalone_page
 from specviz.ui.counters import COUNTS, NAMES, Counters
 from specviz.ui.guard import JSON_BYTES, OPEN, names_an_address, page_policy
-from tests import server
+from tests import audit, server
 from tests.sample_traces import sample_trace
 
 
@@ -284,3 +285,27 @@ def test_requirements_are_bounded_where_a_new_major_version_would_break_the_page
         assert "<" in named[name], name
     # No address, no folder, no other index: what is installed comes from where pip is told to look.
     assert not [line for line in lines if re.search(r"[@/]|--", line)]
+
+
+SKIPPED = {"name": "c", "skip_reason": "Dependency not found on PyPI and could not be audited: c (1)"}
+SOUND = {"name": "a", "version": "1", "vulns": []}
+BAD = {"name": "b", "version": "2", "vulns": [{"id": "CVE-1", "fix_versions": ["3"]}]}
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "said"),
+    [
+        ("no connection", 0, audit.UNREACHABLE),
+        ("[]", 0, audit.UNREACHABLE),
+        (json.dumps({"dependencies": [SKIPPED, SKIPPED]}), 0, audit.UNREACHABLE),
+        (
+            json.dumps({"dependencies": [SOUND, SKIPPED]}),
+            0,
+            "1 packages audited, 1 not known there, 0 known vulnerabilities.",
+        ),
+        (json.dumps({"dependencies": [SOUND, BAD]}), 1, "b 2: CVE-1, fixed in 3"),
+    ],
+)
+def test_the_audit_lists_what_is_known_or_says_that_nobody_could_be_asked(capsys, answer, code, said):
+    assert audit.main([sys.executable, "-c", f"print({answer!r})"]) == code
+    assert said in capsys.readouterr().out.splitlines()
