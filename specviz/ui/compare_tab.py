@@ -148,7 +148,8 @@ class CompareTab:
             del name
         self.board.spot(self.spot, self.state, [self.board, self.state], **quick, **private)
         self.start.click(self.small, [*self.form.values(), *settings], shown, **own, **private)
-        self.stop.click(self.act.stop, None, None, **quick, **private)
+        # Named, or it would take the name of the page's own, which programs call.
+        self.stop.click(self.act.stop, None, None, api_name="stop_comparison", **quick, **private)
         hand_over = "() => setTimeout(() => document.querySelector('#board-ready').click(), 50)"
         self.download.click(self.save, self.state, self.ready, show_progress="hidden", **private).success(
             None, js=hand_over
