@@ -11,7 +11,7 @@ from specviz.errors import TraceError
 from specviz.lessons import LESSONS, Told
 from specviz.trace import Choice, Trace, load_trace
 from tests.pairs import make_trace
-from tests.record_lessons import FILE
+from tests.record_assets import FILE
 
 ASSETS = Path(__file__).parents[1] / "assets"
 BY_NAME = {lesson.name: lesson for lesson in LESSONS}
