@@ -1,7 +1,7 @@
-"""Record anew the runs that come with specviz: ``python -m tests.record_assets``. Writes ``assets/traces`` and ``lessons``.
+"""Record the runs that come with specviz anew: ``python -m tests.record_assets``, for whenever the default pair changes.
 
-To be done whenever the default pair changes. Every run in ``assets/traces`` is repeated with the prompt and the settings
-that are in its file; the run of the lesson "find the bug" is made without compaction.
+Every run in ``assets/traces`` is repeated with the prompt and the settings in its file. The one in ``assets/lessons``,
+of the lesson "find the bug", is made without compaction.
 """
 
 from __future__ import annotations
