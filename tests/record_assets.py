@@ -1,4 +1,4 @@
-"""Record the runs that come with specviz anew: ``python -m tests.record_assets``, for whenever the default pair changes.
+"""Record the runs that come with specviz anew: ``python -m tests.record_assets``, after the default pair has changed.
 
 Every run in ``assets/traces`` is repeated with the prompt and the settings in its file. The one in ``assets/lessons``,
 of the lesson "find the bug", is made without compaction.
