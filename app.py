@@ -22,16 +22,27 @@ def main() -> int:
     parser.add_argument(
         "--verifier", action="append", default=[], metavar="MODULE:NAME", help="add a verifier of your own"
     )
+    parser.add_argument(
+        "--public",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="strangers use it: presets only, lower limits; default: whether it runs on a Space",
+    )
+    parser.add_argument(
+        "--limit", action="append", default=[], metavar="NAME=NUMBER", help="what a visitor may ask for: docs/limits.md"
+    )
     arguments = parser.parse_args()
     from specviz.trace import load_trace
     from specviz.ui.compare_tab import find_shelf
     from specviz.ui.held import Held
+    from specviz.ui.limits import read_limits
     from specviz.ui.page import build_page
     from specviz.ui.serving import serve
     from specviz.ui.sessions import Sessions
     from specviz.verifying import load_verifier
 
     try:
+        limits = read_limits(os.environ, arguments.limit, arguments.public)
         for spec in arguments.verifier:
             load_verifier(spec)  # before the page is built: it makes its form from the registry
         trace = load_trace(arguments.trace) if arguments.trace else None
@@ -39,7 +50,7 @@ def main() -> int:
     except SpecvizError as error:
         print(error, file=sys.stderr)
         return 2
-    sessions, held = Sessions(lend=zero.find_lend()), Held()
+    sessions, held = Sessions(limits=limits, lend=zero.find_lend()), Held()
     page = build_page(sessions, trace, held, shelf=shelf)
     serve(page, sessions, held, server_name=arguments.host, server_port=arguments.port)
     return 0

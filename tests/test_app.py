@@ -46,8 +46,13 @@ def _get(url: str, app: subprocess.Popen) -> str:
     raise AssertionError("the app does not answer")
 
 
-def test_a_broken_trace_verifier_or_comparison_is_one_sentence(tmp_path: Path) -> None:
-    for option, value in (("--trace", str(tmp_path / "none.json")), ("--verifier", "nothing"), ("--comparison", ".")):
+def test_a_broken_trace_verifier_comparison_or_limit_is_one_sentence(tmp_path: Path) -> None:
+    for option, value in (
+        ("--trace", str(tmp_path / "none.json")),
+        ("--verifier", "nothing"),
+        ("--comparison", "."),
+        ("--limit", "nodes=few"),
+    ):
         command = [sys.executable, str(ROOT / "app.py"), option, value]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
         assert done.returncode == 2

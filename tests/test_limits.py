@@ -209,9 +209,13 @@ def test_a_public_page_loads_its_presets_and_nothing_else(models: ModelChoice) -
     with pytest.raises(SettingsError, match="presets only"):
         list(sessions.pair(models))
     assert not loaded
-    for preset in PRESETS.values():
-        list(sessions.pair(ModelChoice(*preset.names)))
-    list(sessions.pair(ModelChoice()))
+
+
+def test_a_public_page_loads_every_preset() -> None:
+    loaded: list[Any] = []
+    sessions = Sessions(lambda **fields: loaded.append(fields), Limits(public=True, pairs=99))
+    for models in (ModelChoice(), *(ModelChoice(*preset.names) for preset in PRESETS.values())):
+        list(sessions.pair(models))
     assert len(loaded) == len(PRESETS) + 1
 
 
@@ -249,7 +253,7 @@ def test_a_public_page_opens_no_comparison_of_a_visitor(tmp_path: Path) -> None:
 
     act = Actions(Sessions(limits=Limits(public=True)), Held(tmp_path), Proofs())
     tab = CompareTab(act, Untouched(shipped=tmp_path))
-    (answer,) = tab.open_files([str(tmp_path)])
+    (answer,) = tab.open_files([str(tmp_path)], gr.Request(session_hash="page"))
     assert is_one_sentence(told(answer[0]))
 
 

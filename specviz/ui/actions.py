@@ -17,6 +17,7 @@ from specviz.errors import SettingsError, SpecvizError, TraceError
 from specviz.figures import dump_block, standalone_page
 from specviz.trace import Trace, save_trace
 from specviz.ui import comparisons, lessons, runs, whatifs
+from specviz.ui.calls import asked_for, position_of
 from specviz.ui.desk import Desk, Run, describe, models_of
 from specviz.ui.form import Form, as_form_reads
 from specviz.ui.held import Held
@@ -92,8 +93,9 @@ class Actions:
     def fork(self, known: Desk | None, event: gr.EventData, request: gr.Request, *values: Any) -> Iterator[list[Any]]:
         there = known or self.start
         untouched = self.form.untouched()
-        parent, at = there.find(event._data.get("run")), event._data.get("step")
-        if parent is None or not isinstance(at, int):
+        asked = asked_for(event)
+        parent, at = there.find(asked.get("run")), position_of(asked.get("step"))
+        if parent is None or at is None:
             yield [self.gone(), gr.skip(), *untouched]
             return
         trace = parent.trace
@@ -144,9 +146,10 @@ class Actions:
         return self.put(known, lambda: _listed(known or self.start, id))
 
     def open_at(self, known: Desk | None, event: gr.EventData) -> list[Any]:
-        answer = self.put(known, lambda: _listed(known or self.start, event._data.get("run")))
-        at = event._data.get("step")
-        if isinstance(answer[1], Desk) and isinstance(at, int):
+        asked = asked_for(event)
+        answer = self.put(known, lambda: _listed(known or self.start, asked.get("run")))
+        at = position_of(asked.get("step"))
+        if isinstance(answer[1], Desk) and at is not None:
             look = {"step": at, "node": None, "verifier": None}
             answer[0] = f"[{answer[0]},{dump_block({'look': look})}]"
         return answer
@@ -164,10 +167,11 @@ class Actions:
         return answer
 
     def give(self, known: Desk | None, event: gr.EventData) -> Any:
-        there = (known or self.start).find(event._data.get("run"))
+        asked = asked_for(event)
+        there = (known or self.start).find(asked.get("run"))
         if there is None:
             return gr.skip()
-        return runs.wanted_block(there.trace, there.trace.id, event._data.get("steps") or []) or gr.skip()
+        return runs.wanted_block(there.trace, there.trace.id, asked.get("steps")) or gr.skip()
 
     def runs_of(self, known: Desk | None) -> Any:
         there = known or self.start
@@ -217,18 +221,18 @@ class Actions:
         if there is None:
             return runs.message("info", "No run is open.")
         try:
-            return runs.next_hit(there.trace, int(at) + 1, parse_breakpoints(self.stops.named(values)))
+            return runs.next_hit(there.trace, _whole(at, 0) + 1, parse_breakpoints(self.stops.named(values)))
         except SpecvizError as error:
             return runs.failed(error)
 
     # ---------------------------------------------------------------------------------- asking, sharing
 
     def what_if(self, known: Desk | None, event: gr.EventData) -> Any:
-        there = (known or self.start).find(event._data.get("run"))
+        there = (known or self.start).find(asked_for(event).get("run"))
         return whatifs.from_trace(there.trace, event._data) if there else self.gone()
 
     def what_if_models(self, known: Desk | None, event: gr.EventData) -> Iterator[str]:
-        there = (known or self.start).find(event._data.get("run"))
+        there = (known or self.start).find(asked_for(event).get("run"))
         if there is None:
             yield self.gone()
             return
@@ -244,7 +248,7 @@ class Actions:
 
     def hold(self, known: Desk | None, event: gr.EventData) -> tuple[str, Any]:
         there = known or self.start
-        one = there.find(event._data.get("run"))
+        one = there.find(asked_for(event).get("run"))
         if one is None:
             return self.gone(), gr.skip()
         try:

@@ -17,6 +17,7 @@ from specviz.figures.text import shorten, visible
 from specviz.trace import Trace
 from specviz.ui import runs
 from specviz.ui.boards import ALL, PICTURES, Chosen, board, choices, settled
+from specviz.ui.calls import asked_for, position_of
 from specviz.ui.desk import Desk, Run
 from specviz.ui.shelf import Shelf, packed
 from specviz.ui.small import MOST, Grown, run_small, small_job
@@ -192,7 +193,7 @@ class CompareTab:
                 raise SettingsError("No comparison is open; open one first.")
             key, before = state
             given = dict(zip(CHOOSERS, values, strict=True))
-            named = tuple(str(name) for name in given.pop("verifiers") or ())
+            named = tuple(_texts(given.pop("verifiers")))
             return self._show(key, replace(before, **{k: str(v) for k, v in given.items()}, verifiers=named))
         except Exception as error:
             return self._only(_said(error))
@@ -203,14 +204,17 @@ class CompareTab:
             if state is None:
                 raise SettingsError("No comparison is open; open one first.")
             key, before = state
-            section, data = event._data.get("section"), event._data.get("data")
-            if section == "figure":
-                mode, tree, temperature = data[:3]
-                group = Group(str(mode), str(tree), float(temperature))
-                chosen = replace(before, group=group, run=None)
-            else:
-                prompt, verifier = data[:2]
-                chosen = replace(before, run=(str(prompt), str(verifier)))
+            section = asked_for(event).get("section")
+            data: Any = asked_for(event).get("data")
+            try:
+                if section == "figure":
+                    mode, tree, temperature = data[:3]
+                    chosen = replace(before, group=Group(str(mode), str(tree), float(temperature)), run=None)
+                else:
+                    prompt, verifier = data[:2]
+                    chosen = replace(before, run=(str(prompt), str(verifier)))
+            except (TypeError, ValueError, KeyError, OverflowError):
+                raise SettingsError("This is no row of the comparison; choose one that is shown.") from None
             opened = self.shelf.get(key)
             if opened.folder is None:
                 raise SettingsError("Its runs can be opened once the comparison is finished.")
@@ -225,10 +229,11 @@ class CompareTab:
         try:
             key, chosen = state
             opened = self.shelf.get(key)
-            at = event._data.get("data")[0]
-            if chosen.group is None or chosen.run is None or opened.folder is None or not isinstance(at, int):
+            data: Any = asked_for(event).get("data")
+            at = position_of(data[0])
+            if chosen.group is None or chosen.run is None or opened.folder is None or at is None:
                 raise SettingsError("Choose a run first, then its step.")
-        except (TypeError, IndexError, AttributeError, SpecvizError) as error:
+        except (TypeError, IndexError, KeyError, SpecvizError) as error:
             said = error if isinstance(error, SpecvizError) else SettingsError("Choose a run first, then its step.")
             yield [runs.failed(said), gr.skip(), *untouched]
             return
@@ -248,7 +253,7 @@ class CompareTab:
             given = dict(zip(self.form, values[: len(self.form)], strict=True))
             given["temperatures"] = str(given["temperatures"] or "").replace(",", " ").split()[:20]
             for name in ("trees", "verifiers"):
-                given[name] = [str(text)[:500] for text in (given[name] or [])[:20]]
+                given[name] = [text[:500] for text in _texts(given[name])]
             models = self.act.form.read(values[len(self.form) :])[1]
             yield self._only(runs.notice("working", "Preparing …"))
             job = small_job(given, models, self.act.limits)
@@ -297,6 +302,11 @@ class CompareTab:
     def _only(self, notice: dict[str, Any]) -> list[Any]:
         """A word, and what was shown stays."""
         return [dump_block({"notice": notice}), *[gr.skip()] * 9]
+
+
+def _texts(chosen: Any) -> list[str]:
+    """The first of what was chosen in a list, or nothing."""
+    return [str(one) for one in chosen[:20]] if isinstance(chosen, list) else []
 
 
 def _named(chooser: str, value: str) -> str:

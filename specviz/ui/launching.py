@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from specviz.ui.calls import Page
 from specviz.ui.guard import Health, guarded
 from specviz.ui.viewer import viewer_head
 
@@ -36,13 +37,11 @@ CSS = """
 #memory-plan td:not(:first-child), #memory-plan th:not(:first-child) { text-align: right; }
 #viewer .html-container { padding: 0; }
 """
-UPLOAD_BYTES = 64 * 1024 * 1024
-"""Largest file a visitor may send; of a trace, unpacked."""
 
 
-def launch_page(page: gr.Blocks, health: Health = lambda: (200, {}), **options: Any) -> Any:
+def launch_page(page: Page, health: Health = lambda: (200, {}), **options: Any) -> Any:
     """``page.launch`` with everything switched off that would talk to anyone else or keep what a visitor typed."""
-    page.queue(max_size=16, api_open=False)
+    page.queue(max_size=page.limits.queue, api_open=False)
     settings: dict[str, Any] = {
         # The base theme's own blue and greys are too faint to read.
         "theme": gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]).set(
@@ -63,8 +62,8 @@ def launch_page(page: gr.Blocks, health: Health = lambda: (200, {}), **options: 
         "run_history": False,
         "enable_monitoring": False,
         "footer_links": [],
-        "max_file_size": UPLOAD_BYTES,
-        "state_session_capacity": 32,
+        "max_file_size": page.limits.upload_bytes,
+        "state_session_capacity": page.limits.visitors,
         "strict_cors": True,
     }
     return page.launch(**{**settings, **options})

@@ -42,7 +42,7 @@ def models_form(form: Form) -> None:
         ask = gr.Button("Does it fit?", size="md", scale=0, min_width=120, elem_id="fits")
     told = gr.Markdown("", visible=False, elem_id="memory-plan")
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    preset.input(lambda name: list(find_preset(name).names), preset, [target, draft], **quiet)
+    preset.input(lambda name: list(find_preset(str(name)).names), preset, [target, draft], **quiet)
     # The tree is chosen further below; its controls are there by the time that the page is built.
     form.late.append(
         lambda: ask.click(lambda *values: gr.Markdown(fits(form, values), visible=True), form.inputs, told, **quiet)

@@ -10,6 +10,7 @@ from specviz.figures import dump_block
 from specviz.trace import Trace
 from specviz.ui import lessons, runs
 from specviz.ui.actions import Actions
+from specviz.ui.calls import Page
 from specviz.ui.compare_tab import CompareTab
 from specviz.ui.form import breakpoint_form, prompt_box, settings_form
 from specviz.ui.held import Held
@@ -30,12 +31,13 @@ def build_page(
     held: Held | None = None,
     proofs: Proofs | None = None,
     shelf: Shelf | None = None,
-) -> gr.Blocks:
+) -> Page:
     """The page, opening on ``trace`` or on the recorded run that comes with specviz. No model is loaded."""
     act = Actions(sessions or Sessions(), held or Held(), proofs or Proofs(), trace)
     form, stops = act.form, act.stops
     many = CompareTab(act, shelf or Shelf())
-    with gr.Blocks(title="specviz", analytics_enabled=False, fill_width=True, delete_cache=(3600, 6 * 3600)) as page:
+    options: dict[str, Any] = {"analytics_enabled": False, "fill_width": True, "delete_cache": (3600, 6 * 3600)}
+    with Page(act.limits, title="specviz", **options) as page:
         desk = gr.State(None, time_to_live=6 * 3600, delete_callback=act.forget)
         with gr.Row(elem_classes="specviz-head"):
             gr.Markdown(TITLE, elem_classes="specviz-title")
@@ -161,6 +163,10 @@ def build_page(
         lessons_tab.select(lambda: dump_block(lessons.list_block()), None, viewer, **quick, **private)
         page.load(act.arrive, None, opened, **quick, **private)
         page.unload(act.leave)
+    own = {library: "name", steps: "steps"} | {
+        component: f"stop_{name}" for name, component in stops.components.items()
+    }
+    page.name_inputs({component: name.replace(".", "_") for name, component in form.components.items()} | own)
     return page
 
 

@@ -210,11 +210,16 @@ def next_hit(trace: Trace, start: int, until: Breakpoints) -> str:
 
 def failed(error: Exception) -> str:
     """A block that only shows an error: its sentence, or for a bug in specviz its name, with the rest in the log."""
+    return message("error", sentence(error))
+
+
+def sentence(error: Exception) -> str:
+    """What to tell a visitor of an error; a bug in specviz goes to the log."""
     COUNTS.failed(error)
     if isinstance(error, SpecvizError):
-        return message("error", str(error))
+        return str(error)
     log.error("unexpected error", exc_info=error)
-    return message("error", f"Something is wrong in specviz ({type(error).__name__}); see the server's log.")
+    return f"Something is wrong in specviz ({type(error).__name__}); see the server's log."
 
 
 def working(text: str, fraction: float | None = None) -> str:

@@ -1,0 +1,77 @@
+"""A page of Gradio's on which every call ends in an answer or in one sentence, and only what is documented has a name.
+
+Gradio gives each event a name by which it can be called, also the private ones, and tells a caller nothing but "Error"
+where something is raised, with all that was sent in the server's log.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+
+from specviz.ui import runs
+from specviz.ui.limits import Limits
+
+UNFIT = "What was sent is not what this page takes; choose on the page, or see docs/api.md for what each input can be."
+
+
+class Page(gr.Blocks):
+    """The page.
+
+    Args:
+        limits: what a visitor may ask for.
+        options: see ``gr.Blocks``.
+    """
+
+    def __init__(self, limits: Limits, **options: Any):
+        super().__init__(**options)
+        self.limits = limits
+
+    def name_inputs(self, names: Mapping[Any, str]) -> None:
+        """Give the inputs of public endpoints the names of their components, and private events no name at all.
+
+        To be called once all events are there. The page itself calls events by number.
+        """
+        by_id = {component._id: name for component, name in names.items()}
+        for event in self.fns.values():
+            if event.api_visibility == "private":
+                event.api_name = None
+            else:
+                event.input_parameter_names = [by_id.get(component._id) for component in event.inputs]
+
+    async def preprocess_data(self, *given: Any, **named: Any) -> Any:
+        """Everything that is sent comes through here before a handler sees it."""
+        try:
+            return await super().preprocess_data(*given, **named)
+        except gr.Error as error:
+            raise _told(error.message) from None
+        except Exception:  # of a component, about a value that no browser sends
+            raise _told(UNFIT) from None
+
+    async def process_api(self, *given: Any, **named: Any) -> Any:
+        """A whole call, or one more answer of it."""
+        try:
+            return await super().process_api(*given, **named)
+        except gr.Error as error:
+            raise _told(error.message) from None
+        except Exception as error:
+            raise _told(runs.sentence(error)) from None
+
+
+def _told(message: str) -> gr.Error:
+    """One line; a browser shows it as HTML."""
+    text = " ".join(str(message).split())
+    return gr.Error(html.escape(text if len(text) <= 300 else f"{text[:299]}…", quote=False), print_exception=False)
+
+
+def asked_for(event: gr.EventData) -> Mapping[str, Any]:
+    """What came with an event: an object, whatever a call that was made by hand has sent."""
+    return event._data if isinstance(event._data, Mapping) else {}
+
+
+def position_of(sent: Any) -> int | None:
+    """A position in a run, if that was sent; it need not be there."""
+    return sent if isinstance(sent, int) and not isinstance(sent, bool) and 0 <= sent < 2**31 else None
