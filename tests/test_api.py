@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import httpx
 import pytest
 from gradio.block_function import BlockFunction
 from gradio.route_utils import PredictBody, get_fn
@@ -22,10 +23,11 @@ from specviz.ui.calls import Page, asked_for, position_of
 from specviz.ui.desk import Desk
 from specviz.ui.held import Held
 from specviz.ui.limits import Limits
-from specviz.ui.page import build_page
+from specviz.ui.page import build_page, launch_page
 from specviz.ui.proofs import Proofs
 from specviz.ui.sessions import Sessions
 from specviz.ui.shelf import Shelf
+from tests import pairs
 from tests.sample_traces import sample_trace
 
 ROOT = Path(__file__).parents[1]
@@ -215,17 +217,39 @@ def test_the_page_keeps_a_desk_of_its_own_for_whoever_calls_by_name(page: Page) 
     assert not [one for one in vars(page).values() if isinstance(one, Desk)]
 
 
-def test_the_example_of_the_documents_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from specviz.ui.page import launch_page
-    from tests import pairs
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A page that is served, on small random models."""
+    held = Held(tmp_path_factory.mktemp("served"))
+    served = build_page(Sessions(lambda **_: pairs.make_pair()), sample_trace(), held, NoProofs())
+    _, address, _ = launch_page(served, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+    yield address.rstrip("/")
+    served.close()
 
+
+def test_the_example_of_the_documents_runs(url: str) -> None:
     code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), flags=re.S)
     assert code is not None
-    served = build_page(Sessions(lambda **_: pairs.make_pair()), sample_trace(), Held(tmp_path), NoProofs())
-    _, url, _ = launch_page(served, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
     said: list[Any] = []
-    try:
-        exec(code.group(1).replace("http://127.0.0.1:7860", url.rstrip("/")), {"print": said.append})
-    finally:
-        served.close()
+    exec(code.group(1).replace("http://127.0.0.1:7860", url), {"print": said.append})
     assert said == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("call/fork", {"data": []}),
+        ("call/None", {"data": []}),
+        ("call/v2/fork", {}),
+        ("run/fork", {"data": []}),
+        ("queue/join", {"data": [], "fn_index": 9_999, "session_hash": "by-hand"}),
+        ("queue/join", {"data": [], "fn_index": -1, "session_hash": "by-hand"}),
+    ],
+)
+def test_what_has_no_name_is_a_sentence_on_the_network_too(
+    url: str, path: str, body: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = httpx.post(f"{url}/gradio_api/{path}", json=body, timeout=60)
+    assert answer.status_code == 404
+    assert answer.json() == {"detail": "There is nothing of this name or number; see docs/api.md for what there is."}
+    assert "Traceback" not in caplog.text

@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
+from gradio.route_utils import FnIndexInferError
+from starlette.requests import Request
+from starlette.responses import JSONResponse
 
 from specviz.ui import runs
 from specviz.ui.limits import Limits
@@ -65,6 +68,14 @@ def _told(message: str) -> gr.Error:
     """One line; a browser shows it as HTML."""
     text = " ".join(str(message).split())
     return gr.Error(html.escape(text if len(text) <= 300 else f"{text[:299]}…", quote=False), print_exception=False)
+
+
+def _unknown(_: Request, __: Exception) -> JSONResponse:
+    return JSONResponse({"detail": "There is nothing of this name or number; see docs/api.md for what there is."}, 404)
+
+
+UNKNOWN: dict[type[Exception], Any] = {FnIndexInferError: _unknown, KeyError: _unknown}
+"""Handlers for what Gradio's routes raise when a call names an event or a component that the page has not."""
 
 
 def asked_for(event: gr.EventData) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from specviz.ui.calls import Page
+from specviz.ui.calls import UNKNOWN, Page
 from specviz.ui.guard import Health, guarded
 from specviz.ui.viewer import viewer_head
 
@@ -54,7 +54,7 @@ def launch_page(page: Page, health: Health = lambda: (200, {}), **options: Any) 
         ),
         "css": CSS,
         "head": viewer_head(),
-        "app_kwargs": guarded(health),
+        "app_kwargs": {**guarded(health), "exception_handlers": UNKNOWN},
         "share": False,
         "ssr_mode": False,
         "pwa": False,
