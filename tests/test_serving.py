@@ -309,3 +309,15 @@ BAD = {"name": "b", "version": "2", "vulns": [{"id": "CVE-1", "fix_versions": ["
 def test_the_audit_lists_what_is_known_or_says_that_nobody_could_be_asked(capsys, answer, code, said):
     assert audit.main([sys.executable, "-c", f"print({answer!r})"]) == code
     assert said in capsys.readouterr().out.splitlines()
+
+
+# ------------------------------------------------------------------------------------------------- opening a page
+
+
+def test_opening_a_page_copies_no_model(served, monkeypatch):
+    """Gradio copies the page's configuration for everybody who opens it, and whatever hangs on it."""
+    copied = []
+    monkeypatch.setattr(type(served.sessions), "__deepcopy__", lambda *_: copied.append(1), raising=False)
+    for path in ("/", "/config"):
+        assert served.web.get(path).status_code == 200
+    assert copied == []

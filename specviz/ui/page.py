@@ -38,7 +38,9 @@ def build_page(
     many = CompareTab(act, shelf or Shelf())
     options: dict[str, Any] = {"analytics_enabled": False, "fill_width": True, "delete_cache": (3600, 6 * 3600)}
     with Page(act.limits, title="specviz", **options) as page:
-        desk = gr.State(None, time_to_live=6 * 3600, delete_callback=act.forget)
+        # A function: Gradio copies a component's callback for everybody who opens the page, a method with all that its
+        # object has, and that is the models.
+        desk = gr.State(None, time_to_live=6 * 3600, delete_callback=lambda desk: act.forget(desk))
         with gr.Row(elem_classes="specviz-head"):
             gr.Markdown(TITLE, elem_classes="specviz-title")
             prompt_box(form)
