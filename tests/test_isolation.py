@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
+import time
 import uuid
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from gradio.utils import get_upload_folder
 
 from specviz.errors import SettingsError
 from specviz.figures.export import PLOTLY_SCRIPT
 from specviz.ui.boards import Opened
 from specviz.ui.compare_tab import CompareTab
-from specviz.ui.visits import forget_upload
+from specviz.ui.uploads import HALF_SECONDS, forget_upload
 from tests import server
 from tests.sample_traces import sample_trace
 
@@ -117,6 +120,31 @@ def test_an_upload_is_gone_once_it_is_read(two, tmp_path):
     assert '"frames"' in opened[0]
     assert not Path(path).exists()
     assert file_of(running, path) == 403
+
+
+def test_a_file_that_two_have_sent_stays_until_both_have_read_it(two, tmp_path):
+    """Gradio names a file by what is in it, so a class that opens the same file has one file here."""
+    running, a, b = two
+    from specviz.trace import save_trace
+
+    save_trace(sample_trace(steps=1), tmp_path / "ours.json")
+    sent = {"files": ("ours.json", (tmp_path / "ours.json").read_bytes())}
+    paths = [running.web.post("/gradio_api/upload", files=sent).json()[0] for _ in range(2)]
+    for visitor, path in zip((a, b), paths, strict=True):
+        opened = visitor.press("open_file", open_a_trace_file={"path": path, "meta": {"_type": "gradio.FileData"}})
+        assert '"frames"' in opened[0]
+    assert not Path(paths[1]).exists()
+
+
+def test_an_upload_that_was_broken_off_goes_with_a_later_one(two):
+    running, _, _ = two
+    old, new = (Path(get_upload_folder()) / f"tmp{name}" for name in ("-broken-off", "-under-way"))
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (time.time() - HALF_SECONDS - 1,) * 2)
+    running.web.post("/gradio_api/upload", files={"files": ("b.json", b"{}")})
+    assert (old.exists(), new.exists()) == (False, True)
+    new.unlink()
 
 
 def test_only_what_was_uploaded_is_ever_removed(tmp_path, monkeypatch):

@@ -14,8 +14,11 @@ import pytest
 from specviz import __version__, logs
 from specviz.errors import SettingsError, SpecvizError
 from specviz.figures import standalone_page
+from specviz.models.choice import ModelChoice
 from specviz.ui.counters import COUNTS, NAMES, Counters
 from specviz.ui.guard import JSON_BYTES, OPEN, names_an_address, page_policy
+from specviz.ui.sessions import Sessions
+from specviz.ui.visits import MOST_LOGGED, Visits
 from tests import audit, server
 from tests.sample_traces import sample_trace
 
@@ -195,6 +198,18 @@ def test_steps_and_pages_are_counted(served):
     visitor.leave()
 
 
+def test_a_fork_is_one_run_and_its_parent_is_not_counted_again(served):
+    visitor = served.visitor()
+    run = visitor.step()["run"]["id"]
+    with served.sessions._books:  # so that it is told how the loading goes, before the first step
+        served.sessions._live.clear()
+        served.sessions._pairs.clear()
+    before = {name: COUNTS[name] for name in NAMES}
+    visitor.press("fork", {"run": run, "step": 0})
+    visitor.leave()
+    assert (COUNTS["runs"], COUNTS["steps"]) == (before["runs"] + 1, before["steps"] + 1)
+
+
 def test_an_error_is_counted_under_a_name_of_ours():
     counts = Counters()
     counts.failed(SettingsError("x"))
@@ -239,6 +254,12 @@ def test_a_run_is_logged_without_its_text(served, monkeypatch, wanted):
     assert ended["seconds"] >= 0
     assert ("secret" in json.dumps(lines)) == wanted
     assert visitor.session not in json.dumps(lines)
+
+
+def test_of_what_was_typed_for_a_model_little_is_logged():
+    inputs = ("", ModelChoice("x" * 1_000, "y" * 1_000), sample_trace(steps=1).settings)
+    started, _ = lines_of(lambda: list(Visits(Sessions()).follow("a", iter([]), inputs)))
+    assert (len(started["target"]), len(started["draft"])) == (MOST_LOGGED, MOST_LOGGED)
 
 
 @pytest.mark.parametrize("wanted", [False, True])

@@ -129,6 +129,18 @@ def test_what_is_made_for_a_page_that_has_gone_goes_with_it():
 # ---------------------------------------------------------------------------------------------------------- Stop
 
 
+def test_stop_is_remembered_while_something_runs_only():
+    """Anybody can press it, for as many pages as they make up."""
+    sessions = Sessions()
+    visits = Visits(sessions)
+    visits.stop("made up")
+    assert not sessions.must_stop("made up")
+    with visits.working("a"):
+        visits.stop("a")
+        assert sessions.must_stop("a")
+    assert not sessions.must_stop("a")
+
+
 def test_stop_acts_within_the_step_that_is_under_way(served, gate):
     visitor = served.visitor()
     event = visitor.begin("many", steps_a_run=50)

@@ -23,7 +23,8 @@ from specviz.ui.form import Form, as_form_reads
 from specviz.ui.held import Held
 from specviz.ui.proofs import Proofs
 from specviz.ui.sessions import Sessions
-from specviz.ui.visits import Visits, forget_upload
+from specviz.ui.uploads import forget_upload
+from specviz.ui.visits import Visits
 
 
 class Actions:
@@ -113,7 +114,7 @@ class Actions:
         fill = self.form.write(*inputs)
         page = _page_id(request)
         answers = runs.fork(self.sessions, page, inputs, trace, at)
-        for text, moved, ticket in self.visits.follow(page, answers, inputs):
+        for text, moved, ticket in self.visits.follow(page, answers, inputs, trace):
             if moved is None or ticket is None:
                 yield [text, gr.skip(), *untouched]
                 continue
@@ -282,7 +283,7 @@ class Actions:
             yield [self.proofs.table(rows), gr.CheckboxGroup(labels), text]
 
     def stop(self, request: gr.Request) -> None:
-        self.sessions.ask_to_stop(_page_id(request))
+        self.visits.stop(_page_id(request))
 
     # ------------------------------------------------------------------------------------------ leaving
 

@@ -22,8 +22,8 @@ from specviz.ui.desk import Desk, Run
 from specviz.ui.shelf import Shelf, packed
 from specviz.ui.small import MOST, Grown, run_small, small_job
 from specviz.ui.steps import make_again
+from specviz.ui.uploads import forget_upload
 from specviz.ui.viewer import make_board
-from specviz.ui.visits import forget_upload
 from specviz.verifying import VERIFIERS
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from specviz.ui.counters import COUNTS, PAGES
+from specviz.ui.uploads import arrived, remove_halves
 
 Health = Callable[[], tuple[int, dict[str, Any]]]
 """The status and the words of ``/healthz``."""
@@ -134,11 +135,8 @@ class Guard:
 
     async def _post(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         async def watched(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                if path == UPLOAD and message["status"] == 200:
-                    COUNTS.add("uploads")
-                if path != UPLOAD and message["status"] == 503:
-                    COUNTS.add("busy")
+            if message["type"] == "http.response.start" and message["status"] == 503:
+                COUNTS.add("busy")
             await send(message)
 
         if path == UPLOAD:
@@ -146,7 +144,8 @@ class Guard:
             if not length.isdigit() or int(length) > UPLOADS_BYTES:
                 await _refuse(413, f"Send at most {UPLOADS_BYTES >> 20} MB at once.", scope, receive, send)
                 return
-            await self.app(scope, _at_most(UPLOADS_BYTES, receive), watched)
+            remove_halves()
+            await self.app(scope, _at_most(UPLOADS_BYTES, receive), _Uploaded(send))
             return
         body = await _read(receive)
         if body is None:
@@ -176,6 +175,25 @@ class _Page:
         MutableHeaders(scope=self._start)["Content-Security-Policy"] = page_policy(bytes(self._body))
         await self._send(self._start)
         await self._send({"type": "http.response.body", "body": bytes(self._body)})
+
+
+class _Uploaded:
+    """Counts what was taken in, and remembers where, before whoever sent it is told."""
+
+    def __init__(self, send: Send):
+        self._send = send
+        self._taken = False
+        self._body = bytearray()
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._taken = message["status"] == 200
+        elif self._taken:
+            self._body += message.get("body", b"")
+            if not message.get("more_body"):
+                COUNTS.add("uploads")
+                arrived(json.loads(self._body))
+        await self._send(message)
 
 
 def names_an_address(body: bytes) -> bool:

@@ -31,6 +31,8 @@ MOST_PAGES = 256
 """Pages that are remembered: a program may come without ever saying that it goes."""
 MOST_THINGS = 16
 """Things of one page; what it has had longest goes first."""
+MOST_LOGGED = 200
+"""Characters of a model's name that are logged; somebody may have typed a book."""
 
 log = logging.getLogger(__name__)
 Release = Callable[[], object]
@@ -79,6 +81,12 @@ class Visits:
                 self._sessions.ask_to_stop(page)
         self._give_back(page)
 
+    def stop(self, page: str) -> None:
+        """Let what runs for the page end after the step it is in. Where nothing runs, nothing is remembered."""
+        with self._books:
+            if self._working[page]:
+                self._sessions.ask_to_stop(page)
+
     @contextlib.contextmanager
     def working(self, page: str) -> Iterator[None]:
         """While something runs for a page. What it made for a page that was closed meanwhile goes with it."""
@@ -95,9 +103,9 @@ class Visits:
                 left = not self._working[page] and page in self._left
                 if not self._working[page]:
                     del self._working[page]
+                    self._sessions.clear_stop(page)
                 self._left -= {page} if left else set()
             if left:
-                self._sessions.clear_stop(page)
                 self._give_back(page)
 
     def follow(
@@ -110,8 +118,8 @@ class Visits:
         """
         prompt, models, settings = inputs
         words = {"prompt": prompt} if logs.prompts_are_logged() else {}
-        driver, tree = settings.driver, settings.builder.name
-        logs.event(log, "run started", target=models.target, draft=models.draft, driver=driver, tree=tree, **words)
+        words |= {"target": models.target[:MOST_LOGGED], "draft": models.draft[:MOST_LOGGED]}
+        logs.event(log, "run started", driver=settings.driver, tree=settings.builder.name, **words)
         began, steps, tokens, how = time.monotonic(), 0, 0, "page closed"
         seen = (before.id, len(before.steps)) if before else ("", 0)
         try:
@@ -162,13 +170,6 @@ class Visits:
             things = self._things.pop(page, OrderedDict())
         for give_back in things.values():
             give_back()
-
-
-def forget_upload(path: str | None) -> None:
-    """Remove a file that a visitor sent and that has been read. A path that leads anywhere else is left alone."""
-    home = Path(get_upload_folder()).resolve()
-    if path and home in Path(path).resolve().parents:
-        Path(path).unlink(missing_ok=True)
 
 
 def _generator(answers: Iterator[Any]) -> Generator[Any, None, None]:
