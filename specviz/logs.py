@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 import traceback
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
@@ -29,11 +30,23 @@ def event(log: logging.Logger, name: str, **fields: Any) -> None:
 
 
 def set_up(stream: TextIO | None = None) -> None:
-    """Write this process's logs to ``stream``, by default the standard error: ours, and the warnings of others."""
+    """Write this process's logs to ``stream``, by default the standard error: ours, and the warnings of others.
+
+    What Python and libraries would write there as they like becomes a line, too, and progress bars are off.
+    """
+    from huggingface_hub.utils import disable_progress_bars
+
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonLines())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("specviz").setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    threading.excepthook = _in_a_thread
+    disable_progress_bars()  # of the hub; transformers, which is imported later, follows it
+
+
+def _in_a_thread(failed: threading.ExceptHookArgs) -> None:
+    logging.getLogger(__name__).error("a thread failed", exc_info=failed.exc_value)
 
 
 def adopt(names: Iterable[str] = SERVER_LOGGERS) -> None:
@@ -52,7 +65,7 @@ class JsonLines(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "event": record.getMessage(),
+            "event": _event(record),
             **getattr(record, "fields", {}),
         }
         error = record.exc_info[1] if record.exc_info else None
@@ -60,6 +73,12 @@ class JsonLines(logging.Formatter):
             line["error"] = type(error).__name__
             line["traceback"] = "\n".join(_described(error))
         return json.dumps(line, default=str)
+
+
+def _event(record: logging.LogRecord) -> str:
+    """Its first line: below it asyncio repeats the words of an exception."""
+    said = record.getMessage()
+    return said if prompts_are_logged() else said.partition("\n")[0]
 
 
 def _described(error: BaseException) -> Iterator[str]:

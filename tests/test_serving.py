@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -284,6 +285,40 @@ def test_what_an_error_says_is_left_out_but_not_where_it_came_from(monkeypatch, 
     assert "JSONDecodeError" in line["traceback"]
     said = line["traceback"].replace('json.loads("{a secret")', "").replace('("the prompt was: a secret")', "")
     assert ("secret" in said) == wanted
+
+
+OTHERS = """
+import asyncio, gc, pathlib, sys, threading, warnings
+from specviz import logs
+logs.set_up()
+from specviz.models.loading import load_pair
+from tests import tiny
+load_pair(*map(str, tiny.save_pair(pathlib.Path(sys.argv[1]), chat=False)))
+warnings.warn("a library is old")
+def fail():
+    raise ValueError("sec" + "ret")
+thread = threading.Thread(target=fail)
+thread.start()
+thread.join()
+async def fail_unseen():
+    fail()
+async def main():
+    asyncio.ensure_future(fail_unseen())
+    await asyncio.sleep(0.01)
+    gc.collect()
+asyncio.run(main())
+"""
+
+
+def test_what_others_write_to_the_standard_error_are_lines_without_words_too(tmp_path):
+    command = [sys.executable, "-c", OTHERS, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    events = [line["event"] for line in lines]
+    assert any("a library is old" in event for event in events)
+    assert "a thread failed" in events
+    assert "Task exception was never retrieved" in events
+    assert "secret" not in done.stderr
 
 
 def test_a_loop_of_causes_ends():
