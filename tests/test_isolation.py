@@ -124,13 +124,14 @@ def test_an_upload_is_gone_once_it_is_read(two, tmp_path):
 
 def test_a_file_that_two_have_sent_stays_until_both_have_read_it(two, tmp_path):
     """Gradio names a file by what is in it, so a class that opens the same file has one file here."""
-    running, a, b = two
+    running, _, _ = two
+    visitors = running.visitor(), running.visitor()
     from specviz.trace import save_trace
 
     save_trace(sample_trace(steps=1), tmp_path / "ours.json")
     sent = {"files": ("ours.json", (tmp_path / "ours.json").read_bytes())}
     paths = [running.web.post("/gradio_api/upload", files=sent).json()[0] for _ in range(2)]
-    for visitor, path in zip((a, b), paths, strict=True):
+    for visitor, path in zip(visitors, paths, strict=True):
         opened = visitor.press("open_file", open_a_trace_file={"path": path, "meta": {"_type": "gradio.FileData"}})
         assert '"frames"' in opened[0]
     assert not Path(paths[1]).exists()
