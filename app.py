@@ -37,6 +37,7 @@ def main() -> int:
     from specviz.ui.held import Held
     from specviz.ui.limits import read_limits
     from specviz.ui.page import build_page
+    from specviz.ui.scratch import open_scratch
     from specviz.ui.serving import serve
     from specviz.ui.sessions import Sessions
     from specviz.verifying import load_verifier
@@ -50,6 +51,7 @@ def main() -> int:
     except SpecvizError as error:
         print(error, file=sys.stderr)
         return 2
+    open_scratch()
     sessions, held = Sessions(limits=limits, lend=zero.find_lend()), Held()
     page = build_page(sessions, trace, held, shelf=shelf)
     serve(page, sessions, held, server_name=arguments.host, server_port=arguments.port)

@@ -18,9 +18,12 @@ from pathlib import Path
 from specviz.errors import ModelError, TraceError
 from specviz.models.model_cache import cache_root
 from specviz.trace import Trace, dump_trace, load_trace, save_trace
+from specviz.ui.scratch import upload_folder
 
 HELD_SECONDS = 7 * 24 * 3600.0
 HELD_BYTES = 500_000_000
+SAVE_SECONDS = 3600.0
+"""A save that has not ended by then was killed."""
 MOST_BYTES = 64 * 1024 * 1024
 """Largest trace, unpacked, that is held or opened by a link."""
 _NAME = re.compile(r"h-[A-Za-z0-9_-]{16}")
@@ -92,7 +95,11 @@ class Held:
         return time.time() - path.stat().st_mtime > self.seconds
 
     def _tidy(self, keep: str) -> None:
-        """Remove what is too old, then the oldest until what is left is not too much."""
+        """Remove what is too old, then the oldest until what is left is not too much, and halves of killed saves."""
+        for half in self._home().glob(".h-*"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - half.stat().st_mtime > SAVE_SECONDS:
+                    half.unlink()
         found = []
         for path in self._home().glob(f"h-*{_ENDING}"):
             with contextlib.suppress(FileNotFoundError):  # another process tidies, too
@@ -113,4 +120,4 @@ def _writable() -> Path:
             return folder
     except (OSError, ModelError):
         log.warning("the cache folder cannot be written to: links last until the server stops")
-        return Path(tempfile.mkdtemp(prefix="specviz-held-"))
+        return Path(tempfile.mkdtemp(prefix="specviz-held-", dir=upload_folder()))

@@ -24,6 +24,7 @@ from specviz.experiments.summary import SUMMARY, dump, load, summarize
 from specviz.experiments.table_files import table_files
 from specviz.figures.text import shorten, visible
 from specviz.ui.boards import Opened
+from specviz.ui.scratch import hidden_folder
 
 SHIPPED = Path(__file__).resolve().parents[2] / "assets" / "comparison"
 MOST_KEPT = 6
@@ -91,7 +92,7 @@ class Shelf:
             SettingsError: saying what is wrong with them.
         """
         yield "Looking through the files …", None
-        home = tempfile.TemporaryDirectory(prefix="specviz-comparison-")
+        home = hidden_folder("comparison-")
         folder = Path(home.name)
         try:
             take_files([Path(path) for path in paths], folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from specviz.errors import SettingsError
 from specviz.models.choice import ModelChoice
 from specviz.ui.boards import Opened
 from specviz.ui.limits import Limits
+from specviz.ui.scratch import hidden_folder
 from specviz.ui.sessions import Sessions
 from specviz.ui.shelf import Shelf, about, summarized
 
@@ -158,7 +158,7 @@ def _finished(shelf: Shelf, job: Any, done: list[tuple[Any, Any]], wanted: int) 
     rest = replace(job, prompts=whole)
     if len(whole) < len(job.prompts):
         rest = replace(rest, comparison=job.comparison.model_copy(update={"free": None if free == len(whole) else 0}))
-    home = tempfile.TemporaryDirectory(prefix="specviz-comparison-")
+    home = hidden_folder("comparison-")
     folder = Path(home.name)
     open_folder(folder, rest)
     found = []

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import secrets
-import tempfile
 import threading
 import time
 from collections import Counter, OrderedDict
@@ -17,12 +15,11 @@ from collections.abc import Callable, Generator, Hashable, Iterator
 from pathlib import Path
 from typing import Any
 
-from gradio.utils import get_upload_folder
-
 from specviz import logs
 from specviz.trace import Trace
 from specviz.ui.counters import COUNTS, RUNNING
 from specviz.ui.runs import Answer, Inputs
+from specviz.ui.scratch import hidden_folder
 from specviz.ui.sessions import Sessions, Ticket
 from specviz.ui.shelf import Shelf
 from specviz.ui.small import Grown
@@ -66,10 +63,9 @@ class Visits:
     def folder(self, page: str) -> Path:
         """A folder for a file that the page saves.
 
-        It lies where Gradio serves from, so no copy of the file is made that would stay; its name cannot be guessed.
+        It lies where Gradio serves from, so no copy of the file is made that would stay.
         """
-        Path(get_upload_folder()).mkdir(parents=True, exist_ok=True)
-        home = tempfile.TemporaryDirectory(prefix=f"specviz-{secrets.token_urlsafe(16)}-", dir=get_upload_folder())
+        home = hidden_folder()
         self.have(page, home.name, home.cleanup)
         return Path(home.name)
 
