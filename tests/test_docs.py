@@ -36,6 +36,15 @@ def test_commands_in_the_documents_exist(page: str, command: str) -> None:
     parse(shlex.split(command.partition("#")[0])[3:])
 
 
+def test_tools_in_the_documents_exist() -> None:
+    named = {
+        name for page in PAGES for name in re.findall(r"`python -m\s+tests\.(\w+)", page.read_text(encoding="utf-8"))
+    }
+    assert "load" in named
+    for name in named:
+        assert (ROOT / "tests" / f"{name}.py").is_file(), name
+
+
 def test_links_in_the_documents_lead_somewhere() -> None:
     for page in PAGES:
         for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
