@@ -18,6 +18,8 @@ from tests.page_bench import WATCH
 
 PAGES_A_PROCESS = 5
 PATIENCE_MS = 120_000
+OPENING = 2
+"""Pages that load at once: one takes seconds of a core, and readers do not come all in one moment."""
 WHERE = "document.querySelector('.sv-where').textContent"
 
 
@@ -33,6 +35,7 @@ class Looked:
     errors: list[str] = field(default_factory=list)
     pages: int = 0
     """That were opened."""
+    opening: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(OPENING))
 
 
 class Reader:
@@ -44,26 +47,28 @@ class Reader:
 
     async def read(self, browser: Browser, over: asyncio.Event, pause: float, moves_a_run: int) -> None:
         """Read until it is over, pausing so many seconds between two moves, in the mean."""
+        context = await browser.new_context(viewport={"width": 1280, "height": 800})
         try:
-            context = await browser.new_context(viewport={"width": 1280, "height": 800})
             page = await context.new_page()
             page.set_default_timeout(PATIENCE_MS)
             self._watch(page)
             turn = self._number
             while not over.is_set():
                 name, trace = self._recorded[turn % len(self._recorded)]
-                await page.goto(f"{self._url}/?trace={name}")
+                async with self._looked.opening:
+                    await page.goto(f"{self._url}/?trace={name}")
+                    # At first a page shows the run that everybody sees, and then what its address names.
+                    await page.wait_for_selector(f"[data-painted^='{trace.id}/']")
+                self._looked.pages += 1
                 await self._walk(page, trace, over, pause, moves_a_run)
                 turn += 1
-            await context.close()
         except Exception as error:  # reported, and the others go on
             self._wrong(f"{type(error).__name__}: {str(error)[:300]}")
+        finally:
+            await context.close()
 
     async def _walk(self, page: Any, trace: Trace, over: asyncio.Event, pause: float, moves: int) -> None:
-        # At first a page shows the run that everybody sees, and then what its address names.
-        await page.wait_for_selector(f"[data-painted^='{trace.id}/']")
         step, count = 1, len(trace.steps)
-        self._looked.pages += 1
         await page.evaluate(WATCH)
         forward = True
         for move in range(moves):
