@@ -194,7 +194,8 @@ def test_play_walks_the_phases(from_file):
     seen = from_file(sample_trace([-1, 0, 0], steps=1, seed=3))
     seen.page.keyboard.press(".")
     seen.page.keyboard.press(" ")
-    seen.page.wait_for_function("document.querySelector('[aria-live=polite]').textContent.includes('Cache update')")
+    # A file's own policy forbids the strings that wait_for_function evaluates.
+    seen.page.locator("[aria-live=polite]", has_text="Cache update").wait_for(state="attached")
     seen.page.wait_for_selector("[aria-label=Play]")
 
 
