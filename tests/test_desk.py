@@ -10,7 +10,7 @@ import pytest
 
 from specviz.errors import TraceError
 from specviz.models.choice import ModelChoice
-from specviz.trace import ForkedFrom, Trace
+from specviz.trace import ForkedFrom, Trace, load_trace
 from specviz.ui import desk as desks
 from specviz.ui.desk import Desk, Run, describe, models_of
 from specviz.ui.held import Held
@@ -116,6 +116,20 @@ def test_what_is_too_old_goes(tmp_path):
         held.open(old)
     held.hold(sample_trace(steps=1))
     assert not path.exists()
+
+
+def test_a_trace_that_is_tidied_away_while_it_is_opened_has_expired(tmp_path, monkeypatch):
+    held = Held(tmp_path)
+    name = held.hold(sample_trace(steps=1))
+
+    def too_late(path, **options):
+        path.unlink()
+        return load_trace(path, **options)
+
+    monkeypatch.setattr("specviz.ui.held.load_trace", too_late)
+    with pytest.raises(TraceError, match="unknown here or has expired") as caught:
+        held.open(name)
+    assert str(tmp_path) not in str(caught.value)
 
 
 def test_opening_keeps_a_trace_from_growing_old(tmp_path):

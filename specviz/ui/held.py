@@ -70,16 +70,22 @@ class Held:
             TraceError: if it is not, or not any more.
         """
         path = self._home() / f"{name}{_ENDING}"
-        if not _NAME.fullmatch(name) or not path.is_file() or self._is_old(path):
-            days = self.seconds / 86400
-            raise TraceError(
-                f"This link is unknown here or has expired: runs are held for {days:g} days after they were "
-                "last opened. Ask for the trace file and open it under Runs."
-            )
-        trace = load_trace(path, max_bytes=MOST_BYTES)
-        with contextlib.suppress(OSError):  # tidied away meanwhile: touch() would leave an empty file
-            os.utime(path)
-        return trace
+        try:
+            if _NAME.fullmatch(name) and not self._is_old(path):
+                trace = load_trace(path, max_bytes=MOST_BYTES)
+                with contextlib.suppress(OSError):  # tidied away meanwhile: touch() would leave an empty file
+                    os.utime(path)
+                return trace
+        except OSError:  # it is not there
+            pass
+        except TraceError:
+            if path.exists():
+                raise
+        days = self.seconds / 86400
+        raise TraceError(
+            f"This link is unknown here or has expired: runs are held for {days:g} days after they were last opened. "
+            "Ask for the trace file and open it under Runs."
+        )
 
     def close(self) -> None:
         """Wait until the save that is under way is on the disk."""
