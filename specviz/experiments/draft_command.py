@@ -49,7 +49,8 @@ def train_draft(options: argparse.Namespace, load_pair: Callable[[argparse.Names
 
     given = {key: value for key in ("batches", "rate") if (value := getattr(options, key)) is not None}
     _check(options.shards >= 1 and min(given.values(), default=1) > 0, "shards, batches and rate")
-    _check(0 <= options.first_shard < MOST_SHARDS, f"shards (below {MOST_SHARDS:,})")
+    if options.first_shard < 0 or options.first_shard + options.shards > MOST_SHARDS:
+        raise SettingsError(f"There are shards 0 to {MOST_SHARDS - 1:,}; lower --first-shard or --shards.")
     pair, folder = load_pair(options), _folder(options)
     for done, number in enumerate(range(options.first_shard, options.first_shard + options.shards), 1):
         if tokens := write_shard(pair, folder, number):
