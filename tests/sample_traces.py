@@ -13,14 +13,18 @@ import sys
 
 from specviz.trace import (
     Bonus,
+    BonusKind,
     CacheChange,
     Caches,
     Choice,
+    Comparison,
     Decision,
     DraftTree,
+    Lossless,
     ModelInfo,
     Models,
     Node,
+    Outcome,
     Residual,
     Row,
     Settings,
@@ -64,7 +68,7 @@ HOSTILE = tuple(
         ]
     )
 )
-RULES = {
+RULES: dict[str, tuple[str, Comparison, BonusKind, Lossless]] = {
     "rejection": ("u < p/q", "uniform < threshold", "residual", "yes"),
     "traversal": ("u < acc", "uniform < threshold", "residual", "yes"),
     "longest_path": ("u < p/q, every edge", "uniform < threshold", "target", "no"),
@@ -208,19 +212,19 @@ def _verdict(name: str, tree: DraftTree, tokens: tuple[TokenText, ...], luck: ra
             p, q = tree.nodes[child].target_prob or 0.0, tree.nodes[child].draft_prob or 1.0
             u = luck.uniform(0.05, 0.95)
             ok = u < 0.45 and not (passed and source == "residual")
-            outcome = "rejected" if not ok else "passed, not chosen" if passed else "accepted"
+            outcome: Outcome = "rejected" if not ok else "passed, not chosen" if passed else "accepted"
             passed += [child] if ok else []
             decisions.append(
                 Decision(
                     node=child,
                     rule=rule,
-                    comparison=comparison,  # type: ignore[arg-type]
+                    comparison=comparison,
                     threshold=u + 0.05 if ok else u - 0.05,
                     p=p,
                     q=q,
                     uniform=u,
                     expected=tokens[0].id if comparison.startswith("token") else None,
-                    outcome=outcome,  # type: ignore[arg-type]
+                    outcome=outcome,
                     reason=f"{'passes' if ok else 'fails'} {rule} at node {child}",
                     residual=None if ok else Residual(mass=0.4, top=tree.nodes[child].target.processed),
                 )
@@ -236,7 +240,7 @@ def _verdict(name: str, tree: DraftTree, tokens: tuple[TokenText, ...], luck: ra
     return Verdict(
         verifier=name,
         options={},
-        lossless=lossless,  # type: ignore[arg-type]
+        lossless=lossless,
         thresholds=tuple(1.0 if n.id == 0 else round(luck.random(), 6) for n in tree.nodes),
         decisions=tuple(decisions),
         path=tuple(path),
@@ -244,7 +248,7 @@ def _verdict(name: str, tree: DraftTree, tokens: tuple[TokenText, ...], luck: ra
             token=drawn.id,
             text=drawn.text,
             node=node,
-            source="target" if fresh else source,  # type: ignore[arg-type]
+            source="target" if fresh else source,
             uniform=0.5,
             distribution=tree.nodes[node].target.processed,
         ),

@@ -31,6 +31,7 @@ from specviz.ui.shelf import Shelf, packed
 from specviz.ui.small import run_small, small_job
 from specviz.ui.steps import make_again
 from tests.browser import DRAWN, Watched
+from tests.generators import finish
 from tests.pairs import make_pair
 from tests.sample_traces import sample_trace
 from tests.test_page_axe import serious
@@ -68,15 +69,6 @@ def sessions() -> Sessions:
 
 def shelf_of(folder: Path) -> Shelf:
     return Shelf(shipped=Path("nowhere"), more=[folder])
-
-
-def finish(work):
-    """What a generator returns."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as done:
-            return done.value
 
 
 # ---------------------------------------------------------------------------------------------------- opening

@@ -26,6 +26,7 @@ from specviz.ui.desk import Desk
 from specviz.ui.sessions import Sessions
 from specviz.ui.shelf import Shelf, packed
 from specviz.ui.steps import make_again
+from tests.generators import finish
 from tests.pairs import make_pair
 
 BOUND = 20_000
@@ -190,14 +191,6 @@ def test_its_steps_are_made_again_from_the_tab_and_its_zip(parted: Path, tmp_pat
         sessions = Sessions(lambda **_: make_pair())
         answers = list(make_again(sessions, "p", one.folder, PAIRED, ("p3", "rejection"), 1, Desk()))
         assert "Step 2 was made again and is as it was recorded." in answers[-1][0][0]
-
-
-def finish(work):
-    while True:
-        try:
-            next(work)
-        except StopIteration as done:
-            return done.value
 
 
 # ------------------------------------------------------------------------------------------------ from strangers

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Work = Callable[..., Iterator[Any]]
+Work = Callable[..., Generator[Any, None, None]]
 """``work(pair, *arguments)`` yields values that can be pickled. A function of a module: it goes over by its name."""
-Lend = Callable[..., Iterator[Any]]
+Lend = Callable[..., Generator[Any, None, None]]
 """``lend(seconds, models, work, *arguments)`` yields what :func:`work_here` yields; closing it ends the work after the
 step it is in. Raises SpecvizError where the platform gives no GPU, or takes it away."""
 
@@ -91,7 +91,7 @@ _pairs: dict[int, Sessions] = {}
 """Process -> its loaded pair. A process that the platform happens to use again need not load it again."""
 
 
-def work_here(seconds: float, models: ModelChoice, work: Work, *arguments: Any) -> Iterator[Any]:
+def work_here(seconds: float, models: ModelChoice, work: Work, *arguments: Any) -> Generator[Any, None, None]:
     """In the process that has the GPU: load the pair and yield what ``work(pair, *arguments)`` yields, until shortly
     before ``seconds`` are over."""
     until = time.monotonic() + seconds - SPARE_SECONDS
@@ -104,7 +104,7 @@ def work_here(seconds: float, models: ModelChoice, work: Work, *arguments: Any) 
             except StopIteration as loaded:
                 pair = loaded.value
                 break
-        with closing(work(pair, *arguments)) as values:  # type: ignore[type-var]
+        with closing(work(pair, *arguments)) as values:
             for value in values:
                 yield value
                 if time.monotonic() > until:
@@ -116,7 +116,7 @@ def work_here(seconds: float, models: ModelChoice, work: Work, *arguments: Any) 
         yield Failure(SpecvizError(f"Something is wrong in specviz ({type(error).__name__}); see the server's log."))
 
 
-def run_steps(pair: Any, start: Start, steps: int) -> Iterator[Any]:
+def run_steps(pair: Any, start: Start, steps: int) -> Generator[Any, None, None]:
     """Work: the run so far (a Trace), then up to ``steps`` Steps."""
     session = start.session(pair)
     yield session.trace
@@ -126,7 +126,7 @@ def run_steps(pair: Any, start: Start, steps: int) -> Iterator[Any]:
         yield Failure(error, ended=session.end_reason == "error")
 
 
-def answer(pair: Any, trace: Trace, function: Callable[..., Any], *arguments: Any) -> Iterator[Any]:
+def answer(pair: Any, trace: Trace, function: Callable[..., Any], *arguments: Any) -> Generator[Any, None, None]:
     """Work: what ``function(pair, *arguments)`` says about a run that was recorded with this pair."""
     from specviz.ui.starting import must_be_of
 
@@ -145,13 +145,13 @@ def fetch(models: ModelChoice, progress: Progress) -> None:
     """
     from specviz.models.sources import fetch_files, find_source
 
-    for name, role in ((models.target, "target"), (models.draft, "draft")):
-        fetch_files(find_source(name, role, progress), progress)  # type: ignore[arg-type]
+    fetch_files(find_source(models.target, "target", progress), progress)
+    fetch_files(find_source(models.draft, "draft", progress), progress)
 
 
 def opened(
     lend: Lend, seconds: int, models: ModelChoice, work: Work, *arguments: Any
-) -> Generator[tuple[str, float | None], None, tuple[Any, Iterator[Any]]]:
+) -> Generator[tuple[str, float | None], None, tuple[Any, Generator[Any, None, None]]]:
     """Begin some work, yielding (message, fraction or None) until its first value; returns that and the others.
 
     Raises:
@@ -190,7 +190,7 @@ def ask(
 class LentSession:
     """Looks like the engine's session, for the steps of one click."""
 
-    def __init__(self, trace: Trace, steps: Iterator[Any], seconds: int):
+    def __init__(self, trace: Trace, steps: Generator[Any, None, None], seconds: int):
         self.trace, self._steps, self._seconds = trace, steps, seconds
         self.prompt_tokens = trace.prompt_tokens
 
@@ -227,4 +227,4 @@ class LentSession:
 
     def release(self) -> None:
         """Give the GPU back, once the step is done that is being run there."""
-        self._steps.close()  # type: ignore[attr-defined]
+        self._steps.close()

@@ -6,7 +6,7 @@ Import this before torch and gradio: on ZeroGPU, and nowhere else, it imports ``
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ def lending(gpu: Any) -> Lend:
     from specviz.ui.lent import work_here
 
     @gpu(duration=lambda seconds, *_: seconds)
-    def on_gpu(*arguments: Any) -> Iterator[Any]:
+    def on_gpu(*arguments: Any) -> Generator[Any, None, None]:
         yield from work_here(*arguments)
 
-    def lend(*arguments: Any) -> Iterator[Any]:
+    def lend(*arguments: Any) -> Generator[Any, None, None]:
         try:
             yield from on_gpu(*arguments)
         except gr.Error as error:  # a quota that is used up, no GPU that is free, a process that was ended

@@ -27,7 +27,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial, wraps
 from typing import Any
@@ -55,13 +55,15 @@ def gradio_auto_wrap(task: Any) -> Any:
     return task
 
 
-def forking(task: Callable[..., Iterator[Any]], duration: Any = None) -> Callable[..., Iterator[Any]]:
+def forking(
+    task: Callable[..., Generator[Any, None, None]], duration: Any = None
+) -> Callable[..., Generator[Any, None, None]]:
     """The generator function, each call of it in a process that is forked for it."""
     if not inspect.isgeneratorfunction(task):
         raise NotImplementedError("only generator functions")
 
     @wraps(task)
-    def call(*args: Any, **kwargs: Any) -> Iterator[Any]:
+    def call(*args: Any, **kwargs: Any) -> Generator[Any, None, None]:
         import gradio as gr
 
         seconds = duration(*args, **kwargs) if callable(duration) else duration or 60
@@ -105,7 +107,7 @@ def forking(task: Callable[..., Iterator[Any]], duration: Any = None) -> Callabl
     return call
 
 
-def _in_fork(task: Callable[..., Iterator[Any]], arguments: Any, results: Any, stop: Any) -> None:
+def _in_fork(task: Callable[..., Generator[Any, None, None]], arguments: Any, results: Any, stop: Any) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # and not what the server does about it
     if ON_ZERO:
         _show_cuda(emulated=False)
@@ -115,12 +117,12 @@ def _in_fork(task: Callable[..., Iterator[Any]], arguments: Any, results: Any, s
     results.put(("end", None))
 
 
-def _iterate(task: Callable[..., Iterator[Any]], args: Any, kwargs: Any, results: Any, stop: Any) -> None:
+def _iterate(task: Callable[..., Generator[Any, None, None]], args: Any, kwargs: Any, results: Any, stop: Any) -> None:
     values = task(*args, **kwargs)
     try:
         for value in values:
             if stop.is_set():
-                values.close()  # type: ignore[attr-defined]
+                values.close()
                 return
             results.put(("value", _pickled(value)))
     except Exception as error:
