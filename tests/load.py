@@ -197,7 +197,8 @@ def run(load: Load, say: Any = print) -> Report:
     said = (
         f"{len(chosen)} of {len(seen.wanted)} runs, of {whose} sessions, are what the engine makes of prompt and seed"
     )
-    alone = whose == min(load.sessions, load.checked) and not wrong
+    everybody = min(load.sessions, load.sessions if load.checked is None else load.checked)
+    alone = whose == everybody and not wrong
     report.verdicts = [
         Verdict("no cross-talk", alone, said if alone else "; ".join(wrong) or f"only {whose} sessions have a run"),
         Verdict("no error but busy", not report.errors, f"{len(report.errors)} errors"),
