@@ -17,6 +17,7 @@ from unittest.mock import patch
 
 from specviz.errors import ModelError, SpecvizError
 from specviz.trace import Trace, dump_trace, load_trace, parse_trace
+from specviz.ui.stored import Stored
 from tests import mutated_settings
 from tests.mutated_values import HOSTILE_TEXTS, NUMBERS, hostile, put, value_at
 
@@ -151,7 +152,7 @@ def _run_of(trace: Trace) -> Any:
     from specviz.ui.desk import Run, models_of
     from specviz.ui.runs import file_title
 
-    return Run(trace, file_title("/x/<b>\u202e.json.gz"), models_of(trace))
+    return Run(Stored(trace), file_title("/x/<b>\u202e.json.gz"), models_of(trace))
 
 
 def no_models(**choice: Any) -> Any:

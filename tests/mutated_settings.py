@@ -16,6 +16,7 @@ from unittest.mock import patch
 
 from specviz.errors import ModelError, SpecvizError
 from specviz.trace import Settings, Trace
+from specviz.ui.stored import Stored
 from tests.mutated_values import HOSTILE_TEXTS, NUMBERS, SURROGATES, WHOLE, hostile
 
 BREAKPOINTS = ("parting", "nothing_accepted", "audit", "text", "token", "entropy_above", "target_prob_below")
@@ -95,7 +96,7 @@ class Maker:
         from specviz.ui.desk import Desk, Run, models_of
 
         self.actions, self.trace, self.home = actions, trace, home
-        self.desk = Desk().show(Run(trace, "a run", models_of(trace)), filled=True)
+        self.desk = Desk().show(Run(Stored(trace), "a run", models_of(trace)), filled=True)
         self.values = _form_values()
         actions.form.components = dict.fromkeys(self.values)
         actions.stops.components = dict.fromkeys(BREAKPOINTS)

@@ -30,6 +30,7 @@ from specviz.ui.sessions import Sessions
 from specviz.ui.shelf import Shelf, packed
 from specviz.ui.small import run_small, small_job
 from specviz.ui.steps import make_again
+from specviz.ui.stored import Stored
 from tests.browser import DRAWN, Watched
 from tests.generators import finish
 from tests.pairs import make_pair
@@ -249,7 +250,7 @@ def test_a_step_is_made_again_as_it_was_recorded(folder, sessions, group, verifi
     assert block["notice"]["text"] == f"Step {last + 1} was made again and is as it was recorded."
     output = output_of(folder, group, "a", verifier)
     assert list(trace.output_tokens()) == output["tokens"]
-    desk = desk.show(Run(trace, "again", inputs[1], ticket))
+    desk = desk.show(Run(Stored(trace), "again", inputs[1], ticket))
     ((_, same, _), _), *rest = make_again(sessions, "p", folder, group, ("a", verifier), 0, desk)
     assert same is trace
     assert not rest, "a run that is there needs no model"
@@ -258,7 +259,7 @@ def test_a_step_is_made_again_as_it_was_recorded(folder, sessions, group, verifi
 def test_only_the_steps_that_are_asked_for_are_run_and_stop_is_heard(folder, sessions) -> None:
     *_, ((_, trace, ticket), inputs) = make_again(sessions, "p", folder, PAIRED, ("a", "rejection"), 1, Desk())
     assert len(trace.steps) == 2
-    desk = Desk().show(Run(trace, "again", inputs[1], ticket))
+    desk = Desk().show(Run(Stored(trace), "again", inputs[1], ticket))
     *_, ((_, more, _), _) = make_again(sessions, "p", folder, PAIRED, ("a", "rejection"), 2, desk)
     assert (more.id, len(more.steps)) == (trace.id, 3)
     answers = []

@@ -15,6 +15,7 @@ from specviz.ui import desk as desks
 from specviz.ui.desk import Desk, Run, describe, models_of
 from specviz.ui.held import Held
 from specviz.ui.proofs import Proofs
+from specviz.ui.stored import Stored
 from specviz.verifying import VERIFIERS
 from tests.sample_traces import HOSTILE, sample_trace
 
@@ -25,7 +26,7 @@ def trace_of(id: str, parent: str | None = None, **fields: object) -> Trace:
 
 
 def run_of(id: str, parent: str | None = None) -> Run:
-    return Run(trace_of(id, parent), f"title of {id}", ModelChoice())
+    return Run(Stored(trace_of(id, parent)), f"title of {id}", ModelChoice())
 
 
 # -------------------------------------------------------------------------------------------------------- desk
@@ -44,7 +45,7 @@ def test_forks_stand_below_what_they_were_forked_from():
 
 def test_a_run_that_moved_takes_its_own_place():
     desk = Desk().show(run_of("a")).show(run_of("b"))
-    longer = Run(trace_of("a", steps=sample_trace(steps=5).steps), "title of a", ModelChoice())
+    longer = Run(Stored(trace_of("a", steps=sample_trace(steps=5).steps)), "title of a", ModelChoice())
     moved = desk.show(longer, filled=True)
     assert [len(run.trace.steps) for run in moved.runs] == [5, 2]
     assert (moved.shown, moved.filled, moved.count) == ("a", "a", 2)
@@ -69,7 +70,7 @@ def test_a_loop_of_forks_is_no_endless_list():
 
 def test_a_prompt_is_one_harmless_line():
     for token in HOSTILE:
-        line = describe(Run(trace_of("a", prompt=f"{token}\n\u202eevil"), "x", ModelChoice()))
+        line = describe(Run(Stored(trace_of("a", prompt=f"{token}\n\u202eevil")), "x", ModelChoice()))
         assert "\n" not in line
         assert "\u202e" not in line
 

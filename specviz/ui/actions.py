@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from specviz.ui.form import Form, as_form_reads
 from specviz.ui.held import Held
 from specviz.ui.proofs import Proofs
 from specviz.ui.sessions import Sessions
+from specviz.ui.stored import Stored
 from specviz.ui.uploads import forget_upload
 from specviz.ui.visits import Visits
 
@@ -49,7 +51,7 @@ class Actions:
         first, problem = None, None
         try:
             if trace is not None:
-                first = Run(trace, "the run it was started with", models_of(trace))
+                first = Run(Stored(trace), "the run it was started with", models_of(trace))
             elif self.recorded:
                 first = _recorded(self.recorded[0])
         except SpecvizError as error:
@@ -181,9 +183,9 @@ class Actions:
     def sides(self, known: Desk | None) -> list[Any]:
         """The runs that can be compared, the one in sight and the latest other one chosen."""
         there = known or self.start
-        names = [(describe(one), one.trace.id) for one in there.runs]
+        names = [(describe(one), one.id) for one in there.runs]
         names += [(f"recorded: {name}", f"recorded:{name}") for name in self.recorded]
-        ids = [one.trace.id for one in reversed(there.runs)]
+        ids = [one.id for one in reversed(there.runs)]
         shown = there.shown or next(iter(ids), None)
         other = next((id for id in ids if id != shown), None)
         return [gr.Dropdown(names, value=shown), gr.Dropdown(names, value=other)]
@@ -198,14 +200,14 @@ class Actions:
     def compare_runs(self, known: Desk | None, a: str | None, b: str | None) -> tuple[str, Any]:
         try:
             one, two = self.side(known, a), self.side(known, b)
-            if one.trace.id == two.trace.id:
+            if one.id == two.id:
                 raise SettingsError("A and B are the same run; choose another one for B.")
             value = comparisons.compare_runs(one.trace, two.trace, (one.title, two.title))
         except SpecvizError as error:
             return runs.failed(error), gr.skip()
         there = known or self.start
         for added in (one, two):  # so that its steps can be opened from the comparison
-            if there.find(added.trace.id) is None:
+            if there.find(added.id) is None:
                 there = replace(there.show(added), shown=there.shown, anew=there.anew)
         return dump_block({"compare": value}), there
 
@@ -240,12 +242,12 @@ class Actions:
         yield from whatifs.through_models(self.sessions, there.trace, there.models, event._data)
 
     def lesson(self, known: Desk | None, event: gr.EventData) -> tuple[str, Any]:
-        text, trace = lessons.open_lesson(event._data)
-        if trace is None:
+        text, stored = lessons.open_lesson(event._data)
+        if stored is None:
             return text, gr.skip()
         there = known or self.start
         title = f"lesson {event._data['name']}"
-        return text, there.show(there.find(trace.id) or Run(trace, title, models_of(trace)))
+        return text, there.show(there.find(stored.id) or Run(stored, title, models_of(stored.head)))
 
     def hold(self, known: Desk | None, event: gr.EventData) -> tuple[str, Any]:
         there = known or self.start
@@ -256,7 +258,7 @@ class Actions:
             named = replace(one, link=self.held.hold(one.trace))
         except SpecvizError as error:
             return runs.failed(error), gr.skip()
-        link = {"run": one.trace.id, "name": named.link, "steps": len(one.trace.steps), "copy": True}
+        link = {"run": one.id, "name": named.link, "steps": one.stored.steps, "copy": True}
         kept = replace(there, runs=tuple(named if run is one else run for run in there.runs))
         return dump_block({"link": link, "notice": None}), kept
 
@@ -264,7 +266,7 @@ class Actions:
         there = (known or self.start).run
         if there is None:
             raise gr.Error("No run is open.", print_exception=False)
-        path = self.visits.folder(_page_id(request)) / f"specviz-{there.trace.id}{ending}"
+        path = self.visits.folder(_page_id(request)) / f"specviz-{there.id}{ending}"
         write(there.trace, path)
         return str(path)
 
@@ -306,20 +308,31 @@ def _opening(run: Run | None) -> str:
         return ""
     extra: dict[str, object] = {"verifiers": whatifs.verifier_choices()}
     if run.link:
-        extra["link"] = {"run": run.trace.id, "name": run.link, "steps": len(run.trace.steps)}
-    return f"[{runs.opening_block(run.trace)},{dump_block(extra)}]"
+        extra["link"] = {"run": run.id, "name": run.link, "steps": run.stored.steps}
+    return f"[{_first_frames(run.stored)},{dump_block(extra)}]"
+
+
+@lru_cache(maxsize=8)
+def _first_frames(stored: Stored) -> str:
+    # Everybody who comes opens one of the same few runs, and drawing twenty steps takes a fifth of a second.
+    return runs.opening_block(stored.trace)
+
+
+@lru_cache(maxsize=32)
+def _stored(name: str) -> Stored:
+    return Stored(runs.open_recorded(name))
 
 
 def _recorded(name: str) -> Run:
-    trace = runs.open_recorded(name)
-    return Run(trace, name, models_of(trace), link=name)
+    stored = _stored(name)
+    return Run(stored, name, models_of(stored.head), link=name)
 
 
 def _uploaded(path: str | None, most_bytes: int) -> Run:
     if not path:
         raise TraceError("No file came; choose a trace that specviz recorded.")
     trace = runs.read_upload(path, most_bytes)
-    return Run(trace, runs.file_title(path), models_of(trace))
+    return Run(Stored(trace), runs.file_title(path), models_of(trace))
 
 
 def _listed(desk: Desk, id: object) -> Run:
@@ -333,14 +346,15 @@ def _linked(held: Held, name: str) -> Run:
     if name in runs.recorded_traces():
         return _recorded(name)
     trace = held.open(name)
-    return Run(trace, "a shared run", models_of(trace), link=name)
+    return Run(Stored(trace), "a shared run", models_of(trace), link=name)
 
 
 def _moved(desk: Desk, trace: Trace, ticket: Any, inputs: runs.Inputs) -> Desk:
     """The desk after a run took a step. What it was held as does not hold the new step."""
     known = desk.find(trace.id)
     title = known.title if known else desk.new_title(trace)
-    return desk.show(Run(trace, title, inputs[1], ticket), filled=True)
+    stored = Stored(trace, known.stored if known else None)
+    return desk.show(Run(stored, title, inputs[1], ticket), filled=True)
 
 
 def _forked(title: str, at: int, own: bool) -> str:

@@ -22,6 +22,7 @@ from specviz.ui.desk import Desk, Run
 from specviz.ui.shelf import Shelf, packed
 from specviz.ui.small import MOST, Grown, run_small, small_job
 from specviz.ui.steps import make_again
+from specviz.ui.stored import Stored
 from specviz.ui.uploads import forget_upload
 from specviz.ui.viewer import make_board
 from specviz.verifying import VERIFIERS
@@ -329,9 +330,8 @@ def _said(error: Exception) -> dict[str, Any]:
 def _put(desk: Desk, trace: Trace, inputs: runs.Inputs, ticket: Any, prompt: str) -> Desk:
     known = desk.find(trace.id)
     title = known.title if known else f"{shorten(visible(prompt), 30)}, from the comparison"
-    return desk.show(
-        replace(known, ticket=ticket or known.ticket) if known else Run(trace, title, inputs[1], ticket), filled=True
-    )
+    run = replace(known, ticket=ticket or known.ticket) if known else Run(Stored(trace), title, inputs[1], ticket)
+    return desk.show(run, filled=True)
 
 
 def find_shelf(folders: Iterable[str]) -> Shelf:

@@ -13,9 +13,12 @@ from specviz.models.default_pair import DRAFT_NAME, TARGET_NAME
 from specviz.trace import Choice, ModelInfo, Trace
 from specviz.ui.models_form import QUANTIZATIONS
 from specviz.ui.sessions import Ticket
+from specviz.ui.stored import Stored
 
 MOST_RUNS = 24
 """A page keeps so many runs; the oldest one that is not shown goes first."""
+MOST_BYTES = 128 * 1024 * 1024
+"""Of JSON, all runs of a page together: 2,000 steps of small trees. The run in sight stays, however large it is."""
 
 
 @dataclass(frozen=True)
@@ -23,16 +26,27 @@ class Run:
     """A run on the desk.
 
     Attributes:
+        stored: the recorded run.
         models: the pair that can go on with it, as it is written in the form.
         ticket: finds its live session, if it has had one.
         link: what the address bar calls it, if a link can open it again.
     """
 
-    trace: Trace
+    stored: Stored
     title: str
     models: ModelChoice
     ticket: Ticket | None = None
     link: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The trace's."""
+        return self.stored.id
+
+    @property
+    def trace(self) -> Trace:
+        """The whole run, which may have to be unpacked; ``stored.head`` is at hand."""
+        return self.stored.trace
 
 
 @dataclass(frozen=True)
@@ -54,7 +68,7 @@ class Desk:
 
     def find(self, id: object) -> Run | None:
         """The run whose trace has this id."""
-        return next((run for run in self.runs if run.trace.id == id), None)
+        return next((run for run in self.runs if run.id == id), None)
 
     @property
     def run(self) -> Run | None:
@@ -63,20 +77,17 @@ class Desk:
 
     def show(self, run: Run, *, filled: bool = False) -> Desk:
         """The desk with this run in sight: in the place of an earlier state of the same run, or added."""
-        known = self.find(run.trace.id)
-        if known is None:
-            runs = (*self.runs, run)
-            if len(runs) > MOST_RUNS:
-                goes = next(one for one in runs if one.trace.id != self.shown)
-                runs = tuple(one for one in runs if one is not goes)
-        else:
-            runs = tuple(run if one is known else one for one in self.runs)
-        id = run.trace.id
+        known = self.find(run.id)
+        runs = (*self.runs, run) if known is None else tuple(run if one is known else one for one in self.runs)
+        stay = [one for one in runs if one.id not in (self.shown, run.id)]
+        while stay and (len(runs) > MOST_RUNS or sum(one.stored.size for one in runs) > MOST_BYTES):
+            goes = stay.pop(0)
+            runs = tuple(one for one in runs if one is not goes)
         return replace(
             self,
             runs=runs,
-            shown=id,
-            filled=id if filled else self.filled,
+            shown=run.id,
+            filled=run.id if filled else self.filled,
             count=self.count + (known is None),
             anew=False,
         )
@@ -89,17 +100,17 @@ class Desk:
     def lines(self) -> list[tuple[str, str]]:
         """(label, trace id) of every run, forks below what they were forked from and indented."""
         lines: list[tuple[str, str]] = []
-        left = {run.trace.id: run for run in self.runs}
+        left = {run.id: run for run in self.runs}
 
         def add(run: Run, depth: int) -> None:
-            del left[run.trace.id]
-            lines.append(("\u2003" * (depth - 1) + "└ " * (depth > 0) + describe(run), run.trace.id))
+            del left[run.id]
+            lines.append(("\u2003" * (depth - 1) + "└ " * (depth > 0) + describe(run), run.id))
             for other in self.runs:
-                if _parent(other) == run.trace.id and other.trace.id in left:
+                if _parent(other) == run.id and other.id in left:
                     add(other, depth + 1)
 
         for run in self.runs:
-            if _parent(run) not in left and run.trace.id in left:
+            if _parent(run) not in left and run.id in left:
                 add(run, 0)
         while left:  # files can name each other as parents
             add(next(iter(left.values())), 0)
@@ -107,27 +118,28 @@ class Desk:
 
 
 def _parent(run: Run) -> str | None:
-    return run.trace.forked_from.trace if run.trace.forked_from else None
+    forked_from = run.stored.head.forked_from
+    return forked_from.trace if forked_from else None
 
 
 def describe(run: Run) -> str:
     """A run in one line: title, where it was forked, what drives it, how far it came."""
-    trace = run.trace
-    settings = trace.settings
+    head = run.stored.head
+    settings = head.settings
     heat = "greedy" if settings.target.temperature == 0 else f"temperature {settings.target.temperature:g}"
     parts = [run.title]
-    if trace.forked_from:
-        parts.append(f"from step {trace.forked_from.step + 1} on")
+    if head.forked_from:
+        parts.append(f"from step {head.forked_from.step + 1} on")
     parts += [
         f"{settings.driver} drives",
         describe_tree(settings.builder),
         heat,
         f"seed {settings.seed}",
-        f"{len(trace.steps)} steps, {len(trace.output_tokens())} tokens",
+        f"{run.stored.steps} steps, {run.stored.tokens} tokens",
     ]
-    if trace.end_reason not in (None, "stopped"):
-        parts.append(f"ended: {trace.end_reason}")
-    return " · ".join(parts) + f" · “{shorten(visible(trace.prompt.strip()).replace('␣', ' '), 40)}”"
+    if head.end_reason not in (None, "stopped"):
+        parts.append(f"ended: {head.end_reason}")
+    return " · ".join(parts) + f" · “{shorten(visible(head.prompt.strip()).replace('␣', ' '), 40)}”"
 
 
 def describe_tree(builder: Choice) -> str:

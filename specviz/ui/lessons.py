@@ -8,18 +8,20 @@ from typing import Any
 from specviz.errors import SpecvizError, TraceError
 from specviz.figures import dump_block
 from specviz.lessons import LESSONS
-from specviz.trace import Trace, load_trace
+from specviz.trace import load_trace
 from specviz.ui import runs
+from specviz.ui.stored import Stored
 
 
-def open_lesson(wanted: Any) -> tuple[str, Trace | None]:
+def open_lesson(wanted: Any) -> tuple[str, Stored | None]:
     """The blocks that open a lesson, and its run; ``wanted`` comes from the page: ``{"name": a lesson's name}``."""
     name = wanted.get("name") if isinstance(wanted, dict) else None
     try:
         lesson = next((one for one in LESSONS if one.name == name), None)
         if lesson is None:
             raise TraceError(f"There is no lesson {str(name)[:80]!r}.")
-        trace = _run(lesson.run)
+        stored = _run(lesson.run)
+        trace = stored.trace
         told = lesson.tell(trace)
     except SpecvizError as error:
         return runs.failed(error), None
@@ -39,7 +41,7 @@ def open_lesson(wanted: Any) -> tuple[str, Trace | None]:
         "solved": told.solved,
         "next": LESSONS[number + 1].name if number + 1 < len(LESSONS) else None,
     }
-    return f"[{runs.opening_block(trace)},{dump_block({'lesson': value})}]", trace
+    return f"[{runs.opening_block(trace)},{dump_block({'lesson': value})}]", stored
 
 
 def list_block() -> dict[str, Any]:
@@ -48,5 +50,5 @@ def list_block() -> dict[str, Any]:
 
 
 @lru_cache(maxsize=8)
-def _run(name: str) -> Trace:
-    return load_trace(runs.TRACES.parent / f"{name}.json.gz")
+def _run(name: str) -> Stored:
+    return Stored(load_trace(runs.TRACES.parent / f"{name}.json.gz"))

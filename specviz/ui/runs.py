@@ -176,7 +176,8 @@ def _go_on(
             return
         trace = session.trace
         position = len(trace.steps) - 1
-        value = block(trace, [position] if done > 1 else _tail(position), go=position)
+        # The page asks for the steps before, should it miss them: after a fork, or where a session was made again.
+        value = block(trace, [position], go=position)
         found = hits(trace, position, until) if until else []
         going_on = session.end_reason is None and done < steps and not found
         if going_on:
@@ -315,11 +316,6 @@ class Telling:
 
     def __iter__(self) -> Generator[tuple[str, float | None], None, None]:
         self.result = yield from self._messages
-
-
-def _tail(position: int) -> range:
-    """A run that a session was made again for may be new to the page, so it needs the steps before, too."""
-    return range(max(0, position - MOST_AT_ONCE + 1), position + 1)
 
 
 def _only(said: dict[str, Any]) -> str:

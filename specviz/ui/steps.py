@@ -86,7 +86,7 @@ def _same(desk: Desk, inputs: runs.Inputs) -> list[Run]:
     return [
         run
         for run in desk.runs
-        if (run.trace.prompt, run.models, run.trace.settings) == inputs and not run.trace.forked_from
+        if (run.stored.head.prompt, run.models, run.stored.head.settings) == inputs and not run.stored.head.forked_from
     ]
 
 
@@ -97,7 +97,7 @@ def _live(sessions: Sessions, desk: Desk, inputs: runs.Inputs) -> Ticket | None:
 
 def _at_hand(desk: Desk, inputs: runs.Inputs, step: int) -> Trace | None:
     """The run on the desk, if it was made before and has come as far."""
-    return next((run.trace for run in _same(desk, inputs) if len(run.trace.steps) > step), None)
+    return next((run.trace for run in _same(desk, inputs) if run.stored.steps > step), None)
 
 
 def _opened(trace: Trace, step: int, told: str | None) -> str:
