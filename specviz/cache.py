@@ -128,6 +128,12 @@ class SlotCache(Cache):
     def capacity(self) -> int:
         return self.slot_layers[0].capacity
 
+    @property
+    def allocated(self) -> int:
+        """Bytes of keys and values, used slots or not."""
+        made = [layer for layer in self.slot_layers if layer.is_initialized]
+        return sum(layer.keys.nbytes + layer.values.nbytes for layer in made)
+
     def reserve(self, slots: int) -> None:
         """Make room for ``slots`` more; at least doubles, so that growing costs O(1) a slot in the long run."""
         needed = self.length + slots

@@ -28,6 +28,9 @@ from specviz.trace import Caches, EndReason, ForkedFrom, Settings, Step, Timings
 from specviz.tree import MAX_NODES, TokenTree
 from specviz.verifying import VERIFIERS, StepLuck, Verifier, blamed, verify
 
+_BYTES_A_NODE = 10_000
+"""Of a recorded step in memory, with six verifiers and ten entries of every distribution."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -189,6 +192,12 @@ class Session:
         self.settings = self.settings.model_copy(update={"max_new_tokens": max_new_tokens})
         if self.end_reason in ("max_new_tokens", None):
             self.end_reason = self._end(self.tokens[len(self.prompt_tokens) :])
+
+    @property
+    def held_bytes(self) -> int:
+        """What both caches take, and about what the recorded steps do."""
+        recorded = _BYTES_A_NODE * sum(len(step.tree.nodes) for step in self.steps)
+        return self._target.cache.allocated + self._draft.cache.allocated + recorded
 
     def release(self) -> None:
         """Give the memory of both caches back; a step that comes after all is prefilled again."""

@@ -115,13 +115,33 @@ def test_a_pair_that_cannot_be_loaded_leaves_nothing_behind() -> None:
             load(sessions, "a")
 
 
+class Caches:
+    """Takes the place of a session."""
+
+    def __init__(self, megabytes: int = 0):
+        self.held_bytes = megabytes * 1024 * 1024
+
+
+def test_sessions_with_large_caches_make_room_and_the_last_one_stays() -> None:
+    sessions = Sessions(limits=Limits(live_runs=64, live_mb=100))
+    settings = sample_trace().settings
+    lives = [Live(Caches(size), ModelChoice(), "prompt", settings) for size in (50, 40, 20)]
+    tickets = [sessions.add(one) for one in lives]
+    assert [sessions.get(one) is not None for one in tickets] == [False, True, True]
+    sessions.get(tickets[1])
+    lives[1].session.held_bytes = 101 * 1024 * 1024  # it took a step, and grew
+    sessions.end_click(tickets[1])
+    assert [sessions.get(one) is not None for one in tickets] == [False, True, False]
+    assert sessions.get(sessions.add(Live(Caches(500), ModelChoice(), "prompt", settings))) is not None
+
+
 def test_many_threads_leave_the_registry_within_its_bounds() -> None:
     sessions = Sessions(limits=Limits(live_runs=3))
     kept: list[Any] = []
 
     def work() -> None:
         for _ in range(200):
-            ticket = sessions.add(Live(object(), ModelChoice(), "prompt", sample_settings))
+            ticket = sessions.add(Live(Caches(), ModelChoice(), "prompt", sample_settings))
             sessions.get(ticket)
             kept.append(ticket)
             sessions.drop(kept[len(kept) // 2])

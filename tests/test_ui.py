@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import gradio as gr
 import pytest
@@ -98,7 +99,7 @@ def test_the_plan_says_what_fits_before_anything_is_loaded(form, monkeypatch):
 
 
 def live(models: ModelChoice | None = None) -> Live:
-    return Live(object(), models or ModelChoice(), "prompt", sample_trace().settings)
+    return Live(SimpleNamespace(held_bytes=0), models or ModelChoice(), "prompt", sample_trace().settings)
 
 
 def test_the_oldest_session_makes_room():

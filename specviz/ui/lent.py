@@ -208,6 +208,11 @@ class LentSession:
     def end_reason(self) -> EndReason | None:
         return None if self.trace.end_reason == "stopped" else self.trace.end_reason
 
+    @property
+    def held_bytes(self) -> int:
+        """The caches are over there, and it does not outlive its click."""
+        return 0
+
     def step(self) -> None:
         """Wait for the next step and add it to the trace.
 

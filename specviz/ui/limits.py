@@ -48,7 +48,8 @@ class Limits:
     comparison_seconds: int = _limit(1_800, 300, "seconds of a small comparison")
     upload_mb: int = _limit(64, 16, "MB of a file that is sent; of a trace, unpacked", most=1_024)
     visitors: int = _limit(100, 100, "visitors whose open runs are kept; the one away longest goes first")
-    live_runs: int = _limit(4, 4, "runs that keep their caches between two clicks")
+    live_runs: int = _limit(8, 64, "runs that keep their caches between two clicks; others are prefilled again")
+    live_mb: int = _limit(2_048, 2_048, "MB of these runs and their caches; the one used last stays in any case")
     pairs: int = _limit(1, 1, "pairs of models that stay loaded")
     queue: int = _limit(16, 32, "clicks that wait for their turn; further ones are told that the page is busy")
 

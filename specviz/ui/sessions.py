@@ -106,8 +106,7 @@ class Sessions:
         key = secrets.token_hex(8)
         with self._books:
             self._live[key] = live
-            while len(self._live) > self.limits.live_runs:
-                self._live.popitem(last=False)
+            self._let_go()
         return Ticket(key, live.models)
 
     def get(self, ticket: Ticket | None) -> Live | None:
@@ -127,8 +126,18 @@ class Sessions:
             with self._books:
                 self._live.pop(ticket.key, None)
 
+    def _let_go(self) -> None:
+        """Of the sessions used longest ago, until the others are within the limits."""
+        sizes = {key: live.session.held_bytes for key, live in self._live.items()}
+        most = self.limits.live_mb * 1024 * 1024
+        while len(sizes) > 1 and (len(sizes) > self.limits.live_runs or sum(sizes.values()) > most):
+            oldest, _ = self._live.popitem(last=False)
+            del sizes[oldest]
+
     def end_click(self, ticket: Ticket | None) -> None:
-        """End a session whose GPU was lent for this click; others stay."""
+        """End a session whose GPU was lent for this click; others stay, as far as the one that has grown lets them."""
+        with self._books:
+            self._let_go()
         if self.lend is not None and (live := self.get(ticket)) is not None:
             self.drop(ticket)
             live.session.release()
