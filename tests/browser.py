@@ -27,8 +27,9 @@ def find_chromium() -> str | None:
 class Watched:
     """A page that remembers what it must not do: errors, dialogs, requests to anyone else."""
 
-    def __init__(self, browser, home: str, size: tuple[int, int] = (1280, 800), **options):
+    def __init__(self, browser, home: str, size: tuple[int, int] = (1280, 800), before: str = "", **options):
         self.page = browser.new_page(viewport={"width": size[0], "height": size[1]}, **options)
+        self.page.add_init_script(before)
         self.wrong: list[str] = []
         self.page.on("console", lambda m: m.type in ("error", "warning") and self.wrong.append(f"{m.type}: {m.text}"))
         self.page.on("pageerror", lambda error: self.wrong.append(str(error)))

@@ -213,6 +213,29 @@ def test_the_page_opens_at_once_on_a_recorded_run(served, tmp_path):
     seen.page.screenshot(path=tmp_path / "opened.png")
 
 
+FRAMES_ASKED_FOR = """{
+    window.asked = 0;
+    const ask = window.requestAnimationFrame.bind(window);
+    window.requestAnimationFrame = (callback) => { window.asked += 1; return ask(callback); };
+}"""
+"""Script, to run before the page's own."""
+
+
+def test_an_open_page_that_nobody_touches_does_nothing(served):
+    """Gradio's start screen goes on asking for animation frames when it has gone; :file:`calm.js` ends that."""
+    seen = served(sample_trace(steps=3), before=FRAMES_ASKED_FOR)
+    assert seen.page.evaluate("window.asked") > 0
+    for _ in range(15):  # the last animation ends by itself, after seconds
+        seen.page.evaluate("window.asked = 0")
+        seen.page.wait_for_timeout(1000)
+        if seen.page.evaluate("window.asked") == 0:
+            break
+    assert seen.page.evaluate("window.asked") == 0
+    seen.page.keyboard.press("ArrowRight")
+    seen.wait_for_step(2, 3)
+    assert seen.page.evaluate("window.asked") > 0
+
+
 def test_typing_in_the_prompt_does_not_move_the_cursor(served):
     seen = served(sample_trace(steps=3))
     seen.page.click("#prompt textarea, #prompt input")

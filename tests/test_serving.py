@@ -74,6 +74,8 @@ def test_the_page_runs_its_own_scripts_and_no_others(served):
     assert "http" not in scripts
     inline = re.findall(r"<script(?![^>]*\ssrc=)[^>]*>", answer.text)
     assert len(inline) == scripts.count("'sha256-") > 1
+    assert int(answer.headers.get("content-length", len(answer.content))) == answer.num_bytes_downloaded
+    assert answer.text.index("requestAnimationFrame") < answer.text.index("<script", answer.text.index("<script") + 1)
     assert page_policy(b"<script>a</script>") != page_policy(b"<script>b</script>")
 
 

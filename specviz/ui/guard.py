@@ -20,6 +20,7 @@ from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from specviz.figures.export import VIEWER_FOLDER
 from specviz.ui.counters import COUNTS, PAGES
 from specviz.ui.uploads import arrived, remove_halves
 
@@ -46,6 +47,8 @@ HEADERS = {
     # An address can name a held run: it is told to nobody else.
     "Referrer-Policy": "same-origin",
 }
+FIRST_SCRIPT = b"<script>%b</script>" % (VIEWER_FOLDER / "calm.js").read_bytes()
+"""It must come before Gradio's own scripts, and what is given to ``launch(head=...)`` comes after them."""
 _INLINE = re.compile(rb"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL)
 
 
@@ -157,7 +160,7 @@ class Guard:
 
 
 class _Page:
-    """Holds the page back until all of it is there, since its policy comes before it."""
+    """Holds the page back until all of it is there, since its policy comes before it; puts :data:`FIRST_SCRIPT` in."""
 
     def __init__(self, send: Send):
         self._send = send
@@ -172,9 +175,12 @@ class _Page:
         if message.get("more_body"):
             return
         assert self._start is not None, "an answer starts before its body"
-        MutableHeaders(scope=self._start)["Content-Security-Policy"] = page_policy(bytes(self._body))
+        html = bytes(self._body).replace(b"<head>", b"<head>" + FIRST_SCRIPT, 1)
+        headers = MutableHeaders(scope=self._start)
+        headers["Content-Security-Policy"] = page_policy(html)
+        headers["Content-Length"] = str(len(html))
         await self._send(self._start)
-        await self._send({"type": "http.response.body", "body": bytes(self._body)})
+        await self._send({"type": "http.response.body", "body": html})
 
 
 class _Uploaded:
