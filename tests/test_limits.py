@@ -174,7 +174,7 @@ def test_a_run_from_elsewhere_meets_the_limits_too(trace: Trace, limits: dict[st
     *_, (forked, none, _) = runs.fork(sessions, "page", INPUTS, trace, 0)
     *_, scored = whatifs.through_models(sessions, trace, ModelChoice(), {"step": 1, "verifier": "naive"})
     assert none is None
-    *_, greedy = comparisons.against_greedy(sessions, trace, ModelChoice(), "it")
+    *_, greedy = comparisons.against_greedy(sessions, "page", trace, ModelChoice(), "it")
     for text in (forked, scored, *([greedy] if "nodes" not in limits else [])):
         assert re.search(r"this page (takes|drafts)", told(text)), told(text)
 

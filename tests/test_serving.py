@@ -16,6 +16,7 @@ from specviz import __version__, logs
 from specviz.errors import SettingsError, SpecvizError
 from specviz.figures import standalone_page
 from specviz.models.choice import ModelChoice
+from specviz.ui import uploads
 from specviz.ui.counters import COUNTS, NAMES, Counters
 from specviz.ui.guard import JSON_BYTES, OPEN, names_an_address, page_policy
 from specviz.ui.sessions import Sessions
@@ -149,12 +150,33 @@ def test_a_huge_request_is_refused_before_it_is_read_in_full(served):
 
 
 def test_uploads_still_work_and_are_counted(served):
-    uploads = COUNTS["uploads"]
+    before = COUNTS["uploads"]
     answer = served.web.post("/gradio_api/upload", files={"files": ("a.json", b"{}")})
     assert answer.status_code == 200
-    assert COUNTS["uploads"] == uploads + 1
+    assert COUNTS["uploads"] == before + 1
     served.web.post("/gradio_api/upload", content=b"no form")
-    assert COUNTS["uploads"] == uploads + 1
+    assert COUNTS["uploads"] == before + 1
+
+
+def test_files_are_refused_once_too_many_lie_here(served, monkeypatch):
+    def send():
+        return served.web.post("/gradio_api/upload", files={"files": ("a.json", b"{}")})
+
+    assert send().status_code == 200
+    before = uploads.held_bytes()
+    monkeypatch.setattr(uploads, "HELD_BYTES", 0)
+    answer = send()
+    assert answer.status_code == 507
+    assert answer.json()["detail"] == "The server holds all the files that it can; try again later."
+    assert before > 0
+
+
+def test_files_that_were_sent_are_counted_and_saved_ones_are_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(uploads, "get_upload_folder", lambda: str(tmp_path))
+    for folder, size in (("0a1b", 100), ("2c3d", 20), ("specviz-saved", 3)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "run.json").write_bytes(b"x" * size)
+    assert uploads.held_bytes() == 120
 
 
 # ----------------------------------------------------------------------------------------------- health, counters

@@ -19,12 +19,14 @@ from specviz.errors import StoppingError
 from specviz.models.choice import ModelChoice
 from specviz.runners import TargetRunner
 from specviz.trace import load_trace
+from specviz.ui import comparisons
 from specviz.ui.compare_tab import CompareTab
 from specviz.ui.counters import COUNTS, RUNNING
+from specviz.ui.limits import Limits
 from specviz.ui.model_lock import ModelLock
 from specviz.ui.sessions import Sessions
 from specviz.ui.visits import MOST_PAGES, MOST_THINGS, Visits
-from tests import server
+from tests import pairs, server
 from tests.sample_traces import sample_trace
 
 ROOT = Path(__file__).parents[1]
@@ -152,6 +154,21 @@ def test_stop_acts_within_the_step_that_is_under_way(served, gate):
 
 
 # ------------------------------------------------------------------------------------------------- a failing model
+
+
+def test_plain_greedy_decoding_stops_after_the_token_that_it_is_at(served):
+    sessions, trace = Sessions(lambda *_, **__: pairs.make_pair()), pairs.make_trace()
+    whole = len(trace.output_tokens())
+    asked = iter([False, False])
+    sessions.must_stop = lambda page: next(asked, True)
+    *_, text = comparisons.against_greedy(sessions, "page", trace, ModelChoice(), "it")
+    assert json.loads(text)["notice"]["text"] == f"Stopped after 3 of {whole} tokens."
+    sessions.must_stop = lambda page: False
+    *_, text = comparisons.against_greedy(sessions, "page", trace, ModelChoice(), "it")
+    assert "notice" not in json.loads(text)
+    out_of_time = Sessions(lambda *_, **__: pairs.make_pair(), Limits(seconds=0))
+    *_, text = comparisons.against_greedy(out_of_time, "page", trace, ModelChoice(), "it")
+    assert json.loads(text)["notice"]["text"] == f"Stopped after 1 of {whole} tokens."
 
 
 def test_a_model_that_fails_in_a_step_leaves_the_app_serving_and_the_run_whole(served, monkeypatch):

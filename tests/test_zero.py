@@ -260,8 +260,8 @@ def test_what_if_and_plain_greedy_decoding_are_asked_there(sessions: Sessions, m
     *_, here_found = whatifs.through_models(here, trace, models, wanted)
     assert "error" not in there_found
     assert json.loads(there_found) == json.loads(here_found)
-    *_, there_found = comparisons.against_greedy(sessions, trace, models, "run 1")
-    *_, here_found = comparisons.against_greedy(here, trace, models, "run 1")
+    *_, there_found = comparisons.against_greedy(sessions, "page", trace, models, "run 1")
+    *_, here_found = comparisons.against_greedy(here, "page", trace, models, "run 1")
     assert "compare" in json.loads(there_found)
     assert json.loads(there_found) == json.loads(here_found)
 
@@ -281,7 +281,7 @@ def test_a_public_page_lends_to_its_presets_only(models: ModelChoice) -> None:
     last, _, _ = click(sessions, (PROMPT, models, SETTINGS), 1)
     assert "presets only" in last["notice"]["text"]
     trace = pairs.make_trace()
-    *_, text = comparisons.against_greedy(sessions, trace, models, "run 1")
+    *_, text = comparisons.against_greedy(sessions, "page", trace, models, "run 1")
     assert "presets only" in text
 
 

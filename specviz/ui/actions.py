@@ -211,13 +211,15 @@ class Actions:
                 there = replace(there.show(added), shown=there.shown, anew=there.anew)
         return dump_block({"compare": value}), there
 
-    def compare_plain(self, known: Desk | None, a: str | None) -> Iterator[str]:
+    def compare_plain(self, known: Desk | None, a: str | None, request: gr.Request) -> Iterator[str]:
         try:
             one = self.side(known, a)
         except SpecvizError as error:
             yield runs.failed(error)
             return
-        yield from comparisons.against_greedy(self.sessions, one.trace, one.models, one.title)
+        page = _page_id(request)
+        with self.visits.working(page):
+            yield from comparisons.against_greedy(self.sessions, page, one.trace, one.models, one.title)
 
     def next_hit(self, at: str, known: Desk | None, *values: Any) -> str:
         there = (known or self.start).run

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Generator
 from typing import Any
 
 from specviz.comparing import Reference, compare
@@ -23,25 +24,49 @@ def compare_runs(a: Trace, b: Trace, names: tuple[str, str]) -> dict[str, Any]:
     return comparison_value(compare(a, b, names))
 
 
-def _decoded(pair: Any, trace: Trace, count: int) -> Reference:
+class Patience:
+    """Says when it is enough: after so many seconds from now, or when ``must_stop`` says so.
+
+    What goes to another process, where a GPU is lent, takes the seconds along; nobody can stop it there.
+    """
+
+    def __init__(self, seconds: float, must_stop: Callable[[], bool] | None = None):
+        self._seconds, self._must_stop = seconds, must_stop
+        self._until = time.monotonic() + seconds
+
+    def __call__(self) -> bool:
+        return time.monotonic() > self._until or (self._must_stop is not None and self._must_stop())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Patience, (self._seconds,)
+
+
+def _decoded(pair: Any, trace: Trace, count: int, enough: Patience) -> Reference:
     """The prompt of a run and so many tokens, decoded greedily."""
     from specviz.experiments.greedy import plain_greedy
 
-    tokens, margins = plain_greedy(pair, list(trace.prompt_tokens), count)
+    tokens, margins = plain_greedy(pair, list(trace.prompt_tokens), count, enough)
     texts = {token: pair.token_text(token) for token in tokens}
     return Reference(PLAIN, tuple(tokens), texts, tuple(margins))
 
 
-def against_greedy(sessions: Sessions, trace: Trace, models: ModelChoice, title: str) -> Iterator[str]:
+def against_greedy(
+    sessions: Sessions, page: str, trace: Trace, models: ModelChoice, title: str
+) -> Generator[str, None, None]:
     """Blocks: how loading goes, then the run beside transformers' own greedy decoding of its prompt.
 
-    The reference writes as many tokens as the run has, one target forward a token.
+    The reference writes as many tokens as the run has, one target forward a token, or fewer if it is stopped.
     """
+    sessions.clear_stop(page)
     try:
         sessions.limits.check_context(len(trace.prompt_tokens), len(trace.output_tokens()))
         count = max(1, len(trace.output_tokens()))
         said = f"Decoding {count} tokens greedily …"
-        reference = yield from runs.ask_models(sessions, models, trace, said, count, _decoded, trace, count)
-        yield dump_block({"compare": comparison_value(compare(trace, reference, (title, PLAIN)))})
+        enough = Patience(sessions.limits.seconds, lambda: sessions.must_stop(page))
+        reference = yield from runs.ask_models(sessions, models, trace, said, count, _decoded, trace, count, enough)
+        value: dict[str, Any] = {"compare": comparison_value(compare(trace, reference, (title, PLAIN)))}
+        if len(reference.tokens) < count and enough():
+            value["notice"] = runs.notice("info", f"Stopped after {len(reference.tokens)} of {count} tokens.")
+        yield dump_block(value)
     except Exception as error:
         yield runs.failed(error)

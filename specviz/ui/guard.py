@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from specviz.figures.export import VIEWER_FOLDER
 from specviz.ui.counters import COUNTS, PAGES
-from specviz.ui.uploads import arrived, remove_halves
+from specviz.ui.uploads import are_too_many, arrived, remove_halves
 
 Health = Callable[[], tuple[int, dict[str, Any]]]
 """The status and the words of ``/healthz``."""
@@ -148,6 +148,9 @@ class Guard:
                 await _refuse(413, f"Send at most {UPLOADS_BYTES >> 20} MB at once.", scope, receive, send)
                 return
             remove_halves()
+            if are_too_many():
+                await _refuse(507, "The server holds all the files that it can; try again later.", scope, receive, send)
+                return
             await self.app(scope, _at_most(UPLOADS_BYTES, receive), _Uploaded(send))
             return
         body = await _read(receive)

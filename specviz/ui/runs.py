@@ -67,6 +67,8 @@ def read_upload(path: str, most_bytes: int) -> Trace:
     Raises:
         TraceError: if it is no trace, or too large.
     """
+    if not Path(path).is_file():  # so that no sentence names a folder of this machine
+        raise TraceError("The file is not here any more; send it again.")
     return load_trace(path, max_bytes=most_bytes)
 
 

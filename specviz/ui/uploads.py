@@ -14,6 +14,9 @@ from gradio.utils import get_upload_folder
 HALF_SECONDS = 3600.0
 """An upload to which nothing was added for so long has been broken off."""
 
+HELD_BYTES = 2 * 1024 * 1024 * 1024
+"""Of all that visitors have sent and that still lies here; more is refused until some was read or has aged."""
+
 _unread: Counter[str] = Counter()
 _lock = threading.Lock()
 
@@ -38,6 +41,22 @@ def forget_upload(path: str | None) -> None:
         if _unread[_key(path)] <= 0:
             del _unread[_key(path)]
             Path(path).unlink(missing_ok=True)
+
+
+def are_too_many() -> bool:
+    """Whether what was sent takes the room that it may."""
+    return held_bytes() >= HELD_BYTES
+
+
+def held_bytes() -> int:
+    """Of files that were sent and lie here still."""
+    size = 0
+    for path in Path(get_upload_folder()).glob("*/*"):
+        if path.parent.name.startswith("specviz-"):  # saved here, for a visitor
+            continue
+        with contextlib.suppress(OSError):
+            size += path.stat().st_size
+    return size
 
 
 def remove_halves() -> None:

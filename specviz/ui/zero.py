@@ -39,8 +39,8 @@ def lending(gpu: Any) -> Lend:
     def lend(*arguments: Any) -> Generator[Any, None, None]:
         try:
             yield from on_gpu(*arguments)
-        except gr.Error as error:  # a quota that is used up, no GPU that is free, a process that was ended
-            said = str(error.message).strip().rstrip(".")
+        except (gr.Error, RuntimeError) as error:  # a quota used up, no GPU free, a process ended; the platform's own
+            said = str(getattr(error, "message", error)).strip().rstrip(".")
             raise SpecvizError(f"ZeroGPU says: {said}. Try again, with fewer steps if it comes back.") from error
 
     return lend
