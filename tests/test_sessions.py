@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,11 @@ import pytest
 from specviz.errors import OutOfMemoryError
 from specviz.models.choice import ModelChoice
 from specviz.ui import runs
+from specviz.ui import sessions as registry
 from specviz.ui.limits import Limits
 from specviz.ui.sessions import Live, Sessions
+from specviz.ui.shelf import Shelf
+from specviz.ui.small import run_small, small_job
 from tests import pairs, tiny
 from tests.sample_traces import sample_trace
 
@@ -25,8 +29,11 @@ class Loader:
 
     def __init__(self) -> None:
         self.made: list[tuple[str, weakref.ref[Any]]] = []
+        self.most_beside = 0
+        """How many were still there when another was made."""
 
     def __call__(self, target: str, draft: str, **_: object) -> Any:
+        self.most_beside = max(self.most_beside, len(self.alive()))
         model = tiny.make_model("llama")
         self.made.append((target, weakref.ref(model)))
         return pairs.pair_of(model, tiny.perturbed(model))
@@ -77,7 +84,42 @@ def test_the_sessions_of_a_pair_go_with_it() -> None:
     assert again != ticket
 
 
-def test_a_run_whose_pair_was_needed_elsewhere_says_so_and_keeps_its_steps() -> None:
+@pytest.mark.parametrize("work", ["run", "comparison"])
+def test_a_pair_is_loaded_once_the_one_before_has_gone_from_memory(work: str) -> None:
+    """Somebody works on the first, step by step in a thread of their own, while another page wants the second."""
+    loader, texts = Loader(), []
+    sessions = Sessions(loader)
+    running, wanted = threading.Event(), threading.Event()
+    values = {"prompts": 1, "free": 0, "tokens": 64, "trees": ["1"], "verifiers": ["rejection"], "temperatures": ["1"]}
+    job = small_job(values, ModelChoice(target="a"), Limits())
+    prompt, models, settings = INPUTS["a"]
+    inputs = (prompt, models, settings.model_copy(update={"max_new_tokens": 300}))
+
+    def go_on() -> None:
+        if work == "run":
+            answers: Any = (text for text, _, _ in runs.run_steps(sessions, "page", inputs, 400, None, None))
+        else:
+            answers = (one.text for one in run_small(sessions, "page", Shelf(shipped=Path("nowhere")), job))
+        for count, text in enumerate(answers):
+            texts.append(text)
+            if count == 5:
+                running.set()
+                wanted.wait(timeout=60)
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    assert running.wait(timeout=60)
+    wanted.set()
+    load(sessions, "b")
+    thread.join(timeout=60)
+    assert not thread.is_alive()
+    assert loader.names() == (["a", "b"] if work == "run" else ["a", "b", "a"])
+    assert loader.most_beside == 0
+    assert runs.EVICTED in texts[-1] if work == "run" else texts[-1] == "All 1 runs are done."
+
+
+def test_a_run_whose_pair_was_needed_elsewhere_says_so_and_keeps_its_steps(monkeypatch) -> None:
+    monkeypatch.setattr(registry, "LET_GO_SECONDS", 0.1)  # the run waits for this very thread
     loader = Loader()
     sessions = Sessions(loader)
     run = runs.run_steps(sessions, "page", INPUTS["a"], 50, None, None)

@@ -13,6 +13,7 @@ import secrets
 import sys
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from specviz.ui.lent import Lend
 
 log = logging.getLogger(__name__)
+LET_GO_SECONDS = 30.0
+"""How long a pair that is to be loaded waits for one that a step still works with."""
 Progress = Callable[[str, "float | None"], None]
 LoadPair = Callable[..., Any]
 """``load_pair(**fields of ModelChoice, progress=...) -> Pair``; raises SpecvizError."""
@@ -77,6 +80,8 @@ class Sessions:
         self._books = threading.RLock()
         """Guards the dictionaries, never held while a model works."""
         self.lock = ModelLock()
+        self._turn = threading.Lock()
+        """To load a pair: nobody takes the room that was made for another."""
 
     def pair(self, choice: ModelChoice) -> Generator[tuple[str, float | None], None, Any]:
         """Load a pair unless it is loaded, yielding (message, fraction or None) on the way; the pair is returned.
@@ -94,6 +99,10 @@ class Sessions:
             return known
         yield "Loading the models …", None
         return (yield from told(lambda tell: self._load(choice, tell)))
+
+    def has_pair(self, choice: ModelChoice) -> bool:
+        """Whether it is loaded. Who holds one that is not any more is to let it go."""
+        return self._known(choice) is not None
 
     @property
     def loaded_pairs(self) -> int:
@@ -159,21 +168,30 @@ class Sessions:
             return self._pairs.get(choice)
 
     def _load(self, choice: ModelChoice, progress: Progress) -> Any:
-        with self.lock:
-            if (known := self._known(choice)) is not None:  # somebody else has loaded it meanwhile
-                return known
-            if self._load_pair is None:
-                from specviz.models.loading import load_pair  # imports transformers: not needed to look at a trace
+        with self._turn:
+            with self.lock:
+                if (known := self._known(choice)) is not None:  # somebody else has loaded it meanwhile
+                    return known
+                gone = self._make_room()
+            if gone:
+                # Without the lock, so that whoever works with them comes to the end of a step and finds them gone.
+                progress("Waiting for memory …", None)
+                _wait_until_collected(gone)
+            with self.lock:
+                return self._loaded(choice, progress)
 
-                self._load_pair = load_pair
-            self._make_room()
-            began = time.monotonic()
-            loaded = self._load_pair(**vars(choice), progress=self._moving(progress))
-            with self._books:
-                self._pairs[choice] = loaded
-            seconds = round(time.monotonic() - began, 3)
-            logs.event(log, "pair loaded", target=choice.target, draft=choice.draft, seconds=seconds)
-            return loaded
+    def _loaded(self, choice: ModelChoice, progress: Progress) -> Any:
+        if self._load_pair is None:
+            from specviz.models.loading import load_pair  # imports transformers: not needed to look at a trace
+
+            self._load_pair = load_pair
+        began = time.monotonic()
+        loaded = self._load_pair(**vars(choice), progress=self._moving(progress))
+        with self._books:
+            self._pairs[choice] = loaded
+        seconds = round(time.monotonic() - began, 3)
+        logs.event(log, "pair loaded", target=choice.target, draft=choice.draft, seconds=seconds)
+        return loaded
 
     def _moving(self, progress: Progress) -> Progress:
         """Progress also tells the lock that the work goes on, and ends the loading if the server stops."""
@@ -184,19 +202,23 @@ class Sessions:
 
         return tell
 
-    def _make_room(self) -> None:
+    def _make_room(self) -> list[weakref.ref[Any]]:
         """Let go of the pairs used longest ago until one more may come, with all sessions that run on them.
 
-        A page that is in the middle of a run on such a pair finds its session gone before its next step.
+        Returns those that somebody still has in hand: a page that is in the middle of a run on such a pair finds its
+        session gone before its next step.
         """
+        gone: dict[ModelChoice, weakref.ref[Any]] = {}
         with self._books:
-            gone = []
             while len(self._pairs) >= self.limits.pairs:
-                gone.append(self._pairs.popitem(last=False)[0])
+                choice, pair = self._pairs.popitem(last=False)
+                gone[choice] = weakref.ref(pair)
+                del pair
             for key in [key for key, live in self._live.items() if live.models in gone]:
                 del self._live[key]
         if gone:
             return_memory()
+        return [pair for pair in gone.values() if pair() is not None]
 
 
 def told(work: Callable[[Progress], Any]) -> Generator[tuple[str, float | None], None, Any]:
@@ -225,6 +247,14 @@ def told(work: Callable[[Progress], Any]) -> Generator[tuple[str, float | None],
     if failure:
         raise failure[0]
     return done[0]
+
+
+def _wait_until_collected(pairs: list[weakref.ref[Any]]) -> None:
+    """Until nobody has these any more, or for :data:`LET_GO_SECONDS`."""
+    until = time.monotonic() + LET_GO_SECONDS
+    while any(pair() is not None for pair in pairs) and time.monotonic() < until:
+        time.sleep(0.05)
+        return_memory()
 
 
 def return_memory() -> None:
