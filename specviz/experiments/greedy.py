@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from transformers import StoppingCriteria, StoppingCriteriaList
 
 from specviz.engine import Session
 from specviz.experiments.prompts import load_prompts
@@ -72,16 +70,6 @@ def compare_with_generate(pair: Pair, prompts: int, max_new_tokens: int) -> Iter
             yield Comparison(prompt.id, tree, len(got), steps, at, margin)
 
 
-class _Until(StoppingCriteria):
-    """Ends a decoding after the token that it is at, once ``enough`` says so."""
-
-    def __init__(self, enough: Callable[[], bool]):
-        self._enough = enough
-
-    def __call__(self, input_ids: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-        return torch.full((len(input_ids),), self._enough(), device=input_ids.device)
-
-
 def plain_greedy(
     pair: Pair, tokens: list[int], max_new_tokens: int, enough: Callable[[], bool] = lambda: False
 ) -> tuple[list[int], list[float]]:
@@ -103,7 +91,7 @@ def plain_greedy(
             pad_token_id=min(pair.eos_ids, default=0),
             return_dict_in_generate=True,
             output_logits=True,
-            stopping_criteria=StoppingCriteriaList([_Until(enough)]),
+            stopping_criteria=[lambda *_, **__: torch.tensor([enough()], device=ids.device)],
         )
     top = [logits[0].float().topk(2).values.tolist() for logits in output.logits]
     return output.sequences[0, len(tokens) :].tolist(), [first - second for first, second in top]
