@@ -17,7 +17,7 @@ from specviz.tree import Growth, TokenTree
 Change = tuple[int, tuple[Written, ...], dict[int, int], int, tuple[str, ...], Kept]
 """Arguments of :func:`specviz.recording.record_change` after the cache."""
 
-_FIRST_CAPACITY = 512
+_FIRST_CAPACITY = 256
 _TOGETHER = 32
 """Up to so many draft rows are recorded in one go; more are not worth their copies, and are recorded level by level."""
 

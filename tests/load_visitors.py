@@ -162,7 +162,7 @@ class Person(threading.Thread):
         self._shown = block["run"]["id"]
         self.own.add(self._shown)
         tab.press("runs_of")  # as the page does after a step
-        if block["run"]["endReason"] is not None:
+        if block["run"]["endReason"] not in (None, "stopped"):
             self._save(tab)
             tab.press("anew")
             self._runs += 1

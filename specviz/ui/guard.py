@@ -49,8 +49,6 @@ HEADERS = {
 }
 FIRST_SCRIPT = b"<script>%b</script>" % (VIEWER_FOLDER / "calm.js").read_bytes()
 """It must come before Gradio's own scripts, and what is given to ``launch(head=...)`` comes after them."""
-_INLINE = re.compile(rb"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL)
-
 
 def page_policy(html: bytes) -> str:
     """The Content-Security-Policy of the page: its own files, and exactly the scripts that stand in it.
@@ -58,7 +56,7 @@ def page_policy(html: bytes) -> str:
     ``'unsafe-eval'`` is Gradio's: it makes functions of the scripts that components bring. Markup that gets into the
     page cannot run: it has no hash, and attributes like ``onerror`` never have one.
     """
-    hashes = " ".join(f"'sha256-{_hash(script)}'" for script in _INLINE.findall(html))
+    hashes = " ".join(f"'sha256-{_hash(script)}'" for script in _inline_scripts(html))
     return "; ".join(
         [
             "default-src 'none'",
@@ -73,6 +71,21 @@ def page_policy(html: bytes) -> str:
             FRAMES,
         ]
     )
+
+
+def _inline_scripts(html: bytes) -> Iterator[bytes]:
+    """What stands in script elements. The page is a megabyte: a regular expression over it takes longer than Gradio."""
+    at = 0
+    while (start := html.find(b"<script", at)) >= 0:
+        opened = html.find(b">", start) + 1
+        at = html.find(b"</script>", opened)
+        if not opened or at < 0:
+            return
+        if not _HAS_SOURCE.search(html[start:opened]):
+            yield html[opened:at]
+
+
+_HAS_SOURCE = re.compile(rb"\ssrc=")
 
 
 def guarded(health: Health) -> dict[str, Any]:
