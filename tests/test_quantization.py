@@ -14,6 +14,7 @@ from specviz.engine import Session
 from specviz.errors import ModelError, SettingsError
 from specviz.metrics import INT8, TOLERANCES, tolerance_of
 from specviz.models import loading, quantization
+from specviz.models.quantization import keep_products_exact
 from specviz.models.tensors import allocated_bytes, planned_tensors
 from specviz.trace import Choice, Settings, load_trace
 from tests import tiny
@@ -78,6 +79,16 @@ def test_names_of_other_methods():
 
     assert quantization.quantization_name(Config) == "gptq"
     assert quantization.quantization_name(tiny.make_config("llama")) is None
+
+
+def test_four_bit_products_are_computed_in_the_models_number_format(monkeypatch):
+    """bitsandbytes is asked whether this CPU has AVX-512 BF16 when a layer is made; here it always says yes."""
+    bitsandbytes = pytest.importorskip("bitsandbytes")
+    monkeypatch.setattr(bitsandbytes.nn.modules, "has_avx512bf16", lambda: True)
+    layer = bitsandbytes.nn.Linear4bit(64, 64, bias=False, compute_dtype=torch.float32, quant_type="nf4")
+    assert layer.support_avx512bf16_for_cpu
+    keep_products_exact(torch.nn.Sequential(torch.nn.Linear(2, 2), layer))
+    assert not layer.support_avx512bf16_for_cpu
 
 
 def test_tolerances_follow_what_was_measured(folders):

@@ -21,7 +21,12 @@ from specviz.models.memory import MemoryPlan, ToLoad, plan_memory, refuse_if_wei
 from specviz.models.model_cache import Progress, silent
 from specviz.models.placing import device_map, refuse_offloading, room_for_weights
 from specviz.models.planning import checkpoint_dtype, read_config
-from specviz.models.quantization import check_quantization, quantization_config, quantization_name
+from specviz.models.quantization import (
+    check_quantization,
+    keep_products_exact,
+    quantization_config,
+    quantization_name,
+)
 from specviz.models.sources import DEFAULT, Source, find_source, load_error
 from specviz.models.tokens import TokenTexts
 from specviz.trace import ModelInfo, Models
@@ -203,6 +208,7 @@ def read_model(source: Source, model: ToLoad, device: torch.device, plan: Memory
         raise ModelError(
             f"The files of {source.name} lack {len(missing)} of its weights ({missing[0]}); download or save it again."
         )
+    keep_products_exact(loaded)
     return loaded.eval()
 
 

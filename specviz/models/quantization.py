@@ -62,6 +62,21 @@ def quantization_config(quantization: str, dtype: torch.dtype) -> Any:
     )
 
 
+def keep_products_exact(model: torch.nn.Module) -> None:
+    """Have 4-bit products computed in the model's number format, as :func:`quantization_config` asks for.
+
+    On a CPU with AVX-512 BF16 bitsandbytes (0.50) computes them in bfloat16 whatever it was asked for, and lays the
+    weights out anew for that in the first forward. Measured there on the default target in float32: keys and values of
+    a step up to 1.5e-2 away from a recompute, and 4e-6 without.
+    """
+    for module in model.modules():
+        if hasattr(module, _BFLOAT16_PRODUCTS):
+            setattr(module, _BFLOAT16_PRODUCTS, False)
+
+
+_BFLOAT16_PRODUCTS = "support_avx512bf16_for_cpu"
+
+
 def quantization_name(config: Any) -> str | None:
     """What the weights of a loaded model are quantized with, by its config; None for plain weights."""
     settings = getattr(config, "quantization_config", None)

@@ -50,6 +50,7 @@ HEADERS = {
 FIRST_SCRIPT = b"<script>%b</script>" % (VIEWER_FOLDER / "calm.js").read_bytes()
 """It must come before Gradio's own scripts, and what is given to ``launch(head=...)`` comes after them."""
 
+
 def page_policy(html: bytes) -> str:
     """The Content-Security-Policy of the page: its own files, and exactly the scripts that stand in it.
 
