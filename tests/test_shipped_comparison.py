@@ -13,6 +13,7 @@ from specviz.experiments.tables import read_rows
 from specviz.experiments.verify_rows import verify_rows
 from specviz.models.default_pair import assets_hash, draft_assets
 from specviz.ui.shelf import SHIPPED
+from tests import findings
 
 FOLDERS = find_comparisons(SHIPPED)
 KINDS = 8
@@ -72,6 +73,17 @@ def test_every_lossy_verifier_is_measured_against_ordinary_sampling() -> None:
     for verifier in ("eta", "longest_path"):
         for temperature in (0.7, 1.0):
             assert (verifier, "sampling", temperature) in found
+
+
+def test_the_page_of_findings_has_the_tables_that_follow_from_the_rows() -> None:
+    """``python -m tests.findings --write`` puts them there."""
+    assert findings.written(findings.PAGE.read_text(encoding="utf-8")) == findings.tables()
+
+
+def test_a_difference_is_turned_round_with_its_interval() -> None:
+    row = {"a": "x", "b": "y", "value": -0.5, "low": -0.75, "high": 0.125, "holm": 0.2, "measure": "m"}
+    assert findings.difference([row], "y", "x", measure="m") == "+0.50 [-0.12, +0.75] (not clear)"
+    assert findings.difference([row | {"holm": 0.01}], "x", "y", measure="m") == "-0.50 [-0.75, +0.12]"
 
 
 def test_the_plan_says_how_it_was_made() -> None:
