@@ -174,10 +174,10 @@ class DraftRunner(Runner):
         self._rows = [row for node, row in growth.row_of.items() if node in final]
 
     def rows(self, k: int, texts: Texts) -> list[Row]:
-        """The recorded distributions, one per row of the finished tree."""
+        """The recorded distributions, one per row of the finished tree. They are let go with it."""
+        logits, probs, self._logits, self._probs = self._logits, self._probs, [], []
         if not self._rows:
             return []
-        logits, probs = self._logits, self._probs
         if sum(map(len, logits)) <= _TOGETHER:
             logits, probs = [torch.cat(logits)], [torch.cat(probs)]
         found: list[Row] = []

@@ -1,4 +1,4 @@
-"""The tables of docs/findings.md, from the comparisons that come with specviz: ``python -m tests.findings`` prints them.
+"""``python -m tests.findings`` prints the tables of docs/findings.md, from the comparisons that come with specviz.
 
 With ``--write`` it puts them in the place of those that stand there. The sentences around them are a person's.
 """

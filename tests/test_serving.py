@@ -176,7 +176,13 @@ def test_files_that_were_sent_are_counted_and_saved_ones_are_not(tmp_path, monke
     for folder, size in (("0a1b", 100), ("2c3d", 20), ("specviz-saved", 3)):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "run.json").write_bytes(b"x" * size)
-    assert uploads.held_bytes() == 120
+    (tmp_path / "tmp-under-way").write_bytes(b"x" * 4)
+    assert uploads.held_bytes() == 124
+    monkeypatch.setattr(uploads, "HELD_BYTES", 150)
+    with uploads.room_for(20) as first, uploads.room_for(20) as second, uploads.room_for(6) as third:
+        assert (first, second, third) == (True, False, True)
+    with uploads.room_for(26) as all_of_it:
+        assert all_of_it
 
 
 # ----------------------------------------------------------------------------------------------- health, counters

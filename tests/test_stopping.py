@@ -168,7 +168,7 @@ def test_plain_greedy_decoding_stops_after_the_token_that_it_is_at(served):
     assert "notice" not in json.loads(text)
     out_of_time = Sessions(lambda *_, **__: pairs.make_pair(), Limits(seconds=0))
     *_, text = comparisons.against_greedy(out_of_time, "page", trace, ModelChoice(), "it")
-    assert json.loads(text)["notice"]["text"] == f"Stopped after 1 of {whole} tokens."
+    assert json.loads(text)["notice"]["text"] == f"Stopped after 2 of {whole} tokens."
 
 
 def test_a_model_that_fails_in_a_step_leaves_the_app_serving_and_the_run_whole(served, monkeypatch):

@@ -67,7 +67,7 @@ def keep_products_exact(model: torch.nn.Module) -> None:
 
     On a CPU with AVX-512 BF16 bitsandbytes (0.50) computes them in bfloat16 whatever it was asked for, and lays the
     weights out anew for that in the first forward. Measured there on the default target in float32: keys and values of
-    a step up to 1.5e-2 away from a recompute, and 4e-6 without.
+    a step up to 1.5e-2 away from a recompute, and 2e-6 without.
     """
     for module in model.modules():
         if hasattr(module, _BFLOAT16_PRODUCTS):

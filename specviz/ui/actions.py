@@ -75,7 +75,9 @@ class Actions:
             yield runs.failed(error), gr.skip()
             return
         before = None if there.anew else there.run
-        trace, ticket = (before.trace, before.ticket) if before else (None, None)
+        ticket = before.ticket if before else None
+        live = self.sessions.get(ticket)  # has the trace at hand; the desk may have to unpack it
+        trace = live.session.trace if live else before.trace if before else None
         page = _page_id(request)
         answers = runs.run_steps(self.sessions, page, inputs, limit, trace, ticket, until)
         for text, moved, held_by in self.visits.follow(page, answers, inputs, trace):
@@ -311,13 +313,14 @@ def _opening(run: Run | None) -> str:
     extra: dict[str, object] = {"verifiers": whatifs.verifier_choices()}
     if run.link:
         extra["link"] = {"run": run.id, "name": run.link, "steps": run.stored.steps}
-    return f"[{_first_frames(run.stored)},{dump_block(extra)}]"
+    recorded = run.link is not None and run.link in runs.recorded_traces()
+    return f"[{_frames_of(run.link or '') if recorded else runs.opening_block(run.trace)},{dump_block(extra)}]"
 
 
-@lru_cache(maxsize=8)
-def _first_frames(stored: Stored) -> str:
+@lru_cache(maxsize=32)
+def _frames_of(name: str) -> str:
     # Everybody who comes opens one of the same few runs, and drawing twenty steps takes a fifth of a second.
-    return runs.opening_block(stored.trace)
+    return runs.opening_block(_stored(name).trace)
 
 
 @lru_cache(maxsize=32)
@@ -355,7 +358,9 @@ def _moved(desk: Desk, trace: Trace, ticket: Any, inputs: runs.Inputs) -> Desk:
     """The desk after a run took a step. What it was held as does not hold the new step."""
     known = desk.find(trace.id)
     title = known.title if known else desk.new_title(trace)
-    stored = Stored(trace, known.stored if known else None)
+    stored = known.stored if known else None
+    if stored is None or (stored.steps, stored.head) != (len(trace.steps), trace.model_copy(update={"steps": ()})):
+        stored = Stored(trace, stored)
     return desk.show(Run(stored, title, inputs[1], ticket), filled=True)
 
 

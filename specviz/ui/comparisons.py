@@ -25,29 +25,36 @@ def compare_runs(a: Trace, b: Trace, names: tuple[str, str]) -> dict[str, Any]:
 
 
 class Patience:
-    """Says when it is enough: after so many seconds from now, or when ``must_stop`` says so.
+    """Says when it is enough: so many seconds after it was first asked, or when ``must_stop`` says so.
 
     What goes to another process, where a GPU is lent, takes the seconds along; nobody can stop it there.
+
+    Attributes:
+        over: whether it has said so.
     """
 
     def __init__(self, seconds: float, must_stop: Callable[[], bool] | None = None):
         self._seconds, self._must_stop = seconds, must_stop
-        self._until = time.monotonic() + seconds
+        self._until: float | None = None
+        self.over = False
 
     def __call__(self) -> bool:
-        return time.monotonic() > self._until or (self._must_stop is not None and self._must_stop())
+        now = time.monotonic()
+        self._until = now + self._seconds if self._until is None else self._until
+        self.over = now > self._until or (self._must_stop is not None and self._must_stop())
+        return self.over
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Patience, (self._seconds,)
 
 
-def _decoded(pair: Any, trace: Trace, count: int, enough: Patience) -> Reference:
-    """The prompt of a run and so many tokens, decoded greedily."""
+def _decoded(pair: Any, trace: Trace, count: int, enough: Patience) -> tuple[Reference, bool]:
+    """The prompt of a run and so many tokens, decoded greedily, and whether there would be more."""
     from specviz.experiments.greedy import plain_greedy
 
     tokens, margins = plain_greedy(pair, list(trace.prompt_tokens), count, enough)
     texts = {token: pair.token_text(token) for token in tokens}
-    return Reference(PLAIN, tuple(tokens), texts, tuple(margins))
+    return Reference(PLAIN, tuple(tokens), texts, tuple(margins)), enough.over and len(tokens) < count
 
 
 def against_greedy(
@@ -62,10 +69,12 @@ def against_greedy(
         sessions.limits.check_context(len(trace.prompt_tokens), len(trace.output_tokens()))
         count = max(1, len(trace.output_tokens()))
         said = f"Decoding {count} tokens greedily …"
-        enough = Patience(sessions.limits.seconds, lambda: sessions.must_stop(page))
-        reference = yield from runs.ask_models(sessions, models, trace, said, count, _decoded, trace, count, enough)
+        lock = sessions.lock
+        enough = Patience(sessions.limits.seconds, lambda: lock.must_end() or sessions.must_stop(page))
+        asked = (_decoded, trace, count, enough)
+        reference, cut = yield from runs.ask_models(sessions, models, trace, said, count, *asked)
         value: dict[str, Any] = {"compare": comparison_value(compare(trace, reference, (title, PLAIN)))}
-        if len(reference.tokens) < count and enough():
+        if cut:
             value["notice"] = runs.notice("info", f"Stopped after {len(reference.tokens)} of {count} tokens.")
         yield dump_block(value)
     except Exception as error:

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from specviz.figures.export import VIEWER_FOLDER
 from specviz.ui.counters import COUNTS, PAGES
-from specviz.ui.uploads import are_too_many, arrived, remove_halves
+from specviz.ui.uploads import arrived, remove_halves, room_for
 
 Health = Callable[[], tuple[int, dict[str, Any]]]
 """The status and the words of ``/healthz``."""
@@ -157,15 +157,17 @@ class Guard:
             await send(message)
 
         if path == UPLOAD:
-            length = dict(scope["headers"]).get(b"content-length", b"0")
+            length = dict(scope["headers"]).get(b"content-length", b"%d" % UPLOADS_BYTES)
             if not length.isdigit() or int(length) > UPLOADS_BYTES:
                 await _refuse(413, f"Send at most {UPLOADS_BYTES >> 20} MB at once.", scope, receive, send)
                 return
             remove_halves()
-            if are_too_many():
-                await _refuse(507, "The server holds all the files that it can; try again later.", scope, receive, send)
-                return
-            await self.app(scope, _at_most(UPLOADS_BYTES, receive), _Uploaded(send))
+            with room_for(int(length)) as there_is:
+                if there_is:
+                    await self.app(scope, _at_most(int(length), receive), _Uploaded(send))
+                else:
+                    said = "The server holds all the files that it can; try again later."
+                    await _refuse(507, said, scope, receive, send)
             return
         body = await _read(receive)
         if body is None:

@@ -46,6 +46,11 @@ class ModelLock:
         if self.closed:
             raise StoppingError("The server is being restarted; try again in a minute.")
 
+    def must_end(self) -> bool:
+        """Note, while holding it, that the work goes on; whether it is to end because the server stops."""
+        self._moved = time.monotonic()
+        return self.closed
+
     @property
     def seconds_still(self) -> float | None:
         """For how long the work under it has not moved; None while nobody works."""

@@ -169,7 +169,7 @@ def _go_on(
             yield message("info", said), session.trace, ticket
             return
         with sessions.lock:
-            here = sessions.get(ticket) is live
+            here = sessions.still_has(ticket, live)
             if here:
                 session.step()
         if not here:

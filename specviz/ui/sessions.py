@@ -101,8 +101,12 @@ class Sessions:
         return (yield from told(lambda tell: self._load(choice, tell)))
 
     def has_pair(self, choice: ModelChoice) -> bool:
-        """Whether it is loaded. Who holds one that is not any more is to let it go."""
-        return self._known(choice) is not None
+        """Whether it is loaded, here or where the GPU is lent. Who holds one that is not is to let it go."""
+        return self.lend is not None or self._known(choice) is not None
+
+    def still_has(self, ticket: Ticket | None, live: Live) -> bool:
+        """Whether this very session is still here, and its pair is, too."""
+        return self.get(ticket) is live and self.has_pair(live.models)
 
     @property
     def loaded_pairs(self) -> int:
@@ -176,9 +180,20 @@ class Sessions:
             if gone:
                 # Without the lock, so that whoever works with them comes to the end of a step and finds them gone.
                 progress("Waiting for memory …", None)
-                _wait_until_collected(gone)
+                self._wait_until_collected(gone)
             with self.lock:
                 return self._loaded(choice, progress)
+
+    def _wait_until_collected(self, pairs: list[weakref.ref[Any]]) -> None:
+        """Until nobody has these any more, the server stops, or for :data:`LET_GO_SECONDS`."""
+        until = time.monotonic() + LET_GO_SECONDS
+        polls = 0
+        while any(pair() is not None for pair in pairs) and time.monotonic() < until and not self.lock.closed:
+            time.sleep(0.05)
+            polls += 1
+            if polls % 20 == 0:  # seldom: it holds up the step that is waited for
+                return_memory()
+        return_memory()
 
     def _loaded(self, choice: ModelChoice, progress: Progress) -> Any:
         if self._load_pair is None:
@@ -214,7 +229,7 @@ class Sessions:
                 choice, pair = self._pairs.popitem(last=False)
                 gone[choice] = weakref.ref(pair)
                 del pair
-            for key in [key for key, live in self._live.items() if live.models in gone]:
+            for key in [key for key, live in self._live.items() if live.models not in self._pairs]:
                 del self._live[key]
         if gone:
             return_memory()
@@ -247,14 +262,6 @@ def told(work: Callable[[Progress], Any]) -> Generator[tuple[str, float | None],
     if failure:
         raise failure[0]
     return done[0]
-
-
-def _wait_until_collected(pairs: list[weakref.ref[Any]]) -> None:
-    """Until nobody has these any more, or for :data:`LET_GO_SECONDS`."""
-    until = time.monotonic() + LET_GO_SECONDS
-    while any(pair() is not None for pair in pairs) and time.monotonic() < until:
-        time.sleep(0.05)
-        return_memory()
 
 
 def return_memory() -> None:

@@ -103,28 +103,27 @@ def run_small(sessions: Sessions, page: str, shelf: Shelf, job: Any) -> Iterator
     order = sorted(job.units(), key=lambda unit: places[unit.prompt.id])
     done: list[tuple[Any, Result]] = []
     found: list[Tally] = []
-    began, started = time.monotonic(), False
+    began = time.monotonic()
     seconds = sessions.limits.comparison_seconds
     for number, unit in enumerate(order):
         label = f"Run {number + 1} of {len(order)}: {unit.prompt.id}, {unit.tree}, temperature {unit.temperature:g}"
-        steps: Any = None
+        # Should another pair need the memory, it waits for the end of this run, which is short.
+        pair = yield from _pair(sessions, job.pair)
+        if number == 0:
+            began = time.monotonic()
+        steps = step_unit(pair, job.comparison, unit)
         result: Result | None = None
         while result is None:
-            if steps is None:
-                steps = step_unit((yield from _pair(sessions, job.pair)), job.comparison, unit)
-                began, started = (began if started else time.monotonic()), True  # once the models are there
             if sessions.must_stop(page) or time.monotonic() - began > seconds:
+                steps.close()
                 break
             yield Grown(f"{label}{_left(began, number, len(order))}", number / len(order))
             with sessions.lock:
-                if not sessions.has_pair(job.pair):  # another pair needs its memory; this run begins again
-                    steps = None
-                    continue
                 try:
                     next(steps)
                 except StopIteration as end:
                     result = end.value
-        steps = None
+        del pair, steps
         if result is None:
             break
         done.append((unit, result))

@@ -87,9 +87,12 @@ def open_session(
     if sessions.lend is not None:
         sessions.limits.check_models(models)
         return (yield from LentSession.open(sessions.lend, models, start, steps))
-    pair = yield from sessions.pair(models)
-    with sessions.lock:
-        return start.session(pair)
+    while True:
+        pair = yield from sessions.pair(models)
+        with sessions.lock:
+            if sessions.has_pair(models):
+                return start.session(pair)
+        del pair  # somebody else took its place meanwhile
 
 
 def begin(

@@ -43,14 +43,18 @@ def make_again(
             return
         limits.check_prompt(recipe.prompt)
         limits.check_tree(recipe.settings.builder)
-        for text, fraction in (loading := runs.Telling(sessions.pair(recipe.pair))):
-            yield (runs.working(text, fraction), None, None), None
-        ticket = _live(sessions, desk, inputs)
-        known = sessions.get(ticket)
-        with sessions.lock:
-            session = (
-                known.session if known else begin(limits, loading.result, recipe.settings, recipe.prompt, recipe.known)
-            )
+        session = None
+        while session is None:
+            for text, fraction in (loading := runs.Telling(sessions.pair(recipe.pair))):
+                yield (runs.working(text, fraction), None, None), None
+            ticket = _live(sessions, desk, inputs)
+            known = sessions.get(ticket)
+            with sessions.lock:
+                if known:
+                    session = known.session
+                elif sessions.has_pair(recipe.pair):
+                    session = begin(limits, loading.result, recipe.settings, recipe.prompt, recipe.known)
+            del loading
         began = time.monotonic()
         while len(session.steps) <= step and session.end_reason is None:
             if sessions.must_stop(page):
@@ -68,7 +72,14 @@ def make_again(
             said = f"Making the run again: step {done + 1} of {step + 1}."
             yield (runs.working(said, done / (step + 1)), None, None), None
             with sessions.lock:
-                session.step()
+                here = sessions.has_pair(recipe.pair)
+                if here:
+                    session.step()
+            if not here:
+                session.release()
+                said = "The models were needed for others; choose the step again."
+                yield (runs.message("info", said), None, None), None
+                return
         trace = session.trace
         told = parted(recipe, trace.steps, trace.models)
         if len(trace.steps) <= step:

@@ -66,7 +66,7 @@ class Stored:
 
 
 class Room:
-    """What may be unpacked at a time. The run used last always is."""
+    """What may be unpacked at a time. The run used last is, however large."""
 
     def __init__(self, most: int):
         self._most, self._total = most, 0
@@ -93,18 +93,18 @@ class Room:
                 self._total += stored.size
             self._inside.move_to_end(number)
             while self._total > self._most and len(self._inside) > 1:
-                goes.append(self._leave(next(iter(self._inside))))
+                _, (oldest, size) = self._inside.popitem(last=False)
+                self._total -= size
+                goes.append(oldest())
         for one in goes:
             if one is not None:
                 one.pack()
 
-    def _leave(self, number: int) -> Stored | None:
+    def _leave(self, number: int) -> None:
         with self._lock:
-            if number not in self._inside:
-                return None
-            known, size = self._inside.pop(number)
-            self._total -= size
-        return known()
+            if number in self._inside:
+                _, size = self._inside.pop(number)
+                self._total -= size
 
 
 def _bytes(trace: Trace, first: int) -> int:

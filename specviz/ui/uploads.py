@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from gradio.utils import get_upload_folder
@@ -17,6 +17,7 @@ HALF_SECONDS = 3600.0
 HELD_BYTES = 2 * 1024 * 1024 * 1024
 """Of all that visitors have sent and that still lies here; more is refused until some was read or has aged."""
 
+_coming = 0
 _unread: Counter[str] = Counter()
 _lock = threading.Lock()
 
@@ -43,19 +44,29 @@ def forget_upload(path: str | None) -> None:
             Path(path).unlink(missing_ok=True)
 
 
-def are_too_many() -> bool:
-    """Whether what was sent takes the room that it may."""
-    return held_bytes() >= HELD_BYTES
+@contextlib.contextmanager
+def room_for(size: int) -> Iterator[bool]:
+    """Whether there is room for so many bytes more, which is kept while they come in."""
+    global _coming
+    with _lock:
+        there_is = held_bytes() + _coming + size <= HELD_BYTES
+        _coming += size if there_is else 0
+    try:
+        yield there_is
+    finally:
+        with _lock:
+            _coming -= size if there_is else 0
 
 
 def held_bytes() -> int:
-    """Of files that were sent and lie here still."""
+    """Of files that were sent and lie here still, or were broken off."""
     size = 0
-    for path in Path(get_upload_folder()).glob("*/*"):
+    folder = Path(get_upload_folder())
+    for path in (*folder.glob("tmp*"), *folder.glob("*/*")):
         if path.parent.name.startswith("specviz-"):  # saved here, for a visitor
             continue
         with contextlib.suppress(OSError):
-            size += path.stat().st_size
+            size += path.stat().st_size if path.is_file() else 0
     return size
 
 
