@@ -128,7 +128,7 @@ def test_a_pair_is_loaded_once_and_tells_how_far_it_is():
     def load_pair(target, progress, **_: object):
         calls.append(target)
         progress("half", 0.5)
-        return SimpleNamespace(target=target)
+        return Trace.model_construct(id=target)  # anything that can be let go
 
     sessions = Sessions(load_pair)
     told = list(sessions.pair(ModelChoice()))
