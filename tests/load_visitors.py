@@ -172,10 +172,7 @@ class Person(threading.Thread):
         if self._shown is None:
             return
         self._shown = None
-        try:
-            self.seen.wanted.append(Wanted(self.number, self.asked, tab.file(tab.saved())))
-        except Busy:
-            self.seen.count("busy")
+        self.seen.wanted.append(Wanted(self.number, self.asked, tab.file(tab.saved())))
 
 
 def in_turns(wanted: list[Wanted]) -> list[Wanted]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -20,6 +21,7 @@ from specviz.models.choice import ModelChoice
 from specviz.runners import TargetRunner
 from specviz.trace import load_trace
 from specviz.ui import comparisons
+from specviz.ui.calls import BUSY
 from specviz.ui.compare_tab import CompareTab
 from specviz.ui.counters import COUNTS, RUNNING
 from specviz.ui.limits import Limits
@@ -154,6 +156,25 @@ def test_stop_acts_within_the_step_that_is_under_way(served, gate):
 
 
 # ------------------------------------------------------------------------------------------------- a failing model
+
+
+def test_a_full_queue_is_told_to_who_wants_to_join_it_and_all_else_goes_on(served, gate, monkeypatch):
+    monkeypatch.setattr(served.page, "limits", replace(served.page.limits, queue=1))
+    works, waits, comes = (served.visitor() for _ in range(3))
+    working = works.begin("one")
+    gate.wait()
+    waiting = waits.begin("one")
+    number, step = comes._function("one")
+    answer = comes._web.post("/gradio_api/queue/join", json=comes._asked(number, step, None, {}))
+    assert answer.status_code == 503
+    assert answer.json()["detail"] == BUSY.format(1)
+    assert Path(comes.saved()).is_file()
+    joined = comes.begin("arrive", query={"trace": "chain-of-4"})  # as browsers open a link
+    opened = comes.wait(joined)[0]
+    assert json.loads(opened)[0][0]["frames"]
+    gate.let(2)
+    for visitor, click in ((works, working), (waits, waiting)):
+        assert "run" in json.loads(visitor.wait(click)[0])
 
 
 def test_plain_greedy_decoding_stops_after_the_token_that_it_is_at(served):

@@ -18,6 +18,11 @@ from starlette.responses import JSONResponse
 from specviz.ui import runs
 from specviz.ui.limits import Limits
 
+MODEL_WORK = "model"
+"""Concurrency id of all that works with a model: one after the other."""
+BUSY = "The page is busy: {} others wait for their turn with the models; try again in a minute."
+MOST_WAITING = 1_000
+"""Of all other events; they take milliseconds each."""
 UNFIT = "What was sent is not what this page takes; choose on the page, or see docs/api.md for what each input can be."
 
 
@@ -44,6 +49,26 @@ class Page(gr.Blocks):
                 event.api_name = None
             else:
                 event.input_parameter_names = [by_id.get(component._id) for component in event.inputs]
+
+    def queue(self, **options: Any) -> Page:
+        """As Gradio's, but of a full queue only those are told who want to join it.
+
+        Gradio counts all that wait for anything, and tells whoever comes next: where many wait for a model, no page
+        could be opened, no run saved and nothing stopped.
+        """
+        super().queue(**options)
+        push, waiting = self._queue.push, self._queue.event_queue_per_concurrency_id
+
+        async def join(body: Any, request: Any, username: Any) -> Any:
+            event = self.fns.get(body.fn_index)
+            if event is not None and event.concurrency_id == MODEL_WORK and MODEL_WORK in waiting:
+                count = len(waiting[MODEL_WORK].queue)
+                if count >= self.limits.queue:
+                    return False, BUSY.format(count), "queue_full"
+            return await push(body, request, username)
+
+        self._queue.push = join
+        return self
 
     async def preprocess_data(self, *given: Any, **named: Any) -> Any:
         """Everything that is sent comes through here before a handler sees it."""

@@ -10,7 +10,7 @@ from specviz.figures import dump_block
 from specviz.trace import Trace
 from specviz.ui import lessons, runs
 from specviz.ui.actions import Actions
-from specviz.ui.calls import Page
+from specviz.ui.calls import MODEL_WORK, Page
 from specviz.ui.compare_tab import CompareTab
 from specviz.ui.form import breakpoint_form, prompt_box, settings_form
 from specviz.ui.held import Held
@@ -126,7 +126,7 @@ def build_page(
         viewer = make_viewer(act.first_block, elem_id="viewer")
 
         # One accelerator, one queue: all model work is one after the other.
-        work: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, "show_progress": "hidden"}
+        work: dict[str, Any] = {"concurrency_id": MODEL_WORK, "concurrency_limit": 1, "show_progress": "hidden"}
         quick: dict[str, Any] = {"show_progress": "hidden", "queue": False}
         private: dict[str, Any] = {"api_visibility": "private"}
         opened = [viewer, desk, *form.inputs]
