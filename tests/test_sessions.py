@@ -160,6 +160,8 @@ def test_a_pair_that_cannot_be_loaded_leaves_nothing_behind() -> None:
 class Caches:
     """Takes the place of a session."""
 
+    end_reason = None
+
     def __init__(self, megabytes: int = 0):
         self.held_bytes = megabytes * 1024 * 1024
 

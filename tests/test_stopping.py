@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -25,7 +26,7 @@ from specviz.ui.calls import BUSY
 from specviz.ui.compare_tab import CompareTab
 from specviz.ui.counters import COUNTS, RUNNING
 from specviz.ui.limits import Limits
-from specviz.ui.model_lock import ModelLock
+from specviz.ui.model_lock import NICE, ModelLock
 from specviz.ui.sessions import Sessions
 from specviz.ui.visits import MOST_PAGES, MOST_THINGS, Visits
 from tests import pairs, server
@@ -244,6 +245,29 @@ def test_a_closed_lock_lets_nobody_in_and_waits_for_who_is_inside():
         pass
     assert lock.close(0), "who was refused does not hold it"
     thread.join()
+
+
+def test_one_thread_does_all_the_work_and_goes_with_its_lock():
+    lock, seen = ModelLock(), []
+    for _ in range(3):
+        caller = threading.Thread(target=lambda: seen.append(lock.do(threading.current_thread)))
+        caller.start()
+        caller.join()
+    worker, *others = seen
+    assert worker.name == "models"
+    assert others == [worker, worker]
+    assert lock.do(lambda a, b: a + b, 1, b=2) == 3
+    assert lock.do(lambda: lock.seconds_still) is not None
+    with pytest.raises(ZeroDivisionError):
+        lock.do(lambda: 1 / 0)
+    assert lock.seconds_still is None
+    if sys.platform == "linux":
+        assert lock.do(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id())) >= NICE
+        assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) < NICE
+    lock = None  # nobody has it any more
+    gc.collect()
+    worker.join(timeout=60)
+    assert not worker.is_alive()
 
 
 def test_a_pair_that_is_being_loaded_does_not_keep_a_server_from_stopping():

@@ -1,11 +1,24 @@
-"""The lock that is held while a model works or is loaded: one accelerator, one at a time."""
+"""The lock that is held while a model works or is loaded, and the thread that works: one accelerator, one at a time."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import queue
+import sys
 import threading
 import time
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import ParamSpec, TypeVar
 
 from specviz.errors import StoppingError
+
+NICE = 10
+"""How far model work stands back where the processor is short: a page that is looked at does not wait for it."""
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class ModelLock:
@@ -18,7 +31,33 @@ class ModelLock:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._moved: float | None = None
+        self._orders: queue.SimpleQueue[Callable[[], None] | None] | None = None
         self.closed = False
+
+    def do(self, work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+        """Wait for the turn and have the one thread that works with models do this.
+
+        Gradio has each click handled in another thread, and a thread that computes brings a pool of helpers of
+        PyTorch's and a heap of its own.
+
+        Raises:
+            StoppingError: if the server stops; and whatever ``work`` raises.
+        """
+        with self:
+            if self._orders is None:
+                self._orders = queue.SimpleQueue()
+                threading.Thread(target=_work, args=(self._orders,), name="models", daemon=True).start()
+                weakref.finalize(self, self._orders.put, None)
+            result: Future[T] = Future()
+
+            def order() -> None:
+                try:
+                    result.set_result(work(*given, **named))
+                except BaseException as error:  # raised again below, in the caller's thread
+                    result.set_exception(error)
+
+            self._orders.put(order)
+            return result.result()
 
     def __enter__(self) -> None:
         """Wait for the turn.
@@ -64,3 +103,12 @@ class ModelLock:
         if ended:
             self._lock.release()
         return ended
+
+
+def _work(orders: queue.SimpleQueue[Callable[[], None] | None]) -> None:
+    if sys.platform == "linux":  # elsewhere that would be the whole process
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+    while (order := orders.get()) is not None:
+        order()
+        del order

@@ -31,6 +31,7 @@ FIRST_TRACE = "default-4-2-2"
 OPENING_BYTES = 2_000_000
 """A page opens with at most so much of a recorded run; the viewer asks for the rest."""
 MOST_AT_ONCE = 24
+ENDED = "This run has ended ({}). Press New run, or change a setting."
 EVICTED = "This run's place was needed for others; press Step or Run to go on with it."
 
 Inputs = tuple[str, ModelChoice, Settings]
@@ -119,10 +120,12 @@ def run_steps(
     """
     sessions.clear_stop(page)
     try:
+        if trace is not None and ticket is not None and _has_ended(trace, inputs, ticket):
+            yield message("info", ENDED.format(trace.end_reason)), trace, ticket
+            return
         live, ticket = yield from _session(sessions, inputs, steps, trace, ticket)
         if live.session.end_reason is not None:
-            text = f"This run has ended ({live.session.end_reason}). Press New run, or change a setting."
-            yield message("info", text), live.session.trace, ticket
+            yield message("info", ENDED.format(live.session.end_reason)), live.session.trace, ticket
             return
         yield from _go_on(sessions, page, live, ticket, steps, until)
     except Exception as error:
@@ -168,10 +171,7 @@ def _go_on(
         if done > 1 and (said := sessions.limits.out_of_time(began)):
             yield message("info", said), session.trace, ticket
             return
-        with sessions.lock:
-            here = sessions.still_has(ticket, live)
-            if here:
-                session.step()
+        here = sessions.lock.do(_step_if, sessions.still_has, ticket, live)
         if not here:
             session.release()
             yield message("info", EVICTED), session.trace, ticket
@@ -189,6 +189,13 @@ def _go_on(
         yield dump_block(value), trace, ticket
         if not going_on:
             return
+
+
+def _step_if(still_has: Callable[[Ticket, Live], bool], ticket: Ticket, live: Live) -> bool:
+    here = still_has(ticket, live)
+    if here:
+        live.session.step()
+    return here
 
 
 def stopped_at(found: Sequence[Hit]) -> dict[str, Any]:
@@ -268,6 +275,13 @@ def _was_left(trace: Trace, prompt: str, settings: Settings, ticket: Ticket | No
     return ticket.models == models if ticket is not None else trace.end_reason in (None, "stopped")
 
 
+def _has_ended(trace: Trace, inputs: Inputs, ticket: Ticket) -> bool:
+    """Whether this run of the page has come to its end, and nothing in these inputs lets it go on."""
+    prompt, models, settings = inputs
+    same = trace.settings.max_new_tokens == settings.max_new_tokens
+    return same and trace.end_reason not in (None, "stopped") and _was_left(trace, prompt, settings, ticket, models)
+
+
 def _opened(
     sessions: Sessions, models: ModelChoice, start: Start, steps: int, trace: Trace | None, ticket: Ticket | None
 ) -> Generator[Answer, None, Any]:
@@ -305,8 +319,7 @@ def ask_models(
         yield working(text, fraction)
     must_be_of(loading.result, trace)
     yield working(said)
-    with sessions.lock:
-        return function(loading.result, *arguments)
+    return sessions.lock.do(function, loading.result, *arguments)
 
 
 class Telling:

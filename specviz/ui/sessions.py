@@ -148,12 +148,13 @@ class Sessions:
             del sizes[oldest]
 
     def end_click(self, ticket: Ticket | None) -> None:
-        """End a session whose GPU was lent for this click; others stay, as far as the one that has grown lets them."""
-        with self._books:
-            self._let_go()
-        if self.lend is not None and (live := self.get(ticket)) is not None:
+        """End a session whose run has ended, or whose GPU was lent for this click; others stay, as far as they may."""
+        live = self.get(ticket)
+        if live is not None and (self.lend is not None or live.session.end_reason is not None):
             self.drop(ticket)
             live.session.release()
+        with self._books:
+            self._let_go()
 
     def ask_to_stop(self, page: str) -> None:
         """Let the run of this page end after the step it is in."""
@@ -181,8 +182,7 @@ class Sessions:
                 # Without the lock, so that whoever works with them comes to the end of a step and finds them gone.
                 progress("Waiting for memory …", None)
                 self._wait_until_collected(gone)
-            with self.lock:
-                return self._loaded(choice, progress)
+            return self.lock.do(self._loaded, choice, progress)
 
     def _wait_until_collected(self, pairs: list[weakref.ref[Any]]) -> None:
         """Until nobody has these any more, the server stops, or for :data:`LET_GO_SECONDS`."""

@@ -118,11 +118,7 @@ def run_small(sessions: Sessions, page: str, shelf: Shelf, job: Any) -> Iterator
                 steps.close()
                 break
             yield Grown(f"{label}{_left(began, number, len(order))}", number / len(order))
-            with sessions.lock:
-                try:
-                    next(steps)
-                except StopIteration as end:
-                    result = end.value
+            result = sessions.lock.do(_next, steps)
         del pair, steps
         if result is None:
             break
@@ -134,6 +130,15 @@ def run_small(sessions: Sessions, page: str, shelf: Shelf, job: Any) -> Iterator
             opened = Opened(f"{TITLE}, so far", about(None, summary), summary)
             yield Grown(f"{label}.", (number + 1) / len(order), opened)
     yield _finished(shelf, job, done, len(order))
+
+
+def _next(steps: Generator[None, None, Any]) -> Any:
+    """One step of a run; what it returns if that was its end."""
+    try:
+        next(steps)
+    except StopIteration as end:
+        return end.value
+    return None
 
 
 def _finished(shelf: Shelf, job: Any, done: list[tuple[Any, Any]], wanted: int) -> Grown:

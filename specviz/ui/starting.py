@@ -89,9 +89,9 @@ def open_session(
         return (yield from LentSession.open(sessions.lend, models, start, steps))
     while True:
         pair = yield from sessions.pair(models)
-        with sessions.lock:
-            if sessions.has_pair(models):
-                return start.session(pair)
+        session = sessions.lock.do(lambda pair: start.session(pair) if sessions.has_pair(models) else None, pair)
+        if session is not None:
+            return session
         del pair  # somebody else took its place meanwhile
 
 
