@@ -13,8 +13,9 @@ from urllib.parse import quote
 import pytest
 from gradio.utils import get_upload_folder
 
-from specviz.errors import SettingsError
+from specviz.errors import SettingsError, TraceError
 from specviz.figures.export import PLOTLY_SCRIPT
+from specviz.ui import runs
 from specviz.ui.boards import Opened
 from specviz.ui.compare_tab import CompareTab
 from specviz.ui.uploads import HALF_SECONDS, forget_upload
@@ -146,6 +147,13 @@ def test_an_upload_that_was_broken_off_goes_with_a_later_one(two):
     running.web.post("/gradio_api/upload", files={"files": ("b.json", b"{}")})
     assert (old.exists(), new.exists()) == (False, True)
     new.unlink()
+
+
+@pytest.mark.parametrize("name", ["gone.json", "x" * 5000, "a\0b", ""])
+def test_an_upload_that_is_not_there_is_told_without_naming_a_folder(tmp_path, name):
+    with pytest.raises(TraceError) as caught:
+        runs.read_upload(f"{tmp_path}/{name}", 1000)
+    assert str(caught.value) == "The file is not here any more; send it again."
 
 
 def test_only_what_was_uploaded_is_ever_removed(tmp_path, monkeypatch):

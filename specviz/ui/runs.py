@@ -7,6 +7,7 @@ An expected failure becomes a notice in the page; what was recorded stays.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
@@ -68,7 +69,7 @@ def read_upload(path: str, most_bytes: int) -> Trace:
     Raises:
         TraceError: if it is no trace, or too large.
     """
-    if not Path(path).is_file():  # so that no sentence names a folder of this machine
+    if not os.path.isfile(path):  # so that no sentence names a folder of this machine; any text may be asked for
         raise TraceError("The file is not here any more; send it again.")
     return load_trace(path, max_bytes=most_bytes)
 
