@@ -26,6 +26,12 @@ def shown(value: Any, most: int = 60) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+def plain(name: object, most: int = 60) -> str:
+    """A name as a message writes it, without quotes where it needs none: letters, digits and what joins them."""
+    text = str(name)
+    return text if len(text) <= most and text.replace("-", "_").replace(".", "_").isidentifier() else shown(text, most)
+
+
 class SpecvizError(Exception):
     """Base of every error that is shown to the user as one sentence, without a stack trace."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from specviz.errors import SettingsError, shown
+from specviz.errors import SettingsError, plain, shown
 from specviz.trace import Choice
 
 
@@ -32,6 +32,6 @@ def parse_options(model: type[Options], kind: str, choice: Choice) -> Options:
         where = ".".join(str(part) for part in first["loc"])
         value = shown(choice.options.get(where))
         raise SettingsError(
-            f"The {kind} {choice.name} cannot use option {where[:60]}={value} ({first['msg'][:150]}); "
+            f"The {kind} {choice.name} cannot use option {plain(where)}={value} ({first['msg'][:150]}); "
             f"its options are: {known}."
         ) from None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from specviz.errors import SettingsError
+from specviz.errors import SettingsError, plain
 from specviz.settings import build_choice
 from specviz.trace import Bonus, Choice, Decision, Option, Step, Verdict
 
@@ -72,7 +72,7 @@ def parse_question(wanted: Any, step: Step) -> Question:
     if not isinstance(name, str) or not name or not isinstance(options, Mapping) or len(options) > 100:
         raise SettingsError("A what-if question names one verifier and its options.")
     if any(not isinstance(value, (bool, int, float, str, type(None))) for value in options.values()):
-        raise SettingsError(f"An option of {name[:60]} is no number, text or yes/no.")
+        raise SettingsError(f"An option of {plain(name)} is no number, text or yes/no.")
     coins = {
         node: _uniform(value, f"The coin of node {node}") for node, value in _by_node(wanted.get("coins"), step).items()
     }

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from specviz.errors import SettingsError, shown
+from specviz.errors import SettingsError, plain, shown
 from specviz.trace import Choice, Option, Sampling, Settings
 
 
@@ -36,7 +36,7 @@ def build_choice(name: str, options: Mapping[str, Option]) -> Choice:
     """A builder or verifier with its options. Raises SettingsError as :func:`build_settings` does."""
     numbers = [option for option, value in options.items() if isinstance(value, float) and not math.isfinite(value)]
     if numbers:
-        raise SettingsError(f"The option {str(numbers[0])[:60]} of {name[:60]} must be a finite number.")
+        raise SettingsError(f"The option {plain(numbers[0])} of {plain(name)} must be a finite number.")
     try:
         return Choice(name=name, options=dict(options))
     except ValidationError as error:
