@@ -32,6 +32,9 @@ BYTES_A_LIST, BYTES_A_FIELD, BYTES_A_VALUE = 40, 16, 10
 """A file may hold one list or object in so many bytes of its limit, one field and one value likewise. Recorded ones
 take about 55, 25 and 12. An empty list takes two bytes in a file and 300 in memory."""
 
+SPARE_BYTES = 4 * 1024 * 1024
+"""A file may be twice as dense as that for its own size, and a small one denser by so much."""
+
 # What one file may hold of a kind, so that no work over it can grow with the square of the file.
 MOST_NODES = 1025
 """Nodes of a tree, the root included."""
@@ -627,10 +630,13 @@ def _looked_at(data: bytes, max_bytes: int) -> Any:
     This comes before the parse that builds values: objects are thrown away as soon as they were counted.
     """
     crowded = TraceError(
-        f"This trace holds more lists and numbers than {max_bytes >> 20} MB of a recorded one; record fewer steps."
+        f"This trace holds more lists and numbers than a recorded one of its size, or of {max_bytes >> 20} MB; record "
+        "fewer steps."
     )
     lists, fields, values = data.count(b"[") + data.count(b"{"), data.count(b":"), data.count(b",")
-    if max(lists * BYTES_A_LIST, fields * BYTES_A_FIELD, values * BYTES_A_VALUE) > max_bytes:
+    # By its own size, too: four megabytes of brackets took two gigabytes, as each of several errors repeats its input.
+    room = min(max_bytes, 2 * len(data) + SPARE_BYTES)
+    if max(lists * BYTES_A_LIST, fields * BYTES_A_FIELD, values * BYTES_A_VALUE) > room:
         raise crowded
     top: list[tuple[str, Any]] = []
 

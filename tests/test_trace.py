@@ -163,3 +163,13 @@ def test_random_damage_never_does_more_than_refuse(trace: Trace) -> None:
         except TraceError:
             pass
     assert survived < 150
+
+
+def test_a_small_file_of_brackets_is_refused_before_values_are_made_of_it() -> None:
+    """Four megabytes of it took two gigabytes: each of several errors repeats the list."""
+    data = b'{"schema_version": 1, "steps": [' + b"[[[0]]]," * (1 << 19) + b"0]}"
+    with pytest.raises(TraceError, match="more lists and numbers than a recorded one"):
+        parse_trace(data)
+    few = b'{"schema_version": 1, "steps": [' + b"[[[0]]]," * 1000 + b"0]}"
+    with pytest.raises(TraceError, match="broken at"):
+        parse_trace(few)
