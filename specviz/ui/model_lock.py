@@ -11,6 +11,7 @@ import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 from specviz.errors import StoppingError
@@ -49,15 +50,11 @@ class ModelLock:
                 threading.Thread(target=_work, args=(self._orders,), name="models", daemon=True).start()
                 weakref.finalize(self, self._orders.put, None)
             result: Future[T] = Future()
-
-            def order() -> None:
-                try:
-                    result.set_result(work(*given, **named))
-                except BaseException as error:  # raised again below, in the caller's thread
-                    result.set_exception(error)
-
-            self._orders.put(order)
-            return result.result()
+            self._orders.put(partial(_fulfil, result, partial(work, *given, **named)))
+            try:
+                return result.result()
+            finally:
+                del result  # an error and its frames would keep each other, and with them the models
 
     def __enter__(self) -> None:
         """Wait for the turn.
@@ -103,6 +100,13 @@ class ModelLock:
         if ended:
             self._lock.release()
         return ended
+
+
+def _fulfil(result: Future[T], work: Callable[[], T]) -> None:
+    try:
+        result.set_result(work())
+    except BaseException as error:  # raised again in the thread that waits
+        result.set_exception(error)
 
 
 def _work(orders: queue.SimpleQueue[Callable[[], None] | None]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from specviz.breakpoints import Breakpoints, Hit, first_hit, hits
-from specviz.errors import SettingsError, SpecvizError, TraceError, shown
+from specviz.errors import PairGoneError, SettingsError, SpecvizError, TraceError, shown
 from specviz.figures import block, dump_block, step_frame
 from specviz.figures.text import shorten, visible
 from specviz.models.choice import ModelChoice
@@ -172,8 +172,7 @@ def _go_on(
         if done > 1 and (said := sessions.limits.out_of_time(began)):
             yield message("info", said), session.trace, ticket
             return
-        here = sessions.lock.do(_step_if, sessions.still_has, ticket, live)
-        if not here:
+        if not _stepped(sessions, ticket, live):
             session.release()
             yield message("info", EVICTED), session.trace, ticket
             return
@@ -192,11 +191,15 @@ def _go_on(
             return
 
 
-def _step_if(still_has: Callable[[Ticket, Live], bool], ticket: Ticket, live: Live) -> bool:
-    here = still_has(ticket, live)
-    if here:
-        live.session.step()
-    return here
+def _stepped(sessions: Sessions, ticket: Ticket, live: Live) -> bool:
+    """Run a step, unless the place of the session or of its pair was needed for others."""
+    if sessions.get(ticket) is not live:
+        return False
+    try:
+        sessions.work(live.models, live.session.step)
+    except PairGoneError:
+        return False
+    return True
 
 
 def stopped_at(found: Sequence[Hit]) -> dict[str, Any]:
@@ -320,7 +323,7 @@ def ask_models(
         yield working(text, fraction)
     must_be_of(loading.result, trace)
     yield working(said)
-    return sessions.lock.do(function, loading.result, *arguments)
+    return sessions.work(models, function, loading.result, *arguments)
 
 
 class Telling:

@@ -17,10 +17,10 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from specviz import logs
-from specviz.errors import SettingsError
+from specviz.errors import PairGoneError, SettingsError
 from specviz.models.choice import ModelChoice
 from specviz.trace import Settings
 from specviz.ui.limits import Limits
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from specviz.ui.lent import Lend
 
 log = logging.getLogger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
 LET_GO_SECONDS = 30.0
 """How long a pair that is to be loaded waits for one that a step still works with."""
 Progress = Callable[[str, "float | None"], None]
@@ -100,13 +102,23 @@ class Sessions:
         yield "Loading the models …", None
         return (yield from told(lambda tell: self._load(choice, tell)))
 
-    def has_pair(self, choice: ModelChoice) -> bool:
-        """Whether it is loaded, here or where the GPU is lent. Who holds one that is not is to let it go."""
-        return self.lend is not None or self._known(choice) is not None
+    def work(self, choice: ModelChoice, work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+        """Wait for the turn and have a loaded pair work, see :meth:`~specviz.ui.model_lock.ModelLock.do`.
 
-    def still_has(self, ticket: Ticket | None, live: Live) -> bool:
-        """Whether this very session is still here, and its pair is, too."""
-        return self.get(ticket) is live and self.has_pair(live.models)
+        Raises:
+            PairGoneError: if it is not loaded any more; whoever has it in hand is to let it go, and to load it again.
+        """
+
+        if self.lend is not None:  # nothing is computed here, and the platform knows a visitor by the thread
+            with self.lock:
+                return work(*given, **named)
+
+        def if_loaded() -> T:
+            if self._known(choice) is None:
+                raise PairGoneError("The models were needed for others meanwhile; do it again.")
+            return work(*given, **named)
+
+        return self.lock.do(if_loaded)
 
     @property
     def loaded_pairs(self) -> int:

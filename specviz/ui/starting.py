@@ -6,7 +6,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from specviz.errors import SettingsError
+from specviz.errors import PairGoneError, SettingsError
 from specviz.models.choice import ModelChoice
 from specviz.trace import Settings, Trace
 from specviz.ui.lent import LentSession
@@ -89,10 +89,10 @@ def open_session(
         return (yield from LentSession.open(sessions.lend, models, start, steps))
     while True:
         pair = yield from sessions.pair(models)
-        session = sessions.lock.do(lambda pair: start.session(pair) if sessions.has_pair(models) else None, pair)
-        if session is not None:
-            return session
-        del pair  # somebody else took its place meanwhile
+        try:
+            return sessions.work(models, start.session, pair)
+        except PairGoneError:
+            del pair
 
 
 def begin(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from specviz.errors import SettingsError
 from specviz.experiments.statistics import Group
@@ -44,14 +43,13 @@ def make_again(
             return
         limits.check_prompt(recipe.prompt)
         limits.check_tree(recipe.settings.builder)
-        session = None
-        while session is None:
-            for text, fraction in (loading := runs.Telling(sessions.pair(recipe.pair))):
-                yield (runs.working(text, fraction), None, None), None
-            ticket = _live(sessions, desk, inputs)
-            known = sessions.get(ticket)
-            session = known.session if known else sessions.lock.do(_begun, sessions, recipe, loading.result)
-            del loading
+        for text, fraction in (loading := runs.Telling(sessions.pair(recipe.pair))):
+            yield (runs.working(text, fraction), None, None), None
+        ticket = _live(sessions, desk, inputs)
+        known = sessions.get(ticket)
+        own = (limits, loading.result, recipe.settings, recipe.prompt, recipe.known)
+        session = known.session if known else sessions.work(recipe.pair, begin, *own)
+        del loading, own
         began = time.monotonic()
         while len(session.steps) <= step and session.end_reason is None:
             if sessions.must_stop(page):
@@ -68,11 +66,7 @@ def make_again(
             done = len(session.steps)
             said = f"Making the run again: step {done + 1} of {step + 1}."
             yield (runs.working(said, done / (step + 1)), None, None), None
-            if not sessions.lock.do(_step_if, sessions, recipe, session):
-                session.release()
-                said = "The models were needed for others; choose the step again."
-                yield (runs.message("info", said), None, None), None
-                return
+            sessions.work(recipe.pair, session.step)
         trace = session.trace
         told = parted(recipe, trace.steps, trace.models)
         if len(trace.steps) <= step:
@@ -83,19 +77,6 @@ def make_again(
         yield (_opened(trace, min(step, len(trace.steps) - 1), told), trace, ticket), inputs
     except Exception as error:
         yield (runs.failed(error), None, None), None
-
-
-def _begun(sessions: Sessions, recipe: Any, pair: Any) -> Any:
-    if not sessions.has_pair(recipe.pair):  # somebody else took its place meanwhile
-        return None
-    return begin(sessions.limits, pair, recipe.settings, recipe.prompt, recipe.known)
-
-
-def _step_if(sessions: Sessions, recipe: Any, session: Any) -> bool:
-    here = sessions.has_pair(recipe.pair)
-    if here:
-        session.step()
-    return here
 
 
 def _same(desk: Desk, inputs: runs.Inputs) -> list[Run]:

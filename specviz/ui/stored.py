@@ -29,6 +29,7 @@ class Stored:
         head: the trace without its steps.
         steps, tokens: how many the run has, and has put out.
         size: bytes of its JSON, about.
+        number: tells it from all others, also from those that are gone.
     """
 
     def __init__(self, trace: Trace, before: Stored | None = None):
@@ -38,6 +39,7 @@ class Stored:
         self._trace: Trace | None = trace
         self._packed: bytes | None = None
         self._lock = threading.Lock()
+        self.number = next(_NUMBERS)
         _ROOM.use(self)
 
     @property
@@ -73,8 +75,6 @@ class Room:
         self._inside: OrderedDict[int, tuple[weakref.ref[Stored], int]] = OrderedDict()
         self._lock = threading.RLock()
         """A run may be collected, and leave, at any line here."""
-        self._numbers: weakref.WeakKeyDictionary[Stored, int] = weakref.WeakKeyDictionary()
-        self._next = itertools.count()
 
     @property
     def total(self) -> int:
@@ -85,9 +85,7 @@ class Room:
         """It is unpacked, and was used just now."""
         goes: list[Stored | None] = []
         with self._lock:
-            number = self._numbers.get(stored)
-            if number is None:
-                number = self._numbers[stored] = next(self._next)
+            number = stored.number
             if number not in self._inside:
                 self._inside[number] = (weakref.ref(stored, lambda _: self._leave(number)), stored.size)
                 self._total += stored.size
@@ -111,4 +109,5 @@ def _bytes(trace: Trace, first: int) -> int:
     return sum(len(step.model_dump_json()) for step in trace.steps[first:])
 
 
+_NUMBERS = itertools.count()
 _ROOM = Room(MOST_UNPACKED)
