@@ -32,7 +32,7 @@ def main() -> int:
         "--limit", action="append", default=[], metavar="NAME=NUMBER", help="what a visitor may ask for: docs/limits.md"
     )
     arguments = parser.parse_args()
-    from specviz.trace import load_trace
+    from specviz.trace_files import load_trace
     from specviz.ui.compare_tab import find_shelf
     from specviz.ui.held import Held
     from specviz.ui.limits import read_limits

@@ -244,7 +244,7 @@ def record_settings(options: argparse.Namespace) -> Settings:
 
 def _record(options: argparse.Namespace) -> int:
     from specviz.report import summary
-    from specviz.trace import save_trace
+    from specviz.trace_files import save_trace
 
     _load_user_verifiers(options)
     settings = record_settings(options)
@@ -294,7 +294,7 @@ def _run_with_progress(session: Session, settings: Settings, until: Breakpoints)
 def _diff(options: argparse.Namespace) -> int:
     from specviz.comparing import compare
     from specviz.figures.comparisons import format_comparison
-    from specviz.trace import load_trace
+    from specviz.trace_files import load_trace
 
     print(format_comparison(compare(load_trace(options.a), load_trace(options.b), (options.a, options.b))))
     return 0
@@ -302,7 +302,7 @@ def _diff(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     from specviz.figures.export import standalone_page
-    from specviz.trace import load_trace
+    from specviz.trace_files import load_trace
 
     trace = load_trace(options.trace)
     name = options.trace.removesuffix(".gz").removesuffix(".json")

@@ -93,7 +93,7 @@ def make(phase: str, folder: Path) -> None:
 def serve(folder: Path, port: str) -> None:
     """``python app.py`` on small random models."""
     import app
-    from specviz import trace
+    from specviz import trace_files
     from specviz.engine import Session
     from specviz.experiments.tables import _Writer
     from specviz.models import loading
@@ -141,7 +141,7 @@ def serve(folder: Path, port: str) -> None:
         def fdopen(self, handle: int, mode: str) -> Half:
             return Half(os.fdopen(handle, mode), os.readlink(f"/proc/self/fd/{handle}"))
 
-    Session.step, _Writer.publish, trace.os = slow_step, slow_publish, Disk()
+    Session.step, _Writer.publish, trace_files.os = slow_step, slow_publish, Disk()
     sys.argv = ["app.py", "--host", "127.0.0.1", "--port", port]
     sys.exit(app.main())
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from specviz.engine import Session
-from specviz.trace import Settings, Trace, load_trace
+from specviz.trace import Settings, Trace
+from specviz.trace_files import load_trace
 from tests.server import Visitor
 
 QUESTIONS = (

@@ -16,7 +16,8 @@ from typing import Any
 from unittest.mock import patch
 
 from specviz.errors import ModelError, SpecvizError
-from specviz.trace import Trace, dump_trace, load_trace, parse_trace
+from specviz.trace import Trace
+from specviz.trace_files import dump_trace, load_trace, parse_trace
 from specviz.ui.stored import Stored
 from tests import mutated_settings
 from tests.mutated_values import HOSTILE_TEXTS, NUMBERS, hostile, put, value_at

@@ -11,7 +11,8 @@ from pathlib import Path
 from specviz.engine import Session
 from specviz.lessons import bug
 from specviz.models.loading import Pair, load_pair
-from specviz.trace import Choice, Sampling, Settings, Trace, load_trace, save_trace
+from specviz.trace import Choice, Sampling, Settings, Trace
+from specviz.trace_files import load_trace, save_trace
 from tests import faults
 
 ASSETS = Path(__file__).parents[1] / "assets"

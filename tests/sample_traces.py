@@ -35,8 +35,8 @@ from specviz.trace import (
     TopK,
     Trace,
     Verdict,
-    save_trace,
 )
+from specviz.trace_files import save_trace
 
 WORDS = (
     " because there they the of 's are 're have sky atmosphere various a just four infinitely appreciated usually been "

@@ -9,7 +9,8 @@ import pytest
 
 from specviz.breakpoints import Breakpoints, first_hit, hits, parse_breakpoints, parse_short
 from specviz.errors import SettingsError
-from specviz.trace import Trace, load_trace, text_of_tokens
+from specviz.trace import Trace, text_of_tokens
+from specviz.trace_files import load_trace
 from tests import faults, pairs
 
 ROOT = Path(__file__).parents[1]

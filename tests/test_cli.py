@@ -11,7 +11,7 @@ import pytest
 from specviz.__main__ import main
 from specviz.engine import Session
 from specviz.errors import NumericsError
-from specviz.trace import load_trace
+from specviz.trace_files import load_trace
 from specviz.verifying import VERIFIERS
 from tests import tiny
 from tests.test_engine import comparable

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "specviz"
 
-VALUES = {"errors", "trace", "options", "settings", "metrics"}
+VALUES = {"errors", "trace", "trace_files", "options", "settings", "metrics"}
 CORE = {"dice", "tree", "sampling"}
 MODELS = {"cache", "models"}
 ASKING = {"breakpoints", "comparing", "questions"}
@@ -21,7 +21,8 @@ ENGINE = {"recording", "runners", "audit", "engine"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "logs": set(),
-    "trace": {"errors"},
+    "trace": set(),
+    "trace_files": {"errors", "trace"},
     "options": {"errors", "trace"},
     "settings": {"errors", "trace"},
     "metrics": {"trace"},

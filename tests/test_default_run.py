@@ -10,7 +10,8 @@ from specviz.experiments.step_cost import TREES as BENCH_TREES
 from specviz.experiments.step_cost import step_costs
 from specviz.metrics import block_efficiency
 from specviz.models.loading import Pair, load_pair
-from specviz.trace import Choice, Settings, dump_trace, parse_trace, text_of_tokens
+from specviz.trace import Choice, Settings, text_of_tokens
+from specviz.trace_files import dump_trace, parse_trace
 from specviz.verifying import VERIFIERS
 
 pytestmark = pytest.mark.default_pair

@@ -10,7 +10,8 @@ import pytest
 
 from specviz.errors import TraceError
 from specviz.models.choice import ModelChoice
-from specviz.trace import ForkedFrom, Trace, load_trace
+from specviz.trace import ForkedFrom, Trace
+from specviz.trace_files import load_trace
 from specviz.ui import desk as desks
 from specviz.ui.desk import Desk, Run, describe, models_of
 from specviz.ui.held import Held

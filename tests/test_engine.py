@@ -15,7 +15,8 @@ from specviz.errors import NumericsError, OutOfMemoryError, SettingsError, Verif
 from specviz.experiments.greedy import plain_greedy
 from specviz.metrics import emitted_lengths
 from specviz.models.language_model import LanguageModel, Output
-from specviz.trace import Choice, Sampling, Step, Trace, dump_trace, parse_trace
+from specviz.trace import Choice, Sampling, Step, Trace
+from specviz.trace_files import dump_trace, parse_trace
 from specviz.verifying import VERIFIERS
 from tests import faults, tiny
 from tests.pairs import TREES, greedy_settings, make_pair, make_settings, make_trace, pair_of

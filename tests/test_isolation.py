@@ -111,7 +111,7 @@ def test_no_copy_of_a_saved_file_stays_in_the_cache(two):
 
 def test_an_upload_is_gone_once_it_is_read(two, tmp_path):
     running, _, b = two
-    from specviz.trace import save_trace
+    from specviz.trace_files import save_trace
 
     save_trace(sample_trace(steps=1), tmp_path / "mine.json")
     with (tmp_path / "mine.json").open("rb") as file:
@@ -127,7 +127,7 @@ def test_a_file_that_two_have_sent_stays_until_both_have_read_it(two, tmp_path):
     """Gradio names a file by what is in it, so a class that opens the same file has one file here."""
     running, _, _ = two
     visitors = running.visitor(), running.visitor()
-    from specviz.trace import save_trace
+    from specviz.trace_files import save_trace
 
     save_trace(sample_trace(steps=1), tmp_path / "ours.json")
     sent = {"files": ("ours.json", (tmp_path / "ours.json").read_bytes())}

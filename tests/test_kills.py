@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from specviz.models import default_pair, loading, model_cache
-from specviz.trace import load_trace
+from specviz.trace_files import load_trace
 from specviz.ui import held, scratch
 from specviz.ui.page import build_page
 from tests import killed, server

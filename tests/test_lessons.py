@@ -9,7 +9,8 @@ import pytest
 
 from specviz.errors import TraceError
 from specviz.lessons import LESSONS, Told
-from specviz.trace import Choice, Trace, load_trace
+from specviz.trace import Choice, Trace
+from specviz.trace_files import load_trace
 from tests.pairs import make_trace
 from tests.record_assets import FILE
 

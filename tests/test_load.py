@@ -9,7 +9,8 @@ import pytest
 
 from specviz.figures import dump_block
 from specviz.models.choice import ModelChoice
-from specviz.trace import Trace, save_trace
+from specviz.trace import Trace
+from specviz.trace_files import save_trace
 from tests import load, pairs, tiny
 from tests.browser import find_chromium
 from tests.load_visitors import Ears, Person, Seen, Wanted, check, in_turns, strangers

@@ -13,7 +13,7 @@ from specviz.drafting.lookup import LookupOptions, matches
 from specviz.engine import Session
 from specviz.enumeration import draw_trees, emitted, toy
 from specviz.errors import SettingsError
-from specviz.trace import dump_trace, parse_trace
+from specviz.trace_files import dump_trace, parse_trace
 from specviz.verifying import VERIFIERS
 from tests.pairs import make_pair, make_settings
 

@@ -19,7 +19,8 @@ from specviz.models.devices import parse_memory
 from specviz.models.planning import read_known_config
 from specviz.report import summary
 from specviz.settings import build_choice, build_settings, parse_pairs, verifier_choices
-from specviz.trace import MOST_NODES, Trace, dump_trace, load_trace, parse_trace
+from specviz.trace import MOST_NODES, Trace
+from specviz.trace_files import dump_trace, load_trace, parse_trace
 from specviz.tree import MAX_NODES
 from specviz.ui import whatifs
 from specviz.ui.form import read_form

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from specviz.trace import load_trace
+from specviz.trace_files import load_trace
 from specviz.ui.runs import FIRST_TRACE, TRACES
 from tests.browser import DRAWN
 from tests.sample_traces import sample_trace

@@ -7,7 +7,8 @@ from unittest.mock import patch
 
 import pytest
 
-from specviz.trace import Trace, load_trace, save_trace
+from specviz.trace import Trace
+from specviz.trace_files import load_trace, save_trace
 from tests import pairs
 from tests.browser import DRAWN, Watched
 from tests.sample_traces import HOSTILE, sample_trace

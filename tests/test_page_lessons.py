@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from specviz.lessons import LESSONS, Lesson
-from specviz.trace import Trace, load_trace
+from specviz.trace import Trace
+from specviz.trace_files import load_trace
 from tests.browser import VIEW, Watched
 
 ASSETS = Path(__file__).parents[1] / "assets"

@@ -16,7 +16,8 @@ from specviz.metrics import INT8, TOLERANCES, tolerance_of
 from specviz.models import loading, quantization
 from specviz.models.quantization import keep_products_exact
 from specviz.models.tensors import allocated_bytes, planned_tensors
-from specviz.trace import Choice, Settings, load_trace
+from specviz.trace import Choice, Settings
+from specviz.trace_files import load_trace
 from tests import tiny
 
 CPU = torch.device("cpu")

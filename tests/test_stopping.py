@@ -20,7 +20,7 @@ from specviz.engine import Session
 from specviz.errors import StoppingError
 from specviz.models.choice import ModelChoice
 from specviz.runners import TargetRunner
-from specviz.trace import load_trace
+from specviz.trace_files import load_trace
 from specviz.ui import comparisons
 from specviz.ui.calls import BUSY
 from specviz.ui.compare_tab import CompareTab

@@ -7,7 +7,8 @@ import gc
 import pytest
 
 from specviz.models.choice import ModelChoice
-from specviz.trace import Trace, dump_trace
+from specviz.trace import Trace
+from specviz.trace_files import dump_trace
 from specviz.ui import desk as desks
 from specviz.ui import stored as storing
 from specviz.ui.desk import Desk, Run

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from specviz.errors import TraceError
-from specviz.trace import TokenText, Trace, dump_trace, load_trace, parse_trace, save_trace, text_of_tokens
+from specviz.trace import TokenText, Trace, text_of_tokens
+from specviz.trace_files import dump_trace, load_trace, parse_trace, save_trace
 from tests.pairs import make_trace
 
 

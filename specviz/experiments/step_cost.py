@@ -15,7 +15,8 @@ import torch
 from specviz import __version__
 from specviz.engine import Session
 from specviz.models.loading import Pair
-from specviz.trace import Choice, Settings, Step, Timings, Trace, dump_trace
+from specviz.trace import Choice, Settings, Step, Timings, Trace
+from specviz.trace_files import dump_trace
 from specviz.verifying import VERIFIERS
 
 Say = Callable[[str], None]

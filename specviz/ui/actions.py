@@ -16,7 +16,8 @@ import gradio as gr
 from specviz.breakpoints import Breakpoints, parse_breakpoints
 from specviz.errors import SettingsError, SpecvizError, TraceError
 from specviz.figures import dump_block, standalone_page
-from specviz.trace import Trace, save_trace
+from specviz.trace import Trace
+from specviz.trace_files import save_trace
 from specviz.ui import comparisons, lessons, runs, whatifs
 from specviz.ui.calls import asked_for, position_of
 from specviz.ui.desk import Desk, Run, describe, models_of

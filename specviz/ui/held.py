@@ -17,7 +17,8 @@ from pathlib import Path
 
 from specviz.errors import ModelError, TraceError
 from specviz.models.model_cache import cache_root
-from specviz.trace import Trace, dump_trace, load_trace, save_trace
+from specviz.trace import Trace
+from specviz.trace_files import dump_trace, load_trace, save_trace
 from specviz.ui.scratch import upload_folder
 
 HELD_SECONDS = 7 * 24 * 3600.0

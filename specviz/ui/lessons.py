@@ -8,7 +8,7 @@ from typing import Any
 from specviz.errors import SpecvizError, TraceError
 from specviz.figures import dump_block
 from specviz.lessons import LESSONS
-from specviz.trace import load_trace
+from specviz.trace_files import load_trace
 from specviz.ui import runs
 from specviz.ui.stored import Stored
 

@@ -18,7 +18,8 @@ from specviz.errors import PairGoneError, SettingsError, SpecvizError, TraceErro
 from specviz.figures import block, dump_block, step_frame
 from specviz.figures.text import shorten, visible
 from specviz.models.choice import ModelChoice
-from specviz.trace import Settings, Trace, load_trace
+from specviz.trace import Settings, Trace
+from specviz.trace_files import load_trace
 from specviz.ui.counters import COUNTS
 from specviz.ui.form import as_form_reads
 from specviz.ui.lent import ask

@@ -12,7 +12,8 @@ import weakref
 import zlib
 from collections import OrderedDict
 
-from specviz.trace import Trace, dump_trace
+from specviz.trace import Trace
+from specviz.trace_files import dump_trace
 
 MOST_UNPACKED = 48 * 1024 * 1024
 """Of all runs together, however many pages are open."""
