@@ -60,9 +60,5 @@ class OutOfMemoryError(SpecvizError):
     """The device ran out of memory in mid-run; the steps recorded before it are intact."""
 
 
-class PairGoneError(SpecvizError):
-    """Another pair of models has taken the place of the one that was to work."""
-
-
 class StoppingError(SpecvizError):
     """The server is being stopped; nothing new is begun."""

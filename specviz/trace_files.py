@@ -112,7 +112,7 @@ def _looked_at(data: bytes, max_bytes: int) -> Any:
     """
     crowded = TraceError(
         f"This trace holds more lists and numbers than a recorded one of its size, or of {max_bytes >> 20} MB; record "
-        "fewer steps."
+        "it again, with fewer steps if it is that large."
     )
     lists, fields, values = data.count(b"[") + data.count(b"{"), data.count(b":"), data.count(b",")
     # By its own size, too: four megabytes of brackets took two gigabytes, as each of several errors repeats its input.

@@ -250,6 +250,7 @@ def test_a_step_is_made_again_as_it_was_recorded(folder, sessions, group, verifi
     assert block["notice"]["text"] == f"Step {last + 1} was made again and is as it was recorded."
     output = output_of(folder, group, "a", verifier)
     assert list(trace.output_tokens()) == output["tokens"]
+    assert sessions.get(ticket) is None, "it has come to its end, and its caches have gone"
     desk = desk.show(Run(Stored(trace), "again", inputs[1], ticket))
     ((_, same, _), _), *rest = make_again(sessions, "p", folder, group, ("a", verifier), 0, desk)
     assert same is trace

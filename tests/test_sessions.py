@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import time
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +17,12 @@ from specviz.errors import OutOfMemoryError
 from specviz.models.choice import ModelChoice
 from specviz.ui import runs
 from specviz.ui import sessions as registry
+from specviz.ui.actions import Actions
+from specviz.ui.form import write_form
+from specviz.ui.held import Held
 from specviz.ui.limits import Limits
+from specviz.ui.model_lock import ModelLock
+from specviz.ui.page import build_page
 from specviz.ui.sessions import Live, Sessions
 from specviz.ui.shelf import Shelf
 from specviz.ui.small import run_small, small_job
@@ -136,6 +145,66 @@ def test_a_run_whose_pair_was_needed_elsewhere_says_so_and_keeps_its_steps(monke
     assert loader.alive() == ["b"]
 
 
+def test_who_changes_the_models_does_not_keep_those_of_before() -> None:
+    loader = Loader()
+    sessions = Sessions(loader)
+    *_, (_, trace, ticket) = runs.run_steps(sessions, "page", INPUTS["a"], 1, None, None)
+    for _ in runs.run_steps(sessions, "page", INPUTS["b"], 1, trace, ticket):
+        pass
+    assert loader.names() == ["a", "b"]
+    assert loader.most_beside == 0
+
+
+def test_who_changes_the_models_on_the_page_does_not_keep_those_of_before(tmp_path: Path) -> None:
+    loader = Loader()
+    page = build_page(Sessions(loader), sample_trace(steps=1), Held(tmp_path))
+    (act,) = {owner for fn in page.fns.values() if isinstance(owner := getattr(fn.fn, "__self__", None), Actions)}
+    request: Any = SimpleNamespace(session_hash="page")
+    stops = [component.value for component in act.stops.components.values()]
+    desk = None
+    for name in ("a", "b"):
+        values = {key: component.value for key, component in act.form.components.items()} | write_form(*INPUTS[name])
+        *_, (_, desk) = act.many(1, desk, request, *values.values(), *stops)
+    assert loader.names() == ["a", "b"]
+    assert loader.most_beside == 0
+
+
+def test_nobody_takes_the_room_of_a_pair_before_it_has_done_what_it_was_loaded_for() -> None:
+    done: list[str] = []
+
+    def load_pair(target: str, **named: Any) -> Any:
+        pair = loader(target, **named)
+        if target == "a":
+            other.start()
+            time.sleep(0.2)  # it waits for its turn by then
+        return pair
+
+    def use(name: str) -> None:
+        list(sessions.with_pair(ModelChoice(target=name), lambda _: done.append(name)))
+
+    loader = Loader()
+    sessions = Sessions(load_pair)
+    other = threading.Thread(target=use, args=("b",))
+    use("a")
+    other.join()
+    assert done == loader.names() == ["a", "b"]
+
+
+def test_a_step_is_not_run_on_a_pair_that_has_made_room() -> None:
+    sessions = Sessions(Loader())
+    *_, (_, _, ticket) = runs.run_steps(sessions, "page", INPUTS["a"], 1, None, None)
+    live = sessions.get(ticket)
+    assert ticket is not None
+    assert live is not None
+    assert sessions.step(ticket, live)
+    with sessions.lock:
+        sessions._make_room()
+    load(sessions, "a")  # others of the same name
+    assert not sessions.step(ticket, live)
+    assert not sessions.step(sessions.add(live), live)
+    assert len(live.session.steps) == 2
+
+
 def test_two_pages_that_want_one_pair_load_it_once() -> None:
     loader = Loader()
     sessions = Sessions(loader, Limits(pairs=2))
@@ -147,14 +216,56 @@ def test_two_pages_that_want_one_pair_load_it_once() -> None:
     assert sorted(loader.names()) == ["a", "b"]
 
 
-def test_a_pair_that_cannot_be_loaded_leaves_nothing_behind() -> None:
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """What goes now goes because nothing refers to it."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_a_pair_that_cannot_be_loaded_leaves_nothing_behind(no_collector: None) -> None:
+    made: list[weakref.ref[Any]] = []
+
     def refuse(*_: object, **__: object) -> None:
+        target = Caches()
+        made.append(weakref.ref(target))
         raise OutOfMemoryError("It does not fit; choose a smaller model.")
 
     sessions = Sessions(refuse)
     for _ in range(2):
-        with pytest.raises(OutOfMemoryError):
+        with pytest.raises(OutOfMemoryError) as raised:
             load(sessions, "a")
+        del raised
+        assert [one() for one in made if one() is not None] == []
+    assert len(made) == 2
+
+
+def test_an_error_in_a_step_keeps_nothing_of_it(no_collector: None) -> None:
+    sessions = Sessions()
+
+    def step(caches: Caches) -> None:
+        raise OutOfMemoryError(f"It does not fit beside {caches.held_bytes}; choose a smaller tree.")
+
+    caches = Caches()
+    gone = weakref.ref(caches)
+    with pytest.raises(OutOfMemoryError) as raised:
+        sessions.lock.do(step, caches)
+    del caches, raised
+    assert gone() is None
+
+
+def test_a_thread_that_cannot_be_started_is_tried_again(monkeypatch) -> None:
+    def refuse(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    lock = ModelLock()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            lock.do(int)
+    assert lock.do(int) == 0
 
 
 class Caches:

@@ -185,6 +185,16 @@ def test_a_page_that_goes_away_gives_the_gpu_back(models: ModelChoice) -> None:
     assert sessions.get(ticket) is None
 
 
+def test_a_server_that_stops_asks_for_no_gpu(models: ModelChoice) -> None:
+    def lend(*_: Any) -> Iterator[Any]:
+        raise AssertionError("it asks")
+
+    sessions = Sessions(lend=lend)
+    sessions.lock.closed = True
+    *_, (text, _, _) = runs.run_steps(sessions, "page", (PROMPT, models, SETTINGS), 1, None, None)
+    assert "press Step or Run again" in text
+
+
 def test_a_breakpoint_ends_the_click(sessions: Sessions, models: ModelChoice) -> None:
     last, trace, _ = click(sessions, (PROMPT, models, SETTINGS), 50, until=Breakpoints(target_prob_below=1.0))
     assert "Breakpoint" in last["notice"]["text"]

@@ -77,8 +77,9 @@ class Actions:
             return
         before = None if there.anew else there.run
         ticket = before.ticket if before else None
-        live = self.sessions.get(ticket)  # has the trace at hand; the desk may have to unpack it
-        trace = live.session.trace if live else before.trace if before else None
+        trace = self.sessions.trace_of(ticket)  # at hand; the desk may have to unpack it
+        if trace is None and before is not None:
+            trace = before.trace
         page = _page_id(request)
         answers = runs.run_steps(self.sessions, page, inputs, limit, trace, ticket, until)
         for text, moved, held_by in self.visits.follow(page, answers, inputs, trace):

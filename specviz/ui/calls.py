@@ -18,11 +18,11 @@ from starlette.responses import JSONResponse
 from specviz.ui import runs
 from specviz.ui.limits import Limits
 
-MODEL_WORK = "model"
-"""Concurrency id of all that works with a model: one after the other."""
+MODEL_WORK, COMPARISONS = "model", "comparison"
+"""Concurrency ids of all that works with a model: of each kind one after the other."""
 BUSY = "The page is busy: {} others wait for their turn with the models; try again in a minute."
 MOST_WAITING = 1_000
-"""Of all other events; they take milliseconds each."""
+"""Of all other events, which do not work with a model."""
 UNFIT = "What was sent is not what this page takes; choose on the page, or see docs/api.md for what each input can be."
 
 
@@ -61,8 +61,9 @@ class Page(gr.Blocks):
 
         async def join(body: Any, request: Any, username: Any) -> Any:
             event = self.fns.get(body.fn_index)
-            if event is not None and event.concurrency_id == MODEL_WORK and MODEL_WORK in waiting:
-                count = len(waiting[MODEL_WORK].queue)
+            kind = event.concurrency_id if event is not None else None
+            if kind in (MODEL_WORK, COMPARISONS) and kind in waiting:
+                count = len(waiting[kind].queue)
                 if count >= self.limits.queue:
                     return False, BUSY.format(count), "queue_full"
             return await push(body, request, username)

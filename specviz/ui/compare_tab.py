@@ -17,7 +17,7 @@ from specviz.figures.text import shorten, visible
 from specviz.trace import Trace
 from specviz.ui import runs
 from specviz.ui.boards import ALL, PICTURES, Chosen, board, choices, settled
-from specviz.ui.calls import asked_for, position_of
+from specviz.ui.calls import COMPARISONS, asked_for, position_of
 from specviz.ui.desk import Desk, Run
 from specviz.ui.shelf import Shelf, packed
 from specviz.ui.small import MOST, Grown, run_small, small_job
@@ -135,9 +135,9 @@ class CompareTab:
         private: dict[str, Any] = {"api_visibility": "private"}
         settings = self.act.form.inputs
         shown = [self.board, self.state, self.download, self.row, *self.choosers.values()]
-        own: dict[str, Any] = {"concurrency_id": "comparison", "concurrency_limit": 1, "show_progress": "hidden"}
+        one: dict[str, Any] = {"concurrency_limit": 1, "show_progress": "hidden"}
         self.listed.input(self.open_listed, self.listed, shown, show_progress="hidden", **private)
-        self.upload.upload(self.open_files, self.upload, shown, **own, **private)
+        self.upload.upload(self.open_files, self.upload, shown, **one, **private)
         for name, component in self.choosers.items():
             component.input(
                 self.choose,
@@ -149,7 +149,8 @@ class CompareTab:
             )
             del name
         self.board.spot(self.spot, self.state, [self.board, self.state], **quick, **private)
-        self.start.click(self.small, [*self.form.values(), *settings], shown, **own, **private)
+        inputs = [*self.form.values(), *settings]
+        self.start.click(self.small, inputs, shown, concurrency_id=COMPARISONS, **one, **private)
         # Named, or it would take the name of the page's own, which programs call.
         self.stop.click(self.act.stop, None, None, api_name="stop_comparison", **quick, **private)
         hand_over = "() => setTimeout(() => document.querySelector('#board-ready').click(), 50)"

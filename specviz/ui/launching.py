@@ -41,7 +41,7 @@ CSS = """
 
 def launch_page(page: Page, health: Health = lambda: (200, {}), **options: Any) -> Any:
     """``page.launch`` with everything switched off that would talk to anyone else or keep what a visitor typed."""
-    page.queue(max_size=MOST_WAITING + page.limits.queue, api_open=False)
+    page.queue(max_size=MOST_WAITING + 2 * page.limits.queue, api_open=False)
     settings: dict[str, Any] = {
         # The base theme's own blue and greys are too faint to read.
         "theme": gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]).set(

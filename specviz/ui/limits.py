@@ -51,7 +51,9 @@ class Limits:
     live_runs: int = _limit(8, 64, "runs that keep their caches between two clicks; others are prefilled again")
     live_mb: int = _limit(2_048, 2_048, "MB of these runs and their caches; the one used last stays in any case")
     pairs: int = _limit(1, 1, "pairs of models that stay loaded")
-    queue: int = _limit(16, 32, "clicks that wait for their turn; further ones are told that the page is busy")
+    queue: int = _limit(
+        16, 32, "clicks that wait for the models (small comparisons likewise); the next is told to wait"
+    )
 
     @property
     def upload_bytes(self) -> int:

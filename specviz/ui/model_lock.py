@@ -17,7 +17,7 @@ from typing import ParamSpec, TypeVar
 from specviz.errors import StoppingError
 
 NICE = 10
-"""How far model work stands back where the processor is short: a page that is looked at does not wait for it."""
+"""How far model work stands back at least where the processor is short: a page that is looked at does not wait."""
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -46,9 +46,10 @@ class ModelLock:
         """
         with self:
             if self._orders is None:
-                self._orders = queue.SimpleQueue()
-                threading.Thread(target=_work, args=(self._orders,), name="models", daemon=True).start()
-                weakref.finalize(self, self._orders.put, None)
+                orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+                threading.Thread(target=_work, args=(orders,), name="models", daemon=True).start()
+                weakref.finalize(self, orders.put, None)
+                self._orders = orders  # once there is somebody who takes them
             result: Future[T] = Future()
             self._orders.put(partial(_fulfil, result, partial(work, *given, **named)))
             try:
@@ -63,14 +64,25 @@ class ModelLock:
             StoppingError: if the server stops.
         """
         self._lock.acquire()
-        if self.closed:
+        try:
+            self.check_open()
+        except StoppingError:
             self._lock.release()
-            raise StoppingError("The server is being restarted; go on in a minute: press Step or Run again.")
+            raise
         self._moved = time.monotonic()
 
     def __exit__(self, *_: object) -> None:
         self._moved = None
         self._lock.release()
+
+    def check_open(self) -> None:
+        """Say whether there is any use in waiting for the turn.
+
+        Raises:
+            StoppingError: if the server stops.
+        """
+        if self.closed:
+            raise StoppingError("The server is being restarted; go on in a minute: press Step or Run again.")
 
     def moved(self) -> None:
         """Say, while holding it, that the work goes on.
@@ -107,12 +119,15 @@ def _fulfil(result: Future[T], work: Callable[[], T]) -> None:
         result.set_result(work())
     except BaseException as error:  # raised again in the thread that waits
         result.set_exception(error)
+    finally:
+        del result  # this frame is in the error's traceback, and the error in the result
 
 
 def _work(orders: queue.SimpleQueue[Callable[[], None] | None]) -> None:
     if sys.platform == "linux":  # elsewhere that would be the whole process
         with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+            own = threading.get_native_id()
+            os.setpriority(os.PRIO_PROCESS, own, max(NICE, os.getpriority(os.PRIO_PROCESS, own)))
     while (order := orders.get()) is not None:
         order()
         del order

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from specviz.breakpoints import Breakpoints, Hit, first_hit, hits
-from specviz.errors import PairGoneError, SettingsError, SpecvizError, TraceError, shown
+from specviz.errors import SettingsError, SpecvizError, TraceError, shown
 from specviz.figures import block, dump_block, step_frame
 from specviz.figures.text import shorten, visible
 from specviz.models.choice import ModelChoice
@@ -173,7 +173,7 @@ def _go_on(
         if done > 1 and (said := sessions.limits.out_of_time(began)):
             yield message("info", said), session.trace, ticket
             return
-        if not _stepped(sessions, ticket, live):
+        if not sessions.step(ticket, live):
             session.release()
             yield message("info", EVICTED), session.trace, ticket
             return
@@ -190,17 +190,6 @@ def _go_on(
         yield dump_block(value), trace, ticket
         if not going_on:
             return
-
-
-def _stepped(sessions: Sessions, ticket: Ticket, live: Live) -> bool:
-    """Run a step, unless the place of the session or of its pair was needed for others."""
-    if sessions.get(ticket) is not live:
-        return False
-    try:
-        sessions.work(live.models, live.session.step)
-    except PairGoneError:
-        return False
-    return True
 
 
 def stopped_at(found: Sequence[Hit]) -> dict[str, Any]:
@@ -262,6 +251,7 @@ def _session(
             live.session.go_on(settings.max_new_tokens)
             live.settings = settings
         return live, ticket
+    del live  # its pair may have to make room for the one that is loaded now
     sessions.drop(ticket)
     left = trace is not None and _was_left(trace, prompt, settings, ticket, models)
     # A run of this page stays the run it was, whether or not its session had to be made again.
@@ -317,14 +307,18 @@ def ask_models(
     """
     sessions.limits.check_models(models)
     if sessions.lend is not None:
-        for text, fraction in (asking := Telling(ask(sessions.lend, models, trace, forwards, function, *arguments))):
-            yield working(text, fraction)
-        return asking.result
-    for text, fraction in (loading := Telling(sessions.pair(models))):
+        sessions.lock.check_open()
+        asking = Telling(ask(sessions.lend, models, trace, forwards, function, *arguments))
+    else:
+
+        def work(pair: Any) -> Any:
+            must_be_of(pair, trace)
+            return function(pair, *arguments)
+
+        asking = Telling(sessions.with_pair(models, work, said))
+    for text, fraction in asking:
         yield working(text, fraction)
-    must_be_of(loading.result, trace)
-    yield working(said)
-    return sessions.work(models, function, loading.result, *arguments)
+    return asking.result
 
 
 class Telling:

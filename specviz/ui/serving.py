@@ -98,7 +98,8 @@ def share_heaps() -> None:
     """Have all threads take memory from two heaps of the C library, and not from up to eight a core.
 
     Gradio answers each event in another thread, and a heap keeps what it was given for its next one. Measured with 50
-    sessions, while forwards still ran in those threads: 2.1 GB that stay, and 3.5 GB that rise by 100 MB a minute.
+    sessions, while forwards still ran in those threads: 2.1 GB that stay, and without it 3.5 GB that rise by 100 MB a
+    minute.
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):  # another C library

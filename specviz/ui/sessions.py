@@ -17,12 +17,12 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from specviz import logs
-from specviz.errors import PairGoneError, SettingsError
+from specviz.errors import SettingsError
 from specviz.models.choice import ModelChoice
-from specviz.trace import Settings
+from specviz.trace import Settings, Trace
 from specviz.ui.limits import Limits
 from specviz.ui.model_lock import ModelLock
 
@@ -30,10 +30,9 @@ if TYPE_CHECKING:
     from specviz.ui.lent import Lend
 
 log = logging.getLogger(__name__)
-P = ParamSpec("P")
 T = TypeVar("T")
-LET_GO_SECONDS = 30.0
-"""How long a pair that is to be loaded waits for one that a step still works with."""
+LET_GO_SECONDS = 120.0
+"""How long a pair that is to be loaded waits for one that a step, or a run of a small comparison, still works with."""
 Progress = Callable[[str, "float | None"], None]
 LoadPair = Callable[..., Any]
 """``load_pair(**fields of ModelChoice, progress=...) -> Pair``; raises SpecvizError."""
@@ -85,11 +84,18 @@ class Sessions:
         self._turn = threading.Lock()
         """To load a pair: nobody takes the room that was made for another."""
 
-    def pair(self, choice: ModelChoice) -> Generator[tuple[str, float | None], None, Any]:
-        """Load a pair unless it is loaded, yielding (message, fraction or None) on the way; the pair is returned.
+    def with_pair(
+        self, choice: ModelChoice, work: Callable[[Any], T], said: str | None = None
+    ) -> Generator[tuple[str, float | None], None, T]:
+        """Load a pair unless it is loaded and have it do ``work(pair)``; yields (message, fraction or None) on the way.
+
+        Nobody whose pair needs the room comes between the two.
+
+        Args:
+            said: what to tell while it works.
 
         Raises:
-            SpecvizError: what went wrong, in one sentence.
+            SpecvizError: what went wrong, in one sentence; and whatever ``work`` raises.
         """
         self.limits.check_models(choice)
         if self.lend is not None:
@@ -97,28 +103,38 @@ class Sessions:
                 "The GPU is lent for one click at a time here, which is too short for this; run specviz on a machine "
                 "of your own."
             )
-        if (known := self._known(choice)) is not None:
-            return known
+        if self._known(choice) is not None:
+            if said is not None:
+                yield said, None
+            done = self.lock.do(self._if_loaded, choice, work)
+            if done is not None:
+                return done[0]
         yield "Loading the models …", None
-        return (yield from told(lambda tell: self._load(choice, tell)))
+        return (yield from told(lambda tell: self._load_and(choice, work, said, tell)))
 
-    def work(self, choice: ModelChoice, work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
-        """Wait for the turn and have a loaded pair work, see :meth:`~specviz.ui.model_lock.ModelLock.do`.
+    def pair(self, choice: ModelChoice) -> Generator[tuple[str, float | None], None, Any]:
+        """The pair, see :meth:`with_pair`. Who has it in hand keeps others from loading theirs."""
+        return self.with_pair(choice, lambda pair: pair)
+
+    def step(self, ticket: Ticket, live: Live) -> bool:
+        """Wait for the turn and run a step; False if the place of the session or of its pair was needed for others.
 
         Raises:
-            PairGoneError: if it is not loaded any more; whoever has it in hand is to let it go, and to load it again.
+            SpecvizError: of the step.
         """
 
-        if self.lend is not None:  # nothing is computed here, and the platform knows a visitor by the thread
+        def if_here() -> bool:
+            if self.get(ticket) is not live or (
+                self.lend is None and self._known(live.models) is not live.session.pair
+            ):
+                return False
+            live.session.step()
+            return True
+
+        if self.lend is not None:  # nothing is computed here
             with self.lock:
-                return work(*given, **named)
-
-        def if_loaded() -> T:
-            if self._known(choice) is None:
-                raise PairGoneError("The models were needed for others meanwhile; do it again.")
-            return work(*given, **named)
-
-        return self.lock.do(if_loaded)
+                return if_here()
+        return self.lock.do(if_here)
 
     @property
     def loaded_pairs(self) -> int:
@@ -144,6 +160,12 @@ class Sessions:
             if live.models in self._pairs:
                 self._pairs.move_to_end(live.models)
             return live
+
+    def trace_of(self, ticket: Ticket | None) -> Trace | None:
+        """What the session has recorded, if it is still here."""
+        live = self.get(ticket)
+        trace: Trace | None = live.session.trace if live else None
+        return trace
 
     def drop(self, ticket: Ticket | None) -> None:
         """Give a session's caches back."""
@@ -184,17 +206,28 @@ class Sessions:
                 self._pairs.move_to_end(choice)
             return self._pairs.get(choice)
 
-    def _load(self, choice: ModelChoice, progress: Progress) -> Any:
+    def _if_loaded(self, choice: ModelChoice, work: Callable[[Any], T]) -> tuple[T] | None:
+        known = self._known(choice)
+        return None if known is None else (work(known),)
+
+    def _load_and(self, choice: ModelChoice, work: Callable[[Any], T], said: str | None, progress: Progress) -> T:
+        def loaded() -> T:
+            pair = self._loaded(choice, progress)
+            if said is not None:
+                progress(said, None)
+            return work(pair)
+
         with self._turn:
+            done = self.lock.do(self._if_loaded, choice, work)  # somebody else has loaded it meanwhile
+            if done is not None:
+                return done[0]
             with self.lock:
-                if (known := self._known(choice)) is not None:  # somebody else has loaded it meanwhile
-                    return known
                 gone = self._make_room()
             if gone:
                 # Without the lock, so that whoever works with them comes to the end of a step and finds them gone.
                 progress("Waiting for memory …", None)
                 self._wait_until_collected(gone)
-            return self.lock.do(self._loaded, choice, progress)
+            return self.lock.do(loaded)
 
     def _wait_until_collected(self, pairs: list[weakref.ref[Any]]) -> None:
         """Until nobody has these any more, the server stops, or for :data:`LET_GO_SECONDS`."""
@@ -243,8 +276,7 @@ class Sessions:
                 del pair
             for key in [key for key, live in self._live.items() if live.models not in self._pairs]:
                 del self._live[key]
-        if gone:
-            return_memory()
+        return_memory()  # in any case: a load that failed may have left half a pair
         return [pair for pair in gone.values() if pair() is not None]
 
 
@@ -272,7 +304,11 @@ def told(work: Callable[[Progress], Any]) -> Generator[tuple[str, float | None],
     while (item := said.get()) is not None:
         yield item
     if failure:
-        raise failure[0]
+        error = failure.pop()
+        try:
+            raise error
+        finally:
+            del error  # it and this frame would keep each other, and with them what was half loaded
     return done[0]
 
 

@@ -107,7 +107,7 @@ def run_small(sessions: Sessions, page: str, shelf: Shelf, job: Any) -> Iterator
     seconds = sessions.limits.comparison_seconds
     for number, unit in enumerate(order):
         label = f"Run {number + 1} of {len(order)}: {unit.prompt.id}, {unit.tree}, temperature {unit.temperature:g}"
-        # Should another pair need the memory, it waits for the end of this run, which is short.
+        # Should another pair need the memory, it waits for the end of this run, and we for it at the next one.
         pair = yield from _pair(sessions, job.pair)
         if number == 0:
             began = time.monotonic()

@@ -6,7 +6,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from specviz.errors import PairGoneError, SettingsError
+from specviz.errors import SettingsError
 from specviz.models.choice import ModelChoice
 from specviz.trace import Settings, Trace
 from specviz.ui.lent import LentSession
@@ -86,13 +86,9 @@ def open_session(
     """
     if sessions.lend is not None:
         sessions.limits.check_models(models)
+        sessions.lock.check_open()
         return (yield from LentSession.open(sessions.lend, models, start, steps))
-    while True:
-        pair = yield from sessions.pair(models)
-        try:
-            return sessions.work(models, start.session, pair)
-        except PairGoneError:
-            del pair
+    return (yield from sessions.with_pair(models, start.session))
 
 
 def begin(

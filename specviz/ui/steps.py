@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from specviz.errors import SettingsError
 from specviz.experiments.statistics import Group
@@ -28,6 +29,8 @@ def make_again(
         run: (prompt id, verifier).
     """
     sessions.clear_stop(page)
+    ticket: Ticket | None = None
+    unfinished: Ticket | None = None
     try:
         from specviz.experiments.remaking import parted, recipe_of  # imports torch
 
@@ -43,40 +46,46 @@ def make_again(
             return
         limits.check_prompt(recipe.prompt)
         limits.check_tree(recipe.settings.builder)
-        for text, fraction in (loading := runs.Telling(sessions.pair(recipe.pair))):
-            yield (runs.working(text, fraction), None, None), None
         ticket = _live(sessions, desk, inputs)
-        known = sessions.get(ticket)
-        own = (limits, loading.result, recipe.settings, recipe.prompt, recipe.known)
-        session = known.session if known else sessions.work(recipe.pair, begin, *own)
-        del loading, own
-        began = time.monotonic()
+        live = sessions.get(ticket)
+        if live is None:
+
+            def start(pair: Any) -> Any:
+                return begin(limits, pair, recipe.settings, recipe.prompt, recipe.known)
+
+            for text, fraction in (starting := runs.Telling(sessions.with_pair(recipe.pair, start))):
+                yield (runs.working(text, fraction), None, None), None
+            form = as_form_reads(recipe.settings) or recipe.settings
+            live = Live(starting.result, recipe.pair, recipe.prompt, form)
+            ticket = unfinished = sessions.add(live)
+            del starting
+        assert ticket is not None
+        session, began = live.session, time.monotonic()
         while len(session.steps) <= step and session.end_reason is None:
             if sessions.must_stop(page):
-                if known is None:
-                    session.release()
-                yield (runs.message("info", "Stopped before the step was reached."), None, None), None
-                return
-            if limits.out_of_time(began):
-                if known is None:
-                    session.release()
-                said = f"Step {step + 1} is further than {limits.seconds:,} seconds get; choose an earlier one."
-                yield (runs.message("info", said), None, None), None
-                return
-            done = len(session.steps)
-            said = f"Making the run again: step {done + 1} of {step + 1}."
-            yield (runs.working(said, done / (step + 1)), None, None), None
-            sessions.work(recipe.pair, session.step)
+                problem = "Stopped before the step was reached."
+            elif limits.out_of_time(began):
+                problem = f"Step {step + 1} is further than {limits.seconds:,} seconds get; choose an earlier one."
+            else:
+                done = len(session.steps)
+                said = f"Making the run again: step {done + 1} of {step + 1}."
+                yield (runs.working(said, done / (step + 1)), None, None), None
+                if sessions.step(ticket, live):
+                    continue
+                problem = "The models were needed for others meanwhile; choose the step again."
+            yield (runs.message("info", problem), None, None), None
+            return
         trace = session.trace
         told = parted(recipe, trace.steps, trace.models)
         if len(trace.steps) <= step:
             told = (told or "The run ended earlier than it was recorded.").rstrip(".") + "; its last step is shown."
-        if known is None:
-            form = as_form_reads(recipe.settings) or recipe.settings
-            ticket = sessions.add(Live(session, recipe.pair, recipe.prompt, form))
+        unfinished = None
         yield (_opened(trace, min(step, len(trace.steps) - 1), told), trace, ticket), inputs
     except Exception as error:
         yield (runs.failed(error), None, None), None
+    finally:
+        sessions.drop(unfinished)  # nobody has its ticket
+        sessions.end_click(ticket)
 
 
 def _same(desk: Desk, inputs: runs.Inputs) -> list[Run]:
