@@ -183,15 +183,14 @@ def test_small_comparisons_have_a_queue_of_their_own_that_can_be_full(served, mo
     works, waits, comes = (served.visitor() for _ in range(3))
     works.begin("small", prompts=16)
     server.until(lambda: COUNTS[RUNNING] == 1)
-    waits.begin("small", prompts=16)
+    waiting = waits.begin("small", prompts=1)
     number, step = comes._function("small")
     answer = comes._web.post("/gradio_api/queue/join", json=comes._asked(number, step, None, {}))
     assert answer.status_code == 503
     assert answer.json()["detail"] == BUSY.format(1)
     assert "run" in json.loads(comes.wait(comes.begin("one"))[0])
-    waits.leave()
     works.leave()
-    server.until(lambda: COUNTS[RUNNING] == 0)
+    waits.wait(waiting)
 
 
 def test_plain_greedy_decoding_stops_after_the_token_that_it_is_at(served):
