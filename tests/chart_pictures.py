@@ -17,14 +17,16 @@ from playwright.sync_api import sync_playwright
 from specviz.experiments.summary import load
 from specviz.figures.charts import Theme
 from specviz.figures.compare_page import charts
-from specviz.figures.export import PLOTLY_SCRIPT
+from specviz.figures.export import CHART_SCRIPT, PLOTLY_SCRIPT
 from specviz.figures.looks import figure_json
 from tests.browser import QUIET, find_chromium
 
 WIDTH = 720
-_DRAW = """([figure, width]) => Plotly.toImage(
-  {data: figure.data, layout: {...figure.layout, paper_bgcolor: figure.page}},
-  {format: 'svg', width, height: figure.layout.height})"""
+_DRAW = """async ([figure, width]) => {
+  const box = document.querySelector("#chart");
+  await specvizChart(box, {data: figure.data, layout: {...figure.layout, paper_bgcolor: figure.page}});
+  return Plotly.toImage(box, {format: 'svg', width, height: box.layout.height});
+}"""
 _PAGE = {"light": "#ffffff", "dark": "#0e1217"}
 
 
@@ -35,8 +37,9 @@ def main(folder: Path, output: Path, theme: Theme = "light") -> list[Path]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=QUIET)
         page = browser.new_page()
-        page.set_content("<!doctype html><title>charts</title>")
-        page.add_script_tag(path=str(PLOTLY_SCRIPT))
+        page.set_content(f"<!doctype html><title>charts</title><div id=chart style='width: {WIDTH}px'></div>")
+        for script in (PLOTLY_SCRIPT, CHART_SCRIPT):
+            page.add_script_tag(path=str(script))
         for number, (figure, _) in enumerate(charts(load(folder), theme), start=1):
             value: dict[str, Any] = figure_json(figure) | {"page": _PAGE[theme]}
             picture = page.evaluate(_DRAW, [value, WIDTH])

@@ -80,7 +80,7 @@
     function draw() {
       for (const [box, one] of drawn) {
         const figure = structuredClone(one.figure[dark() ? "dark" : "light"]);
-        root.Plotly.react(box, figure.data, figure.layout, { responsive: true, displayModeBar: false }).then(() => {
+        root.specvizChart(box, figure).then(() => {
           if (box.told) return;
           box.told = true;
           box.on("plotly_click", (event) => event.points[0] && event.points[0].customdata && tell(one.id, event.points[0].customdata));

@@ -19,7 +19,7 @@ from specviz.figures.acceptance import (
     trees_figure,
 )
 from specviz.figures.charts import FONT, PALETTES, SummaryRow, Theme
-from specviz.figures.export import PLOTLY_SCRIPT
+from specviz.figures.export import CHART_SCRIPT, PLOTLY_SCRIPT
 from specviz.figures.looks import figure_json
 
 Summary = Mapping[str, Any]
@@ -92,6 +92,7 @@ details {{ overflow-x: auto; }} table {{ border-collapse: collapse; font-size: 1
 th, td {{ padding: 2px 8px; text-align: left; border-bottom: 1px solid var(--grid); white-space: nowrap; }}
 </style>
 <script>{PLOTLY_SCRIPT.read_text(encoding="utf-8")}</script>
+<script>{CHART_SCRIPT.read_text(encoding="utf-8")}</script>
 </head>
 <body>
 <h1>{html.escape(title)}</h1>
@@ -104,7 +105,7 @@ const figures = JSON.parse(document.getElementById("figures").textContent);
 const dark = matchMedia("(prefers-color-scheme: dark)");
 function draw() {{
   (dark.matches ? figures.dark : figures.light).forEach((figure, i) =>
-    Plotly.react("chart" + i, figure.data, figure.layout, {{responsive: true, displayModeBar: false}}));
+    specvizChart(document.getElementById("chart" + i), figure));
 }}
 dark.addEventListener("change", draw);
 draw();

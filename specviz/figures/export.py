@@ -35,8 +35,10 @@ viewer.update(JSON.parse(document.getElementById("run").textContent));
 """
 
 
-BOARD_FILES = (VIEWER_FOLDER / "board.js", VIEWER_FOLDER / "board.css")
-"""Of the page's Compare tab; an exported run does without."""
+CHART_SCRIPT = VIEWER_FOLDER / "chart.js"
+"""Draws a chart of a comparison, on the page and in its report."""
+BOARD_FILES = ((CHART_SCRIPT, VIEWER_FOLDER / "board.js"), (VIEWER_FOLDER / "board.css",))
+"""Scripts and style sheets of the page's Compare tab; an exported run does without."""
 
 
 def viewer_files() -> tuple[list[Path], list[Path]]:

@@ -75,7 +75,7 @@ def make_board(**options: Any) -> gr.HTML:
 def viewer_head() -> str:
     """Tags for ``launch(head=...)`` that load Plotly and the viewer from this server, in order."""
     scripts, styles = viewer_files()
-    scripts, styles = [*scripts, BOARD_FILES[0]], [*styles, BOARD_FILES[1]]
+    scripts, styles = [*scripts, *BOARD_FILES[0]], [*styles, *BOARD_FILES[1]]
     gr.set_static_paths([*scripts, *styles])
     tags = [f'<link rel="stylesheet" href="{_address(style)}">' for style in styles]
     tags += [f'<script defer src="{_address(script)}"></script>' for script in scripts]
