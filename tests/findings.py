@@ -6,7 +6,6 @@ With ``--write`` it puts them in the place of those that stand there. The senten
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,8 +29,8 @@ Row = Mapping[str, Any]
 def tables() -> list[list[str]]:
     """The lines of each table, in the order in which they stand on the page."""
     paired, free = load(SHIPPED / "paired"), load(SHIPPED / "free")
-    made = [_tokens(paired), _more_than_rejection(paired), _quality(free)]
-    return [*made, _sweep(load(SHIPPED / "sweep"))] if (SHIPPED / "sweep").is_dir() else made
+    made = [_tokens(paired), _more_than_rejection(paired), _divergence(paired), _quality(free)]
+    return [*made, _sweep(load(SHIPPED / "sweep"))]
 
 
 def _one(rows: Iterable[Row], **values: Any) -> Row:
@@ -63,6 +62,25 @@ def _more_than_rejection(paired: Row) -> list[str]:
         for heat in TEMPERATURES:
             where = {"measure": "accepted_length", "tree": tree, "temperature": heat}
             cells = [difference(paired["differences"], other, "rejection", **where) for other in others]
+            lines.append(f"| {name} | {heat:g} | {' | '.join(cells)} |")
+    return lines
+
+
+def _divergence(paired: Row) -> list[str]:
+    """Of a step's first token, from the target: the smaller one of the two bounds, and the surprise."""
+    lines = ["| tree | T | eta, TV | eta, surprise | longest_path, TV | longest_path, surprise |", "|---" * 6 + "|"]
+    for tree, name in TREES.items():
+        for heat in TEMPERATURES:
+            cells = []
+            for verifier in ("eta", "longest_path"):
+                where = {"tree": tree, "temperature": heat, "verifier": verifier}
+                found = [_value(paired, measure, **where) for measure in ("first_tv", "first_tv_bound")]
+                smaller = min(found, key=lambda row: row["value"])
+                exact = "" if tree.startswith("dynamic") else "at most "
+                cells.append(f"{exact}{smaller['value']:.2f} [{smaller['low']:.2f}, {smaller['high']:.2f}]")
+                excess = _value(paired, "first_excess", **where)
+                low, high = _signed(excess["low"]), _signed(excess["high"])
+                cells.append(f"{_signed(excess['value'])} [{low}, {high}]")
             lines.append(f"| {name} | {heat:g} | {' | '.join(cells)} |")
     return lines
 
@@ -109,26 +127,25 @@ def _from_sampling(free: Row, verifier: str, heat: float) -> str:
 def _sweep(sweep: Row) -> list[str]:
     """The options of eta: tokens a forward where it decodes for itself, and what that costs."""
     lines = [
-        "| epsilon | delta | accepted a step | tokens a forward | NLL | less that of sampling |",
-        "|---|---|---|---|---|---|",
+        "| epsilon | delta | accepted a step | tokens a forward | NLL | less that of sampling | TV at most |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for label, rule in sweep["verifiers"].items():
-        numbers = dict(re.findall(r"(epsilon|delta)=([\d.]+)", label))
-        if not numbers:
-            continue
-        assert rule == "eta"
+    for verifier in sweep["verifiers"]:
+        label, numbers = verifier["label"], verifier["options"]
         where = {"mode": "free", "temperature": 1.0, "verifier": label, "tree": "4,2,2"}
         accepted, gained = (_value(sweep, name, **where) for name in ("accepted_length", "block_efficiency"))
-        nll = _value(sweep, "nll_sampled_per_token", **where)
+        nll, bound = (_value(sweep, name, **where) for name in ("nll_sampled_per_token", "first_tv_bound"))
+        eta = verifier["rule"] == "eta"
         cells = [
-            numbers["epsilon"],
-            numbers["delta"],
+            f"{numbers['epsilon']:g}" if eta else label,
+            f"{numbers['delta']:g}" if eta else "",
             f"{accepted['value']:.2f} [{accepted['low']:.2f}, {accepted['high']:.2f}]",
             f"{gained['value']:.2f}",
             f"{nll['value']:.2f}",
             _from_sampling(sweep, label, 1.0),
+            f"{bound['value']:.2f} [{bound['low']:.2f}, {bound['high']:.2f}]",
         ]
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append(f"| {' | '.join(cells)} |".replace("|  |", "| |"))
     return lines
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from specviz.experiments.prompts import load_prompts
 from specviz.experiments.reading import find_comparisons
 from specviz.experiments.summary import load
 from specviz.experiments.tables import read_rows
@@ -23,8 +24,8 @@ def by_name(name: str) -> Path:
     return next(folder for folder in FOLDERS if folder.name == name)
 
 
-def test_both_ways_of_comparing_are_there() -> None:
-    assert [folder.name for folder in FOLDERS] == ["free", "paired"]
+def test_both_ways_of_comparing_and_a_sweep_are_there() -> None:
+    assert [folder.name for folder in FOLDERS] == ["free", "paired", "sweep"]
     for path in SHIPPED.rglob("*"):
         assert not path.is_file() or path.stat().st_size < 10_000_000, path
 
@@ -88,6 +89,9 @@ def test_a_difference_is_turned_round_with_its_interval() -> None:
 
 def test_the_plan_says_how_it_was_made() -> None:
     plan = json.loads((by_name("paired") / "comparison.json").read_text(encoding="utf-8"))["comparison"]
+    lines = (by_name("paired") / "prompts.jsonl").read_text(encoding="utf-8").splitlines()
+    assert plan["paired"] is None, "all of them"
+    assert len(lines) == len(load_prompts()) == 160
     assert plan["temperatures"] == [0.7, 1.0]
     assert plan["max_new_tokens"] == 32
     assert [verifier["label"] for verifier in plan["verifiers"]] == [
