@@ -201,7 +201,9 @@ def test_a_step_is_not_run_on_a_pair_that_has_made_room() -> None:
         sessions._make_room()
     load(sessions, "a")  # others of the same name
     assert not sessions.step(ticket, live)
-    assert not sessions.step(sessions.add(live), live)
+    late = sessions.add(live)
+    assert not sessions.step(late, live)
+    assert sessions.get(late) is None, "or its page would find it again with every click"
     assert len(live.session.steps) == 2
 
 

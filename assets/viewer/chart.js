@@ -23,7 +23,7 @@
     const known = figures.has(box);
     figures.set(box, figure);
     await react(box, figure, { ...figure.layout, margin: { ...figure.layout.margin } });
-    if (!known) box.on("plotly_afterplot", () => fit(box));
+    if (!known && box.on) box.on("plotly_afterplot", () => fit(box));
     await fit(box);
   };
 })(window);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -242,7 +243,7 @@ class CompareTab:
         there = known or self.act.start
         page = str(request.session_hash)
         steps = make_again(self.act.sessions, page, opened.folder, chosen.group, chosen.run, at, there)
-        with self.act.visits.working(page):
+        with self.act.visits.working(page), contextlib.closing(steps):
             for (text, trace, ticket), inputs in steps:
                 if trace is None or inputs is None:
                     yield [text, gr.skip(), *untouched]

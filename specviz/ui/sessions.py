@@ -119,17 +119,19 @@ class Sessions:
     def step(self, ticket: Ticket, live: Live) -> bool:
         """Wait for the turn and run a step; False if the place of the session or of its pair was needed for others.
 
+        The session has then gone, and its pair with it: who goes on begins with loading.
+
         Raises:
             SpecvizError: of the step.
         """
 
         def if_here() -> bool:
-            if self.get(ticket) is not live or (
-                self.lend is None and self._known(live.models) is not live.session.pair
-            ):
-                return False
-            live.session.step()
-            return True
+            here = self.get(ticket) is live
+            if here and (self.lend is not None or self._known(live.models) is live.session.pair):
+                live.session.step()
+                return True
+            self.drop(ticket)  # it may have come here after its pair had left
+            return False
 
         if self.lend is not None:  # nothing is computed here
             with self.lock:
@@ -211,14 +213,13 @@ class Sessions:
         return None if known is None else (work(known),)
 
     def _load_and(self, choice: ModelChoice, work: Callable[[Any], T], said: str | None, progress: Progress) -> T:
-        def loaded() -> T:
-            pair = self._loaded(choice, progress)
+        def at_work(pair: Any) -> T:
             if said is not None:
-                progress(said, None)
+                self._moving(progress)(said, None)
             return work(pair)
 
         with self._turn:
-            done = self.lock.do(self._if_loaded, choice, work)  # somebody else has loaded it meanwhile
+            done = self.lock.do(self._if_loaded, choice, at_work)  # somebody else has loaded it meanwhile
             if done is not None:
                 return done[0]
             with self.lock:
@@ -227,7 +228,7 @@ class Sessions:
                 # Without the lock, so that whoever works with them comes to the end of a step and finds them gone.
                 progress("Waiting for memory …", None)
                 self._wait_until_collected(gone)
-            return self.lock.do(loaded)
+            return self.lock.do(lambda: at_work(self._loaded(choice, progress)))
 
     def _wait_until_collected(self, pairs: list[weakref.ref[Any]]) -> None:
         """Until nobody has these any more, the server stops, or for :data:`LET_GO_SECONDS`."""
