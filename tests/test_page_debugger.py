@@ -80,6 +80,7 @@ def test_a_fork_with_other_settings_is_listed_below_its_parent(served, tmp_path)
     seen.wait_for_step(2, len(whole.steps))
     page.click("[data-act=fork]")
     seen.wait_for_step(2, 2)
+    page.wait_for_function("specvizViewer.mounted.at(-1).state.frames.size === 2")  # it asks for what it misses
     assert "with the settings of its parent" in page.inner_text(".sv-notice")
     assert "ended" not in page.inner_text(".sv-models"), "it can go on"
     seen.menu("settings")

@@ -40,7 +40,7 @@
       const blocks = [typeof value === "string" ? JSON.parse(value) : value].flat(Infinity);
       for (const block of blocks) {
         if (!block) continue;
-        showNotice(block.notice);
+        if (!block.fills) showNotice(block.notice); // what was missing came; nothing else has happened
         if (block.proofs) state.proofs = block.proofs;
         if (!block.run) {
           tellTools("take", block);

@@ -103,7 +103,7 @@ def wanted_block(trace: Trace, run: str, steps: Any) -> str:
     if run != trace.id or not isinstance(steps, list):
         return ""
     chosen = [step for step in steps[: 2 * MOST_AT_ONCE] if isinstance(step, int)][:MOST_AT_ONCE]
-    return dump_block(block(trace, chosen))
+    return dump_block(block(trace, chosen) | {"fills": True})
 
 
 def run_steps(
