@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from specviz.ui.starting import begin
 
 def make_again(
     sessions: Sessions, page: str, folder: Path, group: Group, run: tuple[str, str], step: int, desk: Desk
-) -> Iterator[tuple[runs.Answer, runs.Inputs | None]]:
+) -> Generator[tuple[runs.Answer, runs.Inputs | None], None, None]:
     """Answers as of :func:`specviz.ui.runs.run_steps`, with what the form says of the run once it is there.
 
     A run that the desk has already is opened at the step; otherwise it is run up to it and no further.
