@@ -13,7 +13,7 @@ from specviz.experiments import statistics
 from specviz.experiments.labels import Labels
 from specviz.experiments.rows import SAMPLING
 from specviz.experiments.statistics import Group, Tally
-from specviz.experiments.summary import dump, summarize
+from specviz.experiments.summary import dump, load, summarize
 from specviz.figures.acceptance import (
     differences_figure,
     kinds_figure,
@@ -24,6 +24,9 @@ from specviz.figures.acceptance import (
 )
 from specviz.figures.charts import MEASURES, PALETTES, TARGET_ALONE, looks
 from specviz.figures.compare_page import charts, comparison_page
+from specviz.figures.export import CHART_SCRIPT, PLOTLY_SCRIPT
+from specviz.figures.looks import figure_json
+from specviz.ui.shelf import SHIPPED
 
 ROOT = Path(__file__).parents[1]
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -140,3 +143,28 @@ def test_the_page_is_one_file_that_holds_no_markup_of_a_user(summary) -> None:
 def test_charts_need_no_torch() -> None:
     code = "import sys, specviz.figures.compare_page; sys.exit('torch' in sys.modules or 'gradio' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.browser
+def test_a_legend_of_many_names_keeps_off_its_chart_and_leaves_no_gap(browser) -> None:
+    """However wide the page is, also where its width changes."""
+    figure = next(
+        figure for figure, _ in charts(load(SHIPPED / "sweep"), "light") if " against " in figure.layout.meta["title"]
+    )
+    view = browser.new_page()
+    view.set_content("<!doctype html><div id=chart></div>")
+    for script in (PLOTLY_SCRIPT, CHART_SCRIPT):
+        view.add_script_tag(path=str(script))
+    for number, width in enumerate((1000, 360, 700)):
+        view.set_viewport_size({"width": width, "height": 800})
+        if not number:
+            view.evaluate("(figure) => specvizChart(document.querySelector('#chart'), figure)", figure_json(figure))
+        view.wait_for_function(
+            """() => {
+              const [legend, plot] = [".legend", ".nsewdrag"].map((one) => document.querySelector(one));
+              if (!legend || !plot) return false;
+              const gap = plot.getBoundingClientRect().top - legend.getBoundingClientRect().bottom;
+              return legend.getBoundingClientRect().right <= innerWidth && gap > 5 && gap < 60;
+            }"""
+        )
+    view.close()

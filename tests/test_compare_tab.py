@@ -16,13 +16,10 @@ from specviz.experiments.comparison import Comparison, parse_tree, parse_verifie
 from specviz.experiments.prompts import Prompt
 from specviz.experiments.reading import find_comparisons, look_through, output_of, runs_of, steps_of, take_files
 from specviz.experiments.statistics import Group, tallies
-from specviz.experiments.summary import dump, load, summarize
+from specviz.experiments.summary import dump, summarize
 from specviz.experiments.tables import merge, read_rows
 from specviz.experiments.unit_runs import pack, run_unit
 from specviz.experiments.work import Job, open_folder, write_unit
-from specviz.figures.compare_page import charts
-from specviz.figures.export import CHART_SCRIPT, PLOTLY_SCRIPT
-from specviz.figures.looks import figure_json
 from specviz.models.choice import ModelChoice
 from specviz.ui.boards import PICTURES, Chosen, Opened, board, choices, settled
 from specviz.ui.desk import Desk, Run
@@ -30,7 +27,7 @@ from specviz.ui.held import Held
 from specviz.ui.limits import Limits
 from specviz.ui.page import build_page, launch_page
 from specviz.ui.sessions import Sessions
-from specviz.ui.shelf import SHIPPED, Shelf, packed
+from specviz.ui.shelf import Shelf, packed
 from specviz.ui.small import run_small, small_job
 from specviz.ui.steps import make_again
 from specviz.ui.stored import Stored
@@ -363,31 +360,6 @@ def test_small_ones_stop_in_time(sessions, monkeypatch) -> None:
 
 
 # ------------------------------------------------------------------------------------------------- in Chromium
-
-
-@pytest.mark.browser
-def test_a_legend_of_many_names_keeps_off_its_chart_and_leaves_no_gap(browser) -> None:
-    """However wide the page is, also where its width changes."""
-    figure = next(
-        figure for figure, _ in charts(load(SHIPPED / "sweep"), "light") if " against " in figure.layout.meta["title"]
-    )
-    view = browser.new_page()
-    view.set_content("<!doctype html><div id=chart></div>")
-    for script in (PLOTLY_SCRIPT, CHART_SCRIPT):
-        view.add_script_tag(path=str(script))
-    for number, width in enumerate((1000, 360, 700)):
-        view.set_viewport_size({"width": width, "height": 800})
-        if not number:
-            view.evaluate("(figure) => specvizChart(document.querySelector('#chart'), figure)", figure_json(figure))
-        view.wait_for_function(
-            """() => {
-              const [legend, plot] = [".legend", ".nsewdrag"].map((one) => document.querySelector(one));
-              if (!legend || !plot) return false;
-              const gap = plot.getBoundingClientRect().top - legend.getBoundingClientRect().bottom;
-              return legend.getBoundingClientRect().right <= innerWidth && gap > 5 && gap < 60;
-            }"""
-        )
-    view.close()
 
 
 @pytest.mark.browser
