@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from specviz.experiments.summary import load
 from specviz.ui.shelf import SHIPPED
+from tests.paths import DOCS
 
-PAGE = Path(__file__).parents[1] / "docs" / "findings.md"
+PAGE = DOCS / "findings.md"
 TREES = {
     "4,2,2": "`4,2,2`, 28 nodes",
     "heterogeneous": "heterogeneous, 28 nodes",

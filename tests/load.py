@@ -36,8 +36,8 @@ from specviz.ui.runs import open_recorded, recorded_traces
 from specviz.ui.sessions import Sessions
 from tests.load_browsers import Looked, Reader, chromiums, wait
 from tests.load_visitors import Person, Seen, Tab, Wanted, check, in_turns, strangers
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 WARM_UP = 1 / 3
 """Part of the time that counts neither for memory nor for moves."""
 MOST_GROWTH = 0.05

@@ -21,8 +21,8 @@ from specviz.trace_files import dump_trace, load_trace, parse_trace
 from specviz.ui.stored import Stored
 from tests import mutated_settings
 from tests.mutated_values import HOSTILE_TEXTS, NUMBERS, hostile, put, value_at
+from tests.paths import ASSETS
 
-ASSETS = Path(__file__).parents[1] / "assets"
 PAGE_BYTES = 64 << 20
 LONGEST_SENTENCE = 600
 BUG = "Something is wrong in specviz"

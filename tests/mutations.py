@@ -27,7 +27,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+from tests.paths import ROOT
+
 SECONDS, SECONDS_A_MEGABYTE = 20.0, 1.0
 """CPU time that one case may take: shown in full, a large file takes longer."""
 MEGABYTES = 25 * 64

@@ -6,16 +6,14 @@ of the lesson "find the bug", is made without compaction.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from specviz.engine import Session
 from specviz.lessons import bug
 from specviz.models.loading import Pair, load_pair
 from specviz.trace import Choice, Sampling, Settings, Trace
 from specviz.trace_files import load_trace, save_trace
 from tests import faults
+from tests.paths import ASSETS
 
-ASSETS = Path(__file__).parents[1] / "assets"
 FILE = ASSETS / "lessons" / "find-the-bug.json.gz"
 PROMPT = "Tell a bedtime story about a snail that wants to see the sea."
 

@@ -20,8 +20,9 @@ from specviz.trace import Choice, Sampling, Settings, Trace
 from specviz.ui.page import build_page, launch_page
 from tests import faults
 from tests.browser import QUIET, find_chromium
+from tests.paths import DOCS
 
-IMAGES = Path(__file__).parents[1] / "docs" / "images"
+IMAGES = DOCS / "images"
 PROMPT = "Tell a bedtime story about a snail that wants to see the sea."
 STEP = 2
 

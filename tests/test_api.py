@@ -8,7 +8,6 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -28,9 +27,9 @@ from specviz.ui.proofs import Proofs
 from specviz.ui.sessions import Sessions
 from specviz.ui.shelf import Shelf
 from tests import pairs
+from tests.paths import ROOT
 from tests.sample_traces import sample_trace
 
-ROOT = Path(__file__).parents[1]
 NAN = float("nan")
 HOSTILE: tuple[Any, ...] = (
     None, True, -1, 0, 1.5, NAN, float("-inf"), 2**70, "", "x", "٣", "\ud800", "<img src=x onerror=alert(1)>", [],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 
@@ -12,8 +11,7 @@ from specviz.errors import SettingsError
 from specviz.trace import Trace, text_of_tokens
 from specviz.trace_files import load_trace
 from tests import faults, pairs
-
-ROOT = Path(__file__).parents[1]
+from tests.paths import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -27,8 +26,8 @@ from specviz.figures.compare_page import charts, comparison_page
 from specviz.figures.export import CHART_SCRIPT, PLOTLY_SCRIPT
 from specviz.figures.looks import figure_json
 from specviz.ui.shelf import SHIPPED
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 HOSTILE = "<img src=x onerror=alert(1)>"
 TREES = ("2,2", f"{HOSTILE}=dynamic")
 LABELS = Labels({"eta": "eta", "eta:epsilon=0.3": "eta"}, {"eta": {}, "eta:epsilon=0.3": {"epsilon": 0.3}})

@@ -16,8 +16,6 @@ from specviz.verifying import VERIFIERS
 from tests import tiny
 from tests.test_engine import comparable
 
-ROOT = Path(__file__).parents[1]
-
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> list[str]:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.paths import ROOT
+
 PACKAGE = ROOT / "specviz"
 
-VALUES = {"errors", "trace", "trace_files", "options", "settings", "metrics"}
+VALUES = {"errors", "assets", "trace", "trace_files", "options", "settings", "metrics"}
 CORE = {"dice", "tree", "sampling"}
 MODELS = {"cache", "models"}
 ASKING = {"breakpoints", "comparing", "questions"}
@@ -20,6 +21,7 @@ ENGINE = {"recording", "runners", "audit", "engine"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "assets": set(),
     "logs": set(),
     "trace": set(),
     "trace_files": {"errors", "trace"},
@@ -39,14 +41,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "enumeration": CORE | {"errors", "drafting", "verifying"},
     "checking": CORE | {"trace", "options", "enumeration", "drafting", "verifying"},
     "cache": set(),
-    "models": {"cache", "errors", "trace"},
+    "models": {"cache", "errors", "assets", "trace"},
     "audit": MODELS | {"trace"},
     "recording": CORE | VALUES | {"cache", "verifying"},
     "runners": CORE | MODELS | VALUES | {"recording"},
     "engine": CORE | MODELS | VALUES | ENGINE | {"drafting", "verifying"},
     "whatif": CORE | MODELS | VALUES | ENGINE | ASKING | {"drafting", "verifying"},
     "experiments": CORE | MODELS | VALUES | ENGINE | {"drafting", "verifying", "checking", "enumeration"},
-    "figures": {"errors", "trace", "metrics"} | ASKING,
+    "figures": {"errors", "assets", "trace", "metrics"} | ASKING,
     "ui": CORE
     | MODELS
     | VALUES

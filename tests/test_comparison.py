@@ -31,8 +31,8 @@ from specviz.metrics import acceptance_by_depth, acceptance_by_rank, accepted_le
 from specviz.verifying import VERIFIERS
 from tests import tiny
 from tests.pairs import make_pair
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 PROMPTS = ("the sea", "a thin hen", "in the north")
 
 

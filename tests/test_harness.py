@@ -12,8 +12,8 @@ import pytest
 from specviz.__main__ import main
 from specviz.errors import SettingsError
 from tests import tiny
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 TASKS = ROOT / "docs" / "examples" / "lm-eval"
 
 

@@ -21,9 +21,9 @@ from specviz.trace_files import load_trace
 from specviz.ui import held, scratch
 from specviz.ui.page import build_page
 from tests import killed, server
+from tests.paths import ROOT
 from tests.test_stopping import _answers, _free_port
 
-ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="processes are killed as on Linux")
 
 

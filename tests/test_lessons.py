@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -12,9 +11,9 @@ from specviz.lessons import LESSONS, Told
 from specviz.trace import Choice, Trace
 from specviz.trace_files import load_trace
 from tests.pairs import make_trace
+from tests.paths import ASSETS
 from tests.record_assets import FILE
 
-ASSETS = Path(__file__).parents[1] / "assets"
 BY_NAME = {lesson.name: lesson for lesson in LESSONS}
 WORDS_A_MINUTE = 130
 """A slow reader of a technical text."""

@@ -27,8 +27,8 @@ from specviz.ui.sessions import Sessions
 from specviz.ui.shelf import Shelf
 from specviz.ui.small import small_job
 from tests import pairs
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 SETTINGS = pairs.make_settings("4,2,2", max_new_tokens=12)
 INPUTS = ("the sea", ModelChoice(), SETTINGS)
 LIMITS = [one for one in fields(Limits) if one.metadata]

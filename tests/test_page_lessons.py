@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from specviz.lessons import LESSONS, Lesson
 from specviz.trace import Trace
 from specviz.trace_files import load_trace
 from tests.browser import VIEW, Watched
+from tests.paths import ASSETS
 
-ASSETS = Path(__file__).parents[1] / "assets"
 pytestmark = pytest.mark.browser
 MOST_KEYS = 60
 IN_SIGHT = """(() => {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +16,7 @@ from specviz.models.planning import plan_pair, presets_table
 from specviz.models.presets import DEFAULT_DRAFT, PRESETS, SPECS, find_preset, spec_of
 from specviz.models.sources import HUB_ID
 from specviz.models.tensors import config_of, planned_tensors
+from tests.paths import DOCS
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.id)
@@ -50,7 +50,7 @@ def test_what_a_preset_says_it_needs_is_what_the_plan_says(preset):
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
 def test_the_document_lists_it(preset):
-    text = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
+    text = (DOCS / "models.md").read_text(encoding="utf-8")
     cells = next(line for line in text.splitlines() if line.startswith(f"| `{preset.name}` |")).strip("| ").split(" | ")
     assert tuple(cells[1:3]) == preset.names
     for model in (preset.target, preset.draft):

@@ -8,7 +8,6 @@ import logging
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -22,6 +21,7 @@ from specviz.ui.guard import JSON_BYTES, OPEN, names_an_address, page_policy
 from specviz.ui.sessions import Sessions
 from specviz.ui.visits import MOST_LOGGED, Visits
 from tests import audit, server
+from tests.paths import ROOT
 from tests.sample_traces import sample_trace
 
 
@@ -342,7 +342,7 @@ asyncio.run(main())
 
 def test_what_others_write_to_the_standard_error_are_lines_without_words_too(tmp_path):
     command = [sys.executable, "-c", OTHERS, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     events = [line["event"] for line in lines]
     assert any("a library is old" in event for event in events)
@@ -362,7 +362,7 @@ def test_a_loop_of_causes_ends():
 
 
 def test_requirements_are_bounded_where_a_new_major_version_would_break_the_page():
-    text = (Path(__file__).parents[1] / "requirements.txt").read_text(encoding="utf-8")
+    text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     named = {re.match(r"[\w-]+", line)[0]: line for line in lines}
     assert len(named) == len(lines)

@@ -28,8 +28,8 @@ from packaging.requirements import Requirement
 from specviz.models.default_pair import ensure_draft, ensure_target
 from specviz.ui.lent import MOST_SECONDS
 from specviz.ui.runs import recorded_traces
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 MOST_BYTES = 10_000_000
 COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
 

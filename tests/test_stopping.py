@@ -30,9 +30,8 @@ from specviz.ui.model_lock import NICE, ModelLock
 from specviz.ui.sessions import Sessions
 from specviz.ui.visits import MOST_PAGES, MOST_THINGS, Visits
 from tests import pairs, server
+from tests.paths import ROOT
 from tests.sample_traces import sample_trace
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")

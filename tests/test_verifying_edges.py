@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,12 +19,12 @@ from specviz.sampling import process
 from specviz.trace import Sampling
 from specviz.tree import MAX_NODES, Growth, Shape, TokenTree
 from specviz.verifying import ALL_PROPOSALS, VERIFIERS, Context, End, StepLuck, load_verifier, verify
+from tests.paths import DOCS
 
 K_CONFIG, EXPLICIT, DYNAMIC = BUILDERS["k_config"], BUILDERS["explicit"], BUILDERS["dynamic"]
 LOSSLESS = ("rejection", "traversal", "naive")
 SAMPLED = ("without_replacement", "with_replacement")
 T3, ZEROS, T4 = TOYS["V=3"], TOYS["V=3 with zeros"], TOYS["V=4"]
-DOCS = Path(__file__).parents[1] / "docs"
 
 
 class FixedDice(SeededDice):

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -31,9 +30,9 @@ from specviz.ui.sessions import Sessions
 from specviz.ui.starting import Start
 from specviz.verifying import VERIFIERS
 from tests import pairs, tiny
+from tests.paths import ROOT
 from tests.spaces_stand_in.spaces import forking
 
-ROOT = Path(__file__).parents[1]
 SETTINGS = pairs.make_settings("4,2,2", max_new_tokens=12)
 PROMPT = "the sea"
 

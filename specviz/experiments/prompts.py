@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from specviz.assets import ASSETS
 from specviz.errors import SettingsError
 
-PROMPTS = Path(__file__).parents[2] / "assets" / "prompts.jsonl"
+PROMPTS = ASSETS / "prompts.jsonl"
 OWN = "default"
 HUMAN_EVAL = "humaneval"
 HUB = "hf:"

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import plotly
 
+from specviz.assets import ASSETS
 from specviz.figures.frames import block, dump_block
 from specviz.trace import Trace
 
-VIEWER_FOLDER = Path(__file__).resolve().parents[2] / "assets" / "viewer"
+VIEWER_FOLDER = ASSETS / "viewer"
 PLOTLY_SCRIPT = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 _SCRIPTS = (
     *("paint.js", "fold.js", "panels.js", "labels.js", "cards.js", "scene.js", "phases.js", "node.js", "text.js"),

@@ -22,6 +22,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from specviz.assets import ASSETS
 from specviz.errors import ModelError
 from specviz.models.model_cache import Progress, built_once, silent
 
@@ -37,7 +38,7 @@ DRAFT_NAME = "specviz-draft-2-layers"
 DRAFT_FOLDER = "draft-"
 """And a hash behind it."""
 DRAFT_NOTE = f"2 layers distilled for {TARGET_NAME}, with its embeddings, and a head that reads its hidden states"
-DRAFT_ASSETS = Path(__file__).parents[2] / "assets" / "draft"
+DRAFT_ASSETS = ASSETS / "draft"
 WEIGHTS = "model.safetensors"
 NEEDED_FILES = ("config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json")
 EMBEDDINGS = "model.embed_tokens.weight"

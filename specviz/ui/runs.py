@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from specviz.assets import ASSETS
 from specviz.breakpoints import Breakpoints, Hit, first_hit, hits
 from specviz.errors import SettingsError, SpecvizError, TraceError, shown
 from specviz.figures import block, dump_block, step_frame
@@ -28,7 +29,7 @@ from specviz.ui.starting import Start, must_be_of, open_session
 from specviz.verifying import VERIFIERS
 
 log = logging.getLogger(__name__)
-TRACES = Path(__file__).resolve().parents[2] / "assets" / "traces"
+TRACES = ASSETS / "traces"
 FIRST_TRACE = "default-4-2-2"
 OPENING_BYTES = 2_000_000
 """A page opens with at most so much of a recorded run; the viewer asks for the rest."""

@@ -16,6 +16,7 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from specviz.assets import ASSETS
 from specviz.errors import SettingsError
 from specviz.experiments.reading import PLAN, find_comparisons, look_through, take_files, tallies_of
 from specviz.experiments.rows import TABLES
@@ -26,7 +27,7 @@ from specviz.figures.text import shorten, visible
 from specviz.ui.boards import Opened
 from specviz.ui.scratch import hidden_folder
 
-SHIPPED = Path(__file__).resolve().parents[2] / "assets" / "comparison"
+SHIPPED = ASSETS / "comparison"
 MOST_KEPT = 6
 PACKED = (PLAN, "prompts.jsonl", "README.md")
 """What a zip has beside the tables and the summary."""

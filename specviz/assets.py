@@ -1,0 +1,9 @@
+"""Where the files that come with specviz are: recorded runs, lessons, the draft's layers, prompts, the viewer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_INSTALLED = Path(__file__).parent / "_assets"
+ASSETS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).resolve().parents[1] / "assets"
+"""An installed package carries them inside; in a checkout they lie beside the package."""
