@@ -6,8 +6,8 @@ import argparse
 import os
 import sys
 
+from specviz.app.server import zerogpu_entry  # first of all that imports torch or gradio
 from specviz.errors import SpecvizError
-from specviz.ui import zero  # first of all that imports torch or gradio
 
 
 def main() -> int:
@@ -32,15 +32,15 @@ def main() -> int:
         "--limit", action="append", default=[], metavar="NAME=NUMBER", help="what a visitor may ask for: docs/limits.md"
     )
     arguments = parser.parse_args()
-    from specviz.trace_files import load_trace
-    from specviz.ui.compare_tab import find_shelf
-    from specviz.ui.held import Held
-    from specviz.ui.limits import read_limits
-    from specviz.ui.page import build_page
-    from specviz.ui.scratch import open_scratch
-    from specviz.ui.serving import serve
-    from specviz.ui.sessions import Sessions
-    from specviz.verifying import load_verifier
+    from specviz.app.compare.tab import find_shelf
+    from specviz.app.page import build_page
+    from specviz.app.server.limits import read_limits
+    from specviz.app.server.serve import serve
+    from specviz.app.server.session_registry import Sessions
+    from specviz.app.server.share_store import Held
+    from specviz.app.server.tempdir import open_scratch
+    from specviz.trace.io import load_trace
+    from specviz.verifiers import load_verifier
 
     try:
         limits = read_limits(os.environ, arguments.limit, arguments.public)
@@ -52,7 +52,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     open_scratch()
-    sessions, held = Sessions(limits=limits, lend=zero.find_lend()), Held()
+    sessions, held = Sessions(limits=limits, lend=zerogpu_entry.find_lend()), Held()
     page = build_page(sessions, trace, held, shelf=shelf)
     serve(page, sessions, held, server_name=arguments.host, server_port=arguments.port)
     return 0

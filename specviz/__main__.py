@@ -10,16 +10,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from specviz.breakpoints import SHORT, Breakpoints, Hit, hits, parse_short
+from specviz.bench import cli as bench_cli
+from specviz.compare import cli as compare_cli
+from specviz.compare import lm_eval_cli
 from specviz.errors import SettingsError, SpecvizError, shown
-from specviz.experiments import bench_command, compare_command, draft_command, harness_command, plan_command
-from specviz.models.choice import ModelChoice
-from specviz.trace import Choice, Option, Settings
+from specviz.models import plan_cli
+from specviz.models.pair_spec import ModelChoice
+from specviz.trace.breakpoints import SHORT, Breakpoints, Hit, hits, parse_short
+from specviz.trace.schema import Choice, Option, Settings
+from specviz.train import cli as train_cli
 
 if TYPE_CHECKING:  # at run time it would import torch, even for --help
-    from specviz.engine import Session
+    from specviz.engine.session import Session
+    from specviz.models.download_cache import Progress
     from specviz.models.loading import Pair
-    from specviz.models.model_cache import Progress
 
 DEFAULT_VERIFIERS = "rejection,eta,longest_path"
 
@@ -44,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The options of a command. What follows ``lm-eval`` is left for lm-eval to read."""
-    own = arguments[:1] if arguments[:1] == [harness_command.NAME] else arguments
+    own = arguments[:1] if arguments[:1] == [lm_eval_cli.NAME] else arguments
     options = _parser().parse_args(own)
     options.rest = arguments[len(own) :]
     return options
@@ -101,32 +105,32 @@ def _parser() -> argparse.ArgumentParser:
 
     bench = commands.add_parser("bench", help="measure speed, memory and trace size; see docs/bench.md")
     _add_models(bench)
-    bench_command.add_arguments(bench, _positive)
-    bench.set_defaults(run=partial(bench_command.run, load_pair=_load_pair))
+    bench_cli.add_arguments(bench, _positive)
+    bench.set_defaults(run=partial(bench_cli.run, load_pair=_load_pair))
 
     compare = commands.add_parser(
         "compare", help="run verifiers, trees and temperatures over many prompts; rows in Parquet"
     )
     _add_models(compare)
     _add_user_verifiers(compare)
-    compare_command.add_arguments(compare)
+    compare_cli.add_arguments(compare)
     compare.set_defaults(run=_compare)
 
     commands.add_parser(
-        harness_command.NAME, help="lm-eval's command line with the model specviz; see docs/lm-eval.md", add_help=False
-    ).set_defaults(run=lambda options: harness_command.run(options.rest))
+        lm_eval_cli.NAME, help="lm-eval's command line with the model specviz; see docs/lm-eval.md", add_help=False
+    ).set_defaults(run=lambda options: lm_eval_cli.run(options.rest))
 
     train = commands.add_parser("train-draft", help="distil a draft from a target, on chats the target writes")
     _add_models(train)
-    draft_command.add_train_arguments(train)
-    train.set_defaults(run=partial(draft_command.train_draft, load_pair=_load_pair))
+    train_cli.add_train_arguments(train)
+    train.set_defaults(run=partial(train_cli.train_draft, load_pair=_load_pair))
 
     measure = commands.add_parser(
         "measure-draft", help="how well a draft foresees its target, and what trees make of it"
     )
     _add_models(measure)
-    draft_command.add_measure_arguments(measure)
-    measure.set_defaults(run=partial(draft_command.measure_draft, load_pair=_load_pair))
+    train_cli.add_measure_arguments(measure)
+    measure.set_defaults(run=partial(train_cli.measure_draft, load_pair=_load_pair))
 
     plan = commands.add_parser("plan", help="say what a pair needs and whether it fits, without loading it")
     _add_models(plan)
@@ -191,7 +195,7 @@ def _positive(text: str) -> int:
 
 def tree_choice(options: argparse.Namespace) -> Choice:
     """The tree builder and its options that the options of a command stand for."""
-    from specviz.settings import build_choice, parse_pairs
+    from specviz.trace.settings import build_choice, parse_pairs
 
     builder_options = parse_pairs(options.builder_option, "builder")
     builder = options.builder
@@ -206,7 +210,7 @@ def tree_choice(options: argparse.Namespace) -> Choice:
 
 def record_settings(options: argparse.Namespace) -> Settings:
     """The settings that the options of ``record`` stand for."""
-    from specviz.settings import (
+    from specviz.trace.settings import (
         build_sampling,
         build_settings,
         default_draft_sampling,
@@ -243,13 +247,13 @@ def record_settings(options: argparse.Namespace) -> Settings:
 
 
 def _record(options: argparse.Namespace) -> int:
-    from specviz.report import summary
-    from specviz.trace_files import save_trace
+    from specviz.trace.io import save_trace
+    from specviz.trace.summary import summary
 
     _load_user_verifiers(options)
     settings = record_settings(options)
     until = parse_short(options.until)
-    from specviz.engine import Session, plan
+    from specviz.engine.session import Session, plan
 
     plan(settings)  # whatever can be refused without a model is refused before one is loaded
     output = Path(options.output)
@@ -292,9 +296,9 @@ def _run_with_progress(session: Session, settings: Settings, until: Breakpoints)
 
 
 def _diff(options: argparse.Namespace) -> int:
-    from specviz.comparing import compare
     from specviz.figures.comparisons import format_comparison
-    from specviz.trace_files import load_trace
+    from specviz.trace.diff import compare
+    from specviz.trace.io import load_trace
 
     print(format_comparison(compare(load_trace(options.a), load_trace(options.b), (options.a, options.b))))
     return 0
@@ -302,7 +306,7 @@ def _diff(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     from specviz.figures.export import standalone_page
-    from specviz.trace_files import load_trace
+    from specviz.trace.io import load_trace
 
     trace = load_trace(options.trace)
     name = options.trace.removesuffix(".gz").removesuffix(".json")
@@ -318,14 +322,14 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from specviz.figures.compare_page import comparison_page
+    from specviz.compare.report.html_report import comparison_page
 
-    return compare_command.run(options, comparison_page)
+    return compare_cli.run(options, comparison_page)
 
 
 def _check(options: argparse.Namespace) -> int:
-    from specviz.checking import check, format_report
-    from specviz.verifying import VERIFIERS
+    from specviz.verifiers import VERIFIERS
+    from specviz.verifiers.check import check, format_report
 
     before = list(VERIFIERS.values())
     _load_user_verifiers(options)
@@ -339,7 +343,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _greedy(options: argparse.Namespace) -> int:
-    from specviz.experiments.greedy import compare_with_generate
+    from specviz.bench.greedy import compare_with_generate
 
     failures = 0
     for line in compare_with_generate(_load_pair(options), options.prompts, options.max_new_tokens):
@@ -349,7 +353,7 @@ def _greedy(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    return plan_command.run(options, tree_choice(options), _progress())
+    return plan_cli.run(options, tree_choice(options), _progress())
 
 
 def _models(_options: argparse.Namespace) -> int:
@@ -390,7 +394,7 @@ def _progress() -> Progress:
 
 
 def _load_user_verifiers(options: argparse.Namespace) -> None:
-    from specviz.verifying import load_verifier
+    from specviz.verifiers import load_verifier
 
     for spec in options.verifier:
         load_verifier(spec)

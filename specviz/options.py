@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from specviz.errors import SettingsError, plain, shown
-from specviz.trace import Choice
+from specviz.trace.schema import Choice
 
 
 class Options(BaseModel):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
-from specviz.trace import Sampling
+from specviz.trace.schema import Sampling
 
 _NUCLEUS_GUESS = 256
 """Most nuclei are smaller than this, so the vocabulary is sorted in full only when one is not."""

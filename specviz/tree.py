@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 
 from specviz.errors import SettingsError
-from specviz.trace import Proposal
+from specviz.trace.schema import Proposal
 
 MAX_NODES = 1024
 """Largest number of drafted nodes (the root not counted) in one tree."""

@@ -14,7 +14,7 @@ import torch
 from playwright.sync_api import sync_playwright
 
 from specviz.figures import standalone_page
-from specviz.trace import Trace
+from specviz.trace.schema import Trace
 from tests.browser import DRAWN, QUIET, Watched, find_chromium
 
 # The models of the tests are so small that a second thread only waits for the first.
@@ -54,9 +54,9 @@ def from_file(browser, tmp_path):
 @pytest.fixture
 def served(browser, tmp_path):
     """Serve the page with a given trace and loader, and open it."""
-    from specviz.ui.held import Held
-    from specviz.ui.page import build_page, launch_page
-    from specviz.ui.sessions import Sessions
+    from specviz.app.page import build_page, launch_page
+    from specviz.app.server.session_registry import Sessions
+    from specviz.app.server.share_store import Held
 
     opened = []
 

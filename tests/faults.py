@@ -12,11 +12,11 @@ from unittest.mock import patch
 
 import torch
 
-from specviz.cache import Kept, SlotCache
+from specviz.engine.runners import DraftRunner
+from specviz.models.kv_cache import Kept, SlotCache
 from specviz.options import Options
-from specviz.runners import DraftRunner
 from specviz.tree import TokenTree
-from specviz.verifying import VERIFIERS, End, Judgement, Verifier
+from specviz.verifiers import VERIFIERS, End, Judgement, Verifier
 
 
 @contextmanager

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from specviz.engine import Session
-from specviz.models.features import ReadingHead
+from specviz.engine.session import Session
+from specviz.models.hidden_state_head import ReadingHead
 from specviz.models.language_model import LanguageModel
 from specviz.models.loading import Pair
 from specviz.models.tokens import TokenTexts
-from specviz.trace import Choice, ModelInfo, Models, Sampling, Settings, Trace
+from specviz.trace.schema import Choice, ModelInfo, Models, Sampling, Settings, Trace
 from tests import tiny
 
 ALL_VERIFIERS = ("rejection", "eta", "longest_path", "traversal", "naive", "greedy")

@@ -11,7 +11,8 @@ import hashlib
 import random
 import sys
 
-from specviz.trace import (
+from specviz.trace.io import save_trace
+from specviz.trace.schema import (
     Bonus,
     BonusKind,
     CacheChange,
@@ -36,7 +37,6 @@ from specviz.trace import (
     Trace,
     Verdict,
 )
-from specviz.trace_files import save_trace
 
 WORDS = (
     " because there they the of 's are 're have sky atmosphere various a just four infinitely appreciated usually been "

@@ -14,11 +14,11 @@ from typing import Any
 
 import httpx
 
-from specviz.trace import Trace
-from specviz.ui.held import Held
-from specviz.ui.page import build_page, launch_page
-from specviz.ui.serving import health_of
-from specviz.ui.sessions import Sessions
+from specviz.app.page import build_page, launch_page
+from specviz.app.server.serve import health_of
+from specviz.app.server.session_registry import Sessions
+from specviz.app.server.share_store import Held
+from specviz.trace.schema import Trace
 from tests import pairs
 
 SETTINGS = {"chat": False, "max_new_tokens": 200}

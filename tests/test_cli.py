@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from specviz.__main__ import main
-from specviz.engine import Session
+from specviz.engine.session import Session
 from specviz.errors import NumericsError
-from specviz.trace_files import load_trace
-from specviz.verifying import VERIFIERS
+from specviz.trace.io import load_trace
+from specviz.verifiers import VERIFIERS
 from tests import tiny
-from tests.test_engine import comparable
+from tests.engine.test_session import comparable
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 STALE = """
 from dataclasses import replace
 
-from specviz.verifying import VERIFIERS
+from specviz.verifiers import VERIFIERS
 
 exact = VERIFIERS["rejection"]
 
@@ -115,7 +115,7 @@ def test_a_chat_prompt_is_wrapped(folders: list[str], tmp_path: Path) -> None:
         (["--verifier-option", "naive.epsilon=1"], "naive"),
         (["--verifier", "nothing"], "my_module:my_verifier"),
         (["--verifier", "no_such_module:x"], "cannot be imported"),
-        (["--verifier", "json:dumps"], "not a specviz.verifying.Verifier"),
+        (["--verifier", "json:dumps"], "not a specviz.verifiers.Verifier"),
         (["--verifier-option", "eta.delta=nan"], "finite number"),
         (["--builder-option", "total=inf"], "finite number"),
         (["--verifiers", "x" * 300], "at most 200 characters"),
@@ -165,16 +165,16 @@ def test_what_was_recorded_is_saved_when_a_run_breaks_off(
 def test_a_verifier_of_ones_own_is_treated_like_ours(
     folders: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("specviz.verifying.VERIFIERS", VERIFIERS.copy())
+    monkeypatch.setattr("specviz.verifiers.VERIFIERS", VERIFIERS.copy())
     (tmp_path / "mine_for_cli.py").write_text(
         "from dataclasses import replace\n"
-        "from specviz.verifying import VERIFIERS\n"
+        "from specviz.verifiers import VERIFIERS\n"
         "strict = replace(VERIFIERS['naive'], name='strict', lossless=())\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     arguments = ["--verifier", "mine_for_cli:strict", "--verifiers", "strict,rejection"]
-    monkeypatch.setattr("specviz.engine.VERIFIERS", sys.modules["specviz.verifying"].VERIFIERS)
+    monkeypatch.setattr("specviz.engine.session.VERIFIERS", sys.modules["specviz.verifiers"].VERIFIERS)
     assert record(folders, tmp_path / "t.json", *arguments) == 0
     assert load_trace(tmp_path / "t.json").steps[0].verdicts["strict"].lossless == "no"
 
@@ -214,7 +214,7 @@ def test_export_writes_one_page_that_holds_the_run(
 
 
 def test_hostile_text_does_not_reach_the_terminal_raw() -> None:
-    from specviz.report import _printable
+    from specviz.trace.summary import _printable
 
     assert _printable("a\x1b[31mb\u202ec\nd") == "a\\x1b[31mb\\x202ec\nd"
 
@@ -252,7 +252,7 @@ def test_a_verifier_of_ones_own_is_checked_first(
 ) -> None:
     (tmp_path / "hasty.py").write_text(STALE)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("specviz.verifying.VERIFIERS", {"rejection": VERIFIERS["rejection"]})
+    monkeypatch.setattr("specviz.verifiers.VERIFIERS", {"rejection": VERIFIERS["rejection"]})
     assert main(["check", "--verifier", "hasty:STALE"]) == 1
     mine, ours = capsys.readouterr().out.split("promises checked", 1)
     assert mine.count("NOT LOSSLESS as promised") == 3

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from specviz.dice import Key, SeededDice, inverse_cdf, open_uniform
-from specviz.enumeration import EnumeratingDice, futures
 from specviz.errors import NumericsError
+from specviz.verifiers.exact import EnumeratingDice, futures
 
 EXPECTED = (0.011546754286331562, 0.6088372559549301, 0.28119470738763674)
 SMALLEST, LARGEST = open_uniform(0), open_uniform(2**64 - 1)

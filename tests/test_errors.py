@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from specviz.errors import SettingsError, plain
-from specviz.settings import build_choice
+from specviz.trace.settings import build_choice
 
 
 @pytest.mark.parametrize("name", ["eta", "longest_path", "first-layer.weight", "größe"])

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from specviz.dice import Key, SeededDice
-from specviz.recording import Texts, rows_of
+from specviz.engine.recording import Texts, rows_of
 from specviz.sampling import entropy, eta_cutoff, keep_and_renormalize, process, top_k
-from specviz.trace import Sampling, TokenText
+from specviz.trace.schema import Sampling, TokenText
 
 
 def logits_of(*probs: float) -> torch.Tensor:

@@ -24,7 +24,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from specviz.models.features import ReadingHead
+from specviz.models.hidden_state_head import ReadingHead
 
 FAMILIES = ("llama", "qwen2", "qwen3", "gpt2", "gpt_neox")
 HIDDEN = 32

@@ -5,7 +5,7 @@
  */
 (function (root) {
   "use strict";
-  const GAP = 30; // between legend and plot, as in specviz/figures/acceptance.py
+  const GAP = 30; // between legend and plot, as in specviz/compare/report/figures.py
   const figures = new WeakMap();
 
   const react = (box, figure, layout) => root.Plotly.react(box, figure.data, layout, { responsive: true, displayModeBar: false });

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pydantic import Field
 
 from specviz.options import Options
-from specviz.verifying import VERIFIERS, Verifier
-from specviz.verifying.walks import walk_down
+from specviz.verifiers import VERIFIERS, Verifier
+from specviz.verifiers.walks import walk_down
 
 
 class LenientOptions(Options):

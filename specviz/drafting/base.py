@@ -11,7 +11,7 @@ import torch
 from specviz.dice import Dice, Key
 from specviz.options import Options
 from specviz.sampling import take_rows
-from specviz.trace import Proposal
+from specviz.trace.schema import Proposal
 from specviz.tree import Growth
 
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from specviz.dice import Dice
 from specviz.drafting.base import Builder, Draft, Limits
 from specviz.options import Options
-from specviz.trace import Proposal
+from specviz.trace.schema import Proposal
 from specviz.tree import MAX_NODES, Growth
 
 

@@ -12,7 +12,7 @@ from specviz.drafting.base import Builder, Draft, Limits
 from specviz.drafting.static import Plan, RankPath, grow_plan
 from specviz.errors import SettingsError
 from specviz.options import Options
-from specviz.trace import Proposal
+from specviz.trace.schema import Proposal
 from specviz.tree import MAX_NODES, Growth
 
 MOST_RANKS = 32

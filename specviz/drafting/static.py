@@ -11,7 +11,7 @@ from specviz.dice import Dice
 from specviz.drafting.base import Builder, Draft, Limits, propose
 from specviz.errors import SettingsError
 from specviz.options import Options
-from specviz.trace import Proposal
+from specviz.trace.schema import Proposal
 from specviz.tree import MAX_NODES, Growth
 
 RankPath = tuple[int, ...]

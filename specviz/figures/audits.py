@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from specviz.trace import Audit
+from specviz.trace.schema import Audit
 
 DECADES = (-8, -7, -6, -5, -4, -3, -2, -1)
 """A cell's shade is the number of these powers of ten that its difference reaches."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from specviz.trace import Step, TopK, Verdict
+from specviz.trace.schema import Step, TopK, Verdict
 
 _SLACK = 1e-4
 """Recorded probabilities have six digits, and two roads to one row differ by rounding."""

@@ -12,7 +12,7 @@ from typing import Any
 from specviz.figures.audits import audit_columns, audit_faults
 from specviz.figures.masks import mask_columns, mask_faults, mask_rows
 from specviz.figures.text import shorten, token_label
-from specviz.trace import CacheChange, Slot, Step, TokenText, Trace
+from specviz.trace.schema import CacheChange, Slot, Step, TokenText, Trace
 
 SLOT_COLUMNS = 6
 SETTLED_SHOWN = 3

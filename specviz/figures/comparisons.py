@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from specviz.comparing import Comparison, Parting, Side
 from specviz.figures.text import pieces, shorten, token_label, visible
-from specviz.trace import TokenText
+from specviz.trace.diff import Comparison, Parting, Side
+from specviz.trace.schema import TokenText
 
 NAME_COLUMNS = 32
 

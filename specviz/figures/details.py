@@ -13,7 +13,7 @@ from typing import Any
 from specviz.figures.bonuses import bonus_fault
 from specviz.figures.text import pieces, token_label
 from specviz.figures.tree import STATES, node_label
-from specviz.trace import Decision, Row, Step, TokenText, TopK, Trace, Verdict
+from specviz.trace.schema import Decision, Row, Step, TokenText, TopK, Trace, Verdict
 
 COMPARISONS = ("uniform < threshold", "p > threshold", "token = drawn", "token = argmax")
 FULL_DETAIL = 64

@@ -12,7 +12,7 @@ import plotly
 
 from specviz.assets import ASSETS
 from specviz.figures.frames import block, dump_block
-from specviz.trace import Trace
+from specviz.trace.schema import Trace
 
 VIEWER_FOLDER = ASSETS / "viewer"
 PLOTLY_SCRIPT = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"

@@ -21,8 +21,8 @@ from specviz.figures.phases import step_phases
 from specviz.figures.text import pieces
 from specviz.figures.totals import run_totals
 from specviz.figures.tree import tree_columns
-from specviz.metrics import tolerances
-from specviz.trace import CacheChange, Trace
+from specviz.trace.metrics import tolerances
+from specviz.trace.schema import CacheChange, Trace
 
 FRAME_VERSION = 1
 PROMPT_CHARACTERS = 4000

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import networkx as nx
 
-from specviz.trace import Step
+from specviz.trace.schema import Step
 
 CARD_WIDTH = 148
 CARD_HEIGHT = 31

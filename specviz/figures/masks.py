@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from specviz.trace import CacheChange, Step
+from specviz.trace.schema import CacheChange, Step
 
 MOST_RUNS = 5000
 """Runs of wrong cells that are carried for one model; a mask with more is wrong almost everywhere."""

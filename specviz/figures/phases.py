@@ -12,7 +12,7 @@ from typing import Any
 
 from specviz.figures.text import shorten, token_label
 from specviz.figures.tree import STATES, node_label
-from specviz.trace import Bonus, CacheChange, Decision, Step, TokenText, Verdict
+from specviz.trace.schema import Bonus, CacheChange, Decision, Step, TokenText, Verdict
 
 NAME_COLUMNS = 24
 LISTED = 4

@@ -9,7 +9,7 @@ import codecs
 import unicodedata
 from collections.abc import Iterable
 
-from specviz.trace import TokenText
+from specviz.trace.schema import TokenText
 
 _VISIBLE = {" ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍"}
 _SPELT_OUT = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from specviz import metrics
-from specviz.trace import Trace
+from specviz.trace import metrics
+from specviz.trace.schema import Trace
 
 
 def run_totals(trace: Trace, verifiers: Sequence[str]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from specviz.figures.layout import Layout, folded_nodes, tidy_layout
 from specviz.figures.looks import edge_class
 from specviz.figures.text import shorten, token_label
-from specviz.trace import Decision, Node, Step, TokenText, Verdict
+from specviz.trace.schema import Decision, Node, Step, TokenText, Verdict
 
 STATES = {"accepted": "a", "rejected": "r", "passed, not chosen": "p"}
 """One letter a node; ``.`` is a node that was not examined."""

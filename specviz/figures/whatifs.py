@@ -7,8 +7,8 @@ from typing import Any
 from specviz.figures.details import number
 from specviz.figures.text import token_label
 from specviz.figures.tree import STATES, node_label
-from specviz.questions import Alternative
-from specviz.trace import Bonus, Decision, Step, TokenText, Verdict
+from specviz.trace.schema import Bonus, Decision, Step, TokenText, Verdict
+from specviz.trace.whatif_question import Alternative
 
 NAMES = {"a": "accepted", "r": "rejected", "p": "passed, not chosen"}
 

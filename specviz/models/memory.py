@@ -12,7 +12,7 @@ from specviz.errors import OutOfMemoryError
 from specviz.models.language_model import PREFILL_CHUNK
 from specviz.models.presets import PRESETS
 from specviz.models.quantization import QUANTIZATIONS
-from specviz.models.tensors import Tensors, config_of, planned_tensors
+from specviz.models.weight_sizes import Tensors, config_of, planned_tensors
 
 ROW_COPIES = 6
 """float32 matrices [nodes, V] alive at the worst moment of a step: logits, probabilities, the draft's, and what softmax

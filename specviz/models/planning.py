@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 
+from specviz.models.compat import check_config
 from specviz.models.devices import check_dtype, choose_dtype, free_memory
-from specviz.models.fitness import check_config
+from specviz.models.download_cache import Progress, silent
 from specviz.models.memory import MemoryPlan, ToLoad, plan_memory
-from specviz.models.model_cache import Progress, silent
 from specviz.models.presets import DEFAULT_DRAFT, DEFAULT_TARGET, PRESETS, SPECS, spec_of
 from specviz.models.quantization import check_quantization
 from specviz.models.sources import DEFAULT, Role, Source, find_source, is_folder, load_error
-from specviz.models.tensors import config_of
+from specviz.models.weight_sizes import config_of
 
 CONTEXT = 2_048
 """Tokens of prompt and output that are planned for by default."""

@@ -17,7 +17,8 @@ OUTLIERS = 0.0
 together: a node's logits then depend on which other nodes are scored with it, and to score a tree is not to score its
 paths. Measured on the default target, 62 forwards of one or three rows against one forward of all: with 6.0 every one
 of them gives other logits (0.07 apart in total variation in the median, 0.34 at most); with 0 seven of eight give the
-same, the others are up to 0.14 apart, see ``INT8`` in :mod:`specviz.metrics`. The price there is a mean KL to float32
+same, the others are up to 0.14 apart, see ``INT8`` in
+:mod:`specviz.trace.metrics`. The price there is a mean KL to float32
 of 0.078 instead of 0.042."""
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from specviz.errors import ModelError, shown
 from specviz.models import default_pair
-from specviz.models.model_cache import Progress
+from specviz.models.download_cache import Progress
 
 Role = Literal["target", "draft"]
 

@@ -2,7 +2,7 @@
 
 ``tokenizer.decode([id])`` cannot do this: it drops leading spaces and turns a part of a character into U+FFFD. Here
 every token becomes the bytes it stands for; valid UTF-8 is shown as text, anything else keeps its bytes, so that
-:func:`specviz.trace.text_of_tokens` can put an emoji that was split over tokens together again.
+:func:`specviz.trace.schema.text_of_tokens` can put an emoji that was split over tokens together again.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from typing import Any, Literal
 
 from specviz.errors import ModelError
-from specviz.trace import TokenText
+from specviz.trace.schema import TokenText
 
 Scheme = Literal["byte-level", "sentencepiece", "plain"]
 """How a vocabulary entry spells its bytes.
@@ -25,7 +25,7 @@ BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 class TokenTexts:
-    """Token id -> :class:`~specviz.trace.TokenText`, remembered per id.
+    """Token id -> :class:`~specviz.trace.schema.TokenText`, remembered per id.
 
     Args:
         tokenizer: a fast tokenizer of transformers.

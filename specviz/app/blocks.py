@@ -1,0 +1,114 @@
+"""A page of Gradio's on which every call ends in an answer or in one sentence, and only what is documented has a name.
+
+Gradio gives each event a name by which it can be called, also the private ones, and tells a caller nothing but "Error"
+where something is raised, with all that was sent in the server's log.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+from gradio.route_utils import FnIndexInferError
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from specviz.app import run_handlers
+from specviz.app.server.limits import Limits
+
+MODEL_WORK, COMPARISONS = "model", "comparison"
+"""Concurrency ids of all that works with a model: of each kind one after the other."""
+BUSY = "The page is busy: {} others wait for their turn with the models; try again in a minute."
+MOST_WAITING = 1_000
+"""Of all other events, which do not work with a model."""
+UNFIT = "What was sent is not what this page takes; choose on the page, or see docs/api.md for what each input can be."
+
+
+class Page(gr.Blocks):
+    """The page.
+
+    Args:
+        limits: what a visitor may ask for.
+        options: see ``gr.Blocks``.
+    """
+
+    def __init__(self, limits: Limits, **options: Any):
+        super().__init__(**options)
+        self.limits = limits
+
+    def name_inputs(self, names: Mapping[Any, str]) -> None:
+        """Give the inputs of public endpoints the names of their components, and private events no name at all.
+
+        To be called once all events are there. The page itself calls events by number.
+        """
+        by_id = {component._id: name for component, name in names.items()}
+        for event in self.fns.values():
+            if event.api_visibility == "private":
+                event.api_name = None
+            else:
+                event.input_parameter_names = [by_id.get(component._id) for component in event.inputs]
+
+    def queue(self, **options: Any) -> Page:
+        """As Gradio's, but of a full queue only those are told who want to join it.
+
+        Gradio counts all that wait for anything, and tells whoever comes next: where many wait for a model, no page
+        could be opened, no run saved and nothing stopped.
+        """
+        super().queue(**options)
+        push, waiting = self._queue.push, self._queue.event_queue_per_concurrency_id
+
+        async def join(body: Any, request: Any, username: Any) -> Any:
+            event = self.fns.get(body.fn_index)
+            kind = event.concurrency_id if event is not None else None
+            if kind in (MODEL_WORK, COMPARISONS) and kind in waiting:
+                count = len(waiting[kind].queue)
+                if count >= self.limits.queue:
+                    return False, BUSY.format(count), "queue_full"
+            return await push(body, request, username)
+
+        self._queue.push = join
+        return self
+
+    async def preprocess_data(self, *given: Any, **named: Any) -> Any:
+        """Everything that is sent comes through here before a handler sees it."""
+        try:
+            return await super().preprocess_data(*given, **named)
+        except gr.Error as error:
+            raise _told(error.message) from None
+        except Exception:  # of a component, about a value that no browser sends
+            raise _told(UNFIT) from None
+
+    async def process_api(self, *given: Any, **named: Any) -> Any:
+        """A whole call, or one more answer of it."""
+        try:
+            return await super().process_api(*given, **named)
+        except gr.Error as error:
+            raise _told(error.message) from None
+        except Exception as error:
+            raise _told(run_handlers.sentence(error)) from None
+
+
+def _told(message: str) -> gr.Error:
+    """One line; a browser shows it as HTML."""
+    text = " ".join(str(message).split())
+    return gr.Error(html.escape(text if len(text) <= 300 else f"{text[:299]}…", quote=False), print_exception=False)
+
+
+def _unknown(_: Request, __: Exception) -> JSONResponse:
+    return JSONResponse({"detail": "There is nothing of this name or number; see docs/api.md for what there is."}, 404)
+
+
+UNKNOWN: dict[type[Exception], Any] = {FnIndexInferError: _unknown, KeyError: _unknown}
+"""Handlers for what Gradio's routes raise when a call names an event or a component that the page has not."""
+
+
+def asked_for(event: gr.EventData) -> Mapping[str, Any]:
+    """What came with an event: an object, whatever a call that was made by hand has sent."""
+    return event._data if isinstance(event._data, Mapping) else {}
+
+
+def position_of(sent: Any) -> int | None:
+    """A position in a run, if that was sent; it need not be there."""
+    return sent if isinstance(sent, int) and not isinstance(sent, bool) and 0 <= sent < 2**31 else None

@@ -1,0 +1,200 @@
+"""A small comparison, made while a visitor waits: its limits, its turns at the models, and what it grows into."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from specviz.app.compare.store import Shelf, about, summarized
+from specviz.app.compare.view import Opened
+from specviz.app.server.limits import Limits
+from specviz.app.server.session_registry import Sessions
+from specviz.app.server.tempdir import hidden_folder
+from specviz.errors import SettingsError
+from specviz.models.pair_spec import ModelChoice
+
+MOST = {"prompts": 16, "trees": 6, "verifiers": 8, "temperatures": 3, "tokens": 64}
+TITLE = "your small comparison"
+
+
+@dataclass(frozen=True)
+class Grown:
+    """How far it is.
+
+    Attributes:
+        opened: what can be looked at by now, if anything new; with a key once it is finished.
+    """
+
+    text: str
+    fraction: float | None = None
+    opened: Opened | None = None
+    key: str | None = None
+
+
+def small_job(values: Mapping[str, Any], models: ModelChoice, limits: Limits) -> Any:
+    """The job (a :class:`~specviz.compare.jobs.Job`) that the form describes.
+
+    Args:
+        values: ``prompts``, ``free``, ``tokens`` (numbers), ``trees``, ``verifiers``, ``temperatures`` (texts).
+
+    Raises:
+        SettingsError: naming the first thing that is wrong, or the limit that is passed.
+    """
+    from specviz.compare.jobs import Job
+    from specviz.compare.prompts import load_prompts, spread
+    from specviz.compare.spec import Comparison, check, parse_tree, parse_verifiers
+
+    trees = [parse_tree(text) for text in values["trees"] if text.strip()]
+    verifiers = [one for text in values["verifiers"] for one in parse_verifiers(text)]
+    try:
+        temperatures = tuple(float(text) for text in values["temperatures"])
+        count, free, tokens = (int(values[name] or 0) for name in ("prompts", "free", "tokens"))
+    except (ValueError, TypeError, OverflowError):
+        raise SettingsError("Temperatures, prompts and tokens must be numbers.") from None
+    sizes = {
+        "prompts": count,
+        "trees": len(trees),
+        "verifiers": len(verifiers),
+        "temperatures": len(temperatures),
+        "tokens": tokens,
+    }
+    for name, size in sizes.items():
+        if not 1 <= size <= MOST[name]:
+            raise SettingsError(f"A small comparison has 1 to {MOST[name]} {name}, and not {size}; {_LARGER}")
+    if not 0 <= free <= count:
+        raise SettingsError(f"Of {count} prompts 0 to {count} can also be run free, and not {free}.")
+    comparison = Comparison(
+        trees=tuple(trees),
+        verifiers=tuple(verifiers),
+        temperatures=temperatures,
+        driver=verifiers[0].label,
+        free=free,
+        max_new_tokens=tokens,
+    )
+    check(comparison)
+    for tree in trees:
+        limits.check_tree(tree.choice)
+    job = Job(comparison, tuple(spread(load_prompts(), count)), models)
+    whole = len(job.units()) * tokens
+    if whole > limits.comparison_tokens:
+        raise SettingsError(
+            f"These are {len(job.units())} runs of {tokens} tokens, {whole:,} in all; the page makes at most "
+            f"{limits.comparison_tokens:,}: {_LARGER}"
+        )
+    return job
+
+
+_LARGER = "choose fewer, or use python -m specviz compare."
+
+
+def run_small(sessions: Sessions, page: str, shelf: Shelf, job: Any) -> Iterator[Grown]:
+    """Make it. Others have their turn at the models between any two steps; Stop keeps the prompts that are finished."""
+    from specviz.compare.labels import labels_of
+    from specviz.compare.run_unit import Result, step_unit
+    from specviz.compare.statistics import Tally, tallies
+
+    sessions.clear_stop(page)
+    labels = labels_of(job.comparison)
+    # Prompt by prompt, so that what is there at any moment is a whole comparison of fewer prompts.
+    places = {prompt.id: place for place, prompt in enumerate(job.prompts)}
+    order = sorted(job.units(), key=lambda unit: places[unit.prompt.id])
+    done: list[tuple[Any, Result]] = []
+    found: list[Tally] = []
+    began = time.monotonic()
+    seconds = sessions.limits.comparison_seconds
+    for number, unit in enumerate(order):
+        label = f"Run {number + 1} of {len(order)}: {unit.prompt.id}, {unit.tree}, temperature {unit.temperature:g}"
+        # Should another pair need the memory, it waits for the end of this run, and we for it at the next one.
+        pair = yield from _pair(sessions, job.pair)
+        if number == 0:
+            began = time.monotonic()
+        steps = step_unit(pair, job.comparison, unit)
+        result: Result | None = None
+        while result is None:
+            if sessions.must_stop(page) or time.monotonic() - began > seconds:
+                steps.close()
+                break
+            yield Grown(f"{label}{_left(began, number, len(order))}", number / len(order))
+            result = sessions.lock.do(_next, steps)
+        del pair, steps
+        if result is None:
+            break
+        done.append((unit, result))
+        found += tallies(result.rows)
+        finished = number + 1 == len(order) or order[number + 1].prompt.id != unit.prompt.id
+        if finished and number + 1 < len(order):
+            summary = summarized(found, labels=labels)
+            opened = Opened(f"{TITLE}, so far", about(None, summary), summary)
+            yield Grown(f"{label}.", (number + 1) / len(order), opened)
+    yield _finished(shelf, job, done, len(order))
+
+
+def _next(steps: Generator[None, None, Any]) -> Any:
+    """One step of a run; what it returns if that was its end."""
+    try:
+        next(steps)
+    except StopIteration as end:
+        return end.value
+    return None
+
+
+def _finished(shelf: Shelf, job: Any, done: list[tuple[Any, Any]], wanted: int) -> Grown:
+    """Write the prompts that are whole as a comparison of their own."""
+    from specviz.compare.jobs import open_folder, write_unit
+    from specviz.compare.run_unit import pack
+    from specviz.compare.statistics import tallies
+    from specviz.compare.tables import merge
+
+    def key(unit: Any) -> tuple[Any, ...]:
+        return (unit.mode, unit.prompt.id, unit.tree, unit.temperature, unit.verifier)
+
+    by_key = {key(unit): result for unit, result in done}
+    whole = tuple(
+        prompt
+        for prompt in job.prompts
+        if all(key(unit) in by_key for unit in job.units() if unit.prompt.id == prompt.id)
+    )
+    if not whole:
+        return Grown("Stopped before the first prompt was finished; there is nothing to show.")
+    free = len({unit.prompt.id for unit in job.units() if unit.mode == "free"} & {prompt.id for prompt in whole})
+    # Free runs are spread over the kinds, so of fewer prompts others would be chosen: then all of them, or none.
+    rest = replace(job, prompts=whole)
+    if len(whole) < len(job.prompts):
+        rest = replace(rest, comparison=job.comparison.model_copy(update={"free": None if free == len(whole) else 0}))
+    home = hidden_folder("comparison-")
+    folder = Path(home.name)
+    open_folder(folder, rest)
+    found = []
+    for unit in rest.units():
+        result = replace(by_key[key(unit)], index=unit.index)
+        found += tallies(result.rows)
+        write_unit(folder, unit.index, pack(result))
+    merge(folder, rest)
+    summary = summarized(found, folder)
+    opened = Opened(TITLE, about(folder, summary), summary, folder)
+    text = (
+        f"All {wanted} runs are done."
+        if len(done) == wanted
+        else f"Stopped after {len(done)} of {wanted} runs; kept are the {len(whole)} prompts that were finished."
+    )
+    return Grown(text, None, opened, shelf.add(opened, home))
+
+
+def _pair(sessions: Sessions, models: ModelChoice) -> Generator[Grown, None, Any]:
+    loading = sessions.pair(models)
+    while True:
+        try:
+            text, fraction = next(loading)
+        except StopIteration as loaded:
+            return loaded.value
+        yield Grown(text, fraction)
+
+
+def _left(began: float, done: int, wanted: int) -> str:
+    if not done:
+        return ""
+    seconds = (time.monotonic() - began) / done * (wanted - done)
+    return f", about {seconds / 60:.0f} min left" if seconds > 90 else f", about {max(1, round(seconds))} s left"

@@ -1,0 +1,116 @@
+"""From a step in a comparison's rows to that step in the viewer: its run is made again up to there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from specviz.app import run_handlers
+from specviz.app.form import as_form_reads
+from specviz.app.page_state import Desk, Run
+from specviz.app.server.backend import begin
+from specviz.app.server.session_registry import Live, Sessions, Ticket
+from specviz.compare.statistics import Group
+from specviz.errors import SettingsError
+from specviz.figures import block, dump_block
+from specviz.trace.schema import Trace
+
+
+def make_again(
+    sessions: Sessions, page: str, folder: Path, group: Group, run: tuple[str, str], step: int, desk: Desk
+) -> Generator[tuple[run_handlers.Answer, run_handlers.Inputs | None], None, None]:
+    """Answers as of :func:`specviz.app.run_handlers.run_steps`, with what the form says of the run once it is there.
+
+    A run that the desk has already is opened at the step; otherwise it is run up to it and no further.
+
+    Args:
+        run: (prompt id, verifier).
+    """
+    sessions.clear_stop(page)
+    ticket: Ticket | None = None
+    unfinished: Ticket | None = None
+    try:
+        from specviz.compare.replay import parted, recipe_of  # imports torch
+
+        recipe = recipe_of(folder, group, *run)
+        if not 0 <= step <= max(row["step"] for row in recipe.rows):
+            raise SettingsError(f"This run has no step {step + 1}; choose one that is listed.")
+        inputs = (recipe.prompt, recipe.pair, recipe.settings)
+        limits = sessions.limits
+        at_hand = _at_hand(desk, inputs, step)
+        if at_hand is not None:
+            told = parted(recipe, at_hand.steps[: step + 1], at_hand.models)
+            yield (_opened(at_hand, step, told), at_hand, None), inputs
+            return
+        limits.check_prompt(recipe.prompt)
+        limits.check_tree(recipe.settings.builder)
+        ticket = _live(sessions, desk, inputs)
+        live = sessions.get(ticket)
+        if live is None:
+
+            def start(pair: Any) -> Any:
+                return begin(limits, pair, recipe.settings, recipe.prompt, recipe.known)
+
+            for text, fraction in (starting := run_handlers.Telling(sessions.with_pair(recipe.pair, start))):
+                yield (run_handlers.working(text, fraction), None, None), None
+            form = as_form_reads(recipe.settings) or recipe.settings
+            live = Live(starting.result, recipe.pair, recipe.prompt, form)
+            ticket = unfinished = sessions.add(live)
+            del starting
+        assert ticket is not None
+        session, began = live.session, time.monotonic()
+        while len(session.steps) <= step and session.end_reason is None:
+            if sessions.must_stop(page):
+                problem = "Stopped before the step was reached."
+            elif limits.out_of_time(began):
+                problem = f"Step {step + 1} is further than {limits.seconds:,} seconds get; choose an earlier one."
+            else:
+                done = len(session.steps)
+                said = f"Making the run again: step {done + 1} of {step + 1}."
+                yield (run_handlers.working(said, done / (step + 1)), None, None), None
+                if sessions.step(ticket, live):
+                    continue
+                problem = "The models were needed for others meanwhile; choose the step again."
+            yield (run_handlers.message("info", problem), None, None), None
+            return
+        trace = session.trace
+        told = parted(recipe, trace.steps, trace.models)
+        if len(trace.steps) <= step:
+            told = (told or "The run ended earlier than it was recorded.").rstrip(".") + "; its last step is shown."
+        unfinished = None
+        yield (_opened(trace, min(step, len(trace.steps) - 1), told), trace, ticket), inputs
+    except Exception as error:
+        yield (run_handlers.failed(error), None, None), None
+    finally:
+        sessions.drop(unfinished)  # nobody has its ticket
+        sessions.end_click(ticket)
+
+
+def _same(desk: Desk, inputs: run_handlers.Inputs) -> list[Run]:
+    """Runs of the desk that began with these inputs."""
+    return [
+        run
+        for run in desk.runs
+        if (run.stored.head.prompt, run.models, run.stored.head.settings) == inputs and not run.stored.head.forked_from
+    ]
+
+
+def _live(sessions: Sessions, desk: Desk, inputs: run_handlers.Inputs) -> Ticket | None:
+    """What finds the run's session, if it was made before and still has its caches."""
+    return next((run.ticket for run in _same(desk, inputs) if sessions.get(run.ticket) is not None), None)
+
+
+def _at_hand(desk: Desk, inputs: run_handlers.Inputs, step: int) -> Trace | None:
+    """The run on the desk, if it was made before and has come as far."""
+    return next((run.trace for run in _same(desk, inputs) if run.stored.steps > step), None)
+
+
+def _opened(trace: Trace, step: int, told: str | None) -> str:
+    positions = range(max(0, step - run_handlers.MOST_AT_ONCE + 1), min(len(trace.steps), step + 2))
+    value = block(trace, positions, go=step)
+    said = told or f"Step {step + 1} was made again and is as it was recorded."
+    value["notice"] = run_handlers.notice("error" if told else "info", said)
+    look = {"notice": value["notice"], "look": {"step": step, "node": None, "verifier": None}}
+    return f"[{dump_block(value)},{dump_block(look)}]"

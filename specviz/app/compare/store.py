@@ -1,0 +1,212 @@
+"""The comparisons a page can open: those that ship, those the server was started with, and a few that visitors brought.
+
+A visitor's comparison is known by a name that cannot be guessed, lies in a temporary folder, and goes when newer ones
+need its place.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import tempfile
+import threading
+import zipfile
+from collections import OrderedDict
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from specviz.app.compare.view import Opened
+from specviz.app.server.tempdir import hidden_folder
+from specviz.assets import ASSETS
+from specviz.compare.parquet_files import table_files
+from specviz.compare.read import PLAN, find_comparisons, look_through, take_files, tallies_of
+from specviz.compare.rows import TABLES
+from specviz.compare.statistics import Tally
+from specviz.compare.summary import SUMMARY, dump, load, summarize
+from specviz.errors import SettingsError
+from specviz.figures.text import shorten, visible
+
+SHIPPED = ASSETS / "comparison"
+MOST_KEPT = 6
+PACKED = (PLAN, "prompts.jsonl", "README.md")
+"""What a zip has beside the tables and the summary."""
+
+Told = tuple[str, "float | None"]
+
+
+class Shelf:
+    """The registry.
+
+    Args:
+        shipped: where finished comparisons come with specviz; it may be missing.
+        more: folders of comparisons that the server was started with.
+    """
+
+    def __init__(self, shipped: Path = SHIPPED, more: Sequence[Path] = ()):
+        self._listed = {f"{number}": folder for number, folder in enumerate([*find_comparisons(shipped), *more])}
+        self._shipped = shipped
+        self._opened: OrderedDict[str, tuple[Opened, tempfile.TemporaryDirectory[str] | None]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def names(self) -> list[tuple[str, str]]:
+        """(name, key) of those that can be opened at once."""
+        return [(self._name(folder), key) for key, folder in self._listed.items()]
+
+    def get(self, key: str) -> Opened:
+        """One that has been opened.
+
+        Raises:
+            SettingsError: if it made room for others.
+        """
+        with self._lock:
+            if key in self._opened:
+                self._opened.move_to_end(key)
+                return self._opened[key][0]
+        raise SettingsError("This comparison is not open any more; open it again.")
+
+    def open_listed(self, key: str) -> Opened:
+        """One of :meth:`names`.
+
+        Raises:
+            SettingsError: for any other name, and for files that cannot be read.
+        """
+        with self._lock:
+            if key in self._opened:
+                return self._opened[key][0]
+        if key not in self._listed:
+            raise SettingsError("There is no such comparison; choose one that is listed.")
+        folder = self._listed[key]
+        try:
+            summary: Mapping[str, Any] = load(folder)
+        except SettingsError:
+            summary = _last(self._summarized(folder))
+        opened = Opened(self._name(folder), about(folder, summary), summary, folder)
+        with self._lock:
+            self._opened[key] = (opened, None)
+        return opened
+
+    def take(self, paths: Sequence[str]) -> Generator[Told, None, str]:
+        """Open files that a visitor sent; tells how far it is and returns the key.
+
+        Raises:
+            SettingsError: saying what is wrong with them.
+        """
+        yield "Looking through the files …", None
+        home = hidden_folder("comparison-")
+        folder = Path(home.name)
+        try:
+            take_files([Path(path) for path in paths], folder)
+            look_through(folder)
+            summary = yield from self._summarized(folder)
+        except BaseException:
+            home.cleanup()
+            raise
+        first = Path(paths[0]).stem if len(paths) == 1 else "your files"
+        title = shorten(visible(first).replace("␣", " "), 40)
+        return self.add(Opened(title, about(folder, summary), summary, folder), home)
+
+    def add(self, opened: Opened, home: tempfile.TemporaryDirectory[str]) -> str:
+        """Keep a visitor's comparison, and let the one used longest ago go."""
+        key = secrets.token_urlsafe(12)
+        with self._lock:
+            self._opened[key] = (opened, home)
+            brought = [name for name, (_, place) in self._opened.items() if place is not None]
+            for name in brought[: max(0, len(brought) - MOST_KEPT)]:
+                place = self._opened.pop(name)[1]
+                if place is not None:
+                    place.cleanup()
+        return key
+
+    def remove(self, key: str) -> None:
+        """Let a visitor's comparison go, with its files."""
+        with self._lock:
+            _, place = self._opened.pop(key, (None, None))
+        if place is not None:
+            place.cleanup()
+
+    def _name(self, folder: Path) -> str:
+        return "the comparison that comes with specviz" if folder == self._shipped else folder.name
+
+    def _summarized(self, folder: Path) -> Generator[Told, None, Mapping[str, Any]]:
+        found: list[Tally] = []
+        for done, some in tallies_of(folder):
+            found += some
+            yield "Reading the rows …", done
+        yield "Computing the intervals …", None
+        return summarized(found, folder)
+
+
+def summarized(found: Sequence[Tally], folder: Path | None = None, labels: Any = None) -> Mapping[str, Any]:
+    """The summary as it is read back from a file: what is no number is null."""
+    if labels is None and folder is not None and (folder / PLAN).is_file():
+        from specviz.compare.labels import labels_of  # imports torch: not needed for what ships
+        from specviz.compare.replay import read_settings
+
+        try:
+            labels = labels_of(read_settings(folder)[0])
+        except (SettingsError, KeyError):
+            labels = None  # of another version, or with verifiers that are not here: the rows have their labels
+    result: Mapping[str, Any] = json.loads(dump(summarize(found, labels)))
+    return result
+
+
+def about(folder: Path | None, summary: Mapping[str, Any]) -> str:
+    """What a comparison compares, in a sentence."""
+    estimates = summary["estimates"]
+
+    def count(name: str, word: str, *others: Any) -> str:
+        number = len({row[name] for row in estimates} - {None, *others})
+        return f"{number} {word}{'' if number == 1 else 's'}"
+
+    prompts = {mode: max((r["prompts"] for r in estimates if r["mode"] == mode), default=0) for mode in _MODES}
+    said = [f"{number} prompts {_MODES[mode]}" for mode, number in prompts.items() if number]
+    parts = (count("kind", "kind"), count("tree", "tree", "no draft"), count("verifier", "verifier", "sampling"))
+    text = f"{' and '.join(said)}; {', '.join(parts)}, {count('temperature', 'temperature')}."
+    plan = _plan(folder) if folder else {}
+    comparison, pair = plan.get("comparison"), plan.get("pair")
+    if isinstance(comparison, Mapping) and isinstance(pair, Mapping):
+        models = f"{pair.get('target')} ← {pair.get('draft')}"
+        text += (
+            f" At most {comparison.get('max_new_tokens')} tokens each; models {models}; seed {comparison.get('seed')}."
+        )
+    return shorten(visible(text).replace("␣", " "), 400)
+
+
+_MODES = {"paired": "on the same trees", "free": "with each verifier on its own text"}
+
+
+def packed(opened: Opened, into: Path) -> Path:
+    """The comparison's files in one zip.
+
+    Raises:
+        SettingsError: while it is being made, and if a file is missing.
+    """
+    if opened.folder is None:
+        raise SettingsError("This comparison is not finished yet.")
+    path = into / "specviz-comparison.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        others = [opened.folder / name for name in PACKED]
+        tables = [file for table in TABLES for file in table_files(opened.folder, table)]
+        for file in (*others, *tables):
+            if file.is_file():
+                archive.write(file, f"comparison/{file.name}")
+        archive.writestr(f"comparison/{SUMMARY}", dump(dict(opened.summary)))
+    return path
+
+
+def _plan(folder: Path) -> Mapping[str, Any]:
+    try:
+        found = json.loads((folder / PLAN).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, Mapping) else {}
+
+
+def _last(work: Generator[Told, None, Mapping[str, Any]]) -> Mapping[str, Any]:
+    while True:
+        try:
+            next(work)
+        except StopIteration as done:
+            result: Mapping[str, Any] = done.value
+            return result

@@ -1,0 +1,353 @@
+"""The part of the Compare tab that is about many prompts: figures, runs, steps, and a small comparison of one's own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from specviz.app import run_handlers
+from specviz.app.blocks import COMPARISONS, asked_for, position_of
+from specviz.app.compare.quick_run import MOST, Grown, run_small, small_job
+from specviz.app.compare.replay_step import make_again
+from specviz.app.compare.store import Shelf, packed
+from specviz.app.compare.view import ALL, PICTURES, Chosen, board, choices, settled
+from specviz.app.page_state import Desk, Run
+from specviz.app.server.trace_store import Stored
+from specviz.app.server.uploads import forget_upload
+from specviz.app.viewer_component import make_board
+from specviz.compare.statistics import Group
+from specviz.errors import SettingsError, SpecvizError
+from specviz.figures import dump_block
+from specviz.figures.text import shorten, visible
+from specviz.trace.schema import Trace
+from specviz.verifiers import VERIFIERS
+
+if TYPE_CHECKING:
+    from specviz.app.handlers import Actions
+
+CHOOSERS = ("figure", "mode", "tree", "temperature", "kind", "verifiers")
+NONE_SHIPS = "No comparison comes with this installation: open one, or make a small one."
+INTRO = (
+    "Every verifier on the same prompts and trees: choose a comparison, then a point of a figure, a run and a step, "
+    "which opens in the viewer below."
+)
+TREES = ("4,2,2", "1,1,1,1", "dynamic:total=28,top_k=6,depth=6", "explicit", "2,2")
+
+
+class CompareTab:
+    """Components and handlers of its first half. State is (key of the comparison, what is looked at)."""
+
+    def __init__(self, act: Actions, shelf: Shelf):
+        self.act, self.shelf = act, shelf
+        self.choosers: dict[str, Any] = {}
+        self.form: dict[str, Any] = {}
+
+    # ---------------------------------------------------------------------------------------------- components
+
+    def build(self) -> None:
+        """In the current Gradio context."""
+        self.state = gr.State(None, time_to_live=6 * 3600)
+        names = self.shelf.names()
+        gr.Markdown(INTRO if names else f"{INTRO} {NONE_SHIPS}", elem_id="board-intro")
+        with gr.Row():
+            self.listed = gr.Dropdown(
+                names, value=None, label="Open a comparison", min_width=200, elem_id="board-open", visible=bool(names)
+            )
+            self.upload = gr.UploadButton(
+                "Open a comparison's files",
+                file_types=[".parquet", ".json", ".zip"],
+                file_count="multiple",
+                size="md",
+                scale=0,
+                min_width=220,
+                visible=not self.act.limits.public,
+                elem_id="board-upload",
+            )
+            self.download = gr.Button(
+                "Download it", size="md", scale=0, min_width=120, visible=False, elem_id="board-zip"
+            )
+            # As for traces: the button that a person presses has the file made, this one hands it over.
+            self.ready = gr.DownloadButton("Save", visible="hidden", elem_id="board-ready")
+        with gr.Accordion("Make a small comparison", open=False, elem_id="small"):
+            self._small_form()
+        with gr.Row(visible=False, elem_id="board-choosers") as self.row:
+            labels = {"figure": "Figure", "mode": "Runs", "tree": "Tree", "temperature": "Temperature"}
+            labels |= {"kind": "Kind of prompt", "verifiers": "Verifiers (none: all)"}
+            for name in CHOOSERS:
+                self.choosers[name] = gr.Dropdown(
+                    [],
+                    label=labels[name],
+                    multiselect=name == "verifiers",
+                    min_width=240 if name == "verifiers" else 130,
+                    elem_id=f"board-{name}",
+                )
+        self.board = make_board(elem_id="board")
+
+    def _small_form(self) -> None:
+        add = self.form.__setitem__
+        with gr.Row():
+            add("prompts", gr.Number(2, label="Prompts", info="of our own, all kinds", precision=0, min_width=110))
+            add("free", gr.Number(0, label="Also free", info="prompts, for quality", precision=0, min_width=110))
+            add(
+                "tokens",
+                gr.Number(16, label="Tokens a run", info="at most", precision=0, elem_id="small-tokens", min_width=110),
+            )
+            add("temperatures", gr.Textbox("1.0", label="Temperatures", info="e.g. 0.7 1.0", min_width=110))
+        with gr.Row():
+            trees = {"multiselect": True, "allow_custom_value": True, "min_width": 260}
+            add(
+                "trees",
+                gr.Dropdown(
+                    list(TREES),
+                    value=["4,2,2", "1,1,1,1"],
+                    label="Trees",
+                    info="or of your own: 3,2 or [0],[1],[0,0]",
+                    elem_id="small-trees",
+                    **trees,
+                ),
+            )
+            add(
+                "verifiers",
+                gr.Dropdown(
+                    list(VERIFIERS),
+                    value=["rejection", "eta", "longest_path"],
+                    label="Verifiers",
+                    info="the first one drives; eta:epsilon=0.05/0.2 is a sweep",
+                    elem_id="small-verifiers",
+                    **trees,
+                ),
+            )
+        with gr.Row():
+            self.start = gr.Button("Start", variant="primary", size="md", scale=0, min_width=110, elem_id="small-start")
+            self.stop = gr.Button("Stop", variant="stop", size="md", scale=0, min_width=110, elem_id="small-stop")
+            gr.Markdown(
+                f"With the models under Settings; at most {MOST['prompts']} prompts, {MOST['trees']} trees, "
+                f"{MOST['verifiers']} verifiers and {MOST['tokens']} tokens. Stop keeps the prompts that are finished."
+            )
+
+    def wire(self, viewer: Any, desk: Any, work: dict[str, Any], quick: dict[str, Any]) -> list[Any]:
+        """Attach the events; returns those that can change the desk."""
+        private: dict[str, Any] = {"api_visibility": "private"}
+        settings = self.act.form.inputs
+        shown = [self.board, self.state, self.download, self.row, *self.choosers.values()]
+        one: dict[str, Any] = {"concurrency_limit": 1, "show_progress": "hidden"}
+        self.listed.input(self.open_listed, self.listed, shown, show_progress="hidden", **private)
+        self.upload.upload(self.open_files, self.upload, shown, **one, **private)
+        for name, component in self.choosers.items():
+            component.input(
+                self.choose,
+                [self.state, *self.choosers.values()],
+                shown,
+                **quick,
+                **private,
+                trigger_mode="always_last",
+            )
+            del name
+        self.board.spot(self.spot, self.state, [self.board, self.state], **quick, **private)
+        inputs = [*self.form.values(), *settings]
+        self.start.click(self.small, inputs, shown, concurrency_id=COMPARISONS, **one, **private)
+        # Named, or it would take the name of the page's own, which programs call.
+        self.stop.click(self.act.stop, None, None, api_name="stop_comparison", **quick, **private)
+        hand_over = "() => setTimeout(() => document.querySelector('#board-ready').click(), 50)"
+        self.download.click(self.save, self.state, self.ready, show_progress="hidden", **private).success(
+            None, js=hand_over
+        )
+        return [self.board.step(self.step, [self.state, desk], [viewer, desk, *settings], **work, **private)]
+
+    # ------------------------------------------------------------------------------------------------- handlers
+
+    def open_listed(self, key: str | None) -> list[Any]:
+        try:
+            self.shelf.open_listed(key or "")
+            return self._show(key or "", Chosen())
+        except Exception as error:
+            return self._only(_said(error))
+
+    def open_files(self, paths: list[str] | None, request: gr.Request) -> Iterator[list[Any]]:
+        try:
+            if self.act.limits.public:
+                raise SettingsError(
+                    "This public page opens no comparison of a visitor's; run specviz on your own machine."
+                )
+            taking = self.shelf.take(paths or [])
+            while True:
+                try:
+                    text, fraction = next(taking)
+                except StopIteration as done:
+                    self.act.visits.have_comparison(str(request.session_hash), self.shelf, done.value)
+                    yield self._show(done.value, Chosen())
+                    return
+                yield self._only(run_handlers.notice("working", text, fraction))
+        except Exception as error:
+            yield self._only(_said(error))
+        finally:
+            for path in paths or []:
+                forget_upload(path)
+
+    def choose(self, state: Any, *values: Any) -> list[Any]:
+        try:
+            if state is None:
+                raise SettingsError("No comparison is open; open one first.")
+            key, before = state
+            given = dict(zip(CHOOSERS, values, strict=True))
+            named = tuple(_texts(given.pop("verifiers")))
+            return self._show(key, replace(before, **{k: str(v) for k, v in given.items()}, verifiers=named))
+        except Exception as error:
+            return self._only(_said(error))
+
+    def spot(self, state: Any, event: gr.EventData) -> list[Any]:
+        """A point or a row was chosen: a group of runs, or a run."""
+        try:
+            if state is None:
+                raise SettingsError("No comparison is open; open one first.")
+            key, before = state
+            section = asked_for(event).get("section")
+            data: Any = asked_for(event).get("data")
+            try:
+                if section == "figure":
+                    mode, tree, temperature = data[:3]
+                    chosen = replace(before, group=Group(str(mode), str(tree), float(temperature)), run=None)
+                else:
+                    prompt, verifier = data[:2]
+                    chosen = replace(before, run=(str(prompt), str(verifier)))
+            except (TypeError, ValueError, KeyError, OverflowError):
+                raise SettingsError("This is no row of the comparison; choose one that is shown.") from None
+            opened = self.shelf.get(key)
+            if opened.folder is None:
+                raise SettingsError("Its runs can be opened once the comparison is finished.")
+            there = json.loads(board(opened, chosen))
+            return [dump_block(there | {"go": "runs" if section == "figure" else "steps"}), (key, chosen)]
+        except Exception as error:
+            return [dump_block({"notice": _said(error)}), gr.skip()]
+
+    def step(self, state: Any, known: Desk | None, event: gr.EventData, request: gr.Request) -> Iterator[list[Any]]:
+        """A step was chosen: its run is made again up to there."""
+        untouched = self.act.form.untouched()
+        try:
+            key, chosen = state
+            opened = self.shelf.get(key)
+            data: Any = asked_for(event).get("data")
+            at = position_of(data[0])
+            if chosen.group is None or chosen.run is None or opened.folder is None or at is None:
+                raise SettingsError("Choose a run first, then its step.")
+        except (TypeError, IndexError, KeyError, SpecvizError) as error:
+            said = error if isinstance(error, SpecvizError) else SettingsError("Choose a run first, then its step.")
+            yield [run_handlers.failed(said), gr.skip(), *untouched]
+            return
+        there = known or self.act.start
+        page = str(request.session_hash)
+        steps = make_again(self.act.sessions, page, opened.folder, chosen.group, chosen.run, at, there)
+        with self.act.visits.working(page), contextlib.closing(steps):
+            for (text, trace, ticket), inputs in steps:
+                if trace is None or inputs is None:
+                    yield [text, gr.skip(), *untouched]
+                    continue
+                self.act.visits.own(page, ticket)
+                yield [text, _put(there, trace, inputs, ticket, chosen.run[0]), *self.act.form.write(*inputs)]
+
+    def small(self, request: gr.Request, *values: Any) -> Iterator[list[Any]]:
+        try:
+            given = dict(zip(self.form, values[: len(self.form)], strict=True))
+            given["temperatures"] = str(given["temperatures"] or "").replace(",", " ").split()[:20]
+            for name in ("trees", "verifiers"):
+                given[name] = [text[:500] for text in _texts(given[name])]
+            models = self.act.form.read(values[len(self.form) :])[1]
+            yield self._only(run_handlers.notice("working", "Preparing …"))
+            job = small_job(given, models, self.act.limits)
+            page = str(request.session_hash)
+            growing = run_small(self.act.sessions, page, self.shelf, job)
+            for grown in self.act.visits.grow(page, self.shelf, growing):
+                yield self._grown(grown)
+        except Exception as error:
+            yield self._only(_said(error))
+
+    def save(self, state: Any, request: gr.Request) -> str:
+        try:
+            if state is None:
+                raise SettingsError("No comparison is open; open one first.")
+            return str(packed(self.shelf.get(state[0]), self.act.visits.folder(str(request.session_hash))))
+        except SpecvizError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+
+    # -------------------------------------------------------------------------------------------------- answers
+
+    def _grown(self, grown: Grown) -> list[Any]:
+        if grown.key is not None:
+            shown = self._show(grown.key, Chosen())
+            shown[0] = _with(shown[0], run_handlers.notice("info", grown.text))
+            return shown
+        kind = "info" if grown.fraction is None and grown.opened is None and grown.text.endswith(".") else "working"
+        said = run_handlers.notice(kind, grown.text, grown.fraction)
+        if grown.opened is not None:
+            return [_with(board(grown.opened, settled(grown.opened.summary, Chosen())), said), *[gr.skip()] * 9]
+        return self._only(said)
+
+    def _show(self, key: str, wanted: Chosen) -> list[Any]:
+        opened = self.shelf.get(key)
+        chosen, there = settled(opened.summary, wanted), choices(opened.summary)
+        if not there["figure"]:
+            raise SettingsError("There is nothing in this comparison that a figure could show.")
+        updates = []
+        for name in CHOOSERS:
+            options = [(_named(name, value), value) for value in there[name]]
+            if name in ("tree", "temperature", "kind"):
+                options.insert(0, ("all", ALL))
+            value = getattr(chosen, name)
+            updates.append(gr.Dropdown(options, value=list(value) if name == "verifiers" else value))
+        return [board(opened, chosen), (key, chosen), gr.Button(visible=True), gr.Row(visible=True), *updates]
+
+    def _only(self, notice: dict[str, Any]) -> list[Any]:
+        """A word, and what was shown stays."""
+        return [dump_block({"notice": notice}), *[gr.skip()] * 9]
+
+
+def _texts(chosen: Any) -> list[str]:
+    """The first of what was chosen in a list, or nothing."""
+    return [str(one) for one in chosen[:20]] if isinstance(chosen, list) else []
+
+
+def _named(chooser: str, value: str) -> str:
+    if chooser == "figure":
+        return PICTURES[value].title
+    if chooser == "mode":
+        return {"paired": "on the same trees", "free": "each on its own text"}[value]
+    return shorten(visible(value).replace("␣", " "), 48)
+
+
+def _with(text: str, notice: dict[str, Any]) -> str:
+    return dump_block(json.loads(text) | {"notice": notice})
+
+
+def _said(error: Exception) -> dict[str, Any]:
+    said: dict[str, Any] = json.loads(run_handlers.failed(error))["notice"]
+    return said
+
+
+def _put(desk: Desk, trace: Trace, inputs: run_handlers.Inputs, ticket: Any, prompt: str) -> Desk:
+    known = desk.find(trace.id)
+    title = known.title if known else f"{shorten(visible(prompt), 30)}, from the comparison"
+    run = replace(known, ticket=ticket or known.ticket) if known else Run(Stored(trace), title, inputs[1], ticket)
+    return desk.show(run, filled=True)
+
+
+def find_shelf(folders: Iterable[str]) -> Shelf:
+    """What comes with specviz, and these folders.
+
+    Raises:
+        SettingsError: for a folder that holds no finished comparison.
+    """
+    from specviz.compare.read import find_comparisons
+
+    found = []
+    for folder in folders:
+        inside = find_comparisons(Path(folder))
+        if not inside:
+            raise SettingsError(f"There is no finished comparison in {folder!r}; make one with compare.")
+        found += inside
+    return Shelf(more=found)

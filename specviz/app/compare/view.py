@@ -1,0 +1,400 @@
+"""What the Compare tab shows of a comparison, as plain values: a figure and its table, its runs, their steps."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+
+from specviz.compare.read import RunSums, output_of, runs_of, steps_of
+from specviz.compare.report import figures
+from specviz.compare.report.charts import Theme
+from specviz.compare.report.run_charts import runs_figure, steps_figure
+from specviz.compare.rows import SAMPLING
+from specviz.compare.statistics import Group
+from specviz.errors import SettingsError
+from specviz.figures import dump_block
+from specviz.figures.looks import figure_json
+from specviz.figures.text import shorten, visible
+
+ALL = "all"
+MOST_LINES = 400
+_BARS = "Bars are 95 % intervals over prompts."
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A comparison that is open on the server.
+
+    Attributes:
+        folder: with its Parquet files; None while it is being made.
+        summary: see :mod:`specviz.compare.summary`.
+    """
+
+    title: str
+    about: str
+    summary: Mapping[str, Any]
+    folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a visitor looks at. :data:`ALL`, and no verifiers, stand for all of them.
+
+    Attributes:
+        group: whose runs are listed.
+        run: (prompt, verifier) whose steps are listed.
+    """
+
+    figure: str = "accepted_length"
+    mode: str = "paired"
+    tree: str = ALL
+    temperature: str = ALL
+    kind: str = ALL
+    verifiers: tuple[str, ...] = ()
+    group: Group | None = None
+    run: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One of the figures that can be chosen.
+
+    Attributes:
+        draw: (rows, mode, theme) -> figure; rows are of ``table`` and have been filtered.
+        by_kind: whether the kind of prompt can be chosen.
+    """
+
+    title: str
+    how: str
+    table: str
+    draw: Callable[[list[Mapping[str, Any]], str, Theme], go.Figure]
+    pick: Mapping[str, Any] = field(default_factory=dict)
+    by_kind: bool = False
+
+
+def _lengths(measure: str) -> Callable[[list[Mapping[str, Any]], str, Theme], go.Figure]:
+    return lambda rows, mode, theme: figures.lengths_figure(rows, measure=measure, mode=mode, theme=theme)
+
+
+def _of_measure(title: str, measure: str, how: str) -> Picture:
+    return Picture(title, f"{how} {_BARS}", "estimates", _lengths(measure), {"measure": measure}, by_kind=True)
+
+
+def _place(by: Any, what: str) -> Picture:
+    def draw(rows: list[Mapping[str, Any]], mode: str, theme: Theme) -> go.Figure:
+        return figures.places_figure(
+            rows, by=by, temperature=rows[0]["temperature"] if rows else 1.0, mode=mode, theme=theme
+        )
+
+    how = f"Of the nodes at a {what} that a verifier could accept, the share it accepted; all kinds of prompts. {_BARS}"
+    return Picture(f"Acceptance by {what}", how, "places", draw, {"by": by})
+
+
+def _kinds(rows: list[Mapping[str, Any]], mode: str, theme: Theme) -> go.Figure:
+    tree = rows[0]["tree"] if rows else ""
+    return figures.kinds_figure(rows, tree=tree, measure="accepted_length", mode=mode, theme=theme)
+
+
+def _apart(rows: list[Mapping[str, Any]], mode: str, theme: Theme) -> go.Figure:
+    return figures.differences_figure(rows, mode=mode, theme=theme)
+
+
+PICTURES: dict[str, Picture] = {
+    "accepted_length": _of_measure(
+        "Accepted length", "accepted_length", "Further right is better: more drafted tokens kept in a step."
+    ),
+    "block_efficiency": _of_measure(
+        "Block efficiency",
+        "block_efficiency",
+        "Tokens gained by one forward of the target, its own bonus token included; plain decoding is 1.",
+    ),
+    "kinds": Picture(
+        "By kind of prompt",
+        f"Accepted draft tokens a step on one tree, kind by kind: where drafts are easy, points lie far right. {_BARS}",
+        "estimates",
+        _kinds,
+        {"measure": "accepted_length"},
+    ),
+    "trees": Picture(
+        "By tree",
+        f"Block efficiency again, a heading a verifier, so that trees can be told apart. {_BARS}",
+        "estimates",
+        lambda rows, mode, theme: figures.trees_figure(rows, mode=mode, theme=theme),
+        {"measure": "block_efficiency"},
+        by_kind=True,
+    ),
+    "depth": _place("depth", "depth"),
+    "rank": _place("rank", "sibling rank"),
+    "differences": Picture(
+        "Paired differences",
+        "Right of zero the first verifier keeps more. An interval that stays clear of zero is a difference that the "
+        "choice of prompts does not explain; p and Holm's correction stand in the table.",
+        "differences",
+        _apart,
+        {"measure": "accepted_length"},
+    ),
+    "nll_per_token": _of_measure(
+        "Quality: likelihood",
+        "nll_per_token",
+        "How surprising the target finds what a verifier wrote on its own; ordinary sampling has the right value, and "
+        "less is not better.",
+    ),
+    "first_tv_bound": _of_measure(
+        "Distance to the target",
+        "first_tv_bound",
+        "How far the first token of a step is from what a lossless verifier would emit; 0 is lossless.",
+    ),
+    "first_excess": _of_measure(
+        "Preference for likely tokens",
+        "first_excess",
+        "0 for a lossless verifier in the mean; left of zero, likely tokens are preferred.",
+    ),
+    "distinct_2": _of_measure(
+        "Variety", "distinct_2", "Different pairs of words in a text; compare texts of equal lengths."
+    ),
+    "rouge_l": _of_measure("ROUGE-L", "rouge_l", "Overlap with a good answer, where the prompt has one."),
+    "chrf": _of_measure("chrF", "chrf", "The same by characters, also for translations."),
+}
+_ONE_TEMPERATURE, _ONE_TREE = ("depth", "rank"), ("kinds",)
+
+
+# ----------------------------------------------------------------------------------------------------- choosing
+
+
+def choices(summary: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """What there is to choose from, by chooser."""
+    estimates = summary["estimates"]
+
+    def all_of(name: str, *others: Any) -> list[Any]:
+        return [it for it in dict.fromkeys(row[name] for row in estimates) if it not in (None, *others)]
+
+    drawn = [name for name, one in PICTURES.items() if _rows(summary, one)]
+    return {
+        "figure": drawn,
+        "mode": all_of("mode"),
+        "tree": all_of("tree", "no draft"),
+        "temperature": [f"{it:g}" for it in all_of("temperature")],
+        "kind": all_of("kind"),
+        "verifiers": all_of("verifier"),
+    }
+
+
+def settled(summary: Mapping[str, Any], chosen: Chosen) -> Chosen:
+    """What can be shown of what was chosen: anything that is not there becomes the first, or all."""
+    there = choices(summary)
+    figure = chosen.figure if chosen.figure in there["figure"] else next(iter(there["figure"]), "accepted_length")
+    modes = [mode for mode in there["mode"] if _rows(summary, PICTURES[figure], mode)] or there["mode"]
+    mode = chosen.mode if chosen.mode in modes else next(iter(modes), "paired")
+    tree = chosen.tree if chosen.tree in there["tree"] else ALL
+    temperature = chosen.temperature if chosen.temperature in there["temperature"] else ALL
+    if figure in _ONE_TEMPERATURE and temperature == ALL:
+        temperature = there["temperature"][-1]
+    if figure in _ONE_TREE and tree == ALL:
+        tree = there["tree"][0]
+    kind = chosen.kind if chosen.kind in there["kind"] and PICTURES[figure].by_kind else ALL
+    verifiers = tuple(name for name in chosen.verifiers if name in there["verifiers"])
+    return Chosen(figure, mode, tree, temperature, kind, verifiers, chosen.group, chosen.run)
+
+
+def _rows(summary: Mapping[str, Any], picture: Picture, mode: str | None = None) -> list[Mapping[str, Any]]:
+    return [
+        row
+        for row in summary[picture.table]
+        if row["value"] is not None
+        and mode in (None, row["mode"])
+        and all(row[name] == value for name, value in picture.pick.items())
+    ]
+
+
+def filtered(summary: Mapping[str, Any], chosen: Chosen) -> list[Mapping[str, Any]]:
+    """The rows of the chosen figure."""
+    picture = PICTURES[chosen.figure]
+    rows = _rows(summary, picture, chosen.mode)
+    if chosen.tree != ALL:
+        rows = [row for row in rows if row["tree"] in (chosen.tree, "no draft")]
+    if chosen.temperature != ALL:
+        rows = [row for row in rows if f"{row['temperature']:g}" == chosen.temperature]
+    if chosen.verifiers:
+        names = ("verifier",) if picture.table != "differences" else ("a", "b")
+        rows = [row for row in rows if all(row[name] in chosen.verifiers for name in names)]
+    if picture.table == "estimates" and chosen.figure != "kinds":
+        # The figures draw what is of all kinds; a chosen kind takes that place.
+        kind = None if chosen.kind == ALL else chosen.kind
+        rows = [{**row, "kind": None} for row in rows if row["kind"] == kind]
+    elif chosen.figure == "kinds":
+        rows = [row for row in rows if row["kind"] is not None]
+    return rows
+
+
+# ------------------------------------------------------------------------------------------------------ sections
+
+
+def board(opened: Opened, chosen: Chosen) -> str:
+    """Everything the tab shows, as JSON; ``chosen`` has been :func:`settled`."""
+    sections = [_figure_section(opened.summary, chosen)]
+    if chosen.group is not None and opened.folder is not None:
+        sections.append(_runs_section(opened, chosen, chosen.group))
+        if chosen.run is not None:
+            sections.append(_steps_section(opened, chosen.group, *chosen.run))
+    return dump_block({"title": _plain(opened.title, 80), "about": opened.about, "sections": sections})
+
+
+def _figure_section(summary: Mapping[str, Any], chosen: Chosen) -> dict[str, Any]:
+    picture, rows = PICTURES[chosen.figure], filtered(summary, chosen)
+    of = "" if chosen.kind == ALL else f" Prompts of the kind {_plain(chosen.kind, 40)} only."
+    names = (
+        "tree",
+        "temperature",
+        "verifier",
+        "a",
+        "b",
+        "kind",
+        "place",
+        "value",
+        "low",
+        "high",
+        "prompts",
+        "p",
+        "holm",
+    )
+    fields = [name for name in names if any(row.get(name) is not None for row in rows)]
+    lines = [{"cells": [_cell(row.get(name)) for name in fields], "spot": _spot(row)} for row in rows[:MOST_LINES]]
+    hint = " Choose a point, or a row of the table, to see the runs behind it."
+    return {
+        "id": "figure",
+        "title": picture.title,
+        "how": f"{picture.how}{of}{hint}",
+        **_drawn(lambda theme: picture.draw(rows, chosen.mode, theme)),
+        "table": {"caption": "The numbers", "head": [_HEADS.get(name, name) for name in fields], "rows": lines},
+    }
+
+
+_HEADS = {"low": "from", "high": "to", "place": "at", "a": "first", "b": "less", "holm": "p, Holm"}
+
+
+def _spot(row: Mapping[str, Any]) -> list[Any]:
+    return [row["mode"], row["tree"], row["temperature"]]
+
+
+def _runs_section(opened: Opened, chosen: Chosen, group: Group) -> dict[str, Any]:
+    assert opened.folder is not None
+    found = runs_of(opened.folder, group, None if chosen.kind == ALL else chosen.kind)
+    if chosen.verifiers:
+        found = [one for one in found if one.verifier in chosen.verifiers]
+    shown = [one for one in found if one.steps]
+    points = [vars(one) | {"rule": rule_of(opened.summary, one.verifier)} for one in shown if one.verifier != SAMPLING]
+    verifiers = list(dict.fromkeys(one.verifier for one in shown))
+    free = group.mode == "free"
+    return {
+        "id": "runs",
+        "title": f"Runs: {_plain(group.tree, 40)}, temperature {group.temperature:g}, "
+        f"{'each verifier on its own text' if free else 'all verifiers on the same trees'}",
+        "how": "A point is one prompt; the line is the mean over all steps. Choose a point or a row to see its steps.",
+        **(_drawn(lambda theme: runs_figure(points, theme=theme)) if points else {}),
+        "table": {
+            "caption": "Runs, accepted tokens a step",
+            "head": ["prompt", "kind", "steps", *(["verifier", "accepted"] if free else map(_short, verifiers))],
+            "rows": _free_lines(shown) if free else _paired_lines(shown, verifiers),
+        },
+    }
+
+
+def _free_lines(found: Iterable[RunSums]) -> list[dict[str, Any]]:
+    return [
+        {
+            "cells": [
+                _plain(one.prompt_id, 40),
+                _plain(one.kind, 20),
+                str(one.steps),
+                _short(one.verifier),
+                f"{one.accepted / one.steps:.2f}",
+            ],
+            "spot": [one.prompt_id, one.verifier],
+        }
+        for one in list(found)[:MOST_LINES]
+    ]
+
+
+def _paired_lines(found: Iterable[RunSums], verifiers: Sequence[str]) -> list[dict[str, Any]]:
+    by_prompt: dict[str, dict[str, RunSums]] = {}
+    for one in found:
+        by_prompt.setdefault(one.prompt_id, {})[one.verifier] = one
+    lines = []
+    for prompt, own in list(by_prompt.items())[:MOST_LINES]:
+        any_one = next(iter(own.values()))
+        lengths = [f"{own[name].accepted / own[name].steps:.2f}" if name in own else "" for name in verifiers]
+        cells = [_plain(prompt, 40), _plain(any_one.kind, 20), str(any_one.steps), *lengths]
+        lines.append({"cells": cells, "spot": [prompt, any_one.verifier]})
+    return lines
+
+
+def _steps_section(opened: Opened, group: Group, prompt: str, verifier: str) -> dict[str, Any]:
+    assert opened.folder is not None
+    rows = steps_of(opened.folder, group, prompt, verifier)
+    if not rows:
+        raise SettingsError("This run has no steps; choose another.")
+    output = output_of(opened.folder, group, prompt, verifier)
+    verifiers = list(dict.fromkeys(row["verifier"] for row in rows))
+    by_step: dict[int, dict[str, Any]] = {}
+    for row in rows:
+        by_step.setdefault(row["step"], {})[row["verifier"]] = row
+    lines = []
+    for step, own in list(by_step.items())[:MOST_LINES]:
+        one = next(iter(own.values()))
+        paths = {tuple(row["path"]) for row in own.values()}
+        lengths = [str(own[name]["accepted"]) if name in own else "" for name in verifiers]
+        cells = [f"step {step + 1}", str(one["context"]), str(one["nodes"]), *lengths, "part" if len(paths) > 1 else ""]
+        lines.append({"cells": cells, "spot": [step]})
+    drawn = [row | {"rule": rule_of(opened.summary, row["verifier"])} for row in rows]
+    return {
+        "id": "steps",
+        "title": f"Steps of {_plain(prompt, 40)}",
+        "how": "Choose a step, here or in the figure: its run is made again up to there and opens in the viewer below.",
+        "quotes": [[name, _plain(output[column], 600)] for name, column in (("prompt", "prompt"), ("output", "text"))]
+        if output
+        else [],
+        **_drawn(lambda theme: steps_figure(drawn, theme=theme)),
+        "table": {
+            "caption": "Steps, accepted tokens",
+            "head": ["step", "tokens before", "drafted", *map(_short, verifiers), "verifiers"],
+            "rows": lines,
+        },
+    }
+
+
+def rule_of(summary: Mapping[str, Any], label: str) -> str:
+    """The verifier behind a label."""
+    return next((row["rule"] for row in summary["verifiers"] if row["label"] == label), label)
+
+
+def _drawn(draw: Callable[[Theme], go.Figure]) -> dict[str, Any]:
+    themes: tuple[Theme, Theme] = ("light", "dark")
+    found = {}
+    for theme in themes:
+        # Plotly's own encoder: figures hold arrays of numpy.
+        found[theme] = json.loads(json.dumps(figure_json(draw(theme)), default=_listed))
+    return {"figure": found}
+
+
+def _listed(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else list(value)
+
+
+def _cell(value: Any) -> str:
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else _plain(str(value), 60)
+
+
+def _plain(text: Any, width: int) -> str:
+    return shorten(visible(str(text)).replace("␣", " "), width)
+
+
+def _short(text: str) -> str:
+    return _plain(text, 28)

@@ -1,0 +1,279 @@
+"""The settings form, made from the registries: a builder or verifier that is registered has its options on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args, get_origin
+
+import gradio as gr
+from pydantic.fields import FieldInfo
+
+from specviz.app.models_form import DEVICES, DTYPES, QUANTIZATIONS, models_form
+from specviz.app.server.limits import Limits
+from specviz.drafting import BUILDERS
+from specviz.errors import SettingsError, shown
+from specviz.models.pair_spec import ModelChoice
+from specviz.trace.schema import Choice, Settings
+from specviz.trace.settings import build_choice, build_sampling, build_settings, default_draft_sampling
+from specviz.verifiers import VERIFIERS
+
+DEFAULT_PROMPT = "Why is the sky blue?"
+DEFAULT_VERIFIERS = ("rejection", "eta", "longest_path")
+
+
+@dataclass
+class Form:
+    """Components by name, in the order in which handlers receive their values."""
+
+    limits: Limits = field(default_factory=Limits)
+    components: dict[str, Any] = field(default_factory=dict)
+    late: list[Callable[[], object]] = field(default_factory=list)
+    """Events that need all components; :func:`settings_form` attaches them at its end."""
+
+    def add(self, name: str, component: Any) -> Any:
+        self.components[name] = component
+        return component
+
+    @property
+    def inputs(self) -> list[Any]:
+        return list(self.components.values())
+
+    def named(self, values: Sequence[Any]) -> dict[str, Any]:
+        """The components' values by name."""
+        return dict(zip(self.components, values, strict=True))
+
+    def read(self, values: Sequence[Any]) -> tuple[str, ModelChoice, Settings]:
+        """Prompt, models and settings from the components' values.
+
+        Raises:
+            SettingsError: naming the first setting that is out of range.
+        """
+        return read_form(self.named(values))
+
+    def write(self, prompt: str, models: ModelChoice, settings: Settings) -> list[Any]:
+        """Updates that make the components show these inputs; one for each of :attr:`inputs`."""
+        shown = write_form(prompt, models, settings)
+        return [gr.update(value=shown[name]) if name in shown else gr.skip() for name in self.components]
+
+    def untouched(self) -> list[Any]:
+        """As :meth:`write`, changing nothing."""
+        return [gr.skip()] * len(self.components)
+
+
+def prompt_box(form: Form) -> None:
+    box = gr.Textbox(
+        DEFAULT_PROMPT,
+        label="Prompt",
+        placeholder="Prompt",
+        container=False,
+        lines=1,
+        max_lines=6,
+        max_length=form.limits.prompt_characters,
+        scale=5,
+        min_width=260,
+        elem_id="prompt",
+    )
+    form.add("prompt", box)
+
+
+def settings_form(form: Form) -> None:
+    """Everything but the prompt and the buttons, in the current Gradio context."""
+    models_form(form)
+    with gr.Row():
+        names = list(BUILDERS)
+        builder = form.add("builder", gr.Dropdown(names, value=names[0], label="Draft tree", min_width=140))
+        groups = []
+        for name, registered in BUILDERS.items():
+            with gr.Column(visible=name == names[0], scale=4, min_width=260) as group, gr.Row():
+                _option_fields(form, f"builder.{name}", registered.Options)
+            groups.append(group)
+        builder.change(
+            lambda chosen: [gr.Column(visible=name == chosen) for name in names],
+            builder,
+            groups,
+            api_visibility="private",
+            show_progress="hidden",
+        )
+    with gr.Row():
+        verifiers = list(VERIFIERS)
+        start = [name for name in DEFAULT_VERIFIERS if name in verifiers] or verifiers[:1]
+        start += [name for name in verifiers[6:] if name not in start]  # one that the user brought is meant to be seen
+        form.add("verifiers", gr.CheckboxGroup(verifiers, value=start, label="Verifiers", scale=3, min_width=260))
+        form.add("driver", gr.Dropdown(verifiers, value=start[0], label="Driver", info="its verdict is committed"))
+        for name, verifier in VERIFIERS.items():
+            _option_fields(form, f"verifier.{name}", verifier.Options, label=f"{name}: ")
+    with gr.Row():
+        numbers: list[tuple[str, str, float | None, dict[str, Any]]] = [
+            ("temperature", "Target temperature", 1.0, {"minimum": 0, "maximum": 100, "step": 0.1}),
+            ("top_k", "Target top-k", 0, {"minimum": 0, "precision": 0, "info": "0 keeps all"}),
+            ("top_p", "Target top-p", 1.0, {"minimum": 0, "maximum": 1, "step": 0.05}),
+            ("eta_cutoff", "Target eta cutoff", 0.0, {"minimum": 0, "maximum": 1, "step": 0.001, "info": "0 is off"}),
+            ("seed", "Seed", 0, {"minimum": 0, "precision": 0}),
+            ("max_new_tokens", "New tokens at most", 40, {"minimum": 1, "precision": 0}),
+        ]
+        for name, label, value, limits in numbers:
+            form.add(name, gr.Number(value, label=label, min_width=120, **limits))
+        # A number field cannot be empty, and a draft at temperature 0 would collapse every tree.
+        form.add(
+            "draft_temperature", gr.Textbox("", label="Draft temperature", info="empty: as the target", min_width=120)
+        )
+        form.add("audit", gr.Checkbox(False, label="Audit caches", info="against a recompute; slower", min_width=130))
+    for attach in form.late:
+        attach()
+
+
+def read_form(values: dict[str, Any]) -> tuple[str, ModelChoice, Settings]:
+    """See :meth:`Form.read`."""
+    prompt = _text(values, "prompt")
+    models = ModelChoice(
+        target=_text(values, "target").strip() or "default",
+        draft=_text(values, "draft").strip() or "default",
+        device=_one_of(values, "device", DEVICES),
+        dtype=_one_of(values, "dtype", DTYPES),
+        target_quantization=_one_of(values, "target_quantization", QUANTIZATIONS),
+        draft_quantization=_one_of(values, "draft_quantization", QUANTIZATIONS),
+    )
+    if not values["verifiers"] or not isinstance(values["verifiers"], (list, tuple)):
+        raise SettingsError("Choose at least one verifier.")
+    chosen = [name for name in VERIFIERS if name in values["verifiers"]]
+    if values["driver"] not in chosen:
+        raise SettingsError(
+            f"The driver {shown(values['driver'])} is not among the verifiers; tick it or choose another driver."
+        )
+    builder = _one_of(values, "builder", BUILDERS)
+    own = _text(values, "draft_temperature").strip()
+    try:
+        draft = float(own) if own else None
+    except ValueError:
+        raise SettingsError(f"The draft temperature {shown(own)} is not a number; or leave it empty.") from None
+    target = build_sampling(
+        temperature=_given(values, "temperature", float),
+        top_k=_given(values, "top_k", int),
+        top_p=_given(values, "top_p", float),
+        eta_cutoff=_given(values, "eta_cutoff", float),
+    )
+    settings = build_settings(
+        target=target,
+        draft=default_draft_sampling(target) if draft is None else build_sampling(temperature=draft),
+        builder=build_choice(builder, _options(values, f"builder.{builder}")),
+        verifiers=tuple(build_choice(name, _options(values, f"verifier.{name}")) for name in chosen),
+        driver=values["driver"],
+        seed=_given(values, "seed", int),
+        max_new_tokens=_given(values, "max_new_tokens", int),
+        chat=bool(values["chat"]),
+        audit=bool(values["audit"]),
+    )
+    return prompt, models, settings
+
+
+def write_form(prompt: str, models: ModelChoice, settings: Settings) -> dict[str, Any]:
+    """Component values, by name, from which :func:`read_form` reads these inputs.
+
+    What this specviz has no control for is left out: a builder or verifier that is not registered here.
+    """
+    known = [choice for choice in settings.verifiers if choice.name in VERIFIERS]
+    names = [choice.name for choice in known]
+    follows = settings.draft == default_draft_sampling(settings.target)
+    values: dict[str, Any] = {
+        "prompt": prompt,
+        **vars(models),
+        "chat": settings.chat,
+        "verifiers": names,
+        "driver": settings.driver if settings.driver in names else next(iter(names), None),
+        "temperature": settings.target.temperature,
+        "top_k": settings.target.top_k,
+        "top_p": settings.target.top_p,
+        "eta_cutoff": settings.target.eta_cutoff,
+        "seed": settings.seed,
+        "max_new_tokens": settings.max_new_tokens,
+        "draft_temperature": "" if follows else f"{settings.draft.temperature:g}",
+        "audit": settings.audit,
+    }
+    if settings.builder.name in BUILDERS:
+        values["builder"] = settings.builder.name
+        values |= _option_values(
+            f"builder.{settings.builder.name}", BUILDERS[settings.builder.name].Options, settings.builder
+        )
+    for choice in known:
+        values |= _option_values(f"verifier.{choice.name}", VERIFIERS[choice.name].Options, choice)
+    return values
+
+
+def as_form_reads(settings: Settings) -> Settings | None:
+    """The settings with every option spelt out, as the form gives them back; None if it cannot hold them."""
+    try:
+        return read_form(write_form("", ModelChoice(), settings))[2]
+    except (SettingsError, KeyError):
+        return None
+
+
+def _option_values(prefix: str, options: Any, choice: Choice) -> dict[str, Any]:
+    """Every option of the model, the default where the choice says nothing."""
+    return {f"{prefix}.{name}": choice.options.get(name, info.default) for name, info in options.model_fields.items()}
+
+
+def _given(values: dict[str, Any], name: str, kind: type) -> Any:
+    if values[name] is None:
+        raise SettingsError(f"{_label(name)} is empty; give a number.")
+    try:
+        return kind(values[name])
+    except (TypeError, ValueError, OverflowError):
+        raise SettingsError(f"{_label(name)} cannot be {shown(values[name])}; give a number.") from None
+
+
+def _text(values: dict[str, Any], name: str) -> str:
+    """A text, where a page was asked by hand for something else."""
+    value = "" if values[name] is None else values[name]
+    if not isinstance(value, str):
+        raise SettingsError(f"{_label(name)} cannot be {shown(value)}; write a text.")
+    return value
+
+
+def _one_of(values: dict[str, Any], name: str, known: Iterable[str]) -> str:
+    if values[name] not in list(known):
+        raise SettingsError(f"{_label(name)} cannot be {shown(values[name])}; choose from {', '.join(known)}.")
+    return str(values[name])
+
+
+def _label(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+def _options(values: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {key[len(prefix) + 1 :]: value for key, value in values.items() if key.startswith(f"{prefix}.")}
+
+
+def _option_fields(form: Form, prefix: str, options: Any, label: str = "") -> None:
+    for name, info in options.model_fields.items():
+        form.add(f"{prefix}.{name}", _component(f"{label}{name}".replace("_", " "), info))
+
+
+def _component(label: str, info: FieldInfo) -> Any:
+    """The control for one pydantic field, by its type."""
+    note, kind = info.description, info.annotation
+    if get_origin(kind) is Literal:
+        return gr.Dropdown(list(get_args(kind)), value=info.default, label=label, info=note, min_width=150)
+    if kind is bool:
+        return gr.Checkbox(info.default, label=label, info=note, min_width=120)
+    if kind in (int, float):
+        return gr.Number(info.default, label=label, info=note, precision=0 if kind is int else None, min_width=120)
+    return gr.Textbox(str(info.default), label=label, info=note, max_length=20_000, min_width=160)
+
+
+def breakpoint_form(form: Form) -> None:
+    """Where Run stops, in the current Gradio context; see :mod:`specviz.trace.breakpoints`."""
+    with gr.Row():
+        form.add("parting", gr.Checkbox(False, label="Verifiers part", info="accepted paths differ", min_width=130))
+        form.add("nothing_accepted", gr.Checkbox(False, label="Nothing accepted", info="by the driver", min_width=130))
+        form.add("audit", gr.Checkbox(False, label="Audit fails", info="needs Audit caches", min_width=130))
+        # Text boxes, because a number that is not asked for has to be empty.
+        form.add("text", gr.Textbox("", label="Text appears", max_length=500, min_width=150))
+        form.add("token", gr.Textbox("", label="Token id appears", max_length=20, min_width=120))
+        form.add(
+            "entropy_above", gr.Textbox("", label="Entropy above", info="nats, where the driver stops", min_width=140)
+        )
+        form.add(
+            "target_prob_below",
+            gr.Textbox("", label="Target probability below", info="of an accepted token", min_width=140),
+        )

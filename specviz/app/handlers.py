@@ -1,0 +1,385 @@
+"""What happens when somebody presses something: every handler of the page, and none of its components.
+
+Handlers are told what the visitor's desk is and answer with what changes; they keep nothing of a visitor's themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from specviz.app import diff_handlers, lessons, run_handlers, whatif
+from specviz.app.blocks import asked_for, position_of
+from specviz.app.form import Form, as_form_reads
+from specviz.app.page_state import Desk, Run, describe, models_of
+from specviz.app.proofs import Proofs
+from specviz.app.server.session_registry import Sessions
+from specviz.app.server.share_store import Held
+from specviz.app.server.trace_store import Stored
+from specviz.app.server.uploads import forget_upload
+from specviz.app.server.visitors import Visits
+from specviz.errors import SettingsError, SpecvizError, TraceError
+from specviz.figures import dump_block, standalone_page
+from specviz.trace.breakpoints import Breakpoints, parse_breakpoints
+from specviz.trace.io import save_trace
+from specviz.trace.schema import Trace
+
+
+class Actions:
+    """The handlers.
+
+    Args:
+        trace: what the page opens on; by default the recorded run that comes with specviz.
+
+    Attributes:
+        limits: what a visitor may ask for.
+        form, stops: the settings and the breakpoints, whose components are added while the page is built.
+        start: the desk of a visitor who has not done anything yet.
+        first_block: what the viewer opens with.
+    """
+
+    def __init__(self, sessions: Sessions, held: Held, proofs: Proofs, trace: Trace | None = None):
+        self.sessions, self.held, self.proofs = sessions, held, proofs
+        self.limits = sessions.limits
+        self.form, self.stops = Form(self.limits), Form(self.limits)
+        self.recorded = run_handlers.recorded_traces()
+        self.visits = Visits(sessions)
+        first, problem = None, None
+        try:
+            if trace is not None:
+                first = Run(Stored(trace), "the run it was started with", models_of(trace))
+            elif self.recorded:
+                first = _recorded(self.recorded[0])
+        except SpecvizError as error:
+            problem = run_handlers.failed(error)
+        # A visitor's desk holds the opening run by reference only: Gradio copies it once a session; values are frozen.
+        self.start = Desk().show(first) if first else Desk()
+        self.first_block = problem or _opening(first)
+
+    # ------------------------------------------------------------------------------------------ running
+
+    def inputs_of(self, values: tuple[Any, ...]) -> tuple[run_handlers.Inputs, Breakpoints]:
+        count = len(self.form.inputs)
+        return self.form.read(values[:count]), parse_breakpoints(self.stops.named(values[count:]))
+
+    def many(self, count: Any, known: Desk | None, request: gr.Request, *values: Any) -> Iterator[tuple[Any, Any]]:
+        there = known or self.start
+        try:
+            inputs, until = self.inputs_of(values)
+            limit = self.limits.steps_of(count)
+        except SpecvizError as error:
+            yield run_handlers.failed(error), gr.skip()
+            return
+        before = None if there.anew else there.run
+        ticket = before.ticket if before else None
+        trace = self.sessions.trace_of(ticket)  # at hand; the desk may have to unpack it
+        if trace is None and before is not None:
+            trace = before.trace
+        page = _page_id(request)
+        answers = run_handlers.run_steps(self.sessions, page, inputs, limit, trace, ticket, until)
+        for text, moved, held_by in self.visits.follow(page, answers, inputs, trace):
+            if moved is not None and held_by is not None:
+                there = _moved(there, moved, held_by, inputs)
+            yield text, there
+
+    def one(self, known: Desk | None, request: gr.Request, *values: Any) -> Iterator[tuple[Any, Any]]:
+        yield from self.many(1, known, request, *values)
+
+    def gone(self) -> str:
+        return run_handlers.message("error", "This run is not open any more; open it again under Runs.")
+
+    def anew(self, known: Desk | None) -> tuple[str, Desk]:
+        text = "The next step starts a new run from the prompt."
+        return run_handlers.message("info", text), replace(known or self.start, anew=True)
+
+    def fork(self, known: Desk | None, event: gr.EventData, request: gr.Request, *values: Any) -> Iterator[list[Any]]:
+        there = known or self.start
+        untouched = self.form.untouched()
+        asked = asked_for(event)
+        parent, at = there.find(asked.get("run")), position_of(asked.get("step"))
+        if parent is None or at is None:
+            yield [self.gone(), gr.skip(), *untouched]
+            return
+        trace = parent.trace
+        # Only what was filled in from this run, and then changed, can be meant for it.
+        inputs = (trace.prompt, parent.models, trace.settings_of(at) if at < len(trace.steps) else trace.settings)
+        own = there.filled != trace.id
+        try:
+            if not own:
+                _, models, chosen = self.form.read(values)
+                same = chosen == as_form_reads(trace.settings)
+                inputs = (trace.prompt, models, trace.settings if same else chosen)
+        except SpecvizError as error:
+            yield [run_handlers.failed(error), gr.skip(), *untouched]
+            return
+        fill = self.form.write(*inputs)
+        page = _page_id(request)
+        answers = run_handlers.fork(self.sessions, page, inputs, trace, at)
+        for text, moved, ticket in self.visits.follow(page, answers, inputs, trace):
+            if moved is None or ticket is None:
+                yield [text, gr.skip(), *untouched]
+                continue
+            there = _moved(there, moved, ticket, inputs)
+            said = run_handlers.message("info", _forked(there.runs[-1].title, at, own))
+            yield [f"[{text},{said}]", there, *fill]
+
+    # ------------------------------------------------------------------------------------------ opening
+
+    def put(self, known: Desk | None, opened: Callable[[], Run]) -> list[Any]:
+        """The run that ``opened`` gives, on the page and in the form."""
+        there = known or self.start
+        try:
+            one = opened()
+        except SpecvizError as error:
+            return [run_handlers.failed(error), gr.skip(), *self.form.untouched()]
+        fill = self.form.write(one.trace.prompt, one.models, one.trace.settings)
+        return [_opening(one), there.show(one, filled=True), *fill]
+
+    def open_recorded(self, name: str | None, known: Desk | None) -> list[Any]:
+        return self.put(known, lambda: _recorded(name or ""))
+
+    def open_file(self, path: str | None, known: Desk | None) -> list[Any]:
+        try:
+            return self.put(known, lambda: _uploaded(path, self.limits.upload_bytes))
+        finally:
+            forget_upload(path)
+
+    def open_listed(self, id: str | None, known: Desk | None) -> list[Any]:
+        return self.put(known, lambda: _listed(known or self.start, id))
+
+    def open_at(self, known: Desk | None, event: gr.EventData) -> list[Any]:
+        asked = asked_for(event)
+        answer = self.put(known, lambda: _listed(known or self.start, asked.get("run")))
+        at = position_of(asked.get("step"))
+        if isinstance(answer[1], Desk) and at is not None:
+            look = {"step": at, "node": None, "verifier": None}
+            answer[0] = f"[{answer[0]},{dump_block({'look': look})}]"
+        return answer
+
+    def arrive(self, request: gr.Request) -> list[Any]:
+        """A page that was opened by a link."""
+        asked = dict(request.query_params)
+        if "trace" not in asked:
+            return [gr.skip(), gr.skip(), *self.form.untouched()]
+        answer = self.put(None, lambda: _linked(self.held, str(asked["trace"])))
+        if isinstance(answer[1], Desk):
+            look = {"step": _whole(asked.get("step"), 1) - 1, "node": _whole(asked.get("node"), None)}
+            look["verifier"] = asked.get("verifier")
+            answer[0] = f"[{answer[0]},{dump_block({'look': look})}]"
+        return answer
+
+    def give(self, known: Desk | None, event: gr.EventData) -> Any:
+        asked = asked_for(event)
+        there = (known or self.start).find(asked.get("run"))
+        if there is None:
+            return gr.skip()
+        return run_handlers.wanted_block(there.trace, there.trace.id, asked.get("steps")) or gr.skip()
+
+    def runs_of(self, known: Desk | None) -> Any:
+        there = known or self.start
+        return gr.Radio(there.lines(), value=there.shown)
+
+    def sides(self, known: Desk | None) -> list[Any]:
+        """The runs that can be compared, the one in sight and the latest other one chosen."""
+        there = known or self.start
+        names = [(describe(one), one.id) for one in there.runs]
+        names += [(f"recorded: {name}", f"recorded:{name}") for name in self.recorded]
+        ids = [one.id for one in reversed(there.runs)]
+        shown = there.shown or next(iter(ids), None)
+        other = next((id for id in ids if id != shown), None)
+        return [gr.Dropdown(names, value=shown), gr.Dropdown(names, value=other)]
+
+    def side(self, known: Desk | None, id: str | None) -> Run:
+        if id and id.startswith("recorded:"):
+            return _recorded(id.removeprefix("recorded:"))
+        if not id:
+            raise SettingsError("Two runs are needed; choose the one that is missing above.")
+        return _listed(known or self.start, id)
+
+    def compare_runs(self, known: Desk | None, a: str | None, b: str | None) -> tuple[str, Any]:
+        try:
+            one, two = self.side(known, a), self.side(known, b)
+            if one.id == two.id:
+                raise SettingsError("A and B are the same run; choose another one for B.")
+            value = diff_handlers.compare_runs(one.trace, two.trace, (one.title, two.title))
+        except SpecvizError as error:
+            return run_handlers.failed(error), gr.skip()
+        there = known or self.start
+        for added in (one, two):  # so that its steps can be opened from the comparison
+            if there.find(added.id) is None:
+                there = replace(there.show(added), shown=there.shown, anew=there.anew)
+        return dump_block({"compare": value}), there
+
+    def compare_plain(self, known: Desk | None, a: str | None, request: gr.Request) -> Iterator[str]:
+        try:
+            one = self.side(known, a)
+        except SpecvizError as error:
+            yield run_handlers.failed(error)
+            return
+        page = _page_id(request)
+        with self.visits.working(page):
+            yield from diff_handlers.against_greedy(self.sessions, page, one.trace, one.models, one.title)
+
+    def next_hit(self, at: str, known: Desk | None, *values: Any) -> str:
+        there = (known or self.start).run
+        if there is None:
+            return run_handlers.message("info", "No run is open.")
+        try:
+            return run_handlers.next_hit(there.trace, _whole(at, 0) + 1, parse_breakpoints(self.stops.named(values)))
+        except SpecvizError as error:
+            return run_handlers.failed(error)
+
+    # ---------------------------------------------------------------------------------- asking, sharing
+
+    def what_if(self, known: Desk | None, event: gr.EventData) -> Any:
+        there = (known or self.start).find(asked_for(event).get("run"))
+        return whatif.from_trace(there.trace, event._data) if there else self.gone()
+
+    def what_if_models(self, known: Desk | None, event: gr.EventData) -> Iterator[str]:
+        there = (known or self.start).find(asked_for(event).get("run"))
+        if there is None:
+            yield self.gone()
+            return
+        yield from whatif.through_models(self.sessions, there.trace, there.models, event._data)
+
+    def lesson(self, known: Desk | None, event: gr.EventData) -> tuple[str, Any]:
+        text, stored = lessons.open_lesson(event._data)
+        if stored is None:
+            return text, gr.skip()
+        there = known or self.start
+        title = f"lesson {event._data['name']}"
+        return text, there.show(there.find(stored.id) or Run(stored, title, models_of(stored.head)))
+
+    def hold(self, known: Desk | None, event: gr.EventData) -> tuple[str, Any]:
+        there = known or self.start
+        one = there.find(asked_for(event).get("run"))
+        if one is None:
+            return self.gone(), gr.skip()
+        try:
+            named = replace(one, link=self.held.hold(one.trace))
+        except SpecvizError as error:
+            return run_handlers.failed(error), gr.skip()
+        link = {"run": one.id, "name": named.link, "steps": one.stored.steps, "copy": True}
+        kept = replace(there, runs=tuple(named if run is one else run for run in there.runs))
+        return dump_block({"link": link, "notice": None}), kept
+
+    def save(self, known: Desk | None, request: gr.Request, write: Callable[[Trace, Path], None], ending: str) -> str:
+        there = (known or self.start).run
+        if there is None:
+            raise gr.Error("No run is open.", print_exception=False)
+        path = self.visits.folder(_page_id(request)) / f"specviz-{there.id}{ending}"
+        write(there.trace, path)
+        return str(path)
+
+    def save_as_trace(self, known: Desk | None, request: gr.Request) -> str:
+        return self.save(known, request, save_trace, ".json.gz")
+
+    def save_as_page(self, known: Desk | None, request: gr.Request) -> str:
+        return self.save(known, request, lambda trace, path: _write(path, standalone_page(trace)), ".html")
+
+    def prove(self) -> Iterator[list[Any]]:
+        for rows in self.proofs.rows():
+            labels = [
+                (f"{row[0]} · {badge}" if (badge := self.proofs.badge(row[0])) else row[0], row[0]) for row in rows
+            ]
+            text = dump_block({"proofs": self.proofs.texts()})
+            yield [self.proofs.table(rows), gr.CheckboxGroup(labels), text]
+
+    def stop(self, request: gr.Request) -> None:
+        self.visits.stop(_page_id(request))
+
+    # ------------------------------------------------------------------------------------------ leaving
+
+    def leave(self, request: gr.Request) -> None:
+        """The tab was closed."""
+        self.visits.end(_page_id(request))
+
+    def forget(self, desk: Desk | None) -> None:
+        """Gradio lets a desk go that nobody has used for long."""
+        for run in desk.runs if desk else ():
+            self.sessions.drop(run.ticket)
+
+
+# ------------------------------------------------------------------------------------------------------- opening
+
+
+def _opening(run: Run | None) -> str:
+    """The first block of a run: frames, the address that names it, and what the tools have to know."""
+    if run is None:
+        return ""
+    extra: dict[str, object] = {"verifiers": whatif.verifier_choices()}
+    if run.link:
+        extra["link"] = {"run": run.id, "name": run.link, "steps": run.stored.steps}
+    recorded = run.link is not None and run.link in run_handlers.recorded_traces()
+    return f"[{_frames_of(run.link or '') if recorded else run_handlers.opening_block(run.trace)},{dump_block(extra)}]"
+
+
+@lru_cache(maxsize=32)
+def _frames_of(name: str) -> str:
+    # Everybody who comes opens one of the same few runs, and drawing twenty steps takes a fifth of a second.
+    return run_handlers.opening_block(_stored(name).trace)
+
+
+@lru_cache(maxsize=32)
+def _stored(name: str) -> Stored:
+    return Stored(run_handlers.open_recorded(name))
+
+
+def _recorded(name: str) -> Run:
+    stored = _stored(name)
+    return Run(stored, name, models_of(stored.head), link=name)
+
+
+def _uploaded(path: str | None, most_bytes: int) -> Run:
+    if not path:
+        raise TraceError("No file came; choose a trace that specviz recorded.")
+    trace = run_handlers.read_upload(path, most_bytes)
+    return Run(Stored(trace), run_handlers.file_title(path), models_of(trace))
+
+
+def _listed(desk: Desk, id: object) -> Run:
+    run = desk.find(id)
+    if run is None:
+        raise SettingsError("This run is not open any more; choose one that is listed.")
+    return run
+
+
+def _linked(held: Held, name: str) -> Run:
+    if name in run_handlers.recorded_traces():
+        return _recorded(name)
+    trace = held.open(name)
+    return Run(Stored(trace), "a shared run", models_of(trace), link=name)
+
+
+def _moved(desk: Desk, trace: Trace, ticket: Any, inputs: run_handlers.Inputs) -> Desk:
+    """The desk after a run took a step. What it was held as does not hold the new step."""
+    known = desk.find(trace.id)
+    title = known.title if known else desk.new_title(trace)
+    stored = known.stored if known else None
+    if stored is None or (stored.steps, stored.head) != (len(trace.steps), trace.model_copy(update={"steps": ()})):
+        stored = Stored(trace, stored)
+    return desk.show(Run(stored, title, inputs[1], ticket), filled=True)
+
+
+def _forked(title: str, at: int, own: bool) -> str:
+    said = f"Step {at + 1} was run anew as {title}"
+    if own:
+        said += ", with the settings of its parent; they stand under Settings now: change them and fork again"
+    return f"{said}. Step or Run goes on from here."
+
+
+def _whole(text: Any, otherwise: Any) -> Any:
+    return int(text) if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 8 else otherwise
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _page_id(request: gr.Request) -> str:
+    return str(request.session_hash)

@@ -1,0 +1,54 @@
+"""Lessons as blocks for the viewer: their list, and one with the run it is told on."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from specviz.app import run_handlers
+from specviz.app.server.trace_store import Stored
+from specviz.errors import SpecvizError, TraceError
+from specviz.figures import dump_block
+from specviz.lessons import LESSONS
+from specviz.trace.io import load_trace
+
+
+def open_lesson(wanted: Any) -> tuple[str, Stored | None]:
+    """The blocks that open a lesson, and its run; ``wanted`` comes from the page: ``{"name": a lesson's name}``."""
+    name = wanted.get("name") if isinstance(wanted, dict) else None
+    try:
+        lesson = next((one for one in LESSONS if one.name == name), None)
+        if lesson is None:
+            raise TraceError(f"There is no lesson {str(name)[:80]!r}.")
+        stored = _run(lesson.run)
+        trace = stored.trace
+        told = lesson.tell(trace)
+    except SpecvizError as error:
+        return run_handlers.failed(error), None
+    number = LESSONS.index(lesson)
+    value = {
+        "name": lesson.name,
+        "number": number + 1,
+        "count": len(LESSONS),
+        "title": lesson.title,
+        "run": trace.id,
+        "step": told.step,
+        "verifier": told.verifier,
+        "paragraphs": list(told.paragraphs),
+        "question": told.question,
+        "nodes": sorted(told.nodes),
+        "hint": told.hint,
+        "solved": told.solved,
+        "next": LESSONS[number + 1].name if number + 1 < len(LESSONS) else None,
+    }
+    return f"[{run_handlers.opening_block(trace)},{dump_block({'lesson': value})}]", stored
+
+
+def list_block() -> dict[str, Any]:
+    """What the viewer shows before a lesson was chosen."""
+    return {"lessons": [{"name": lesson.name, "title": lesson.title} for lesson in LESSONS]}
+
+
+@lru_cache(maxsize=8)
+def _run(name: str) -> Stored:
+    return Stored(load_trace(run_handlers.TRACES.parent / f"{name}.json.gz"))

@@ -1,0 +1,83 @@
+"""Which models run, at which precision, and whether they fit: the top of the settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from specviz.errors import SpecvizError
+from specviz.models.presets import PRESETS, find_preset
+
+if TYPE_CHECKING:
+    from specviz.app.form import Form
+    from specviz.models.pair_spec import ModelChoice
+    from specviz.trace.schema import Settings
+
+DEVICES = ["auto", "cpu", "cuda", "mps"]
+DTYPES = ["auto", "float32", "bfloat16", "float16"]
+QUANTIZATIONS = ["none", "int8", "nf4"]
+
+
+def models_form(form: Form) -> None:
+    """The controls of a :class:`~specviz.models.pair_spec.ModelChoice`, in the current Gradio context."""
+    offered = list(form.limits.presets if form.limits.public else PRESETS)
+    with gr.Row():
+        preset = gr.Dropdown(
+            offered, value=offered[0], label="Pair", info="fills in both", min_width=130, elem_id="preset"
+        )
+        free = not form.limits.public
+        names = ("default", "default") if "default" in offered else find_preset(offered[0]).names
+        said = "default, a folder, or a hub id" if free else "of the pair"
+        target = form.add("target", gr.Textbox(names[0], label="Target model", info=said, interactive=free))
+        said = "same tokenizer as the target" if free else "of the pair"
+        draft = form.add("draft", gr.Textbox(names[1], label="Draft model", info=said, interactive=free))
+        form.add("chat", gr.Checkbox(True, label="Chat template", info="wrap the prompt as a chat turn", min_width=120))
+    with gr.Row():
+        bits = {"info": "8 or 4 bit", "min_width": 120}
+        form.add("target_quantization", gr.Dropdown(QUANTIZATIONS, value="none", label="Target weights", **bits))
+        form.add("draft_quantization", gr.Dropdown(QUANTIZATIONS, value="none", label="Draft weights", **bits))
+        form.add("device", gr.Dropdown(DEVICES, value="auto", label="Device", min_width=100))
+        form.add("dtype", gr.Dropdown(DTYPES, value="auto", label="Number type", min_width=100))
+        ask = gr.Button("Does it fit?", size="md", scale=0, min_width=120, elem_id="fits")
+    told = gr.Markdown("", visible=False, elem_id="memory-plan")
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    preset.input(lambda name: list(find_preset(str(name)).names), preset, [target, draft], **quiet)
+    # The tree is chosen further below; its controls are there by the time that the page is built.
+    form.late.append(
+        lambda: ask.click(lambda *values: gr.Markdown(fits(form, values), visible=True), form.inputs, told, **quiet)
+    )
+
+
+def fits(form: Form, values: tuple[Any, ...]) -> str:
+    """The memory plan of what the form says, as Markdown; nothing is loaded."""
+    try:
+        _, models, settings = form.read(values)
+        form.limits.check_models(models)
+        form.limits.check_tree(settings.builder)
+        return plan_text(models, settings)
+    except SpecvizError as error:
+        return str(error)
+
+
+def plan_text(models: ModelChoice, settings: Settings) -> str:
+    """Verdict and table. A model that is no preset has its config looked up, a few kilobytes."""
+    from specviz.drafting import BUILDERS
+    from specviz.models.devices import choose_device  # imports torch: not needed to look at a trace
+    from specviz.models.planning import CONTEXT, plan_pair
+    from specviz.options import parse_options
+
+    builder = BUILDERS[settings.builder.name]
+    nodes = builder.max_nodes(parse_options(builder.Options, "builder", settings.builder))
+    plan = plan_pair(
+        models.target,
+        models.draft,
+        device=choose_device(models.device),
+        dtype=models.dtype,
+        target_quantization=models.target_quantization,
+        draft_quantization=models.draft_quantization,
+        nodes=nodes,
+    )
+    head, *lines = plan.table()
+    rows = ["| " + " | ".join(line) + " |" for line in (head, ("---",) * len(head), *lines)]
+    return "\n".join([f"**{plan.verdict}** A context of {CONTEXT:,} tokens, a tree of {nodes} nodes.", "", *rows])

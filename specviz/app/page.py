@@ -1,0 +1,175 @@
+"""The page: prompt and buttons above, a menu below them, then the viewer. Moves inside a run stay in the browser."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from specviz.app import lessons, run_handlers
+from specviz.app.blocks import MODEL_WORK, Page
+from specviz.app.compare.store import Shelf
+from specviz.app.compare.tab import CompareTab
+from specviz.app.form import breakpoint_form, prompt_box, settings_form
+from specviz.app.handlers import Actions
+from specviz.app.proofs import Proofs
+from specviz.app.server.launch import launch_page
+from specviz.app.server.session_registry import Sessions
+from specviz.app.server.share_store import Held
+from specviz.app.viewer_component import make_viewer
+from specviz.figures import dump_block
+from specviz.trace.schema import Trace
+
+TITLE = "# specviz\nevery step of a speculative decode"
+# The viewer knows where the reader is; Python is told with the click that needs it.
+_WITH_STEP = "(where, ...rest) => [String(window.specvizViewer.mounted.at(-1)?.state.step ?? 0), ...rest]"
+
+
+def build_page(
+    sessions: Sessions | None = None,
+    trace: Trace | None = None,
+    held: Held | None = None,
+    proofs: Proofs | None = None,
+    shelf: Shelf | None = None,
+) -> Page:
+    """The page, opening on ``trace`` or on the recorded run that comes with specviz. No model is loaded."""
+    act = Actions(sessions or Sessions(), held or Held(), proofs or Proofs(), trace)
+    form, stops = act.form, act.stops
+    many = CompareTab(act, shelf or Shelf())
+    options: dict[str, Any] = {"analytics_enabled": False, "fill_width": True, "delete_cache": (3600, 6 * 3600)}
+    with Page(act.limits, title="specviz", **options) as page:
+        # A function: Gradio copies a component's callback for everybody who opens the page, a method with all that its
+        # object has, and that is the models.
+        desk = gr.State(None, time_to_live=6 * 3600, delete_callback=lambda desk: act.forget(desk))
+        with gr.Row(elem_classes="specviz-head"):
+            gr.Markdown(TITLE, elem_classes="specviz-title")
+            prompt_box(form)
+            step = gr.Button("Step", variant="primary", scale=0, elem_id="step")
+            run = gr.Button("Run", variant="primary", scale=0, elem_id="run")
+            stop = gr.Button("Stop", variant="stop", scale=0, elem_id="stop")
+            fresh = gr.Button("New run", scale=0, elem_id="new")
+        with gr.Tabs(elem_id="menu", overflow_behavior="wrap"):
+            with gr.Tab("View", elem_id="menu-view", id="view"):
+                pass
+            with gr.Tab("Settings", elem_id="menu-settings", id="settings", render_children=True):
+                settings_form(form)
+                most = act.limits.steps
+                steps = gr.Number(
+                    min(1000, most), label="Steps a run", info=f"Run stops after so many, at most {most:,}", precision=0
+                )
+            with gr.Tab("Runs", elem_id="menu-runs", id="runs") as runs_tab:
+                with gr.Row():
+                    library = gr.Dropdown(
+                        act.recorded, value=None, label="Open a recorded run", min_width=200, elem_id="library"
+                    )
+                    upload = gr.UploadButton(
+                        "Open a trace file",
+                        file_types=[".json", ".gz"],
+                        file_count="single",
+                        size="md",
+                        scale=0,
+                        min_width=160,
+                        elem_id="upload",
+                    )
+                listed = gr.Radio(
+                    [], label="Runs of this page, forks below what they were forked from", elem_id="runs-list"
+                )
+            with gr.Tab("Breakpoints", elem_id="menu-breakpoints", id="breakpoints"):
+                breakpoint_form(stops)
+                where = gr.Textbox("0", visible=False)
+                with gr.Row():
+                    seek = gr.Button("Next hit in this run", size="md", min_width=200, scale=0, elem_id="next-hit")
+                gr.Markdown(
+                    "Run stops after the first step that hits one of these; a run that is there can be searched."
+                )
+            with gr.Tab("Compare", elem_id="menu-compare", id="compare", render_children=True) as compare_tab:
+                gr.Markdown("### Verifiers over many prompts")
+                many.build()
+                gr.Markdown("### Two runs")
+                with gr.Row():
+                    side_a = gr.Dropdown([], label="Run A", min_width=220, elem_id="compare-a")
+                    side_b = gr.Dropdown([], label="Run B", min_width=220, elem_id="compare-b")
+                with gr.Row():
+                    compare = gr.Button(
+                        "Compare A and B", variant="primary", size="md", min_width=160, scale=0, elem_id="compare"
+                    )
+                    plain = gr.Button(
+                        "A against plain greedy decoding", size="md", min_width=300, scale=0, elem_id="plain-greedy"
+                    )
+            with gr.Tab("Share", elem_id="menu-share", id="share", render_children=True):
+                with gr.Row():
+                    as_trace = gr.Button(
+                        "Save this run as a trace file", size="md", scale=0, min_width=300, elem_id="save-trace"
+                    )
+                    as_page = gr.Button(
+                        "Save this run as one HTML page", size="md", scale=0, min_width=300, elem_id="save-page"
+                    )
+                    # The button that a person presses has the file made; this one then hands it over.
+                    ready = gr.DownloadButton("Save", visible="hidden", elem_id="save-ready")
+                gr.Markdown(
+                    "A trace file opens again under Runs; the HTML page opens anywhere, offline. **Link**, above the "
+                    "tree, copies an address: a run of your own is then held here for "
+                    f"{act.held.seconds / 86400:g} days, and whoever has the address can read it. **SVG** and **PNG** "
+                    "save the tree in sight."
+                )
+            with gr.Tab("Verifiers", elem_id="menu-verifiers", id="verifiers") as proofs_tab:
+                gr.Markdown(
+                    "Whether what a verifier emits is distributed as the target's own samples, summed over every tree "
+                    "and every coin on vocabularies of three and four tokens (`python -m specviz check`). TV is the "
+                    "largest total-variation distance that was found; below 1e-12 it is rounding."
+                )
+                proven = gr.Markdown(
+                    act.proofs.table([act.proofs.row(name) for name in run_handlers.verifier_names()]), elem_id="proofs"
+                )
+            with gr.Tab("Lessons", elem_id="menu-lessons", id="lessons") as lessons_tab:
+                gr.Markdown("Seven short lessons on recorded runs; they need no model. Choose one below.")
+        viewer = make_viewer(act.first_block, elem_id="viewer")
+
+        # One accelerator, one queue: all model work is one after the other.
+        work: dict[str, Any] = {"concurrency_id": MODEL_WORK, "concurrency_limit": 1, "show_progress": "hidden"}
+        quick: dict[str, Any] = {"show_progress": "hidden", "queue": False}
+        private: dict[str, Any] = {"api_visibility": "private"}
+        opened = [viewer, desk, *form.inputs]
+        everything = [*form.inputs, *stops.inputs]
+        changes = [
+            step.click(act.one, [desk, *everything], [viewer, desk], api_name="step", **work),
+            run.click(act.many, [steps, desk, *everything], [viewer, desk], api_name="run", **work),
+            viewer.fork(act.fork, [desk, *form.inputs], opened, **work, **private),
+            library.input(act.open_recorded, [library, desk], opened, api_name="open", **quick),
+            upload.upload(act.open_file, [upload, desk], opened, show_progress="hidden", **private),
+            viewer.open_run(act.open_at, desk, opened, **quick, **private),
+            viewer.lesson(act.lesson, desk, [viewer, desk], **quick, **private),
+            *many.wire(viewer, desk, work, quick),
+        ]
+        for change in changes:
+            change.then(act.runs_of, desk, listed, **quick, **private)
+        runs_tab.select(act.runs_of, desk, listed, **quick, **private)
+        stop.click(act.stop, None, None, api_name="stop", **quick)
+        fresh.click(act.anew, desk, [viewer, desk], api_name="new", **quick)
+        viewer.what_if(act.what_if, desk, viewer, trigger_mode="always_last", **quick, **private)
+        viewer.what_if_models(act.what_if_models, desk, viewer, **work, **private)
+        viewer.frames_wanted(act.give, desk, viewer, trigger_mode="multiple", **quick, **private)
+        viewer.hold(act.hold, desk, [viewer, desk], **quick, **private)
+        listed.input(act.open_listed, [listed, desk], opened, **quick, **private)
+        compare_tab.select(act.sides, desk, [side_a, side_b], **quick, **private)
+        compare.click(act.compare_runs, [desk, side_a, side_b], [viewer, desk], show_progress="hidden", **private)
+        plain.click(act.compare_plain, [desk, side_a], viewer, **work, **private)
+        seek.click(act.next_hit, [where, desk, *stops.inputs], viewer, js=_WITH_STEP, **quick, **private)
+        hand_over = "() => setTimeout(() => document.querySelector('#save-ready').click(), 50)"
+        for button, make in ((as_trace, act.save_as_trace), (as_page, act.save_as_page)):
+            button.click(make, desk, ready, show_progress="hidden", **private).success(None, js=hand_over)
+        verifiers = form.components["verifiers"]
+        proofs_tab.select(
+            act.prove, None, [proven, verifiers, viewer], concurrency_id="proofs", show_progress="hidden", **private
+        )
+        lessons_tab.select(lambda: dump_block(lessons.list_block()), None, viewer, **quick, **private)
+        page.load(act.arrive, None, opened, **quick, **private)
+        page.unload(act.leave)
+    own = {library: "name", steps: "steps"} | {
+        component: f"stop_{name}" for name, component in stops.components.items()
+    }
+    page.name_inputs({component: name.replace(".", "_") for name, component in form.components.items()} | own)
+    return page
+
+
+__all__ = ["build_page", "launch_page"]

@@ -1,0 +1,165 @@
+"""What one page has open: its runs, how they were forked from each other, and which one is shown.
+
+Plain frozen values, so that Gradio may keep them per visitor and no visitor can change another's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from specviz.app.models_form import QUANTIZATIONS
+from specviz.app.server.session_registry import Ticket
+from specviz.app.server.trace_store import Stored
+from specviz.figures.text import shorten, visible
+from specviz.models.default_pair import DRAFT_NAME, TARGET_NAME
+from specviz.models.pair_spec import ModelChoice
+from specviz.trace.schema import Choice, ModelInfo, Trace
+
+MOST_RUNS = 24
+"""A page keeps so many runs; the oldest one that is not shown goes first."""
+MOST_BYTES = 128 * 1024 * 1024
+"""Of JSON, all runs of a page together: 2,000 steps of small trees. The run in sight stays, however large it is."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on the desk.
+
+    Attributes:
+        stored: the recorded run.
+        models: the pair that can go on with it, as it is written in the form.
+        ticket: finds its live session, if it has had one.
+        link: what the address bar calls it, if a link can open it again.
+    """
+
+    stored: Stored
+    title: str
+    models: ModelChoice
+    ticket: Ticket | None = None
+    link: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The trace's."""
+        return self.stored.id
+
+    @property
+    def trace(self) -> Trace:
+        """The whole run, which may have to be unpacked; ``stored.head`` is at hand."""
+        return self.stored.trace
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The runs of a page, oldest first.
+
+    Attributes:
+        shown: id of the run in sight.
+        filled: id of the run whose settings the form shows (possibly edited since).
+        count: how many runs were ever put here; numbers the new ones.
+        anew: whether the next step is to start a new run, whatever is in sight.
+    """
+
+    runs: tuple[Run, ...] = ()
+    shown: str | None = None
+    filled: str | None = None
+    count: int = 0
+    anew: bool = False
+
+    def find(self, id: object) -> Run | None:
+        """The run whose trace has this id."""
+        return next((run for run in self.runs if run.id == id), None)
+
+    @property
+    def run(self) -> Run | None:
+        """The run in sight."""
+        return self.find(self.shown)
+
+    def show(self, run: Run, *, filled: bool = False) -> Desk:
+        """The desk with this run in sight: in the place of an earlier state of the same run, or added."""
+        known = self.find(run.id)
+        runs = (*self.runs, run) if known is None else tuple(run if one is known else one for one in self.runs)
+        stay = [one for one in runs if one.id not in (self.shown, run.id)]
+        while stay and (len(runs) > MOST_RUNS or sum(one.stored.size for one in runs) > MOST_BYTES):
+            goes = stay.pop(0)
+            runs = tuple(one for one in runs if one is not goes)
+        return replace(
+            self,
+            runs=runs,
+            shown=run.id,
+            filled=run.id if filled else self.filled,
+            count=self.count + (known is None),
+            anew=False,
+        )
+
+    def new_title(self, trace: Trace) -> str:
+        """What a run that is not on the desk yet will be called."""
+        parent = self.find(trace.forked_from.trace) if trace.forked_from else None
+        return f"run {self.count + 1}" + (f", fork of {parent.title}" if parent else "")
+
+    def lines(self) -> list[tuple[str, str]]:
+        """(label, trace id) of every run, forks below what they were forked from and indented."""
+        lines: list[tuple[str, str]] = []
+        left = {run.id: run for run in self.runs}
+
+        def add(run: Run, depth: int) -> None:
+            del left[run.id]
+            lines.append(("\u2003" * (depth - 1) + "└ " * (depth > 0) + describe(run), run.id))
+            for other in self.runs:
+                if _parent(other) == run.id and other.id in left:
+                    add(other, depth + 1)
+
+        for run in self.runs:
+            if _parent(run) not in left and run.id in left:
+                add(run, 0)
+        while left:  # files can name each other as parents
+            add(next(iter(left.values())), 0)
+        return lines
+
+
+def _parent(run: Run) -> str | None:
+    forked_from = run.stored.head.forked_from
+    return forked_from.trace if forked_from else None
+
+
+def describe(run: Run) -> str:
+    """A run in one line: title, where it was forked, what drives it, how far it came."""
+    head = run.stored.head
+    settings = head.settings
+    heat = "greedy" if settings.target.temperature == 0 else f"temperature {settings.target.temperature:g}"
+    parts = [run.title]
+    if head.forked_from:
+        parts.append(f"from step {head.forked_from.step + 1} on")
+    parts += [
+        f"{settings.driver} drives",
+        describe_tree(settings.builder),
+        heat,
+        f"seed {settings.seed}",
+        f"{run.stored.steps} steps, {run.stored.tokens} tokens",
+    ]
+    if head.end_reason not in (None, "stopped"):
+        parts.append(f"ended: {head.end_reason}")
+    return " · ".join(parts) + f" · “{shorten(visible(head.prompt.strip()).replace('␣', ' '), 40)}”"
+
+
+def describe_tree(builder: Choice) -> str:
+    """A tree builder and its options in a few characters."""
+    options = [str(value) for value in builder.options.values() if value not in ("", None)]
+    return shorten(visible(f"{builder.name} {' '.join(options)}".strip()).replace("␣", " "), 32)
+
+
+def models_of(trace: Trace) -> ModelChoice:
+    """The pair that recorded a trace, as one would write it in the form."""
+    target, draft = trace.models.target, trace.models.draft
+    return ModelChoice(
+        target="default" if target.id == TARGET_NAME else target.id,
+        draft="default" if draft.id == DRAFT_NAME else draft.id,
+        target_quantization=_bits(target),
+        draft_quantization=_bits(draft),
+    )
+
+
+def _bits(model: ModelInfo) -> str:
+    """How the form names a quantization that is done while a model is loaded; others come with its files."""
+    name = (model.quantization or "").removeprefix("bitsandbytes ")
+    return name if name in QUANTIZATIONS else "none"

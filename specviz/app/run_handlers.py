@@ -1,0 +1,337 @@
+"""What the buttons do: start, continue and stop runs, and hand blocks of frames to the viewer.
+
+Every handler answers with a block (JSON text) and, where a run moved, with its trace and the id of its live session.
+An expected failure becomes a notice in the page; what was recorded stays.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from specviz.app.form import as_form_reads
+from specviz.app.server.backend import Start, must_be_of, open_session
+from specviz.app.server.metrics import COUNTS
+from specviz.app.server.session_registry import Live, Sessions, Ticket
+from specviz.app.server.zerogpu import ask
+from specviz.assets import ASSETS
+from specviz.errors import SettingsError, SpecvizError, TraceError, shown
+from specviz.figures import block, dump_block, step_frame
+from specviz.figures.text import shorten, visible
+from specviz.models.pair_spec import ModelChoice
+from specviz.trace.breakpoints import Breakpoints, Hit, first_hit, hits
+from specviz.trace.io import load_trace
+from specviz.trace.schema import Settings, Trace
+from specviz.verifiers import VERIFIERS
+
+log = logging.getLogger(__name__)
+TRACES = ASSETS / "traces"
+FIRST_TRACE = "default-4-2-2"
+OPENING_BYTES = 2_000_000
+"""A page opens with at most so much of a recorded run; the viewer asks for the rest."""
+MOST_AT_ONCE = 24
+ENDED = "This run has ended ({}). Press New run, or change a setting."
+EVICTED = "This run's place was needed for others; press Step or Run to go on with it."
+
+Inputs = tuple[str, ModelChoice, Settings]
+"""(prompt, models, settings)"""
+Answer = tuple[str, "Trace | None", "Ticket | None"]
+"""(block as JSON, the trace so far, what finds the live session again)"""
+
+
+def notice(kind: str, text: str, fraction: float | None = None) -> dict[str, Any]:
+    """A message for the page: ``error``, ``info`` or ``working``; ``none`` takes it away."""
+    return {"kind": kind, "text": text, "fraction": fraction, "at": time.time()}
+
+
+def recorded_traces(folder: Path = TRACES) -> list[str]:
+    """Names of the runs that come with specviz, the one to open first in front."""
+    names = sorted(path.name.removesuffix(".json.gz") for path in folder.glob("*.json.gz"))
+    return sorted(names, key=lambda name: name != FIRST_TRACE)
+
+
+def open_recorded(name: str, folder: Path = TRACES) -> Trace:
+    """One of :func:`recorded_traces`.
+
+    Raises:
+        TraceError: for any other name, and for a file that cannot be read.
+    """
+    if name not in recorded_traces(folder):
+        raise TraceError(f"There is no recorded run {shown(name)}.")
+    return load_trace(folder / f"{name}.json.gz")
+
+
+def read_upload(path: str, most_bytes: int) -> Trace:
+    """A trace that a visitor sent, checked and limited.
+
+    Raises:
+        TraceError: if it is no trace, or too large.
+    """
+    if not os.path.isfile(path):  # so that no sentence names a folder of this machine; any text may be asked for
+        raise TraceError("The file is not here any more; send it again.")
+    return load_trace(path, max_bytes=most_bytes)
+
+
+def file_title(path: str) -> str:
+    """What a page calls a file that a visitor sent."""
+    return shorten(visible(Path(path).name.removesuffix(".gz").removesuffix(".json")), 40)
+
+
+def verifier_names() -> list[str]:
+    """All registered verifiers, those of users last."""
+    return list(VERIFIERS)
+
+
+def opening_block(trace: Trace) -> str:
+    """The first frames of a run, as many as fit :data:`OPENING_BYTES`."""
+    chosen = block(trace, [], go=0)
+    size = 0
+    for position in range(len(trace.steps)):
+        frame = step_frame(trace, position)
+        size += len(dump_block(frame))
+        if chosen["frames"] and size > OPENING_BYTES:
+            break
+        chosen["frames"].append(frame)
+    return dump_block(chosen)
+
+
+def wanted_block(trace: Trace, run: str, steps: Any) -> str:
+    """The frames that a viewer misses, the first of a list of positions; "" if it speaks of another run."""
+    if run != trace.id or not isinstance(steps, list):
+        return ""
+    chosen = [step for step in steps[: 2 * MOST_AT_ONCE] if isinstance(step, int)][:MOST_AT_ONCE]
+    return dump_block(block(trace, chosen) | {"fills": True})
+
+
+def run_steps(
+    sessions: Sessions,
+    page: str,
+    inputs: Inputs,
+    steps: int,
+    trace: Trace | None,
+    ticket: Ticket | None,
+    until: Breakpoints | None = None,
+) -> Iterator[Answer]:
+    """Run up to ``steps`` steps, one answer a step; starts a new run if these inputs are not those of the live one.
+
+    Args:
+        until: where to stop before.
+    """
+    sessions.clear_stop(page)
+    try:
+        if trace is not None and ticket is not None and _has_ended(trace, inputs, ticket):
+            yield message("info", ENDED.format(trace.end_reason)), trace, ticket
+            return
+        live, ticket = yield from _session(sessions, inputs, steps, trace, ticket)
+        if live.session.end_reason is not None:
+            yield message("info", ENDED.format(live.session.end_reason)), live.session.trace, ticket
+            return
+        yield from _go_on(sessions, page, live, ticket, steps, until)
+    except Exception as error:
+        kept = sessions.get(ticket)
+        yield failed(error), kept.session.trace if kept else trace, ticket
+    finally:
+        sessions.end_click(ticket)
+
+
+def fork(sessions: Sessions, page: str, inputs: Inputs, trace: Trace, position: int) -> Iterator[Answer]:
+    """A new run that shares the steps before ``position`` and runs this one anew, with the settings of ``inputs``.
+
+    One step is run; the prompt of the inputs counts for nothing. A fork with the run's own settings repeats it.
+    """
+    sessions.clear_stop(page)
+    _, models, settings = inputs
+    ticket: Ticket | None = None
+    try:
+        if not 0 <= position < max(1, len(trace.steps)):
+            raise SettingsError(f"This run has no step {position + 1}; choose a step that is there.")
+        sessions.limits.check_tree(settings.builder)
+        sessions.limits.check_context(len(trace.prompt_tokens), settings.max_new_tokens)
+        start = Start(trace.prompt, settings, sessions.limits, trace, fork_at=position)
+        session = yield from _opened(sessions, models, start, 1, trace, None)
+        # Compared with what the form says next, and the form spells every option out.
+        live = Live(session, models, trace.prompt, as_form_reads(settings) or settings)
+        ticket = sessions.add(live)
+        yield from _go_on(sessions, page, live, ticket, 1, None)
+    except Exception as error:
+        yield failed(error), None, None
+    finally:
+        sessions.end_click(ticket)
+
+
+def _go_on(
+    sessions: Sessions, page: str, live: Live, ticket: Ticket, steps: int, until: Breakpoints | None
+) -> Iterator[Answer]:
+    session, began = live.session, time.monotonic()
+    for done in range(1, steps + 1):
+        if sessions.must_stop(page):
+            yield dump_block({"notice": None}), session.trace, ticket
+            return
+        if done > 1 and (said := sessions.limits.out_of_time(began)):
+            yield message("info", said), session.trace, ticket
+            return
+        if not sessions.step(ticket, live):
+            session.release()
+            yield message("info", EVICTED), session.trace, ticket
+            return
+        trace = session.trace
+        position = len(trace.steps) - 1
+        # The page asks for the steps before, should it miss them: after a fork, or where a session was made again.
+        value = block(trace, [position], go=position)
+        found = hits(trace, position, until) if until else []
+        going_on = session.end_reason is None and done < steps and not found
+        if going_on:
+            value["notice"] = notice("working", f"Running: {done} of at most {steps} steps.")
+        elif found:
+            value |= stopped_at(found)
+        yield dump_block(value), trace, ticket
+        if not going_on:
+            return
+
+
+def stopped_at(found: Sequence[Hit]) -> dict[str, Any]:
+    """What a block says of the breakpoints that a step hit, and where to look."""
+    first = found[0]
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return {
+        "notice": notice("info", f"Breakpoint at step {first.position + 1}: {first.reason}{more}"),
+        "look": {"step": first.position, "node": first.node, "verifier": None},
+    }
+
+
+def next_hit(trace: Trace, start: int, until: Breakpoints) -> str:
+    """A block that goes to the next step from ``start`` on that hits a breakpoint, or says that there is none."""
+    if not until:
+        return message("info", "No breakpoint is set; tick or fill in one first.")
+    found = first_hit(trace, start, until)
+    if found is None:
+        return message("info", f"No step from step {start + 1} on hits a breakpoint.")
+    return dump_block(stopped_at([found]))
+
+
+def failed(error: Exception) -> str:
+    """A block that only shows an error: its sentence, or for a bug in specviz its name, with the rest in the log."""
+    return message("error", sentence(error))
+
+
+def sentence(error: Exception) -> str:
+    """What to tell a visitor of an error; a bug in specviz goes to the log."""
+    COUNTS.failed(error)
+    if isinstance(error, SpecvizError):
+        return str(error)
+    log.error("unexpected error", exc_info=error)
+    return f"Something is wrong in specviz ({type(error).__name__}); see the server's log."
+
+
+def working(text: str, fraction: float | None = None) -> str:
+    """A block that only says that work is going on."""
+    return _only(notice("working", text, fraction))
+
+
+def message(kind: str, text: str) -> str:
+    """A block that only shows a notice."""
+    return _only(notice(kind, text))
+
+
+def _session(
+    sessions: Sessions, inputs: Inputs, steps: int, trace: Trace | None, ticket: Ticket | None
+) -> Generator[Answer, None, tuple[Live, Ticket]]:
+    """The live session for these inputs: kept, made again from the trace, or new. Tells how loading goes."""
+    prompt, models, settings = inputs
+    limits = sessions.limits
+    limits.check_prompt(prompt)
+    limits.check_tree(settings.builder)
+    live = sessions.get(ticket)
+    if live is not None and ticket is not None and live.goes_on_for(models, prompt, settings):
+        if settings.max_new_tokens != live.settings.max_new_tokens:
+            limits.check_context(len(live.session.prompt_tokens), settings.max_new_tokens)
+            live.session.go_on(settings.max_new_tokens)
+            live.settings = settings
+        return live, ticket
+    del live  # its pair may have to make room for the one that is loaded now
+    sessions.drop(ticket)
+    left = trace is not None and _was_left(trace, prompt, settings, ticket, models)
+    # A run of this page stays the run it was, whether or not its session had to be made again.
+    start = Start(prompt, settings, limits, trace if left else None, same=ticket is not None)
+    session = yield from _opened(sessions, models, start, steps, trace, ticket)
+    live = Live(session, models, prompt, settings)
+    return live, sessions.add(live)
+
+
+def _was_left(trace: Trace, prompt: str, settings: Settings, ticket: Ticket | None, models: ModelChoice) -> bool:
+    """Whether these inputs go on with a run that is not live any more, or never was: a file that stops in mid-run."""
+    limit = {"max_new_tokens": settings.max_new_tokens}
+    recorded = trace.settings.model_copy(update=limit if ticket is not None else {})
+    if trace.prompt != prompt or settings not in (recorded, as_form_reads(recorded)):
+        return False
+    return ticket.models == models if ticket is not None else trace.end_reason in (None, "stopped")
+
+
+def _has_ended(trace: Trace, inputs: Inputs, ticket: Ticket) -> bool:
+    """Whether this run of the page has come to its end, and nothing in these inputs lets it go on."""
+    prompt, models, settings = inputs
+    same = trace.settings.max_new_tokens == settings.max_new_tokens
+    return same and trace.end_reason not in (None, "stopped") and _was_left(trace, prompt, settings, ticket, models)
+
+
+def _opened(
+    sessions: Sessions, models: ModelChoice, start: Start, steps: int, trace: Trace | None, ticket: Ticket | None
+) -> Generator[Answer, None, Any]:
+    """A session for so many steps, telling the page how loading goes."""
+    for text, fraction in (opening := Telling(open_session(sessions, models, start, steps))):
+        yield working(text, fraction), trace, ticket
+    return opening.result
+
+
+def ask_models(
+    sessions: Sessions,
+    models: ModelChoice,
+    trace: Trace,
+    said: str,
+    forwards: int,
+    function: Callable[..., Any],
+    *arguments: Any,
+) -> Generator[str, None, Any]:
+    """``function(pair, *arguments)`` about a recorded run, yielding blocks on the way.
+
+    Args:
+        said: what the page shows while the function works.
+        forwards: of the target, about.
+        function: of a module; what it takes and gives can be pickled, see :mod:`specviz.app.server.zerogpu`.
+
+    Raises:
+        SpecvizError: if the models cannot be loaded, or are others than the run's.
+    """
+    sessions.limits.check_models(models)
+    if sessions.lend is not None:
+        sessions.lock.check_open()
+        asking = Telling(ask(sessions.lend, models, trace, forwards, function, *arguments))
+    else:
+
+        def work(pair: Any) -> Any:
+            must_be_of(pair, trace)
+            return function(pair, *arguments)
+
+        asking = Telling(sessions.with_pair(models, work, said))
+    for text, fraction in asking:
+        yield working(text, fraction)
+    return asking.result
+
+
+class Telling:
+    """The messages of a generator that gives something in the end; afterwards ``result`` is there."""
+
+    def __init__(self, messages: Generator[tuple[str, float | None], None, Any]):
+        self._messages = messages
+        self.result: Any = None
+
+    def __iter__(self) -> Generator[tuple[str, float | None], None, None]:
+        self.result = yield from self._messages
+
+
+def _only(said: dict[str, Any]) -> str:
+    return dump_block({"notice": said})

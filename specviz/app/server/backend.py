@@ -1,0 +1,116 @@
+"""What a session is made from, as a value that another process can hold, and making it: here, or on a lent GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from specviz.app.server.limits import Limits
+from specviz.app.server.session_registry import Sessions
+from specviz.app.server.zerogpu import LentSession
+from specviz.errors import SettingsError
+from specviz.models.pair_spec import ModelChoice
+from specviz.trace.schema import Settings, Trace
+from specviz.verifiers import Verifier
+
+
+@dataclass(frozen=True)
+class Start:
+    """A run from its prompt, a recorded run that goes on, or a fork of one.
+
+    Attributes:
+        before: the recorded run; its prompt counts, and not ``prompt``.
+        fork_at: how many of its steps a fork keeps; None to go on after the last one with its own settings, of which
+            ``settings`` may change the token limit.
+        same: whether what goes on stays the run it was, under its id. Otherwise it is a run forked from it.
+    """
+
+    prompt: str
+    settings: Settings
+    limits: Limits
+    before: Trace | None = None
+    fork_at: int | None = None
+    same: bool = False
+
+    def session(self, pair: Any) -> Any:
+        """The engine's session.
+
+        Raises:
+            SettingsError: for what no run can have, or none of this page; for a run of another target.
+        """
+        from specviz.engine.session import Session  # imports torch: not needed to look at a trace
+
+        new_tokens = self.settings.max_new_tokens
+        if self.before is None:
+            return begin(self.limits, pair, self.settings, self.prompt)
+        must_be_of(pair, self.before)
+        self.limits.check_context(len(self.before.prompt_tokens), new_tokens)
+        if self.fork_at is not None:
+            session = Session.resume(pair, self.before, steps=self.fork_at, settings=self.settings)
+            if session.end_reason is not None:
+                raise SettingsError(
+                    f"There is nothing to run at this step ({session.end_reason}); allow more new tokens, or fork "
+                    "earlier."
+                )
+            return session
+        session = Session.resume(pair, self.before, same=self.same)
+        if new_tokens != session.settings.max_new_tokens:
+            session.go_on(new_tokens)
+        return session
+
+    @property
+    def steps_left(self) -> int:
+        """Steps that can follow at most: each one commits a token."""
+        kept = self.before.steps[: self.fork_at] if self.before else ()
+        return max(1, self.settings.max_new_tokens - sum(len(step.committed) for step in kept))
+
+    @property
+    def context(self) -> int:
+        """Tokens that are fed before the first step; of a prompt its characters, which are more."""
+        if self.before is None:
+            return len(self.prompt)
+        kept = self.before.steps[: self.fork_at]
+        return len(self.before.prompt_tokens) + sum(len(step.committed) for step in kept)
+
+
+def open_session(
+    sessions: Sessions, models: ModelChoice, start: Start, steps: int
+) -> Generator[tuple[str, float | None], None, Any]:
+    """A session for up to ``steps`` steps, yielding (message, fraction or None) while its models are loaded.
+
+    On a lent GPU it has those steps and then ends with the click, see :mod:`specviz.app.server.zerogpu`.
+
+    Raises:
+        SpecvizError: what went wrong, in one sentence.
+    """
+    if sessions.lend is not None:
+        sessions.limits.check_models(models)
+        sessions.lock.check_open()
+        return (yield from LentSession.open(sessions.lend, models, start, steps))
+    return (yield from sessions.with_pair(models, start.session))
+
+
+def begin(
+    limits: Limits, pair: Any, settings: Settings, prompt: str, known: Mapping[str, Verifier] | None = None
+) -> Any:
+    """A new session of the engine, whose arguments the last four are.
+
+    Raises:
+        SettingsError: for what no run can have, or none of this page.
+    """
+    from specviz.engine.session import Session
+
+    tokens = pair.encode(prompt, settings.chat)
+    limits.check_context(len(tokens), settings.max_new_tokens)
+    return Session(pair, settings, prompt, tokens, known)
+
+
+def must_be_of(pair: Any, trace: Trace) -> None:
+    """Another target has another vocabulary, or at least other caches: its steps would not follow from these."""
+    loaded, recorded = pair.models.target.id, trace.models.target.id
+    if loaded != recorded:
+        raise SettingsError(
+            f"This run was recorded with the target {recorded} and {loaded} is chosen; "
+            f"choose {recorded} under Settings."
+        )

@@ -1,0 +1,179 @@
+"""What one visitor may ask for: the page's limits, where they come from, and the sentence of whoever passes one.
+
+They are checked by what does the work, not by the form alone, so a call made by hand meets them, too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from specviz.drafting import BUILDERS
+from specviz.errors import SettingsError, shown
+from specviz.models.pair_spec import ModelChoice
+from specviz.models.presets import PRESETS, find_preset
+from specviz.options import parse_options
+from specviz.trace.schema import Choice
+from specviz.tree import MAX_NODES
+
+PUBLIC = "SPECVIZ_PUBLIC"
+PREFIX = "SPECVIZ_MAX_"
+PRESETS_OFFERED = "SPECVIZ_PRESETS"
+_OWN = "or run specviz on a machine of your own"
+
+
+def _limit(private: int, public: int, meaning: str, most: int = 2**31) -> Any:
+    return field(default=private, metadata={"public": public, "meaning": meaning, "most": most})
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The limits of a page; the defaults are those of a private machine.
+
+    Attributes:
+        public: whether strangers use it: they choose among ``presets`` and can open no comparison of their own.
+    """
+
+    public: bool = False
+    presets: tuple[str, ...] = tuple(PRESETS)
+    prompt_characters: int = _limit(100_000, 8_000, "characters of a prompt")
+    prompt_tokens: int = _limit(32_768, 1_024, "tokens of a prompt")
+    context_tokens: int = _limit(131_072, 2_048, "tokens of a run: prompt and new ones")
+    nodes: int = _limit(MAX_NODES, 128, "drafted tokens of one tree", most=MAX_NODES)
+    steps: int = _limit(1_000, 200, "steps that one click runs")
+    seconds: int = _limit(3_600, 120, "seconds that one click works, without the loading of models")
+    comparison_tokens: int = _limit(6_000, 1_500, "tokens of a small comparison, all runs together")
+    comparison_seconds: int = _limit(1_800, 300, "seconds of a small comparison")
+    upload_mb: int = _limit(64, 16, "MB of a file that is sent; of a trace, unpacked", most=1_024)
+    visitors: int = _limit(100, 100, "visitors whose open runs are kept; the one away longest goes first")
+    live_runs: int = _limit(8, 64, "runs that keep their caches between two clicks; others are prefilled again")
+    live_mb: int = _limit(2_048, 2_048, "MB of these runs and their caches; the one used last stays in any case")
+    pairs: int = _limit(1, 1, "pairs of models that stay loaded")
+    queue: int = _limit(
+        16, 32, "clicks that wait for the models (small comparisons likewise); the next is told to wait"
+    )
+
+    @property
+    def upload_bytes(self) -> int:
+        return self.upload_mb * 1024 * 1024
+
+    # ------------------------------------------------------------------------- each raises SettingsError, or returns
+
+    def check_models(self, models: ModelChoice) -> None:
+        """A public page loads its presets and nothing else: no folder, no id of the hub."""
+        offered = {find_preset(name).names for name in self.presets}
+        if self.public and _named(models) not in offered:
+            raise SettingsError(
+                f"This public page runs its presets only ({', '.join(self.presets)}); choose one under Settings, "
+                f"{_OWN}."
+            )
+
+    def check_prompt(self, prompt: str) -> None:
+        if len(prompt) > self.prompt_characters:
+            raise SettingsError(
+                f"The prompt has {len(prompt):,} characters and this page takes {self.prompt_characters:,}; "
+                f"shorten it, {_OWN}."
+            )
+
+    def check_tree(self, choice: Choice) -> None:
+        """Of a builder and its options; one that is not known here is left to the engine."""
+        if choice.name in BUILDERS:
+            builder = BUILDERS[choice.name]
+            options: Any = parse_options(builder.Options, "builder", choice)
+            self.check_nodes(builder.max_nodes(options))
+
+    def check_nodes(self, nodes: int) -> None:
+        if nodes > self.nodes:
+            raise SettingsError(
+                f"The tree can have {nodes:,} nodes and this page drafts {self.nodes:,}; choose a smaller one, {_OWN}."
+            )
+
+    def check_context(self, prompt_tokens: int, new_tokens: int) -> None:
+        """Args are token counts: of the prompt, and of what is to follow it at most."""
+        if prompt_tokens > self.prompt_tokens:
+            raise SettingsError(
+                f"The prompt has {prompt_tokens:,} tokens and this page takes {self.prompt_tokens:,}; "
+                f"shorten it, {_OWN}."
+            )
+        if prompt_tokens + new_tokens > self.context_tokens:
+            raise SettingsError(
+                f"The prompt has {prompt_tokens:,} tokens and {shown(new_tokens)} may follow, and this page takes "
+                f"{self.context_tokens:,} together; lower New tokens at most, {_OWN}."
+            )
+
+    def steps_of(self, count: Any) -> int:
+        """How many steps a click runs, from whatever was sent for it."""
+        number = count if isinstance(count, int) and not isinstance(count, bool) else None
+        if isinstance(count, float) and count.is_integer():
+            number = int(count)
+        if number is None or not 1 <= number <= self.steps:
+            raise SettingsError(
+                f"A click runs 1 to {self.steps:,} steps, and not {shown(count)}; give such a number under Settings "
+                "and press Run again to go on."
+            )
+        return number
+
+    def out_of_time(self, began: float) -> str | None:
+        """What to say once a click has worked for too long since ``began`` (of ``time.monotonic``); None before."""
+        if time.monotonic() - began <= self.seconds:
+            return None
+        return f"This click has worked for its {self.seconds:,} seconds; press Step or Run to go on."
+
+
+def read_limits(environment: Mapping[str, str], options: Iterable[str] = (), public: bool | None = None) -> Limits:
+    """The limits that the environment's variables and the command line's options set.
+
+    An option counts more than a variable, a variable more than the default of a private or a public page. A page is
+    public if it is said to be, or if it runs on a Hugging Face Space and nothing is said.
+
+    Args:
+        options: ``name=number`` each.
+        public: what the command line says; None for nothing.
+
+    Raises:
+        SettingsError: naming the first value that is wrong, or that is no limit.
+    """
+    if public is None:
+        public = _yes_or_no(environment[PUBLIC]) if environment.get(PUBLIC) else bool(environment.get("SPACE_ID"))
+    known = {one.name: one for one in fields(Limits) if one.metadata}
+    given: dict[str, tuple[str, str]] = {}
+    for variable, text in environment.items():
+        if variable.startswith(PREFIX):
+            given[variable[len(PREFIX) :].lower()] = (variable, text)
+    for option in options:
+        name, _, text = option.partition("=")
+        given[name.strip()] = (f"--limit {name.strip()}", text)
+    values: dict[str, Any] = {name: one.metadata["public"] if public else one.default for name, one in known.items()}
+    for name, (where, text) in given.items():
+        if name not in known:
+            raise SettingsError(f"{where[:80]} sets no limit that there is; the limits are {', '.join(known)}.")
+        values[name] = _whole(where, text, known[name].metadata["most"])
+    names = tuple(name.strip() for name in environment.get(PRESETS_OFFERED, "").split(",") if name.strip())
+    for name in names:
+        find_preset(name)
+    return Limits(public=public, presets=names or tuple(PRESETS), **values)
+
+
+def _named(models: ModelChoice) -> tuple[str, str]:
+    """(target, draft) as the presets write them."""
+    target, draft = PRESETS["default"].names
+    return (
+        target if models.target.strip() == "default" else models.target.strip(),
+        draft if models.draft.strip() == "default" else models.draft.strip(),
+    )
+
+
+def _whole(where: str, text: str, most: int) -> int:
+    text = text.strip().replace("_", "")
+    if not (text.isascii() and text.isdigit() and len(text) < 12 and 1 <= int(text) <= most):
+        raise SettingsError(f"{where} cannot be {shown(text)}; give a whole number from 1 to {most}.")
+    return int(text)
+
+
+def _yes_or_no(text: str) -> bool:
+    said = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    if text.strip().lower() not in said:
+        raise SettingsError(f"{PUBLIC} cannot be {shown(text)}; write 1 or 0.")
+    return said[text.strip().lower()]

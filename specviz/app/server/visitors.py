@@ -1,0 +1,172 @@
+"""What each open page has on the server beside its desk, and giving it back once the page is closed.
+
+A page has live sessions with their caches, files it saved, comparisons it made or sent. Its desk (runs as plain values)
+stays with Gradio for a while, so that a phone that slept finds its runs again; all else goes at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Generator, Hashable, Iterator
+from pathlib import Path
+from typing import Any
+
+from specviz.app.compare.quick_run import Grown
+from specviz.app.compare.store import Shelf
+from specviz.app.run_handlers import Answer, Inputs
+from specviz.app.server import logs
+from specviz.app.server.metrics import COUNTS, RUNNING
+from specviz.app.server.session_registry import Sessions, Ticket
+from specviz.app.server.tempdir import hidden_folder
+from specviz.trace.schema import Trace
+
+MOST_PAGES = 256
+"""Pages that are remembered: a program may come without ever saying that it goes."""
+MOST_THINGS = 16
+"""Things of one page; what it has had longest goes first."""
+MOST_LOGGED = 200
+"""Characters of a model's name that are logged; somebody may have typed a book."""
+
+log = logging.getLogger(__name__)
+Release = Callable[[], object]
+
+
+class Visits:
+    """The registry, by the page's session hash."""
+
+    def __init__(self, sessions: Sessions):
+        self._sessions = sessions
+        self._things: OrderedDict[str, OrderedDict[Hashable, Release]] = OrderedDict()
+        self._working: Counter[str] = Counter()
+        self._left: set[str] = set()
+        self._books = threading.RLock()
+
+    def have(self, page: str, thing: Hashable, release: Release) -> None:
+        """Remember what a page has, and how to give it back."""
+        goes: list[Release] = []
+        with self._books:
+            things = self._things.setdefault(page, OrderedDict())
+            self._things.move_to_end(page)
+            things[thing] = release
+            things.move_to_end(thing)
+            if len(things) > MOST_THINGS:
+                goes.append(things.popitem(last=False)[1])
+            if len(self._things) > MOST_PAGES:
+                goes += self._things.popitem(last=False)[1].values()
+        for give_back in goes:
+            give_back()
+
+    def folder(self, page: str) -> Path:
+        """A folder for a file that the page saves.
+
+        It lies where Gradio serves from, so no copy of the file is made that would stay.
+        """
+        home = hidden_folder()
+        self.have(page, home.name, home.cleanup)
+        return Path(home.name)
+
+    def end(self, page: str) -> None:
+        """The page was closed: stop its work after the step it is in, and give back what it has."""
+        with self._books:
+            if self._working[page]:
+                self._left.add(page)
+                self._sessions.ask_to_stop(page)
+        self._give_back(page)
+
+    def stop(self, page: str) -> None:
+        """Let what runs for the page end after the step it is in. Where nothing runs, nothing is remembered."""
+        with self._books:
+            if self._working[page]:
+                self._sessions.ask_to_stop(page)
+
+    @contextlib.contextmanager
+    def working(self, page: str) -> Iterator[None]:
+        """While something runs for a page. What it made for a page that was closed meanwhile goes with it."""
+        with self._books:
+            self._left.discard(page)
+            self._working[page] += 1
+        COUNTS.add(RUNNING)
+        try:
+            yield
+        finally:
+            COUNTS.add(RUNNING, -1)
+            with self._books:
+                self._working[page] -= 1
+                left = not self._working[page] and page in self._left
+                if not self._working[page]:
+                    del self._working[page]
+                    self._sessions.clear_stop(page)
+                self._left -= {page} if left else set()
+            if left:
+                self._give_back(page)
+
+    def follow(
+        self, page: str, answers: Iterator[Answer], inputs: Inputs, before: Trace | None = None
+    ) -> Generator[Answer, None, None]:
+        """The answers of a run, counted and logged; its session is the page's.
+
+        Args:
+            before: the run that is gone on with, if one is.
+        """
+        prompt, models, settings = inputs
+        words = {"prompt": prompt} if logs.prompts_are_logged() else {}
+        words |= {"target": models.target[:MOST_LOGGED], "draft": models.draft[:MOST_LOGGED]}
+        logs.event(log, "run started", driver=settings.driver, tree=settings.builder.name, **words)
+        began, steps, tokens, how = time.monotonic(), 0, 0, "page closed"
+        seen = (before.id, len(before.steps)) if before else ("", 0)
+        try:
+            with self.working(page), contextlib.closing(_generator(answers)) as run:
+                for answer in run:
+                    _, trace, ticket = answer
+                    self.own(page, ticket)
+                    if trace is not None and trace.steps and (trace.id, len(trace.steps)) != seen:
+                        committed = len(trace.steps[-1].committed)
+                        COUNTS.add("runs", trace.id != seen[0])
+                        COUNTS.add("steps")
+                        COUNTS.add("tokens", committed)
+                        seen, steps, tokens = (trace.id, len(trace.steps)), steps + 1, tokens + committed
+                    how = (trace.end_reason if trace else None) or "failed"
+                    last, how = how, "page closed"
+                    yield answer
+                    how = last
+        finally:
+            seconds = round(time.monotonic() - began, 3)
+            logs.event(log, "run ended", run=seen[0], steps=steps, tokens=tokens, seconds=seconds, how=how)
+
+    def grow(self, page: str, shelf: Shelf, growing: Iterator[Grown]) -> Generator[Grown, None, None]:
+        """The same for a small comparison, which lies on the shelf while its page is open."""
+        logs.event(log, "comparison started")
+        COUNTS.add("comparisons")
+        began, finished = time.monotonic(), False
+        try:
+            with self.working(page), contextlib.closing(_generator(growing)) as grown:
+                for one in grown:
+                    if one.key is not None:
+                        finished = True
+                        self.have_comparison(page, shelf, one.key)
+                    yield one
+        finally:
+            logs.event(log, "comparison ended", seconds=round(time.monotonic() - began, 3), finished=finished)
+
+    def have_comparison(self, page: str, shelf: Shelf, key: str) -> None:
+        """A comparison on the shelf is this page's."""
+        self.have(page, key, lambda: shelf.remove(key))
+
+    def own(self, page: str, ticket: Ticket | None) -> None:
+        """A live session is this page's."""
+        if ticket is not None:
+            self.have(page, ticket.key, lambda: self._sessions.drop(ticket))
+
+    def _give_back(self, page: str) -> None:
+        with self._books:
+            things = self._things.pop(page, OrderedDict())
+        for give_back in things.values():
+            give_back()
+
+
+def _generator(answers: Iterator[Any]) -> Generator[Any, None, None]:
+    yield from answers

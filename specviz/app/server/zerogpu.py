@@ -1,0 +1,235 @@
+"""Model work on a GPU that is lent for one call at a time, as ZeroGPU lends it.
+
+Such a call runs in a forked process. Its arguments and what it yields are pickled, and when it is over the process is
+forgotten, so nothing lives between two clicks: a click loads the pair, prefills the run so far and runs its steps. In
+the process that serves the page no model is loaded and the accelerator is never touched: files are fetched, values come
+back.
+
+:func:`work_here` is what runs over there; all else is this side. The platform is one function, :data:`Lend`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from specviz.app.server.session_registry import Sessions, told
+from specviz.errors import SettingsError, SpecvizError, shown
+from specviz.models.download_cache import Progress
+from specviz.models.pair_spec import ModelChoice
+from specviz.trace.schema import EndReason, Trace
+
+if TYPE_CHECKING:
+    from specviz.app.server.backend import Start
+
+log = logging.getLogger(__name__)
+
+Work = Callable[..., Generator[Any, None, None]]
+"""``work(pair, *arguments)`` yields values that can be pickled. A function of a module: it goes over by its name."""
+Lend = Callable[..., Generator[Any, None, None]]
+"""``lend(seconds, models, work, *arguments)`` yields what :func:`work_here` yields; closing it ends the work after the
+step it is in. Raises SpecvizError where the platform gives no GPU, or takes it away."""
+
+MOST_SECONDS = 120
+"""What is asked for at most; visitors have a few minutes of GPU a day."""
+LOADING = "SPECVIZ_ZERO_LOADING"
+"""Variable: seconds to start the process and put the models on the GPU, where ours do not fit."""
+DEFAULT_PAIR_SECONDS, OTHERS_SECONDS = 15, 45
+"""The same, for the pair that comes with specviz and for others."""
+SECONDS_A_STEP = 0.25
+TOKENS_A_SECOND = 2_000
+"""Of prefilling, both models."""
+SPARE_SECONDS = 5.0
+"""So much earlier the work ends by itself: a process that is killed yields nothing more."""
+OVER = "The GPU is lent for {} seconds a click and they are over; press Step or Run to go on."
+
+
+def seconds_for(models: ModelChoice, context: int, steps: float) -> int:
+    """How long a GPU is asked for: the platform counts it against the visitor's quota and ends what takes longer.
+
+    Args:
+        context: tokens to prefill.
+        steps: how many steps are run, or their worth in time.
+    """
+    loading = DEFAULT_PAIR_SECONDS if (models.target, models.draft) == ("default", "default") else OTHERS_SECONDS
+    if text := os.environ.get(LOADING):
+        if not (text.isascii() and text.isdigit() and len(text) < 5):
+            raise SettingsError(f"{LOADING} cannot be {shown(text)}; set it to a whole number of seconds.")
+        loading = int(text)
+    return min(MOST_SECONDS, round(loading + context / TOKENS_A_SECOND + SECONDS_A_STEP * steps + SPARE_SECONDS))
+
+
+# ---------------------------------------------------------------------------------- what goes over, and comes back
+
+
+@dataclass(frozen=True)
+class Told:
+    """How loading goes."""
+
+    text: str
+    fraction: float | None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An error as a value: of exceptions the platform passes on no more than their class.
+
+    Attributes:
+        ended: whether the run has ended with it.
+    """
+
+    error: SpecvizError
+    ended: bool = False
+
+
+_pairs: dict[int, Sessions] = {}
+"""Process -> its loaded pair. A process that the platform happens to use again need not load it again."""
+
+
+def work_here(seconds: float, models: ModelChoice, work: Work, *arguments: Any) -> Generator[Any, None, None]:
+    """In the process that has the GPU: load the pair and yield what ``work(pair, *arguments)`` yields, until shortly
+    before ``seconds`` are over."""
+    until = time.monotonic() + seconds - SPARE_SECONDS
+    try:
+        # By process: a fork must not wait for the locks of the one it was forked from.
+        loading = _pairs.setdefault(os.getpid(), Sessions()).pair(models)
+        while True:
+            try:
+                yield Told(*next(loading))
+            except StopIteration as loaded:
+                pair = loaded.value
+                break
+        with closing(work(pair, *arguments)) as values:
+            for value in values:
+                yield value
+                if time.monotonic() > until:
+                    return
+    except SpecvizError as error:
+        yield Failure(error)
+    except Exception as error:
+        log.error("unexpected", exc_info=error)
+        yield Failure(SpecvizError(f"Something is wrong in specviz ({type(error).__name__}); see the server's log."))
+
+
+def run_steps(pair: Any, start: Start, steps: int) -> Generator[Any, None, None]:
+    """Work: the run so far (a Trace), then up to ``steps`` Steps."""
+    session = start.session(pair)
+    yield session.trace
+    try:
+        yield from session.run(steps)
+    except SpecvizError as error:
+        yield Failure(error, ended=session.end_reason == "error")
+
+
+def answer(pair: Any, trace: Trace, function: Callable[..., Any], *arguments: Any) -> Generator[Any, None, None]:
+    """Work: what ``function(pair, *arguments)`` says about a run that was recorded with this pair."""
+    from specviz.app.server.backend import must_be_of
+
+    must_be_of(pair, trace)
+    yield function(pair, *arguments)
+
+
+# ------------------------------------------------------------------------------------------------------ this side
+
+
+def fetch(models: ModelChoice, progress: Progress) -> None:
+    """Bring the files of a pair here, so that no time of the GPU goes by over it.
+
+    Raises:
+        SpecvizError: as :func:`~specviz.models.loading.load_pair`, as far as it is about files.
+    """
+    from specviz.models.sources import fetch_files, find_source
+
+    fetch_files(find_source(models.target, "target", progress), progress)
+    fetch_files(find_source(models.draft, "draft", progress), progress)
+
+
+def opened(
+    lend: Lend, seconds: int, models: ModelChoice, work: Work, *arguments: Any
+) -> Generator[tuple[str, float | None], None, tuple[Any, Generator[Any, None, None]]]:
+    """Begin some work, yielding (message, fraction or None) until its first value; returns that and the others.
+
+    Raises:
+        SpecvizError: if the files, the GPU or the models cannot be had, or the work fails at once.
+    """
+    yield "Looking for the models …", None
+    yield from told(lambda tell: fetch(models, tell))
+    yield "Waiting for a GPU …", None
+    values = lend(seconds, models, work, *arguments)
+    for value in values:
+        if isinstance(value, Told):
+            yield value.text, value.fraction
+        elif isinstance(value, Failure):
+            raise value.error
+        else:
+            return value, values
+    raise SpecvizError(OVER.format(seconds))
+
+
+def ask(
+    lend: Lend, models: ModelChoice, trace: Trace, forwards: int, function: Callable[..., Any], *arguments: Any
+) -> Generator[tuple[str, float | None], None, Any]:
+    """``function(pair, *arguments)`` about a recorded run, over there; see :func:`opened`.
+
+    Args:
+        forwards: of the target, about.
+    """
+    context = len(trace.prompt_tokens) + len(trace.output_tokens())
+    seconds = seconds_for(models, context, forwards)
+    value, rest = yield from opened(lend, seconds, models, answer, trace, function, *arguments)
+    for _ in rest:  # to its end: the process is then free
+        pass
+    return value
+
+
+class LentSession:
+    """Looks like the engine's session, for the steps of one click."""
+
+    def __init__(self, trace: Trace, steps: Generator[Any, None, None], seconds: int):
+        self.trace, self._steps, self._seconds = trace, steps, seconds
+        self.prompt_tokens = trace.prompt_tokens
+
+    @classmethod
+    def open(
+        cls, lend: Lend, models: ModelChoice, start: Start, steps: int
+    ) -> Generator[tuple[str, float | None], None, LentSession]:
+        """See :func:`opened`."""
+        steps = min(steps, start.steps_left)
+        seconds = seconds_for(models, start.context, steps)
+        trace, rest = yield from opened(lend, seconds, models, run_steps, start, steps)
+        return cls(trace, rest, seconds)
+
+    @property
+    def end_reason(self) -> EndReason | None:
+        return None if self.trace.end_reason == "stopped" else self.trace.end_reason
+
+    @property
+    def held_bytes(self) -> int:
+        """The caches are over there, and it does not outlive its click."""
+        return 0
+
+    def step(self) -> None:
+        """Wait for the next step and add it to the trace.
+
+        Raises:
+            SpecvizError: what went wrong, in one sentence; steps before are intact.
+        """
+        value = next(self._steps, None)
+        if value is None:
+            raise SpecvizError(OVER.format(self._seconds))
+        if isinstance(value, Failure):
+            if value.ended:
+                said = {"end_reason": "error", "end_message": str(value.error)}
+                self.trace = self.trace.model_copy(update=said)
+            raise value.error
+        steps = (*self.trace.steps, value)
+        self.trace = self.trace.model_copy(update={"steps": steps, "end_reason": value.end_reason or "stopped"})
+
+    def release(self) -> None:
+        """Give the GPU back, once the step is done that is being run there."""
+        self._steps.close()

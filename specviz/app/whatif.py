@@ -1,0 +1,93 @@
+"""What-if questions of the page: answered from the trace at once, by the models when a person asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from specviz.app import run_handlers
+from specviz.app.server.session_registry import Sessions
+from specviz.errors import SettingsError, SpecvizError
+from specviz.figures import dump_block
+from specviz.figures.whatifs import alternative_value
+from specviz.models.pair_spec import ModelChoice
+from specviz.trace.schema import Step, Trace
+from specviz.trace.whatif_question import Question, compared_with, parse_question
+from specviz.verifiers import VERIFIERS
+
+
+def from_trace(trace: Trace, wanted: Any) -> str:
+    """A block with the answer of the trace alone, or with the reason why it has none."""
+    from specviz.engine.whatif import from_trace as ask
+
+    try:
+        position, question = _parse(trace, wanted)
+        found = ask(trace, position, question)
+        if isinstance(found, str):
+            return _block(wanted, {"needs": found})
+        return _block(wanted, _value(trace.steps[position], found, question))
+    except SpecvizError as error:
+        return _block(wanted, {"error": str(error)})
+    except Exception as error:
+        return run_handlers.failed(error)
+
+
+def through_models(sessions: Sessions, trace: Trace, models: ModelChoice, wanted: Any) -> Iterator[str]:
+    """Blocks: how loading goes, then the answer."""
+    try:
+        position, question = _parse(trace, wanted)
+        step = trace.steps[position]
+        sessions.limits.check_nodes(len(step.tree.nodes) - 1)
+        sessions.limits.check_context(len(trace.prompt_tokens), step.context - len(trace.prompt_tokens))
+        from specviz.engine.whatif import through_models as ask
+
+        said = "Scoring the tree again …"
+        found = yield from run_handlers.ask_models(sessions, models, trace, said, 2, ask, trace, position, question)
+        yield _block(wanted, _value(step, found, question))
+    except Exception as error:
+        yield run_handlers.failed(error)
+
+
+def verifier_choices() -> list[dict[str, Any]]:
+    """Every registered verifier with what its options are, for the page's form."""
+    return [
+        {
+            "name": verifier.name,
+            "summary": verifier.summary,
+            "coins": verifier.comparison == "uniform < threshold",
+            "options": [_option(name, info) for name, info in verifier.Options.model_fields.items()],
+        }
+        for verifier in VERIFIERS.values()
+    ]
+
+
+def _parse(trace: Trace, wanted: Any) -> tuple[int, Question]:
+    position = wanted.get("step") if isinstance(wanted, Mapping) else None
+    if not isinstance(position, int) or not 0 <= position < len(trace.steps):
+        raise SettingsError("This step is not in the run; choose one that is shown.")
+    return position, parse_question(wanted, trace.steps[position])
+
+
+def _value(step: Step, found: Any, question: Question) -> dict[str, Any]:
+    return alternative_value(step, found, compared_with(step, question))
+
+
+def _block(wanted: Any, value: dict[str, Any]) -> str:
+    """The answer, with what the page needs to know which question it belongs to."""
+    said = {key: wanted.get(key) for key in ("run", "step", "id")} if isinstance(wanted, Mapping) else {}
+    echo = {key: value if isinstance(value, (str, int)) else None for key, value in said.items()}
+    return dump_block({"whatif": {**echo, **value}})
+
+
+def _option(name: str, info: FieldInfo) -> dict[str, Any]:
+    kind: Any = info.annotation
+    choices = list(get_args(kind)) if get_origin(kind) is Literal else None
+    return {
+        "name": name,
+        "kind": "choice" if choices else {bool: "yes", int: "whole", float: "number"}.get(kind, "text"),
+        "choices": choices,
+        "default": info.default,
+        "note": info.description,
+    }

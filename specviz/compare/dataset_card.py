@@ -1,0 +1,113 @@
+"""The data card of a comparison: a README.md in the form of Hugging Face data sets, ready to be uploaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from specviz import __version__
+from specviz.compare.jobs import Job
+from specviz.compare.prompts import load_prompts
+from specviz.compare.rows import KEY, NO_DRAFT, SAMPLING, TABLES
+from specviz.compare.run_unit import named
+from specviz.compare.spec import Named
+from specviz.trace.schema import Models
+
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+
+
+def data_card(job: Job, models: Models, counts: Mapping[str, int], files: Mapping[str, str]) -> str:
+    """The card.
+
+    Args:
+        counts: rows by table.
+        files: name or glob of its files by table.
+    """
+    return "\n".join([*_head(job, counts, files), *_body(job, models, counts, files)]) + "\n"
+
+
+def _head(job: Job, counts: Mapping[str, int], files: Mapping[str, str]) -> list[str]:
+    largest = max(counts.values())
+    size = next((name for limit, name in _SIZES if largest < limit), "1M<n<10M")
+    # Outputs are their models'; only of the built-in pair and the project's own prompts do we know the licences.
+    ours = (job.pair.target, job.pair.draft) == ("default", "default") and set(job.prompts) <= set(load_prompts())
+    lines = [
+        "---",
+        "pretty_name: Verifiers of speculative decoding, decision by decision",
+        f"license: {'apache-2.0' if ours else 'unknown'}",
+        "task_categories:",
+        "- text-generation",
+        "tags:",
+        "- speculative-decoding",
+        "- verification",
+        "size_categories:",
+        f"- {size}",
+        "configs:",
+    ]
+    for i, name in enumerate(TABLES):
+        lines += [f"- config_name: {name}", *(["  default: true"] if i == 0 else []), f"  data_files: {files[name]}"]
+    # The prompts are no configuration: the package datasets reads all of them in one format.
+    return [*lines, "---", ""]
+
+
+def _body(job: Job, models: Models, counts: Mapping[str, int], files: Mapping[str, str]) -> list[str]:
+    it = job.comparison
+    kinds = sorted({prompt.kind for prompt in job.prompts})
+    lines = [
+        "# Verifiers of speculative decoding, decision by decision",
+        "",
+        "A draft model proposes a tree of tokens, a target model scores it in one forward, and a *verifier* decides "
+        "how far the tree is kept. In `paired` runs all verifiers judge the same trees with the same luck and one of "
+        "them, the driver, commits; in `free` runs each goes its own way. Recorded by "
+        f"specviz {__version__} (`python -m specviz compare`); `comparison.json` holds every setting.",
+        "",
+        "| models | target | draft |",
+        "|---|---|---|",
+    ]
+    pair = (models.target, models.draft)
+    for title, cells in (
+        ("id", [named(model) for model in pair]),
+        ("parameters", [f"{model.parameters:,}" for model in pair]),
+        ("vocabulary", [f"{model.vocabulary:,}" for model in pair]),
+        ("number format", [model.quantization or model.dtype for model in pair]),
+        ("note", [model.note or "" for model in pair]),
+    ):
+        lines.append(f"| {title} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "| part | options |",
+        "|---|---|",
+        *_named("tree", it.trees),
+        *_named("verifier", it.verifiers),
+        "",
+        f"Temperatures {', '.join(f'{t:g}' for t in it.temperatures)}; at most {it.max_new_tokens} new tokens; driver "
+        f"`{it.driver}`; seed {it.seed}. {len(job.prompts)} prompts of {len(kinds)} kinds: {', '.join(kinds)}. "
+        "The luck of a run is a hash of the seed and the prompt's id, the same for all trees, temperatures and "
+        "verifiers."
+        + (
+            f" In free runs `{SAMPLING}` on the tree `{NO_DRAFT}` is the target alone, a token a step."
+            if it.sampling and it.free != 0
+            else ""
+        ),
+        "",
+        "Outputs are a language model's: they are often wrong, and may be offensive. Do not train on them as if they "
+        "were true.",
+    ]
+    for name, columns in TABLES.items():
+        lines += [
+            "",
+            f"## {files[name]}",
+            "",
+            f"{counts[name]:,} rows.",
+            "",
+            "| column | type | meaning |",
+            "|---|---|---|",
+        ]
+        lines += [f"| `{column}` | {word} | {meaning} |" for column, (word, meaning) in columns.items()]
+    joined = ", ".join(f"`{column}`" for column in KEY)
+    return [*lines, "", f"Tables join on {joined}; in `free` runs on `verifier` too, and `step` where both have it."]
+
+
+def _named(what: str, choices: Sequence[Named]) -> Iterable[str]:
+    for one in choices:
+        options = ", ".join(f"{name}={value}" for name, value in one.choice.options.items()) or "defaults"
+        yield f"| {what} `{one.label}` | {one.choice.name}: {options} |"

@@ -1,0 +1,203 @@
+"""The work of a comparison: which units are done, who does the others, and that a kill loses or doubles none.
+
+A finished unit is one small file that appears in one stroke, so a folder never holds half of one. Who makes a unit,
+and in which order, leaves no trace in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from specviz.compare.prompts import Prompt
+from specviz.compare.run_unit import Result, pack, run_unit, unpack
+from specviz.compare.spec import Comparison, Unit, units
+from specviz.errors import SettingsError
+from specviz.models.download_cache import Progress
+from specviz.models.pair_spec import ModelChoice
+from specviz.verifiers import load_verifier
+
+PLAN = "comparison.json"
+PROMPTS = "prompts.jsonl"
+WORK = "work"
+CARD = "README.md"
+"""Written last: a folder that has it is finished."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a process of its own needs to do any unit. It can be sent anywhere.
+
+    Attributes:
+        user_verifiers: ``module:name``, imported before anything else.
+        threads: of torch; None leaves them.
+    """
+
+    comparison: Comparison
+    prompts: tuple[Prompt, ...]
+    pair: ModelChoice
+    user_verifiers: tuple[str, ...] = ()
+    threads: int | None = None
+
+    def units(self) -> list[Unit]:
+        """All of them, in order."""
+        return units(self.comparison, self.prompts)
+
+
+class Worker:
+    """A loaded pair that does units."""
+
+    def __init__(self, job: Job, progress: Progress | None = None):
+        import torch
+
+        if job.threads is not None:
+            torch.set_num_threads(job.threads)
+        for spec in job.user_verifiers:
+            load_verifier(spec)
+        self._job = job
+        self._units = job.units()
+        self._pair = job.pair.load(progress)
+
+    def run(self, index: int) -> bytes:
+        """Do a unit and pack it."""
+        return pack(run_unit(self._pair, self._job.comparison, self._units[index]))
+
+
+# --------------------------------------------------------------------------------------------------- the folder
+
+
+def open_folder(folder: Path, job: Job) -> None:
+    """Make the folder this job's, or see that it is.
+
+    Raises:
+        SettingsError: if it belongs to another comparison, or cannot be written to.
+    """
+    plan = _plan(job)
+    try:
+        if not is_finished(folder):
+            (folder / WORK).mkdir(parents=True, exist_ok=True)
+        if not (folder / PLAN).exists():
+            if any(entry.name not in (WORK, PROMPTS) for entry in folder.iterdir() if not entry.name.startswith(".")):
+                raise SettingsError(f"The folder {str(folder)!r} holds other things; name one that is empty or new.")
+            lines = "".join(json.dumps(_without_none(prompt), ensure_ascii=False) + "\n" for prompt in job.prompts)
+            write_atomically(folder / PROMPTS, lines.encode("utf-8", "replace"))
+            write_atomically(folder / PLAN, (json.dumps(plan, indent=1, ensure_ascii=False) + "\n").encode())
+            return
+        found = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"The folder {str(folder)!r} cannot be used ({error.strerror}); name another.") from None
+    except ValueError:
+        found = {}
+    if found != plan:
+        other = sorted(name for name in plan if not isinstance(found, dict) or found.get(name) != plan[name])
+        raise SettingsError(
+            f"The folder {str(folder)!r} holds another comparison (other {', '.join(other) or 'fields'}); "
+            "repeat its options, or name another folder."
+        )
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether all rows are in the Parquet files."""
+    return (folder / CARD).exists() and (folder / PLAN).exists()
+
+
+def read_plan(folder: Path) -> tuple[Comparison, ModelChoice]:
+    """What a folder compares.
+
+    Raises:
+        SettingsError: if it is the folder of no comparison.
+    """
+    try:
+        found = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+        return Comparison.model_validate_json(json.dumps(found["comparison"])), ModelChoice(**found["pair"])
+    except (OSError, ValueError, KeyError, TypeError, ValidationError):
+        raise SettingsError(f"There is no comparison in {str(folder)!r}; make one with compare.") from None
+
+
+def _plan(job: Job) -> dict[str, Any]:
+    """What a folder is recognized by. The device is no part of it: a cluster may mix them."""
+    prompts = hashlib.sha256(json.dumps([asdict(prompt) for prompt in job.prompts]).encode()).hexdigest()
+    pair = asdict(job.pair)
+    del pair["device"]
+    return {
+        "comparison": job.comparison.model_dump(mode="json"),
+        "pair": pair,
+        "prompts": f"sha256:{prompts}",
+        "user_verifiers": list(job.user_verifiers),
+        "units": len(job.units()),
+    }
+
+
+def _without_none(prompt: Prompt) -> dict[str, str]:
+    return {name: value for name, value in asdict(prompt).items() if value is not None}
+
+
+def unit_path(folder: Path, index: int) -> Path:
+    return folder / WORK / f"unit-{index:06}.json.gz"
+
+
+def missing(folder: Path, job: Job, shard: tuple[int, int] = (1, 1)) -> list[int]:
+    """Indices of the units of a shard (i of n) that are not done."""
+    number, of = shard
+    return [
+        unit.index
+        for unit in job.units()
+        if unit.index % of == number - 1 and not unit_path(folder, unit.index).exists()
+    ]
+
+
+def write_unit(folder: Path, index: int, packed: bytes) -> None:
+    """Add a finished unit, all of it or nothing."""
+    write_atomically(unit_path(folder, index), packed)
+
+
+def read_unit(folder: Path, index: int) -> Result:
+    """A finished unit.
+
+    Raises:
+        SettingsError: if its file is damaged; it is removed then, so that the next run does it again.
+    """
+    path = unit_path(folder, index)
+    try:
+        result = unpack(path.read_bytes())
+        if result.index == index:
+            return result
+    except (OSError, SettingsError):
+        pass
+    path.unlink(missing_ok=True)
+    raise SettingsError(f"The unit {path.name} was damaged and is removed; run the same command again to replace it.")
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that whoever looks sees all of it or what was there before."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+# ----------------------------------------------------------------------------------------------------- engines
+
+
+def run_here(job: Job, indices: Sequence[int], progress: Progress | None = None) -> Iterator[tuple[int, bytes]]:
+    """Do the units one after the other in this process."""
+    worker = Worker(job, progress)
+    for index in indices:
+        yield index, worker.run(index)

@@ -1,0 +1,68 @@
+"""What the labels of a comparison stand for: rows know trees and verifiers by label only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from specviz.compare.spec import Comparison
+from specviz.drafting import BUILDERS
+from specviz.options import parse_options
+from specviz.verifiers import VERIFIERS
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels explained.
+
+    Attributes:
+        rules: label of a verifier -> the verifier it is.
+        options: label of a verifier -> all its options, defaults too.
+        budgets: label of a tree -> how many nodes it can have, the root not counted.
+    """
+
+    rules: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    budgets: Mapping[str, int] = field(default_factory=dict)
+
+    def rule(self, label: str) -> str:
+        """The verifier behind a label; a label that is not known is one."""
+        return self.rules.get(label, label)
+
+    def sweeps(self) -> dict[str, list[str]]:
+        """Verifiers that take part more than once -> their labels, in order."""
+        found: dict[str, list[str]] = {}
+        for label, rule in self.rules.items():
+            found.setdefault(rule, []).append(label)
+        return {rule: labels for rule, labels in found.items() if len(labels) > 1}
+
+    def varied(self, labels: list[str]) -> list[str]:
+        """Options in which these labels differ."""
+        names = dict.fromkeys(name for label in labels for name in self.options[label])
+        return [name for name in names if len({str(self.options[label].get(name)) for label in labels}) > 1]
+
+    def equal_budgets(self) -> dict[int, list[str]]:
+        """Number of nodes -> trees that can have as many, where these are two or more."""
+        found: dict[int, list[str]] = {}
+        for label, nodes in self.budgets.items():
+            found.setdefault(nodes, []).append(label)
+        return {nodes: trees for nodes, trees in found.items() if len(trees) > 1}
+
+
+def labels_of(comparison: Comparison) -> Labels:
+    """The labels of a comparison that was checked."""
+    budgets = {}
+    for tree in comparison.trees:
+        builder = BUILDERS[tree.choice.name]
+        options: Any = parse_options(builder.Options, "builder", tree.choice)
+        budgets[tree.label] = builder.max_nodes(options)
+    rules = {one.label: one.choice.name for one in comparison.verifiers}
+    return Labels(
+        rules,
+        {
+            one.label: parse_options(VERIFIERS[one.choice.name].Options, "verifier", one.choice).model_dump()
+            for one in comparison.verifiers
+        },
+        budgets,
+    )

@@ -1,0 +1,155 @@
+"""From a row of a comparison back to its run: what it was run with, and whether a new run of it says the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from specviz.compare.prompts import Prompt
+from specviz.compare.read import MOST_PLAN_BYTES, PLAN, output_of, steps_of
+from specviz.compare.rows import NO_DRAFT, SAMPLING, Row
+from specviz.compare.run_unit import named
+from specviz.compare.spec import Comparison, Unit, known_verifiers, settings_of, taking_part
+from specviz.compare.statistics import Group
+from specviz.errors import SettingsError
+from specviz.models.pair_spec import ModelChoice
+from specviz.trace.schema import Models, Settings, Step
+from specviz.verifiers import Verifier
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A run of a comparison, as it can be run again.
+
+    Attributes:
+        known: verifiers by the names that the settings have for them.
+        names: label in the rows -> name in the settings.
+        rows: of all its steps.
+        models: (target, draft) that made the rows, with their revisions.
+    """
+
+    pair: ModelChoice
+    settings: Settings
+    prompt: str
+    known: Mapping[str, Verifier]
+    names: Mapping[str, str]
+    rows: Sequence[Row] = field(repr=False, default=())
+    models: tuple[str, str] = ("", "")
+
+
+def read_settings(folder: Path) -> tuple[Comparison, ModelChoice]:
+    """What a folder compares, also of one that a stranger sent.
+
+    Raises:
+        SettingsError: without such a file, or if it is no comparison's.
+    """
+    path = folder / PLAN
+    if not path.is_file():
+        raise SettingsError(
+            f"Without {PLAN} it is not known how these runs were made; open that file together with the others."
+        )
+    try:
+        text = path.read_bytes()
+        if len(text) > MOST_PLAN_BYTES:
+            raise ValueError
+        found = json.loads(text)
+        comparison = Comparison.model_validate_json(json.dumps(found["comparison"]))
+        given = {name: value for name, value in found["pair"].items() if name in _PAIR}
+        if not all(isinstance(value, str) and len(value) <= 300 for value in given.values()):
+            raise ValueError
+        return comparison, ModelChoice(**given)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, ValidationError):
+        raise SettingsError(f"{PLAN} is no comparison of this version, so its runs cannot be made again.") from None
+
+
+_PAIR = {one.name for one in fields(ModelChoice)} - {"device"}
+
+
+def recipe_of(folder: Path, group: Group, prompt_id: str, verifier: str | None = None) -> Recipe:
+    """How to make a run again.
+
+    Args:
+        verifier: whose run it is, of a free one.
+
+    Raises:
+        SettingsError: if the folder does not say so, or its files do not belong together.
+    """
+    comparison, pair = read_settings(folder)
+    rows = steps_of(folder, group, prompt_id, verifier)
+    output = output_of(folder, group, prompt_id, verifier)
+    if not rows or output is None:
+        raise SettingsError("The rows of this run are not all there; open the files of steps and outputs together.")
+    labels = {tree.label for tree in comparison.trees} | {NO_DRAFT}
+    taking = {one.label for one in taking_part(comparison)} | {SAMPLING}
+    if group.tree not in labels or (group.mode == "free" and verifier not in taking):
+        raise SettingsError(f"The rows and {PLAN} are of different comparisons; open files that belong together.")
+    prompt = Prompt(prompt_id, output["kind"], output["prompt"])
+    whose = output["verifier"] if group.mode == "free" else None
+    unit = Unit(0, "free" if whose else "paired", prompt, group.tree, rows[0]["temperature"], whose)
+    chosen = comparison.model_copy(update={"chat": output["chat"]})
+    settings = settings_of(chosen, unit, has_template=False)
+    if settings.seed != output["seed"] or output["temperature"] not in comparison.temperatures:
+        raise SettingsError(f"The rows and {PLAN} are of different comparisons; open files that belong together.")
+    settings = settings.model_copy(update={"record_top_k": Settings().record_top_k})
+    known = known_verifiers(comparison)
+    rules = {one.name: known[one.name] for one in settings.verifiers}
+    names = _plain_names(comparison, settings)
+    if names:
+        verifiers = tuple(one.model_copy(update={"name": names[one.name]}) for one in settings.verifiers)
+        settings = settings.model_copy(update={"verifiers": verifiers, "driver": names[settings.driver]})
+    else:
+        names = {name: name for name in rules}
+    return Recipe(pair, settings, prompt.text, known, names, rows, (output["target"], output["draft"]))
+
+
+def _plain_names(comparison: Comparison, settings: Settings) -> dict[str, str]:
+    """Label -> the verifier behind it, if every one takes part once: then the form can hold the settings, too."""
+    rules = {one.label: one.choice.name for one in taking_part(comparison)}
+    names = {one.name: rules[one.name] for one in settings.verifiers}
+    return names if len(set(names.values())) == len(names) else {}
+
+
+def parted(recipe: Recipe, steps: Sequence[Step], models: Models) -> str | None:
+    """What is different in the steps that were made again, in one sentence; None if they are as the rows say.
+
+    Args:
+        steps: from the first one on, at least one.
+    """
+    by_step: dict[int, dict[str, Row]] = {}
+    for row in recipe.rows:
+        by_step.setdefault(row["step"], {})[row["verifier"]] = row
+    for step in steps:
+        for label, row in by_step.get(step.index, {}).items():
+            told = _outcome(row, step, recipe.names.get(label, label))
+            if told:
+                return f"Step {step.index + 1} is not as it was recorded: {label} {told}{_why(recipe, models)}"
+    return None
+
+
+def _outcome(row: Row, step: Step, name: str) -> str | None:
+    verdict = step.verdicts.get(name)
+    if verdict is None:
+        return "is not among the verifiers of this run"
+    if len(step.tree.nodes) - 1 != row["nodes"] or step.context != row["context"]:
+        now = f"now {len(step.tree.nodes) - 1} after {step.context}"
+        return f"judged {row['nodes']} nodes after {row['context']} tokens, {now}"
+    tokens = [step.tree.nodes[node].token for node in verdict.path]
+    if tokens != list(row["path_tokens"]) or list(verdict.path) != list(row["path"]):
+        return f"accepted {row['accepted']} tokens, now {len(verdict.path)}" + (
+            " others" if len(verdict.path) == row["accepted"] else ""
+        )
+    if verdict.bonus.token != row["bonus_token"]:
+        return "accepted the same tokens, and another bonus token came after them"
+    return None
+
+
+def _why(recipe: Recipe, models: Models) -> str:
+    now = (named(models.target), named(models.draft))
+    other = [f"{then[:80]}, now {here[:80]}" for then, here in zip(recipe.models, now, strict=True) if then != here]
+    if other:
+        return f"; it was recorded with other models ({'; '.join(other)})."
+    return "; the models have the same names, so their files, this version or the rounding of this device differ."

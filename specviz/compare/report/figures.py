@@ -1,0 +1,343 @@
+"""Charts of a comparison: how long verifiers accept, where, how they differ, and what it costs in quality.
+
+Every function takes rows of the summary (``summary.json`` of a comparison's folder, see docs/comparison.md) and returns
+a Plotly figure; ``figure.layout.meta["title"]`` says in words what it shows. A chart without rows is empty and says so.
+Points carry ``customdata`` [mode, tree, temperature, verifier, kind], for going from a point to its steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from specviz.compare.report.charts import (
+    MEASURES,
+    PALETTES,
+    TARGET_ALONE,
+    Line,
+    Look,
+    SummaryRow,
+    Theme,
+    axis,
+    base_layout,
+    folded,
+    forest,
+    label,
+    legend_height,
+    looks,
+    said,
+    spot,
+    whiskers,
+)
+
+By = Literal["depth", "rank"]
+PLACES: tuple[By, ...] = ("depth", "rank")
+_PANEL = 190
+_MODES = {"paired": "on the same trees", "free": "each on its own text"}
+
+
+def lengths_figure(
+    estimates: Iterable[SummaryRow],
+    *,
+    measure: str = "accepted_length",
+    mode: str = "paired",
+    theme: Theme = "light",
+) -> go.Figure:
+    """One measure for every verifier, a heading a tree, a symbol a temperature; all kinds of prompts together.
+
+    Args:
+        estimates: rows with ``mode, tree, temperature, verifier, kind, measure, value, low, high, prompts``.
+        measure: a key of :data:`~specviz.compare.report.charts.MEASURES`.
+    """
+    rows = _picked(estimates, measure, mode, kind=None)
+    seen = looks(rows, theme)
+    groups = [
+        (
+            tree,
+            [
+                Line(name, _by_temperature(of_verifier), seen[name])
+                for name, of_verifier in _parted(of_tree, "verifier").items()
+            ],
+        )
+        for tree, of_tree in _parted(rows, "tree").items()
+    ]
+    title = f"{_capital(MEASURES[measure])} by tree and verifier, {_MODES[mode]}"
+    return _or_empty(rows, theme, title) or forest(groups, theme=theme, title=title, x_title=MEASURES[measure])
+
+
+def trees_figure(
+    estimates: Iterable[SummaryRow],
+    *,
+    measure: str = "block_efficiency",
+    mode: str = "paired",
+    theme: Theme = "light",
+) -> go.Figure:
+    """The same the other way round: a heading a verifier, a line a tree, so that trees are compared."""
+    rows = _picked(estimates, measure, mode, kind=None)
+    seen = looks(rows, theme)
+    groups = [
+        (
+            name,
+            [Line(tree, _by_temperature(of_tree), seen[name]) for tree, of_tree in _parted(own, "tree").items()],
+        )
+        for name, own in _parted(rows, "verifier").items()
+        if name != TARGET_ALONE
+    ]
+    title = f"{_capital(MEASURES[measure])} by verifier and tree, {_MODES[mode]}"
+    return _or_empty(rows, theme, title) or forest(groups, theme=theme, title=title, x_title=MEASURES[measure])
+
+
+def kinds_figure(
+    estimates: Iterable[SummaryRow],
+    *,
+    tree: str,
+    measure: str = "block_efficiency",
+    mode: str = "paired",
+    theme: Theme = "light",
+) -> go.Figure:
+    """One measure on one tree, a heading a kind of prompt, a line a verifier, a symbol a temperature."""
+    rows = [row for row in _picked(estimates, measure, mode) if row["tree"] == tree and row["kind"] is not None]
+    seen = looks(rows, theme)
+    groups = [
+        (kind, [Line(name, _by_temperature(some), seen[name]) for name, some in _parted(own, "verifier").items()])
+        for kind, own in _parted(rows, "kind").items()
+    ]
+    title = f"{_capital(MEASURES[measure])} by kind of prompt, tree {tree}, {_MODES[mode]}"
+    return _or_empty(rows, theme, title) or forest(groups, theme=theme, title=title, x_title=MEASURES[measure])
+
+
+def places_figure(
+    places: Iterable[SummaryRow],
+    *,
+    by: By = "depth",
+    temperature: float,
+    mode: str = "paired",
+    theme: Theme = "light",
+) -> go.Figure:
+    """Acceptance by depth, or by sibling rank: a panel a tree, a line a verifier.
+
+    Args:
+        places: rows with ``mode, tree, temperature, verifier, by, place, value, low, high, prompts``.
+    """
+    rows = [row for row in places if (row["by"], row["mode"], row["temperature"]) == (by, mode, temperature)]
+    what = "depth" if by == "depth" else "sibling rank"
+    title = f"Acceptance by {what} at temperature {temperature:g}, {_MODES[mode]}"
+    if empty := _or_empty(rows, theme, title):
+        return empty
+    trees, seen = _parted(rows, "tree"), looks(rows, theme)
+    figure = make_subplots(rows=len(trees), cols=1, vertical_spacing=min(0.25, 46 / (_PANEL * len(trees))))
+    shown: dict[str, None] = {}
+    for panel, (tree, of_tree) in enumerate(trees.items(), start=1):
+        for name, own in _parted(of_tree, "verifier").items():
+            own = sorted(own, key=lambda row: row["place"])
+            figure.add_trace(_place_line(name, own, seen[name], name not in shown), row=panel, col=1)
+            shown[name] = None
+        _head(figure, tree, panel)
+    _lay_out(figure, _PANEL * len(trees), shown, theme, title)
+    figure.update_xaxes(**axis(theme, dtick=1, zeroline=False))
+    figure.update_xaxes(title={"text": what if by == "depth" else f"{what}, from 0"}, row=len(trees), col=1)
+    figure.update_yaxes(**axis(theme, range=[0, 1.02], dtick=0.25, zeroline=False))
+    return figure
+
+
+def differences_figure(
+    differences: Iterable[SummaryRow],
+    *,
+    measure: str = "accepted_length",
+    mode: str = "paired",
+    theme: Theme = "light",
+) -> go.Figure:
+    """Paired differences with their intervals: a heading a tree, a line a pair of verifiers, a symbol a temperature.
+
+    Args:
+        differences: rows with ``mode, tree, temperature, measure, a, b, value, low, high, prompts, p, holm``.
+    """
+    rows = [row for row in differences if (row["measure"], row["mode"]) == (measure, mode) and row["prompts"]]
+    # A pair is drawn in one colour, its clearest: a's.
+    seen = looks([{"verifier": name} for row in rows for name in (row["a"], row["b"])], theme)
+    groups = []
+    for tree, of_tree in _parted(rows, "tree").items():
+        pairs: dict[str, list[SummaryRow]] = {}
+        for row in of_tree:
+            pairs.setdefault(f"{row['a']}\n− {row['b']}", []).append(row)
+        groups.append((tree, [Line(text, _by_temperature(own), seen[own[0]["a"]]) for text, own in pairs.items()]))
+    title = f"Differences in {MEASURES[measure]}, {_MODES[mode]}"
+    x_title = f"difference in {MEASURES[measure]}"
+    return _or_empty(rows, theme, title) or forest(groups, theme=theme, title=title, x_title=x_title, zero=True)
+
+
+def tradeoff_figure(
+    estimates: Iterable[SummaryRow],
+    *,
+    x: str = "accepted_length",
+    y: str = "nll_per_token",
+    mode: str = "free",
+    temperature: float,
+    theme: Theme = "light",
+) -> go.Figure:
+    """Accepted length against quality: a panel a tree, a point a verifier; a line joins options of one rule (a sweep).
+
+    Ordinary sampling from the target, where it was run, is a horizontal line with its interval as a band.
+    """
+    rows = [row for row in estimates if row["temperature"] == temperature]
+    quality = {(row["tree"], row["verifier"]): row for row in _picked(rows, y, mode, kind=None)}
+    across = {(row["tree"], row["verifier"]): row for row in _picked(rows, x, mode, kind=None)}
+    points = [(across[key], row) for key, row in quality.items() if key in across and key[1] != TARGET_ALONE]
+    title = f"{_capital(MEASURES[y])} against {MEASURES[x]} at temperature {temperature:g}"
+    if empty := _or_empty(points, theme, title):
+        return empty
+    seen = looks([row for _, row in points], theme)
+    trees = list(dict.fromkeys(row["tree"] for _, row in points))
+    panel_height = _PANEL + 70
+    figure = make_subplots(rows=len(trees), cols=1, vertical_spacing=min(0.25, 60 / (panel_height * len(trees))))
+    shown: dict[str, None] = {}
+    alone = [row for (_, name), row in quality.items() if name == TARGET_ALONE]
+    for panel, tree in enumerate(trees, start=1):
+        own = [pair for pair in points if pair[1]["tree"] == tree]
+        for trace in _sweeps(own, seen):
+            figure.add_trace(trace, row=panel, col=1)
+        for pair in own:
+            name = pair[1]["verifier"]
+            figure.add_trace(_tradeoff_point(pair, seen[name], name not in shown), row=panel, col=1)
+            shown[name] = None
+        for base in alone[:1]:
+            _baseline(figure, base, panel, theme)
+        _head(figure, tree, panel)
+    _lay_out(figure, panel_height * len(trees), shown, theme, title)
+    figure.update_xaxes(**axis(theme, zeroline=False))
+    figure.update_xaxes(title={"text": MEASURES[x]}, row=len(trees), col=1)
+    figure.update_yaxes(**axis(theme, zeroline=False))
+    figure.update_yaxes(title={"text": folded(MEASURES[y])})
+    return figure
+
+
+# -------------------------------------------------------------------------------------------------------- pieces
+
+
+def _head(figure: go.Figure, tree: str, panel: int) -> None:
+    """Write the tree's name over its panel."""
+    place = {"x": 0, "xref": "x domain", "xanchor": "left", "y": 1.02, "yref": "y domain", "yanchor": "bottom"}
+    figure.add_annotation(**place, text=f"<b>{label(tree, 44)}</b>", showarrow=False, row=panel, col=1)
+
+
+def _lay_out(figure: go.Figure, panels: int, shown: dict[str, None], theme: Theme, title: str) -> None:
+    """Room for ``panels`` pixels of panels below a legend of the names ``shown``."""
+    legend = legend_height(shown)
+    layout = base_layout(theme, panels + legend + 80, title)
+    layout["margin"]["t"] = legend + 30
+    figure.update_layout(**layout)
+
+
+def _picked(estimates: Iterable[SummaryRow], measure: str, mode: str, **fields: Any) -> list[SummaryRow]:
+    """Rows of one measure and mode that have a value."""
+    return [
+        row
+        for row in estimates
+        if row["measure"] == measure
+        and row["mode"] == mode
+        and row["prompts"]
+        and all(row[name] == value for name, value in fields.items())
+    ]
+
+
+def _parted(rows: Iterable[SummaryRow], by: str) -> dict[Any, list[SummaryRow]]:
+    parts: dict[Any, list[SummaryRow]] = {}
+    for row in rows:
+        parts.setdefault(row[by], []).append(row)
+    return parts
+
+
+def _by_temperature(rows: Iterable[SummaryRow]) -> tuple[tuple[str, SummaryRow], ...]:
+    return tuple((f"T {row['temperature']:g}", row) for row in rows)
+
+
+def _place_line(name: str, rows: Sequence[SummaryRow], look: Look, legend: bool) -> go.Scatter:
+    return go.Scatter(
+        x=[row["place"] for row in rows],
+        y=[row["value"] for row in rows],
+        mode="lines+markers",
+        name=label(name),
+        legendgroup=name,
+        showlegend=legend,
+        line={"color": look.colour, "dash": look.dash, "width": 1.8},
+        marker={"symbol": look.symbol, "color": look.colour, "size": 7},
+        error_y=whiskers(rows, 1.0) | {"color": look.colour},
+        customdata=[spot(row) for row in rows],
+        text=[said(row) for row in rows],
+        hovertemplate=f"<b>{label(name, 60)}</b>, %{{x}}<br>%{{text}}<extra></extra>",
+    )
+
+
+def _tradeoff_point(pair: tuple[SummaryRow, SummaryRow], look: Look, legend: bool) -> go.Scatter:
+    across, up = pair
+    name = up["verifier"]
+    return go.Scatter(
+        x=[across["value"]],
+        y=[up["value"]],
+        mode="markers",
+        name=label(name),
+        legendgroup=name,
+        showlegend=legend,
+        marker={"symbol": look.symbol, "color": look.colour, "size": 10},
+        error_x=whiskers([across], 1.0) | {"color": look.colour},
+        error_y=whiskers([up], 1.0) | {"color": look.colour},
+        customdata=[spot(up)],
+        hovertemplate=f"<b>{label(name, 60)}</b><br>{MEASURES[up['measure']]}: {said(up)}<br>"
+        f"{MEASURES[across['measure']]}: {across['value']:.3f}<extra></extra>",
+    )
+
+
+def _sweeps(points: Sequence[tuple[SummaryRow, SummaryRow]], seen: dict[str, Look]) -> list[go.Scatter]:
+    """A faint line through all points of a rule that takes part several times, from short to long."""
+    rules: dict[str, list[tuple[SummaryRow, SummaryRow]]] = {}
+    for pair in points:
+        rules.setdefault(str(pair[1].get("rule") or pair[1]["verifier"]), []).append(pair)
+    found = []
+    for own in rules.values():
+        if len(own) < 2:
+            continue
+        own.sort(key=lambda pair: pair[0]["value"])
+        line = {"color": seen[own[0][1]["verifier"]].colour, "width": 1, "dash": "dot"}
+        x, y = [across["value"] for across, _ in own], [up["value"] for _, up in own]
+        found.append(go.Scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip", showlegend=False))
+    return found
+
+
+def _baseline(figure: go.Figure, row: SummaryRow, panel: int, theme: Theme) -> None:
+    colours = PALETTES[theme]
+    figure.add_hrect(
+        y0=row["low"], y1=row["high"], fillcolor=colours["muted"], opacity=0.15, line_width=0, row=panel, col=1
+    )
+    figure.add_hline(y=row["value"], line={"color": colours["muted"], "dash": "dash", "width": 1.2}, row=panel, col=1)
+    figure.add_annotation(
+        x=1,
+        xref="x domain",
+        xanchor="right",
+        y=row["value"],
+        yanchor="bottom",
+        text="ordinary sampling",
+        showarrow=False,
+        font={"color": colours["muted"], "size": 11},
+        row=panel,
+        col=1,
+    )
+
+
+def _or_empty(rows: Sequence[Any], theme: Theme, title: str) -> go.Figure | None:
+    """A figure that says that there is nothing, where there is nothing."""
+    if rows:
+        return None
+    figure = go.Figure(layout=base_layout(theme, 90, title))
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
+    figure.add_annotation(
+        x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, text="Nothing was measured for this chart."
+    )
+    return figure
+
+
+def _capital(text: str) -> str:
+    return text if any(letter.isupper() for letter in text.split()[0]) else text[:1].upper() + text[1:]

@@ -1,0 +1,199 @@
+"""Steps -> rows. Everything a row says is read from the :class:`~specviz.trace.schema.Step`; see docs/comparison.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from specviz.trace.schema import Decision, Step, Verdict
+
+if TYPE_CHECKING:  # at run time it would import torch
+    from specviz.compare.divergence import Divergence
+
+Row = dict[str, Any]
+
+SAMPLING = "sampling"
+"""Label of ordinary sampling: the target alone, a token a step. What free-running outputs are measured against."""
+NO_DRAFT = "no draft"
+"""Label of its tree, which has no nodes."""
+
+KEY = {
+    "mode": ("string", "`paired`: every verifier judged this tree; `free`: this verifier's own run"),
+    "prompt_id": ("string", "id of the prompt"),
+    "kind": ("string", "kind of prompt"),
+    "tree": ("string", "label of the tree"),
+    "temperature": ("double", "of the target"),
+}
+"""Columns that all tables begin with: name -> (type in Arrow's words, meaning)."""
+
+STEPS = KEY | {
+    "step": ("int32", "index of the step in its run, from 0"),
+    "verifier": ("string", "label of the verifier"),
+    "driver": ("bool", "whether this verifier's verdict was committed"),
+    "context": ("int32", "committed tokens before the step, the prompt included"),
+    "proposal": ("string", "how siblings were proposed"),
+    "nodes": ("int32", "drafted nodes, the root not counted"),
+    "lossless": ("string", "what the verifier promises on this proposal: `yes`, `no`, `greedy decoding`"),
+    "accepted": ("int32", "accepted draft tokens: the length of the path"),
+    "emitted": ("int32", "accepted + 1, the bonus, before any cut"),
+    "new_tokens": ("int32", "emitted, without the bonus where the path ended the text: what block efficiency counts"),
+    "end_has_children": ("bool", "whether the last accepted node (or the root) had children to accept"),
+    "decisions": ("int32", "decisions taken"),
+    "path": ("list<int32>", "accepted nodes, downwards"),
+    "path_tokens": ("list<int32>", "their tokens"),
+    "bonus_token": ("int32", "the token after the path"),
+    "bonus_source": ("string", "what it was drawn from: `target`, `residual`, `truncated` or `argmax`"),
+    "bonus_uniform": ("double", "the uniform number it was drawn with; null where none was"),
+    "committed": ("int32", "driver only: tokens that became text, after the cut at the end; null for others"),
+    "first_tv": ("double", "total variation between the law of the step's first token given this tree and the target"),
+    "first_kl": ("double", "KL divergence of that law to the target, nats; null where infinite"),
+    "first_tv_bound": (
+        "double",
+        "total variation between that law and rejection's on this tree; 0 where the verifier is lossless",
+    ),
+    "first_excess": ("double", "mean surprise of that law under the target, less the target's entropy, nats"),
+}
+
+DECISIONS = KEY | {
+    "step": ("int32", "index of the step in its run"),
+    "verifier": ("string", "label of the verifier"),
+    "decision": ("int32", "index of the decision in its step and verifier, in the order they were taken"),
+    "node": ("int32", "the drafted node it is about"),
+    "parent": ("int32", "its parent; 0 is the root"),
+    "depth": ("int32", "1 for children of the root"),
+    "rank": ("int32", "draw order among its siblings, from 0"),
+    "token": ("int32", "its token"),
+    "text": ("string", "the token's text"),
+    "rule": ("string", "the rule in symbols"),
+    "comparison": ("string", "what was compared: `uniform < threshold`, `p > threshold`, `token = drawn`, ..."),
+    "threshold": ("double", "the threshold"),
+    "p": ("double", "target probability as the rule used it, after earlier siblings were rejected"),
+    "q": ("double", "draft probability as the rule used it; 1 for top-k siblings"),
+    "uniform": ("double", "the coin, or the uniform number a token was drawn with; null where there was none"),
+    "expected": ("int32", "the token it was compared with, for rules that compare tokens"),
+    "outcome": ("string", "`accepted`, `rejected`, or `passed, not chosen`"),
+    "residual_mass": ("double", "mass of max(p - q, 0) after a rejection, for rules that have residuals"),
+    "target_prob": ("double", "of the token in its parent's target row, whatever was rejected before"),
+    "draft_prob": ("double", "of the token in its parent's draft row"),
+    "target_entropy": ("double", "of the parent's target row, nats"),
+    "draft_entropy": ("double", "of the parent's draft row, nats"),
+}
+
+OUTPUTS = KEY | {
+    "verifier": ("string", "label of the verifier that committed"),
+    "seed": ("int64", "of the run: a hash of the comparison's seed and the prompt's id"),
+    "chat": ("bool", "whether the prompt was wrapped in the chat template"),
+    "prompt": ("string", "the prompt"),
+    "reference": ("string", "a good answer, where the prompt has one"),
+    "prompt_tokens": ("int32", "how many tokens the prompt has"),
+    "steps": ("int32", "steps of the run: target forwards"),
+    "tokens": ("list<int32>", "the output"),
+    "text": ("string", "its text"),
+    "end_reason": ("string", "`end of sequence`, `max_new_tokens`, `context limit` or `error`"),
+    "message": ("string", "for `error`: what was said"),
+    "nll": ("double", "free: -log probability of the output under the target at temperature 1, nats, summed"),
+    "nll_sampled": ("double", "the same under the distribution that was sampled from; null where infinite"),
+    "distinct_1": ("double", "free: different tokens / tokens of the output, its end token left out"),
+    "distinct_2": ("double", "free: different pairs of neighbouring tokens / pairs"),
+    "rouge_l": ("double", "free: ROUGE-L F1 of the text against the reference, 0 to 1; null without one"),
+    "chrf": ("double", "free: chrF2 of the text against the reference, 0 to 100; null without one"),
+    "target": ("string", "the target model, with its revision"),
+    "draft": ("string", "the draft model, with its revision"),
+}
+
+DIVERGENCES = ("first_tv", "first_kl", "first_tv_bound", "first_excess")
+"""Columns of steps that a :class:`~specviz.compare.divergence.Divergence` fills."""
+
+TABLES = {"steps": STEPS, "decisions": DECISIONS, "outputs": OUTPUTS}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of one unit or more, each a dict with exactly the columns of its table."""
+
+    steps: list[Row] = field(default_factory=list)
+    decisions: list[Row] = field(default_factory=list)
+    outputs: list[Row] = field(default_factory=list)
+
+    def table(self, name: str) -> list[Row]:
+        """The rows of one of :data:`TABLES`."""
+        rows: list[Row] = getattr(self, name)
+        return rows
+
+
+def step_rows(
+    key: Row, steps: Iterable[Step], end_tokens: frozenset[int], found: Sequence[Mapping[str, Divergence]]
+) -> Iterator[Row]:
+    """One row for each step and verifier.
+
+    Args:
+        key: the columns of :data:`KEY`.
+        end_tokens: ids that end a text.
+        found: what was found out about each step's verifiers while it ran.
+    """
+    for step, divergences in zip(steps, found, strict=False):
+        parents = {node.parent for node in step.tree.nodes}
+        for name, verdict in step.verdicts.items():
+            tokens = [step.tree.nodes[node].token for node in verdict.path]
+            ended = bool(tokens) and tokens[-1] in end_tokens
+            is_driver = name == step.driver
+            divergence = divergences.get(name)
+            yield key | {
+                "step": step.index,
+                "verifier": name,
+                "driver": is_driver,
+                "context": step.context,
+                "proposal": step.tree.proposal,
+                "nodes": len(step.tree.nodes) - 1,
+                "lossless": verdict.lossless,
+                "accepted": len(verdict.path),
+                "emitted": len(verdict.path) + 1,
+                "new_tokens": len(verdict.path) + (not ended),
+                "end_has_children": verdict.bonus.node in parents,
+                "decisions": len(verdict.decisions),
+                "path": list(verdict.path),
+                "path_tokens": tokens,
+                "bonus_token": verdict.bonus.token,
+                "bonus_source": verdict.bonus.source,
+                "bonus_uniform": verdict.bonus.uniform,
+                "committed": len(step.committed) if is_driver else None,
+                **{name: getattr(divergence, name, None) for name in DIVERGENCES},
+            }
+
+
+def decision_rows(key: Row, steps: Iterable[Step]) -> Iterator[Row]:
+    """One row for each decision."""
+    for step in steps:
+        for verdict in step.verdicts.values():
+            for index, decision in enumerate(verdict.decisions):
+                yield _decision_row(key, step, verdict, index, decision)
+
+
+def _decision_row(key: Row, step: Step, verdict: Verdict, index: int, decision: Decision) -> Row:
+    node = step.tree.nodes[decision.node]
+    parent = step.tree.nodes[node.parent]
+    return key | {
+        "step": step.index,
+        "verifier": verdict.verifier,
+        "decision": index,
+        "node": node.id,
+        "parent": node.parent,
+        "depth": node.depth,
+        "rank": node.rank,
+        "token": node.token,
+        "text": node.text,
+        "rule": decision.rule,
+        "comparison": decision.comparison,
+        "threshold": decision.threshold,
+        "p": decision.p,
+        "q": decision.q,
+        "uniform": decision.uniform,
+        "expected": decision.expected,
+        "outcome": decision.outcome,
+        "residual_mass": None if decision.residual is None else decision.residual.mass,
+        "target_prob": node.target_prob,
+        "draft_prob": node.draft_prob,
+        "target_entropy": parent.target.entropy,
+        "draft_entropy": None if parent.draft is None else parent.draft.entropy,
+    }

@@ -1,0 +1,279 @@
+"""A comparison as a value: prompts x trees x temperatures x verifiers, and the units of work it consists of.
+
+*Paired*: one run a unit, in which every verifier judges the same trees with the same luck and one of them, the driver,
+commits. *Free-running*: one run a unit and a verifier, each going its own way; this is what quality is measured on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from specviz.compare.prompts import Prompt, spread
+from specviz.compare.rows import NO_DRAFT, SAMPLING
+from specviz.drafting import BUILDERS
+from specviz.engine.session import plan
+from specviz.errors import SettingsError
+from specviz.trace.schema import Choice, Option, Sampling, Settings, Value
+from specviz.trace.settings import build_choice, build_sampling, build_settings, default_draft_sampling, parse_pairs
+from specviz.verifiers import VERIFIERS, Verifier
+
+Mode = Literal["paired", "free"]
+_ALONE = Choice(name="k_config", options={"tree": ""})
+_ALONE_RULE = "naive"
+"""Without a tree it draws a token from the target and commits it."""
+
+LARGEST_SWEEP = 100
+
+_LABELLED = re.compile(r"([A-Za-z][\w .+-]*)=(.*)", re.DOTALL)
+
+
+class Named(Value):
+    """A tree or a verifier with its options, under the name it has in rows and tables."""
+
+    label: Annotated[str, Field(min_length=1, max_length=200)]
+    choice: Choice
+
+
+class Comparison(Value):
+    """Everything that, with the models and the prompts, determines the rows."""
+
+    trees: Annotated[tuple[Named, ...], Field(min_length=1)]
+    verifiers: Annotated[tuple[Named, ...], Field(min_length=1)]
+    temperatures: Annotated[tuple[float, ...], Field(min_length=1)] = (1.0,)
+    driver: str
+    """Label of the verifier that commits in paired runs."""
+    paired: int | None = None
+    """How many prompts are run paired, spread over the kinds; null: all."""
+    free: int | None = 0
+    """How many are run free, likewise."""
+    sampling: bool = True
+    """Whether the target also samples alone, on every prompt that is run free."""
+    top_k: int = 0
+    top_p: float = 1.0
+    eta_cutoff: float = 0.0
+    draft_temperature: float | None = None
+    """Null: the target's, or 1 where that is 0."""
+    seed: int = 0
+    max_new_tokens: int = 32
+    chat: bool | None = None
+    """Whether prompts are wrapped in the target's chat template; null: if it has one."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The smallest piece of work that is done or not done: one run.
+
+    Attributes:
+        index: its place in the fixed order of :func:`units`.
+        tree, verifier: labels; the verifier is None in paired runs.
+    """
+
+    index: int
+    mode: Mode
+    prompt: Prompt
+    tree: str
+    temperature: float
+    verifier: str | None
+
+
+# ------------------------------------------------------------------------------------------------ from the text
+
+
+def parse_tree(text: str) -> Named:
+    """``4,2,2``, ``[0],[1],[0,0]``, ``dynamic:total=28,depth=6`` or ``4,2,2:proposal=top_k``; ``label=`` before it.
+
+    Raises:
+        SettingsError: if it is none of these.
+    """
+    label, spec = _labelled(text)
+    head, options = _split(spec, "tree")
+    if head.startswith("["):
+        return Named(label=label, choice=build_choice("explicit", {"paths": head} | options))
+    if head[:1].isdigit():
+        return Named(label=label, choice=build_choice("k_config", {"tree": head} | options))
+    if head not in BUILDERS:
+        raise SettingsError(f"There is no tree builder {head[:60]!r}; choose from {', '.join(BUILDERS)}.")
+    return Named(label=label, choice=build_choice(head, options))
+
+
+def parse_verifier(text: str) -> Named:
+    """``rejection``, or with options ``eta:epsilon=0.2,delta=0.4``; with ``label=`` before it, under that name.
+
+    Raises:
+        SettingsError: for an unknown verifier, or a label that is the name of another one.
+    """
+    label, spec = _labelled(text)
+    head, options = _split(spec, "verifier")
+    if head not in VERIFIERS:
+        raise SettingsError(f"There is no verifier {head[:60]!r}; choose from {', '.join(VERIFIERS)}.")
+    if label in VERIFIERS and label != head:
+        raise SettingsError(f"{label!r} is a verifier of its own; give {head} another label.")
+    return Named(label=label, choice=build_choice(head, options))
+
+
+def parse_verifiers(text: str) -> list[Named]:
+    """As :func:`parse_verifier`, or a sweep: ``eta:epsilon=0.05/0.1,delta=0.2/0.3`` is four verifiers.
+
+    Each is labelled with its own options, after the sweep's own label where it has one.
+
+    Raises:
+        SettingsError: as :func:`parse_verifier`, and for a sweep of more than :data:`LARGEST_SWEEP`.
+    """
+    label, spec = _labelled(text)
+    head, _, options = spec.partition(":")
+    if "/" not in options:
+        return [parse_verifier(text)]
+    choices = []
+    for pair in options.split(","):
+        name, sign, values = pair.partition("=")
+        choices.append([f"{name.strip()}{sign}{value.strip()}" for value in values.split("/")])
+    if math.prod(map(len, choices)) > LARGEST_SWEEP:
+        raise SettingsError(f"The sweep {text[:60]!r} has more than {LARGEST_SWEEP} verifiers; take fewer values.")
+    stem = head.strip() if label == text.strip()[:200] else label
+    found = []
+    for one in itertools.product(*choices):
+        own = ",".join(one)
+        found.append(Named(label=f"{stem}:{own}"[:200], choice=parse_verifier(f"{head}:{own}").choice))
+    return found
+
+
+def _labelled(text: str) -> tuple[str, str]:
+    text = text.strip()
+    found = _LABELLED.fullmatch(text)
+    if not text:
+        raise SettingsError("A tree or a verifier has no name; write one, or leave it out.")
+    return (found[1].strip()[:200], found[2].strip()) if found else (text[:200], text)
+
+
+def _split(spec: str, what: str) -> tuple[str, dict[str, Option]]:
+    head, _, options = spec.partition(":")
+    return head.strip(), parse_pairs([pair for pair in options.split(",") if pair.strip()], what)
+
+
+def check(comparison: Comparison) -> None:
+    """Refuse, before a model is loaded, what no run can have.
+
+    Raises:
+        SettingsError: naming the first thing that is wrong.
+    """
+    for what, values in (
+        ("tree", [tree.label for tree in comparison.trees]),
+        ("verifier", [verifier.label for verifier in comparison.verifiers]),
+        ("temperature", [f"{temperature:g}" for temperature in comparison.temperatures]),
+    ):
+        if SAMPLING in values or NO_DRAFT in values:
+            raise SettingsError(f"The labels {SAMPLING!r} and {NO_DRAFT!r} stand for the target alone; choose others.")
+        twice = next((value for value in values if values.count(value) > 1), None)
+        if twice is not None:
+            raise SettingsError(f"The {what} {twice} is named twice; give every one its own label.")
+    known = known_verifiers(comparison)
+    for tree in comparison.trees:
+        for temperature in comparison.temperatures:
+            settings = _settings(
+                comparison, tree.choice, temperature, comparison.verifiers, comparison.driver, 0, False
+            )
+            plan(settings, known)
+
+
+# --------------------------------------------------------------------------------------------------------- units
+
+
+def units(comparison: Comparison, prompts: Sequence[Prompt]) -> list[Unit]:
+    """All work, in the order of the rows: paired runs first, then by prompt, tree, temperature and verifier.
+
+    A prompt that is run free ends with the target alone.
+    """
+    found: list[Unit] = []
+    parts: tuple[tuple[Mode, int | None, list[str | None]], ...] = (
+        ("paired", comparison.paired, [None]),
+        ("free", comparison.free, [verifier.label for verifier in comparison.verifiers]),
+    )
+    for mode, count, verifiers in parts:
+        for prompt in spread(prompts, count):
+            for tree in comparison.trees:
+                for temperature in comparison.temperatures:
+                    for verifier in verifiers:
+                        found.append(Unit(len(found), mode, prompt, tree.label, temperature, verifier))
+            for temperature in comparison.temperatures if mode == "free" and comparison.sampling else ():
+                found.append(Unit(len(found), mode, prompt, NO_DRAFT, temperature, SAMPLING))
+    return found
+
+
+def luck(seed: int, prompt_id: str) -> int:
+    """The seed of all runs of a prompt, in [0, 2^63): a hash of nothing but the two."""
+    digest = hashlib.sha256(f"{seed}\n{prompt_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def settings_of(comparison: Comparison, unit: Unit, has_template: bool) -> Settings:
+    """What a unit is run with: with the models, enough to run it again and look at it step by step.
+
+    Args:
+        has_template: whether the target has a chat template.
+    """
+    builder = next((tree.choice for tree in comparison.trees if tree.label == unit.tree), _ALONE)
+    verifiers = comparison.verifiers
+    if unit.verifier is not None:
+        verifiers = tuple(verifier for verifier in taking_part(comparison) if verifier.label == unit.verifier)
+    chat = has_template if comparison.chat is None else comparison.chat
+    seed = luck(comparison.seed, unit.prompt.id)
+    driver = unit.verifier or comparison.driver
+    return _settings(comparison, builder, unit.temperature, verifiers, driver, seed, chat)
+
+
+def taking_part(comparison: Comparison) -> tuple[Named, ...]:
+    """All verifiers, and ordinary sampling where it is wanted."""
+    alone = Named(label=SAMPLING, choice=Choice(name=_ALONE_RULE))
+    return (*comparison.verifiers, *((alone,) if comparison.sampling else ()))
+
+
+def _settings(
+    comparison: Comparison,
+    tree: Choice,
+    temperature: float,
+    verifiers: Sequence[Named],
+    driver: str,
+    seed: int,
+    chat: bool,
+) -> Settings:
+    target = build_sampling(
+        temperature=temperature,
+        top_k=comparison.top_k,
+        top_p=comparison.top_p,
+        eta_cutoff=comparison.eta_cutoff,
+    )
+    draft = default_draft_sampling(target)
+    if comparison.draft_temperature is not None:
+        draft = Sampling(temperature=comparison.draft_temperature)
+    return build_settings(
+        target=target,
+        draft=draft,
+        builder=tree,
+        verifiers=tuple(Choice(name=one.label, options=one.choice.options) for one in verifiers),
+        driver=driver,
+        seed=seed,
+        max_new_tokens=comparison.max_new_tokens,
+        chat=chat,
+        record_top_k=1,  # rows of a comparison hold no distributions
+    )
+
+
+def known_verifiers(comparison: Comparison) -> dict[str, Verifier]:
+    """All registered verifiers, and those that take part under labels: one rule can do so with several options.
+
+    Raises:
+        SettingsError: if one that takes part is not registered here.
+    """
+    added = [named for named in taking_part(comparison) if named.label not in VERIFIERS]
+    strange = next((named.choice.name for named in added if named.choice.name not in VERIFIERS), None)
+    if strange is not None:
+        raise SettingsError(f"There is no verifier {strange[:60]!r} here; add it with --verifier MODULE:NAME.")
+    return VERIFIERS | {named.label: replace(VERIFIERS[named.choice.name], name=named.label) for named in added}

@@ -1,0 +1,108 @@
+"""Is the cache what a fresh recompute would have put there? Asked while the run is live, of the tensors themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import DynamicCache
+
+from specviz.models.hidden_state_head import plain_states
+from specviz.models.kv_cache import SlotCache
+from specviz.models.language_model import LanguageModel
+from specviz.trace.schema import Audit
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a draft reads besides tokens: states of ``target``, of which it will read ``units`` [1, w] next."""
+
+    target: LanguageModel
+    units: torch.Tensor
+
+
+def audit(
+    model: LanguageModel,
+    cache: SlotCache,
+    tokens: Sequence[int],
+    first_slot: int,
+    reading: Reading | None = None,
+) -> Audit:
+    """Compare the settled slots and the next-token logits with a plain causal forward of the same tokens.
+
+    The recompute shares nothing with what it judges: transformers' own cache, its own mask, its own positions.
+
+    Args:
+        cache: no slots appended; it is left as it was found.
+        tokens: the committed tokens, the root last. The cache may be some tokens short of the root.
+        first_slot: settled slots from here on are reported one by one, earlier ones as one figure a layer.
+        reading: for a draft that reads the target's hidden states; those are recomputed too.
+
+    Returns:
+        Differences relative to each layer's largest absolute value (and to the largest absolute logit).
+    """
+    # The last token of a full context has no position any more: it is never fed, and has no next-token logits.
+    if len(tokens) > model.max_positions:
+        # Nor is what a head would read there read any more: the layers are judged by themselves.
+        tokens, reading = tokens[: model.max_positions], None
+    fresh = DynamicCache(config=model.model.config)
+    units = None
+    if model.head and reading:
+        before = reading.target.plain_ids(tokens[:-1])
+        layers = model.head.layers
+        units = model.head.of_text(plain_states(reading.target.model, before, layers) if before.numel() else None)
+    cached = {"use_cache": True, model.cache_argument: fresh}
+    expected = model.plain_logits(tokens, units, last=True, **cached)[0]
+    base, logits = cache.base, None
+    if base < len(tokens):
+        got = _next_logits(model, cache, tokens[base:], reading.units if reading else None)
+        logits = _difference(got, expected)
+
+    keys: list[torch.Tensor] = []
+    values: list[torch.Tensor] = []
+    for layer, ours in zip(fresh.layers, cache.slot_layers, strict=True):
+        for rows, theirs, mine in ((keys, layer.keys, ours.keys), (values, layer.values, ours.values)):
+            assert theirs is not None
+            difference = (theirs[0, :, :base] - mine[0, :, :base]).abs().float().amax(dim=(0, 2))
+            rows.append((difference / _scale(theirs)).cpu())
+    return Audit(
+        first_slot=first_slot,
+        keys=_columns(keys, first_slot),
+        values=_columns(values, first_slot),
+        earlier_keys=_largest(keys, first_slot),
+        earlier_values=_largest(values, first_slot),
+        logits=logits,
+    )
+
+
+def _next_logits(
+    model: LanguageModel, cache: SlotCache, missing: Sequence[int], units: torch.Tensor | None
+) -> torch.Tensor:
+    """The logits [V] after the ``missing`` tokens, read through the cache, which is left as it was found."""
+    spent = model.forward_seconds
+    output = model.forward(cache, missing, range(-1, len(missing) - 1), [len(missing) - 1], units=units)
+    model.forward_seconds = spent
+    cache.roll_back()
+    return output.logits[0]
+
+
+def _difference(got: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((expected - got).abs().max() / _scale(expected))
+
+
+def _scale(x: torch.Tensor) -> torch.Tensor:
+    return x.abs().max().float().clamp(min=1e-30)
+
+
+def _columns(layers: list[torch.Tensor], first: int) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(_short(x) for x in layer[first:].tolist()) for layer in layers)
+
+
+def _largest(layers: list[torch.Tensor], first: int) -> tuple[float, ...]:
+    return tuple(_short(float(layer[:first].max())) if first else 0.0 for layer in layers)
+
+
+def _short(x: float) -> float:
+    """Three digits are enough to compare a difference with a tolerance."""
+    return float(f"{x:.3g}")

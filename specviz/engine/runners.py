@@ -1,0 +1,192 @@
+"""The two models at work: each with its cache, its slot -> node map and its place in the text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from specviz.engine.recording import Texts, rows_of
+from specviz.models.hidden_state_head import ReadingHead
+from specviz.models.kv_cache import Kept, SlotCache, Written
+from specviz.models.language_model import LanguageModel
+from specviz.sampling import process
+from specviz.trace.schema import Row, Sampling
+from specviz.tree import Growth, TokenTree
+
+Change = tuple[int, tuple[Written, ...], dict[int, int], int, tuple[str, ...], Kept]
+"""Arguments of :func:`specviz.engine.recording.record_change` after the cache."""
+
+_FIRST_CAPACITY = 256
+_TOGETHER = 32
+"""Up to so many draft rows are recorded in one go; more are not worth their copies, and are recorded level by level."""
+
+
+class Runner:
+    """A model and the cache of one run."""
+
+    def __init__(self, model: LanguageModel):
+        self.model = model
+        self.cache: SlotCache = model.new_cache(_FIRST_CAPACITY)
+        self.node_of: dict[int, int] = {}
+        """Offset of an appended slot -> node of the finished tree."""
+        self.late = 0
+        """How many of the appended slots are committed tokens that were fed late."""
+
+    def _is_cold(self, context: Sequence[int]) -> bool:
+        """Whether the context has to be fed; makes room for it if so."""
+        if self.cache.base or not context:
+            return False
+        self.cache.reserve(len(context))
+        return True
+
+    def keep(self, nodes: Sequence[int]) -> Change:
+        """Settle the slots of ``nodes`` (and of tokens fed late), in the order of the text; drop the others."""
+        base, written = self.cache.base, self.cache.written
+        before = self.cache.fingerprints(base, self.cache.length)
+        slot_of = {node: offset for offset, node in self.node_of.items()}
+        offsets = [*range(self.late), *(slot_of[node] for node in nodes if node in slot_of)]
+        return base, written, self.node_of, self.late, before, self.cache.keep(offsets)
+
+    def release(self) -> None:
+        """Give the cache's memory back; the next prefill starts from nothing."""
+        self.cache = self.model.new_cache(_FIRST_CAPACITY)
+
+
+class TargetRunner(Runner):
+    """The target: one forward a step, over all nodes, slot order = node order.
+
+    Args:
+        head: of the draft, if that reads the target's hidden states.
+
+    Attributes:
+        states: [n, layers x hidden], what the draft reads, at the n nodes of the last forward; after a prefill [1, ...]
+            at the last token of the context.
+    """
+
+    def __init__(self, model: LanguageModel, head: ReadingHead | None = None):
+        super().__init__(model)
+        self._layers = head.layers if head else ()
+        self.states: torch.Tensor | None = None
+
+    def prefill(self, context: Sequence[int]) -> int:
+        """Feed a cold cache its whole context; returns how many tokens that took (0: the cache was live)."""
+        self.states = None
+        if not self._is_cold(context):
+            return 0
+        self.states = self.model.prefill(self.cache, context, layers=self._layers)
+        return len(context)
+
+    def score(self, tree: TokenTree) -> torch.Tensor:
+        """Raw logits [n, V] at every node."""
+        self.node_of = {node: node for node in range(len(tree))}
+        rows = range(len(tree))
+        output = self.model.forward(self.cache, tree.tokens, tree.shape.parents, rows, layers=self._layers)
+        self.states = output.states
+        return output.logits
+
+
+class DraftRunner(Runner):
+    """The draft: one forward a level, over the nodes that are expanded, in its own slot order.
+
+    It never runs the nodes that are not expanded, so after a path that ends in one its cache is short of the text;
+    the missing tokens are fed together with the next root.
+
+    Args:
+        vocabulary: the target's V. What the draft knows beyond it cannot be verified and is never proposed; what it
+            lacks has probability 0.
+    """
+
+    def __init__(self, model: LanguageModel, vocabulary: int, sampling: Sampling):
+        super().__init__(model)
+        self.vocabulary, self.sampling = vocabulary, sampling
+        self.committed: Sequence[int] = ()
+        self._late_tokens: list[int] = []
+        self._offset_of: dict[int, int] = {}
+        self._logits: list[torch.Tensor] = []
+        self._probs: list[torch.Tensor] = []
+        self._rows: list[int] = []
+        self.units: torch.Tensor | None = None
+        """[1, w], what the head of a draft that reads the target reads at the next root."""
+        self._own: dict[int, torch.Tensor] = {}
+        """Node of the growth -> [hidden], what that head made there."""
+
+    def prefill(self, context: Sequence[int], states: torch.Tensor | None = None) -> None:
+        """Feed a cold cache its whole context; ``states`` are the target's at its end, if that was fed just now, too
+        (:attr:`TargetRunner.states`)."""
+        if self.model.head and (states is not None or not context):
+            self.units = self.model.head.of_text(states)[-1:]
+        if self._is_cold(context):
+            self.model.prefill(self.cache, context)
+
+    def learn(self, states: torch.Tensor | None, last: int) -> None:
+        """Remember what the head will read at the next root: the target's states [n, w] at the node ``last`` kept."""
+        if self.model.head and states is not None:
+            self.units = self.model.head.units(states[last : last + 1])
+
+    def begin(self, tokens: Sequence[int]) -> None:
+        """Start a step on the committed ``tokens``, the root last."""
+        self.committed = tokens
+        self._late_tokens = list(tokens[self.cache.base : -1])
+        self._offset_of, self._logits, self._probs, self._rows = {}, [], [], []
+        self.node_of, self.late, self._own = {}, 0, {}
+
+    def expand(self, growth: Growth, nodes: list[int]) -> torch.Tensor:
+        """See :meth:`specviz.drafting.base.Draft.expand`."""
+        if nodes == [0]:
+            tokens = [*self._late_tokens, growth.tokens[0]]
+            self.late = len(self._late_tokens)
+            parents = list(range(-1, self.late))
+            wanted = [self.late]
+            units = self.units
+        else:
+            tokens = [growth.tokens[node] for node in nodes]
+            parents = [self._offset_of[growth.parents[node]] for node in nodes]
+            wanted = list(range(len(nodes)))
+            units = None
+            if self.model.head:
+                units = self.model.head.guess(torch.stack([self._own[growth.parents[node]] for node in nodes]))
+        first = self.cache.length - self.cache.base
+        output = self.model.forward(self.cache, tokens, parents, wanted, units=units)
+        if output.states is not None:
+            self._own.update(zip(nodes, output.states, strict=True))
+        logits = output.logits[:, : self.vocabulary]
+        self._offset_of.update((node, first + row) for node, row in zip(nodes, wanted, strict=True))
+        probs = process(logits, self.sampling)
+        if probs.shape[-1] < self.vocabulary:
+            probs = torch.nn.functional.pad(probs, (0, self.vocabulary - probs.shape[-1]))
+        self._logits.append(logits)
+        self._probs.append(probs)
+        return probs
+
+    def tabulate(self, shares: Sequence[Mapping[int, float]]) -> torch.Tensor:
+        """See :meth:`specviz.drafting.base.Draft.tabulate`. The rows are recorded as the draft's."""
+        probs = torch.zeros(len(shares), self.vocabulary, device=self.model.device)
+        for row, known in zip(probs, shares, strict=True):
+            row[list(known)] = torch.tensor(list(known.values()), device=self.model.device)
+        self._logits.append(probs.log())
+        self._probs.append(probs)
+        return probs
+
+    def name_nodes(self, growth: Growth, final: dict[int, int]) -> None:
+        """Learn what the nodes of the growth are called in the finished tree; the others were pruned."""
+        self.node_of = {offset: final[node] for node, offset in self._offset_of.items() if node in final}
+        self._rows = [row for node, row in growth.row_of.items() if node in final]
+
+    def rows(self, k: int, texts: Texts) -> list[Row]:
+        """The recorded distributions, one per row of the finished tree. They are let go with it."""
+        logits, probs, self._logits, self._probs = self._logits, self._probs, [], []
+        if not self._rows:
+            return []
+        if sum(map(len, logits)) <= _TOGETHER:
+            logits, probs = [torch.cat(logits)], [torch.cat(probs)]
+        found: list[Row] = []
+        first = 0
+        for some_logits, some_probs in zip(logits, probs, strict=True):
+            kept = [row - first for row in self._rows if first <= row < first + len(some_logits)]
+            first += len(some_logits)
+            if len(kept) < len(some_logits):
+                some_logits, some_probs = some_logits[kept], some_probs[kept]
+            if kept:
+                found += rows_of(some_logits, some_probs, self.sampling, k, texts)
+        return found

@@ -1,0 +1,248 @@
+"""Two runs beside each other: where they part, whether that was a near tie, and how far each verifier got.
+
+A reference that is no specviz run (plain greedy decoding) takes part as a :class:`Reference`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from specviz.trace.metrics import accepted_lengths, block_efficiency
+from specviz.trace.schema import Row, TokenText, Trace
+from specviz.trace.settings import flat_settings
+
+NEAR_TIE = {"float64": 1e-9, "float32": 1e-3, "float16": 5e-2, "bfloat16": 0.25}
+"""Margin in logits under which the order of two tokens can be rounding, by number format.
+
+Logits are of the order of 10 to 30, summed over some hundred products: float32 forwards of other shapes differ by 1e-5
+to 1e-4 in them, float16 by about 1e-2, bfloat16 (8 bits) by 0.05 to 0.2. Each limit is a few times that."""
+QUANTIZED_TIE = 0.25
+LARGEST_MATCH = 4_000_000
+"""Product of two lengths in tokens up to which the texts are matched piece by piece."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Tokens that were decoded by somebody else.
+
+    Attributes:
+        tokens: new tokens.
+        texts: the text of each token id.
+        margins: top-1 less top-2 logit where each token was chosen.
+    """
+
+    name: str
+    tokens: tuple[int, ...]
+    texts: dict[int, TokenText]
+    margins: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run committed one output token.
+
+    Attributes:
+        step: position of the step.
+        node: the tree node that carries it, or at which the bonus token was drawn.
+        row_node: the node at which the target gave the distribution the token was judged or drawn by.
+        bonus: whether it was the bonus token.
+    """
+
+    step: int
+    node: int
+    row_node: int
+    bonus: bool
+
+
+@dataclass(frozen=True)
+class Parting:
+    """The first token that differs.
+
+    Attributes:
+        index: of the output token.
+        tokens: each side's token there; None where that side had ended.
+        places: where each run committed it; None for a reference, and where it had ended.
+        top: the target's two most likely tokens there, before the sampling parameters.
+        probs: their probabilities.
+        margin: ln(p1 / p2), which is the difference of their logits.
+        chosen: the probability of each side's token after the sampling parameters, where recorded.
+        near_tie: whether rounding alone can explain it; None where nothing was recorded that says so.
+    """
+
+    index: int
+    tokens: tuple[int | None, int | None]
+    places: tuple[Place | None, Place | None]
+    top: tuple[int, ...]
+    probs: tuple[float, ...]
+    margin: float | None
+    chosen: tuple[float | None, float | None]
+    near_tie: bool | None
+
+
+@dataclass(frozen=True)
+class Side:
+    """One run in figures. ``accepted`` holds accepted draft tokens a step; empty for a reference."""
+
+    name: str
+    id: str | None
+    tokens: int
+    steps: int
+    block_efficiency: float
+    accepted: tuple[int, ...]
+    driver: str
+    samples: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs.
+
+    Attributes:
+        shared: how many output tokens are equal from the start.
+        parting: None where all tokens of the shorter run are equal and neither ended by itself before the other.
+        pieces: (kind, tokens of A, tokens of B) in order; kind is ``equal``, ``differs``.
+        texts: text of every token id that is named.
+        settings: (name, of A, of B) where they differ.
+    """
+
+    a: Side
+    b: Side
+    same_prompt: bool
+    shared: int
+    parting: Parting | None
+    pieces: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
+    texts: dict[int, TokenText]
+    settings: tuple[tuple[str, str, str], ...]
+
+
+def compare(a: Trace, b: Trace | Reference, names: tuple[str, str] = ("A", "B")) -> Comparison:
+    """Compare two runs. Tokens are compared by id, so the runs should share a tokenizer.
+
+    Where one side stopped because of a token limit or a person, the other's further tokens are no difference; where it
+    had reached an end of sequence, they are.
+    """
+    ours, theirs = a.output_tokens(), list(b.tokens) if isinstance(b, Reference) else b.output_tokens()
+    shared = next(
+        (i for i, (x, y) in enumerate(zip(ours, theirs, strict=False)) if x != y), min(len(ours), len(theirs))
+    )
+    at_end = shared == min(len(ours), len(theirs))
+    shorter = a if len(ours) < len(theirs) else b
+    last = (ours if shorter is a else theirs)[-1:]
+    ended = shorter.end_reason == "end of sequence" if isinstance(shorter, Trace) else set(last) <= set(a.end_tokens)
+    parts = not at_end or (len(ours) != len(theirs) and ended)
+    texts = _texts(a) | (b.texts if isinstance(b, Reference) else _texts(b))
+    return Comparison(
+        a=_side(a, names[0]),
+        b=_side(b, names[1]),
+        same_prompt=isinstance(b, Reference) or a.prompt_tokens == b.prompt_tokens,
+        shared=shared,
+        parting=_parting(a, b, ours, theirs, shared) if parts else None,
+        pieces=_pieces(ours, theirs),
+        texts=texts,
+        settings=() if isinstance(b, Reference) else _settings(a, b),
+    )
+
+
+def place_of(trace: Trace, index: int) -> Place | None:
+    """Where output token ``index`` was committed; None beyond the end."""
+    for position, step in enumerate(trace.steps):
+        if index < len(step.committed):
+            path = step.verdicts[step.driver].path
+            end = step.verdicts[step.driver].bonus.node
+            if index < len(path):
+                return Place(position, path[index], step.tree.nodes[path[index]].parent, False)
+            return Place(position, end, end, True)
+        index -= len(step.committed)
+    return None
+
+
+def near_tie_of(trace: Trace) -> float:
+    """The margin in logits under which a difference can be rounding, for the target of this run."""
+    model = trace.models.target
+    return QUANTIZED_TIE if model.quantization else NEAR_TIE.get(model.dtype.removeprefix("torch."), QUANTIZED_TIE)
+
+
+def _parting(a: Trace, b: Trace | Reference, ours: Sequence[int], theirs: Sequence[int], index: int) -> Parting:
+    tokens = tuple(side[index] if index < len(side) else None for side in (ours, theirs))
+    place_a = place_of(a, index)
+    place_b = None if isinstance(b, Reference) else place_of(b, index)
+    rows = [
+        trace.steps[place.step].tree.nodes[place.row_node].target
+        for trace, place in ((a, place_a), (b, place_b))
+        if isinstance(trace, Trace) and place is not None
+    ]
+    row = rows[0] if rows else None
+    margin = None
+    if row is not None and len(row.raw.probs) > 1 and min(row.raw.probs[:2]) > 0:
+        margin = math.log(row.raw.probs[0]) - math.log(row.raw.probs[1])  # the quotient can be too large for a float
+    if isinstance(b, Reference) and index < len(b.margins):
+        margin = b.margins[index]  # of logits, not of recorded probabilities with six digits
+    top = row.raw.ids[:2] if row else ()
+    # A tie explains a difference only between the two tokens that are tied.
+    rounding = max(near_tie_of(run) for run in (a, b) if isinstance(run, Trace))
+    tied = margin is not None and margin < rounding and set(tokens) <= set(top)
+    chosen = tuple(_prob(row, token) for token in tokens)
+    return Parting(
+        index=index,
+        tokens=(tokens[0], tokens[1]),
+        places=(place_a, place_b),
+        top=tuple(top),
+        probs=tuple(row.raw.probs[:2]) if row else (),
+        margin=margin,
+        chosen=(chosen[0], chosen[1]),
+        near_tie=None if margin is None else tied,
+    )
+
+
+def _prob(row: Row | None, token: int | None) -> float | None:
+    if row is None or token is None:
+        return None
+    return dict(zip(row.processed.ids, row.processed.probs, strict=True)).get(token)
+
+
+def _side(run: Trace | Reference, name: str) -> Side:
+    if isinstance(run, Reference):
+        count = len(run.tokens)
+        return Side(name, None, count, count, 1.0 if count else math.nan, (), run.name, False)
+    # Steps from before a fork may have had another driver.
+    accepted = tuple(n for step in run.steps for n in accepted_lengths([step], step.driver))
+    same = {step.driver for step in run.steps} <= {run.settings.driver}
+    efficiency = block_efficiency(run, run.settings.driver) if same else len(run.output_tokens()) / len(run.steps)
+    greedy = run.settings.target.temperature == 0 or run.settings.driver == "greedy"
+    return Side(
+        name, run.id, len(run.output_tokens()), len(run.steps), efficiency, accepted, run.settings.driver, not greedy
+    )
+
+
+def _texts(trace: Trace) -> dict[int, TokenText]:
+    texts: dict[int, TokenText] = {}
+    for step in trace.steps:
+        texts.update(step.text_of())
+    return texts
+
+
+def _settings(a: Trace, b: Trace) -> tuple[tuple[str, str, str], ...]:
+    ours, theirs = _all_settings(a), _all_settings(b)
+    names = list(dict.fromkeys((*ours, *theirs)))
+    return tuple((n, ours.get(n, "–"), theirs.get(n, "–")) for n in names if ours.get(n) != theirs.get(n))
+
+
+def _all_settings(trace: Trace) -> dict[str, str]:
+    models = {"target": trace.models.target.id, "draft": trace.models.draft.id, "prompt": trace.prompt[:80]}
+    return models | flat_settings(trace.settings)
+
+
+def _pieces(a: Sequence[int], b: Sequence[int]) -> tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]:
+    """[kind, ours, theirs] in order. Very long texts are matched up to where they part only."""
+    if len(a) * len(b) > LARGEST_MATCH:
+        shared = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+        pieces = (("equal", tuple(a[:shared]), tuple(b[:shared])), ("differs", tuple(a[shared:]), tuple(b[shared:])))
+        return tuple(piece for piece in pieces if piece[1] or piece[2])
+    matcher = difflib.SequenceMatcher(None, a, b, autojunk=False)
+    return tuple(
+        ("equal" if kind == "equal" else "differs", tuple(a[i:j]), tuple(b[k:m]))
+        for kind, i, j, k, m in matcher.get_opcodes()
+    )

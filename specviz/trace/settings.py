@@ -1,0 +1,117 @@
+"""Settings as people write them, and as one sentence when they are wrong."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from specviz.errors import SettingsError, plain, shown
+from specviz.trace.schema import Choice, Option, Sampling, Settings
+
+
+def build_settings(**fields: Any) -> Settings:
+    """Settings from keyword arguments.
+
+    Raises:
+        SettingsError: naming the first field that is wrong.
+    """
+    try:
+        return Settings(**fields)
+    except ValidationError as error:
+        raise SettingsError(first_fault(error)) from None
+
+
+def build_sampling(**fields: Any) -> Sampling:
+    """Sampling parameters from keyword arguments. Raises SettingsError as :func:`build_settings` does."""
+    try:
+        return Sampling(**fields)
+    except ValidationError as error:
+        raise SettingsError(first_fault(error)) from None
+
+
+def build_choice(name: str, options: Mapping[str, Option]) -> Choice:
+    """A builder or verifier with its options. Raises SettingsError as :func:`build_settings` does."""
+    numbers = [option for option, value in options.items() if isinstance(value, float) and not math.isfinite(value)]
+    if numbers:
+        raise SettingsError(f"The option {plain(numbers[0])} of {plain(name)} must be a finite number.")
+    try:
+        return Choice(name=name, options=dict(options))
+    except ValidationError as error:
+        raise SettingsError(first_fault(error)) from None
+
+
+def default_draft_sampling(target: Sampling) -> Sampling:
+    """The target's temperature, or 1 where that is 0 (a draft at temperature 0 collapses every tree into a chain)."""
+    return Sampling(temperature=target.temperature or 1.0)
+
+
+def parse_pairs(pairs: Iterable[str], what: str) -> dict[str, Option]:
+    """``["depth=4", "rule=eagle2"]`` -> options; numbers and booleans are recognized."""
+    options: dict[str, Option] = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not sign or not name:
+            raise SettingsError(f"The {what} option {shown(pair)} is not of the form name=value.")
+        options[name.strip()] = parse_option(value.strip())
+    return options
+
+
+def parse_option(text: str) -> Option:
+    """The number, boolean or string that a text stands for."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def verifier_choices(names: Iterable[str], options: Mapping[str, Mapping[str, Option]]) -> tuple[Choice, ...]:
+    """One choice a name, with the options given for it.
+
+    Raises:
+        SettingsError: for options of a verifier that was not chosen.
+    """
+    chosen = list(names)
+    strangers = [name for name in options if name not in chosen]
+    if strangers:
+        known = shown(chosen, 200)
+        raise SettingsError(f"Options are given for {shown(strangers[0])}, which is not among the verifiers {known}.")
+    return tuple(build_choice(name, options.get(name, {})) for name in chosen)
+
+
+def first_fault(error: ValidationError) -> str:
+    """What is wrong with the first field that is, as one sentence."""
+    first = error.errors(include_url=False)[0]
+    where = " ".join(".".join(str(part)[:60] for part in first["loc"]).split())[:120]
+    message = " ".join(first["msg"].removeprefix("Value error, ").split())[:200]
+    if not where:
+        return f"{message[:1].upper()}{message[1:]}."
+    return f"The setting {where} cannot be {shown(first.get('input'))}: {message[:1].lower()}{message[1:]}."
+
+
+def flat_settings(settings: Settings) -> dict[str, str]:
+    """Every setting as a dotted name and its value in words, for tables and comparisons."""
+    flat: dict[str, str] = {}
+
+    def add(name: str, value: Any) -> None:
+        if isinstance(value, Mapping):
+            for key, inner in value.items():
+                add(f"{name}.{key}" if name else str(key), inner)
+        else:
+            flat[name] = f"{value:g}" if isinstance(value, float) else str(value)
+
+    fields = settings.model_dump()
+    verifiers = fields.pop("verifiers")
+    builder = fields.pop("builder")
+    add("", fields)
+    flat["verifiers"] = ", ".join(choice["name"] for choice in verifiers)
+    add("builder", {"name": builder["name"], **builder["options"]})
+    for choice in verifiers:
+        add(choice["name"], choice["options"])
+    return flat

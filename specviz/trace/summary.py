@@ -1,0 +1,60 @@
+"""A trace in a few lines of plain text, for the command line."""
+
+from __future__ import annotations
+
+from specviz.trace.metrics import (
+    FORMULAS,
+    acceptance_by_depth,
+    acceptance_by_rank,
+    accepted_lengths,
+    block_efficiency,
+    overhead,
+)
+from specviz.trace.schema import Trace, text_of_tokens
+
+
+def summary(trace: Trace) -> str:
+    """Output text, figures per verifier, seconds per phase, and the worst audit if there was one."""
+    steps = trace.steps
+    texts = {token.id: token for step in steps for token in step.tokens}
+    text = text_of_tokens([texts[token] for token in trace.output_tokens()])
+    ended = trace.end_reason or "not started"
+    tokens = len(trace.output_tokens())
+    lines = [_printable(text), "", f"{tokens} tokens in {len(steps)} steps, ended: {ended}", ""]
+    if not steps:
+        return "\n".join(lines)
+    lines.append(f"{'verifier':<16}{'block eff.':>10}{'accepted':>10}   by depth{'':<22}by sibling rank")
+    # What figures of the whole run are there for: a fork may go on with other verifiers.
+    for name in (name for name in steps[0].verdicts if all(name in step.verdicts for step in steps)):
+        mark = "*" if name == trace.settings.driver else " "
+        efficiency = block_efficiency(trace, name)
+        accepted = sum(accepted_lengths(steps, name))
+        depth = _shares(acceptance_by_depth(steps, name))
+        rank = _shares(acceptance_by_rank(steps, name))
+        lines.append(f"{mark}{name:<15}{efficiency:>10.2f}{accepted:>10}   {depth:<30}{rank}")
+    lines += [
+        "* drives",
+        f"block efficiency: {FORMULAS['block_efficiency']}",
+        f"by depth: {FORMULAS['acceptance_by_depth']}",
+        f"by sibling rank: {FORMULAS['acceptance_by_rank']}",
+        "",
+    ]
+    phases = ("draft", "target", "build", "verify", "commit", "record", "audit")
+    seconds = {phase: sum(getattr(step.timings, phase) for step in steps) for phase in phases}
+    lines.append("seconds: " + ", ".join(f"{phase} {value:.2f}" for phase, value in seconds.items()))
+    shares = sorted(overhead(step) for step in steps)
+    lines.append(f"outside the two models' forwards: {shares[len(shares) // 2]:.0%} of a step (median)")
+    audits = [a for step in steps for a in (step.caches.target.audit, step.caches.draft.audit) if a is not None]
+    if audits:
+        worst = max(audit.worst() for audit in audits)
+        lines.append(f"audit: both caches within {worst:.1e} (relative) of a recompute at each of {len(steps)} steps")
+    return "\n".join(lines)
+
+
+def _shares(counts: list[tuple[int, int]]) -> str:
+    return " ".join(f"{accepted / taken:.2f}" if taken else "-" for accepted, taken in counts) or "-"
+
+
+def _printable(text: str) -> str:
+    """Text from a model without control characters: a terminal obeys them."""
+    return "".join(c if c == "\n" or c.isprintable() else f"\\x{ord(c):02x}" for c in text)

@@ -1,0 +1,116 @@
+"""``train-draft`` and ``measure-draft`` on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from specviz.errors import SettingsError
+
+MOST_SHARDS = 100_000
+"""Their numbers have five digits."""
+
+
+def add_train_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``train-draft`` besides the models."""
+    parser.add_argument("--folder", help="chats, state and result (default: draft-training in the cache folder)")
+    parser.add_argument("--shards", type=int, default=40, help="files of 48 chats to have before training (default 40)")
+    parser.add_argument(
+        "--first-shard", type=int, default=0, help="number of the first; other numbers are other chats (default 0)"
+    )
+    parser.add_argument("--layers", type=int, default=2, help="of the draft; more than it has are added (default 2)")
+    parser.add_argument("--batches", type=int, help="of 8 chats each (default 1900, for a head 800)")
+    parser.add_argument("--rate", type=float, help="highest learning rate (default 0.0004, for a head 0.00015)")
+    parser.add_argument(
+        "--reads",
+        metavar="LAYERS",
+        help="train the head that reads these hidden states of the target, such as 20,30, or, with none, the layers "
+        "(default: the head if the draft has one)",
+    )
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def add_measure_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``measure-draft`` besides the models."""
+    parser.add_argument("--folder", help="where held-out chats are kept (default: draft-training in the cache folder)")
+    parser.add_argument("--shards", type=int, default=1, help="files of 48 held-out chats (default 1)")
+    parser.add_argument("--runs", type=int, default=12, help="held-out prompts that every tree decodes (default 12)")
+    parser.add_argument("--max-new-tokens", type=int, default=48)
+
+
+def train_draft(options: argparse.Namespace, load_pair: Callable[[argparse.Namespace], Any]) -> int:
+    """Write chats, train on them, say where the layers are. Going on after a stop needs the same command again."""
+    from specviz.train.chats import write_shard
+    from specviz.train.train import HEAD_PLAN, Plan, Progress, train
+
+    given = {key: value for key in ("batches", "rate") if (value := getattr(options, key)) is not None}
+    _check(options.shards >= 1 and min(given.values(), default=1) > 0, "shards, batches and rate")
+    if options.first_shard < 0 or options.first_shard + options.shards > MOST_SHARDS:
+        raise SettingsError(f"There are shards 0 to {MOST_SHARDS - 1:,}; lower --first-shard or --shards.")
+    pair, folder = load_pair(options), _folder(options)
+    for done, number in enumerate(range(options.first_shard, options.first_shard + options.shards), 1):
+        if tokens := write_shard(pair, folder, number):
+            _say(f"chats {done} of {options.shards}: {tokens} tokens")
+
+    def report(progress: Progress) -> None:
+        _say(
+            f"batch {progress.batch} of {progress.batches}: loss {progress.loss:.3f}, overlap on the chats "
+            f"{progress.overlap:.3f}, {progress.seconds:.0f} s"
+        )
+
+    reads = _layers(options.reads, pair)
+    plan = replace(HEAD_PLAN if reads else Plan(), layers=options.layers, seed=options.seed, reads=reads, **given)
+    written = train(pair, folder, plan, report)
+    print(f"the layers are in {written}; copy its files to assets/draft to make them the built-in draft")
+    return 0
+
+
+def measure_draft(options: argparse.Namespace, load_pair: Callable[[argparse.Namespace], Any]) -> int:
+    """Print how good the draft of a pair is."""
+    from specviz.train.quality import measure
+
+    _check(min(options.shards, options.runs, options.max_new_tokens) >= 1, "shards, runs and new tokens")
+    quality = measure(
+        load_pair(options),
+        _folder(options),
+        shards=options.shards,
+        runs=options.runs,
+        new_tokens=options.max_new_tokens,
+        say=_say,
+    )
+    print(quality.table())
+    return 0
+
+
+def _layers(asked: str | None, pair: Any) -> tuple[int, ...]:
+    """The target's layers to read."""
+    if asked is None:
+        return pair.draft.head.layers if pair.draft.head else ()
+    if asked.strip().lower() in ("", "none"):
+        return ()
+    try:
+        layers = tuple(int(part) for part in asked.split(","))
+    except ValueError:
+        raise SettingsError(f"--reads takes layers such as 20,30, or none; it was {asked!r}.") from None
+    if not all(0 <= layer <= pair.target.layers for layer in layers):
+        raise SettingsError(f"The target has hidden states 0 to {pair.target.layers}; choose --reads among them.")
+    return layers
+
+
+def _folder(options: argparse.Namespace) -> Path:
+    from specviz.models.download_cache import cache_root
+
+    return Path(options.folder) if options.folder else cache_root() / "draft-training"
+
+
+def _check(fine: bool, what: str) -> None:
+    if not fine:
+        raise SettingsError(f"The numbers for {what} must be positive.")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,81 @@
+"""Verifiers: who accepts what. A verifier is one file and one line in :data:`VERIFIERS`, here or in a user's module."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+from specviz.errors import SettingsError
+from specviz.verifiers.base import (
+    ALL_PROPOSALS,
+    Context,
+    End,
+    Judgement,
+    Luck,
+    Residuals,
+    Ruling,
+    StepLuck,
+    Verifier,
+    Walk,
+    blamed,
+    draft_edge_probs,
+    edge_probs,
+    verify,
+)
+from specviz.verifiers.eta import ETA
+from specviz.verifiers.greedy import GREEDY
+from specviz.verifiers.longest_path import LONGEST_PATH
+from specviz.verifiers.naive import NAIVE
+from specviz.verifiers.rejection import REJECTION
+from specviz.verifiers.traversal import TRAVERSAL
+
+VERIFIERS: dict[str, Verifier] = {
+    verifier.name: verifier for verifier in (REJECTION, ETA, LONGEST_PATH, TRAVERSAL, NAIVE, GREEDY)
+}
+
+
+def load_verifier(spec: str) -> Verifier:
+    """Import ``my_module:my_verifier`` and register it, so that it is everywhere ours are.
+
+    The module is looked up as Python does, the current folder first.
+
+    Raises:
+        SettingsError: if it cannot be imported, is no :class:`Verifier`, or takes the name of another one.
+    """
+    module_name, _, attribute = spec.partition(":")
+    if not module_name or not attribute:
+        raise SettingsError(f"The verifier {spec!r} is not of the form my_module:my_verifier.")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except Exception as error:  # a user's module may fail in any way while it is imported
+        raise SettingsError(f"The verifier {spec!r} cannot be imported: {type(error).__name__}: {error}.") from error
+    if not isinstance(found, Verifier):
+        raise SettingsError(f"{spec!r} is a {type(found).__name__}, not a specviz.verifiers.Verifier.")
+    if VERIFIERS.get(found.name, found) is not found:
+        raise SettingsError(f"A verifier named {found.name!r} exists already; give yours another name.")
+    VERIFIERS[found.name] = found
+    return found
+
+
+__all__ = [
+    "ALL_PROPOSALS",
+    "VERIFIERS",
+    "Context",
+    "End",
+    "Judgement",
+    "Luck",
+    "Residuals",
+    "Ruling",
+    "StepLuck",
+    "Verifier",
+    "Walk",
+    "blamed",
+    "draft_edge_probs",
+    "edge_probs",
+    "load_verifier",
+    "verify",
+]

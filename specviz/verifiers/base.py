@@ -1,0 +1,294 @@
+"""What every verifier is made of: a judge, a walk, and the values between them.
+
+*judge* is a pure function of the tree and both models' rows: it gives EVERY node its threshold, reached or not.
+*walk* is a pure function of thresholds and luck: it gives decisions, path and where the bonus token comes from.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol
+
+import torch
+
+from specviz import sampling
+from specviz.dice import Dice, Draw, Key
+from specviz.errors import SpecvizError, VerifierError
+from specviz.options import Options
+from specviz.trace.schema import BonusKind, Comparison, Lossless, Outcome, Proposal
+from specviz.tree import Shape, TokenTree
+
+RECORDED_RESIDUAL = 10
+"""Entries of a residual that are kept."""
+ALL_PROPOSALS: tuple[Proposal, ...] = ("without_replacement", "with_replacement", "top_k")
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """What is left of the target rows of m nodes' parents when these nodes are rejected.
+
+    Attributes:
+        mass: [m], sum of ``max(p - q, 0)`` before it is scaled back to 1.
+        ids, probs: [m, k], the top entries after scaling.
+    """
+
+    mass: torch.Tensor
+    ids: torch.Tensor
+    probs: torch.Tensor
+
+    @classmethod
+    def of(cls, mass: torch.Tensor, rows: torch.Tensor) -> Residuals:
+        """Of scaled rows [m, V], which may change afterwards."""
+        probs, ids = sampling.top_k(rows, min(RECORDED_RESIDUAL, rows.shape[-1]))
+        return cls(mass, ids, probs)
+
+    @classmethod
+    def cat(cls, some: Sequence[Residuals]) -> Residuals:
+        """All of them, in this order."""
+        return cls(*(torch.cat([getattr(one, field.name) for one in some]) for field in fields(cls)))
+
+    def at(self, rows: Sequence[int]) -> Residuals:
+        """Some of them, in this order."""
+        index = list(rows)
+        return Residuals(self.mass[index], self.ids[index], self.probs[index])
+
+
+@dataclass(frozen=True)
+class End:
+    """Where a walk stops, and so where its bonus token comes from.
+
+    Attributes:
+        node: the last accepted node (0: the root).
+        source: the distribution at that node.
+        rejected: children of ``node`` that were rejected before, in order.
+        drawn: the bonus token, where the walk itself has drawn it (naive).
+    """
+
+    node: int
+    source: BonusKind
+    rejected: tuple[int, ...] = ()
+    drawn: Draw | None = None
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """One decision of a walk; thresholds, p and q of the node are in the judgement."""
+
+    node: int
+    outcome: Outcome
+    reason: str
+    uniform: float | None = None
+    expected: int | None = None
+
+
+@dataclass(frozen=True)
+class Walk:
+    """What the luck made of a judgement."""
+
+    rulings: tuple[Ruling, ...]
+    path: tuple[int, ...]
+    end: End
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A judged tree of n nodes. Tensors may live on the device; :meth:`on_host` brings the small ones over.
+
+    Attributes:
+        thresholds: [n], what is compared for each node; the root's entry means nothing and is recorded as 1.
+        p, q: [n], the probabilities as the rule used them; NaN where it used none.
+        distribution: End -> the normalized row [V] the bonus token is drawn from, on the device.
+        residuals: nodes, siblings in draw order -> what rejecting each of them leaves, on the device; for rules that
+            have residuals.
+        expected: [n], the token each node's token is compared with, for rules that compare tokens.
+    """
+
+    thresholds: torch.Tensor
+    p: torch.Tensor
+    q: torch.Tensor
+    distribution: Callable[[End], torch.Tensor]
+    residuals: Callable[[Sequence[int]], Residuals] | None = None
+    expected: torch.Tensor | None = None
+
+    def on_host(self) -> Judgement:
+        """The same judgement with its small tensors on the CPU."""
+        return replace(
+            self,
+            thresholds=self.thresholds.cpu(),
+            p=self.p.cpu(),
+            q=self.q.cpu(),
+            expected=None if self.expected is None else self.expected.cpu(),
+        )
+
+
+class Luck(Protocol):
+    """Luck of one step, as a walk asks for it."""
+
+    def accept(self, node: int, threshold: float) -> tuple[bool, float | None]: ...
+
+    def draw(self, node: int, weights: torch.Tensor) -> Draw: ...
+
+
+@dataclass(frozen=True)
+class StepLuck:
+    """A dice, bound to one step. Every verifier meets the same coin at a node and the same draw for a bonus there."""
+
+    dice: Dice
+    step: int
+
+    def accept(self, node: int, threshold: float) -> tuple[bool, float | None]:
+        return self.dice.accept(Key(self.step, node, "accept"), threshold)
+
+    def draw(self, node: int, weights: torch.Tensor) -> Draw:
+        return self.dice.draw([Key(self.step, node, "bonus")], weights[None])[0]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a walk may look at besides the thresholds."""
+
+    shape: Shape
+    tokens: Sequence[int]
+    thresholds: Sequence[float]
+    p: Sequence[float]
+    expected: Sequence[int]
+    """Empty for rules that compare no tokens."""
+    distribution: Callable[[End], torch.Tensor]
+    options: Any
+
+
+@dataclass(frozen=True)
+class Verifier:
+    """A registered verifier.
+
+    Attributes:
+        name: how it is called on the command line, in traces and on the page.
+        summary: one line for people.
+        judge: (tree, target rows [n, V], options) -> Judgement. Computes in the dtype of the rows.
+        walk: (context, luck) -> Walk.
+        comparison: which two recorded things every decision compares.
+        rule: the rule in symbols.
+        lossless: proposals for which its output is distributed exactly as target samples.
+        is_greedy: whether its output is greedy decoding instead.
+        Options: its options, with defaults.
+        plain: whether p and q of its decisions are the rows' own, whatever was decided before. A trace then tells them
+        for
+            every node.
+    """
+
+    name: str
+    summary: str
+    judge: Callable[[TokenTree, torch.Tensor, Any], Judgement]
+    walk: Callable[[Context, Luck], Walk]
+    comparison: Comparison
+    rule: str
+    lossless: tuple[Proposal, ...] = ()
+    is_greedy: bool = False
+    Options: type[Options] = Options
+    plain: bool = False
+
+    def promise(self, proposal: Proposal) -> Lossless:
+        """What this verifier promises about its output on trees of this proposal."""
+        if self.is_greedy:
+            return "greedy decoding"
+        return "yes" if proposal in self.lossless else "no"
+
+
+def context_of(tree: TokenTree, judgement: Judgement, options: Any) -> Context:
+    """What a walk may look at, of a judgement on the host."""
+    thresholds: list[float] = judgement.thresholds.tolist()
+    return Context(
+        shape=tree.shape,
+        tokens=tree.tokens,
+        thresholds=[1.0, *thresholds[1:]],
+        p=judgement.p.tolist(),
+        expected=[] if judgement.expected is None else judgement.expected.tolist(),
+        distribution=judgement.distribution,
+        options=options,
+    )
+
+
+def edge_probs(tree: TokenTree, target: torch.Tensor) -> torch.Tensor:
+    """[n], the target probability of every node's token in its parent's row; NaN for the root."""
+    p = torch.full((len(tree),), float("nan"), dtype=target.dtype, device=target.device)
+    if len(tree) > 1:
+        parents = torch.tensor(tree.shape.parents[1:], device=target.device)
+        tokens = torch.tensor(tree.tokens[1:], device=target.device)
+        p[1:] = target[parents, tokens]
+    return p
+
+
+def ratio(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    """``p / q``, finite: a drawn token has q > 0, but it may be as small as a denormal number."""
+    return p / q.clamp(min=torch.finfo(q.dtype).tiny)
+
+
+def draft_edge_probs(tree: TokenTree, like: torch.Tensor) -> torch.Tensor:
+    """[n], the draft probability of every node's token as it was proposed first; 1 for a point mass."""
+    q = torch.full((len(tree),), float("nan"), dtype=like.dtype, device=like.device)
+    if len(tree) > 1:
+        if tree.q_is_point_mass:
+            q[1:] = 1.0
+        else:
+            rows = torch.tensor([tree.row_of[parent] for parent in tree.shape.parents[1:]], device=like.device)
+            tokens = torch.tensor(tree.tokens[1:], device=like.device)
+            q[1:] = tree.rows[rows, tokens].to(like.dtype)
+    return q
+
+
+def draw_bonus(luck: Luck, end: End, row: torch.Tensor) -> Draw:
+    """The bonus token of a walk that ends there, from the row [V] there; drawn now unless the walk drew it."""
+    if end.drawn is not None:
+        return end.drawn
+    if end.source == "argmax":
+        return Draw(int(row.argmax()), None)
+    return luck.draw(end.node, row)
+
+
+@contextmanager
+def blamed(verifier: Verifier) -> Iterator[None]:
+    """Turn what goes wrong in a verifier's own code, or with the verdict it gave, into one sentence that says where.
+
+    Raises:
+        VerifierError: from the original exception, which keeps its traceback.
+    """
+    try:
+        yield
+    except SpecvizError:
+        raise
+    except Exception as error:
+        if isinstance(error, (MemoryError, RuntimeError)) and "memory" in str(error).lower():
+            raise  # the machine's fault, not the verifier's
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        what = " ".join(str(error).split())[:200]
+        raise VerifierError(
+            f"The verifier {verifier.name} failed at {os.path.basename(frame.filename)}:{frame.lineno} "
+            f"({type(error).__name__}: {what}); mend it or leave it out."
+        ) from error
+
+
+def verify(
+    verifier: Verifier, tree: TokenTree, target: torch.Tensor, options: Any, luck: Luck
+) -> tuple[Judgement, Walk, Draw, torch.Tensor]:
+    """Judge, walk and draw the bonus: the whole of one verification.
+
+    Args:
+        target: [n, V], the processed target row at every node.
+
+    Raises:
+        ValueError: for a path that does not lead down from the root to the node where the bonus token is drawn.
+
+    Returns:
+        The judgement on the host but for the rows its functions reach, the walk, the bonus token, and the row [V] that
+        it was drawn from.
+    """
+    judgement = verifier.judge(tree, target, options).on_host()
+    walk = verifier.walk(context_of(tree, judgement, options), luck)
+    if walk.path != tree.shape.path(walk.end.node):
+        raise ValueError(f"its path {list(walk.path)} is not the way from the root to node {walk.end.node}, its end")
+    row = judgement.distribution(walk.end)
+    return judgement, walk, draw_bonus(luck, walk.end, row), row

@@ -1,0 +1,236 @@
+"""Does a verifier keep its promise? Every answer is an exact sum, see :mod:`specviz.verifiers.exact`.
+
+A verifier that promises to be lossless must reproduce the target's joint on every tree and toy model here; one that
+does not promise it should be caught by at least one of them, and the smallest such tree says the most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from specviz.drafting import BUILDERS
+from specviz.options import Options
+from specviz.trace.schema import Lossless, Option, Proposal
+from specviz.verifiers import ALL_PROPOSALS, Verifier, blamed
+from specviz.verifiers.exact import Grown, Toy, draw_trees, emitted, toy
+
+EXACT = 1e-12
+"""Below this a total-variation distance is rounding."""
+VISIBLE = 1e-9
+"""Above this a tree counts as one that shows a deviation."""
+LOSSY = 1e-3
+"""Above this a verifier without a promise has been shown to be lossy."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A tree on a toy model. ``options`` are the builder's, without the proposal."""
+
+    builder: str
+    options: tuple[tuple[str, Option], ...]
+    pair: str
+    """Key into :data:`TOYS`."""
+
+    @property
+    def label(self) -> str:
+        """The tree as a person writes it."""
+        values = dict(self.options)
+        if self.builder == "k_config":
+            return f"({values['tree']})" if values["tree"] else "no draft"
+        if self.builder == "explicit":
+            return str(values["paths"])
+        return f"{self.builder} " + " ".join(f"{name}={value}" for name, value in values.items())
+
+    def builder_options(self, proposal: Proposal) -> Options:
+        """The options, parsed."""
+        values = dict(self.options)
+        if "proposal" in BUILDERS[self.builder].Options.model_fields:
+            values["proposal"] = proposal
+        return BUILDERS[self.builder].Options(**values)
+
+    def nodes(self, proposal: Proposal) -> int:
+        """Size of the tree, the root not counted."""
+        return BUILDERS[self.builder].max_nodes(self.builder_options(proposal))
+
+
+# Seeds are chosen: at the root the draft proposes a single token too often. Where it does so with all tokens but one, a
+# residual is a point mass whatever the rule made of it, and most faults cannot show on small trees.
+TOYS: dict[str, Toy] = {
+    "V=3": toy(17, 3),
+    "V=3 with zeros": toy(11, 3, zeros=True),
+    "V=4": toy(39, 4),
+    "V=4 with zeros": toy(37, 4, zeros=True),
+}
+REFERENCE = Case("k_config", (("tree", "2,2"),), "V=3")
+"""The case whose mean number of tokens per step is reported."""
+_SMALL = ("", "1", "1,1", "2", "3", "2,1")
+_LARGE = ("1,1,1", "2,2", "2,1,1")
+_HETEROGENEOUS = ("[0],[1],[0,0]", "[0],[1],[1,0]", "[0],[1],[2],[1,0]", "[0],[1],[1,0],[1,1],[1,0,0]")
+_DYNAMIC = ((2, 2, 3), (2, 2, 4), (3, 3, 6))
+
+
+def cases_for(proposal: Proposal) -> list[Case]:
+    """All trees and toy models for a proposal, smallest tree first.
+
+    Sampled siblings make many trees out of one shape, so the larger vocabulary goes with the smaller shapes only.
+    """
+    few = proposal == "top_k"
+    cases = [
+        Case("k_config", (("tree", tree),), pair)
+        for pair in TOYS
+        for tree in (_SMALL + _LARGE if few or pair.startswith("V=3") else _SMALL)
+    ]
+    cases += [
+        Case("explicit", (("paths", paths),), pair)
+        for pair in TOYS
+        for paths in _HETEROGENEOUS
+        if few or pair.startswith("V=3")
+    ]
+    if few:
+        cases += [
+            Case("dynamic", (("top_k", k), ("depth", depth), ("total", total)), pair)
+            for pair in TOYS
+            for k, depth, total in _DYNAMIC
+        ]
+    return sorted(cases, key=lambda case: case.nodes(proposal))
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One case in numbers.
+
+    Attributes:
+        distance: total variation between what is emitted and what should be.
+        sequence: the tokens that are off the most, with their probability as emitted and as it should be.
+    """
+
+    tree: str
+    pair: str
+    nodes: int
+    distance: float
+    sequence: tuple[int, ...]
+    probability: float
+    reference: float
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is known about one verifier on one proposal.
+
+    Attributes:
+        worst: the case with the largest distance.
+        smallest: the smallest tree on which there is a visible distance, if there is one.
+        tokens_per_step: on :data:`REFERENCE`, the bonus included.
+        trees: how many drawn trees were summed over.
+    """
+
+    verifier: str
+    proposal: Proposal
+    promise: Lossless
+    worst: Evidence
+    smallest: Evidence | None
+    tokens_per_step: float
+    trees: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether what was found is what the verifier says of itself; a loss that nothing shows is no finding."""
+        return self.worst.distance > LOSSY if self.promise == "no" else self.worst.distance < EXACT
+
+    @property
+    def verdict(self) -> str:
+        """One phrase for people."""
+        if self.promise == "no":
+            return "ok, lossy" if self.ok else "CALLED LOSSY, but nothing shows it"
+        if self.promise == "yes":
+            return "ok, lossless" if self.ok else "NOT LOSSLESS as promised"
+        return "ok, greedy decoding" if self.ok else "NOT GREEDY DECODING as promised"
+
+
+def check(
+    verifiers: Iterable[Verifier],
+    options: Mapping[str, Any] | None = None,
+    proposals: Sequence[Proposal] = ALL_PROPOSALS,
+) -> Iterator[Finding]:
+    """One finding for each verifier and proposal, as they are done.
+
+    Args:
+        options: parsed options by the verifier's name; defaults for those that are absent.
+    """
+    for verifier in verifiers:
+        chosen = (options or {}).get(verifier.name, verifier.Options())
+        for proposal in proposals:
+            with blamed(verifier):
+                found = check_one(verifier, chosen, proposal)
+            yield found
+
+
+def check_one(verifier: Verifier, options: Any, proposal: Proposal) -> Finding:
+    """Enumerate every case of a proposal."""
+    worst: Evidence | None = None
+    smallest: Evidence | None = None
+    tokens_per_step = float("nan")
+    count = 0
+    for case in cases_for(proposal):
+        trees = _trees(case, proposal)
+        count += len(trees)
+        result = emitted(verifier, options, trees, TOYS[case.pair])
+        if case == REFERENCE:
+            tokens_per_step = result.tokens_per_step
+        evidence = Evidence(case.label, case.pair, case.nodes(proposal), result.distance, *result.worst_sequence())
+        # Negated, so that a distance of NaN counts as one.
+        if worst is None or not evidence.distance <= worst.distance:
+            worst = evidence
+        if not evidence.distance <= VISIBLE and (smallest is None or evidence.nodes < smallest.nodes):
+            smallest = evidence
+    assert worst is not None
+    promise = verifier.promise(proposal)
+    return Finding(verifier.name, proposal, promise, worst, smallest, tokens_per_step, count)
+
+
+@lru_cache(maxsize=256)
+def _trees(case: Case, proposal: Proposal) -> tuple[Grown, ...]:
+    """Drawn once for all verifiers."""
+    return tuple(draw_trees(BUILDERS[case.builder], case.builder_options(proposal), TOYS[case.pair]))
+
+
+def format_report(findings: Iterable[Finding]) -> str:
+    """A table of all findings, then the smallest tree that shows each deviation."""
+    findings = list(findings)
+    head = ("verifier", "proposal", "largest TV", "on", "tokens/step", "verdict")
+    rows = [head]
+    rows += [
+        (
+            found.verifier,
+            found.proposal.replace("_", " "),
+            f"{found.worst.distance:.2g}",
+            f"{found.worst.tree}, {found.worst.pair}",
+            f"{found.tokens_per_step:.3f}",
+            found.verdict,
+        )
+        for found in findings
+    ]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    shown = [line for found in findings for line in _smallest(found)]
+    if shown:
+        lines += ["", "Smallest tree that shows it:", *shown]
+    broken = sum(not found.ok for found in findings)
+    trees = sum(found.trees for found in findings)
+    return "\n".join([*lines, "", f"{len(findings)} promises checked on {trees:,} drawn trees: {broken} broken."])
+
+
+def _smallest(found: Finding) -> list[str]:
+    if found.smallest is None:
+        return []
+    it = found.smallest
+    what = "greedy decoding" if found.promise == "greedy decoding" else "the target"
+    return [
+        f"  {found.verifier}, {found.proposal.replace('_', ' ')}: {it.tree}, {it.pair}, "
+        f"TV {it.distance:.2g}; {list(it.sequence)} comes out with probability {it.probability:.4f}, "
+        f"{what} gives {it.reference:.4f}"
+    ]

@@ -1,0 +1,65 @@
+"""Typical acceptance (Medusa, arXiv 2401.10774, section 2.3.1), with an entropy-dependent threshold. Lossy."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+
+from specviz import sampling
+from specviz.options import Options
+from specviz.tree import TokenTree
+from specviz.verifiers.base import Context, End, Judgement, Luck, Ruling, Verifier, Walk, draft_edge_probs, edge_probs
+from specviz.verifiers.walks import walk_deepest
+
+
+class EtaOptions(Options):
+    epsilon: float = Field(0.09, gt=0, lt=1, description="Largest threshold")
+    delta: float = Field(0.3, gt=0, description="Threshold per exp(-entropy)")
+    select: Literal["longest", "first"] = Field("longest", description="Which path of passing edges is taken")
+
+
+def eta_of(target: torch.Tensor, options: EtaOptions) -> torch.Tensor:
+    """``min(epsilon, delta * exp(-H))`` of every row [n, V] -> [n]; H in nats."""
+    return torch.clamp(options.delta * torch.exp(-sampling.entropy(target)), max=options.epsilon)
+
+
+def judge(tree: TokenTree, target: torch.Tensor, options: EtaOptions) -> Judgement:
+    """Threshold of a child: eta of its parent's row, which p must exceed."""
+    thresholds = torch.ones(len(tree), dtype=target.dtype, device=target.device)
+    if len(tree) > 1:
+        inner = tree.shape.inner
+        eta = eta_of(sampling.take_rows(target, inner), options)
+        row_of = {node: row for row, node in enumerate(inner)}
+        thresholds[1:] = eta[[row_of[parent] for parent in tree.shape.parents[1:]]]
+
+    def distribution(end: End) -> torch.Tensor:
+        row = target[end.node]
+        return sampling.keep_and_renormalize(row, row > eta_of(row[None], options))
+
+    return Judgement(thresholds, edge_probs(tree, target), draft_edge_probs(tree, target), distribution)
+
+
+def walk(context: Context, luck: Luck) -> Walk:
+    """No coins: the longest path of passing edges, or the first."""
+
+    def test(node: int) -> Ruling:
+        p, eta = context.p[node], context.thresholds[node]
+        if p > eta:
+            return Ruling(node, "accepted", f"p {p:.4g} > eta {eta:.4g}")
+        return Ruling(node, "rejected", f"p {p:.4g} <= eta {eta:.4g}")
+
+    return walk_deepest(context, test, "truncated", first=context.options.select == "first")
+
+
+ETA = Verifier(
+    name="eta",
+    summary="typical acceptance: the target must find the token likely enough for its entropy",
+    judge=judge,
+    walk=walk,
+    comparison="p > threshold",
+    rule="p > min(epsilon, delta exp(-H))",
+    Options=EtaOptions,
+    plain=True,
+)

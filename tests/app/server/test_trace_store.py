@@ -1,0 +1,94 @@
+"""Runs in memory: what is packed comes back as it was, and all pages together stay within a bound."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+
+from specviz.app import page_state as desks
+from specviz.app.page_state import Desk, Run
+from specviz.app.server import trace_store as storing
+from specviz.app.server.trace_store import Room, Stored
+from specviz.models.pair_spec import ModelChoice
+from specviz.trace.io import dump_trace
+from specviz.trace.schema import Trace
+from tests.sample_traces import sample_trace
+
+
+@pytest.fixture
+def room(monkeypatch) -> Room:
+    """A room for two runs of three steps."""
+    made = Room(int(2.5 * len(dump_trace(trace_of("x")))))
+    monkeypatch.setattr(storing, "_ROOM", made)
+    return made
+
+
+def trace_of(id: str, steps: int = 3) -> Trace:
+    return sample_trace(steps=steps).model_copy(update={"id": id})
+
+
+def test_what_was_packed_comes_back_as_it_was(room):
+    trace = trace_of("a")
+    stored = Stored(trace)
+    assert stored.trace is trace
+    stored.pack()
+    assert stored.is_packed
+    assert stored.trace == trace
+    assert dump_trace(stored.trace) == dump_trace(trace)
+    assert not stored.is_packed
+    stored.pack()
+    assert stored.trace == trace
+
+
+def test_the_head_is_at_hand_without_unpacking(room):
+    trace = trace_of("a")
+    stored = Stored(trace)
+    stored.pack()
+    assert stored.head == trace.model_copy(update={"steps": ()})
+    assert (stored.id, stored.steps, stored.tokens) == ("a", 3, len(trace.output_tokens()))
+    assert stored.is_packed
+
+
+def test_the_run_used_longest_ago_is_packed_first(room):
+    a, b = Stored(trace_of("a")), Stored(trace_of("b"))
+    assert a.trace.id == "a"
+    c = Stored(trace_of("c"))
+    assert [one.is_packed for one in (a, b, c)] == [False, True, False]
+    assert b.trace.id == "b"
+    assert [one.is_packed for one in (a, b, c)] == [True, False, False]
+    assert room.total == b.size + c.size
+
+
+def test_a_run_that_is_too_large_alone_is_still_shown(room):
+    large, small = Stored(trace_of("large", steps=9)), Stored(trace_of("small"))
+    assert large.is_packed
+    assert not small.is_packed
+    assert len(large.trace.steps) == 9
+    assert not large.is_packed
+    assert small.is_packed
+
+
+def test_a_run_that_nobody_has_leaves_the_room(room):
+    kept, gone = Stored(trace_of("a")), Stored(trace_of("b"))
+    assert room.total == kept.size + gone.size
+    del gone
+    gc.collect()
+    assert room.total == kept.size
+
+
+def test_a_longer_state_of_a_run_is_measured_by_its_new_steps(room):
+    short, long = trace_of("a", steps=2), trace_of("a", steps=5)
+    whole = Stored(long).size
+    assert Stored(long, Stored(short)).size == pytest.approx(whole, rel=0.01)
+
+
+def test_a_desk_lets_the_oldest_go_when_its_runs_are_large(room, monkeypatch):
+    one = Stored(trace_of("x"))
+    monkeypatch.setattr(desks, "MOST_BYTES", int(2.5 * one.size))
+    desk = Desk()
+    for id in "abc":
+        desk = desk.show(Run(Stored(trace_of(id)), id, ModelChoice()))
+    assert [run.id for run in desk.runs] == ["b", "c"]
+    desk = desk.show(Run(Stored(trace_of("d", steps=30)), "d", ModelChoice()))
+    assert [run.id for run in desk.runs] == ["c", "d"], "what was in sight and what is, however large"

@@ -1,0 +1,217 @@
+"""The page's server side without a browser: the form, the registry of sessions, and what the buttons answer."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+
+from specviz.app import run_handlers
+from specviz.app.form import Form, prompt_box, settings_form, write_form
+from specviz.app.models_form import fits
+from specviz.app.page_state import models_of
+from specviz.app.server.limits import Limits
+from specviz.app.server.session_registry import Live, Sessions
+from specviz.errors import ModelError, SettingsError
+from specviz.models.pair_spec import ModelChoice
+from specviz.models.presets import PRESETS
+from specviz.trace.schema import Sampling, Trace
+from tests.sample_traces import sample_trace
+
+
+@pytest.fixture(scope="module")
+def form() -> Form:
+    made = Form()
+    with gr.Blocks(analytics_enabled=False):
+        prompt_box(made)
+        settings_form(made)
+    return made
+
+
+def values(form: Form, **changed: object) -> list[object]:
+    return [changed.pop(name, component.value) for name, component in form.components.items()]
+
+
+def answer_of(text: str) -> dict:
+    return json.loads(text)
+
+
+# -------------------------------------------------------------------------------------------------------- form
+
+
+def test_the_untouched_form_gives_the_default_settings(form):
+    prompt, models, settings = form.read(values(form))
+    assert prompt
+    assert models == ModelChoice()
+    assert [choice.name for choice in settings.verifiers] == ["rejection", "eta", "longest_path"]
+    assert settings.driver == "rejection"
+    assert settings.builder.options["tree"] == "4,2,2"
+    assert settings.verifiers[1].options == {"epsilon": 0.09, "delta": 0.3, "select": "longest"}
+
+
+def test_an_empty_draft_temperature_follows_the_target_but_never_to_zero(form):
+    assert form.read(values(form, temperature=0.7))[2].draft == Sampling(temperature=0.7)
+    assert form.read(values(form, temperature=0))[2].draft == Sampling(temperature=1.0)
+    assert form.read(values(form, draft_temperature="0.5"))[2].draft == Sampling(temperature=0.5)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"verifiers": []}, "at least one"),
+        ({"driver": "greedy"}, "not among"),
+        ({"top_p": 0}, "top_p"),
+        ({"seed": None}, "empty"),
+        ({"draft_temperature": "warm"}, "not a number"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence(form, changed, said):
+    with pytest.raises(SettingsError, match=said) as caught:
+        form.read(values(form, **changed))
+    assert "\n" not in str(caught.value)
+
+
+def test_quantization_reaches_the_loader_and_comes_back(form):
+    prompt, models, settings = form.read(values(form, target_quantization="nf4"))
+    assert (models.target_quantization, models.draft_quantization) == ("nf4", "none")
+    assert write_form(prompt, models, settings)["target_quantization"] == "nf4"
+    trace = sample_trace()
+    target = trace.models.target.model_copy(update={"quantization": "bitsandbytes int8"})
+    opened = models_of(trace.model_copy(update={"models": trace.models.model_copy(update={"target": target})}))
+    assert opened.target_quantization == "int8"
+
+
+def test_the_plan_says_what_fits_before_anything_is_loaded(form, monkeypatch):
+    monkeypatch.setattr("specviz.models.planning.free_memory", lambda device: 10 * 10**9)
+    names = dict(zip(("target", "draft"), PRESETS["llama-2-7b"].names, strict=True))
+    text = fits(form, tuple(values(form, device="cpu", dtype="bfloat16", **names)))
+    assert text.startswith("**Does not fit: ")
+    assert "| other weights |" in text
+    assert "28 nodes" in text
+    small = fits(form, tuple(values(form, device="cpu", target_quantization="nf4", dtype="bfloat16", **names)))
+    assert small.startswith("**Fits: ")
+    assert "not among" in fits(form, tuple(values(form, driver="greedy")))
+
+
+# ---------------------------------------------------------------------------------------------------- sessions
+
+
+def live(models: ModelChoice | None = None) -> Live:
+    return Live(SimpleNamespace(held_bytes=0), models or ModelChoice(), "prompt", sample_trace().settings)
+
+
+def test_the_oldest_session_makes_room():
+    sessions = Sessions(limits=Limits(live_runs=2))
+    first, second, third = (sessions.add(live()) for _ in range(3))
+    assert sessions.get(first) is None
+    assert sessions.get(second) is not None
+    fourth = sessions.add(live())  # the second was used last, so the third goes
+    assert sessions.get(third) is None
+    assert sessions.get(second) is not None
+    assert sessions.get(fourth) is not None
+
+
+def test_only_the_token_limit_may_change_within_a_run():
+    one = live()
+    settings = one.settings
+    assert one.goes_on_for(one.models, "prompt", settings.model_copy(update={"max_new_tokens": 99}))
+    assert not one.goes_on_for(one.models, "prompt", settings.model_copy(update={"seed": 5}))
+    assert not one.goes_on_for(one.models, "other", settings)
+    assert not one.goes_on_for(ModelChoice(target="x"), "prompt", settings)
+
+
+def test_a_pair_is_loaded_once_and_tells_how_far_it_is():
+    calls = []
+
+    def load_pair(target, progress, **_: object):
+        calls.append(target)
+        progress("half", 0.5)
+        return Trace.model_construct(id=target)  # anything that can be let go
+
+    sessions = Sessions(load_pair)
+    told = list(sessions.pair(ModelChoice()))
+    assert ("half", 0.5) in told
+    assert list(sessions.pair(ModelChoice())) == []
+    list(sessions.pair(ModelChoice(target="b")))
+    assert calls == ["default", "b"]
+
+
+def test_what_a_loader_raises_reaches_the_page_and_nothing_is_kept():
+    def refuse(*_: object, **__: object) -> None:
+        raise ModelError("No such model; check the name.")
+
+    trace = sample_trace()
+    settings = trace.settings
+    answers = list(run_handlers.run_steps(Sessions(refuse), "page", ("p", ModelChoice(), settings), 1, trace, None))
+    block, kept, ticket = answers[-1]
+    assert answer_of(block)["notice"]["text"] == "No such model; check the name."
+    assert kept is trace
+    assert ticket is None
+
+
+# -------------------------------------------------------------------------------------------------------- runs
+
+
+@pytest.fixture
+def running(form):
+    """(sessions, inputs) for a run on small random models."""
+    from tests import pairs
+
+    sessions = Sessions(lambda *_, **__: pairs.make_pair())
+    return sessions, form.read(values(form, chat=False, max_new_tokens=12))
+
+
+def last_trace(answers: list) -> Trace:
+    return answers[-1][1]
+
+
+def test_each_answer_carries_only_the_new_step(running):
+    sessions, inputs = running
+    answers = [a for a in run_handlers.run_steps(sessions, "page", inputs, 3, None, None) if "run" in answer_of(a[0])]
+    assert [[frame["step"] for frame in answer_of(a[0])["frames"]] for a in answers] == [[0], [1], [2]]
+    _, trace, ticket = answers[-1]
+    more = list(run_handlers.run_steps(sessions, "page", inputs, 1, trace, ticket))
+    assert len(last_trace(more).steps) == 4
+    assert last_trace(more).id == trace.id
+
+
+def test_a_run_stops_between_two_steps(running):
+    sessions, inputs = running
+    seen = 0
+    for answer in run_handlers.run_steps(sessions, "page", inputs, 50, None, None):
+        if "run" in answer_of(answer[0]):
+            seen += 1
+            sessions.ask_to_stop("page")
+    assert seen == 1
+    assert not answer_of(answer[0])["notice"], "nothing is said to be running any more"
+
+
+def test_an_evicted_session_goes_on_as_if_it_had_stayed(running):
+    sessions, inputs = running
+    *_, (_, trace, ticket) = run_handlers.run_steps(sessions, "page", inputs, 2, None, None)
+    *_, (_, straight, _) = run_handlers.run_steps(sessions, "page", inputs, 1, trace, ticket)
+    sessions.drop(ticket)
+    *_, (_, resumed, _) = run_handlers.run_steps(sessions, "page", inputs, 1, trace, ticket)
+    assert resumed.steps[2].committed == straight.steps[2].committed
+    assert resumed.steps[2].prefilled > 0
+
+
+def test_missing_frames_are_given_for_the_run_that_is_shown():
+    trace = sample_trace(steps=4)
+    given = answer_of(run_handlers.wanted_block(trace, trace.id, [1, 3, 99, "x"]))
+    assert [frame["step"] for frame in given["frames"]] == [1, 3]
+    assert run_handlers.wanted_block(trace, "another", [1]) == ""
+
+
+def test_a_page_opens_with_a_bounded_part_of_a_long_run(monkeypatch):
+    monkeypatch.setattr(run_handlers, "OPENING_BYTES", 60_000)
+    opened = answer_of(run_handlers.opening_block(sample_trace(steps=8)))
+    assert opened["run"]["steps"] == 8
+    assert 1 <= len(opened["frames"]) < 8
+
+
+def test_recorded_runs_are_found_by_name_only(tmp_path):
+    with pytest.raises(Exception, match="no recorded run"):
+        run_handlers.open_recorded("../../etc/passwd", tmp_path)

@@ -1,0 +1,59 @@
+"""What axe, the accessibility checker, finds on the page: nothing serious, light and dark, wide and narrow."""
+
+from __future__ import annotations
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from specviz.app.run_handlers import FIRST_TRACE, TRACES
+from specviz.trace.io import load_trace
+from tests.browser import DRAWN
+from tests.sample_traces import sample_trace
+
+pytestmark = pytest.mark.browser
+
+
+def serious(page) -> list[str]:
+    """Serious and critical violations, each with the first element it was found on."""
+    page.wait_for_timeout(500)  # the lower pictures are drawn after the tree
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{one['id']} ({one['impact']}): {one['nodes'][0]['html'][:200]}: {one['nodes'][0]['failureSummary'][:300]}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(1280, 800), (390, 844)])
+def test_the_exported_page_has_no_serious_violation(from_file, theme, size):
+    seen = from_file(load_trace(TRACES / f"{FIRST_TRACE}.json.gz"), theme=theme, size=size)
+    assert serious(seen.page) == []
+    seen.page.click("text=Draft tree as a table")
+    seen.click_card(1)
+    assert serious(seen.page) == []
+
+
+@pytest.mark.parametrize(("theme", "size"), [("light", (1280, 800)), ("dark", (390, 844))])
+def test_every_tab_and_panel_of_the_served_page_has_no_serious_violation(served, theme, size):
+    trace = sample_trace(steps=2)
+    seen = served(trace, size=size)
+    page = seen.page
+    page.goto(f"{page.url}?__theme={theme}")
+    page.wait_for_selector(DRAWN)
+    for tab in ("settings", "runs", "breakpoints", "compare", "share"):
+        seen.menu(tab)
+        assert serious(page) == [], tab
+    seen.menu("compare")
+    page.click("#compare-b input")
+    page.click("[role=option]:has-text('recorded: chain-of-4')")
+    page.click("button#compare")
+    page.wait_for_selector(".sv-compare")
+    page.click(".sv-whatif summary")
+    page.wait_for_selector(".sv-whatif table")
+    assert serious(page) == [], "comparison and what if"
+    seen.menu("lessons")
+    page.click("[data-act=lesson-open-cache]")
+    page.wait_for_selector(".sv-lesson h3")
+    page.click("[data-act=lesson-show]")
+    assert serious(page) == [], "lessons"

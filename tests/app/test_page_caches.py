@@ -1,0 +1,232 @@
+"""Caches, masks, positions and audits of the page in Chromium, by what a person sees.
+
+Every planted fault must stand out without a look at the code.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from specviz.figures import step_frame
+from specviz.trace.schema import Trace
+from tests import faults
+from tests.browser import NAMES, Watched, labels, open_table, read
+from tests.pairs import make_trace
+from tests.sample_traces import random_tree, sample_trace
+
+pytestmark = pytest.mark.browser
+KV, MASK, AUDIT = (f"section[aria-label='{name}']" for name in ("KV cache", "Mask and positions", "Audit"))
+
+
+@pytest.fixture(scope="module")
+def audited() -> Trace:
+    return make_trace(audit=True, max_new_tokens=20)
+
+
+def faulty(fault, **fields) -> Trace:
+    with fault():
+        return make_trace(audit=True, max_new_tokens=20, **fields)
+
+
+# ------------------------------------------------------------------------------------------------------- caches
+
+
+def test_slots_say_what_became_of_them(from_file):
+    trace = make_trace(max_new_tokens=40)
+    position, step = next((i, s) for i, s in enumerate(trace.steps) if len(s.caches.target.moves) > 1)
+    seen = from_file(trace, go=position)
+    change = step.caches.target
+    told = labels(seen, "cache")
+    (from_slot, to_slot), *_ = change.moves
+    assert f"→ #{to_slot}" in told
+    assert f"← #{from_slot}" in told
+    for word in ("kept", "= kept", "dropped", "stale", "free", "settled", f"#{change.dropped[0]}"):
+        assert word in told
+    assert told.count("dropped") == len(change.dropped) + len(step.caches.draft.dropped)
+    looks = seen.page.evaluate(NAMES % "cache")
+    assert {f"slot.{fate}" for fate in ("kept", "moved", "dropped", "stale", "free")} <= set(looks)
+    assert {"strike", "hatch", "move"} <= set(looks)
+    assert "slot.wrong" not in looks
+    assert "✓ Every kept slot" in read(seen, KV)
+    rows = open_table(seen, KV, "Cache slots as a table")
+    moved = rows.nth(from_slot - change.length_before).inner_text()
+    assert f"moved to {to_slot}" in moved
+    assert change.fingerprints_before[from_slot - change.length_before] in moved
+
+
+def test_a_cache_that_was_not_compacted_shows_in_the_slot_itself(from_file):
+    trace = faulty(faults.no_compaction)
+    position = next(i for i, s in enumerate(trace.steps) if s.verdicts["rejection"].path[:1] not in ((), (1,)))
+    seen = from_file(trace, go=position)
+    assert "does not hold what was kept" in read(seen, f"{KV} .sv-alarm")
+    told = labels(seen, "cache")
+    assert "✕ has n1" in told
+    assert f"due: n{trace.steps[position].verdicts['rejection'].path[0]}" in told
+    assert "slot.wrong" in seen.page.evaluate(NAMES % "cache")
+    rows = open_table(seen, KV, "Cache slots as a table")
+    assert any("✕ is slot" in text for text in rows.all_inner_texts())
+    jump = seen.page.locator(".sv-jump button").first
+    assert "finding" in jump.inner_text()
+    jump.click()
+    assert seen.page.evaluate("document.querySelector('.sv-alarm').getBoundingClientRect().top < innerHeight")
+
+
+def test_steps_with_findings_are_marked_in_the_timeline_and_its_table(from_file):
+    trace = faulty(faults.no_compaction)
+    found = [bool(caches_faults(trace, position)) for position in range(len(trace.steps))]
+    assert any(found)
+    seen = from_file(trace)
+    columns = seen.page.locator(".sv-timeline button")
+    marked = ["sv-found" in (columns.nth(i).get_attribute("class") or "").split() for i in range(len(trace.steps))]
+    assert marked == found
+    wrong = columns.nth(found.index(True))
+    assert "finding" in wrong.get_attribute("title")
+    assert "finding" in wrong.get_attribute("aria-label")
+    rows = open_table(seen, "section[aria-label='The run so far']", "Timeline as a table")
+    assert ["finding" in row for row in rows.all_inner_texts()] == found
+
+
+def test_no_step_of_a_sound_run_is_marked(from_file, audited):
+    seen = from_file(audited)
+    assert seen.page.locator(".sv-timeline button").count() == len(audited.steps)
+    assert seen.page.locator(".sv-timeline .sv-found").count() == 0
+
+
+def test_the_alarm_leads_out_of_the_full_window(from_file):
+    trace = faulty(faults.no_compaction)
+    position = next(i for i, s in enumerate(trace.steps) if s.verdicts["rejection"].path[:1] not in ((), (1,)))
+    seen = from_file(trace, go=position)
+    page = seen.page
+    page.keyboard.press("f")
+    page.wait_for_selector(".sv-focus .sv-jump button")
+    page.click(".sv-jump button")
+    assert page.locator(".sv-focus").count() == 0
+    page.wait_for_function(
+        "(() => { const box = document.querySelector('.sv-alarm').getBoundingClientRect();"
+        " return box.height > 0 && box.top >= 0 && box.top < innerHeight; })()"
+    )
+
+
+def caches_faults(trace: Trace, position: int) -> list[str]:
+    caches = step_frame(trace, position)["caches"]
+    return [*caches["target"]["faults"], *caches["draft"]["faults"]]
+
+
+def test_a_slot_lights_its_node(from_file):
+    seen = from_file(make_trace(max_new_tokens=6))
+    seen.page.evaluate("window.specvizViewer.mounted.at(-1).select(3)")
+    seen.page.wait_for_timeout(400)
+    assert seen.page.locator(f"{KV} .sv-outline.sv-picked").count() >= 1
+    assert seen.page.locator(f"{MASK} .sv-mask[data-model=target] .sv-outline.sv-picked").count() == 1
+
+
+# -------------------------------------------------------------------------------------------------------- masks
+
+
+def point(seen: Watched, picture: str, row: int, column: int) -> str:
+    """Move the pointer over a cell of a mask with readable cells, and read the line below it."""
+    place = seen.page.locator(f"[data-picture='{picture}']")
+    place.scroll_into_view_if_needed()
+    place.hover(position={"x": 92 + 44 + 4 + 15 * column + 7, "y": 18 + 15 * row + 7})
+    return read(seen, f".sv-mask[data-model={picture.split('.')[1]}] output")
+
+
+def test_a_sound_mask_agrees_with_ancestry_and_can_be_read(from_file):
+    trace = make_trace(max_new_tokens=6)
+    step = trace.steps[0]
+    seen = from_file(trace)
+    assert "✓ mask and positions fit" in read(seen, f"{MASK} .sv-mask[data-model=target] h4")
+    looks = set(seen.page.evaluate(NAMES % "mask.target"))
+    assert "cell.seen" in looks
+    assert not looks & {"cell.leak", "cell.missing"}
+    base = step.context - 1
+    assert f"p{base + 2} = {base} + 2 ✓" in labels(seen, "mask.target")
+    child = next(n for n in step.tree.nodes if n.depth == 2)
+    assert "its ancestor ✓" in point(seen, "mask.target", child.id, child.parent)
+    assert "does not see" in point(seen, "mask.target", child.id, child.id + 1)
+    rows = open_table(seen, MASK, "Mask and positions as a table")
+    cells = rows.nth(child.id).locator("td").all_inner_texts()
+    assert cells[3] == cells[4] == f"0, {child.parent}, {child.id}"
+    seen.page.locator("[data-picture='mask.target']").click(position={"x": 20, "y": 18 + 15 * child.id + 7})
+    assert f"Node {child.id}" in seen.page.inner_text(".sv-inspector h3")
+
+
+def test_a_sibling_leak_shows_in_look_word_and_table(from_file):
+    seen = from_file(faulty(faults.sibling_leak))
+    assert "✕ 27 wrong" in read(seen, f"{MASK} .sv-mask[data-model=target] h4")
+    assert "cell.leak" in seen.page.evaluate(NAMES % "mask.target")
+    assert "+" in labels(seen, "mask.target")
+    assert "a leak ✕" in point(seen, "mask.target", 2, 1)
+    assert "no ancestor" in read(seen, f"{KV} .sv-alarm")
+    assert "1 ✕" in open_table(seen, MASK, "Mask and positions as a table").nth(2).inner_text()
+
+
+def test_an_ancestor_that_is_not_seen_shows(from_file):
+    trace = sample_trace(steps=1)
+    step = trace.steps[0]
+    slots = tuple(s.model_copy(update={"sees": s.sees[1:] or s.sees}) for s in step.caches.target.appended)
+    caches = step.caches.model_copy(update={"target": step.caches.target.model_copy(update={"appended": slots})})
+    seen = from_file(trace.model_copy(update={"steps": (step.model_copy(update={"caches": caches}),)}))
+    assert "cell.missing" in seen.page.evaluate(NAMES % "mask.target")
+    assert "−" in labels(seen, "mask.target")
+    assert "its ancestor ✕" in point(seen, "mask.target", 1, 0)
+
+
+def test_positions_off_by_one_show_in_strip_and_mask(from_file):
+    trace = faulty(faults.positions_off_by_one)
+    seen = from_file(trace)
+    base = trace.steps[0].context - 1
+    assert f"p{base + 1} not {base}" in labels(seen, "cache")
+    assert "slot.wrong" in seen.page.evaluate(NAMES % "cache")
+    assert f"p{base + 2} not {base} + 1 ✕" in labels(seen, "mask.target")
+    assert "position is not length + depth" in read(seen, f"{KV} .sv-alarm")
+
+
+def test_a_large_mask_is_folded_says_so_and_grows(from_file):
+    trace = sample_trace(random_tree(1024), steps=1, fault="mask")
+    seen = from_file(trace)
+    seen.page.locator(MASK).scroll_into_view_if_needed()
+    seen.page.wait_for_selector("[data-picture='mask.target'] svg")
+    note = read(seen, f"{MASK} .sv-mask[data-model=target] .sv-note >> nth=0")
+    assert "of 1024 rows and columns are drawn" in note
+    assert "cell.leak" in seen.page.evaluate(NAMES % "mask.target"), "wrong rows are never folded away"
+    width = "document.querySelector(`[data-picture='mask.target'] svg`).getBoundingClientRect().width"
+    before = seen.page.evaluate(width)
+    seen.page.click(f"{MASK} .sv-mask[data-model=target] [data-act=mask-larger]")
+    assert seen.page.evaluate(width) > before
+    seen.page.click(f"{MASK} .sv-mask[data-model=target] [data-act=mask-smaller]")
+    assert seen.page.evaluate(width) == before
+    assert open_table(seen, MASK, "Mask and positions as a table").count() > 1024
+
+
+# -------------------------------------------------------------------------------------------------------- audits
+
+
+def test_the_audit_is_a_heat_map_with_its_tolerance(from_file, audited):
+    seen = from_file(audited)
+    assert "✓ target: worst" in read(seen, AUDIT)
+    told = labels(seen, "audit")
+    assert "target · tolerance 0.0001" in told
+    first = f"#{audited.steps[0].caches.target.length_before}"
+    for word in ("keys", "values", "earlier", first, "red line: tolerance"):
+        assert word in told
+    looks = seen.page.evaluate(NAMES % "audit")
+    assert "tolerance" in looks
+    assert "beyond" not in looks
+    rows = open_table(seen, AUDIT, "Audit as a table")
+    layers = audited.models.target.layers
+    assert rows.count() == 2 * layers + 2 * audited.models.draft.layers
+
+
+def test_what_a_recompute_does_not_give_is_framed_and_marked(from_file):
+    seen = from_file(faulty(faults.positions_off_by_one))
+    assert "beyond" in seen.page.evaluate(NAMES % "audit")
+    assert any(label.startswith("! ") for label in labels(seen, "audit"))
+    assert "✕ target: worst" in read(seen, AUDIT)
+    assert "audit finds" in read(seen, f"{KV} .sv-alarm")
+
+
+def test_a_run_without_an_audit_says_how_to_get_one(from_file):
+    seen = from_file(sample_trace(steps=1))
+    assert "was not audited" in read(seen, AUDIT)
+    assert seen.page.locator("[data-picture=audit]").is_visible() is False

@@ -1,0 +1,244 @@
+"""The panels of the page in Chromium, by what a person sees: totals, one node's arithmetic, bonus tokens, and all."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from specviz.figures import block, dump_block
+from specviz.figures.text import token_label, visible
+from specviz.trace import metrics
+from specviz.trace.schema import Sampling, Trace
+from tests import faults
+from tests.browser import open_table, read
+from tests.pairs import make_trace
+from tests.sample_traces import HOSTILE, RULES, sample_trace
+
+pytestmark = pytest.mark.browser
+RUN, KV, MASK, AUDIT = (
+    f"section[aria-label='{name}']" for name in ("The run so far", "KV cache", "Mask and positions", "Audit")
+)
+
+
+@pytest.fixture(scope="module")
+def audited() -> Trace:
+    return make_trace(audit=True, max_new_tokens=20)
+
+
+# ------------------------------------------------------------------------------------------------------- the run
+
+
+def test_totals_stand_beside_their_formulas(from_file):
+    trace = sample_trace(steps=5, seed=3)
+    seen = from_file(trace)
+    said = read(seen, RUN)
+    for name in ("block_efficiency", "acceptance_by_depth", "acceptance_by_rank"):
+        assert metrics.FORMULAS[name] in said
+    for verifier in trace.steps[0].verdicts:
+        row = read(seen, f"{RUN} tr[data-verifier={verifier}]")
+        assert f"{metrics.block_efficiency(trace, verifier):.2f}" in row
+        assert ("driver" in row) == (verifier == "rejection")
+        for accepted, taken in metrics.acceptance_by_depth(trace.steps, verifier):
+            assert f"{accepted}/{taken}" in row
+        for rank, (accepted, taken) in enumerate(metrics.acceptance_by_rank(trace.steps, verifier)):
+            assert f"{accepted}/{taken}\nrank {rank}" in row
+    rows = open_table(seen, RUN, "Totals as counts")
+    assert "block efficiency" in rows.nth(0).inner_text()
+
+
+def test_totals_grow_while_a_run_goes_on(from_file):
+    trace = sample_trace(steps=5, seed=3)
+    blocks = [
+        json.loads(dump_block(block(trace.model_copy(update={"steps": trace.steps[:n]}), range(n)))) for n in (0, 2, 4)
+    ]
+    seen = from_file(trace)
+    said = seen.page.evaluate(
+        """async (blocks) => {
+            const place = document.createElement('div'), said = [];
+            document.body.append(place);
+            const other = window.specvizViewer.mount(place, {});
+            for (const block of blocks) {
+                block.run.id = 'other';
+                other.update(block);
+                const panel = place.querySelector('.sv-totals'), wanted = `${block.run.steps} steps`;
+                for (let i = 0; i < 200 && block.run.steps && !panel.textContent.includes(wanted); i++)
+                    await new Promise(done => setTimeout(done, 50));
+                said.push(panel.textContent);
+            }
+            return said;
+        }""",
+        blocks,
+    )
+    assert "2 steps" in said[1]
+    assert "4 steps" in said[2]
+    seen.page.evaluate("window.specvizViewer.mounted.at(-1).dispose()")
+
+
+def test_the_timeline_is_a_table_that_moves(from_file):
+    trace = sample_trace(steps=4, seed=3)
+    seen = from_file(trace)
+    rows = open_table(seen, RUN, "Timeline as a table")
+    assert rows.count() == 4
+    cells = rows.nth(2).locator("td").all_inner_texts()
+    assert cells[2] == str(len(trace.steps[2].committed))
+    paths = [str(len(trace.steps[2].verdicts[name].path)) for name in ("rejection", "eta", "longest_path")]
+    assert cells[3:6] == paths
+    # The sample's bonus distribution is not the residual it names: the alarm counts that as a finding.
+    assert cells[6:] == ["bonus token, 1 finding"]
+    rows.nth(2).locator("button").click()
+    seen.wait_for_step(3, 4)
+
+
+# ------------------------------------------------------------------------------------------------------ the node
+
+
+def test_both_distributions_raw_and_processed(from_file):
+    trace = make_trace(max_new_tokens=6, target=Sampling(temperature=0.7, top_p=0.6), draft=Sampling(temperature=0.9))
+    step = trace.steps[0]
+    node = next(n for n in step.tree.nodes if n.depth == 2 and n.draft is not None)
+    seen = from_file(trace)
+    seen.click_card(node.id)
+    parent, texts = step.tree.nodes[node.parent], step.text_of()
+    tables = seen.page.locator(".sv-inspector .sv-row")
+    assert tables.count() == 4, "both models, where the node was judged and after it"
+    for table, row in zip(tables.all(), (parent.target, parent.draft, node.target, node.draft), strict=True):
+        said = table.inner_text()
+        assert f"entropy {row.entropy:.4g}" in said
+        assert "raw" in said
+        assert "processed" in said
+        first = table.locator("tbody tr").first.inner_text()
+        assert token_label(texts[row.raw.ids[0]]) in first
+        assert f"{row.raw.probs[0]:.3g}" in first
+        assert f"{row.processed.probs[0]:.3g}" in first
+        assert "the rest" in table.locator("tbody tr").last.inner_text()
+    hit = tables.first.locator(".sv-hit").inner_text()
+    assert f"{node.target_prob:.3g}" in hit or node.target_prob < 1e-4, "the judged token is marked in its parent's row"
+    assert "cut" in tables.first.inner_text(), "what top-p removed is told apart from what is unlikely"
+
+
+def test_what_every_verifier_compared_and_what_the_rejections_left(from_file):
+    trace = make_trace(max_new_tokens=30)
+    position, decision = next(
+        (i, d)
+        for i, step in enumerate(trace.steps)
+        for d in step.verdicts["rejection"].decisions
+        if step.tree.nodes[d.node].rank == 2 and d.residual is not None
+    )
+    step = trace.steps[position]
+    seen = from_file(trace, go=position)
+    seen.click_card(decision.node)
+    box = seen.page.locator(".sv-decision[data-verifier=rejection]")
+    said = box.inner_text()
+    for part in (
+        f"u {decision.uniform:.7g} ≥ {decision.threshold:.7g} threshold",
+        "rule u < p/q",
+        f"p {decision.p:.6g} / q {decision.q:.6g}",
+        decision.reason,
+        "✕ rejected",
+        "2 elder siblings came first",
+        f"Residual after it: mass {decision.residual.mass:.4g}",
+    ):
+        assert part in said or "e-" in part, part
+    box.locator("summary", has_text="elder siblings").click()
+    box.locator(".sv-elders > li").nth(1).wait_for()
+    elders = box.locator(".sv-elders > li").all_inner_texts()
+    nodes = step.tree.nodes
+    same = [d for d in step.verdicts["rejection"].decisions if nodes[d.node].parent == nodes[decision.node].parent]
+    for told, elder in zip(elders, same[:2], strict=True):
+        assert "✕ rejected" in told
+        assert f"mass {elder.residual.mass:.4g}" in told
+    box.locator("summary", has_text="Residual after it").click()
+    rows = box.locator(".sv-bars tbody tr")
+    rows.first.wait_for()
+    top = decision.residual.top
+    assert token_label(step.text_of()[top.ids[0]]) in rows.first.inner_text()
+    assert f"{top.probs[0]:.3g}" in rows.first.inner_text()
+
+
+def test_where_every_bonus_was_drawn_from(from_file):
+    trace = make_trace(max_new_tokens=12)
+    seen = from_file(trace)
+    for name, verdict in trace.steps[0].verdicts.items():
+        box = seen.page.locator(f".sv-inspector .sv-decision[data-bonus={name}]")
+        said = box.inner_text()
+        assert f"from the {verdict.bonus.source} at node {verdict.bonus.node}" in said
+        assert token_label(trace.steps[0].text_of()[verdict.bonus.token]) in said
+        box.locator("summary").click()
+        first = box.locator("tbody tr").first
+        first.wait_for()
+        assert f"{verdict.bonus.distribution.probs[0]:.3g}" in first.inner_text()
+
+
+# -------------------------------------------------------------------------------------------------------- bonus
+
+
+def test_a_stale_residual_is_told_where_the_bonus_is(from_file):
+    with faults.stale_residual():
+        trace = make_trace(max_new_tokens=20)
+    position = next(i for i, s in enumerate(trace.steps) if s.verdicts["rejection"].bonus.source == "residual")
+    seen = from_file(trace, go=position)
+    said = "not the residual that was left after the last rejected sibling"
+    assert said in read(seen, "section[aria-label='Verdicts'] tr[data-verifier=rejection]")
+    assert said not in read(seen, "section[aria-label='Verdicts'] tr[data-verifier=traversal]")
+    assert said in seen.page.inner_text(".sv-decision[data-bonus=rejection]")
+    assert "bonus token, 1 finding" in seen.page.inner_text(".sv-jump")
+
+
+# ------------------------------------------------------------------------------------------------ all the panels
+
+
+def test_every_panel_is_explained_and_every_picture_has_a_table(from_file, audited):
+    seen = from_file(audited)
+    sections = seen.page.locator(".sv-body section.sv-panel")
+    assert sections.count() >= 6
+    for section in sections.all():
+        section.scroll_into_view_if_needed()
+        assert any(len(note) > 40 for note in section.locator(".sv-note").all_inner_texts())
+    without = seen.page.evaluate(
+        """() => [...document.querySelectorAll('[data-picture]')].filter(
+            picture => !picture.closest('section').querySelector('details') && picture.dataset.picture !== 'tree'
+        ).map(picture => picture.dataset.picture)"""
+    )
+    assert without == []
+    assert seen.page.locator("summary:has-text('Draft tree as a table')").count() == 1
+
+
+def test_hostile_tokens_stay_text_in_every_panel(from_file):
+    trace = sample_trace(steps=3, tokens=HOSTILE, seed=1, fault="no_compaction")
+    seen = from_file(trace)
+    for step in range(3):
+        if step:
+            seen.page.keyboard.press("ArrowRight")
+            seen.wait_for_step(step + 1, 3)
+        for node in range(0, 29, 5):
+            seen.page.evaluate("node => window.specvizViewer.mounted.at(-1).select(node)", node)
+            for summary in seen.page.locator(".sv-inspector summary").all():
+                summary.click()
+        for summary in seen.page.locator(".sv-body details:not([open]) > summary").all():
+            if summary.is_visible():
+                summary.click()
+        assert seen.page.locator("img, .sv-body script, .sv-labels b").count() == 0
+    body = seen.page.inner_text(".sv-body")
+    for token in HOSTILE[:5]:
+        assert visible(token.text) in body
+    assert "⟨U+202E⟩gnp.exe" in body
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_panels_fit_a_phone_in_both_themes(from_file, theme, tmp_path, audited):
+    seen = from_file(audited, theme=theme, size=(390, 844))
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= 390
+    for section in (RUN, KV, MASK, AUDIT):
+        box = seen.page.locator(section).bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+    ink = seen.page.evaluate("getComputedStyle(document.querySelector('.sv-labels .sv-l-title')).color")
+    assert (sum(int(part) for part in ink[4:-1].split(",")[:3]) < 300) == (theme == "light")
+    seen.page.screenshot(path=tmp_path / "phone.png", full_page=True)
+
+
+def test_a_verifier_of_ones_own_is_counted_and_drawn(from_file):
+    trace = sample_trace(steps=2, verifiers=("mine", *RULES))
+    seen = from_file(trace)
+    assert "mine" in read(seen, f"{RUN} tr[data-verifier=mine]")

@@ -1,0 +1,217 @@
+"""What a page keeps: runs and their forks, held traces, and the proofs beside the verifiers' names."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+
+import pytest
+
+from specviz.app import page_state as desks
+from specviz.app.page_state import Desk, Run, describe, models_of
+from specviz.app.proofs import Proofs
+from specviz.app.server.share_store import Held
+from specviz.app.server.trace_store import Stored
+from specviz.errors import TraceError
+from specviz.models.pair_spec import ModelChoice
+from specviz.trace.io import load_trace
+from specviz.trace.schema import ForkedFrom, Trace
+from specviz.verifiers import VERIFIERS
+from tests.sample_traces import HOSTILE, sample_trace
+
+
+def trace_of(id: str, parent: str | None = None, **fields: object) -> Trace:
+    fork = ForkedFrom(trace=parent, step=1) if parent else None
+    return sample_trace(steps=2).model_copy(update={"id": id, "forked_from": fork, **fields})
+
+
+def run_of(id: str, parent: str | None = None) -> Run:
+    return Run(Stored(trace_of(id, parent)), f"title of {id}", ModelChoice())
+
+
+# -------------------------------------------------------------------------------------------------------- desk
+
+
+def test_forks_stand_below_what_they_were_forked_from():
+    desk = Desk()
+    for id, parent in [("a", None), ("b", None), ("a1", "a"), ("a2", "a"), ("a11", "a1"), ("lost", "gone")]:
+        desk = desk.show(run_of(id, parent))
+    assert [id for _, id in desk.lines()] == ["a", "a1", "a11", "a2", "b", "lost"]
+    indents = [label.index("title") for label, _ in desk.lines()]
+    assert indents[0] == indents[4] == indents[5] == 0
+    assert 0 < indents[1] == indents[3] < indents[2]
+    assert desk.shown == "lost"
+
+
+def test_a_run_that_moved_takes_its_own_place():
+    desk = Desk().show(run_of("a")).show(run_of("b"))
+    longer = Run(Stored(trace_of("a", steps=sample_trace(steps=5).steps)), "title of a", ModelChoice())
+    moved = desk.show(longer, filled=True)
+    assert [len(run.trace.steps) for run in moved.runs] == [5, 2]
+    assert (moved.shown, moved.filled, moved.count) == ("a", "a", 2)
+    assert len(desk.find("a").trace.steps) == 2, "a desk is a value"
+
+
+def test_the_oldest_run_makes_room_but_never_the_one_in_sight(monkeypatch):
+    monkeypatch.setattr(desks, "MOST_RUNS", 3)
+    desk = Desk()
+    for id in "abc":
+        desk = desk.show(run_of(id))
+    desk = replace(desk, shown="a").show(run_of("d"))
+    assert [run.trace.id for run in desk.runs] == ["a", "c", "d"]
+
+
+def test_a_loop_of_forks_is_no_endless_list():
+    """Traces are files that anyone can write."""
+    desk = Desk().show(run_of("a", "a")).show(run_of("b", "c")).show(run_of("c", "b"))
+    assert [id for _, id in desk.lines()] == ["a", "b", "c"]
+    assert [id for _, id in Desk().show(run_of("b", "c")).show(run_of("c", "b")).lines()] == ["b", "c"]
+
+
+def test_a_prompt_is_one_harmless_line():
+    for token in HOSTILE:
+        line = describe(Run(Stored(trace_of("a", prompt=f"{token}\n\u202eevil")), "x", ModelChoice()))
+        assert "\n" not in line
+        assert "\u202e" not in line
+
+
+def test_the_default_pair_is_known_by_its_names():
+    from specviz.app import run_handlers
+
+    assert models_of(run_handlers.open_recorded("chain-of-4")) == ModelChoice()
+    assert models_of(sample_trace()).target == sample_trace().models.target.id
+
+
+# -------------------------------------------------------------------------------------------------------- held
+
+
+def test_a_held_trace_comes_back_after_a_restart(tmp_path):
+    trace = sample_trace(steps=2)
+    name = Held(tmp_path).hold(trace)
+    assert Held(tmp_path).open(name) == trace
+
+
+def test_a_run_that_no_link_could_open_is_not_held(tmp_path, monkeypatch):
+    monkeypatch.setattr("specviz.app.server.share_store.MOST_BYTES", 1000)
+    with pytest.raises(TraceError, match="save it as a trace file"):
+        Held(tmp_path).hold(sample_trace())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "name", ["", "h-", "../../etc/passwd", "h-" + "a" * 16, "h-../../aaaaaaaaaa", "h-%2e%2e%2faaaaaaa"]
+)
+def test_a_name_that_is_not_held_is_one_sentence(tmp_path, name):
+    (tmp_path / "secret.json.gz").write_bytes(b"x")
+    with pytest.raises(TraceError, match="unknown here or has expired") as caught:
+        Held(tmp_path).open(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_too_old_goes(tmp_path):
+    held = Held(tmp_path, seconds=60)
+    old = held.hold(sample_trace(steps=1))
+    path = tmp_path / f"{old}.json.gz"
+    os.utime(path, (time.time() - 61, time.time() - 61))
+    with pytest.raises(TraceError, match="expired"):
+        held.open(old)
+    held.hold(sample_trace(steps=1))
+    assert not path.exists()
+
+
+def test_a_trace_that_is_tidied_away_while_it_is_opened_has_expired(tmp_path, monkeypatch):
+    held = Held(tmp_path)
+    name = held.hold(sample_trace(steps=1))
+
+    def too_late(path, **options):
+        path.unlink()
+        return load_trace(path, **options)
+
+    monkeypatch.setattr("specviz.app.server.share_store.load_trace", too_late)
+    with pytest.raises(TraceError, match="unknown here or has expired") as caught:
+        held.open(name)
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_opening_keeps_a_trace_from_growing_old(tmp_path):
+    held = Held(tmp_path, seconds=60)
+    name = held.hold(sample_trace(steps=1))
+    path = tmp_path / f"{name}.json.gz"
+    os.utime(path, (time.time() - 50, time.time() - 50))
+    held.open(name)
+    assert time.time() - path.stat().st_mtime < 10
+
+
+def test_the_oldest_goes_when_there_is_too_much(tmp_path):
+    size = 0
+    names = []
+    for i in range(4):
+        held = Held(tmp_path, most_bytes=int(2.5 * size) or 10**9)
+        names.append(held.hold(sample_trace(steps=1, seed=1)))
+        path = tmp_path / f"{names[-1]}.json.gz"
+        size = path.stat().st_size
+        os.utime(path, (time.time() - 100 + i, time.time() - 100 + i))
+    assert [(tmp_path / f"{name}.json.gz").exists() for name in names] == [False, False, True, True]
+
+
+def test_a_cache_folder_that_cannot_be_written_to_still_holds(tmp_path, monkeypatch):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("SPECVIZ_CACHE", str(blocked))
+    held = Held()
+    assert held.open(held.hold(sample_trace(steps=1))).steps
+
+
+# ------------------------------------------------------------------------------------------------------ proofs
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """Register verifiers for one test."""
+    known = dict(VERIFIERS)
+
+    def register(*verifiers):
+        VERIFIERS.clear()
+        VERIFIERS.update({verifier.name: verifier for verifier in verifiers})
+
+    yield register
+    VERIFIERS.clear()
+    VERIFIERS.update(known)
+
+
+def test_proofs_come_one_after_the_other_and_stay(registered):
+    registered(VERIFIERS["naive"])
+    proofs = Proofs()
+    tables = list(proofs.rows())
+    assert "…" in tables[0][0]
+    name, rule, *cells, smallest = tables[-1][0]
+    assert (name, rule, smallest) == ("naive", VERIFIERS["naive"].rule, "none")
+    assert all(cell.startswith("✓ lossless (TV ") for cell in cells)
+    assert proofs.badge("naive") == "✓ lossless"
+    assert list(proofs.rows()) == [tables[-1]], "nothing is computed twice"
+
+
+def test_a_stale_residual_is_called_lossy_with_its_smallest_tree(registered):
+    from tests.faults import stale_residual_verifier
+
+    registered(stale_residual_verifier())
+    proofs = Proofs()
+    *_, table = proofs.rows()
+    name, _, *cells, smallest = table[0]
+    assert any(cell.startswith("✕ not lossless as promised") for cell in cells)
+    assert "TV" in smallest
+    assert proofs.badge(name).startswith("✕ NOT LOSSLESS as promised, TV ")
+
+
+def test_a_verifier_that_fails_is_said_to(registered):
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    registered(replace(VERIFIERS["naive"], name="mine", judge=broken), VERIFIERS["naive"])
+    proofs = Proofs()
+    *_, table = proofs.rows()
+    assert table[0][2] == "failed"
+    assert "ZeroDivisionError" in table[0][-1]
+    assert proofs.badge("mine") == "check failed"
+    assert proofs.badge("naive") == "✓ lossless"

@@ -1,0 +1,218 @@
+"""What if, breakpoints, comparisons and pictures, by what a person sees in Chromium."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+from PIL import Image
+
+from specviz.trace.schema import Choice
+from tests import pairs
+from tests.browser import Watched
+from tests.sample_traces import HOSTILE, sample_trace
+
+pytestmark = pytest.mark.browser
+PANEL = ".sv-whatif"
+
+
+def tiny(*_: object, **__: object) -> object:
+    return pairs.make_pair()
+
+
+def open_panel(seen: Watched) -> None:
+    seen.page.click(f"{PANEL} summary")
+    seen.page.wait_for_selector(f"{PANEL} table")
+
+
+def difference(seen: Watched, by: str) -> None:
+    seen.page.wait_for_selector(f"{PANEL} .sv-whatif-by:has-text('{by}')")
+
+
+# ----------------------------------------------------------------------------------------------------- what if
+
+
+def test_a_changed_coin_turns_a_decision_and_both_stand_side_by_side(served):
+    trace = pairs.make_trace(seed=5)
+    step = trace.steps[0]
+    decision = next(d for d in step.verdicts["rejection"].decisions if d.outcome == "rejected" and d.threshold > 0.01)
+    seen = served(trace, tiny)
+    page = seen.page
+    open_panel(seen)
+    assert page.locator(f"{PANEL} tr[data-differs=true]").count() == 0
+    seen.click_card(decision.node)
+    page.fill(f"{PANEL} [data-field=coin]", "0.000001")
+    row = page.locator(f"{PANEL} tr[data-differs=true]").filter(has=page.locator(f"[data-node='{decision.node}']"))
+    row.wait_for()
+    assert "✕ rejected" in row.locator("td").nth(0).inner_text()
+    assert "≠ ● accepted: 1e-06 <" in row.locator("td").nth(1).inner_text()
+    assert "From the trace alone" in page.inner_text(f"{PANEL} .sv-whatif-by")
+    assert page.locator(f".sv-whatif-mark[data-node='{decision.node}']").inner_text() == "≠"
+    assert f"coin of node {decision.node} = 0.000001" in page.inner_text(".sv-whatif-changes")
+    page.keyboard.press("Escape")
+    page.click("[data-act=next]")
+    page.wait_for_function("document.querySelectorAll('.sv-whatif-mark:not(.sv-on-path)').length === 0")
+    page.click("[data-act=back]")
+    page.wait_for_selector(f".sv-whatif-mark[data-node='{decision.node}']")
+    page.click(".sv-whatif-changes button")
+    page.wait_for_function("document.querySelectorAll('.sv-whatif tr[data-differs=true]').length === 0")
+
+
+def test_a_forced_node_and_a_bonus_that_needs_the_models(served):
+    trace = pairs.make_trace(seed=5)
+    first = next(node.id for node in trace.steps[0].tree.nodes if node.parent == 0)
+    seen = served(trace, tiny)
+    page = seen.page
+    open_panel(seen)
+    page.select_option(f"{PANEL} [data-field=verifier]", "greedy")
+    seen.click_card(first)
+    assert "flips no coin" in page.inner_text(PANEL)
+    page.click("[data-act=whatif-accept]")
+    page.wait_for_selector(f"{PANEL} td:has-text('forced by hand')")
+    page.select_option(f"{PANEL} [data-field=verifier]", "rejection")
+    page.fill(f"{PANEL} [data-field=bonus]", "0.123")
+    page.click("[data-act=whatif-models]")
+    difference(seen, "By the models")
+    assert page.locator("[data-act=whatif-models]").count() == 0
+    assert "not known" not in page.inner_text(f"{PANEL} table")
+
+
+def test_other_options_and_other_verifiers_say_that_rows_are_needed(served):
+    trace = pairs.make_trace(seed=5, verifiers=(Choice(name="rejection"), Choice(name="eta")))
+    seen = served(trace, tiny)
+    page = seen.page
+    open_panel(seen)
+    page.select_option(f"{PANEL} [data-field=verifier]", "traversal")
+    page.wait_for_selector(f"{PANEL} :text('did not judge this tree, so its thresholds')")
+    page.click("[data-act=whatif-models]")
+    difference(seen, "By the models")
+    assert "recorded: rejection" in page.inner_text(f"{PANEL} thead")
+    page.select_option(f"{PANEL} [data-field=verifier]", "eta")
+    page.fill(f"{PANEL} [data-field=option-epsilon]", "0.5")
+    page.wait_for_selector(f"{PANEL} :text('Other options give eta other thresholds')")
+    page.fill(f"{PANEL} [data-field=option-epsilon]", "7")
+    page.wait_for_selector(f"{PANEL} .sv-bad")
+    assert "cannot use option epsilon" in page.inner_text(f"{PANEL} .sv-bad")
+
+
+def test_an_exported_page_asks_nobody(from_file):
+    seen = from_file(sample_trace(steps=1))
+    assert seen.page.locator(PANEL).count() == 0
+
+
+# ------------------------------------------------------------------------------------------------- breakpoints
+
+
+def test_run_stops_at_a_breakpoint_and_a_run_is_searched_for_them(served):
+    whole = pairs.make_trace(seed=0, verifiers=(Choice(name="rejection"), Choice(name="eta")))
+    none = [i for i, step in enumerate(whole.steps) if not step.verdicts["rejection"].path]
+    seen = served(whole, tiny)
+    page = seen.page
+    seen.menu("breakpoints")
+    page.click("#next-hit")
+    page.wait_for_selector(".sv-notice:has-text('No breakpoint is set')")
+    page.check("label:has-text('Nothing accepted') input")
+    page.click("#next-hit")
+    hits = [i for i in none if i > 0]
+    seen.wait_for_step(hits[0] + 1, len(whole.steps))
+    assert f"Breakpoint at step {hits[0] + 1}: rejection accepted none" in page.inner_text(".sv-notice")
+    page.keyboard.press("End")
+    seen.wait_for_step(len(whole.steps), len(whole.steps))
+    page.click("#next-hit")
+    page.wait_for_selector(".sv-notice:has-text('No step from step')")
+    seen.menu("settings")
+    page.uncheck("label:has-text('Chat template') input")
+    page.click("#run")
+    page.wait_for_selector(".sv-notice:has-text('Breakpoint at step')")
+    at, count = seen.where().removeprefix("step ").split(" of ")
+    assert at == count
+    assert "accepted nothing" in page.inner_text(".sv-summary") or "accepted 0 of" in page.inner_text(".sv-summary")
+    seen.menu("breakpoints")
+    page.get_by_label("Entropy above").fill("warm")
+    page.click("#run")
+    page.wait_for_selector("[role=alert]:has-text('is not a number')")
+
+
+# ----------------------------------------------------------------------------------------------------- compare
+
+
+def test_two_runs_part_where_their_tokens_say(served):
+    trace = pairs.make_trace(seed=5)
+    seen = served(trace, tiny)
+    page = seen.page
+    page.keyboard.press("ArrowRight")
+    page.click("[data-act=fork]")
+    seen.wait_for_step(2, 2)
+    seen.menu("settings")
+    page.fill("label:has-text('Seed') input", "78")
+    page.click("[data-act=fork]")
+    page.wait_for_function("document.querySelector('.sv-models').textContent.includes('seed 78')")
+    page.click("#run")
+    page.wait_for_function("document.querySelector('.sv-models').innerText.includes('ended: max_new_tokens')")
+    seen.menu("compare")
+    page.wait_for_function("document.querySelector('#compare-a input').value.includes('seed 78')")
+    assert page.input_value("#compare-b input") != page.input_value("#compare-a input")
+    page.click("#compare-b input")
+    page.get_by_role("option", name=re.compile("^the run it was started with")).click()
+    page.click("button#compare")
+    page.wait_for_selector(".sv-compare")
+    said = page.inner_text(".sv-compare-said")
+    first = len(trace.steps[0].committed)
+    assert "They part at token" in said
+    index = int(said.split("They part at token ")[1].split(":")[0]) - 1
+    assert index >= first, "the fork shares the first step"
+    assert "logits" in said
+    assert "seed" in page.inner_text(".sv-compare")
+    assert page.locator(".sv-compare mark").count() > 0
+    page.click("[data-act=compare-open-1]")
+    page.wait_for_function("document.querySelector('.sv-models').textContent.includes('seed 5')")
+    page.click("[data-act=compare-close]")
+    assert page.locator(".sv-compare").count() == 0
+
+
+def test_greedy_against_plain_greedy_is_one_click(served):
+    from specviz.trace.schema import Sampling
+
+    greedy = pairs.make_trace(
+        target=Sampling(temperature=0.0), verifiers=(Choice(name="greedy"),), driver="greedy", max_new_tokens=12
+    )
+    seen = served(greedy, tiny)
+    seen.menu("compare")
+    seen.page.wait_for_function("document.querySelector('#compare-a input').value.includes('greedy drives')")
+    seen.page.click("button#compare")
+    seen.page.wait_for_selector(".sv-notice:has-text('Two runs are needed')")
+    seen.page.click("#plain-greedy")
+    seen.page.wait_for_selector(".sv-compare")
+    assert "write the same 12 tokens" in seen.page.inner_text(".sv-compare-said")
+
+
+# ---------------------------------------------------------------------------------------------------- pictures
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_tree_is_saved_as_svg_and_png(from_file, tmp_path, theme):
+    trace = sample_trace(steps=2, tokens=HOSTILE, seed=1)
+    seen = from_file(trace, theme=theme)
+    page = seen.page
+    with page.expect_download() as download:
+        page.click("[data-act=save-svg]")
+    assert download.value.suggested_filename == "specviz-sample-step-1.svg"
+    path = tmp_path / "tree.svg"
+    download.value.save_as(path)
+    svg = ElementTree.parse(path).getroot()
+    written = [text.text for text in svg.iter("{http://www.w3.org/2000/svg}text") if text.text]
+    for label in page.locator(".sv-cardtoken").all_inner_texts():
+        assert label in written
+    assert svg.findall(".//{http://www.w3.org/2000/svg}path")
+    assert not svg.findall(".//{http://www.w3.org/2000/svg}script")
+    with page.expect_download() as download:
+        page.click("[data-act=save-png]")
+    path = tmp_path / "tree.png"
+    download.value.save_as(path)
+    with Image.open(path) as image:
+        assert image.size == (2 * int(svg.get("width")), 2 * int(svg.get("height")))
+        colours = image.convert("RGB").getcolors(1 << 24)
+    assert len(colours) > 50, "it is not blank"
+    background = max(colours)[1]
+    assert (sum(background) > 600) == (theme == "light")

@@ -1,0 +1,253 @@
+"""Frames: the laws of the layout, what a card says, what stays small, and that hostile text stays text."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from itertools import pairwise
+
+import pytest
+
+from specviz.figures import block, dump_block, standalone_page, step_frame
+from specviz.figures.comparisons import said
+from specviz.figures.layout import CARD_HEIGHT, CARD_WIDTH, FOLD_ABOVE, folded_nodes, tidy_layout
+from specviz.figures.looks import SLOTS, edge_class, tree_figure, verifier_looks
+from specviz.figures.text import columns, pieces, shorten, token_label, visible
+from specviz.figures.tree import LABEL_COLUMNS, node_label, parting, verdict_states
+from specviz.trace.diff import compare
+from specviz.trace.schema import TokenText, Trace, text_of_tokens
+from tests.sample_traces import HOSTILE, RULES, k_config, random_tree, sample_trace
+
+SHAPES = {
+    "root only": [-1],
+    "chain": [-1, 0, 1, 2, 3],
+    "4,2,2": k_config(4, 2, 2),
+    "heterogeneous": random_tree(40, seed=1),
+    "large": random_tree(300, seed=2),
+}
+
+
+def frame_of(trace: Trace, position: int = 0) -> dict:
+    """The frame as a browser gets it."""
+    return json.loads(dump_block(step_frame(trace, position)))
+
+
+# ---------------------------------------------------------------------------------------------------- layout
+
+
+@pytest.mark.parametrize("parents", SHAPES.values(), ids=SHAPES)
+def test_parents_stand_midway_between_their_first_and_last_child(parents):
+    step = sample_trace(parents, steps=1).steps[0]
+    place = tidy_layout(step)
+    for node, children in enumerate(step.tree.children()):
+        if children:
+            assert place.y[node] == (place.y[children[0]] + place.y[children[-1]]) / 2
+
+
+@pytest.mark.parametrize("parents", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("fold", [False, True])
+def test_no_card_overlaps_another_and_no_bonus_edge_crosses_a_card(parents, fold):
+    step = sample_trace(parents, steps=1, verifiers=tuple(RULES)).steps[0]
+    place = tidy_layout(step, folded_nodes(step) if fold else ())
+    cards: dict[int, list[float]] = {}
+    for x, y in zip(place.x, place.y, strict=True):
+        if y is not None:
+            cards.setdefault(x, []).append(y)
+    for stack in cards.values():
+        stack.sort()
+        assert all(below - above >= CARD_HEIGHT for above, below in pairwise(stack))
+    for node, height in place.bonus.values():
+        passed = [y for x, stack in cards.items() if x > place.x[node] for y in stack]
+        assert all(abs(y - height) > CARD_HEIGHT / 2 for y in passed), "a bonus edge runs level through free rows"
+    assert len({height for _, height in place.bonus.values()}) == len(place.bonus)
+
+
+@pytest.mark.parametrize("parents", SHAPES.values(), ids=SHAPES)
+def test_edges_do_not_cross(parents):
+    """Between two columns, edges that start higher end higher."""
+    step = sample_trace(parents, steps=1).steps[0]
+    place = tidy_layout(step)
+    for depth in {node.depth for node in step.tree.nodes[1:]}:
+        level = [node for node in step.tree.nodes if node.depth == depth]
+        edges = sorted((place.y[node.parent], place.y[node.id]) for node in level)
+        assert [end for _, end in edges] == sorted(end for _, end in edges)
+
+
+def test_everything_lies_inside_the_picture():
+    step = sample_trace(SHAPES["large"], steps=1, verifiers=tuple(RULES)).steps[0]
+    place = tidy_layout(step, folded_nodes(step))
+    assert all(0 < y < place.height for y in place.y if y is not None)
+    assert max(x for x, y in zip(place.x, place.y, strict=True) if y is not None) + CARD_WIDTH / 2 < place.width
+
+
+def test_small_trees_are_never_folded_and_large_ones_keep_what_was_accepted():
+    assert len(k_config(4, 2, 2)) <= FOLD_ABOVE
+    assert folded_nodes(sample_trace(steps=1).steps[0]) == set()
+    step = sample_trace(random_tree(1024), steps=1, verifiers=tuple(RULES)).steps[0]
+    folded = folded_nodes(step)
+    kept = {0}.union(*(verdict.path for verdict in step.verdicts.values()))
+    assert len(folded) > 500
+    assert not folded & kept
+    assert frame_of(sample_trace(random_tree(1024), steps=1, verifiers=tuple(RULES)))["tree"]["folded"] == len(folded)
+
+
+# ------------------------------------------------------------------------------------------------------- text
+
+
+def test_text_that_cannot_be_seen_is_made_visible():
+    assert visible(" the\n") == "␣the⏎"
+    assert visible("") == "∅"
+    assert visible("\u202egnp") == "⟨U+202E⟩gnp"
+    assert visible("\u200b\u0000") == "⟨U+200B⟩⟨U+0000⟩"
+    assert visible("\u0301") == "◌\u0301"
+    assert token_label(TokenText(id=1, text="\ufffd", bytes="f09f")) == "⟨f0 9f⟩"
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "cut"), [("abcdef", 6, "abcdef"), ("abcdef", 4, "abc…"), ("日本語の", 5, "日本…")]
+)
+def test_long_tokens_are_cut_by_their_width(text, width, cut):
+    assert shorten(text, width) == cut
+    assert columns(cut) <= width
+
+
+def test_labels_of_cards_are_cut_and_stay_text():
+    """Cards are written with textContent, so nothing is escaped."""
+    trace = sample_trace(tokens=HOSTILE)
+    for position, step in enumerate(trace.steps):
+        tree = frame_of(trace, position)["tree"]
+        for label, node in zip(tree["label"], step.tree.nodes, strict=True):
+            assert columns(label) <= LABEL_COLUMNS
+            assert label == shorten(node_label(node, step.text_of()), LABEL_COLUMNS)
+
+
+def test_a_character_split_over_tokens_appears_where_it_is_complete():
+    halves = [TokenText(id=1, text="\ufffd", bytes="f09f"), TokenText(id=2, text="\ufffd", bytes="9880")]
+    tokens = [TokenText(id=0, text="a"), *halves, TokenText(id=3, text="b")]
+    assert pieces(tokens) == ["a", "", "😀", "b"]
+    assert "".join(pieces(tokens)) == text_of_tokens(tokens)
+
+
+def test_a_block_cannot_close_the_script_it_stands_in():
+    trace = sample_trace(tokens=HOSTILE)
+    assert "<" not in dump_block(block(trace, range(3)))
+    assert "<script>alert(1)" not in standalone_page(trace)
+
+
+# ------------------------------------------------------------------------------------------------------ frames
+
+
+def test_a_card_says_token_and_both_probabilities():
+    trace = sample_trace()
+    node = trace.steps[0].tree.nodes[5]
+    frame = frame_of(trace)
+    assert frame["tree"]["digits"][5] == f"{node.draft_prob:.2f} → {node.target_prob:.2f}"
+    assert frame["tree"]["draft"][5] == round(1000 * node.draft_prob)
+    assert frame["tree"]["target"][5] == round(1000 * node.target_prob)
+    assert frame["nodes"]["p"][5] == pytest.approx(node.target_prob, rel=1e-3)
+    assert frame["nodes"]["text"][5] == visible(node.text)
+
+
+def test_states_are_told_for_every_verifier():
+    step = sample_trace(verifiers=tuple(RULES), seed=3).steps[0]
+    for verdict in step.verdicts.values():
+        states = verdict_states(verdict, len(step.tree.nodes))
+        assert [i for i, state in enumerate(states) if state == "a"][1:] == sorted(verdict.path)
+        examined = {decision.node for decision in verdict.decisions}
+        assert {i for i, state in enumerate(states) if state != "."} == examined | set(verdict.path) | {0}
+
+
+def test_a_decision_carries_its_numbers():
+    trace = sample_trace()
+    verdict = trace.steps[0].verdicts["rejection"]
+    row = frame_of(trace)["verdicts"][0]["decisions"][0]
+    decision = verdict.decisions[0]
+    assert row[0] == decision.node
+    assert row[4] == pytest.approx(decision.uniform, rel=1e-6)
+    assert row[8] == pytest.approx(decision.threshold, rel=1e-6)
+    assert row[9] == decision.reason
+
+
+def test_where_paths_part():
+    step = sample_trace(verifiers=("rejection", "eta"), seed=5).steps[0]
+    equal = step.model_copy(update={"verdicts": {"rejection": step.verdicts["rejection"]}})
+    assert parting(equal) is None
+    paths = [verdict.path for verdict in step.verdicts.values()]
+    node = parting(step)
+    if paths[0] != paths[1]:
+        assert node is not None
+        shared = step.tree.path(node)
+        assert all(list(path[: len(shared)]) == shared for path in paths)
+
+
+def test_verifiers_keep_their_colour_and_never_share_one():
+    alone, together = verifier_looks(["eta"]), verifier_looks(["mine", *RULES])
+    assert alone[0] == next(look for look in together if look["name"] == "eta")
+    for names in (list(RULES), ["mine", *RULES], ["a", "b", "rejection"]):
+        looks = verifier_looks(names)
+        assert len({look["role"] for look in looks}) == len(looks) <= SLOTS
+        assert len({look["dash"] for look in looks}) == len(looks)
+
+
+def test_edges_grow_with_the_target_probability():
+    assert [edge_class(p) for p in (None, 0.0, 0.05, 0.2, 0.9)] == [0, 0, 1, 2, 3]
+
+
+def test_the_figure_is_a_handful_of_traces_without_hard_colours():
+    figure = tree_figure(list(RULES)).to_plotly_json()
+    assert len(figure["data"]) < 50
+    assert all("color" not in trace.get("line", {}) for trace in figure["data"])
+
+
+@pytest.mark.parametrize(("size", "limit"), [(29, 60_000), (257, 200_000), (1024, 400_000)])
+def test_bytes_a_step(size, limit):
+    parents = k_config(4, 2, 2) if size == 29 else random_tree(size)
+    trace = sample_trace(parents, steps=1, verifiers=tuple(RULES))
+    assert len(dump_block(step_frame(trace, 0)).encode()) <= limit
+
+
+# ------------------------------------------------------------------------------------------------------ caches
+
+
+def test_a_sound_step_has_no_faults():
+    for position in range(3):
+        caches = frame_of(sample_trace(seed=1), position)["caches"]
+        assert caches["target"]["faults"] == caches["draft"]["faults"] == []
+        assert all(good for *_, good, _ in caches["target"]["after"])
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"), [("no_compaction", "does not hold"), ("position", "position"), ("mask", "no ancestor")]
+)
+def test_planted_faults_are_told(fault, said):
+    trace = sample_trace(fault=fault, steps=4, seed=2)
+    faults = [line for i in range(4) for line in frame_of(trace, i)["caches"]["target"]["faults"]]
+    assert any(said in line for line in faults)
+
+
+def test_every_written_slot_is_kept_moved_or_dropped():
+    trace = sample_trace(seed=2)
+    change = trace.steps[0].caches.target
+    columns_ = frame_of(trace)["caches"]["target"]
+    assert columns_["state"].count("d") == len(change.dropped)
+    assert columns_["state"].count("m") == len(change.moves)
+    assert len(columns_["after"]) == change.length_after - change.length_before
+
+
+# ------------------------------------------------------------------------------------------------------- rooms
+
+
+def test_a_run_that_was_left_off_is_said_to_end_there():
+    whole = sample_trace(steps=3)
+    left = whole.model_copy(update={"id": "left", "steps": whole.steps[:1], "end_reason": "stopped"})
+    more = len(whole.output_tokens()) - len(left.output_tokens())
+    for runs, names in (((whole, left), ("whole", "left")), ((left, whole), ("left", "whole"))):
+        told = " ".join(said(compare(*runs, names)))
+        assert f"There left ends; whole has {more} more." in told
+
+
+def test_figures_need_no_model_no_page_and_no_tensors():
+    code = "import sys, specviz.figures; print([m for m in ('torch', 'gradio', 'transformers') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
