@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("-o", "--output", help="file to write (default: the trace's name with .html)")
     export.set_defaults(run=_export)
 
-    diff = commands.add_parser("diff", help="where two runs part, and whether that was a near tie")
+    diff = commands.add_parser("diff", help="where two runs part, and what that means: rounding, luck or a fault")
     diff.add_argument("a", help="a trace file")
     diff.add_argument("b", help="another one")
     diff.set_defaults(run=_diff)
@@ -343,13 +343,9 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _greedy(options: argparse.Namespace) -> int:
-    from specviz.bench.greedy import compare_with_generate
+    from specviz.bench.greedy import compare_with_generate, tell
 
-    failures = 0
-    for line in compare_with_generate(_load_pair(options), options.prompts, options.max_new_tokens):
-        print(line.text(), flush=True)
-        failures += not line.equal
-    return 1 if failures else 0
+    return 0 if tell(compare_with_generate(_load_pair(options), options.prompts, options.max_new_tokens)) else 1
 
 
 def _plan(options: argparse.Namespace) -> int:

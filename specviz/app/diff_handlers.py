@@ -11,10 +11,8 @@ from specviz.app.server.session_registry import Sessions
 from specviz.figures import dump_block
 from specviz.figures.comparisons import comparison_value
 from specviz.models.pair_spec import ModelChoice
-from specviz.trace.diff import Reference, compare
+from specviz.trace.diff import PLAIN, Reference, compare
 from specviz.trace.schema import Trace
-
-PLAIN = "plain greedy decoding"
 
 
 def compare_runs(a: Trace, b: Trace, names: tuple[str, str]) -> dict[str, Any]:
@@ -52,9 +50,10 @@ def _decoded(pair: Any, trace: Trace, count: int, enough: Patience) -> tuple[Ref
     """The prompt of a run and so many tokens, decoded greedily, and whether there would be more."""
     from specviz.bench.greedy import plain_greedy
 
-    tokens, margins = plain_greedy(pair, list(trace.prompt_tokens), count, enough)
+    tokens, scores = plain_greedy(pair, list(trace.prompt_tokens), count, enough)
     texts = {token: pair.token_text(token) for token in tokens}
-    return Reference(PLAIN, tuple(tokens), texts, tuple(margins)), enough.over and len(tokens) < count
+    reference = Reference(PLAIN, tuple(tokens), texts, tuple(scores), pair.models.target)
+    return reference, enough.over and len(tokens) < count
 
 
 def against_greedy(

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 
 from specviz.compare.prompts import load_prompts
 from specviz.engine.session import Session
+from specviz.models.generating import generate
 from specviz.models.loading import Pair
-from specviz.trace.schema import Choice, Sampling, Settings
+from specviz.trace.diff import PLAIN, Reference, compare
+from specviz.trace.near_tie import Kind, Scores
+from specviz.trace.schema import Choice, Sampling, Settings, Trace
 
+SCORES = 10
+"""How many of the likeliest tokens are kept of a row of plain greedy decoding."""
 TREES = {
     "chain": Choice(name="k_config", options={"tree": "1,1,1,1"}),
     "4,2,2": Choice(name="k_config", options={"tree": "4,2,2"}),
@@ -26,15 +33,17 @@ class Comparison:
 
     Attributes:
         differs_at: index of the first new token that differs, or None.
-        margin: there, the target's top-1 logit less its top-2 logit in plain decoding: a near tie or a real difference.
+        margin: there, the target's top-1 logit less its top-2 logit in plain decoding.
+        kind: what the difference means.
     """
 
     prompt: str
     tree: str
     tokens: int
     steps: int
-    differs_at: int | None
-    margin: float | None
+    differs_at: int | None = None
+    margin: float | None = None
+    kind: Kind | None = None
 
     @property
     def equal(self) -> bool:
@@ -43,17 +52,25 @@ class Comparison:
     def text(self) -> str:
         """One line for the command line."""
         head = f"{self.prompt:<16}{self.tree:<16}{self.tokens:>4} tokens in {self.steps:>3} steps  "
-        if self.equal:
+        if self.differs_at is None:
             return head + "equal"
-        return head + f"DIFFERS at token {self.differs_at}, where the top-1 margin is {self.margin:.2g} logits"
+        return head + f"DIFFERS at token {self.differs_at + 1}: {difference_text(self.kind, self.margin)}"
 
 
-def compare_with_generate(pair: Pair, prompts: int, max_new_tokens: int) -> Iterator[Comparison]:
+def difference_text(kind: Kind | None, margin: float | None) -> str:
+    """What a difference means and the margin there, for one line."""
+    return f"{kind}" + ("" if margin is None else f", top-1 margin {margin:.2g} logits")
+
+
+def compare_with_generate(
+    pair: Pair, prompts: int, max_new_tokens: int, trees: dict[str, Choice] = TREES
+) -> Iterator[Comparison]:
     """Compare the greedy verifier's output with transformers' ``generate`` on every kind of tree."""
     for prompt in load_prompts()[:prompts]:
         has_template = bool(getattr(pair.tokenizer, "chat_template", None))
-        expected, margins = plain_greedy(pair, pair.encode(prompt.text, has_template), max_new_tokens)
-        for tree, choice in TREES.items():
+        expected, scores = plain_greedy(pair, pair.encode(prompt.text, has_template), max_new_tokens)
+        plain = Reference(PLAIN, tuple(expected), {}, tuple(scores), pair.models.target)
+        for tree, choice in trees.items():
             settings = Settings(
                 target=Sampling(temperature=0.0),
                 builder=choice,
@@ -64,37 +81,61 @@ def compare_with_generate(pair: Pair, prompts: int, max_new_tokens: int) -> Iter
             )
             session = Session(pair, settings, prompt.text)
             steps = sum(1 for _ in session.run())
-            got = session.trace.output_tokens()
-            at = first_difference(got, expected)
-            margin = None if at is None else margins[min(at, len(margins) - 1)]
-            yield Comparison(prompt.id, tree, len(got), steps, at, margin)
+            yield _comparison(prompt.id, tree, session.trace, steps, plain)
+
+
+def _comparison(prompt: str, tree: str, trace: Trace, steps: int, plain: Reference) -> Comparison:
+    found = compare(trace, plain)
+    tokens = found.a.tokens
+    if (parting := found.parting) is not None:
+        return Comparison(prompt, tree, tokens, steps, parting.index, parting.margin, parting.meaning.kind)
+    if tokens != len(plain.tokens) and trace.end_reason != "context limit":
+        return Comparison(prompt, tree, tokens, steps, found.shared, None, "real difference")
+    return Comparison(prompt, tree, tokens, steps)
+
+
+def tell(lines: Iterable[Comparison]) -> bool:
+    """Print every comparison as it comes, and in the end how many ended how.
+
+    Returns:
+        whether all were equal, or different because of rounding.
+    """
+    counts: Counter[str] = Counter()
+    for line in lines:
+        print(line.text(), flush=True)
+        counts[line.kind or "equal"] += 1
+    print(", ".join(f"{count} {kind}" for kind, count in counts.items()))
+    return not counts.keys() - {"equal", "near tie"}
 
 
 def plain_greedy(
     pair: Pair, tokens: list[int], max_new_tokens: int, enough: Callable[[], bool] = lambda: False
-) -> tuple[list[int], list[float]]:
-    """New tokens of transformers' own greedy decoding, and the top-1 margin of each, in logits.
+) -> tuple[list[int], list[Scores]]:
+    """New tokens of transformers' own greedy decoding, and the likeliest tokens where each was chosen.
 
     Args:
         enough: asked after every token whether to end.
     """
-    model = pair.target.model
     ids = torch.tensor([tokens], device=pair.target.device)
     with torch.inference_mode():
-        output = model.generate(
+        output = generate(
+            pair.target.model,
             ids,
-            attention_mask=torch.ones_like(ids),
-            do_sample=False,
+            pair.eos_ids,
+            stopping=lambda *_, **__: torch.tensor([enough()], device=ids.device),
             max_new_tokens=max_new_tokens,
-            repetition_penalty=1.0,  # instruction models bring their own, and then it is no plain greedy decoding
-            eos_token_id=sorted(pair.eos_ids) or None,
-            pad_token_id=min(pair.eos_ids, default=0),
             return_dict_in_generate=True,
             output_logits=True,
-            stopping_criteria=[lambda *_, **__: torch.tensor([enough()], device=ids.device)],
         )
-    top = [logits[0].float().topk(2).values.tolist() for logits in output.logits]
-    return output.sequences[0, len(tokens) :].tolist(), [first - second for first, second in top]
+    return output.sequences[0, len(tokens) :].tolist(), [_scores(logits[0]) for logits in output.logits]
+
+
+def _scores(logits: torch.Tensor) -> Scores:
+    """Of one row of logits [V]."""
+    values, ids = logits.float().topk(min(SCORES, len(logits)))
+    kept = [(token, value) for token, value in zip(ids.tolist(), values.tolist(), strict=True) if math.isfinite(value)]
+    best = kept[0][1] if kept else None
+    return Scores(tuple(token for token, _ in kept), tuple((best or 0.0) - value for _, value in kept), best)
 
 
 def first_difference(a: list[int], b: list[int]) -> int | None:

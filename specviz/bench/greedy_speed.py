@@ -11,10 +11,13 @@ from typing import Any
 
 import torch
 
-from specviz.bench.greedy import first_difference, plain_greedy
+from specviz.bench.greedy import difference_text, first_difference, plain_greedy
 from specviz.bench.step_cost import Say, session_of, synchronize
 from specviz.compare.prompts import load_prompts
+from specviz.models.generating import generate as own_generate
+from specviz.models.generating import with_config
 from specviz.models.loading import Pair
+from specviz.trace.near_tie import Kind, greedy_meaning
 from specviz.trace.schema import Choice, Option, Sampling, Settings
 
 PLAIN = "generate"
@@ -55,12 +58,14 @@ class Difference:
     Attributes:
         prompt: its id.
         at: index of the first new token that differs.
-        margin: there, the target's best logit less its second best: near 0 where rounding decides.
+        margin: there, the target's best logit less its second best; None beyond the end of ``generate``'s text.
+        kind: what the difference means, as ``greedy`` and ``diff`` call it.
     """
 
     prompt: str
     at: int
-    margin: float
+    margin: float | None
+    kind: Kind
 
 
 @dataclass(frozen=True)
@@ -164,14 +169,17 @@ def greedy_speeds(
     differences: dict[str, list[Difference]] = {name: [] for name in methods}
     for prompt, tokens in zip(chosen, encoded, strict=True):
         say(f"greedy: comparing tokens on {prompt.id}")
-        expected, margins = plain_greedy(pair, list(tokens), max_new_tokens)
+        expected, scores = plain_greedy(pair, list(tokens), max_new_tokens)
         for name, method in methods.items():
             with counted_forwards(pair) as count:
                 got = method(tokens, _unheard)
             forwards[name] += count[0]
             new_tokens[name] += len(got)
             if (at := first_difference(got, expected)) is not None:
-                differences[name].append(Difference(prompt.id, at, margins[min(at, len(margins) - 1)]))
+                row = scores[at] if at < len(scores) else None
+                both = [side[at] if at < len(side) else None for side in (got, expected)]
+                kind = greedy_meaning(both, [row], [pair.models.target]).kind
+                differences[name].append(Difference(prompt.id, at, row.margin if row else None, kind))
     runs: dict[str, list[tuple[float, int, float, int]]] = {name: [] for name in methods}
     names = list(methods)
     for turn in range(repeats):
@@ -214,7 +222,9 @@ def _unheard(_: int) -> None:
     """For runs that are not timed."""
 
 
-def generate(pair: Pair, tokens: Sequence[int], max_new_tokens: int, tick: Tick = _unheard, **more: Any) -> list[int]:
+def generate(
+    pair: Pair, tokens: Sequence[int], max_new_tokens: int, tick: Tick = _unheard, assistant: Any = None
+) -> list[int]:
     """New tokens of transformers' greedy ``generate``."""
     ids = torch.tensor([list(tokens)], device=pair.target.device)
 
@@ -224,43 +234,22 @@ def generate(pair: Pair, tokens: Sequence[int], max_new_tokens: int, tick: Tick 
         return torch.zeros(1, dtype=torch.bool, device=so_far.device)
 
     with torch.inference_mode():
-        output = pair.target.model.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            do_sample=False,
-            max_new_tokens=max_new_tokens,
-            repetition_penalty=1.0,  # instruction models bring their own
-            eos_token_id=sorted(pair.eos_ids) or None,
-            pad_token_id=min(pair.eos_ids, default=0),
-            stopping_criteria=[listen],
-            **more,
+        output = own_generate(
+            pair.target.model, ids, pair.eos_ids, max_new_tokens=max_new_tokens, stopping=listen, assistant=assistant
         )
     return [int(token) for token in output[0, len(tokens) :].tolist()]
 
 
 def generate_assisted(pair: Pair, tokens: Sequence[int], max_new_tokens: int, tick: Tick = _unheard) -> list[int]:
     """The same with the draft as assistant: a constant number of drafted tokens, whatever its confidence."""
-    with _assistant_settings(pair):
-        return generate(pair, tokens, max_new_tokens, tick, assistant_model=pair.draft.model)
-
-
-@contextmanager
-def _assistant_settings(pair: Pair) -> Iterator[None]:
-    """Where transformers looks for them: in the assistant's own generation config, not in arguments of the call."""
-    config = pair.draft.model.generation_config
-    wanted: dict[str, Any] = {
-        "num_assistant_tokens": DRAFTED,
-        "num_assistant_tokens_schedule": "constant",
-        "assistant_confidence_threshold": 0.0,
-    }
-    before = {name: getattr(config, name, None) for name in wanted}
-    try:
-        for name, value in wanted.items():
-            setattr(config, name, value)
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(config, name, value)
+    # transformers looks for these in the assistant's generation config, not in arguments of the call.
+    assistant = with_config(
+        pair.draft.model,
+        num_assistant_tokens=DRAFTED,
+        num_assistant_tokens_schedule="constant",
+        assistant_confidence_threshold=0.0,
+    )
+    return generate(pair, tokens, max_new_tokens, tick, assistant=assistant)
 
 
 def _speculative(pair: Pair, builder: Choice, max_new_tokens: int) -> Method:
@@ -325,4 +314,4 @@ def _agreement(speed: Speed) -> str:
     first = speed.differences[0]
     others = len(speed.differences) - 1
     more = f" and on {others} more" if others else ""
-    return f"DIFFER on {first.prompt}{more}: token {first.at + 1}, top-1 margin {first.margin:.2g} logits"
+    return f"DIFFER on {first.prompt}{more}: token {first.at + 1}, {difference_text(first.kind, first.margin)}"

@@ -7,9 +7,19 @@ from typing import Any
 
 from specviz.figures.text import pieces, shorten, token_label, visible
 from specviz.trace.diff import Comparison, Parting, Side
+from specviz.trace.near_tie import Meaning
 from specviz.trace.schema import TokenText
 
 NAME_COLUMNS = 32
+VALUE_COLUMNS = 60
+"""Of a setting that is named in a sentence."""
+KINDS = {
+    "near tie": "A near tie",
+    "real difference": "A real difference",
+    "not comparable": "Not comparable",
+    "not recorded": "Not recorded",
+}
+"""How a sentence about what a difference means begins."""
 
 
 def comparison_value(found: Comparison) -> dict[str, Any]:
@@ -48,19 +58,21 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 def said(found: Comparison) -> list[str]:
     """What the comparison found, in sentences."""
     sentences = []
-    if not found.same_prompt:
-        sentences.append("The prompts differ, so the runs answer different questions.")
     a, b = found.a.name, found.b.name
     if found.parting is None:
+        if not found.same_prompt:
+            sentences.append("The prompts differ, so the runs answer different questions.")
         sentences.append(f"{a} and {b} write the same {found.shared} tokens.")
         if found.a.tokens != found.b.tokens:
             short, long = sorted((found.a, found.b), key=lambda side: side.tokens)
             sentences.append(f"There {short.name} ends; {long.name} has {long.tokens - short.tokens} more.")
+        sentences += [
+            f"{side.name} samples, so its text follows its coins and not only the models."
+            for side in (found.a, found.b)
+            if side.samples
+        ]
     else:
         sentences += _how(found.parting, found)
-    for side in (found.a, found.b):
-        if side.samples:
-            sentences.append(f"{side.name} samples, so its text follows its coins and not only the models.")
     return sentences
 
 
@@ -71,9 +83,18 @@ def _how(parting: Parting, found: Comparison) -> list[str]:
         top = ", ".join(
             f"“{_name(token, found.texts)}” {p:.4g}" for token, p in zip(parting.top, parting.probs, strict=True)
         )
-        kind = "a near tie: rounding can turn it" if parting.near_tie else "a real difference, no near tie"
-        likes = f"The target likes {top} best there; " if top else ""
-        sentences.append(f"{likes}its top-1 margin is {parting.margin:.3g} logits: {kind}.")
+        likes = f"The target likes {top} best there; its" if top else "The target's"
+        sentences.append(f"{likes} top-1 margin is {parting.margin:.3g} logits.")
+    return [*sentences, *_meaning(parting.meaning)]
+
+
+def _meaning(meaning: Meaning) -> list[str]:
+    sentences = [f"{KINDS[meaning.kind]}: {meaning.why}"]
+    if meaning.others:
+        others = ", ".join(f"{_value(name)} ({_value(x)} and {_value(y)})" for name, x, y in meaning.others)
+        sentences.append(f"Not the same: {others}.")
+    if meaning.same:
+        sentences.append(f"The same: {', '.join(meaning.same)}.")
     return sentences
 
 
@@ -98,7 +119,7 @@ def _parting(parting: Parting, texts: dict[int, TokenText]) -> dict[str, Any]:
         "top": [[_name(token, texts), p] for token, p in zip(parting.top, parting.probs, strict=True)],
         "margin": parting.margin,
         "chosen": list(parting.chosen),
-        "nearTie": parting.near_tie,
+        "meaning": parting.meaning.kind,
     }
 
 
@@ -118,6 +139,10 @@ def _marked(found: Comparison, side: int) -> list[list[Any]]:
 def _name(token: int, texts: dict[int, TokenText]) -> str:
     known = texts.get(token)
     return shorten(token_label(known), NAME_COLUMNS) if known else f"token {token}"
+
+
+def _value(text: str) -> str:
+    return shorten(_line(text), VALUE_COLUMNS)
 
 
 def _line(text: str) -> str:

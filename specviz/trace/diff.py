@@ -1,6 +1,7 @@
-"""Two runs beside each other: where they part, whether that was a near tie, and how far each verifier got.
+"""Two runs beside each other: where they part, what that means, and how far each verifier got.
 
-A reference that is no specviz run (plain greedy decoding) takes part as a :class:`Reference`.
+A reference that is no specviz run (plain greedy decoding) takes part as a :class:`Reference`. What a difference means
+is decided in :mod:`specviz.trace.near_tie`.
 """
 
 from __future__ import annotations
@@ -11,33 +12,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from specviz.trace.metrics import accepted_lengths, block_efficiency
-from specviz.trace.schema import Row, TokenText, Trace
+from specviz.trace.near_tie import Meaning, Scores, is_greedy, meaning_of, scores_of
+from specviz.trace.schema import ModelInfo, Row, TokenText, Trace
 from specviz.trace.settings import flat_settings
 
-NEAR_TIE = {"float64": 1e-9, "float32": 1e-3, "float16": 5e-2, "bfloat16": 0.25}
-"""Margin in logits under which the order of two tokens can be rounding, by number format.
-
-Logits are of the order of 10 to 30, summed over some hundred products: float32 forwards of other shapes differ by 1e-5
-to 1e-4 in them, float16 by about 1e-2, bfloat16 (8 bits) by 0.05 to 0.2. Each limit is a few times that."""
-QUANTIZED_TIE = 0.25
+PLAIN = "plain greedy decoding"
 LARGEST_MATCH = 4_000_000
 """Product of two lengths in tokens up to which the texts are matched piece by piece."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Tokens that were decoded by somebody else.
+    """Tokens that the target of a run decoded greedily by itself, without a tree.
 
     Attributes:
         tokens: new tokens.
         texts: the text of each token id.
-        margins: top-1 less top-2 logit where each token was chosen.
+        scores: the target's likeliest tokens where each token was chosen.
+        target: what decoded them.
     """
 
     name: str
     tokens: tuple[int, ...]
     texts: dict[int, TokenText]
-    margins: tuple[float, ...]
+    scores: tuple[Scores, ...]
+    target: ModelInfo
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Parting:
         probs: their probabilities.
         margin: ln(p1 / p2), which is the difference of their logits.
         chosen: the probability of each side's token after the sampling parameters, where recorded.
-        near_tie: whether rounding alone can explain it; None where nothing was recorded that says so.
+        meaning: a near tie, a real difference, or why neither can be said.
     """
 
     index: int
@@ -79,7 +78,7 @@ class Parting:
     probs: tuple[float, ...]
     margin: float | None
     chosen: tuple[float | None, float | None]
-    near_tie: bool | None
+    meaning: Meaning
 
 
 @dataclass(frozen=True)
@@ -159,41 +158,35 @@ def place_of(trace: Trace, index: int) -> Place | None:
     return None
 
 
-def near_tie_of(trace: Trace) -> float:
-    """The margin in logits under which a difference can be rounding, for the target of this run."""
-    model = trace.models.target
-    return QUANTIZED_TIE if model.quantization else NEAR_TIE.get(model.dtype.removeprefix("torch."), QUANTIZED_TIE)
-
-
 def _parting(a: Trace, b: Trace | Reference, ours: Sequence[int], theirs: Sequence[int], index: int) -> Parting:
     tokens = tuple(side[index] if index < len(side) else None for side in (ours, theirs))
-    place_a = place_of(a, index)
-    place_b = None if isinstance(b, Reference) else place_of(b, index)
+    places = (place_of(a, index), None if isinstance(b, Reference) else place_of(b, index))
     rows = [
         trace.steps[place.step].tree.nodes[place.row_node].target
-        for trace, place in ((a, place_a), (b, place_b))
+        for trace, place in zip((a, b), places, strict=True)
         if isinstance(trace, Trace) and place is not None
     ]
     row = rows[0] if rows else None
-    margin = None
-    if row is not None and len(row.raw.probs) > 1 and min(row.raw.probs[:2]) > 0:
-        margin = math.log(row.raw.probs[0]) - math.log(row.raw.probs[1])  # the quotient can be too large for a float
-    if isinstance(b, Reference) and index < len(b.margins):
-        margin = b.margins[index]  # of logits, not of recorded probabilities with six digits
+    scores = [scores_of(row) for row in rows]
+    if isinstance(b, Reference) and index < len(b.scores):
+        scores.insert(0, b.scores[index])  # of logits, not of recorded probabilities with six digits
     top = row.raw.ids[:2] if row else ()
-    # A tie explains a difference only between the two tokens that are tied.
-    rounding = max(near_tie_of(run) for run in (a, b) if isinstance(run, Trace))
-    tied = margin is not None and margin < rounding and set(tokens) <= set(top)
     chosen = tuple(_prob(row, token) for token in tokens)
     return Parting(
         index=index,
         tokens=(tokens[0], tokens[1]),
-        places=(place_a, place_b),
+        places=places,
         top=tuple(top),
         probs=tuple(row.raw.probs[:2]) if row else (),
-        margin=margin,
+        margin=scores[0].margin if scores else None,
         chosen=(chosen[0], chosen[1]),
-        near_tie=None if margin is None else tied,
+        meaning=meaning_of(
+            a,
+            b.target if isinstance(b, Reference) else b,
+            (places[0].step if places[0] else None, places[1].step if places[1] else None),
+            (tokens[0], tokens[1]),
+            scores,
+        ),
     )
 
 
@@ -211,9 +204,9 @@ def _side(run: Trace | Reference, name: str) -> Side:
     accepted = tuple(n for step in run.steps for n in accepted_lengths([step], step.driver))
     same = {step.driver for step in run.steps} <= {run.settings.driver}
     efficiency = block_efficiency(run, run.settings.driver) if same else len(run.output_tokens()) / len(run.steps)
-    greedy = run.settings.target.temperature == 0 or run.settings.driver == "greedy"
+    samples = not all(is_greedy(run.settings_of(position)) for position in range(len(run.steps)))
     return Side(
-        name, run.id, len(run.output_tokens()), len(run.steps), efficiency, accepted, run.settings.driver, not greedy
+        name, run.id, len(run.output_tokens()), len(run.steps), efficiency, accepted, run.settings.driver, samples
     )
 
 

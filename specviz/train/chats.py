@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from specviz.errors import ModelError
+from specviz.models.generating import generate
 from specviz.models.hidden_state_head import plain_states
 from specviz.models.loading import Pair
 
@@ -199,7 +200,7 @@ def _read(path: Path) -> Iterator[Chat]:
 
 
 def _generate(pair: Pair, texts: list[str], temperature: float, seed: int) -> list[Chat]:
-    model, device = pair.target.model, pair.target.device
+    device = pair.target.device
     encoded = [pair.encode(text, True) for text in texts]
     width = max(len(tokens) for tokens in encoded)
     end = min(pair.eos_ids, default=0)
@@ -207,17 +208,15 @@ def _generate(pair: Pair, texts: list[str], temperature: float, seed: int) -> li
     mask = torch.tensor([[0] * (width - len(tokens)) + [1] * len(tokens) for tokens in encoded], device=device)
     torch.manual_seed(seed)  # generate draws from the global generator
     with torch.inference_mode():
-        output = model.generate(
+        output = generate(
+            pair.target.model,
             ids,
-            attention_mask=mask,
+            pair.eos_ids,
+            mask=mask,
             do_sample=True,
             temperature=temperature,
             top_k=0,
-            top_p=1.0,
-            repetition_penalty=1.0,
             max_new_tokens=REPLY_TOKENS,
-            eos_token_id=sorted(pair.eos_ids) or None,
-            pad_token_id=end,
             return_dict_in_generate=True,
             output_logits=True,
         )

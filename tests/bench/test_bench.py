@@ -157,7 +157,9 @@ def test_other_tokens_are_told_with_their_margin(monkeypatch: pytest.MonkeyPatch
     (difference,) = found[1].differences
     assert difference.at == 2
     assert difference.margin > 0
-    assert any("DIFFER on" in line and "token 3" in line for line in greedy_speed.speed_lines(found))
+    assert difference.kind == "real difference"
+    told = "token 3, real difference, top-1 margin"
+    assert any("DIFFER on" in line and told in line for line in greedy_speed.speed_lines(found))
 
 
 def test_memory_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
@@ -222,6 +224,6 @@ def test_bad_input_is_refused_before_a_model_is_loaded(
 
 
 def test_differences_and_choices_are_plain_values_in_json() -> None:
-    found = replace(speed(CHAIN, (1.0,)), differences=(Difference("chat-01", 3, 0.01),))
+    found = replace(speed(CHAIN, (1.0,)), differences=(Difference("chat-01", 3, 0.01, "near tie"),))
     assert json.loads(json.dumps(found.as_json()))["differences"] == [{"prompt": "chat-01", "at": 3, "margin": 0.01}]
     assert all(isinstance(choice, Choice) for choice in greedy_speed.TREES.values())

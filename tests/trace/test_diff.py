@@ -6,9 +6,11 @@ import math
 
 import pytest
 
+from specviz.engine.session import Session
 from specviz.figures.comparisons import comparison_value, format_comparison
-from specviz.trace.diff import NEAR_TIE, Reference, _pieces, compare, near_tie_of, place_of
-from specviz.trace.schema import Choice, Sampling
+from specviz.trace.diff import Reference, _pieces, compare, place_of
+from specviz.trace.near_tie import NEAR_TIE, QUANTIZED_TIE, Scores, near_tie_of
+from specviz.trace.schema import Choice, ModelInfo, Sampling, Step, Trace
 from tests import pairs
 from tests.sample_traces import HOSTILE, sample_trace
 
@@ -72,70 +74,95 @@ def test_a_run_that_only_stopped_earlier_differs_in_length():
     assert ("max_new_tokens", str(whole.settings.max_new_tokens), "6") in found.settings
 
 
-def test_a_reference_without_steps_takes_part():
-    greedy = pairs.make_trace(
+@pytest.fixture(scope="module")
+def greedy() -> Trace:
+    return pairs.make_trace(
         target=Sampling(temperature=0.0), verifiers=(Choice(name="greedy"),), driver="greedy", max_new_tokens=8
     )
+
+
+def reference(run: Trace, tokens: list[int], scores: list[Scores], target: ModelInfo | None = None) -> Reference:
+    texts = {token: text for step in run.steps for token, text in step.text_of().items()}
+    return Reference("plain", tuple(tokens), texts, tuple(scores), target or run.models.target)
+
+
+def other_target(run: Trace, **fields: object) -> Trace:
+    """The run as one of a target that differs in these fields."""
+    target = run.models.target.model_copy(update=fields)
+    return run.model_copy(update={"models": run.models.model_copy(update={"target": target})})
+
+
+def test_a_reference_without_steps_takes_part(greedy: Trace):
     tokens = greedy.output_tokens()
-    texts = {token: text for step in greedy.steps for token, text in step.text_of().items()}
     place = place_of(greedy, 3)
     assert place is not None
-    best, second = greedy.steps[place.step].tree.nodes[place.row_node].target.raw.ids[:2]
+    best, second, third = greedy.steps[place.step].tree.nodes[place.row_node].target.raw.ids[:3]
     assert best == tokens[3]
-    other = [*tokens[:3], second, *tokens[4:]]
-    margins = tuple([5.0] * 3 + [near_tie_of(greedy) / 2] + [5.0] * (len(tokens) - 4))
-    near = compare(greedy, Reference("plain", tuple(other), texts, margins))
-    assert near.parting is not None
-    assert near.parting.index == 3
-    assert near.parting.near_tie
-    real = compare(greedy, Reference("plain", tuple(other), texts, tuple([5.0] * len(tokens))))
-    assert real.parting is not None
-    assert not real.parting.near_tie
-    third = compare(greedy, Reference("plain", (*tokens[:3], unlikely(greedy, place), *tokens[4:]), texts, margins))
-    assert third.parting is not None
-    assert not third.parting.near_tie, "a tie explains a difference only between the two that are tied"
+    near = near_tie_of(greedy.models.target) / 2
+    run = with_row(greedy, place, row_of(greedy, place, (best, second, third), 0.0, near, 3.0))
+
+    def kind(run: Trace, token: int, margin: float) -> str:
+        scores = [Scores((token, best), (0.0, margin))] * len(tokens)
+        found = compare(run, reference(run, [*tokens[:3], token, *tokens[4:]], scores))
+        assert found.parting is not None
+        assert found.parting.index == 3
+        assert found.parting.margin == margin
+        assert f"\nA {found.parting.meaning.kind}: " in format_comparison(found)
+        return found.parting.meaning.kind
+
+    assert kind(run, second, near) == "near tie"
+    assert kind(run, second, 5.0) == "real difference"
+    assert kind(run, third, near) == "real difference", "a tie explains a difference only between tokens that are tied"
+    assert kind(greedy, second, near) == "real difference", "where the run chose, it was no near tie"
+    tied = with_row(greedy, place, row_of(greedy, place, (best, second, third), 0.0, near / 2, near))
+    assert kind(tied, third, near) == "near tie", "of three that are tied, any can win"
 
 
-def unlikely(trace, place):
-    """A token that is not among the two likeliest."""
-    return trace.steps[place.step].tree.nodes[place.row_node].target.raw.ids[-1]
+def test_what_was_not_recorded_is_called_neither(greedy: Trace):
+    tokens = greedy.output_tokens()
+    place = place_of(greedy, 3)
+    bare = with_row(greedy, place, row_of(greedy, place, (tokens[3],), 0.0))
+    other = [*tokens[:3], (tokens[3] + 1) % 100]
+    for scores in ([], [Scores((), ())] * 4):
+        assert compare(bare, reference(bare, other, scores)).parting.meaning.kind == "not recorded"
+    far = compare(greedy, reference(greedy, other, []))
+    assert far.parting.meaning.kind == "real difference", "it lies below the last that was recorded"
 
 
-def test_near_tie_follows_the_coarsest_number_format():
-    trace = pairs.make_trace(seed=5)
-    assert near_tie_of(trace) == NEAR_TIE[trace.models.target.dtype]
-    half = trace.model_copy(
-        update={
-            "models": trace.models.model_copy(
-                update={"target": trace.models.target.model_copy(update={"dtype": "bfloat16"})}
-            )
-        }
-    )
-    assert near_tie_of(half) == NEAR_TIE["bfloat16"] > near_tie_of(trace)
+def row_of(run: Trace, place, ids: tuple[int, ...], *below: float):
+    """The row at a place, as if its likeliest tokens were these, so many logits below the first."""
+    row = run.steps[place.step].tree.nodes[place.row_node].target
+    probs = tuple(0.3 * math.exp(-one) for one in below)
+    return row.model_copy(update={"raw": row.raw.model_copy(update={"ids": ids, "probs": probs})})
 
 
-def test_the_coarser_of_two_formats_decides_from_either_side(two):
-    a, b = two
-    found = compare(a, b)
-    place = found.parting.places[0]
-    row = a.steps[place.step].tree.nodes[place.row_node].target
-    margin = NEAR_TIE["bfloat16"] / 2
-    close = row.model_copy(
-        update={
-            "raw": row.raw.model_copy(update={"ids": found.parting.tokens, "probs": (0.4, 0.4 * math.exp(-margin))})
-        }
-    )
-    ours, theirs = (with_row(run, at, close) for run, at in zip(two, found.parting.places, strict=True))
-    half = theirs.model_copy(
-        update={
-            "models": theirs.models.model_copy(
-                update={"target": theirs.models.target.model_copy(update={"dtype": "bfloat16"})}
-            )
-        }
-    )
-    assert not compare(ours, theirs).parting.near_tie
-    assert compare(ours, half).parting.near_tie
-    assert compare(half, ours).parting.near_tie
+def test_near_tie_follows_the_number_format_and_the_size_of_the_logits():
+    target = pairs.make_trace(seed=5).models.target
+    assert near_tie_of(target) == NEAR_TIE[target.dtype]
+    half = target.model_copy(update={"dtype": "bfloat16"})
+    assert near_tie_of(half) == near_tie_of(half, 30.0) == NEAR_TIE["bfloat16"] > near_tie_of(target)
+    assert near_tie_of(half, -100.0) == 1.0, "numbers around 100 are 0.5 apart"
+    assert near_tie_of(target.model_copy(update={"quantization": "int8"})) == QUANTIZED_TIE
+    for limit in (0.0, None, 1e-30):
+        assert near_tie_of(half, limit) == NEAR_TIE["bfloat16"]
+
+
+def test_the_coarser_of_two_formats_decides_from_either_side(greedy: Trace):
+    place = place_of(greedy, 3)
+    best, second = greedy.steps[place.step].tree.nodes[place.row_node].target.raw.ids[:2]
+    tokens = greedy.output_tokens()
+
+    def kinds(margin: float, dtype: str) -> set[str]:
+        run = with_row(greedy, place, row_of(greedy, place, (best, second), 0.0, margin))
+        half = other_target(run, dtype=dtype).models.target
+        other = [*tokens[:3], second, *tokens[4:]]
+        scores = [Scores((second, best), (0.0, margin))] * len(tokens)
+        sides = ((run, half), (other_target(run, dtype=dtype), run.models.target))
+        return {compare(one, reference(one, other, scores, target)).parting.meaning.kind for one, target in sides}
+
+    assert kinds(0.03, "float32") == {"real difference"}
+    assert kinds(0.03, "bfloat16") == {"near tie"}
+    assert kinds(0.3, "bfloat16") == {"not comparable"}, "weights rounded to bfloat16 are another target"
 
 
 def with_row(trace, place, row):
@@ -147,15 +174,135 @@ def with_row(trace, place, row):
     return trace.model_copy(update={"steps": (*trace.steps[: place.step], told, *trace.steps[place.step + 1 :])})
 
 
+# ---------------------------------------------------------------------------------------------- what is the same
+
+
+def meaning(a: Trace, b: Trace):
+    found = compare(a, b)
+    assert found.parting is not None
+    return found.parting.meaning
+
+
+def test_sampled_runs_of_different_seeds_differ_by_chance(two):
+    found = meaning(*two)
+    assert found.kind == "not comparable"
+    assert found.others == (("seed", "5", "6"),)
+    assert found.same == ("prompt", "models", "sampling", "tree", "driver")
+    said = format_comparison(compare(*two))
+    assert "Not comparable: both sample, and their luck is not the same, so they differ by chance." in said
+    assert "Not the same: seed (5 and 6).\nThe same: prompt, models, sampling, tree, driver." in said
+    assert "real difference" not in said
+    assert "near tie" not in said
+
+
+@pytest.mark.parametrize(
+    ("fields", "name", "group"),
+    [
+        ({"tree": "chain"}, "builder tree", "tree"),
+        ({"tree": "with replacement"}, "builder proposal", "tree"),
+        ({"driver": "longest_path"}, "driver", "driver"),
+        ({"target": Sampling(temperature=0.7)}, "target temperature", "sampling"),
+        ({"draft": Sampling(temperature=0.7)}, "draft temperature", "sampling"),
+        ({"seed": 6}, "seed", "seed"),
+    ],
+)
+def test_what_makes_the_luck_of_sampled_runs_another_is_named(two, fields: dict, name: str, group: str):
+    found = meaning(two[0], pairs.make_trace(**({"seed": 5} | fields)))
+    assert found.kind == "not comparable"
+    assert name in [one[0] for one in found.others]
+    assert group not in found.same
+    assert len(found.same) == 5
+
+
+@pytest.mark.parametrize("fields", [{"device": "cuda:0"}, {"dtype": "bfloat16"}])
+def test_a_sampled_run_is_determined_by_device_and_number_format_too(two, fields: dict):
+    found = meaning(two[0], changed_step(other_target(two[0], **fields), 2))
+    assert found.kind == "not comparable"
+    assert [name for name, _, _ in found.others] == [f"target {name}" for name in fields]
+
+
+def changed_step(run: Trace, position: int) -> Trace:
+    """The run as if the driver had drawn another bonus token in one step, which is then its last."""
+    step = run.steps[position]
+    token = next(t.id for t in step.tokens if t.id != step.committed[-1])
+    verdict = step.verdicts[step.driver]
+    assert len(step.committed) == len(verdict.path) + 1
+    drawn = verdict.model_copy(update={"bonus": verdict.bonus.model_copy(update={"token": token})})
+    changed = {"committed": (*step.committed[:-1], token), "verdicts": {**step.verdicts, step.driver: drawn}}
+    steps = (*run.steps[:position], Step.model_validate(step.model_copy(update=changed).model_dump()))
+    return run.model_copy(update={"steps": steps, "end_reason": "stopped"})
+
+
+def test_a_sampled_difference_is_real_where_all_that_determines_the_run_is_the_same(two):
+    again = changed_step(two[0], 2).model_copy(update={"id": "again"})
+    found = meaning(two[0], again)
+    assert found.kind == "real difference"
+    assert "determines step 3 is the same" in found.why
+    assert found.same == ("prompt", "models", "sampling", "tree", "driver", "seed")
+    assert found.others == ()
+    # What does not change any draw is no other luck.
+    more = again.settings.model_copy(update={"max_new_tokens": 99, "verifiers": again.settings.verifiers[:1]})
+    assert meaning(two[0], again.model_copy(update={"settings": more})).kind == "real difference"
+
+
+def test_a_run_that_went_on_beyond_its_token_limit_has_other_coins(two):
+    whole = two[0]
+    at = next(i for i, step in enumerate(whole.steps) if len(step.committed) > 1)
+    tokens = sum(len(step.committed) for step in whole.steps[:at]) + 1
+    cut = Session(pairs.make_pair(), whole.settings.model_copy(update={"max_new_tokens": tokens}), whole.prompt)
+    list(cut.run())
+    cut.go_on(whole.settings.max_new_tokens)
+    list(cut.run())
+    found = meaning(whole, cut.trace)
+    assert found.kind == "not comparable"
+    assert f"stopped at its token limit within step {at + 1}" in found.why
+
+
+def test_a_greedy_and_a_sampled_run_differ_by_chance(two, greedy: Trace):
+    plain = reference(two[0], [two[0].output_tokens()[0] + 1], [])
+    for found in (meaning(two[0], greedy), meaning(greedy, two[0]), compare(two[0], plain).parting.meaning):
+        assert (found.kind, "one of them samples" in found.why) == ("not comparable", True)
+
+
+def test_a_fork_is_judged_by_the_settings_of_the_step_in_which_it_parts(two, greedy: Trace):
+    """Sampled steps before a fork to greedy decoding are no reason to call a later difference chance."""
+    resumed = Session.resume(pairs.make_pair(), two[0], steps=1, settings=greedy.settings)
+    list(resumed.run())
+    fork = resumed.trace
+    assert fork.settings_of(0).seed == 5
+    found = meaning(fork, changed_step(fork, 2))
+    assert found.kind == "real difference"
+    assert "logits below the best" in found.why
+    reseeded = two[0].settings.model_copy(update={"seed": 78})
+    again = Session.resume(pairs.make_pair(), two[0], steps=1, settings=reseeded)
+    list(again.run())
+    assert meaning(two[0], again.trace).others == (("seed", "5", "78"),)
+
+
+@pytest.mark.parametrize("fields", [{"id": "other"}, {"revision": "b"}, {"quantization": "int8"}, {"parameters": 1}])
+def test_other_targets_are_not_comparable(greedy: Trace, fields: dict):
+    first = other_target(greedy, revision="a")
+    found = meaning(first, changed_step(other_target(first, **fields), 1))
+    assert found.kind == "not comparable"
+    ((name, before, after),) = found.others
+    assert name == f"target {next(iter(fields))}"
+    assert (before, after) == (str(getattr(first.models.target, next(iter(fields))) or "none"), str(*fields.values()))
+
+
+def test_a_field_that_an_older_file_lacks_is_no_difference(greedy: Trace):
+    assert meaning(greedy, changed_step(other_target(greedy, revision="a"), 1)).kind == "real difference"
+
+
 def test_tokens_after_an_end_of_sequence_are_a_difference(two):
     tokens = two[0].output_tokens()
-    texts = {token: text for step in two[0].steps for token, text in step.text_of().items()}
-    short = Reference("plain", tuple(tokens[:4]), texts, (1.0,) * 4)
+    short = reference(two[0], tokens[:4], [])
     assert compare(two[0], short).parting is None, "it had no more to write"
     ignored = two[0].model_copy(update={"end_tokens": (tokens[3],)})
     found = compare(ignored, short)
     assert found.parting.index == 4
     assert found.parting.tokens == (tokens[4], None)
+    assert found.parting.meaning.kind == "real difference"
+    assert "only one of them ended" in found.parting.meaning.why
     assert "nothing more" in format_comparison(found)
 
 
