@@ -225,5 +225,6 @@ def test_bad_input_is_refused_before_a_model_is_loaded(
 
 def test_differences_and_choices_are_plain_values_in_json() -> None:
     found = replace(speed(CHAIN, (1.0,)), differences=(Difference("chat-01", 3, 0.01, "near tie"),))
-    assert json.loads(json.dumps(found.as_json()))["differences"] == [{"prompt": "chat-01", "at": 3, "margin": 0.01}]
+    (difference,) = json.loads(json.dumps(found.as_json()))["differences"]
+    assert difference == {"prompt": "chat-01", "at": 3, "margin": 0.01, "kind": "near tie"}
     assert all(isinstance(choice, Choice) for choice in greedy_speed.TREES.values())
