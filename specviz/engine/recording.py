@@ -66,11 +66,14 @@ def rows_of(logits: torch.Tensor, probs: torch.Tensor, sampling: Sampling, k: in
     untouched = sampling == Sampling()
     raw = processed if untouched else torch.exp(top - logits.logsumexp(-1, keepdim=True))
     entropies = [0.0] * len(probs) if sampling.temperature == 0 else entropy(probs).tolist()
+    best = [_short(logit) if math.isfinite(logit) else None for logit in top[:, 0].tolist()]
+    columns = (indices.tolist(), raw.tolist(), processed.tolist(), entropies, best)
     rows = []
-    for ids, raw_row, row, h in zip(indices.tolist(), raw.tolist(), processed.tolist(), entropies, strict=True):
+    for ids, raw_row, row, h, logit in zip(*columns, strict=True):
         texts.mention(ids)
         plain = _positive(ids, raw_row)
-        rows.append(Row(entropy=abs(h), raw=plain, processed=plain if untouched else _positive(ids, row)))
+        kept = plain if untouched else _positive(ids, row)
+        rows.append(Row(entropy=abs(h), raw=plain, processed=kept, top_logit=logit))
     return rows
 
 

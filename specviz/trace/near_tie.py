@@ -68,7 +68,7 @@ def scores_of(row: Row) -> Scores:
     if not kept:
         return Scores((), ())
     logs = [math.log(p) for _, p in kept]
-    return Scores(tuple(token for token, _ in kept), tuple(logs[0] - log for log in logs))
+    return Scores(tuple(token for token, _ in kept), tuple(logs[0] - log for log in logs), row.top_logit)
 
 
 def near_tie_of(model: ModelInfo, logit: float | None = None) -> float:
@@ -171,10 +171,15 @@ def _sampled_meaning(a: Trace, b: Trace) -> Meaning:
             "more, so the later coins are others."
         )
         return Meaning("not comparable", why, (), same)
-    why = (
+    should = (
         f"both sample, and all that determines step {first + 1} is the same as far as it is recorded, so both should "
-        "commit the same tokens there. The code, the libraries or the machine differ."
+        "commit the same tokens there."
     )
+    # The caches of a run that was resumed were filled by other forwards, whose rounding is another.
+    if any(x.prefilled != y.prefilled for x, y in zip(a.steps[: first + 1], b.steps[: first + 1], strict=True)):
+        why = f"{should} But one of them was resumed, and nothing recorded says whether rounding turned a close coin."
+        return Meaning("not recorded", why, (), same)
+    why = f"{should} Something else differs: the code, the libraries, the machine, or the order of its sums."
     return Meaning("real difference", why, (), same)
 
 

@@ -177,6 +177,8 @@ class Row(Value):
     """Plain softmax of the logits, before the sampling parameters."""
     processed: TopK
     """After the sampling parameters: what is sampled from and verified against."""
+    top_logit: float | None = None
+    """Of raw's first token, six digits: says how coarse rounding is. Null where not finite, and in older files."""
 
 
 # --------------------------------------------------------------------------------------------------------- tree

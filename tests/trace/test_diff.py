@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 
 from specviz.engine.session import Session
 from specviz.figures.comparisons import comparison_value, format_comparison
@@ -165,6 +166,22 @@ def test_the_coarser_of_two_formats_decides_from_either_side(greedy: Trace):
     assert kinds(0.3, "bfloat16") == {"not comparable"}, "weights rounded to bfloat16 are another target"
 
 
+def test_a_trace_tells_how_coarse_its_logits_are(greedy: Trace):
+    """Between two runs of a target with large logits, too, one spacing of the number format is a near tie."""
+    place = place_of(greedy, 3)
+    node = greedy.steps[place.step].tree.nodes[place.row_node]
+    logits = pairs.make_pair().target.model(torch.tensor([[*greedy.prompt_tokens, *greedy.output_tokens()[:3]]])).logits
+    assert node.target.top_logit == pytest.approx(logits[0, -1].max().item(), rel=1e-4)
+    best, second = node.target.raw.ids[:2]
+    for top, kind in ((-100.0, "near tie"), (20.0, "real difference"), (None, "real difference")):
+        runs = []
+        for ids in ((best, second), (second, best)):
+            row = row_of(greedy, place, ids, 0.0, 0.5).model_copy(update={"top_logit": top})
+            runs.append(other_target(with_row(greedy, place, row), dtype="bfloat16"))
+        other = with_row(changed_step(runs[1], place.step, second), place, row)
+        assert meaning(runs[0], other).kind == kind
+
+
 def with_row(trace, place, row):
     """The trace with another target row at a place."""
     step = trace.steps[place.step]
@@ -221,10 +238,10 @@ def test_a_sampled_run_is_determined_by_device_and_number_format_too(two, fields
     assert [name for name, _, _ in found.others] == [f"target {name}" for name in fields]
 
 
-def changed_step(run: Trace, position: int) -> Trace:
+def changed_step(run: Trace, position: int, token: int | None = None) -> Trace:
     """The run as if the driver had drawn another bonus token in one step, which is then its last."""
     step = run.steps[position]
-    token = next(t.id for t in step.tokens if t.id != step.committed[-1])
+    token = next(t.id for t in step.tokens if t.id != step.committed[-1]) if token is None else token
     verdict = step.verdicts[step.driver]
     assert len(step.committed) == len(verdict.path) + 1
     drawn = verdict.model_copy(update={"bonus": verdict.bonus.model_copy(update={"token": token})})
@@ -243,6 +260,14 @@ def test_a_sampled_difference_is_real_where_all_that_determines_the_run_is_the_s
     # What does not change any draw is no other luck.
     more = again.settings.model_copy(update={"max_new_tokens": 99, "verifiers": again.settings.verifiers[:1]})
     assert meaning(two[0], again.model_copy(update={"settings": more})).kind == "real difference"
+
+
+def test_rounding_of_a_resumed_run_is_not_called_a_real_difference(two):
+    again = changed_step(two[0], 2)
+    steps = (*again.steps[:1], again.steps[1].model_copy(update={"prefilled": 8}), *again.steps[2:])
+    found = meaning(two[0], again.model_copy(update={"steps": steps}))
+    assert found.kind == "not recorded"
+    assert "one of them was resumed" in found.why
 
 
 def test_a_run_that_went_on_beyond_its_token_limit_has_other_coins(two):
