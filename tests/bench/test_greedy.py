@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from transformers import GenerationConfig
 
 from specviz.__main__ import main
@@ -82,10 +83,22 @@ def leaking(pair: Pair, request: pytest.FixtureRequest) -> Iterator[Pair]:
     model.generation_config = before
 
 
+def with_its_own_settings(pair: Pair) -> list[list[int]] | None:
+    """What the target writes under its generation config; None where ``generate`` fails for it."""
+    prompts = [torch.tensor([prompt_of(pair, number)]) for number in range(PROMPTS)]
+    asked = {"do_sample": False, "max_new_tokens": NEW_TOKENS, "eos_token_id": sorted(pair.eos_ids), "pad_token_id": 0}
+    try:
+        return [pair.target.model.generate(ids, **asked)[0, ids.shape[1] :].tolist() for ids in prompts]
+    except ValueError:
+        return None
+
+
 @pytest.mark.parametrize("leaking", LEAKS, indirect=True)
 def test_no_setting_of_the_model_makes_a_sound_verifier_differ(leaking: Pair) -> None:
     inherited = leaking.target.model.generation_config
     before = inherited.to_dict()
+    plain = [plain_greedy(leaking, prompt_of(leaking, number), NEW_TOKENS)[0] for number in range(PROMPTS)]
+    assert with_its_own_settings(leaking) != plain, "the setting changes nothing here, so this would prove nothing"
     found = list(compare_with_generate(leaking, PROMPTS, NEW_TOKENS, TREE))
     assert [line.text() for line in found if not line.equal] == []
     assert found[0].tokens == 7

@@ -359,3 +359,8 @@ def test_hostile_texts_stay_data():
     value = comparison_value(compare(a, b))
     assert "texts" in value
     assert "\x1b" not in format_comparison(compare(a, b))
+    named = compare(a, other_target(b, id="\x1b[31m" + "x" * 500, dtype="\x1b" * 500))
+    assert named.parting.meaning.others[0][0] == "target id"
+    for line in comparison_value(named)["said"]:
+        assert "\x1b" not in line
+        assert len(line) < 300
