@@ -163,7 +163,7 @@ def _sampled_meaning(a: Trace, b: Trace) -> Meaning:
         else:
             same += (name,)
     if others:
-        why = "both sample, and their luck is not the same, so they differ by chance."
+        why = "both sample, and what determines their draws is not the same, so chance alone can part them."
         return Meaning("not comparable", why, others, same)
     if _one_was_cut(a.steps[first], b.steps[first]):
         why = (
