@@ -9,7 +9,10 @@
   const WIDTH = 44, HEIGHT = 12, SCALE = 34;
   const PARTS = ["keys", "values"];
 
-  const short = (value) => (value === 0 ? "0" : value >= 0.095 ? value.toFixed(1) : value.toExponential(0).replace("e-", "e−"));
+  /** Recorded for what is no finite number (INFINITE_DIFFERENCE in specviz/trace/schema.py). */
+  const INFINITE = 1e308;
+  const short = (value) => (value >= INFINITE ? "∞" : value === 0 ? "0" : value >= 0.095 ? value.toFixed(1) : value.toExponential(0).replace("e-", "e−"));
+  const digits = (value) => (value >= INFINITE ? "no finite number" : ns.panels.digits(value, 2));
 
   function draw(ui, run, frame) {
     const models = ["target", "draft"].filter((model) => frame.caches[model].audit);
@@ -66,22 +69,22 @@
     ns.scene.paint(ui.audit, run.figures.audit, byName, width, height + 40, 1);
     labels.lay(ui.audit);
     colours.done();
-    ui.audit.setAttribute("aria-label", models.map((model) => `${model}: worst relative difference ${frame.caches[model].audit.worst}`).join("; "));
+    ui.audit.setAttribute("aria-label", models.map((model) => `${model}: worst relative difference ${digits(frame.caches[model].audit.worst)}`).join("; "));
     ui.auditSaid.replaceChildren(...models.map((model) => said(model, frame.caches[model].audit, run.tolerance[model])));
   }
 
   function said(model, audit, tolerance) {
     const off = audit.worst > tolerance;
-    const logits = audit.logits === null ? "the context is full: no next-token logits" : `next-token logits ${ns.panels.digits(audit.logits, 2)}`;
+    const logits = audit.logits === null ? "the context is full: no next-token logits" : `next-token logits ${digits(audit.logits)}`;
     return el("p", { class: off ? "sv-bad" : "sv-good" },
-      `${off ? "✕" : "✓"} ${model}: worst ${ns.panels.digits(audit.worst, 2)} where ${ns.panels.digits(tolerance)} is allowed; ${audit.wrong} cells beyond it; ${logits}.`);
+      `${off ? "✕" : "✓"} ${model}: worst ${digits(audit.worst)} where ${ns.panels.digits(tolerance)} is allowed; ${audit.wrong} cells beyond it; ${logits}.`);
   }
 
   function auditTable(run, frame, model) {
     const audit = frame.caches[model].audit;
     if (!audit) return [el("p", { class: "sv-note" }, `The ${model} was not audited.`)];
     const columns = audit.keys[0] ? audit.keys[0].map((_, c) => (c ? `slot ${audit.first + c - 1}` : "earlier slots")) : [];
-    const cell = (value) => (value > run.tolerance[model] ? el("b", { class: "sv-bad" }, `${value} ✕`) : String(value));
+    const cell = (value) => (value > run.tolerance[model] ? el("b", { class: "sv-bad" }, `${value >= INFINITE ? digits(value) : value} ✕`) : String(value));
     const lines = PARTS.flatMap((part) => audit[part].map((row, layer) => el("tr", {}, cells([part, String(layer), ...row.map(cell)]))));
     return [el("h4", {}, model), table(`Audit of the ${model}, relative differences`, ["Part", "Layer", ...columns], lines)];
   }

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from transformers import DynamicCache
 
+from specviz.errors import NumericsError
 from specviz.models.hidden_state_head import plain_states
 from specviz.models.kv_cache import SlotCache
 from specviz.models.language_model import LanguageModel
-from specviz.trace.schema import Audit
+from specviz.models.numerics import logit_difference, slot_differences
+from specviz.trace.schema import INFINITE_DIFFERENCE, Audit
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ def audit(
     tokens: Sequence[int],
     first_slot: int,
     reading: Reading | None = None,
+    temperature: float = 1.0,
 ) -> Audit:
     """Compare the settled slots and the next-token logits with a plain causal forward of the same tokens.
 
@@ -38,9 +42,11 @@ def audit(
         tokens: the committed tokens, the root last. The cache may be some tokens short of the root.
         first_slot: settled slots from here on are reported one by one, earlier ones as one figure a layer.
         reading: for a draft that reads the target's hidden states; those are recomputed too.
+        temperature: that the logits are divided by in the run.
 
     Returns:
-        Differences relative to each layer's largest absolute value (and to the largest absolute logit).
+        Differences relative to each layer's largest absolute value (and to the largest absolute logit), but for what
+        stands out there; see :mod:`specviz.models.numerics`.
     """
     # The last token of a full context has no position any more: it is never fed, and has no next-token logits.
     if len(tokens) > model.max_positions:
@@ -57,15 +63,15 @@ def audit(
     base, logits = cache.base, None
     if base < len(tokens):
         got = _next_logits(model, cache, tokens[base:], reading.units if reading else None)
-        logits = _difference(got, expected)
+        difference = math.inf if got is None else logit_difference(got, expected, temperature)
+        logits = min(difference, INFINITE_DIFFERENCE)
 
     keys: list[torch.Tensor] = []
     values: list[torch.Tensor] = []
     for layer, ours in zip(fresh.layers, cache.slot_layers, strict=True):
         for rows, theirs, mine in ((keys, layer.keys, ours.keys), (values, layer.values, ours.values)):
             assert theirs is not None
-            difference = (theirs[0, :, :base] - mine[0, :, :base]).abs().float().amax(dim=(0, 2))
-            rows.append((difference / _scale(theirs)).cpu())
+            rows.append(slot_differences(mine[0, :, :base], theirs[0]).cpu())
     return Audit(
         first_slot=first_slot,
         keys=_columns(keys, first_slot),
@@ -78,21 +84,19 @@ def audit(
 
 def _next_logits(
     model: LanguageModel, cache: SlotCache, missing: Sequence[int], units: torch.Tensor | None
-) -> torch.Tensor:
-    """The logits [V] after the ``missing`` tokens, read through the cache, which is left as it was found."""
+) -> torch.Tensor | None:
+    """The logits [V] after the ``missing`` tokens, read through the cache, which is left as it was found.
+
+    None for NaN or infinite ones: the audit tells of them, and the step that needs them fails.
+    """
     spent = model.forward_seconds
-    output = model.forward(cache, missing, range(-1, len(missing) - 1), [len(missing) - 1], units=units)
-    model.forward_seconds = spent
-    cache.roll_back()
-    return output.logits[0]
-
-
-def _difference(got: torch.Tensor, expected: torch.Tensor) -> float:
-    return float((expected - got).abs().max() / _scale(expected))
-
-
-def _scale(x: torch.Tensor) -> torch.Tensor:
-    return x.abs().max().float().clamp(min=1e-30)
+    try:
+        return model.forward(cache, missing, range(-1, len(missing) - 1), [len(missing) - 1], units=units).logits[0]
+    except NumericsError:
+        return None
+    finally:
+        model.forward_seconds = spent
+        cache.roll_back()
 
 
 def _columns(layers: list[torch.Tensor], first: int) -> tuple[tuple[float, ...], ...]:
@@ -105,4 +109,4 @@ def _largest(layers: list[torch.Tensor], first: int) -> tuple[float, ...]:
 
 def _short(x: float) -> float:
     """Three digits are enough to compare a difference with a tolerance."""
-    return float(f"{x:.3g}")
+    return min(float(f"{x:.3g}"), INFINITE_DIFFERENCE)

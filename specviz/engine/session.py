@@ -294,10 +294,12 @@ class Session:
         _, record_seconds = clock.lap()
         if settings.audit:
             tokens = [*self.tokens, *committed]
-            audits = [audit(target.model, target.cache, tokens, changes[0].length_before)]
+            heat = settings.target.temperature
+            audits = [audit(target.model, target.cache, tokens, changes[0].length_before, temperature=heat)]
             if builder.runs_draft:
                 reading = Reading(target.model, draft.units) if draft.units is not None else None
-                audits.append(audit(draft.model, draft.cache, tokens, changes[1].length_before, reading))
+                heat, first = settings.draft.temperature, changes[1].length_before
+                audits.append(audit(draft.model, draft.cache, tokens, first, reading, heat))
             changes[: len(audits)] = [
                 change.model_copy(update={"audit": found}) for change, found in zip(changes, audits, strict=False)
             ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from specviz.trace.metrics import difference_text
 from specviz.trace.schema import Audit
 
 DECADES = (-8, -7, -6, -5, -4, -3, -2, -1)
@@ -66,8 +67,10 @@ def audit_faults(audit: Audit | None, tolerance: float) -> list[str]:
         difference, where = max(wrong)
         found.append(
             f"The audit finds {len(wrong)} of {len(cells)} cells that a recompute does not give; the worst: {where}, "
-            f"off by {difference:.2g} where {tolerance:g} is allowed."
+            f"off by {difference_text(difference)} where {tolerance:g} is allowed."
         )
     if audit.logits is not None and audit.logits > tolerance:
-        found.append(f"The next-token logits are off by {audit.logits:.2g} where {tolerance:g} is allowed.")
+        found.append(
+            f"The next-token logits are off by {difference_text(audit.logits)} where {tolerance:g} is allowed."
+        )
     return found

@@ -15,6 +15,7 @@ from specviz.models.compat import cache_argument
 from specviz.models.devices import is_spread
 from specviz.models.hidden_state_head import ReadingHead, picked
 from specviz.models.kv_cache import SlotCache, Written
+from specviz.models.numerics import logit_difference
 from specviz.trace.schema import ModelInfo
 
 PREFILL_CHUNK = 512
@@ -215,7 +216,7 @@ class LanguageModel:
             together = self.forward(cache, [c, a, b], [-1, 0, 0], [1, 2]).logits
             cache.roll_back()
             alone = torch.cat([self._last_row([a, b, c, a]), self._last_row([a, b, c, b])])
-        error = float((together - alone).abs().max() / alone.abs().max().clamp(min=1e-6))
+        error = logit_difference(together, alone)
         exact = self.dtype == torch.float32 and not self.info.quantization
         if error > (1e-3 if exact else 0.1):
             raise ModelError(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from specviz.errors import SettingsError, shown
-from specviz.trace.metrics import tolerances
+from specviz.trace.metrics import difference_text, tolerances
 from specviz.trace.schema import Step, Trace, text_of_tokens
 
 T = TypeVar("T")
@@ -155,8 +155,8 @@ def hits(trace: Trace, position: int, breakpoints: Breakpoints) -> list[Hit]:
             audit = getattr(step.caches, name).audit
             if audit is not None and not audit.worst() <= limit:
                 hit(
-                    f"The {name}'s cache differs from its recompute by {audit.worst():.2g}, more than rounding "
-                    f"({limit:g})."
+                    f"The {name}'s cache differs from its recompute by {difference_text(audit.worst())}, "
+                    f"more than rounding ({limit:g})."
                 )
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from specviz.trace.schema import ModelInfo, Models, Step, Trace
+from specviz.trace.schema import INFINITE_DIFFERENCE, ModelInfo, Models, Step, Trace
 
 FORMULAS = {
     "block_efficiency": "new tokens per target forward = (accepted + bonus) / steps; a bonus after an end of sequence "
@@ -45,6 +45,11 @@ def tolerance_of(model: ModelInfo) -> float:
     if model.quantization == "bitsandbytes nf4":
         return TOLERANCES.get(model.dtype.removeprefix("torch."), QUANTIZED)
     return QUANTIZED if model.quantization else TOLERANCES.get(model.dtype.removeprefix("torch."), QUANTIZED)
+
+
+def difference_text(difference: float, digits: str = ".2g") -> str:
+    """A difference in an audit as a sentence names it."""
+    return f"{difference:{digits}}" if difference < INFINITE_DIFFERENCE else "no finite number (NaN or infinity)"
 
 
 def accepted_lengths(steps: Iterable[Step], verifier: str) -> list[int]:

@@ -27,6 +27,8 @@ MOST_SLOTS = 65_536
 """Cache slots that are written in one step."""
 MOST_OPTIONS = 100
 LONGEST_NAME = 200
+INFINITE_DIFFERENCE = 1e308
+"""Stands in an audit for a difference that is no finite number: NaN, or an infinity on one side only."""
 LONGEST_TOKEN = 1_000
 """Characters, or hexadecimal digits, of one token: a trace that repeats it pays its length each time."""
 
@@ -321,7 +323,10 @@ class Slot(Value):
 
 
 class Audit(Value):
-    """A cache against a fresh recompute: largest absolute difference, relative to the layer's largest value."""
+    """A cache against a fresh recompute: largest absolute difference, relative to the layer's largest value.
+
+    A feature or a slot that stands out of its layer is measured by itself. 1e308: the difference is no finite number.
+    """
 
     first_slot: Count
     """Slot of the first column; earlier slots are summed up in ``earlier_*``."""
@@ -332,7 +337,8 @@ class Audit(Value):
     """[layer], the largest over all earlier slots."""
     earlier_values: Many[float]
     logits: float | None
-    """Next-token logits, relative to the largest absolute logit; null where the context is full and has none."""
+    """Next-token logits, relative to the largest absolute logit of those that do not just rule a token out; null where
+    the context is full and has none."""
 
     @model_validator(mode="after")
     def _aligned(self) -> Audit:

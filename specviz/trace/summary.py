@@ -8,7 +8,9 @@ from specviz.trace.metrics import (
     acceptance_by_rank,
     accepted_lengths,
     block_efficiency,
+    difference_text,
     overhead,
+    tolerances,
 )
 from specviz.trace.schema import Trace, text_of_tokens
 
@@ -44,11 +46,29 @@ def summary(trace: Trace) -> str:
     lines.append("seconds: " + ", ".join(f"{phase} {value:.2f}" for phase, value in seconds.items()))
     shares = sorted(overhead(step) for step in steps)
     lines.append(f"outside the two models' forwards: {shares[len(shares) // 2]:.0%} of a step (median)")
-    audits = [a for step in steps for a in (step.caches.target.audit, step.caches.draft.audit) if a is not None]
-    if audits:
-        worst = max(audit.worst() for audit in audits)
-        lines.append(f"audit: both caches within {worst:.1e} (relative) of a recompute at each of {len(steps)} steps")
+    lines += _audits(trace)
     return "\n".join(lines)
+
+
+def _audits(trace: Trace) -> list[str]:
+    """A line for each cache that was audited: how far it was from its recompute, and whether rounding explains that."""
+    lines = []
+    for name, allowed in tolerances(trace.models).items():
+        changes = [step.caches.target if name == "target" else step.caches.draft for step in trace.steps]
+        worst = [(change.audit.worst(), i) for i, change in enumerate(changes, start=1) if change.audit is not None]
+        if not worst:
+            continue
+        difference, step = max(worst)
+        where = f"a recompute at {len(worst)} of {len(changes)} steps"
+        if difference <= allowed:
+            lines.append(f"audit: the {name}'s cache is within {difference:.1e} (relative) of {where}")
+        else:
+            off = difference_text(difference, ".1e")
+            lines.append(
+                f"audit: the {name}'s cache is NOT what a recompute gives: off by {off} at step {step}, where "
+                f"{allowed:g} is allowed; compared with {where}"
+            )
+    return lines
 
 
 def _shares(counts: list[tuple[int, int]]) -> str:
