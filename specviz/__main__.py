@@ -271,7 +271,7 @@ def _record(options: argparse.Namespace) -> int:
     except SpecvizError as error:
         failure = error
     trace = session.trace
-    if not trace.steps and failure is not None:
+    if not trace.steps and trace.failed is None and failure is not None:
         raise failure
     save_trace(trace, output)
     print(summary(trace))

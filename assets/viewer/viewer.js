@@ -242,6 +242,7 @@
       const said = about(run);
       if (ui.models.textContent !== said) ui.models.textContent = said;
       text.move(!frame || state.phase === null || state.phase >= phases().length - frame.phases.after.length);
+      ns.failed.draw(ui, run);
       if (!frame) renderEmpty(count);
       else stage.paint(change);
       tellTools("moved");
@@ -251,6 +252,7 @@
       ui.empty.classList.toggle("sv-loading", count > 0);
       ui.empty.replaceChildren(...(count
         ? [el("b", {}, `Loading step ${state.step + 1} …`), el("span", {}, "Its frame is on the way; the other steps can be opened meanwhile.")]
+        : state.run.failed ? [el("b", {}, "This run has no step that went through."), el("span", {}, "Its first one failed; what is known of it stands above.")]
         : [el("b", {}, "This run has no step yet."), el("span", {}, "Press Step to draft the first tree, or Run to decode until the end.")]));
     }
 

@@ -126,7 +126,8 @@ class Actions:
                 continue
             there = _moved(there, moved, ticket, inputs)
             said = run_handlers.message("info", _forked(there.runs[-1].title, at, own))
-            yield [f"[{text},{said}]", there, *fill]
+            # What a failing step says stays in sight.
+            yield [text if moved.failed else f"[{text},{said}]", there, *fill]
 
     # ------------------------------------------------------------------------------------------ opening
 

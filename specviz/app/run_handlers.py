@@ -132,8 +132,8 @@ def run_steps(
             return
         yield from _go_on(sessions, page, live, ticket, steps, until)
     except Exception as error:
-        kept = sessions.get(ticket)
-        yield failed(error), kept.session.trace if kept else trace, ticket
+        trace = sessions.trace_of(ticket) or trace
+        yield failed(error, trace), trace, ticket
     finally:
         sessions.end_click(ticket)
 
@@ -158,7 +158,9 @@ def fork(sessions: Sessions, page: str, inputs: Inputs, trace: Trace, position: 
         ticket = sessions.add(live)
         yield from _go_on(sessions, page, live, ticket, 1, None)
     except Exception as error:
-        yield failed(error), None, None
+        forked = sessions.trace_of(ticket)
+        shown = forked if forked is not None and forked.failed is not None else None
+        yield failed(error, shown), shown, ticket if shown else None
     finally:
         sessions.end_click(ticket)
 
@@ -213,9 +215,15 @@ def next_hit(trace: Trace, start: int, until: Breakpoints) -> str:
     return dump_block(stopped_at([found]))
 
 
-def failed(error: Exception) -> str:
-    """A block that only shows an error: its sentence, or for a bug in specviz its name, with the rest in the log."""
-    return message("error", sentence(error))
+def failed(error: Exception, trace: Trace | None = None) -> str:
+    """A block that shows an error: its sentence, or for a bug in specviz its name, with the rest in the log.
+
+    Args:
+        trace: the run that it ended, if it did; what is known of its last step is shown, too.
+    """
+    if trace is None or trace.failed is None or trace.end_message != str(error):
+        return message("error", sentence(error))
+    return dump_block(block(trace, [], go=max(0, len(trace.steps) - 1)) | {"notice": notice("error", sentence(error))})
 
 
 def sentence(error: Exception) -> str:

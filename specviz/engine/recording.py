@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 
@@ -18,9 +19,11 @@ from specviz.trace.schema import (
     Decision,
     DraftTree,
     Node,
+    PartialNode,
     Residual,
     Row,
     Sampling,
+    Settings,
     Slot,
     TokenText,
     TopK,
@@ -28,6 +31,8 @@ from specviz.trace.schema import (
 )
 from specviz.tree import TokenTree
 from specviz.verifiers import Judgement, Ruling, Verifier, Walk, edge_probs
+
+N = TypeVar("N", bound=PartialNode)
 
 
 class Texts:
@@ -87,26 +92,68 @@ def record_tree(
         target_rows: one per node.
         draft_rows: one per row of ``tree.rows``.
     """
-    p = edge_probs(tree, target).tolist()
+    nodes = _nodes(Node, tree, target, target_rows, draft_rows, texts)
+    return DraftTree(builder=builder, proposal=tree.proposal, nodes=nodes)
+
+
+@dataclass
+class Attempt:
+    """How far a step has come, for the case that it fails."""
+
+    texts: Texts | None = None
+    tree: TokenTree | None = None
+    scored: tuple[torch.Tensor, torch.Tensor] | None = None
+    """The target's logits and processed rows, [n, V] each."""
+    recorded: DraftTree | None = None
+
+
+def record_attempt(
+    attempt: Attempt, draft_rows: Callable[[int, Texts], list[Row]], settings: Settings, texts: Texts
+) -> tuple[PartialNode, ...]:
+    """The tree of a step that failed, with the rows that were computed.
+
+    Args:
+        attempt: has a tree.
+        draft_rows: (k, texts) -> one per row of that tree.
+    """
+    if attempt.recorded is not None:
+        return attempt.recorded.nodes
+    assert attempt.tree is not None
+    drafted = draft_rows(settings.record_top_k, texts)
+    if attempt.scored is None:
+        return _nodes(PartialNode, attempt.tree, None, None, drafted, texts)
+    logits, probs = attempt.scored
+    scored = rows_of(logits, probs, settings.target, settings.record_top_k, texts)
+    return _nodes(PartialNode, attempt.tree, probs, scored, drafted, texts)
+
+
+def _nodes(
+    kind: type[N],
+    tree: TokenTree,
+    target: torch.Tensor | None,
+    target_rows: list[Row] | None,
+    draft_rows: list[Row],
+    texts: Texts,
+) -> tuple[N, ...]:
+    p = None if target is None else edge_probs(tree, target).tolist()
     q = _softmax_edge_probs(tree)
     nodes = []
     for i, token in enumerate(tree.tokens):
         row = tree.row_of.get(i)
-        nodes.append(
-            Node(
-                id=i,
-                parent=tree.shape.parents[i],
-                depth=tree.shape.depths[i],
-                rank=tree.shape.ranks[i],
-                token=token,
-                text=texts(token),
-                draft_prob=q[i] if i else None,
-                target_prob=p[i] if i else None,
-                draft=None if row is None else draft_rows[row],
-                target=target_rows[i],
-            )
-        )
-    return DraftTree(builder=builder, proposal=tree.proposal, nodes=tuple(nodes))
+        fields: dict[str, Any] = {
+            "id": i,
+            "parent": tree.shape.parents[i],
+            "depth": tree.shape.depths[i],
+            "rank": tree.shape.ranks[i],
+            "token": token,
+            "text": texts(token),
+            "draft_prob": q[i] if i else None,
+            "target_prob": p[i] if i and p else None,
+            "draft": None if row is None else draft_rows[row],
+            "target": target_rows[i] if target_rows else None,
+        }
+        nodes.append(kind(**fields))
+    return tuple(nodes)
 
 
 def _softmax_edge_probs(tree: TokenTree) -> list[float]:

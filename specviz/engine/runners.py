@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Literal
 
 import torch
 
@@ -10,9 +14,10 @@ from specviz.engine.recording import Texts, rows_of
 from specviz.models.hidden_state_head import ReadingHead
 from specviz.models.kv_cache import Kept, SlotCache, Written
 from specviz.models.language_model import LanguageModel
+from specviz.models.nonfinite import LogitsError
 from specviz.sampling import process
-from specviz.trace.schema import Row, Sampling
-from specviz.tree import Growth, TokenTree
+from specviz.trace.schema import Proposal, Row, Sampling
+from specviz.tree import MAX_NODES, Growth, TokenTree
 
 Change = tuple[int, tuple[Written, ...], dict[int, int], int, tuple[str, ...], Kept]
 """Arguments of :func:`specviz.engine.recording.record_change` after the cache."""
@@ -22,8 +27,33 @@ _TOGETHER = 32
 """Up to so many draft rows are recorded in one go; more are not worth their copies, and are recorded level by level."""
 
 
+class Clock:
+    """Splits a step's wall time into the models' forwards and our own work."""
+
+    def __init__(self, *models: LanguageModel):
+        # One model may play both parts.
+        self._models = {id(model): model for model in models}.values()
+        self.start()
+
+    def start(self) -> None:
+        self._since = time.perf_counter()
+        self._forward = self._forwards()
+
+    def lap(self) -> tuple[float, float]:
+        """Seconds since the last lap: (in the models' forwards, in everything else)."""
+        now, forwards = time.perf_counter(), self._forwards()
+        wall, spent = now - self._since, forwards - self._forward
+        self._since, self._forward = now, forwards
+        return spent, wall - spent
+
+    def _forwards(self) -> float:
+        return sum(model.forward_seconds for model in self._models)
+
+
 class Runner:
     """A model and the cache of one run."""
+
+    part: Literal["target", "draft"]
 
     def __init__(self, model: LanguageModel):
         self.model = model
@@ -32,9 +62,37 @@ class Runner:
         """Offset of an appended slot -> node of the finished tree."""
         self.late = 0
         """How many of the appended slots are committed tokens that were fed late."""
+        self._context: Sequence[int] = ()
+
+    @contextmanager
+    def _at_nodes(self, nodes: Sequence[int | None], written: Mapping[int, int]) -> Iterator[None]:
+        """Let an error of logits inside say at which nodes, or tokens of the text.
+
+        Args:
+            nodes: of every row of the forward; None for a token of the text that is fed late.
+            written: node -> offset of its slot, of slots that earlier forwards of the step wrote.
+        """
+        try:
+            yield
+        except LogitsError as error:
+            found, base = replace(error.found, model=self.part), self.cache.base
+            first = found.origin.rows or () if found.origin else ()
+            if found.slot is not None and found.slot < base:
+                # A plain forward tells more than the cache; where it is finite, the cache alone is at fault.
+                origin = self.model.origin_in_text(self._context[: found.slot + 1])
+                first_tokens = origin.rows if origin and origin.rows else (found.slot,)
+                found = replace(found, origin=origin or found.origin, first_tokens=first_tokens)
+            elif found.slot is not None:
+                at = tuple(node for node, offset in written.items() if base + offset == found.slot)
+                found = replace(found, first_nodes=at, first_tokens=() if at else (found.slot,))
+            else:
+                tokens = tuple(base + row for row in first if nodes[row] is None)
+                found = replace(found, first_nodes=_only_nodes(nodes, first), first_tokens=tokens)
+            raise LogitsError(replace(found, nodes=_only_nodes(nodes, found.rows))) from error
 
     def _is_cold(self, context: Sequence[int]) -> bool:
         """Whether the context has to be fed; makes room for it if so."""
+        self._context = context
         if self.cache.base or not context:
             return False
         self.cache.reserve(len(context))
@@ -64,6 +122,8 @@ class TargetRunner(Runner):
             at the last token of the context.
     """
 
+    part = "target"
+
     def __init__(self, model: LanguageModel, head: ReadingHead | None = None):
         super().__init__(model)
         self._layers = head.layers if head else ()
@@ -81,9 +141,14 @@ class TargetRunner(Runner):
         """Raw logits [n, V] at every node."""
         self.node_of = {node: node for node in range(len(tree))}
         rows = range(len(tree))
-        output = self.model.forward(self.cache, tree.tokens, tree.shape.parents, rows, layers=self._layers)
+        with self._at_nodes(rows, {}):
+            output = self.model.forward(self.cache, tree.tokens, tree.shape.parents, rows, layers=self._layers)
         self.states = output.states
         return output.logits
+
+
+def _only_nodes(nodes: Sequence[int | None], rows: Sequence[int]) -> tuple[int, ...]:
+    return tuple(node for row in rows if (node := nodes[row]) is not None)
 
 
 class DraftRunner(Runner):
@@ -97,6 +162,8 @@ class DraftRunner(Runner):
             lacks has probability 0.
     """
 
+    part = "draft"
+
     def __init__(self, model: LanguageModel, vocabulary: int, sampling: Sampling):
         super().__init__(model)
         self.vocabulary, self.sampling = vocabulary, sampling
@@ -108,6 +175,8 @@ class DraftRunner(Runner):
         self._rows: list[int] = []
         self.units: torch.Tensor | None = None
         """[1, w], what the head of a draft that reads the target reads at the next root."""
+        self.growth: Growth | None = None
+        """The tree that is being grown, once the draft was asked."""
         self._own: dict[int, torch.Tensor] = {}
         """Node of the growth -> [hidden], what that head made there."""
 
@@ -129,7 +198,7 @@ class DraftRunner(Runner):
         self.committed = tokens
         self._late_tokens = list(tokens[self.cache.base : -1])
         self._offset_of, self._logits, self._probs, self._rows = {}, [], [], []
-        self.node_of, self.late, self._own = {}, 0, {}
+        self.node_of, self.late, self._own, self.growth = {}, 0, {}, None
 
     def expand(self, growth: Growth, nodes: list[int]) -> torch.Tensor:
         """See :meth:`specviz.drafting.base.Draft.expand`."""
@@ -147,7 +216,9 @@ class DraftRunner(Runner):
             if self.model.head:
                 units = self.model.head.guess(torch.stack([self._own[growth.parents[node]] for node in nodes]))
         first = self.cache.length - self.cache.base
-        output = self.model.forward(self.cache, tokens, parents, wanted, units=units)
+        self.growth = growth
+        with self._at_nodes([*[None] * (len(tokens) - len(nodes)), *nodes], self._offset_of):
+            output = self.model.forward(self.cache, tokens, parents, wanted, units=units)
         if output.states is not None:
             self._own.update(zip(nodes, output.states, strict=True))
         logits = output.logits[:, : self.vocabulary]
@@ -172,6 +243,14 @@ class DraftRunner(Runner):
         """Learn what the nodes of the growth are called in the finished tree; the others were pruned."""
         self.node_of = {offset: final[node] for node, offset in self._offset_of.items() if node in final}
         self._rows = [row for node, row in growth.row_of.items() if node in final]
+        self.growth = None
+
+    def grown(self, root: int, proposal: Proposal) -> TokenTree:
+        """The tree as far as it was grown, of a step that failed meanwhile; nodes are called as they grew."""
+        growth = self.growth or Growth.from_root(root)
+        tree, final = growth.freeze(proposal, list(range(min(len(growth.tokens), MAX_NODES + 1))))
+        self.name_nodes(growth, final)
+        return tree
 
     def rows(self, k: int, texts: Texts) -> list[Row]:
         """The recorded distributions, one per row of the finished tree. They are let go with it."""

@@ -5,7 +5,6 @@ The engine yields. It never prints, formats or sleeps, and knows no page.
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,13 +17,23 @@ from specviz import __version__
 from specviz.dice import SeededDice
 from specviz.drafting import BUILDERS, Builder, Limits, build_tree
 from specviz.engine.audit import Reading, audit
-from specviz.engine.recording import Texts, Verified, record_change, record_tree, record_verdict, rows_of
-from specviz.engine.runners import DraftRunner, TargetRunner
+from specviz.engine.recording import (
+    Attempt,
+    Texts,
+    Verified,
+    record_attempt,
+    record_change,
+    record_tree,
+    record_verdict,
+    rows_of,
+)
+from specviz.engine.runners import Clock, DraftRunner, TargetRunner
 from specviz.errors import OutOfMemoryError, SettingsError, SpecvizError
 from specviz.models.loading import Pair
+from specviz.models.nonfinite import LogitsError, told_with
 from specviz.options import parse_options
 from specviz.sampling import process
-from specviz.trace.schema import Caches, EndReason, ForkedFrom, Settings, Step, Timings, Trace, Verdict
+from specviz.trace.schema import Caches, EndReason, FailedStep, ForkedFrom, Settings, Step, Timings, Trace, Verdict
 from specviz.tree import MAX_NODES, TokenTree
 from specviz.verifiers import VERIFIERS, StepLuck, Verifier, blamed, verify
 
@@ -139,6 +148,8 @@ class Session:
         self.tokens: list[int] = [*prompt_tokens, *(token for step in steps for token in step.committed)]
         self._forked_from: ForkedFrom | None = None
         self.end_message: str | None = None
+        self.failed: FailedStep | None = None
+        self._attempt = Attempt()
         self.watch: Watcher | None = None
         self.id = uuid.uuid4().hex[:16]
         self._created = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -178,6 +189,7 @@ class Session:
             end_reason=self.end_reason or ("stopped" if self.steps else None),
             end_message=self.end_message,
             forked_from=self._forked_from,
+            failed=self.failed,
         )
 
     def run(self, steps: int | None = None) -> Iterator[Step]:
@@ -208,21 +220,26 @@ class Session:
         """Run one step and add it to the trace.
 
         Raises:
-            SpecvizError: what went wrong in one sentence; steps before are intact and the run has ended.
+            SpecvizError: what went wrong in one sentence; steps before are intact and the run has ended. What is known
+                of the failed step is in :attr:`failed`.
         """
         assert self.end_reason is None, "the run has ended"
+        self._attempt = Attempt()
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), told_with(step=len(self.steps) + 1):
                 step = self._step()
         except BaseException as error:  # an interrupt, too, leaves the caches in the middle of something
-            self.release()
             if isinstance(error, SpecvizError):
                 self.end_reason, self.end_message = "error", str(error)
-            elif _is_out_of_memory(error):
+                self.failed = self._failed_step(error)
+            self.release()
+            if _is_out_of_memory(error):
                 message = f"{self._target.model.device} ran out of memory; choose a smaller tree, context or model."
                 self.end_reason, self.end_message = "error", message
                 raise OutOfMemoryError(message) from error
             raise
+        finally:
+            self._attempt = Attempt()
         self.steps.append(step)
         self.tokens += step.committed
         self.end_reason = step.end_reason
@@ -233,9 +250,9 @@ class Session:
     def _step(self) -> Step:
         index, context, settings = len(self.steps), len(self.tokens), self.settings
         builder, options = self._plan.builder, self._plan.builder_options
-        target, draft = self._target, self._draft
-        texts = Texts(self.pair.token_text)
-        clock = _Clock(self.pair)
+        target, draft, attempt = self._target, self._draft, self._attempt
+        texts = attempt.texts = Texts(self.pair.token_text)
+        clock = Clock(self.pair.target, self.pair.draft)
 
         # 0. A cold start feeds everything before the root; a live session has it in its caches already.
         prefilled = target.prefill(self.tokens[:-1])
@@ -249,11 +266,13 @@ class Session:
         growth, keep = build_tree(builder, options, draft, self.tokens[-1], self._dice, index, limits)
         tree, final = growth.freeze(builder.proposal(options), keep)
         draft.name_nodes(growth, final)
+        attempt.tree = tree
         draft_seconds, build_seconds = clock.lap()
 
         # 2. Score: one target forward over all nodes.
         logits = target.score(tree)
         probs = process(logits, settings.target)
+        attempt.scored = logits, probs
         target_seconds, score_seconds = clock.lap()
 
         # 3. Verify: every verifier on the same tree, the same rows and the same luck.
@@ -281,7 +300,7 @@ class Session:
         # 5. Record, and audit against a recompute while the caches are what they are.
         target_rows = rows_of(logits, probs, settings.target, settings.record_top_k, texts)
         draft_rows = draft.rows(settings.record_top_k, texts)
-        recorded = record_tree(builder.name, tree, probs, target_rows, draft_rows, texts)
+        recorded = attempt.recorded = record_tree(builder.name, tree, probs, target_rows, draft_rows, texts)
         verdicts: dict[str, Verdict] = {}
         for name, one in verified.items():
             with blamed(one.verifier):
@@ -300,9 +319,8 @@ class Session:
                 reading = Reading(target.model, draft.units) if draft.units is not None else None
                 heat, first = settings.draft.temperature, changes[1].length_before
                 audits.append(audit(draft.model, draft.cache, tokens, first, reading, heat))
-            changes[: len(audits)] = [
-                change.model_copy(update={"audit": found}) for change, found in zip(changes, audits, strict=False)
-            ]
+            for i, found in enumerate(audits):
+                changes[i] = changes[i].model_copy(update={"audit": found})
         _, audit_seconds = clock.lap()
 
         return Step(
@@ -327,6 +345,24 @@ class Session:
             prefilled=prefilled,
         )
 
+    @torch.inference_mode()
+    def _failed_step(self, error: SpecvizError) -> FailedStep:
+        """What is known of the step that just failed."""
+        attempt, builder = self._attempt, self._plan.builder
+        if attempt.tree is None:
+            attempt.tree = self._draft.grown(self.tokens[-1], builder.proposal(self._plan.builder_options))
+        texts = attempt.texts or Texts(self.pair.token_text)
+        return FailedStep(
+            index=len(self.steps),
+            context=len(self.tokens),
+            builder=builder.name,
+            proposal=attempt.tree.proposal,
+            nodes=record_attempt(attempt, self._draft.rows, self.settings, texts),
+            tokens=texts.seen(),
+            message=str(error),
+            nonfinite=error.found.recorded() if isinstance(error, LogitsError) else None,
+        )
+
     def _cut(self, emitted: Sequence[int], done: int) -> list[int]:
         """The tokens that become text: none after an end-of-sequence token, none beyond ``max_new_tokens``."""
         committed = list(emitted[: self.settings.max_new_tokens - done])
@@ -344,29 +380,6 @@ class Session:
         if len(self.prompt_tokens) + len(new_tokens) > self._max_positions:
             return "context limit"
         return None
-
-
-class _Clock:
-    """Splits a step's wall time into the models' forwards and our own work."""
-
-    def __init__(self, pair: Pair):
-        # One model may play both parts.
-        self._models = {id(model): model for model in (pair.target, pair.draft)}.values()
-        self.start()
-
-    def start(self) -> None:
-        self._since = time.perf_counter()
-        self._forward = self._forwards()
-
-    def lap(self) -> tuple[float, float]:
-        """Seconds since the last lap: (in the models' forwards, in everything else)."""
-        now, forwards = time.perf_counter(), self._forwards()
-        wall, spent = now - self._since, forwards - self._forward
-        self._since, self._forward = now, forwards
-        return spent, wall - spent
-
-    def _forwards(self) -> float:
-        return sum(model.forward_seconds for model in self._models)
 
 
 def _own_copy(verifier: Verifier, tree: TokenTree, probs: torch.Tensor) -> tuple[TokenTree, torch.Tensor]:

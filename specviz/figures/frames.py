@@ -16,6 +16,7 @@ from specviz.figures.audits import DECADES
 from specviz.figures.cachelooks import cache_figures
 from specviz.figures.caches import cache_columns, settled_labels
 from specviz.figures.details import COMPARISONS, TokenTable, commit_line, node_columns, summary, verdict_rows
+from specviz.figures.failures import failed_rows
 from specviz.figures.looks import figure_json, geometry, tree_figure, verifier_looks
 from specviz.figures.phases import step_phases
 from specviz.figures.text import pieces
@@ -43,6 +44,7 @@ def run_header(trace: Trace) -> dict[str, Any]:
         "steps": len(trace.steps),
         "endReason": trace.end_reason,
         "endMessage": trace.end_message,
+        "failed": failed_rows(trace),
         "prompt": prompt if whole else "… " + prompt[-PROMPT_CHARACTERS:],
         "promptTokens": len(trace.prompt_tokens),
         "models": {"target": trace.models.target.model_dump(), "draft": trace.models.draft.model_dump()},

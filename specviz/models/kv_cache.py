@@ -9,7 +9,8 @@ is ever concatenated.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -204,6 +205,30 @@ class SlotCache(Cache):
         self._steps = _Steps()
 
     # --------------------------------------------------------------------------------------------- observing
+
+    @contextmanager
+    def writing_again(self, length: int) -> Iterator[None]:
+        """Inside, a forward may write the slots from ``length`` on once more; after it all of them are in use again."""
+        used = self.length
+        try:
+            for layer in self.slot_layers:
+                layer.length = length
+            yield
+        finally:
+            for layer in self.slot_layers:
+                layer.length = used
+
+    def first_not_finite(self, stop: int) -> tuple[int, int] | None:
+        """(layer, slot): the first layer with NaN or infinity in a slot before ``stop``, and its first such slot."""
+        for number, layer in enumerate(self.slot_layers):
+            if not layer.is_initialized:
+                continue
+            fine = layer.keys[0, :, :stop].isfinite().all(-1).all(0) & layer.values[0, :, :stop].isfinite().all(-1).all(
+                0
+            )
+            if not bool(fine.all()):
+                return number, int((~fine).nonzero()[0])
+        return None
 
     def fingerprints(self, start: int, stop: int) -> tuple[str, ...]:
         """One hash per slot of [start, stop), of the bits of its keys and values in all layers.

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from specviz.errors import ModelError, NumericsError
+from specviz.errors import ModelError
 from specviz.models.compat import cache_argument
 from specviz.models.devices import is_spread
 from specviz.models.hidden_state_head import ReadingHead, picked
 from specviz.models.kv_cache import SlotCache, Written
+from specviz.models.nonfinite import CACHED, Found, LogitsError, Origin, find_origin, kind_of
 from specviz.models.numerics import logit_difference
 from specviz.trace.schema import ModelInfo
 
@@ -93,20 +94,27 @@ class LanguageModel:
             layers: whose hidden states to return.
 
         Raises:
-            NumericsError: for NaN or infinite logits.
+            LogitsError: for logits of which no distribution can be made.
         """
         known = [min(token, self.inputs - 1) for token in tokens]
         cache.reserve(len(known))
         positions, lines = cache.plan(parents)
         mask = tree_mask(lines, cache.base, cache.length + len(known), self.dtype)
         position_ids = torch.tensor([positions])
-        output = self._run(cache, torch.tensor([known]), position_ids, mask, list(rows), units, layers)
+        ids, first = torch.tensor([known]), cache.length
+        output = self._run(cache, ids, position_ids, mask, list(rows), units, layers)
         cache.note(_written(known, position_ids, mask, cache.base))
-        # The maximum is NaN or infinite exactly when no distribution can be made of a row.
-        if not bool(output.logits.amax(-1).isfinite().all()):
-            raise NumericsError(
-                f"{self.info.id} returned NaN or infinite logits; load it in float32 or bfloat16, or use another model."
-            )
+        if (wrong := kind_of(output.logits)) is not None:
+            kind, bad = wrong
+            found = Found(self.info.id, self.info.dtype, kind, tuple(rows[row] for row in bad))
+            if (cached := cache.first_not_finite(first)) is not None:
+                layer, slot = cached
+                raise LogitsError(replace(found, origin=Origin(CACHED, layer, None), slot=slot))
+            with cache.writing_again(first):
+                origin = self._origin(
+                    lambda: self._run(cache, ids, position_ids, mask, list(rows), units, layers), len(known)
+                )
+            raise LogitsError(replace(found, origin=origin))
         return output
 
     def prefill(self, cache: SlotCache, tokens: Sequence[int], *, layers: tuple[int, ...] = ()) -> torch.Tensor | None:
@@ -127,6 +135,20 @@ class LanguageModel:
             states = output.states
         # A copy: a view would keep those of the whole chunk.
         return None if states is None else states[-1:].clone()
+
+    def origin_in_text(self, tokens: Sequence[int]) -> Origin | None:
+        """Where NaN or infinity first appears in a plain forward over a text; None if it does not."""
+        return self._origin(lambda: self.model(input_ids=self.plain_ids(tokens), use_cache=False), len(tokens))
+
+    def _origin(self, run: Callable[[], Any], rows: int) -> Origin | None:
+        spent = self.forward_seconds
+        modules = dict(self.model.named_modules())
+        if self.head:
+            modules |= {f"head.{name}": module for name, module in self.head.named_modules()}
+        try:
+            return find_origin({name: module for name, module in modules.items() if name}, run, rows, self.layers)
+        finally:
+            self.forward_seconds = spent
 
     def _run(
         self,

@@ -11,8 +11,8 @@ import math
 import torch
 
 FILLER = 69.0
-"""An entry so far below its row's largest logit has a probability under 1e-30 at temperature 1. It rules a token out (one
-that is suppressed, or pads the vocabulary), and whether by -inf, by -1e4 or by the format's smallest number is the same."""
+"""An entry so far below its row's largest logit has a probability under 1e-30 at temperature 1. It rules a token out,
+one that is suppressed or pads the vocabulary; by -inf, by -1e4 or by the format's smallest number is the same."""
 STANDS_OUT = 16.0
 """A feature or a slot whose largest value is so many times that of the middle one is measured by itself. Of the default
 pair none is above 9.1; biases of keys and attention sinks reach hundreds in others."""

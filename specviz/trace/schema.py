@@ -186,8 +186,8 @@ class Row(Value):
 # --------------------------------------------------------------------------------------------------------- tree
 
 
-class Node(Value):
-    """One token of the draft tree."""
+class PartialNode(Value):
+    """One token of a tree in a step that may have failed: what was not computed is null."""
 
     id: Count
     parent: Annotated[int, Field(ge=-1)]
@@ -202,7 +202,29 @@ class Node(Value):
     """Probability of this token in its parent's processed target row; null for the root."""
     draft: Row | None
     """The draft's distribution at this node, where the draft ran it (expanded nodes)."""
+    target: Row | None
+
+
+class Node(PartialNode):
+    """One token of the draft tree."""
+
     target: Row
+
+
+def _check_tree(nodes: tuple[PartialNode, ...]) -> None:
+    siblings: dict[int, int] = {}
+    for i, node in enumerate(nodes):
+        if node.id != i:
+            raise ValueError(f"node {i} carries the id {node.id}")
+        if (i == 0) != (node.parent == -1) or node.parent >= i:
+            raise ValueError(f"node {i} has the parent {node.parent}")
+        if node.depth != (nodes[node.parent].depth + 1 if i else 0):
+            raise ValueError(f"node {i} has the depth {node.depth}")
+        if node.rank != siblings.get(node.parent, 0):
+            raise ValueError(f"node {i} has the draw rank {node.rank}")
+        siblings[node.parent] = node.rank + 1
+        if i and nodes[node.parent].draft is None:
+            raise ValueError(f"node {node.parent} has children and no draft row")
 
 
 class DraftTree(Value):
@@ -214,19 +236,7 @@ class DraftTree(Value):
 
     @model_validator(mode="after")
     def _is_a_tree(self) -> DraftTree:
-        siblings: dict[int, int] = {}
-        for i, node in enumerate(self.nodes):
-            if node.id != i:
-                raise ValueError(f"node {i} carries the id {node.id}")
-            if (i == 0) != (node.parent == -1) or node.parent >= i:
-                raise ValueError(f"node {i} has the parent {node.parent}")
-            if node.depth != (self.nodes[node.parent].depth + 1 if i else 0):
-                raise ValueError(f"node {i} has the depth {node.depth}")
-            if node.rank != siblings.get(node.parent, 0):
-                raise ValueError(f"node {i} has the draw rank {node.rank}")
-            siblings[node.parent] = node.rank + 1
-            if i and self.nodes[node.parent].draft is None:
-                raise ValueError(f"node {node.parent} has children and no draft row")
+        _check_tree(self.nodes)
         return self
 
     def children(self) -> list[list[int]]:
@@ -464,6 +474,50 @@ class Step(Value):
         return {token.id: token for token in self.tokens}
 
 
+class Nonfinite(Value):
+    """Logits of which no distribution can be made, and where that began."""
+
+    model: Literal["target", "draft"]
+    found: Literal["NaN", "infinity", "-infinity for every token"]
+    """In the logits."""
+    nodes: Many[Count]
+    """Whose logits were so."""
+    module: str | None
+    """The first part of the model, as it is called there, with NaN or infinity in its output; null where a repeated
+    forward had none."""
+    layer: Count | None
+    """The layer that part belongs to, the first one 0; null for a part outside the layers."""
+    first_nodes: Many[Count]
+    """Nodes at which that part's output was so."""
+    first_tokens: Many[Count]
+    """The same for tokens of the text, by their place in it, the first one 0."""
+
+
+class FailedStep(Value):
+    """A step that an error ended, as far as it got. Nothing of it became text, and it has no verdicts."""
+
+    index: Count
+    context: Annotated[int, Field(ge=1)]
+    """Committed tokens before this step, the root included."""
+    builder: str
+    proposal: Proposal
+    nodes: Annotated[Many[PartialNode], Field(min_length=1, max_length=MOST_NODES)]
+    """The tree as far as it was grown; ``target`` only where the target's forward was fine."""
+    tokens: Many[TokenText]
+    """Text of every token id this step mentions."""
+    message: str
+    nonfinite: Nonfinite | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> FailedStep:
+        _check_tree(self.nodes)
+        if unknown := {node.token for node in self.nodes} - {token.id for token in self.tokens}:
+            raise ValueError(f"the failed step has no text for token {min(unknown)}")
+        if self.nonfinite and max((*self.nonfinite.nodes, *self.nonfinite.first_nodes), default=0) >= len(self.nodes):
+            raise ValueError("the failed step names a node outside its tree")
+        return self
+
+
 class ForkedFrom(Value):
     trace: str
     step: Count
@@ -495,6 +549,8 @@ class Trace(Value):
     end_message: str | None = None
     """For ``error``: the sentence that was shown."""
     forked_from: ForkedFrom | None = None
+    failed: FailedStep | None = None
+    """For ``error`` in a step: what is known of that step."""
 
     @model_validator(mode="after")
     def _steps_follow(self) -> Trace:
@@ -507,6 +563,8 @@ class Trace(Value):
             if step.context != context:
                 raise ValueError(f"step {step.index} starts at {step.context} tokens, not {context}")
             context += len(step.committed)
+        if self.failed and (self.failed.index, self.failed.context) != (len(self.steps), context):
+            raise ValueError(f"the failed step {self.failed.index} does not follow the last one")
         names = {choice.name for choice in self.settings.verifiers}.union(*(step.verdicts for step in self.steps))
         if len(names) > MOST_VERIFIERS:
             raise ValueError(f"the steps have verdicts of {len(names)} verifiers, more than {MOST_VERIFIERS}")

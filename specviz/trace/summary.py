@@ -14,6 +14,8 @@ from specviz.trace.metrics import (
 )
 from specviz.trace.schema import Trace, text_of_tokens
 
+_NODES_LISTED = 64
+
 
 def summary(trace: Trace) -> str:
     """Output text, figures per verifier, seconds per phase, and the worst audit if there was one."""
@@ -24,7 +26,7 @@ def summary(trace: Trace) -> str:
     tokens = len(trace.output_tokens())
     lines = [_printable(text), "", f"{tokens} tokens in {len(steps)} steps, ended: {ended}", ""]
     if not steps:
-        return "\n".join(lines)
+        return "\n".join([*lines, *_failed(trace)])
     lines.append(f"{'verifier':<16}{'block eff.':>10}{'accepted':>10}   by depth{'':<22}by sibling rank")
     # What figures of the whole run are there for: a fork may go on with other verifiers.
     for name in (name for name in steps[0].verdicts if all(name in step.verdicts for step in steps)):
@@ -46,7 +48,7 @@ def summary(trace: Trace) -> str:
     lines.append("seconds: " + ", ".join(f"{phase} {value:.2f}" for phase, value in seconds.items()))
     shares = sorted(overhead(step) for step in steps)
     lines.append(f"outside the two models' forwards: {shares[len(shares) // 2]:.0%} of a step (median)")
-    lines += _audits(trace)
+    lines += [*_audits(trace), *_failed(trace)]
     return "\n".join(lines)
 
 
@@ -69,6 +71,32 @@ def _audits(trace: Trace) -> list[str]:
                 f"{allowed:g} is allowed; compared with {where}"
             )
     return lines
+
+
+def _failed(trace: Trace) -> list[str]:
+    """The step that an error ended: the sentence, and the tree as far as it was grown."""
+    failed = trace.failed
+    if failed is None:
+        return []
+    lines = [
+        f"step {failed.index + 1} failed: {_printable(failed.message)}",
+        f"its tree as far as it got, {len(failed.nodes) - 1} drafted tokens; - is what was not computed:",
+        f"{'node':>5}{'parent':>7}  {'token':<20}{'draft p':>10}{'target p':>10}",
+    ]
+    bad = set(failed.nonfinite.nodes) if failed.nonfinite else set()
+    for node in failed.nodes[:_NODES_LISTED]:
+        text = _printable(node.text).replace("\n", "\\n")[:18]
+        parent = str(node.parent) if node.id else "-"
+        q, p = _probability(node.draft_prob), _probability(node.target_prob)
+        line = f"{node.id:>5}{parent:>7}  {text:<20}{q:>10}{p:>10}"
+        lines.append(f"{line}  {failed.nonfinite.found}" if failed.nonfinite and node.id in bad else line)
+    if len(failed.nodes) > _NODES_LISTED:
+        lines.append(f"and {len(failed.nodes) - _NODES_LISTED} more nodes, which are in the trace")
+    return lines
+
+
+def _probability(p: float | None) -> str:
+    return "-" if p is None else f"{p:.3g}"
 
 
 def _shares(counts: list[tuple[int, int]]) -> str:

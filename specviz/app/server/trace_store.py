@@ -107,7 +107,8 @@ class Room:
 
 
 def _bytes(trace: Trace, first: int) -> int:
-    return sum(len(step.model_dump_json()) for step in trace.steps[first:])
+    parts = (*trace.steps[first:], *([trace.failed] if trace.failed else []))
+    return sum(len(part.model_dump_json()) for part in parts)
 
 
 _NUMBERS = itertools.count()

@@ -22,7 +22,7 @@ from specviz.app.server.session_registry import Sessions, told
 from specviz.errors import SettingsError, SpecvizError, shown
 from specviz.models.download_cache import Progress
 from specviz.models.pair_spec import ModelChoice
-from specviz.trace.schema import EndReason, Trace
+from specviz.trace.schema import EndReason, FailedStep, Trace
 
 if TYPE_CHECKING:
     from specviz.app.server.backend import Start
@@ -81,10 +81,12 @@ class Failure:
 
     Attributes:
         ended: whether the run has ended with it.
+        failed: what is known of the step that it ended.
     """
 
     error: SpecvizError
     ended: bool = False
+    failed: FailedStep | None = None
 
 
 _pairs: dict[int, Sessions] = {}
@@ -123,7 +125,7 @@ def run_steps(pair: Any, start: Start, steps: int) -> Generator[Any, None, None]
     try:
         yield from session.run(steps)
     except SpecvizError as error:
-        yield Failure(error, ended=session.end_reason == "error")
+        yield Failure(error, session.end_reason == "error", session.failed)
 
 
 def answer(pair: Any, trace: Trace, function: Callable[..., Any], *arguments: Any) -> Generator[Any, None, None]:
@@ -224,7 +226,7 @@ class LentSession:
             raise SpecvizError(OVER.format(self._seconds))
         if isinstance(value, Failure):
             if value.ended:
-                said = {"end_reason": "error", "end_message": str(value.error)}
+                said = {"end_reason": "error", "end_message": str(value.error), "failed": value.failed}
                 self.trace = self.trace.model_copy(update=said)
             raise value.error
         steps = (*self.trace.steps, value)
