@@ -12,13 +12,16 @@
     drawn.set(ui.failed, failed);
     if (!failed) return ui.failed.replaceChildren();
     const said = (value) => (value === null ? "not computed" : digits(value));
-    const lines = failed.nodes.map(([parent, text, q, p, wrong], node) => el("tr", { class: wrong ? "sv-bad" : null },
+    // Where it began stands out; where that is not known, all do.
+    const began = (wrong) => wrong !== null && wrong.endsWith("began here"), known = failed.nodes.some((node) => began(node[4]));
+    const lines = failed.nodes.map(([parent, text, q, p, wrong], node) => el("tr", { class: (known ? began(wrong) : wrong) ? "sv-bad" : null },
       cells([String(node), parent, el("code", { class: "sv-token", dir: "auto" }, text), node ? said(q) : "root", node ? said(p) : "root", wrong ? `✕ ${wrong}` : null])));
     ui.failed.replaceChildren(
       el("h3", {}, `Step ${failed.step + 1} failed`),
       el("p", { class: "sv-bad" }, `✕ ${failed.message}`),
       el("p", { class: "sv-note" }, "What is known of this step: the tree as far as it got. Nothing of it became text."),
-      table(`Tree of the failed step ${failed.step + 1}`, ["Node", "Parent", "Token", "Draft probability", "Target probability", "Logits at this node"], lines));
+      el("details", { open: !run.steps }, el("summary", {}, `Tree of the failed step: ${failed.nodes.length - 1} drafted tokens`),
+        table(`Tree of the failed step ${failed.step + 1}`, ["Node", "Parent", "Token", "Draft probability", "Target probability", "Logits at this node"], lines)));
   }
 
   ns.failed = { draw };

@@ -21,8 +21,7 @@ def failed_rows(trace: Trace) -> dict[str, Any] | None:
     if failed is None:
         return None
     texts = {token.id: token for token in failed.tokens}
-    bad = set(failed.nonfinite.nodes) if failed.nonfinite else set()
-    wrong = f"{failed.nonfinite.found} ({failed.nonfinite.model})" if failed.nonfinite else None
+    marks = failed.nonfinite.marks() if failed.nonfinite else {}
     return {
         "step": failed.index,
         "message": failed.message,
@@ -32,7 +31,7 @@ def failed_rows(trace: Trace) -> dict[str, Any] | None:
                 token_label(texts[node.token]),
                 number(node.draft_prob),
                 number(node.target_prob),
-                wrong if node.id in bad else None,
+                marks.get(node.id),
             ]
             for node in failed.nodes
         ],

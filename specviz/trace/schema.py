@@ -492,6 +492,11 @@ class Nonfinite(Value):
     first_tokens: Many[Count]
     """The same for tokens of the text, by their place in it, the first one 0."""
 
+    def marks(self) -> dict[int, str]:
+        """Node -> what is wrong with its logits, and whether it began there."""
+        wrong = dict.fromkeys(self.nodes, f"{self.found} ({self.model})")
+        return wrong | {node: f"{wrong.get(node, 'NaN or infinity')}, began here" for node in self.first_nodes}
+
 
 class FailedStep(Value):
     """A step that an error ended, as far as it got. Nothing of it became text, and it has no verdicts."""

@@ -83,13 +83,13 @@ def _failed(trace: Trace) -> list[str]:
         f"its tree as far as it got, {len(failed.nodes) - 1} drafted tokens; - is what was not computed:",
         f"{'node':>5}{'parent':>7}  {'token':<20}{'draft p':>10}{'target p':>10}",
     ]
-    bad = set(failed.nonfinite.nodes) if failed.nonfinite else set()
+    marks = failed.nonfinite.marks() if failed.nonfinite else {}
     for node in failed.nodes[:_NODES_LISTED]:
         text = _printable(node.text).replace("\n", "\\n")[:18]
         parent = str(node.parent) if node.id else "-"
         q, p = _probability(node.draft_prob), _probability(node.target_prob)
         line = f"{node.id:>5}{parent:>7}  {text:<20}{q:>10}{p:>10}"
-        lines.append(f"{line}  {failed.nonfinite.found}" if failed.nonfinite and node.id in bad else line)
+        lines.append(f"{line}  {marks[node.id]}" if node.id in marks else line)
     if len(failed.nodes) > _NODES_LISTED:
         lines.append(f"and {len(failed.nodes) - _NODES_LISTED} more nodes, which are in the trace")
     return lines

@@ -255,7 +255,7 @@ def test_the_page_shows_a_step_that_fails_while_it_looks_on() -> None:
     assert said["notice"]["text"] == trace.end_message == said["run"]["failed"]["message"]
     assert said["run"]["endReason"] == "error"
     assert said["run"]["failed"]["nodes"][1][0] == 0
-    assert said["run"]["failed"]["nodes"][1][4] == "NaN (target)"
+    assert said["run"]["failed"]["nodes"][1][4] == "NaN (target), began here"
     assert block(trace, [])["frames"] == []
     assert ticket is not None
 
@@ -270,10 +270,14 @@ def test_a_failed_step_is_seen_with_its_sentence_and_its_tree(browser, tmp_path:
     panel.wait_for(state="visible")
     assert panel.locator("h3").inner_text() == f"Step {steps + 1} failed"
     assert trace.end_message in panel.inner_text()
+    assert panel.locator("details").evaluate("box => box.open") == (steps == 0)
+    if steps:
+        panel.locator("summary").click()
     assert panel.locator("tbody tr").count() == len(trace.failed.nodes)
     row = panel.locator("tbody tr").nth(1).inner_text()
     assert "not computed" in row
-    assert "NaN (target)" in panel.inner_text()
+    assert panel.locator("text=began here").count() == len(trace.failed.nonfinite.first_nodes)
+    assert panel.locator("tr.sv-bad").count() == len(trace.failed.nonfinite.first_nodes)
     assert ("no step that went through" in seen.page.inner_text("main")) == (steps == 0)
     assert seen.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     seen.page.screenshot(path=tmp_path / "failed.png")

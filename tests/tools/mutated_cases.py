@@ -563,6 +563,37 @@ def _audits(luck: random.Random, base: Any) -> Any:
     return _every(base, "audit", lambda old: audit if not isinstance(old, (bool, float)) else old)
 
 
+def _failures(luck: random.Random, base: Any) -> Any:
+    """A step that failed after the others, as far as it may have got."""
+    if not base["steps"]:
+        return base
+    tree, texts = base["steps"][-1]["tree"], base["steps"][-1]["tokens"]
+    scored = luck.random() < 0.5
+    nodes = [node if scored else node | {"target": None, "target_prob": None} for node in tree["nodes"]]
+    nodes = nodes[: luck.choice([1, len(nodes)])]
+    some = luck.choice([[], [0], [len(nodes) - 1] * 3000])
+    nonfinite = {
+        "model": luck.choice(["target", "draft"]),
+        "found": luck.choice(["NaN", "infinity", "-infinity for every token"]),
+        "nodes": some,
+        "module": luck.choice([None, *HOSTILE_TEXTS]),
+        "layer": luck.choice([None, 0, 2**53 - 1]),
+        "first_nodes": some,
+        "first_tokens": luck.choice([[], [2**53 - 1] * 3000]),
+    }
+    failed = {
+        "index": len(base["steps"]),
+        "context": len(base["prompt_tokens"]) + sum(len(step["committed"]) for step in base["steps"]),
+        "builder": luck.choice(HOSTILE_TEXTS),
+        "proposal": tree["proposal"],
+        "nodes": nodes,
+        "tokens": texts,
+        "message": luck.choice(HOSTILE_TEXTS),
+        "nonfinite": luck.choice([None, nonfinite]),
+    }
+    return base | {"failed": failed, "end_reason": luck.choice([None, "error", "stopped"])}
+
+
 def _ends(luck: random.Random, base: Any) -> Any:
     """Empty runs, prompts that repeat, forks of themselves."""
     prompt = luck.choice([base["prompt_tokens"], base["prompt_tokens"][:1], base["prompt_tokens"][:1] * 30_000])
@@ -617,6 +648,7 @@ CONSISTENT: list[tuple[str, Callable[[random.Random, Any], Any]]] = [
     ("shape", _shapes),
     ("many steps", _many_steps),
     ("audits", _audits),
+    ("failures", _failures),
     ("ends", _ends),
     ("other settings", _other_settings),
     ("tree ids", _tree_ids),
