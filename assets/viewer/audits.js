@@ -26,7 +26,7 @@
     let x = 0, height = 0, width = 0;
 
     for (const model of models) {
-      const audit = frame.caches[model].audit, tolerance = run.tolerance[model], layers = audit.keys.length, columns = audit.keys[0] ? audit.keys[0].length : 0;
+      const audit = frame.caches[model].audit, tolerance = frame.tolerance[model], layers = audit.keys.length, columns = audit.keys[0] ? audit.keys[0].length : 0;
       labels.write("title", x + 2, 8, `${model} · tolerance ${ns.panels.digits(tolerance)}`);
       PARTS.forEach((part, p) => {
         const left = x + 28 + p * (columns * WIDTH + 12), shades = audit.shades[p].split("/");
@@ -49,7 +49,7 @@
       width = Math.max(width, x);
     }
     width = Math.max(width, 400);
-    scale(height + 8, Math.min(...models.map((model) => run.tolerance[model])));
+    scale(height + 8, Math.min(...models.map((model) => frame.tolerance[model])));
 
     /** The colour scale, one box a power of ten, with the tolerance as a red line. */
     function scale(y, tolerance) {
@@ -70,7 +70,7 @@
     labels.lay(ui.audit);
     colours.done();
     ui.audit.setAttribute("aria-label", models.map((model) => `${model}: worst relative difference ${digits(frame.caches[model].audit.worst)}`).join("; "));
-    ui.auditSaid.replaceChildren(...models.map((model) => said(model, frame.caches[model].audit, run.tolerance[model])));
+    ui.auditSaid.replaceChildren(...models.map((model) => said(model, frame.caches[model].audit, frame.tolerance[model])));
   }
 
   function said(model, audit, tolerance) {
@@ -84,7 +84,7 @@
     const audit = frame.caches[model].audit;
     if (!audit) return [el("p", { class: "sv-note" }, `The ${model} was not audited.`)];
     const columns = audit.keys[0] ? audit.keys[0].map((_, c) => (c ? `slot ${audit.first + c - 1}` : "earlier slots")) : [];
-    const cell = (value) => (value > run.tolerance[model] ? el("b", { class: "sv-bad" }, `${value >= INFINITE ? digits(value) : value} ✕`) : String(value));
+    const cell = (value) => (value > frame.tolerance[model] ? el("b", { class: "sv-bad" }, `${value >= INFINITE ? digits(value) : value} ✕`) : String(value));
     const lines = PARTS.flatMap((part) => audit[part].map((row, layer) => el("tr", {}, cells([part, String(layer), ...row.map(cell)]))));
     return [el("h4", {}, model), table(`Audit of the ${model}, relative differences`, ["Part", "Layer", ...columns], lines)];
   }

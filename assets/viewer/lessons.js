@@ -105,6 +105,11 @@
       }
     }
 
-    return { take, moved };
+    // A lesson is about one run: it leaves with it, and is in the list of lessons again.
+    function run() {
+      if (lesson && state.run.id !== lesson.run) close();
+    }
+
+    return { take, run, moved };
   });
 })(window);

@@ -261,7 +261,9 @@
       const heat = s.target.temperature === 0 ? "greedy target" : `temperature ${s.target.temperature}`;
       // A run that was only left off can go on.
       const end = run.endReason && run.endReason !== "stopped" ? ` · ended: ${run.endMessage || run.endReason}` : "";
-      return `${target.id} ← ${draft.id} · ${target.dtype} on ${target.device} · ${heat} · seed ${s.seed}${end}`;
+      // Names can be given twice; what tells weights apart is recorded beside them.
+      const weights = run.weights.every((one) => one === run.weights[0]) ? run.weights[0] : run.weights.join(" ← ");
+      return `${target.id} ← ${draft.id} · weights ${weights} · ${target.dtype} on ${target.device} · ${heat} · seed ${s.seed}${end}`;
     }
 
     /* ------------------------------------------------------------------------------------ keys and the page */

@@ -149,7 +149,7 @@
 
     function outcome(found, models) {
       const by = found.by === "trace" ? "From the trace alone: the recorded thresholds and coins suffice."
-        : `By the models, which scored the recorded tree again; their probabilities are within ${digits(found.difference, 2)} of the recorded ones.`;
+        : `By the models, which scored the recorded tree again; their probabilities of the drafted tokens are within ${digits(found.difference, 2)} of the recorded ones.${found.caveat ? ` ${found.caveat}` : ""}`;
       const mark = (same, ...content) => (same ? content : el("span", { class: "sv-whatif-changed" }, "≠ ", ...content));
       const path = (nodes) => (nodes.length ? nodes.map(([node, text]) => [nodeButton(node, text, act), " "]).flat() : [el("em", {}, "nothing")]);
       const bonus = (b) => (b ? [token(b.text), ` ${b.source}, at node ${b.node}`] : [el("em", {}, "not known")]);

@@ -12,7 +12,8 @@ from specviz.figures import dump_block
 from specviz.figures.comparisons import comparison_value
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.diff import PLAIN, Reference, compare
-from specviz.trace.schema import Trace
+from specviz.trace.identity import caveats
+from specviz.trace.schema import Models, Trace
 
 
 def compare_runs(a: Trace, b: Trace, names: tuple[str, str]) -> dict[str, Any]:
@@ -46,14 +47,14 @@ class Patience:
         return Patience, (self._seconds,)
 
 
-def _decoded(pair: Any, trace: Trace, count: int, enough: Patience) -> tuple[Reference, bool]:
-    """The prompt of a run and so many tokens, decoded greedily, and whether there would be more."""
+def _decoded(pair: Any, trace: Trace, count: int, enough: Patience) -> tuple[Reference, bool, Models]:
+    """The prompt of a run and so many tokens, decoded greedily, whether there would be more, and by what."""
     from specviz.bench.greedy import plain_greedy
 
     tokens, scores = plain_greedy(pair, list(trace.prompt_tokens), count, enough)
     texts = {token: pair.token_text(token) for token in tokens}
     reference = Reference(PLAIN, tuple(tokens), texts, tuple(scores), pair.models.target)
-    return reference, enough.over and len(tokens) < count
+    return reference, enough.over and len(tokens) < count, pair.models
 
 
 def against_greedy(
@@ -71,10 +72,13 @@ def against_greedy(
         lock = sessions.lock
         enough = Patience(sessions.limits.seconds, lambda: lock.must_end() or sessions.must_stop(page))
         asked = (_decoded, trace, count, enough)
-        reference, cut = yield from run_handlers.ask_models(sessions, models, trace, said, count, *asked)
+        reference, cut, by = yield from run_handlers.ask_models(sessions, models, trace, said, count, *asked)
         value: dict[str, Any] = {"compare": comparison_value(compare(trace, reference, (title, PLAIN)))}
-        if cut:
-            value["notice"] = run_handlers.notice("info", f"Stopped after {len(reference.tokens)} of {count} tokens.")
+        words = [f"Stopped after {len(reference.tokens)} of {count} tokens."] if cut else []
+        if caveat := caveats(by, trace.models, ["target"]):
+            words.append(caveat)
+        if words:
+            value["notice"] = run_handlers.notice("info", " ".join(words))
         yield dump_block(value)
     except Exception as error:
         yield run_handlers.failed(error)

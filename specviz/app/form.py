@@ -27,11 +27,15 @@ class Form:
     """Components by name, in the order in which handlers receive their values."""
 
     limits: Limits = field(default_factory=Limits)
+    start: dict[str, Any] = field(default_factory=dict)
+    """Values by name that components have when a page opens, instead of their defaults; as :func:`write_form` gives."""
     components: dict[str, Any] = field(default_factory=dict)
     late: list[Callable[[], object]] = field(default_factory=list)
     """Events that need all components; :func:`settings_form` attaches them at its end."""
 
     def add(self, name: str, component: Any) -> Any:
+        if name in self.start:
+            component.value = self.start[name]
         self.components[name] = component
         return component
 
@@ -85,7 +89,7 @@ def settings_form(form: Form) -> None:
         builder = form.add("builder", gr.Dropdown(names, value=names[0], label="Draft tree", min_width=140))
         groups = []
         for name, registered in BUILDERS.items():
-            with gr.Column(visible=name == names[0], scale=4, min_width=260) as group, gr.Row():
+            with gr.Column(visible=name == builder.value, scale=4, min_width=260) as group, gr.Row():
                 _option_fields(form, f"builder.{name}", registered.Options)
             groups.append(group)
         builder.change(
@@ -126,14 +130,7 @@ def settings_form(form: Form) -> None:
 def read_form(values: dict[str, Any]) -> tuple[str, ModelChoice, Settings]:
     """See :meth:`Form.read`."""
     prompt = _text(values, "prompt")
-    models = ModelChoice(
-        target=_text(values, "target").strip() or "default",
-        draft=_text(values, "draft").strip() or "default",
-        device=_one_of(values, "device", DEVICES),
-        dtype=_one_of(values, "dtype", DTYPES),
-        target_quantization=_one_of(values, "target_quantization", QUANTIZATIONS),
-        draft_quantization=_one_of(values, "draft_quantization", QUANTIZATIONS),
-    )
+    models = read_models(values)
     if not values["verifiers"] or not isinstance(values["verifiers"], (list, tuple)):
         raise SettingsError("Choose at least one verifier.")
     chosen = [name for name in VERIFIERS if name in values["verifiers"]]
@@ -165,6 +162,18 @@ def read_form(values: dict[str, Any]) -> tuple[str, ModelChoice, Settings]:
         audit=bool(values["audit"]),
     )
     return prompt, models, settings
+
+
+def read_models(values: dict[str, Any]) -> ModelChoice:
+    """The pair alone; see :meth:`Form.read`."""
+    return ModelChoice(
+        target=_text(values, "target").strip() or "default",
+        draft=_text(values, "draft").strip() or "default",
+        device=_one_of(values, "device", DEVICES),
+        dtype=_one_of(values, "dtype", DTYPES),
+        target_quantization=_one_of(values, "target_quantization", QUANTIZATIONS),
+        draft_quantization=_one_of(values, "draft_quantization", QUANTIZATIONS),
+    )
 
 
 def write_form(prompt: str, models: ModelChoice, settings: Settings) -> dict[str, Any]:

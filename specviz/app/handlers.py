@@ -5,17 +5,16 @@ Handlers are told what the visitor's desk is and answer with what changes; they 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from specviz.app import diff_handlers, lessons, run_handlers, whatif
+from specviz.app import diff_handlers, lessons, opening, run_handlers, whatif
 from specviz.app.blocks import asked_for, position_of
-from specviz.app.form import Form, as_form_reads
+from specviz.app.form import Form, as_form_reads, read_models, write_form
 from specviz.app.page_state import Desk, Run, describe, models_of
 from specviz.app.proofs import Proofs
 from specviz.app.server.session_registry import Sessions
@@ -23,11 +22,15 @@ from specviz.app.server.share_store import Held
 from specviz.app.server.trace_store import Stored
 from specviz.app.server.uploads import forget_upload
 from specviz.app.server.visitors import Visits
-from specviz.errors import SettingsError, SpecvizError, TraceError
+from specviz.errors import SettingsError, SpecvizError
 from specviz.figures import dump_block, standalone_page
+from specviz.models.pair_spec import ModelChoice
 from specviz.trace.breakpoints import Breakpoints, parse_breakpoints
+from specviz.trace.identity import caveats
 from specviz.trace.io import save_trace
 from specviz.trace.schema import Trace
+
+TO_LOOK_AT = "This is a recorded run, to look at. Step and Run start a new one from the prompt above."
 
 
 class Actions:
@@ -46,7 +49,6 @@ class Actions:
     def __init__(self, sessions: Sessions, held: Held, proofs: Proofs, trace: Trace | None = None):
         self.sessions, self.held, self.proofs = sessions, held, proofs
         self.limits = sessions.limits
-        self.form, self.stops = Form(self.limits), Form(self.limits)
         self.recorded = run_handlers.recorded_traces()
         self.visits = Visits(sessions)
         first, problem = None, None
@@ -54,12 +56,16 @@ class Actions:
             if trace is not None:
                 first = Run(Stored(trace), "the run it was started with", models_of(trace))
             elif self.recorded:
-                first = _recorded(self.recorded[0])
+                first = opening.recorded(self.recorded[0])
         except SpecvizError as error:
             problem = run_handlers.failed(error)
         # A visitor's desk holds the opening run by reference only: Gradio copies it once a session; values are frozen.
-        self.start = Desk().show(first) if first else Desk()
-        self.first_block = problem or _opening(first)
+        self.start = Desk().show(first, filled=trace is not None) if first else Desk()
+        # The form starts with the run that the page was told to open, and with its own defaults beside one to look at:
+        # they are those of a call by a program, too.
+        written = write_form(first.trace.prompt, first.models, first.trace.settings) if first and trace else {}
+        self.form, self.stops = Form(self.limits, start=written), Form(self.limits)
+        self.first_block = problem or opening.first_block(first, TO_LOOK_AT if trace is None else None)
 
     # ------------------------------------------------------------------------------------------ running
 
@@ -125,7 +131,9 @@ class Actions:
                 yield [text, gr.skip(), *untouched]
                 continue
             there = _moved(there, moved, ticket, inputs)
-            said = run_handlers.message("info", _forked(there.runs[-1].title, at, own))
+            caveat = caveats(moved.models, trace.models) if at else None
+            forked = _forked(there.runs[-1].title, at, own)
+            said = run_handlers.message("info", " ".join(filter(None, (forked, caveat))))
             # What a failing step says stays in sight.
             yield [text if moved.failed else f"[{text},{said}]", there, *fill]
 
@@ -133,29 +141,46 @@ class Actions:
 
     def put(self, known: Desk | None, opened: Callable[[], Run]) -> list[Any]:
         """The run that ``opened`` gives, on the page and in the form."""
-        there = known or self.start
         try:
             one = opened()
+            return self.in_sight(known, one, opening.first_block(one))
         except SpecvizError as error:
             return [run_handlers.failed(error), gr.skip(), *self.form.untouched()]
+
+    def in_sight(self, known: Desk | None, one: Run, text: str) -> list[Any]:
+        """Every recorded run comes into sight through here: with its prompt, models and settings in the form, so that
+        Step and Run are about the run that is seen.
+
+        Args:
+            text: the block that shows it.
+        """
         fill = self.form.write(one.trace.prompt, one.models, one.trace.settings)
-        return [_opening(one), there.show(one, filled=True), *fill]
+        return [text, (known or self.start).show(one, filled=True), *fill]
+
+    def models_for(self, there: Desk, one: Run, values: Sequence[Any]) -> ModelChoice:
+        """The pair that a run is asked about with: the form's where it was filled in from this run, because there a
+        person may have said where its models are.
+
+        Raises:
+            SettingsError: for a choice in the form that cannot be made.
+        """
+        return read_models(self.form.named(values)) if there.filled == one.id else one.models
 
     def open_recorded(self, name: str | None, known: Desk | None) -> list[Any]:
-        return self.put(known, lambda: _recorded(name or ""))
+        return self.put(known, lambda: opening.recorded(name or ""))
 
     def open_file(self, path: str | None, known: Desk | None) -> list[Any]:
         try:
-            return self.put(known, lambda: _uploaded(path, self.limits.upload_bytes))
+            return self.put(known, lambda: opening.uploaded(path, self.limits.upload_bytes))
         finally:
             forget_upload(path)
 
     def open_listed(self, id: str | None, known: Desk | None) -> list[Any]:
-        return self.put(known, lambda: _listed(known or self.start, id))
+        return self.put(known, lambda: opening.listed(known or self.start, id))
 
     def open_at(self, known: Desk | None, event: gr.EventData) -> list[Any]:
         asked = asked_for(event)
-        answer = self.put(known, lambda: _listed(known or self.start, asked.get("run")))
+        answer = self.put(known, lambda: opening.listed(known or self.start, asked.get("run")))
         at = position_of(asked.get("step"))
         if isinstance(answer[1], Desk) and at is not None:
             look = {"step": at, "node": None, "verifier": None}
@@ -167,7 +192,7 @@ class Actions:
         asked = dict(request.query_params)
         if "trace" not in asked:
             return [gr.skip(), gr.skip(), *self.form.untouched()]
-        answer = self.put(None, lambda: _linked(self.held, str(asked["trace"])))
+        answer = self.put(None, lambda: opening.linked(self.held, str(asked["trace"])))
         if isinstance(answer[1], Desk):
             look = {"step": _whole(asked.get("step"), 1) - 1, "node": _whole(asked.get("node"), None)}
             look["verifier"] = asked.get("verifier")
@@ -197,10 +222,10 @@ class Actions:
 
     def side(self, known: Desk | None, id: str | None) -> Run:
         if id and id.startswith("recorded:"):
-            return _recorded(id.removeprefix("recorded:"))
+            return opening.recorded(id.removeprefix("recorded:"))
         if not id:
             raise SettingsError("Two runs are needed; choose the one that is missing above.")
-        return _listed(known or self.start, id)
+        return opening.listed(known or self.start, id)
 
     def compare_runs(self, known: Desk | None, a: str | None, b: str | None) -> tuple[str, Any]:
         try:
@@ -216,15 +241,16 @@ class Actions:
                 there = replace(there.show(added), shown=there.shown, anew=there.anew)
         return dump_block({"compare": value}), there
 
-    def compare_plain(self, known: Desk | None, a: str | None, request: gr.Request) -> Iterator[str]:
+    def compare_plain(self, known: Desk | None, a: str | None, request: gr.Request, *values: Any) -> Iterator[str]:
         try:
             one = self.side(known, a)
+            models = self.models_for(known or self.start, one, values)
         except SpecvizError as error:
             yield run_handlers.failed(error)
             return
         page = _page_id(request)
         with self.visits.working(page):
-            yield from diff_handlers.against_greedy(self.sessions, page, one.trace, one.models, one.title)
+            yield from diff_handlers.against_greedy(self.sessions, page, one.trace, models, one.title)
 
     def next_hit(self, at: str, known: Desk | None, *values: Any) -> str:
         there = (known or self.start).run
@@ -241,20 +267,25 @@ class Actions:
         there = (known or self.start).find(asked_for(event).get("run"))
         return whatif.from_trace(there.trace, event._data) if there else self.gone()
 
-    def what_if_models(self, known: Desk | None, event: gr.EventData) -> Iterator[str]:
-        there = (known or self.start).find(asked_for(event).get("run"))
-        if there is None:
+    def what_if_models(self, known: Desk | None, event: gr.EventData, *values: Any) -> Iterator[str]:
+        there = known or self.start
+        one = there.find(asked_for(event).get("run"))
+        if one is None:
             yield self.gone()
             return
-        yield from whatif.through_models(self.sessions, there.trace, there.models, event._data)
+        try:
+            models = self.models_for(there, one, values)
+        except SpecvizError as error:
+            yield run_handlers.failed(error)
+            return
+        yield from whatif.through_models(self.sessions, one.trace, models, event._data)
 
-    def lesson(self, known: Desk | None, event: gr.EventData) -> tuple[str, Any]:
+    def lesson(self, known: Desk | None, event: gr.EventData) -> list[Any]:
         text, stored = lessons.open_lesson(event._data)
         if stored is None:
-            return text, gr.skip()
-        there = known or self.start
-        title = f"lesson {event._data['name']}"
-        return text, there.show(there.find(stored.id) or Run(stored, title, models_of(stored.head)))
+            return [text, gr.skip(), *self.form.untouched()]
+        found = (known or self.start).find(stored.id)
+        return self.in_sight(known, found or Run(stored, f"lesson {event._data['name']}", models_of(stored.head)), text)
 
     def hold(self, known: Desk | None, event: gr.EventData) -> tuple[str, Any]:
         there = known or self.start
@@ -304,57 +335,6 @@ class Actions:
         """Gradio lets a desk go that nobody has used for long."""
         for run in desk.runs if desk else ():
             self.sessions.drop(run.ticket)
-
-
-# ------------------------------------------------------------------------------------------------------- opening
-
-
-def _opening(run: Run | None) -> str:
-    """The first block of a run: frames, the address that names it, and what the tools have to know."""
-    if run is None:
-        return ""
-    extra: dict[str, object] = {"verifiers": whatif.verifier_choices()}
-    if run.link:
-        extra["link"] = {"run": run.id, "name": run.link, "steps": run.stored.steps}
-    recorded = run.link is not None and run.link in run_handlers.recorded_traces()
-    return f"[{_frames_of(run.link or '') if recorded else run_handlers.opening_block(run.trace)},{dump_block(extra)}]"
-
-
-@lru_cache(maxsize=32)
-def _frames_of(name: str) -> str:
-    # Everybody who comes opens one of the same few runs, and drawing twenty steps takes a fifth of a second.
-    return run_handlers.opening_block(_stored(name).trace)
-
-
-@lru_cache(maxsize=32)
-def _stored(name: str) -> Stored:
-    return Stored(run_handlers.open_recorded(name))
-
-
-def _recorded(name: str) -> Run:
-    stored = _stored(name)
-    return Run(stored, name, models_of(stored.head), link=name)
-
-
-def _uploaded(path: str | None, most_bytes: int) -> Run:
-    if not path:
-        raise TraceError("No file came; choose a trace that specviz recorded.")
-    trace = run_handlers.read_upload(path, most_bytes)
-    return Run(Stored(trace), run_handlers.file_title(path), models_of(trace))
-
-
-def _listed(desk: Desk, id: object) -> Run:
-    run = desk.find(id)
-    if run is None:
-        raise SettingsError("This run is not open any more; choose one that is listed.")
-    return run
-
-
-def _linked(held: Held, name: str) -> Run:
-    if name in run_handlers.recorded_traces():
-        return _recorded(name)
-    trace = held.open(name)
-    return Run(Stored(trace), "a shared run", models_of(trace), link=name)
 
 
 def _moved(desk: Desk, trace: Trace, ticket: Any, inputs: run_handlers.Inputs) -> Desk:

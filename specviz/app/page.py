@@ -138,7 +138,7 @@ def build_page(
             library.input(act.open_recorded, [library, desk], opened, api_name="open", **quick),
             upload.upload(act.open_file, [upload, desk], opened, show_progress="hidden", **private),
             viewer.open_run(act.open_at, desk, opened, **quick, **private),
-            viewer.lesson(act.lesson, desk, [viewer, desk], **quick, **private),
+            viewer.lesson(act.lesson, desk, opened, **quick, **private),
             *many.wire(viewer, desk, work, quick),
         ]
         for change in changes:
@@ -147,13 +147,13 @@ def build_page(
         stop.click(act.stop, None, None, api_name="stop", **quick)
         fresh.click(act.anew, desk, [viewer, desk], api_name="new", **quick)
         viewer.what_if(act.what_if, desk, viewer, trigger_mode="always_last", **quick, **private)
-        viewer.what_if_models(act.what_if_models, desk, viewer, **work, **private)
+        viewer.what_if_models(act.what_if_models, [desk, *form.inputs], viewer, **work, **private)
         viewer.frames_wanted(act.give, desk, viewer, trigger_mode="multiple", **quick, **private)
         viewer.hold(act.hold, desk, [viewer, desk], **quick, **private)
         listed.input(act.open_listed, [listed, desk], opened, **quick, **private)
         compare_tab.select(act.sides, desk, [side_a, side_b], **quick, **private)
         compare.click(act.compare_runs, [desk, side_a, side_b], [viewer, desk], show_progress="hidden", **private)
-        plain.click(act.compare_plain, [desk, side_a], viewer, **work, **private)
+        plain.click(act.compare_plain, [desk, side_a, *form.inputs], viewer, **work, **private)
         seek.click(act.next_hit, [where, desk, *stops.inputs], viewer, js=_WITH_STEP, **quick, **private)
         hand_over = "() => setTimeout(() => document.querySelector('#save-ready').click(), 50)"
         for button, make in ((as_trace, act.save_as_trace), (as_page, act.save_as_page)):

@@ -11,8 +11,8 @@ from specviz.app.models_form import QUANTIZATIONS
 from specviz.app.server.session_registry import Ticket
 from specviz.app.server.trace_store import Stored
 from specviz.figures.text import shorten, visible
-from specviz.models.default_pair import DRAFT_NAME, TARGET_NAME
 from specviz.models.pair_spec import ModelChoice
+from specviz.models.sources import as_typed
 from specviz.trace.schema import Choice, ModelInfo, Trace
 
 MOST_RUNS = 24
@@ -149,11 +149,11 @@ def describe_tree(builder: Choice) -> str:
 
 
 def models_of(trace: Trace) -> ModelChoice:
-    """The pair that recorded a trace, as one would write it in the form."""
+    """The pair that recorded a trace, as one would write it in the form; folders are asked for there."""
     target, draft = trace.models.target, trace.models.draft
     return ModelChoice(
-        target="default" if target.id == TARGET_NAME else target.id,
-        draft="default" if draft.id == DRAFT_NAME else draft.id,
+        target=as_typed(target, "target"),
+        draft=as_typed(draft, "draft"),
         target_quantization=_bits(target),
         draft_quantization=_bits(draft),
     )

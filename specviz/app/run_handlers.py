@@ -24,6 +24,7 @@ from specviz.figures import block, dump_block, step_frame
 from specviz.figures.text import shorten, visible
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.breakpoints import Breakpoints, Hit, first_hit, hits
+from specviz.trace.identity import caveats
 from specviz.trace.io import load_trace
 from specviz.trace.schema import Settings, Trace
 from specviz.verifiers import VERIFIERS
@@ -35,6 +36,7 @@ OPENING_BYTES = 2_000_000
 """A page opens with at most so much of a recorded run; the viewer asks for the rest."""
 MOST_AT_ONCE = 24
 ENDED = "This run has ended ({}). Press New run, or change a setting."
+REPEATED = "The run that was in sight has ended ({}); this is a new one from its prompt, with its settings."
 EVICTED = "This run's place was needed for others; press Step or Run to go on with it."
 
 Inputs = tuple[str, ModelChoice, Settings]
@@ -126,11 +128,11 @@ def run_steps(
         if trace is not None and ticket is not None and _has_ended(trace, inputs, ticket):
             yield message("info", ENDED.format(trace.end_reason)), trace, ticket
             return
-        live, ticket = yield from _session(sessions, inputs, steps, trace, ticket)
+        live, ticket, said = yield from _session(sessions, inputs, steps, trace, ticket)
         if live.session.end_reason is not None:
             yield message("info", ENDED.format(live.session.end_reason)), live.session.trace, ticket
             return
-        yield from _go_on(sessions, page, live, ticket, steps, until)
+        yield from _go_on(sessions, page, live, ticket, steps, until, said)
     except Exception as error:
         trace = sessions.trace_of(ticket) or trace
         yield failed(error, trace), trace, ticket
@@ -156,7 +158,7 @@ def fork(sessions: Sessions, page: str, inputs: Inputs, trace: Trace, position: 
         # Compared with what the form says next, and the form spells every option out.
         live = Live(session, models, trace.prompt, as_form_reads(settings) or settings)
         ticket = sessions.add(live)
-        yield from _go_on(sessions, page, live, ticket, 1, None)
+        yield from _go_on(sessions, page, live, ticket, 1)
     except Exception as error:
         forked = sessions.trace_of(ticket)
         shown = forked if forked is not None and forked.failed is not None else None
@@ -166,8 +168,15 @@ def fork(sessions: Sessions, page: str, inputs: Inputs, trace: Trace, position: 
 
 
 def _go_on(
-    sessions: Sessions, page: str, live: Live, ticket: Ticket, steps: int, until: Breakpoints | None
+    sessions: Sessions,
+    page: str,
+    live: Live,
+    ticket: Ticket,
+    steps: int,
+    until: Breakpoints | None = None,
+    said: str | None = None,
 ) -> Iterator[Answer]:
+    """``said`` is shown with the last step, unless that has something to say itself."""
     session, began = live.session, time.monotonic()
     for done in range(1, steps + 1):
         if sessions.must_stop(page):
@@ -190,6 +199,8 @@ def _go_on(
             value["notice"] = notice("working", f"Running: {done} of at most {steps} steps.")
         elif found:
             value |= stopped_at(found)
+        elif said:
+            value["notice"] = notice("info", said)
         yield dump_block(value), trace, ticket
         if not going_on:
             return
@@ -247,8 +258,9 @@ def message(kind: str, text: str) -> str:
 
 def _session(
     sessions: Sessions, inputs: Inputs, steps: int, trace: Trace | None, ticket: Ticket | None
-) -> Generator[Answer, None, tuple[Live, Ticket]]:
-    """The live session for these inputs: kept, made again from the trace, or new. Tells how loading goes."""
+) -> Generator[Answer, None, tuple[Live, Ticket, str | None]]:
+    """The live session for these inputs, kept, made again from the trace, or new, and what is to be said of that. Tells
+    how loading goes."""
     prompt, models, settings = inputs
     limits = sessions.limits
     limits.check_prompt(prompt)
@@ -259,7 +271,7 @@ def _session(
             limits.check_context(len(live.session.prompt_tokens), settings.max_new_tokens)
             live.session.go_on(settings.max_new_tokens)
             live.settings = settings
-        return live, ticket
+        return live, ticket, None
     del live  # its pair may have to make room for the one that is loaded now
     sessions.drop(ticket)
     left = trace is not None and _was_left(trace, prompt, settings, ticket, models)
@@ -267,16 +279,26 @@ def _session(
     start = Start(prompt, settings, limits, trace if left else None, same=ticket is not None)
     session = yield from _opened(sessions, models, start, steps, trace, ticket)
     live = Live(session, models, prompt, settings)
-    return live, sessions.add(live)
+    said = None
+    if left and trace is not None:
+        said = caveats(session.trace.models, trace.models)
+    elif trace is not None and ticket is None and _is_of(trace, prompt, settings):
+        said = REPEATED.format(trace.end_reason)
+    return live, sessions.add(live), said
 
 
 def _was_left(trace: Trace, prompt: str, settings: Settings, ticket: Ticket | None, models: ModelChoice) -> bool:
     """Whether these inputs go on with a run that is not live any more, or never was: a file that stops in mid-run."""
-    limit = {"max_new_tokens": settings.max_new_tokens}
-    recorded = trace.settings.model_copy(update=limit if ticket is not None else {})
-    if trace.prompt != prompt or settings not in (recorded, as_form_reads(recorded)):
+    limit = {"max_new_tokens": settings.max_new_tokens} if ticket is not None else {}
+    if not _is_of(trace, prompt, settings, **limit):
         return False
     return ticket.models == models if ticket is not None else trace.end_reason in (None, "stopped")
+
+
+def _is_of(trace: Trace, prompt: str, settings: Settings, **but: Any) -> bool:
+    """Whether these are the inputs of a run, ``but`` for some settings."""
+    recorded = trace.settings.model_copy(update=but)
+    return trace.prompt == prompt and settings in (recorded, as_form_reads(recorded))
 
 
 def _has_ended(trace: Trace, inputs: Inputs, ticket: Ticket) -> bool:

@@ -24,11 +24,14 @@ from specviz.compare.spec import Comparison, Unit, units
 from specviz.errors import SettingsError
 from specviz.models.download_cache import Progress
 from specviz.models.pair_spec import ModelChoice
+from specviz.trace.identity import other_models
+from specviz.trace.schema import Models
 from specviz.verifiers import load_verifier
 
 PLAN = "comparison.json"
 PROMPTS = "prompts.jsonl"
 WORK = "work"
+MODELS = "models.json"
 CARD = "README.md"
 """Written last: a folder that has it is finished."""
 
@@ -156,8 +159,27 @@ def missing(folder: Path, job: Job, shard: tuple[int, int] = (1, 1)) -> list[int
 
 
 def write_unit(folder: Path, index: int, packed: bytes) -> None:
-    """Add a finished unit, all of it or nothing."""
+    """Add a finished unit, all of it or nothing.
+
+    Raises:
+        SettingsError: if other models made it than made the first one here.
+    """
+    _see_models(folder / WORK / MODELS, unpack(packed).models)
     write_atomically(unit_path(folder, index), packed)
+
+
+def _see_models(path: Path, models: Models) -> None:
+    """Remember which models the first unit was made by, and compare those of the others with them."""
+    try:
+        first = Models.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):  # this is the first; or the file is damaged, and merging compares all of them
+        write_atomically(path, models.model_dump_json().encode())
+        return
+    if other := other_models(models, first):
+        raise SettingsError(
+            f"The runs that are done in {str(path.parents[1])!r} were made by other models ({other}); go on with "
+            "those, or name another folder."
+        )
 
 
 def read_unit(folder: Path, index: int) -> Result:

@@ -19,8 +19,12 @@ from specviz.compare.parquet_files import file_names, files_there, read_files, s
 from specviz.compare.rows import DIVERGENCES, TABLES, Row, Rows
 from specviz.compare.statistics import Group, Tally, tallies
 from specviz.errors import SettingsError
+from specviz.trace.schema import Models
 
 PLAN = "comparison.json"
+MODELS_KEY = "specviz.models"
+"""Of a Parquet file's own metadata: which models made the rows, with a hash of their weights."""
+MOST_MODELS_BYTES = 100_000
 MOST_FILES = 40
 MOST_ROWS = {"steps": 1_000_000, "decisions": 8_000_000, "outputs": 100_000}
 MOST_BYTES = 256 * 1024 * 1024
@@ -92,6 +96,19 @@ def output_of(folder: Path, group: Group, prompt_id: str, verifier: str | None =
     more = [("prompt_id", "=", prompt_id), *([("verifier", "=", verifier)] if group.mode == "free" else [])]
     found: list[Row] = _table(folder, "outputs", None, [*_is(group), *more]).to_pylist()
     return found[0] if found else None
+
+
+def models_of(folder: Path) -> Models | None:
+    """The models that made the rows, as the outputs' file says it beside its columns; None where it does not."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        known = pyarrow.parquet.read_schema(table_files(folder, "outputs")[0]).metadata or {}
+        text: bytes = known.get(MODELS_KEY.encode(), b"")
+        return Models.model_validate_json(text) if len(text) <= MOST_MODELS_BYTES else None
+    except (OSError, IndexError, pyarrow.ArrowException, ValueError):  # pydantic's error is a ValueError
+        return None
 
 
 def tallies_of(folder: Path) -> Iterator[tuple[float, list[Tally]]]:

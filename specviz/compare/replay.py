@@ -10,13 +10,14 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from specviz.compare.prompts import Prompt
-from specviz.compare.read import MOST_PLAN_BYTES, PLAN, output_of, steps_of
+from specviz.compare.read import MOST_PLAN_BYTES, PLAN, models_of, output_of, steps_of
 from specviz.compare.rows import NO_DRAFT, SAMPLING, Row
 from specviz.compare.run_unit import named
 from specviz.compare.spec import Comparison, Unit, known_verifiers, settings_of, taking_part
 from specviz.compare.statistics import Group
 from specviz.errors import SettingsError
 from specviz.models.pair_spec import ModelChoice
+from specviz.trace.identity import known_weights, refuse_other_models
 from specviz.trace.schema import Models, Settings, Step
 from specviz.verifiers import Verifier
 
@@ -30,6 +31,7 @@ class Recipe:
         names: label in the rows -> name in the settings.
         rows: of all its steps.
         models: (target, draft) that made the rows, with their revisions.
+        recorded: the same with what tells them from others of these names; None where that was not recorded.
     """
 
     pair: ModelChoice
@@ -39,6 +41,16 @@ class Recipe:
     names: Mapping[str, str]
     rows: Sequence[Row] = field(repr=False, default=())
     models: tuple[str, str] = ("", "")
+    recorded: Models | None = None
+
+    def refuse_others(self, models: Models) -> None:
+        """See that a pair is the one that made the rows, as far as they say.
+
+        Raises:
+            SettingsError: if it is another one: its run would be compared with rows that it never made.
+        """
+        if self.recorded is not None:
+            refuse_other_models(models, self.recorded)
 
 
 def read_settings(folder: Path) -> tuple[Comparison, ModelChoice]:
@@ -103,7 +115,8 @@ def recipe_of(folder: Path, group: Group, prompt_id: str, verifier: str | None =
         settings = settings.model_copy(update={"verifiers": verifiers, "driver": names[settings.driver]})
     else:
         names = {name: name for name in rules}
-    return Recipe(pair, settings, prompt.text, known, names, rows, (output["target"], output["draft"]))
+    models = (output["target"], output["draft"])
+    return Recipe(pair, settings, prompt.text, known, names, rows, models, models_of(folder))
 
 
 def _plain_names(comparison: Comparison, settings: Settings) -> dict[str, str]:
@@ -152,4 +165,8 @@ def _why(recipe: Recipe, models: Models) -> str:
     other = [f"{then[:80]}, now {here[:80]}" for then, here in zip(recipe.models, now, strict=True) if then != here]
     if other:
         return f"; it was recorded with other models ({'; '.join(other)})."
+    if recipe.recorded is not None and known_weights(models, recipe.recorded):
+        return (
+            "; the weights are the recorded ones, so this version, the number format or the device's rounding differ."
+        )
     return "; the models have the same names, so their files, this version or the rounding of this device differ."

@@ -13,9 +13,11 @@ from filelock import FileLock
 from specviz.compare.dataset_card import data_card
 from specviz.compare.jobs import CARD, WORK, Job, is_finished, read_unit, write_atomically
 from specviz.compare.parquet_files import file_names, files_pattern, files_there, read_files, table_files
+from specviz.compare.read import MODELS_KEY
 from specviz.compare.rows import TABLES, Row, Rows
 from specviz.compare.run_unit import Result
 from specviz.errors import SettingsError
+from specviz.trace.identity import other_models
 from specviz.trace.schema import Models
 
 LARGEST_FILE = 8_000_000
@@ -48,17 +50,17 @@ def merge(folder: Path, job: Job) -> None:
 def _write_tables(folder: Path, job: Job) -> Models:
     for left in folder.glob(".*.parquet.part"):  # by a merge that was killed
         left.unlink()
-    writers = {name: _Writer(folder, name) for name in TABLES}
-    models: Models | None = None
+    units = job.units()
+    models = read_unit(folder, units[0].index).models
+    writers = {name: _Writer(folder, name, models) for name in TABLES}
     try:
         group: list[Result] = []
-        units = job.units()
         for unit in units:
             result = read_unit(folder, unit.index)
-            models = models or result.models
-            if _essence(result.models) != _essence(models):
+            if other := other_models(result.models, models):
                 raise SettingsError(
-                    f"The unit {unit.index} was made by other models than the first; use equal ones on all machines."
+                    f"The unit {unit.index} was made by other models than the first ({other}); use equal ones on all "
+                    "machines."
                 )
             group.append(result)
             if len(group) == _GROUP_UNITS or unit is units[-1]:
@@ -70,15 +72,16 @@ def _write_tables(folder: Path, job: Job) -> Models:
             writer.close()
     for name in reversed(TABLES):  # a folder is known by its steps: they come last
         writers[name].publish()
-    assert models is not None, "a comparison has units"
     return models
 
 
 class _Writer:
     """A table's rows on their way into files, each at most :data:`LARGEST_FILE` large, with hidden names at first."""
 
-    def __init__(self, folder: Path, table: str):
+    def __init__(self, folder: Path, table: str, models: Models):
         self._folder, self._table, self._schema = folder, table, _schema(table)
+        if table == "outputs":
+            self._schema = self._schema.with_metadata({MODELS_KEY: _essence(models).model_dump_json()})
         # Numbers hardly repeat, and a dictionary of them is larger than they are.
         repeating = [
             f"{column}.list.element" if word.startswith("list") else column

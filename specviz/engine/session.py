@@ -33,6 +33,7 @@ from specviz.models.loading import Pair
 from specviz.models.nonfinite import LogitsError, told_with
 from specviz.options import parse_options
 from specviz.sampling import process
+from specviz.trace.identity import refuse_other_models
 from specviz.trace.schema import Caches, EndReason, FailedStep, ForkedFrom, Settings, Step, Timings, Trace, Verdict
 from specviz.tree import MAX_NODES, TokenTree
 from specviz.verifiers import VERIFIERS, StepLuck, Verifier, blamed, verify
@@ -124,14 +125,21 @@ class Session:
 
         Args:
             same: go on as the run that was recorded, under its id. Only for all steps and with its settings.
+
+        Raises:
+            SettingsError: for settings no run can have, and for another pair than the one that recorded the trace: its
+                steps would stand above models that never ran them.
         """
         assert not same or (steps is None and settings is None)
+        refuse_other_models(pair.models, trace.models)
         session = cls.__new__(cls)
         chosen = settings or trace.settings
         session._plan = plan(chosen)
         kept = list(trace.steps if steps is None else trace.steps[:steps])
         if chosen != trace.settings:
             kept = [step if step.settings else step.model_copy(update={"settings": trace.settings}) for step in kept]
+        if pair.models != trace.models:  # another number format or device, or less is recorded of them
+            kept = [step if step.models else step.model_copy(update={"models": trace.models}) for step in kept]
         session._start(pair, chosen, trace.prompt, list(trace.prompt_tokens), kept)
         if same:
             session.id, session._created, session._forked_from = trace.id, trace.created, trace.forked_from

@@ -21,13 +21,17 @@ from specviz.errors import SettingsError
 from specviz.models.loading import Pair
 from specviz.options import parse_options
 from specviz.sampling import process
-from specviz.trace.schema import Bonus, Choice, Decision, Node, Step, Trace, Verdict
+from specviz.trace.identity import caveats, known_weights, refuse_other_models
+from specviz.trace.schema import Bonus, Choice, Decision, Models, Node, Step, Trace, Verdict
 from specviz.trace.whatif_question import Alternative, Question
 from specviz.tree import MAX_NODES, Growth, Shape, TokenTree
 from specviz.verifiers import VERIFIERS, Context, End, Ruling, Verifier, Walk, blamed
 from specviz.verifiers.base import context_of, draw_bonus
 
 FORCED = "forced by hand"
+EXACT_ROUNDING, COARSE_ROUNDING = 0.01, 0.3
+"""Of a probability, in float32 and in narrower or quantized formats. Scored again on the machine that recorded it, a
+tree of the default pair differs by 1e-6; other weights of the same shape give differences from 0.1 to 1."""
 
 
 class NeedsRows(Exception):
@@ -76,13 +80,8 @@ def through_models(pair: Pair, trace: Trace, position: int, question: Question) 
     """
     step, settings = trace.steps[position], trace.settings_of(position)
     verifier, options = _asked(question)
-    ours, theirs = pair.models, trace.models
-    # A draft that was given a head since then would draft other rows under the same name.
-    if ours.target.id != theirs.target.id or (ours.draft.id, ours.draft.reads) != (theirs.draft.id, theirs.draft.reads):
-        raise SettingsError(
-            f"This run was recorded with {trace.models.target.id} and {trace.models.draft.id}; "
-            "choose them under Settings."
-        )
+    recorded = trace.models_of(position)
+    refuse_other_models(pair.models, recorded)
     tokens = [*trace.prompt_tokens, *(token for earlier in trace.steps[:position] for token in earlier.committed)]
     _fits(pair, step, tokens)
     with torch.inference_mode():
@@ -102,6 +101,13 @@ def through_models(pair: Pair, trace: Trace, position: int, question: Question) 
             Verified(verifier, options, judgement, walk, bonus, row), tree, settings.record_top_k, texts
         )
         difference = _difference(step, tree, probs)
+    limit = _rounding(pair.models, recorded)
+    if difference > limit and not known_weights(pair.models, recorded):
+        raise SettingsError(
+            f"These models give a drafted token a probability {difference:.2g} away from the recorded one, where "
+            f"rounding explains {limit:g}, so they are not those of this run, which does not say what weights it had; "
+            "choose the ones that recorded it under Settings."
+        )
     return Alternative(
         verifier=verifier.name,
         options=dict(options),
@@ -111,6 +117,7 @@ def through_models(pair: Pair, trace: Trace, position: int, question: Question) 
         bonus=verdict.bonus,
         by="models",
         difference=difference,
+        caveat=caveats(pair.models, recorded),
     )
 
 
@@ -454,13 +461,20 @@ def _drafted_again(pair: Pair, step: Step, settings: Any, tokens: list[int], sta
     return growth.freeze(step.tree.proposal)[0]
 
 
+def _rounding(loaded: Models, recorded: Models) -> float:
+    """How far a probability may move when the same weights score the same tree again."""
+    infos = (loaded.target, loaded.draft, recorded.target, recorded.draft)
+    exact = all(one.dtype == "float32" and not one.quantization for one in infos)
+    return EXACT_ROUNDING if exact else COARSE_ROUNDING
+
+
 def _difference(step: Step, tree: TokenTree, probs: torch.Tensor) -> float:
-    """The largest difference between a recorded and a computed target probability of a drafted token."""
-    computed = [
-        float(probs[parent, token]) for parent, token in zip(tree.shape.parents[1:], tree.tokens[1:], strict=True)
-    ]
-    recorded = [node.target_prob or 0.0 for node in step.tree.nodes[1:]]
-    return max((abs(x - y) for x, y in zip(computed, recorded, strict=True)), default=0.0)
+    """The largest difference between a recorded and a computed probability, of either model, of a drafted token."""
+    found = [0.0]
+    for node, parent, token in zip(step.tree.nodes[1:], tree.shape.parents[1:], tree.tokens[1:], strict=True):
+        found.append(abs(float(probs[parent, token]) - (node.target_prob or 0.0)))
+        found.append(abs(float(tree.rows[tree.row_of[parent], token]) - (node.draft_prob or 0.0)))
+    return max(found)
 
 
 __all__ = ["Alternative", "Question", "from_trace", "through_models"]

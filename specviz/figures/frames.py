@@ -22,6 +22,7 @@ from specviz.figures.phases import step_phases
 from specviz.figures.text import pieces
 from specviz.figures.totals import run_totals
 from specviz.figures.tree import tree_columns
+from specviz.trace.identity import short_weights
 from specviz.trace.metrics import tolerances
 from specviz.trace.schema import CacheChange, Trace
 
@@ -48,13 +49,13 @@ def run_header(trace: Trace) -> dict[str, Any]:
         "prompt": prompt if whole else "… " + prompt[-PROMPT_CHARACTERS:],
         "promptTokens": len(trace.prompt_tokens),
         "models": {"target": trace.models.target.model_dump(), "draft": trace.models.draft.model_dump()},
+        "weights": [short_weights(trace.models.target), short_weights(trace.models.draft)],
         "settings": trace.settings.model_dump(mode="json"),
         "driver": trace.settings.driver,
         "verifiers": verifier_looks(names),
         "figures": {"tree": _tree_looks(tuple(names)), **cache_figures()},
         "geometry": geometry(),
         "comparisons": COMPARISONS,
-        "tolerance": tolerances(trace.models),
         "decades": DECADES,
         "totals": run_totals(trace, names),
     }
@@ -87,6 +88,7 @@ def step_frame(trace: Trace, position: int) -> dict[str, Any]:
         "verdicts": verdict_rows(step, tokens, shown),
         "phases": step_phases(step, shown),
         "commit": commit_line(trace, position),
+        "tolerance": tolerances(trace.models_of(position)),
         "caches": {name: _cache(trace, position, name) for name in ("target", "draft")},
         "tokens": tokens.used,
     }
@@ -96,7 +98,7 @@ def _cache(trace: Trace, position: int, name: Literal["target", "draft"]) -> dic
     step = trace.steps[position]
     change: CacheChange = getattr(step.caches, name)
     settled = settled_labels(trace, position, change.length_before)
-    return cache_columns(step, change, settled, tolerances(trace.models)[name])
+    return cache_columns(step, change, settled, tolerances(trace.models_of(position))[name])
 
 
 def block(trace: Trace, positions: Iterable[int], *, go: int | None = None) -> dict[str, Any]:

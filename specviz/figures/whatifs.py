@@ -36,6 +36,7 @@ def alternative_value(step: Step, answer: Alternative, beside: Verdict) -> dict[
         "by": answer.by,
         "needs": answer.needs,
         "difference": None if answer.difference is None else float(f"{answer.difference:.2g}"),
+        "caveat": answer.caveat,
         "paths": [_path(step, beside.path), _path(step, answer.path)],
         "bonuses": [_bonus(beside.bonus, texts), _bonus(answer.bonus, texts)],
         "samePath": answer.path == beside.path,

@@ -29,6 +29,7 @@ from specviz.models.quantization import (
 )
 from specviz.models.sources import DEFAULT, Source, find_source, load_error
 from specviz.models.tokens import TokenTexts
+from specviz.models.weights import weights_hash
 from specviz.trace.schema import ModelInfo, Models
 
 PLANNED_CONTEXT, PLANNED_NODES = 2_048, 28
@@ -241,7 +242,9 @@ def language_model(model: Any, source: Source, head: ReadingHead | None = None) 
     config = model.config
     info = ModelInfo(
         id=source.name,
-        revision=source.revision,
+        source=source.kind,
+        revision=(source.kind == "hub" and getattr(config, "_commit_hash", None)) or source.revision,
+        weights=weights_hash(model, head) if head else weights_hash(model),
         architecture=type(model).__name__,
         parameters=model.num_parameters(),
         layers=config.num_hidden_layers,

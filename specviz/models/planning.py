@@ -76,7 +76,7 @@ def read_known_config(name: str, role: Role, progress: Progress = silent) -> tup
     own = DEFAULT_TARGET if role == "target" else DEFAULT_DRAFT
     if is_folder(name) and (folder := Path(name).expanduser() / "config.json").is_file():
         folder = folder.parent
-        source = Source(folder.resolve().name, str(folder))
+        source = Source(folder.resolve().name, str(folder), kind="folder")
     elif (spec := own if name in (DEFAULT, own.id) else spec_of(name)) is not None:
         return name if name != DEFAULT else own.id, config_of(spec)
     else:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from specviz.errors import ModelError, shown
+from specviz.errors import ModelError, plain, shown
 from specviz.models import default_pair
 from specviz.models.download_cache import Progress
+from specviz.trace.schema import ModelInfo, Origin
 
 Role = Literal["target", "draft"]
 
@@ -30,6 +31,11 @@ CONVERTER = "SFconvertbot"
 """Account under which the hub opens pull requests with converted weights."""
 
 
+FOLDER_NOTE = "a local folder"
+_FOLDER = " (a folder: write its path here)"
+_FOLDER_OR_HUB = " (a folder or of the hub? write its path, or its id there)"
+
+
 @dataclass(frozen=True)
 class Source:
     """What to hand to ``from_pretrained``, and how to name it."""
@@ -43,8 +49,12 @@ class Source:
     local_only: bool = True
     """Whether no request may be made."""
     note: str | None = None
-    built_in: bool = False
-    """Whether this is one of the default pair."""
+    kind: Origin = "hub"
+
+    @property
+    def built_in(self) -> bool:
+        """Whether this is one of the default pair."""
+        return self.kind == "built-in"
 
     def arguments(self) -> dict[str, Any]:
         """What every ``from_pretrained`` gets: this revision, no code of the model's own."""
@@ -59,13 +69,15 @@ def find_source(name: str, role: Role, progress: Progress) -> Source:
         ModelError: if there is no such model, or it may not or cannot be fetched.
     """
     name = name.strip()
+    if said := unplaced(name, role):
+        raise ModelError(said)
     if role == "target" and name in (DEFAULT, default_pair.TARGET_NAME):
         place = str(default_pair.ensure_target(progress))
-        return Source(default_pair.TARGET_NAME, place, note=default_pair.TARGET_NOTE, built_in=True)
+        return Source(default_pair.TARGET_NAME, place, note=default_pair.TARGET_NOTE, kind="built-in")
     if role == "draft" and name in (DEFAULT, default_pair.DRAFT_NAME):
         folder = default_pair.ensure_draft(progress)
         version = folder.name.removeprefix(default_pair.DRAFT_FOLDER)
-        return Source(default_pair.DRAFT_NAME, str(folder), version, note=default_pair.DRAFT_NOTE, built_in=True)
+        return Source(default_pair.DRAFT_NAME, str(folder), version, note=default_pair.DRAFT_NOTE, kind="built-in")
     if is_folder(name):
         return folder_source(Path(name).expanduser())
     id, at, revision = name.partition("@")
@@ -78,6 +90,41 @@ def find_source(name: str, role: Role, progress: Progress) -> Source:
     return hub_source(id, revision or None)
 
 
+def as_typed(model: ModelInfo, role: Role) -> str:
+    """What a form says for a recorded model, or, where only a person knows, a text that :func:`unplaced` asks about.
+
+    A folder's name is never filled in: here another folder may have it, or a repository of the hub.
+    """
+    kind = model.source
+    if kind is None:  # recorded before specviz said so
+        notes: dict[str | None, Origin] = {FOLDER_NOTE: "folder"}
+        notes |= dict.fromkeys((default_pair.TARGET_NOTE, default_pair.DRAFT_NOTE), "built-in")
+        kind = notes.get(model.note, "hub" if "/" in model.id else None)
+    built_in = {"target": default_pair.TARGET_NAME, "draft": default_pair.DRAFT_NAME}
+    if kind == "built-in" and model.id == built_in[role]:
+        return DEFAULT
+    id, at, revision = model.id.partition("@")
+    # Any file can say that a path is of the hub; a name that could be one is asked for.
+    if kind == "hub" and HUB_ID.fullmatch(id) and (not at or REVISION.fullmatch(revision)):
+        return model.id
+    return " ".join(model.id.split())[:120] + (_FOLDER if kind == "folder" else _FOLDER_OR_HUB)
+
+
+def unplaced(name: str, role: Role) -> str | None:
+    """The sentence that asks where a recorded model is, if ``name`` stands for one of which only a person knows."""
+    if name.endswith(_FOLDER):
+        return (
+            f"The {role} of this run was in a folder called {plain(name.removesuffix(_FOLDER), 80)}; write the path of "
+            f"that folder as {role} model under Settings."
+        )
+    if name.endswith(_FOLDER_OR_HUB):
+        return (
+            f"This run does not say whether its {role} {plain(name.removesuffix(_FOLDER_OR_HUB), 80)} was a folder or "
+            f"came from the hub; write the folder's path, or its id on the hub, as {role} model under Settings."
+        )
+    return None
+
+
 def folder_source(folder: Path) -> Source:
     """A folder that ``save_pretrained`` wrote."""
     if not (folder / "config.json").is_file():
@@ -88,7 +135,7 @@ def folder_source(folder: Path) -> Source:
         raise ModelError(
             f"The folder {shown(str(folder), 200)} has no safetensors weights; save it with safetensors first."
         )
-    return Source(folder.resolve().name, str(folder), note="a local folder")
+    return Source(folder.resolve().name, str(folder), note=FOLDER_NOTE, kind="folder")
 
 
 def hub_source(id: str, revision: str | None) -> Source:

@@ -151,7 +151,7 @@ def hits(trace: Trace, position: int, breakpoints: Breakpoints) -> list[Hit]:
                 hit(f"{step.driver} accepted node {node}, to which the target gives {p:.3g}, below {limit:g}.", node)
                 break
     if breakpoints.audit:
-        for name, limit in tolerances(trace.models).items():
+        for name, limit in tolerances(trace.models_of(position)).items():
             audit = getattr(step.caches, name).audit
             if audit is not None and not audit.worst() <= limit:
                 hit(

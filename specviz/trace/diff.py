@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from specviz.trace.identity import identity_lines
 from specviz.trace.metrics import accepted_lengths, block_efficiency
 from specviz.trace.near_tie import Meaning, Scores, is_greedy, meaning_of, scores_of
 from specviz.trace.schema import ModelInfo, Row, TokenText, Trace
@@ -224,8 +225,7 @@ def _settings(a: Trace, b: Trace) -> tuple[tuple[str, str, str], ...]:
 
 
 def _all_settings(trace: Trace) -> dict[str, str]:
-    models = {"target": trace.models.target.id, "draft": trace.models.draft.id, "prompt": trace.prompt[:80]}
-    return models | flat_settings(trace.settings)
+    return identity_lines(trace.models) | {"prompt": trace.prompt[:80]} | flat_settings(trace.settings)
 
 
 def _pieces(a: Sequence[int], b: Sequence[int]) -> tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]:

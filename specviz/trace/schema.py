@@ -17,6 +17,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, FailFast, Field, model_validator
 
 SCHEMA_VERSION = 1
+WEIGHTS_SCHEME = "sha256-sample1"
+"""In front of every hash of weights; hashes with another one in front say nothing about each other."""
 # What one file may hold of a kind, so that no work over it can grow with the square of the file.
 MOST_NODES = 1025
 """Nodes of a tree, the root included."""
@@ -41,6 +43,8 @@ lie on the accepted path, where a rule accepts paths as a whole (traversal)."""
 
 Comparison = Literal["uniform < threshold", "p > threshold", "token = drawn", "token = argmax"]
 BonusKind = Literal["target", "residual", "truncated", "argmax"]
+Origin = Literal["built-in", "folder", "hub"]
+"""Where a model comes from: it is shipped with specviz or made by it, lies in a folder, or on the Hugging Face hub."""
 Lossless = Literal["yes", "no", "greedy decoding"]
 EndReason = Literal["end of sequence", "max_new_tokens", "context limit", "stopped", "error"]
 Option = bool | int | float | str | None
@@ -124,7 +128,13 @@ class ModelInfo(Value):
     """What was loaded, as found on the loaded model."""
 
     id: str
+    """As it was asked for; of a folder the last part of its path only."""
+    source: Origin | None = None
+    """Where it came from; null where that was not recorded."""
     revision: str | None = None
+    """On the hub the commit; of the built-in draft a hash of its files."""
+    weights: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}:[0-9a-f]{64}$")] | None = None
+    """A hash over a sample of every tensor as loaded, see ``specviz.models.weights``; null where not recorded."""
     architecture: str
     parameters: Count
     layers: Count
@@ -135,6 +145,11 @@ class ModelInfo(Value):
     reads: Many[Count] = ()
     """Of a draft that reads the target's hidden states: which. 0 is the embeddings, k the output of layer k."""
     note: str | None = None
+
+
+class Models(Value):
+    target: ModelInfo
+    draft: ModelInfo
 
 
 # ------------------------------------------------------------------------------------------------------- tokens
@@ -434,6 +449,9 @@ class Step(Value):
     """Context tokens that were prefilled right before this step (0 when the live caches went on)."""
     settings: Settings | None = None
     """What this step was run with, where that is not the trace's settings: a step from before a fork."""
+    models: Models | None = None
+    """What this step was run on, where that is not said of the trace: a step of a run that went on in another number
+    format or on another device, or whose weights were not recorded."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Step:
@@ -528,11 +546,6 @@ class ForkedFrom(Value):
     step: Count
 
 
-class Models(Value):
-    target: ModelInfo
-    draft: ModelInfo
-
-
 class Trace(Value):
     """A recorded run."""
 
@@ -583,6 +596,10 @@ class Trace(Value):
     def settings_of(self, position: int) -> Settings:
         """What ``steps[position]`` was run with."""
         return self.steps[position].settings or self.settings
+
+    def models_of(self, position: int) -> Models:
+        """What ``steps[position]`` was run on."""
+        return self.steps[position].models or self.models
 
     def output_tokens(self) -> list[int]:
         """All committed tokens after the prompt."""

@@ -43,7 +43,9 @@ class Alternative:
         bonus: None where only the target's row could tell.
         by: whether the trace alone answered, or the models scored the tree again.
         needs: why the trace alone does not say all of it; None if it does.
-        difference: by models, the largest difference between a probability as recorded and as scored again.
+        difference: by models, the largest difference between a drafted token's probability as recorded and as scored
+            again.
+        caveat: by models, what is not known of them, or not equal, as sentences; None where they are those recorded.
     """
 
     verifier: str
@@ -55,6 +57,7 @@ class Alternative:
     by: Literal["trace", "models"]
     needs: str | None = None
     difference: float | None = None
+    caveat: str | None = None
 
 
 def compared_with(step: Step, question: Question) -> Verdict:

@@ -372,5 +372,5 @@ def test_what_nobody_can_answer_is_one_sentence():
             "models": trace.models.model_copy(update={"target": trace.models.target.model_copy(update={"id": "x"})})
         }
     )
-    with pytest.raises(SettingsError, match="recorded with x"):
+    with pytest.raises(SettingsError, match="recorded with the target x"):
         through_models(pairs.make_pair(), stranger, 0, Question(Choice(name="naive")))

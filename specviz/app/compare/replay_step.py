@@ -41,6 +41,7 @@ def make_again(
         limits = sessions.limits
         at_hand = _at_hand(desk, inputs, step)
         if at_hand is not None:
+            recipe.refuse_others(at_hand.models)
             told = parted(recipe, at_hand.steps[: step + 1], at_hand.models)
             yield (_opened(at_hand, step, told), at_hand, None), inputs
             return
@@ -51,6 +52,7 @@ def make_again(
         if live is None:
 
             def start(pair: Any) -> Any:
+                recipe.refuse_others(pair.models)
                 return begin(limits, pair, recipe.settings, recipe.prompt, recipe.known)
 
             for text, fraction in (starting := run_handlers.Telling(sessions.with_pair(recipe.pair, start))):

@@ -37,14 +37,13 @@ class Start:
         """The engine's session.
 
         Raises:
-            SettingsError: for what no run can have, or none of this page; for a run of another target.
+            SettingsError: for what no run can have, or none of this page; for a run of other models.
         """
         from specviz.engine.session import Session  # imports torch: not needed to look at a trace
 
         new_tokens = self.settings.max_new_tokens
         if self.before is None:
             return begin(self.limits, pair, self.settings, self.prompt)
-        must_be_of(pair, self.before)
         self.limits.check_context(len(self.before.prompt_tokens), new_tokens)
         if self.fork_at is not None:
             session = Session.resume(pair, self.before, steps=self.fork_at, settings=self.settings)
@@ -107,10 +106,11 @@ def begin(
 
 
 def must_be_of(pair: Any, trace: Trace) -> None:
-    """Another target has another vocabulary, or at least other caches: its steps would not follow from these."""
-    loaded, recorded = pair.models.target.id, trace.models.target.id
-    if loaded != recorded:
-        raise SettingsError(
-            f"This run was recorded with the target {recorded} and {loaded} is chosen; "
-            f"choose {recorded} under Settings."
-        )
+    """See that a pair has the run's target: what another one says is no answer about this run.
+
+    Raises:
+        SettingsError: if it is another one.
+    """
+    from specviz.trace.identity import refuse_other_models
+
+    refuse_other_models(pair.models, trace.models, ["target"])

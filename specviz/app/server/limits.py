@@ -14,6 +14,7 @@ from specviz.drafting import BUILDERS
 from specviz.errors import SettingsError, shown
 from specviz.models.pair_spec import ModelChoice
 from specviz.models.presets import PRESETS, find_preset
+from specviz.models.sources import unplaced
 from specviz.options import parse_options
 from specviz.trace.schema import Choice
 from specviz.tree import MAX_NODES
@@ -62,13 +63,16 @@ class Limits:
     # ------------------------------------------------------------------------- each raises SettingsError, or returns
 
     def check_models(self, models: ModelChoice) -> None:
-        """A public page loads its presets and nothing else: no folder, no id of the hub."""
+        """A public page loads its presets and nothing else: no folder, no id of the hub. No page guesses what a run
+        does not say of its models."""
         offered = {find_preset(name).names for name in self.presets}
         if self.public and _named(models) not in offered:
             raise SettingsError(
                 f"This public page runs its presets only ({', '.join(self.presets)}); choose one under Settings, "
                 f"{_OWN}."
             )
+        if said := unplaced(models.target, "target") or unplaced(models.draft, "draft"):
+            raise SettingsError(said)
 
     def check_prompt(self, prompt: str) -> None:
         if len(prompt) > self.prompt_characters:

@@ -1,0 +1,62 @@
+"""Where a run that comes into sight is taken from, and the block that shows it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from specviz.app import run_handlers, whatif
+from specviz.app.page_state import Desk, Run, models_of
+from specviz.app.server.share_store import Held
+from specviz.app.server.trace_store import Stored
+from specviz.errors import SettingsError, TraceError
+from specviz.figures import dump_block
+
+
+def first_block(run: Run | None, said: str | None = None) -> str:
+    """The first block of a run: frames, the address that names it, what the tools have to know, and ``said``."""
+    if run is None:
+        return ""
+    extra: dict[str, object] = {"verifiers": whatif.verifier_choices()}
+    if said:
+        extra["notice"] = run_handlers.notice("info", said)
+    if run.link:
+        extra["link"] = {"run": run.id, "name": run.link, "steps": run.stored.steps}
+    recorded = run.link is not None and run.link in run_handlers.recorded_traces()
+    return f"[{_frames_of(run.link or '') if recorded else run_handlers.opening_block(run.trace)},{dump_block(extra)}]"
+
+
+@lru_cache(maxsize=32)
+def _frames_of(name: str) -> str:
+    # Everybody who comes opens one of the same few runs, and drawing twenty steps takes a fifth of a second.
+    return run_handlers.opening_block(_stored(name).trace)
+
+
+@lru_cache(maxsize=32)
+def _stored(name: str) -> Stored:
+    return Stored(run_handlers.open_recorded(name))
+
+
+def recorded(name: str) -> Run:
+    stored = _stored(name)
+    return Run(stored, name, models_of(stored.head), link=name)
+
+
+def uploaded(path: str | None, most_bytes: int) -> Run:
+    if not path:
+        raise TraceError("No file came; choose a trace that specviz recorded.")
+    trace = run_handlers.read_upload(path, most_bytes)
+    return Run(Stored(trace), run_handlers.file_title(path), models_of(trace))
+
+
+def listed(desk: Desk, id: object) -> Run:
+    run = desk.find(id)
+    if run is None:
+        raise SettingsError("This run is not open any more; choose one that is listed.")
+    return run
+
+
+def linked(held: Held, name: str) -> Run:
+    if name in run_handlers.recorded_traces():
+        return recorded(name)
+    trace = held.open(name)
+    return Run(Stored(trace), "a shared run", models_of(trace), link=name)

@@ -1,0 +1,156 @@
+"""Whether the models that are loaded are the ones that recorded a run.
+
+A name says little: a folder can be filled with another checkpoint, a branch on the hub can move. Where both sides have
+a hash of their weights it decides; where one has none, everything else that was recorded is compared, and
+:func:`caveats` says that the weights themselves are not known to be the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from specviz.errors import SettingsError, plain, shown
+from specviz.trace.schema import WEIGHTS_SCHEME, ModelInfo, Models
+
+HASH_DIGITS = 12
+ROLES = ("target", "draft")
+
+
+def refuse_other_models(loaded: Models, recorded: Models, roles: Iterable[str] = ROLES) -> None:
+    """See that a run's models are loaded before anything is done that takes them for the run's.
+
+    Raises:
+        SettingsError: naming the first of ``roles`` that is another model than the recorded one.
+    """
+    for role in roles:
+        if said := mismatch(getattr(loaded, role), getattr(recorded, role), role):
+            raise SettingsError(said)
+
+
+def mismatch(loaded: ModelInfo, recorded: ModelInfo, role: str) -> str | None:
+    """Why ``loaded`` is another model than ``recorded``, as a sentence; None where nothing recorded says so."""
+    found = first_difference(loaded, recorded)
+    if found is None:
+        return None
+    what, then, now = found
+    if what == "name":
+        return (
+            f"This run was recorded with the {role} {plain(recorded.id)} and {plain(loaded.id)} is chosen; choose "
+            f"{plain(recorded.id)} under Settings."
+        )
+    if what == "weights":
+        return f"{_other_weights(loaded, recorded, role)} under Settings."
+    return (
+        f"This run was recorded with another {role} than the {plain(loaded.id)} that is loaded ({what} {then}, now "
+        f"{now}); choose the recorded one under Settings."
+    )
+
+
+def first_difference(loaded: ModelInfo, recorded: ModelInfo) -> tuple[str, str, str] | None:
+    """(what, as recorded, now) that tells two models apart; None where nothing recorded does.
+
+    Equal weights are one model whatever it is called. The number format is not looked at: weights that it rounded have
+    another hash, and others are the same in a wider one.
+    """
+    same = same_weights(loaded, recorded)
+    if same is None and loaded.id != recorded.id:
+        return "name", plain(recorded.id), plain(loaded.id)
+    if same is False and loaded.quantization == recorded.quantization:
+        return "weights", short_weights(recorded), short_weights(loaded)
+    for what, now, then in _facts(loaded, recorded, same):
+        if now != then:
+            return what, then, now
+    return None
+
+
+def other_models(loaded: Models, recorded: Models) -> str | None:
+    """What tells two pairs of one experiment apart, in some words; None for nothing. Number formats count here."""
+    for role in ROLES:
+        now, then = getattr(loaded, role), getattr(recorded, role)
+        found = first_difference(now, then)
+        if found is None and now.dtype != then.dtype:
+            found = "number format", plain(then.dtype), plain(now.dtype)
+        if found is not None:
+            return f"{role}: {found[0]} {found[1]}, now {found[2]}"
+    return None
+
+
+def same_weights(a: ModelInfo, b: ModelInfo) -> bool | None:
+    """Whether two models have the same weights, by their hashes; None where one has none, or another kind of hash."""
+    hashes = (a.weights, b.weights)
+    if not all(one is not None and one.startswith(f"{WEIGHTS_SCHEME}:") for one in hashes):
+        return None
+    return a.weights == b.weights
+
+
+def known_weights(loaded: Models, recorded: Models) -> bool:
+    """Whether hashes say that both models have the recorded weights."""
+    return all(same_weights(getattr(loaded, role), getattr(recorded, role)) is True for role in ROLES)
+
+
+def caveats(loaded: Models, recorded: Models, roles: Iterable[str] = ROLES) -> str | None:
+    """What is to be said where a run goes on with models that nothing recorded speaks against; None for nothing."""
+    unknown, formats = [], []
+    for role in roles:
+        now, then = getattr(loaded, role), getattr(recorded, role)
+        if same_weights(now, then) is None:
+            unknown.append(role)
+        if now.dtype != then.dtype:
+            formats.append(f"the {role} was recorded in {then.dtype} and is loaded in {now.dtype}")
+    said = []
+    if unknown:
+        said.append(
+            f"The weights of the {' and the '.join(unknown)} were not recorded with this run; name and sizes are those "
+            "recorded, more is not known."
+        )
+    if formats:
+        said.append(f"Numbers can differ by rounding: {'; '.join(formats)}.")
+    return " ".join(said) or None
+
+
+def short_weights(model: ModelInfo) -> str:
+    """The hash of a model's weights in a few digits."""
+    return model.weights.rpartition(":")[2][:HASH_DIGITS] if model.weights else "not recorded"
+
+
+def identity_lines(models: Models) -> dict[str, str]:
+    """What tells a pair from others, name -> text, as two runs are compared by it."""
+    lines = {}
+    for role in ROLES:
+        model: ModelInfo = getattr(models, role)
+        lines[role] = model.id
+        lines[f"{role} weights"] = short_weights(model)
+        lines[f"{role} revision"] = model.revision or "not recorded"
+        lines[f"{role} quantization"] = model.quantization or "none"
+        lines[f"{role} number format"] = model.dtype
+    return lines
+
+
+def _facts(loaded: ModelInfo, recorded: ModelInfo, same: bool | None) -> Iterable[tuple[str, str, str]]:
+    """(name, now, then) of what must be equal, besides the weights or where they are not known."""
+    yield "quantization", shown(loaded.quantization or "none"), shown(recorded.quantization or "none")
+    yield "hidden states read", shown(list(loaded.reads)), shown(list(recorded.reads))
+    if same is None:
+        yield "class", shown(loaded.architecture), shown(recorded.architecture)
+        for name in ("parameters", "layers", "vocabulary"):
+            yield name, f"{getattr(loaded, name):,}", f"{getattr(recorded, name):,}"
+        if loaded.revision and recorded.revision:
+            yield "revision", shown(loaded.revision), shown(recorded.revision)
+
+
+def _other_weights(loaded: ModelInfo, recorded: ModelInfo, role: str) -> str:
+    what = (
+        f"The {role} {plain(loaded.id)} has other weights ({short_weights(loaded)}) than the one that recorded this "
+        f"run ({short_weights(recorded)})"
+    )
+    if loaded.dtype != recorded.dtype:
+        return f"{what}, or they were rounded to {plain(loaded.dtype)}: choose it, or {plain(recorded.dtype)},"
+    if recorded.quantization and _kind(loaded.device) != _kind(recorded.device):
+        return f"{what}, or were quantized otherwise on this device: choose it, or {plain(_kind(recorded.device))},"
+    if recorded.source == "hub" and recorded.revision and recorded.revision != loaded.revision:
+        return f"{what}; choose {shown(recorded.id.partition('@')[0] + '@' + recorded.revision, 200)}"
+    return f"{what}; choose that one"
+
+
+def _kind(device: str) -> str:
+    return device.partition(":")[0]
