@@ -59,6 +59,7 @@ def pair_of(target: object, draft: object, end_tokens: tuple[int, ...] = (), hea
 def info_of(model: object, name: str) -> ModelInfo:
     return ModelInfo(
         id=name,
+        source="hub",
         architecture=type(model).__name__,
         parameters=sum(p.numel() for p in model.parameters()),
         layers=model.config.num_hidden_layers,

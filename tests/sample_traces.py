@@ -127,7 +127,14 @@ def sample_trace(
         context += len(step.committed)
         root = step.text_of()[step.committed[-1]]
     model = ModelInfo(
-        id="sample", architecture="Sample", parameters=1000, layers=2, vocabulary=200, dtype="float32", device="cpu"
+        id="sample",
+        source="hub",
+        architecture="Sample",
+        parameters=1000,
+        layers=2,
+        vocabulary=200,
+        dtype="float32",
+        device="cpu",
     )
     return Trace(
         id=trace_id,

@@ -134,5 +134,21 @@ def test_a_lesson_shows_the_verifier_it_is_about(served):
     assert page.inner_text(".sv-phasewhere") == "step into", "the step as a whole"
 
 
+def test_a_lesson_leaves_with_the_run_it_is_about(served):
+    seen = served()
+    page = seen.page
+    page.wait_for_selector(".sv-card")
+    seen.menu("lessons")
+    page.click("[data-act=lesson-open-chain]")
+    page.wait_for_selector(".sv-lesson h3:has-text('1 of 7')")
+    assert page.input_value("#prompt textarea") == trace_of(LESSONS[0]).prompt
+    seen.menu("runs")
+    page.click("#runs-list label:has-text('Tell a bedtime story')")
+    page.wait_for_function("document.querySelector('#prompt textarea').value.startsWith('Tell a bedtime story')")
+    page.wait_for_function("document.querySelector('.sv-lesson') === null")
+    seen.menu("lessons")
+    page.wait_for_selector(".sv-lessonlist")
+
+
 def trace_of(lesson: Lesson) -> Trace:
     return load_trace(ASSETS / f"{lesson.run}.json.gz")
