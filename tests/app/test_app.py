@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from specviz.trace.io import load_trace
 from tests.paths import ROOT
 
 
@@ -31,7 +33,8 @@ def test_the_app_serves_the_page_it_was_told_to_open(tmp_path: Path) -> None:
         app.terminate()
         app.wait(timeout=30)
     assert "mine_on_the_page" in config
-    assert "difference between weather and climate" in config
+    boxes = {one["props"].get("elem_id"): one["props"].get("value") for one in json.loads(config)["components"]}
+    assert boxes["prompt"] == load_trace(trace).prompt
 
 
 def _get(url: str, app: subprocess.Popen) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -269,21 +270,26 @@ def test_a_public_page_loads_its_presets_whatever_a_run_says(made: str, left_off
     assert page.loaded == []
 
 
-def test_shipped_runs_fork_on_the_default_pair_as_before(tmp_path: Path) -> None:
-    shipped = load_trace(ASSETS / "traces" / "chain-of-4.json.gz")
+def test_shipped_runs_fork_and_answer_on_the_default_pair_as_before(left_off, folders, tmp_path) -> None:
+    """They were recorded before weights were; what is said of them stays true."""
+    shipped = load_trace(ASSETS / "traces" / "chain-of-4.json.gz").models
+    old = left_off.model_copy(update={"models": shipped})
 
     def load(*_: object, **__: object) -> Any:
-        pair = pairs.make_pair()
-        named = {
-            role: getattr(shipped.models, role).model_copy(
-                update={"source": "built-in", "weights": f"sha256-sample1:{'0' * 64}"}
-            )
-            for role in ("target", "draft")
-        }
-        return type(pair)(**(vars(pair) | {"models": pair.models.model_copy(update=named)}))
+        now = {"source": "built-in", "weights": f"sha256-sample1:{'0' * 64}"}
+        sides = {role: getattr(shipped, role).model_copy(update=now) for role in ("target", "draft")}
+        return replace(load_pair(*folders, device="cpu"), models=shipped.model_copy(update=sides))
 
-    page = Page(tmp_path, load=load)
-    page.take(page.act.open_recorded("chain-of-4", page.desk))
-    page.fork(shipped.id, 0)
+    page = Page(tmp_path, old, load=load)
+    page.desk = replace(page.act.start, filled=None)  # as a page opens on a run to look at
+    page.fork(old.id, 1)
     assert page.loaded == ["default"]
-    assert "not recorded" not in page.said[-1], "a fork at the first step takes over none of them"
+    assert "with the settings of its parent" in page.said[-1]
+    assert "The weights of the target and the draft were not recorded with this run" in page.said[-1]
+    assert page.run.steps[0].verdicts == old.steps[0].verdicts
+    assert [page.run.models_of(i).target.weights is None for i in range(2)] == [True, False]
+    question = {"run": old.id, "step": 1, "id": 1, "verifier": "eta", "options": {"epsilon": 0.02}}
+    *_, last = page.act.what_if_models(page.desk, _event(question), *page.form.values())
+    answer = json.loads(last)["whatif"]
+    assert answer["by"] == "models"
+    assert "were not recorded" in answer["caveat"]
