@@ -11,6 +11,7 @@ from specviz.models.loading import Pair
 from specviz.models.tokens import TokenTexts
 from specviz.trace.schema import Choice, ModelInfo, Models, Sampling, Settings, Trace
 from tests import tiny
+from tests.tokenizer_kinds import KINDS
 
 ALL_VERIFIERS = ("rejection", "eta", "longest_path", "traversal", "naive", "greedy")
 TREES = {
@@ -41,11 +42,28 @@ def make_reading_pair(family: str = "llama") -> Pair:
     return pair_of(target, draft, head=tiny.head_for(target, draft))
 
 
-def pair_of(target: object, draft: object, end_tokens: tuple[int, ...] = (), head: ReadingHead | None = None) -> Pair:
-    """A pair of two models that are there already, with the tests' tokenizer."""
+@lru_cache(maxsize=1)
+def make_trace_of_kind(kind: str) -> Trace:
+    """A finished run of a pair with one of the tokenizers in :mod:`tests.tokenizer_kinds`."""
+    tokenizer = KINDS[kind]()
+    target = tiny.make_model("llama", vocab=len(tokenizer))
+    pair = pair_of(target, tiny.perturbed(target), tokenizer=tokenizer)
+    session = Session(pair, make_settings(seed=3), "the sea is blue")
+    list(session.run())
+    return session.trace
+
+
+def pair_of(
+    target: object,
+    draft: object,
+    end_tokens: tuple[int, ...] = (),
+    head: ReadingHead | None = None,
+    tokenizer: object | None = None,
+) -> Pair:
+    """A pair of two models that are there already, with the tests' tokenizer or another."""
     reads = {"reads": head.layers if head else ()}
     infos = Models(target=info_of(target, "target"), draft=info_of(draft, "draft").model_copy(update=reads))
-    tokenizer = tiny.make_tokenizer()
+    tokenizer = tokenizer or tiny.make_tokenizer()
     return Pair(
         target=LanguageModel(target, infos.target),
         draft=LanguageModel(draft, infos.draft, head),

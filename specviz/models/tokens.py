@@ -1,27 +1,31 @@
-"""The text of single tokens, such that the texts of a sequence joined give the sequence's text.
+"""The text of single tokens, such that the texts of a sequence joined give what the tokenizer decodes it to.
 
-``tokenizer.decode([id])`` cannot do this: it drops leading spaces and turns a part of a character into U+FFFD. Here
-every token becomes the bytes it stands for; valid UTF-8 is shown as text, anything else keeps its bytes, so that
-:func:`specviz.trace.schema.text_of_tokens` can put an emoji that was split over tokens together again.
+``tokenizer.decode([id])`` cannot do this: a decoder treats the first and the last token of a text differently (it drops
+a leading space, or keeps the ``##`` of WordPiece), and turns a part of a character into U+FFFD. So the tokenizer's own
+decoder is asked what a token adds *between two others*. Where that is no text, the token becomes the bytes it stands
+for, and :func:`specviz.trace.schema.text_of_tokens` can put an emoji that was split over tokens together again.
+
+What is promised: the texts of any token ids, joined, are ``tokenizer.decode(ids, clean_up_tokenization_spaces=False)``
+but for
+
+* spaces at the two ends, which belong to the word before or after; and ``##``, which ``decode`` keeps in first place;
+* ``<0xF0>`` tokens in a row that are no UTF-8 as a whole: ``decode`` has U+FFFD for all of them, here the characters
+  among them are kept;
+* ids that the tokenizer does not have, which ``decode`` leaves out, and added tokens in which it finds no text.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from typing import Any, Literal
+from typing import Any
 
 from specviz.errors import ModelError
 from specviz.trace.schema import TokenText
 
-Scheme = Literal["byte-level", "sentencepiece", "plain"]
-"""How a vocabulary entry spells its bytes.
-
-``byte-level``: one printable character per byte (GPT-2, Llama 3, Qwen). ``sentencepiece``: UTF-8 with ``▁`` for a space
-and ``<0x0A>`` for a single byte (Llama 2, Gemma). ``plain``: the text itself.
-"""
-
 BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+NEIGHBOUR = "x"
+"""Stands before and after the token that is asked about. To every decoder it is a word, or the inside of one."""
 
 
 class TokenTexts:
@@ -37,9 +41,16 @@ class TokenTexts:
     def __init__(self, tokenizer: Any):
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if backend is None:
-            raise ModelError("This model has no fast tokenizer (tokenizer.json); choose one that has.")
+            raise ModelError(
+                f"The target's tokenizer ({type(tokenizer).__name__}) has no fast version, which alone says what each "
+                "token stands for; choose a model with a tokenizer.json."
+            )
         self._backend = backend
-        self._scheme, self._space = _scheme(backend.decoder)
+        decoder = backend.decoder
+        # Without a decoder tokenizers puts a space between any two tokens.
+        self._decode = " ".join if decoder is None else decoder.decode
+        self._kinds = _kinds(json.loads(decoder.__getstate__())) if decoder is not None else set()
+        self._next = self._decode([NEIGHBOUR, NEIGHBOUR]).removeprefix(NEIGHBOUR)
         self._added = backend.get_added_tokens_decoder()
         self._texts: dict[int, TokenText] = {}
 
@@ -53,11 +64,18 @@ class TokenTexts:
         piece = self._backend.id_to_token(id)
         if piece is None:
             return TokenText(id=id, text=f"⟨id {id}⟩")
-        added = self._added.get(id)
-        if added is not None and (added.special or self._scheme != "sentencepiece"):
+        text = self._between(piece)
+        if "\ufffd" not in text:
+            return TokenText(id=id, text=text)
+        if id in self._added:
             # Added tokens are matched in the text itself and never spelled in the vocabulary's alphabet.
-            return TokenText(id=id, text=added.content)
-        return as_text(id, piece_bytes(piece, self._scheme, self._space))
+            return TokenText(id=id, text=self._added[id].content)
+        return as_text(id, piece_bytes(piece, self._kinds))
+
+    def _between(self, piece: str) -> str:
+        """What the piece adds to a text between two others, by the tokenizer's own decoder."""
+        whole: str = self._decode([NEIGHBOUR, piece, NEIGHBOUR])
+        return whole.removeprefix(NEIGHBOUR).removesuffix(self._next)
 
 
 def token_text(tokenizer: Any, id: int) -> TokenText:
@@ -73,23 +91,18 @@ def as_text(id: int, data: bytes) -> TokenText:
         return TokenText(id=id, text=f"⟨{data.hex(' ').upper()}⟩", bytes=data.hex())
 
 
-def piece_bytes(piece: str, scheme: Scheme, space: str = "▁") -> bytes:
-    """The bytes that a vocabulary entry stands for.
+def piece_bytes(piece: str, kinds: set[str]) -> bytes:
+    """The bytes that a vocabulary entry stands for, where it is no text by itself.
 
     Args:
         piece: the entry as the vocabulary spells it.
-        scheme: see :data:`Scheme`.
-        space: the character that stands for a space in a ``sentencepiece`` vocabulary.
+        kinds: of the tokenizer's decoders. ``ByteLevel`` spells one printable character per byte (GPT-2, Llama 3,
+            Qwen), ``ByteFallback`` has ``<0x0A>`` for a single byte (Llama 2, Gemma).
     """
-    if scheme == "byte-level":
-        if all(character in _BYTE_OF for character in piece):
-            return bytes(_BYTE_OF[character] for character in piece)
-        # Entries outside the alphabet exist (runs of plain spaces in CodeGen's); decoders take them literally.
-        return piece.encode()
-    if scheme == "sentencepiece":
-        if byte := BYTE_TOKEN.fullmatch(piece):
-            return bytes.fromhex(byte[1])
-        return piece.replace(space, " ").encode()
+    if "ByteFallback" in kinds and (byte := BYTE_TOKEN.fullmatch(piece)):
+        return bytes.fromhex(byte[1])
+    if "ByteLevel" in kinds and all(character in _BYTE_OF for character in piece):
+        return bytes(_BYTE_OF[character] for character in piece)
     return piece.encode()
 
 
@@ -103,22 +116,8 @@ def _byte_alphabet() -> dict[str, int]:
 _BYTE_OF = _byte_alphabet()
 
 
-def _scheme(decoder: Any) -> tuple[Scheme, str]:
-    """The spelling that a backend's decoder undoes, and its space character."""
-    parts = _parts(json.loads(decoder.__getstate__())) if decoder is not None else []
-    kinds = {part["type"] for part in parts}
-    if "ByteLevel" in kinds:
-        return "byte-level", ""
-    for part in parts:
-        if part["type"] == "Metaspace":
-            return "sentencepiece", part.get("replacement", "▁")
-        if part["type"] == "Replace" and part.get("content") == " ":
-            return "sentencepiece", part["pattern"].get("String", "▁")
-    return ("sentencepiece", "▁") if "ByteFallback" in kinds else ("plain", "")
-
-
-def _parts(decoder: dict[str, Any]) -> list[dict[str, Any]]:
-    """The elementary decoders of a possibly nested decoder description."""
+def _kinds(decoder: dict[str, Any]) -> set[str]:
+    """The kinds of the elementary decoders of a possibly nested decoder description."""
     if decoder["type"] == "Sequence":
-        return [part for inner in decoder["decoders"] for part in _parts(inner)]
-    return [decoder]
+        return {kind for inner in decoder["decoders"] for kind in _kinds(inner)}
+    return {decoder["type"]}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
 from specviz.errors import ModelError
+from specviz.figures import block
 from specviz.models.tokens import TokenTexts, token_text
 from specviz.trace.schema import text_of_tokens
-from tests import tiny
+from tests import pairs, tiny
+from tests.tokenizer_kinds import BYTES, KINDS, LLAMA_2
 
 
 def joined(tokenizer, text: str) -> str:
@@ -65,19 +69,65 @@ def test_ids_beyond_the_tokenizer():
     assert (token.id, token.text, token.bytes) == (49999, "⟨id 49999⟩", None)
 
 
-def sentencepiece_like(decoder) -> PreTrainedTokenizerFast:
-    pieces = ["<unk>", "</s>", "▁the", "▁", "cat", *(f"<0x{byte:02X}>" for byte in range(256))]
+TEXTS = (
+    "the sea is blue",
+    "the seas, singing: isn't it? 3.14",
+    "in the sea!</s>the sea",
+    "the  blue  sea is",
+    "the 🌍 is é今天",
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_joined_texts_are_the_decoded_text(kind):
+    tokenizer = KINDS[kind]()
+    texts = TokenTexts(tokenizer)
+    for text in TEXTS:
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        decoded = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+        assert len(ids) > 3
+        assert text_of_tokens([texts(id) for id in ids]).strip(" ") == decoded.strip(" ")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_joined_texts_of_any_tokens_are_their_decoded_text(kind):
+    """Also where no encoder would put these tokens beside each other, as a model may."""
+    tokenizer = KINDS[kind]()
+    texts, random_ids = TokenTexts(tokenizer), random.Random(0)
+    # The two exceptions have a test of their own: bytes that form no character, and WordPiece's ## in first place.
+    ids = [id for piece, id in tokenizer.get_vocab().items() if piece not in BYTES or len(tokenizer) < 200]
+    first = [id for id in ids if not tokenizer.convert_ids_to_tokens(id).startswith("##")]
+    for _ in range(50):
+        row = [random_ids.choice(first), *random_ids.choices(ids, k=12)]
+        decoded = tokenizer.decode(row, clean_up_tokenization_spaces=False)
+        assert text_of_tokens([texts(id) for id in row]).strip(" ") == decoded.strip(" "), row
+
+
+def test_words_are_apart_and_pieces_together():
+    texts = {kind: TokenTexts(make()) for kind, make in KINDS.items()}
+    ids = {kind: make().convert_tokens_to_ids for kind, make in KINDS.items()}
+
+    def text(kind: str, piece: str) -> str:
+        return texts[kind](ids[kind](piece)).text
+
+    assert [text("WordPiece", piece) for piece in ("sea", "##s", ".", "n't")] == [" sea", "s", ".", "n't"]
+    assert text("WordPiece without clean-up", ".") == " ."
+    assert [text("end-of-word BPE", piece) for piece in ("sea</w>", "se", ".</w>")] == ["sea ", "se", ". "]
+    assert [text("Unigram", piece) for piece in ("▁sea", "sea", "▁")] == [" sea", "sea", " "]
+    assert [text("characters", piece) for piece in ("s", " ", "\n")] == ["s", " ", "\n"]
+    assert text("whole words, no decoder", "sea") == " sea"
+
+
+def byte_fallback(decoder) -> PreTrainedTokenizerFast:
+    pieces = ["<unk>", "</s>", "▁the", "▁", "cat", *BYTES]
     backend = Tokenizer(models.BPE(vocab={p: i for i, p in enumerate(pieces)}, merges=[], byte_fallback=True))
     backend.decoder = decoder
     return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>", unk_token="<unk>")
 
 
-LLAMA_2 = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-
-
-@pytest.mark.parametrize("decoder", [decoders.Sequence(LLAMA_2), decoders.Metaspace()])
-def test_sentencepiece_texts(decoder):
-    texts = TokenTexts(sentencepiece_like(decoder))
+@pytest.mark.parametrize("decoder", [LLAMA_2, [decoders.ByteFallback(), decoders.Metaspace()]])
+def test_single_bytes(decoder):
+    texts = TokenTexts(byte_fallback(decoders.Sequence(decoder)))
     byte = 5
     assert [texts(id).text for id in (1, 2, 3, 4, byte + 0x0A)] == ["</s>", " the", " ", "cat", "\n"]
     emoji = [texts(byte + value) for value in "🌍".encode()]
@@ -85,6 +135,35 @@ def test_sentencepiece_texts(decoder):
     assert text_of_tokens(emoji) == "🌍"
 
 
+def test_where_the_joined_texts_say_more_than_the_decoded_text():
+    tokenizer = byte_fallback(decoders.Sequence(LLAMA_2))
+    texts, ids = TokenTexts(tokenizer), [4, 5 + 0xF0, 5 + 0x41, 49999]
+    assert tokenizer.decode(ids) == "cat\ufffd\ufffd"
+    assert text_of_tokens([texts(id) for id in ids]) == "cat\ufffdA⟨id 49999⟩"
+    pieces = KINDS["WordPiece"]()
+    ids = pieces.convert_tokens_to_ids(["##s", "sea"])
+    assert pieces.decode(ids) == "##s sea"
+    assert text_of_tokens([token_text(pieces, id) for id in ids]) == "s sea"
+
+
+def test_what_looks_like_a_byte_is_text_where_the_tokenizer_decodes_it_as_text():
+    tokenizer = byte_fallback(decoders.Metaspace())
+    assert tokenizer.decode([4, 5 + 0x0A]) == "cat<0x0A>"
+    assert TokenTexts(tokenizer)(5 + 0x0A).text == "<0x0A>"
+
+
 def test_a_slow_tokenizer_is_refused():
-    with pytest.raises(ModelError, match="fast tokenizer"):
+    with pytest.raises(ModelError, match=r"tokenizer \(object\) has no fast version.*choose a model with a tokenizer"):
         TokenTexts(object())
+
+
+@pytest.mark.parametrize("kind", ["WordPiece", "end-of-word BPE", "Unigram"])
+def test_the_page_writes_the_decoded_text(kind):
+    """Its script puts these pieces one after the other, see assets/viewer/text.js; so does an exported page."""
+    trace, tokenizer = pairs.make_trace_of_kind(kind), KINDS[kind]()
+    shown = block(trace, range(len(trace.steps)))
+    written = [piece for frame in shown["frames"] for piece, _label, _origin in frame["commit"]]
+    ids = [*trace.prompt_tokens, *trace.output_tokens()]
+    whole = shown["run"]["prompt"] + "".join(written)
+    decoded = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+    assert whole.strip(" ") == decoded.strip(" ")
