@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     record = commands.add_parser("record", help="run a speculative decode and save its trace")
     record.add_argument("--prompt", required=True, help="text to continue, or the user's message with --chat")
     record.add_argument("--chat", action="store_true", help="wrap the prompt in the target's chat template")
+    compare_cli.add_prompt_end(record)
     _add_tree(record)
     _add_sampling(record)
     _add_models(record)
@@ -242,6 +243,7 @@ def record_settings(options: argparse.Namespace) -> Settings:
         seed=options.seed,
         max_new_tokens=options.max_new_tokens,
         chat=options.chat,
+        prompt_end_token=options.prompt_end_token,
         audit=options.audit,
     )
 

@@ -14,12 +14,13 @@ from specviz.app.server.limits import Limits
 from specviz.drafting import BUILDERS
 from specviz.errors import SettingsError, shown
 from specviz.models.pair_spec import ModelChoice
-from specviz.trace.schema import Choice, Settings
+from specviz.trace.schema import Choice, PromptEnd, Settings
 from specviz.trace.settings import build_choice, build_sampling, build_settings, default_draft_sampling
 from specviz.verifiers import VERIFIERS
 
 DEFAULT_PROMPT = "Why is the sky blue?"
 DEFAULT_VERIFIERS = ("rejection", "eta", "longest_path")
+PROMPT_ENDS = list(get_args(PromptEnd))
 
 
 @dataclass
@@ -122,6 +123,10 @@ def settings_form(form: Form) -> None:
         form.add(
             "draft_temperature", gr.Textbox("", label="Draft temperature", info="empty: as the target", min_width=120)
         )
+        form.add(
+            "prompt_end_token",
+            gr.Dropdown(PROMPT_ENDS, value="refuse", label="Prompt end token", info="of no chat", min_width=120),
+        )
         form.add("audit", gr.Checkbox(False, label="Audit caches", info="against a recompute; slower", min_width=130))
     for attach in form.late:
         attach()
@@ -159,6 +164,7 @@ def read_form(values: dict[str, Any]) -> tuple[str, ModelChoice, Settings]:
         seed=_given(values, "seed", int),
         max_new_tokens=_given(values, "max_new_tokens", int),
         chat=bool(values["chat"]),
+        prompt_end_token=_one_of(values, "prompt_end_token", PROMPT_ENDS),
         audit=bool(values["audit"]),
     )
     return prompt, models, settings
@@ -197,6 +203,7 @@ def write_form(prompt: str, models: ModelChoice, settings: Settings) -> dict[str
         "seed": settings.seed,
         "max_new_tokens": settings.max_new_tokens,
         "draft_temperature": "" if follows else f"{settings.draft.temperature:g}",
+        "prompt_end_token": settings.prompt_end_token,
         "audit": settings.audit,
     }
     if settings.builder.name in BUILDERS:

@@ -68,7 +68,7 @@ def compare_with_generate(
     """Compare the greedy verifier's output with transformers' ``generate`` on every kind of tree."""
     for prompt in load_prompts()[:prompts]:
         has_template = bool(getattr(pair.tokenizer, "chat_template", None))
-        expected, scores = plain_greedy(pair, pair.encode(prompt.text, has_template), max_new_tokens)
+        expected, scores = plain_greedy(pair, pair.encode(prompt.text, has_template, "drop"), max_new_tokens)
         plain = Reference(PLAIN, tuple(expected), {}, tuple(scores), pair.models.target)
         for tree, choice in trees.items():
             settings = Settings(
@@ -78,6 +78,7 @@ def compare_with_generate(
                 driver="greedy",
                 max_new_tokens=max_new_tokens,
                 chat=has_template,
+                prompt_end_token="drop",
             )
             session = Session(pair, settings, prompt.text)
             steps = sum(1 for _ in session.run())

@@ -163,7 +163,7 @@ def greedy_speeds(
     """
     chat = bool(getattr(pair.tokenizer, "chat_template", None))
     chosen = load_prompts()[:prompts]
-    encoded = [pair.encode(prompt.text, chat) for prompt in chosen]
+    encoded = [pair.encode(prompt.text, chat, "drop") for prompt in chosen]
     methods = methods_of(pair, max_new_tokens, trees)
     forwards, new_tokens = dict.fromkeys(methods, 0), dict.fromkeys(methods, 0)
     differences: dict[str, list[Difference]] = {name: [] for name in methods}

@@ -76,7 +76,7 @@ def measure_peak(names: ModelChoice, tree: BenchTree | None, threads: int) -> Pe
     loaded = _in_use(device)
     _forget_peak(device)
     if tree is None:
-        generate(pair, pair.encode(PROMPT, chat=False), GENERATED)
+        generate(pair, pair.encode(PROMPT, False, "drop"), GENERATED)
     else:
         _run(pair, tree)
     return Peak(PLAIN if tree is None else tree.label, loaded, max(loaded, _peak(device)))
@@ -92,7 +92,9 @@ def peak_lines(found: Sequence[Peak]) -> Iterator[str]:
 
 def _run(pair: Pair, tree: BenchTree) -> None:
     verifiers = tuple(Choice(name=name) for name in VERIFIERS)
-    settings = Settings(builder=tree.choice, verifiers=verifiers, driver="rejection", max_new_tokens=100_000)
+    settings = Settings(
+        builder=tree.choice, verifiers=verifiers, driver="rejection", max_new_tokens=100_000, prompt_end_token="drop"
+    )
     for step in Session(pair, settings, PROMPT).run(STEPS):
         assert len(step.tree.nodes) == tree.nodes + 1
 

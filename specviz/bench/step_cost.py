@@ -205,10 +205,10 @@ def commit_costs(pair: Pair, steps: int, contexts: Sequence[int] = CONTEXTS, say
 def session_at(pair: Pair, context: int) -> Session:
     """A run of 4,2,2 under rejection whose prompt has exactly ``context`` tokens."""
     text = PROMPT
-    while len(pair.encode(text, chat=False)) < context:
+    while len(pair.encode(text, False, "drop")) < context:
         text += " " + PROMPT
     settings = _settings(Choice(name="k_config"), (Choice(name="rejection"),))
-    return session_of(pair, settings, pair.encode(text, chat=False)[:context])
+    return session_of(pair, settings, pair.encode(text, False, "drop")[:context])
 
 
 def session_of(pair: Pair, settings: Settings, tokens: Sequence[int]) -> Session:
@@ -275,7 +275,9 @@ def byte_lines(costs: Sequence[StepCost]) -> Iterator[str]:
 
 
 def _settings(builder: Choice, verifiers: tuple[Choice, ...]) -> Settings:
-    return Settings(builder=builder, verifiers=verifiers, driver="rejection", max_new_tokens=100_000)
+    return Settings(
+        builder=builder, verifiers=verifiers, driver="rejection", max_new_tokens=100_000, prompt_end_token="drop"
+    )
 
 
 def _gzip_bytes(session: Session) -> int:

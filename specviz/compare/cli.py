@@ -58,11 +58,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--draft-temperature", type=float, help="default: the target's, or 1 where that is 0")
     add("--seed", type=int, default=0)
     add("--no-chat", action="store_true", help="give prompts as they are, without the target's chat template")
+    add_prompt_end(parser)
     add(
         "--shard", type=_shard, default=(1, 1), metavar="I/N", help="do the I-th of N parts only (the folder is shared)"
     )
     add("--processes", type=int, default=0, help="processes of this machine, or workers of Ray (0: one, or one a GPU)")
     add("--engine", choices=("local", "ray"), default="local")
+
+
+def add_prompt_end(parser: argparse.ArgumentParser) -> None:
+    """``--prompt-end-token``, for every command that takes prompts."""
+    parser.add_argument(
+        "--prompt-end-token",
+        choices=("refuse", "drop", "keep"),
+        default="refuse",
+        help="where a prompt outside a chat template ends in an end token: refuse it (default), drop the token, or "
+        "begin after it",
+    )
 
 
 def _count(text: str) -> int | None:
@@ -109,6 +121,7 @@ def comparison_of(options: argparse.Namespace) -> Comparison:
         "seed": options.seed,
         "max_new_tokens": options.max_new_tokens,
         "chat": False if options.no_chat else None,
+        "prompt_end_token": options.prompt_end_token,
     }
     try:
         comparison = Comparison(**fields)

@@ -23,9 +23,11 @@ from specviz.compare.run_unit import Result, pack, run_unit, unpack
 from specviz.compare.spec import Comparison, Unit, units
 from specviz.errors import SettingsError
 from specviz.models.download_cache import Progress
+from specviz.models.loading import Pair
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.identity import other_models
 from specviz.trace.schema import Models
+from specviz.models.prompt_ends import without_added_end
 from specviz.verifiers import load_verifier
 
 PLAN = "comparison.json"
@@ -69,10 +71,23 @@ class Worker:
         self._job = job
         self._units = job.units()
         self._pair = job.pair.load(progress)
+        refuse_ended_prompts(self._pair, job.comparison, job.prompts)
 
     def run(self, index: int) -> bytes:
         """Do a unit and pack it."""
         return pack(run_unit(self._pair, self._job.comparison, self._units[index]))
+
+
+def refuse_ended_prompts(pair: Pair, comparison: Comparison, prompts: Sequence[Prompt]) -> None:
+    """See, before the first run, that the tokenizer does not end every prompt; one that ends itself is a run's outcome.
+
+    Raises:
+        SettingsError: if it does, and the comparison does not say what to do then.
+    """
+    chat = comparison.chat is not False and bool(getattr(pair.tokenizer, "chat_template", None))
+    for prompt in prompts[:1] if not chat else ():
+        ids = list(pair.tokenizer(prompt.text)["input_ids"])
+        without_added_end(pair.tokenizer, prompt.text, ids, pair.eos_ids, comparison.prompt_end_token)
 
 
 # --------------------------------------------------------------------------------------------------- the folder
@@ -95,7 +110,7 @@ def open_folder(folder: Path, job: Job) -> None:
             write_atomically(folder / PROMPTS, lines.encode("utf-8", "replace"))
             write_atomically(folder / PLAN, (json.dumps(plan, indent=1, ensure_ascii=False) + "\n").encode())
             return
-        found = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+        found = _with_defaults(json.loads((folder / PLAN).read_text(encoding="utf-8")))
     except OSError as error:
         raise SettingsError(f"The folder {str(folder)!r} cannot be used ({error.strerror}); name another.") from None
     except ValueError:
@@ -138,6 +153,17 @@ def _plan(job: Job) -> dict[str, Any]:
         "user_verifiers": list(job.user_verifiers),
         "units": len(job.units()),
     }
+
+
+def _with_defaults(found: Any) -> Any:
+    """A folder's plan with what an earlier version did not write yet; unchanged where it is no plan."""
+    try:
+        comparison = Comparison.model_validate_json(json.dumps(found["comparison"]))
+        pair = asdict(ModelChoice(**found["pair"]))
+    except (ValidationError, KeyError, TypeError):
+        return found
+    del pair["device"]
+    return found | {"comparison": comparison.model_dump(mode="json"), "pair": pair}
 
 
 def _without_none(prompt: Prompt) -> dict[str, str]:

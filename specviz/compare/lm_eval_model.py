@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from lm_eval.api.instance import Instance
@@ -21,10 +21,11 @@ from tqdm import tqdm
 
 from specviz.compare.spec import parse_tree, parse_verifier
 from specviz.engine.session import Session, plan
-from specviz.errors import SettingsError
+from specviz.errors import SettingsError, shown
 from specviz.models.loading import Pair
 from specviz.models.pair_spec import ModelChoice
-from specviz.trace.schema import Choice, Option, Settings
+from specviz.models.prompt_ends import without_added_end
+from specviz.trace.schema import Choice, Option, PromptEnd, Settings
 from specviz.trace.settings import build_choice, build_sampling, build_settings, default_draft_sampling
 from specviz.verifiers import VERIFIERS, load_verifier
 
@@ -44,6 +45,7 @@ class SpeculativeLM(TemplateLM):
         draft_temperature: None: the target's, or 1 where that is 0.
         seed: of all luck. The n-th time a text is sampled from is another luck.
         max_gen_toks: where a task sets no limit.
+        prompt_end_token: what to do if the tokenizer ends every text with an end token: ``refuse``, ``drop``, ``keep``.
         batch_size, max_batch_size: of the harness; there is no batching.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         options: of the verifier, e.g. ``epsilon=0.2``.
@@ -64,6 +66,7 @@ class SpeculativeLM(TemplateLM):
         dtype: str = "auto",
         target_quantization: str = "none",
         draft_quantization: str = "none",
+        prompt_end_token: PromptEnd = "refuse",
         batch_size: Any = 1,  # noqa: ARG002
         max_batch_size: Any = None,  # noqa: ARG002
         device: str | None = None,
@@ -72,6 +75,11 @@ class SpeculativeLM(TemplateLM):
         super().__init__()
         self._tree = parse_tree(_tree_text(tree)).choice
         self._verifier = _verifier_choice(verifier, options)
+        if prompt_end_token not in get_args(PromptEnd):
+            raise SettingsError(
+                f"The prompt end token cannot be {shown(prompt_end_token)}; write refuse, drop or keep."
+            )
+        self._prompt_end = prompt_end_token
         self._draft_temperature, self._seed, self.max_gen_toks = draft_temperature, seed, max_gen_toks
         plan(self._settings(0.0, {}, 1, 0))  # whatever is wrong is said before a model is loaded
         quantization = (target_quantization, draft_quantization)
@@ -119,7 +127,10 @@ class SpeculativeLM(TemplateLM):
         if add_special_tokens is None and string.startswith(self.tokenizer.decode([self.prefix_token_id])):
             add_special_tokens = False
         more = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
-        return list(self.tokenizer.encode(string, **more))
+        ids = list(self.tokenizer.encode(string, **more))
+        if add_special_tokens is False:
+            return ids
+        return without_added_end(self.tokenizer, string, ids, self._pair.eos_ids, self._prompt_end)
 
     # ---------------------------------------------------------------------------------------- log-likelihood
 

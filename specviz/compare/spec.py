@@ -21,7 +21,7 @@ from specviz.compare.rows import NO_DRAFT, SAMPLING
 from specviz.drafting import BUILDERS
 from specviz.engine.session import plan
 from specviz.errors import SettingsError
-from specviz.trace.schema import Choice, Option, Sampling, Settings, Value
+from specviz.trace.schema import Choice, Option, PromptEnd, Sampling, Settings, Value
 from specviz.trace.settings import build_choice, build_sampling, build_settings, default_draft_sampling, parse_pairs
 from specviz.verifiers import VERIFIERS, Verifier
 
@@ -65,6 +65,8 @@ class Comparison(Value):
     max_new_tokens: int = 32
     chat: bool | None = None
     """Whether prompts are wrapped in the target's chat template; null: if it has one."""
+    prompt_end_token: PromptEnd = "refuse"
+    """What is done where a prompt outside a chat template ends in an end token."""
 
 
 @dataclass(frozen=True)
@@ -262,6 +264,7 @@ def _settings(
         seed=seed,
         max_new_tokens=comparison.max_new_tokens,
         chat=chat,
+        prompt_end_token=comparison.prompt_end_token,
         record_top_k=1,  # rows of a comparison hold no distributions
     )
 

@@ -109,7 +109,9 @@ class Session:
         known: Mapping[str, Verifier] | None = None,
     ):
         self._plan = plan(settings, known)
-        self._start(pair, settings, prompt, pair.encode(prompt, settings.chat) if tokens is None else tokens, ())
+        if tokens is None:
+            tokens = pair.encode(prompt, settings.chat, settings.prompt_end_token)
+        self._start(pair, settings, prompt, tokens, ())
 
     @classmethod
     def resume(

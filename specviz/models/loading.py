@@ -21,6 +21,7 @@ from specviz.models.hidden_state_head import ReadingHead, read_head
 from specviz.models.language_model import LanguageModel
 from specviz.models.memory import MemoryPlan, ToLoad, plan_memory, refuse_if_weights_exceed
 from specviz.models.planning import checkpoint_dtype, read_config
+from specviz.models.prompt_ends import without_end
 from specviz.models.quantization import (
     check_quantization,
     keep_products_exact,
@@ -30,7 +31,7 @@ from specviz.models.quantization import (
 from specviz.models.sources import DEFAULT, Source, find_source, load_error
 from specviz.models.tokens import TokenTexts
 from specviz.models.weights import weights_hash
-from specviz.trace.schema import ModelInfo, Models
+from specviz.trace.schema import ModelInfo, Models, PromptEnd
 
 PLANNED_CONTEXT, PLANNED_NODES = 2_048, 28
 """What a pair is planned for before it is loaded, when nobody knows yet what will be run on it."""
@@ -51,21 +52,28 @@ class Pair:
     models: Models
     """What was loaded, as a trace records it."""
 
-    def encode(self, prompt: str, chat: bool) -> list[int]:
+    def encode(self, prompt: str, chat: bool, end_token: PromptEnd = "refuse") -> list[int]:
         """Token ids of a prompt, at least one.
 
         Args:
             prompt: the text.
             chat: wrap it as a user's message in the tokenizer's chat template. Otherwise the tokenizer adds what it
                 adds by default.
+            end_token: what to do where the prompt ends in an end token, see
+                :func:`specviz.models.prompt_ends.without_end`. What a chat template writes stays.
 
         Raises:
-            SettingsError: without a chat template, for an empty prompt where no token starts a text, or for a token
-                that the target has no embedding for.
+            SettingsError: without a chat template, for an empty prompt where no token starts a text, for an end token
+                of which nothing is said, or for a token that the target has no embedding for.
         """
         # Half a surrogate pair can come out of a browser, and the tokenizer would raise over it.
         prompt = prompt.encode("utf-8", "replace").decode()
-        ids = self._encode_chat(prompt) if chat else list(self.tokenizer(prompt)["input_ids"])
+        if chat:
+            ids = self._encode_chat(prompt)
+        else:
+            ids = without_end(
+                self.tokenizer, prompt, list(self.tokenizer(prompt)["input_ids"]), self.eos_ids, end_token
+            )
         if not ids:
             if self.tokenizer.bos_token_id is None:
                 raise SettingsError("The prompt is empty and this tokenizer has no token to start with; write one.")

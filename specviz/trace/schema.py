@@ -47,6 +47,8 @@ Origin = Literal["built-in", "folder", "hub"]
 """Where a model comes from: it is shipped with specviz or made by it, lies in a folder, or on the Hugging Face hub."""
 Lossless = Literal["yes", "no", "greedy decoding"]
 EndReason = Literal["end of sequence", "max_new_tokens", "context limit", "stopped", "error"]
+PromptEnd = Literal["refuse", "drop", "keep"]
+"""What is done with an end token that a prompt ends in: a run would begin after the end of its own text."""
 Option = bool | int | float | str | None
 Probability = Annotated[float, Field(ge=0.0, le=1.0 + 1e-5)]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
@@ -109,6 +111,8 @@ class Settings(Value):
     max_new_tokens: Annotated[int, Field(ge=1, le=1_000_000)] = 40
     chat: bool = False
     """Whether the prompt was wrapped in the target's chat template."""
+    prompt_end_token: PromptEnd = "refuse"
+    """What is done where a prompt outside a chat template ends in an end token."""
     audit: bool = False
     """Whether both caches are compared with a fresh recompute after every step."""
     record_top_k: Annotated[int, Field(ge=1, le=100)] = 10

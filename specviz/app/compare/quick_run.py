@@ -38,7 +38,8 @@ def small_job(values: Mapping[str, Any], models: ModelChoice, limits: Limits) ->
     """The job (a :class:`~specviz.compare.jobs.Job`) that the form describes.
 
     Args:
-        values: ``prompts``, ``free``, ``tokens`` (numbers), ``trees``, ``verifiers``, ``temperatures`` (texts).
+        values: ``prompts``, ``free``, ``tokens`` (numbers), ``trees``, ``verifiers``, ``temperatures`` (texts);
+            ``prompt_end_token`` as in :class:`~specviz.trace.schema.Settings`.
 
     Raises:
         SettingsError: naming the first thing that is wrong, or the limit that is passed.
@@ -73,6 +74,7 @@ def small_job(values: Mapping[str, Any], models: ModelChoice, limits: Limits) ->
         driver=verifiers[0].label,
         free=free,
         max_new_tokens=tokens,
+        prompt_end_token=values.get("prompt_end_token", "refuse"),
     )
     check(comparison)
     for tree in trees:
@@ -92,6 +94,7 @@ _LARGER = "choose fewer, or use python -m specviz compare."
 
 def run_small(sessions: Sessions, page: str, shelf: Shelf, job: Any) -> Iterator[Grown]:
     """Make it. Others have their turn at the models between any two steps; Stop keeps the prompts that are finished."""
+    from specviz.compare.jobs import refuse_ended_prompts
     from specviz.compare.labels import labels_of
     from specviz.compare.run_unit import Result, step_unit
     from specviz.compare.statistics import Tally, tallies
@@ -110,6 +113,7 @@ def run_small(sessions: Sessions, page: str, shelf: Shelf, job: Any) -> Iterator
         # Should another pair need the memory, it waits for the end of this run, and we for it at the next one.
         pair = yield from _pair(sessions, job.pair)
         if number == 0:
+            refuse_ended_prompts(pair, job.comparison, job.prompts)
             began = time.monotonic()
         steps = step_unit(pair, job.comparison, unit)
         result: Result | None = None

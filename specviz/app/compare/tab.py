@@ -257,7 +257,8 @@ class CompareTab:
             given["temperatures"] = str(given["temperatures"] or "").replace(",", " ").split()[:20]
             for name in ("trees", "verifiers"):
                 given[name] = [text[:500] for text in _texts(given[name])]
-            models = self.act.form.read(values[len(self.form) :])[1]
+            _, models, settings = self.act.form.read(values[len(self.form) :])
+            given["prompt_end_token"] = settings.prompt_end_token
             yield self._only(run_handlers.notice("working", "Preparing …"))
             job = small_job(given, models, self.act.limits)
             page = str(request.session_hash)

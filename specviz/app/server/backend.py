@@ -100,7 +100,7 @@ def begin(
     """
     from specviz.engine.session import Session
 
-    tokens = pair.encode(prompt, settings.chat)
+    tokens = pair.encode(prompt, settings.chat, settings.prompt_end_token)
     limits.check_context(len(tokens), settings.max_new_tokens)
     return Session(pair, settings, prompt, tokens, known)
 
