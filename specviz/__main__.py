@@ -15,7 +15,7 @@ from specviz.compare import cli as compare_cli
 from specviz.compare import lm_eval_cli
 from specviz.errors import SettingsError, SpecvizError, shown
 from specviz.models import plan_cli
-from specviz.models.pair_spec import ModelChoice
+from specviz.models.pair_spec import ModelChoice, add_arguments
 from specviz.trace.breakpoints import SHORT, Breakpoints, Hit, hits, parse_short
 from specviz.trace.schema import Choice, Option, Settings
 from specviz.train import cli as train_cli
@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     compare_cli.add_prompt_end(record)
     _add_tree(record)
     _add_sampling(record)
-    _add_models(record)
+    add_arguments(record)
     _add_user_verifiers(record)
     record.add_argument("--verifiers", default=DEFAULT_VERIFIERS, help=f"comma-separated (default {DEFAULT_VERIFIERS})")
     record.add_argument(
@@ -99,20 +99,20 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(run=_check)
 
     greedy = commands.add_parser("greedy", help="compare with transformers' own greedy decoding, token for token")
-    _add_models(greedy)
+    add_arguments(greedy)
     greedy.add_argument("--prompts", type=_positive, default=20, help="how many prompts (default 20)")
     greedy.add_argument("--max-new-tokens", type=_positive, default=32)
     greedy.set_defaults(run=_greedy)
 
     bench = commands.add_parser("bench", help="measure speed, memory and trace size; see docs/bench.md")
-    _add_models(bench)
+    add_arguments(bench)
     bench_cli.add_arguments(bench, _positive)
     bench.set_defaults(run=partial(bench_cli.run, load_pair=_load_pair))
 
     compare = commands.add_parser(
         "compare", help="run verifiers, trees and temperatures over many prompts; rows in Parquet"
     )
-    _add_models(compare)
+    add_arguments(compare)
     _add_user_verifiers(compare)
     compare_cli.add_arguments(compare)
     compare.set_defaults(run=_compare)
@@ -122,19 +122,19 @@ def _parser() -> argparse.ArgumentParser:
     ).set_defaults(run=lambda options: lm_eval_cli.run(options.rest))
 
     train = commands.add_parser("train-draft", help="distil a draft from a target, on chats the target writes")
-    _add_models(train)
+    add_arguments(train)
     train_cli.add_train_arguments(train)
     train.set_defaults(run=partial(train_cli.train_draft, load_pair=_load_pair))
 
     measure = commands.add_parser(
         "measure-draft", help="how well a draft foresees its target, and what trees make of it"
     )
-    _add_models(measure)
+    add_arguments(measure)
     train_cli.add_measure_arguments(measure)
     measure.set_defaults(run=partial(train_cli.measure_draft, load_pair=_load_pair))
 
     plan = commands.add_parser("plan", help="say what a pair needs and whether it fits, without loading it")
-    _add_models(plan)
+    add_arguments(plan)
     _add_tree(plan)
     plan.add_argument("--context", type=_positive, default=2048, help="tokens of prompt and output (default 2048)")
     plan.add_argument(
@@ -164,21 +164,6 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--draft-temperature", type=float, help="default: the target's, or 1 where that is 0")
     parser.add_argument("--draft-top-k", type=int, default=0)
     parser.add_argument("--draft-top-p", type=float, default=1.0)
-
-
-def _add_models(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--preset", metavar="NAME", help="a pair that works together; 'python -m specviz models' lists")
-    parser.add_argument("--target", help="default, a model folder, or a hub id (id@revision); instead of the preset's")
-    parser.add_argument("--draft", help="as --target")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
-    parser.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
-    for model in ("target", "draft"):
-        parser.add_argument(
-            f"--{model}-quantization",
-            default="none",
-            choices=("none", "int8", "nf4"),
-            help="weights in 8 or 4 bit through bitsandbytes, on CUDA and CPU (default none)",
-        )
 
 
 def _add_user_verifiers(parser: argparse.ArgumentParser) -> None:

@@ -179,6 +179,7 @@ def read_models(values: dict[str, Any]) -> ModelChoice:
         dtype=_one_of(values, "dtype", DTYPES),
         target_quantization=_one_of(values, "target_quantization", QUANTIZATIONS),
         draft_quantization=_one_of(values, "draft_quantization", QUANTIZATIONS),
+        allow_renamed_tokens=bool(values["allow_renamed_tokens"]),
     )
 
 

@@ -39,6 +39,10 @@ def models_form(form: Form) -> None:
         form.add("draft_quantization", gr.Dropdown(QUANTIZATIONS, value="none", label="Draft weights", **bits))
         form.add("device", gr.Dropdown(DEVICES, value="auto", label="Device", min_width=100))
         form.add("dtype", gr.Dropdown(DTYPES, value="auto", label="Number type", min_width=100))
+        renamed = gr.Checkbox(
+            False, label="Allow renamed tokens", info="the draft misreads them", visible=free, min_width=130
+        )
+        form.add("allow_renamed_tokens", renamed)
         ask = gr.Button("Does it fit?", size="md", scale=0, min_width=120, elem_id="fits")
     told = gr.Markdown("", visible=False, elem_id="memory-plan")
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}

@@ -156,6 +156,7 @@ def models_of(trace: Trace) -> ModelChoice:
         draft=as_typed(draft, "draft"),
         target_quantization=_bits(target),
         draft_quantization=_bits(draft),
+        allow_renamed_tokens=bool(trace.models.renamed_tokens),
     )
 
 

@@ -38,7 +38,7 @@ class SpeculativeLM(TemplateLM):
     """A pair, a tree and a verifier, as the harness sees a model.
 
     Args:
-        target, draft, dtype, target_quantization, draft_quantization: see
+        target, draft, dtype, target_quantization, draft_quantization, allow_renamed_tokens: see
             :class:`~specviz.models.pair_spec.ModelChoice`.
         verifier: as for ``compare``; or ``module:name`` of one of the user's own.
         tree: as for ``compare``, e.g. ``4,2,2``; ``4x2x2`` needs no quotes in ``--model_args``.
@@ -66,6 +66,7 @@ class SpeculativeLM(TemplateLM):
         dtype: str = "auto",
         target_quantization: str = "none",
         draft_quantization: str = "none",
+        allow_renamed_tokens: bool = False,
         prompt_end_token: PromptEnd = "refuse",
         batch_size: Any = 1,  # noqa: ARG002
         max_batch_size: Any = None,  # noqa: ARG002
@@ -82,8 +83,8 @@ class SpeculativeLM(TemplateLM):
         self._prompt_end = prompt_end_token
         self._draft_temperature, self._seed, self.max_gen_toks = draft_temperature, seed, max_gen_toks
         plan(self._settings(0.0, {}, 1, 0))  # whatever is wrong is said before a model is loaded
-        quantization = (target_quantization, draft_quantization)
-        choice = ModelChoice(target, draft, (device or "auto").partition(":")[0], dtype, *quantization)
+        more = (target_quantization, draft_quantization, bool(allow_renamed_tokens))
+        choice = ModelChoice(target, draft, (device or "auto").partition(":")[0], dtype, *more)
         self._set_pair(choice.load())
 
     def _set_pair(self, pair: Pair) -> None:

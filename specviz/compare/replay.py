@@ -71,7 +71,9 @@ def read_settings(folder: Path) -> tuple[Comparison, ModelChoice]:
         found = json.loads(text)
         comparison = Comparison.model_validate_json(json.dumps(found["comparison"]))
         given = {name: value for name, value in found["pair"].items() if name in _PAIR}
-        if not all(isinstance(value, str) and len(value) <= 300 for value in given.values()):
+        renamed = given.get("allow_renamed_tokens", False)
+        texts = [value for name, value in given.items() if name != "allow_renamed_tokens"]
+        if not isinstance(renamed, bool) or not all(isinstance(text, str) and len(text) <= 300 for text in texts):
             raise ValueError
         return comparison, ModelChoice(**given)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, ValidationError):

@@ -1,5 +1,5 @@
-"""Can a model be used for tree verification? Judged from its config, its class and its tokenizer, before any weight
-is read. Each refusal is one sentence.
+"""Can a model be used for tree verification? Judged from its config and its class, before any weight is read. Each
+refusal is one sentence.
 
 What a model must have: positions given as an argument, attention over the whole context in every layer, and cached keys
 that depend on a token's ancestors and position only. Then a tree can be scored in one forward, and keeping the slots of
@@ -45,33 +45,6 @@ def check_config(config: Any, name: str) -> None:
         raise ModelError(
             f"{name} ({model_class.__name__}) has no sdpa attention in transformers; choose another model."
         )
-
-
-def check_tokenizers(target: Any, draft: Any, target_name: str, draft_name: str, vocabulary: int | None = None) -> None:
-    """Refuse a draft whose token ids do not mean what the target's mean.
-
-    The vocabularies are compared, not ``vocab_size`` of the models: that one is often padded to a round number. Entries
-    beyond the target's embeddings (a padding token that was only ever added to the tokenizer) are no part of any text.
-
-    Args:
-        target, draft: tokenizers.
-        vocabulary: V of the target model; without it every entry counts.
-
-    Raises:
-        ModelError: that names one token the two disagree about.
-    """
-    ours, theirs = (
-        {token: id for token, id in tokenizer.get_vocab().items() if vocabulary is None or id < vocabulary}
-        for tokenizer in (target, draft)
-    )
-    if ours == theirs:
-        return
-    differing = sorted(token for token in ours.keys() | theirs.keys() if ours.get(token) != theirs.get(token))
-    example = differing[0]
-    raise ModelError(
-        f"{draft_name} cannot draft for {target_name}: their tokenizers differ in {len(differing):,} tokens (for "
-        f"example {example!r}: {_id(theirs, example)} and {_id(ours, example)}); choose two models of one family."
-    )
 
 
 def cache_argument(forward: Callable[..., Any]) -> str | None:
@@ -176,7 +149,3 @@ def _source(model_class: Any) -> str:
         return inspect.getsource(sys.modules[model_class.__module__])
     except (OSError, TypeError):
         return ""
-
-
-def _id(vocabulary: dict[str, int], token: str) -> str:
-    return f"id {vocabulary[token]}" if token in vocabulary else "absent"

@@ -8,12 +8,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from specviz.errors import ModelError, OutOfMemoryError, SettingsError, SpecvizError
-from specviz.models.compat import check_config, check_tokenizers
+from specviz.models.adapters import check_unquantized, merged
+from specviz.models.checkpoints import check_saved_quantization, tokenizer_error
+from specviz.models.compat import check_config
 from specviz.models.device_map import device_map, refuse_offloading, room_for_weights
 from specviz.models.devices import check_dtype, choose_device, choose_dtype, free_memory
 from specviz.models.download_cache import Progress, silent
@@ -30,6 +33,7 @@ from specviz.models.quantization import (
 )
 from specviz.models.sources import DEFAULT, Source, find_source, load_error
 from specviz.models.tokens import TokenTexts
+from specviz.models.vocabularies import check_tokenizers
 from specviz.models.weights import weights_hash
 from specviz.trace.schema import ModelInfo, Models, PromptEnd
 
@@ -105,6 +109,7 @@ def load_pair(
     dtype: str = "auto",
     target_quantization: str = "none",
     draft_quantization: str = "none",
+    allow_renamed_tokens: bool = False,
     progress: Progress | None = None,
 ) -> Pair:
     """Load two models for speculative decoding.
@@ -115,6 +120,8 @@ def load_pair(
         device: one of :data:`specviz.models.devices.DEVICES`; ``auto`` takes CUDA, then MPS, then the CPU.
         dtype: a key of :data:`specviz.models.devices.DTYPES` or ``auto``, see :func:`choose_dtype`.
         target_quantization, draft_quantization: of :data:`specviz.models.quantization.QUANTIZATIONS`.
+        allow_renamed_tokens: take a draft whose tokenizer names added tokens otherwise than the target's, see
+            :func:`~specviz.models.vocabularies.check_tokenizers`.
         progress: told what is being done.
 
     Raises:
@@ -129,10 +136,23 @@ def load_pair(
     check_quantization(draft_quantization, where, draft)
     ours, theirs = find_source(target, "target", progress), find_source(draft, "draft", progress)
     our_config, their_config = read_config(ours), read_config(theirs)
-    check_config(our_config, ours.name)
-    check_config(their_config, theirs.name)
+    for source, config, quantization in (
+        (ours, our_config, target_quantization),
+        (theirs, their_config, draft_quantization),
+    ):
+        check_saved_quantization(config, source.name)
+        check_config(config, source.name)
+        if source.adapter is not None:
+            check_unquantized(config, quantization, source.name)
     tokenizer = read_tokenizer(ours)
-    check_tokenizers(tokenizer, read_tokenizer(theirs), ours.name, theirs.name, our_config.vocab_size)
+    renamed = check_tokenizers(
+        tokenizer,
+        read_tokenizer(theirs),
+        ours.name,
+        theirs.name,
+        our_config.vocab_size,
+        allow_renamed=allow_renamed_tokens,
+    )
     token_text = TokenTexts(tokenizer)
     to_load = [
         ToLoad(source.name, config, choose_dtype(dtype, checkpoint_dtype(config), where), quantization)
@@ -142,7 +162,12 @@ def load_pair(
         )
     ]
     head = read_head(theirs, their_config, our_config)
-    same = (ours.place, ours.revision, target_quantization) == (theirs.place, theirs.revision, draft_quantization)
+    same = (ours.place, ours.revision, ours.adapter, target_quantization) == (
+        theirs.place,
+        theirs.revision,
+        theirs.adapter,
+        draft_quantization,
+    )
     plan = _plan(to_load[0], to_load[0] if same else to_load[1], where)
 
     progress(f"Loading {ours.name}", None)
@@ -156,7 +181,7 @@ def load_pair(
         tokenizer=tokenizer,
         token_text=token_text,
         eos_ids=eos_ids(our_model.generation_config, our_model.config, tokenizer),
-        models=Models(target=target_model.info, draft=draft_model.info),
+        models=Models(target=target_model.info, draft=draft_model.info, renamed_tokens=renamed),
     )
 
 
@@ -174,10 +199,14 @@ def read_tokenizer(source: Source) -> Any:
     """The fast tokenizer."""
     from transformers import AutoTokenizer
 
+    place, arguments = source.place, source.arguments()
+    if source.adapter is not None and (Path(source.adapter) / "tokenizer_config.json").is_file():
+        # Whoever trains an adapter on chats saves the template beside it.
+        place, arguments = source.adapter, {"local_files_only": True, "trust_remote_code": False}
     try:
-        return AutoTokenizer.from_pretrained(source.place, **source.arguments())
+        return AutoTokenizer.from_pretrained(place, **arguments)
     except Exception as error:
-        raise load_error(error, source.name) from error
+        raise (tokenizer_error(source.name, place, error) or load_error(error, source.name)) from error
 
 
 def read_model(source: Source, model: ToLoad, device: torch.device, plan: MemoryPlan | None) -> Any:
@@ -217,6 +246,8 @@ def read_model(source: Source, model: ToLoad, device: torch.device, plan: Memory
         raise ModelError(
             f"The files of {source.name} lack {len(missing)} of its weights ({missing[0]}); download or save it again."
         )
+    if source.adapter is not None:
+        loaded = merged(loaded, source.adapter, source.name)
     keep_products_exact(loaded)
     return loaded.eval()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ class ModelChoice:
     dtype: str = "auto"
     target_quantization: str = "none"
     draft_quantization: str = "none"
+    allow_renamed_tokens: bool = False
 
     @classmethod
     def of(cls, options: Any) -> ModelChoice:
@@ -31,3 +33,24 @@ class ModelChoice:
         from specviz.models.loading import load_pair
 
         return load_pair(**asdict(self), progress=progress)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that :meth:`ModelChoice.of` reads, and ``--preset``."""
+    parser.add_argument("--preset", metavar="NAME", help="a pair that works together; 'python -m specviz models' lists")
+    parser.add_argument("--target", help="default, a model folder, or a hub id (id@revision); instead of the preset's")
+    parser.add_argument("--draft", help="as --target")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+    parser.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
+    for model in ("target", "draft"):
+        parser.add_argument(
+            f"--{model}-quantization",
+            default="none",
+            choices=("none", "int8", "nf4"),
+            help="weights in 8 or 4 bit through bitsandbytes, on CUDA and CPU (default none)",
+        )
+    parser.add_argument(
+        "--allow-renamed-tokens",
+        action="store_true",
+        help="take a draft whose tokenizer names added tokens otherwise; it misreads them and may be accepted less",
+    )

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from specviz.models.checkpoints import check_saved_quantization
 from specviz.models.compat import check_config
 from specviz.models.devices import check_dtype, choose_dtype, free_memory
 from specviz.models.download_cache import Progress, silent
@@ -57,6 +58,7 @@ def plan_pair(
     for role, name, quantization in roles:
         name, config = read_known_config(name, role, progress)
         check_quantization(quantization, device, name)
+        check_saved_quantization(config, name)
         check_config(config, name)
         models.append(ToLoad(name, config, planned_dtype(dtype, config, device), quantization))
     free = free_memory(device) if device_memory is None else device_memory

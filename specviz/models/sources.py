@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from specviz.errors import ModelError, plain, shown
 from specviz.models import default_pair
+from specviz.models.adapters import base_of
+from specviz.models.checkpoints import CONFIG, check_folder, check_names, is_adapter
 from specviz.models.download_cache import Progress
 from specviz.trace.schema import ModelInfo, Origin
 
@@ -50,6 +52,8 @@ class Source:
     """Whether no request may be made."""
     note: str | None = None
     kind: Origin = "hub"
+    adapter: str | None = None
+    """The folder of an adapter that is merged into what is at ``place``."""
 
     @property
     def built_in(self) -> bool:
@@ -79,7 +83,8 @@ def find_source(name: str, role: Role, progress: Progress) -> Source:
         version = folder.name.removeprefix(default_pair.DRAFT_FOLDER)
         return Source(default_pair.DRAFT_NAME, str(folder), version, note=default_pair.DRAFT_NOTE, kind="built-in")
     if is_folder(name):
-        return folder_source(Path(name).expanduser())
+        folder = Path(name).expanduser()
+        return adapter_source(folder, role, progress) if is_adapter(_names(folder)) else folder_source(folder)
     id, at, revision = name.partition("@")
     if not HUB_ID.fullmatch(id) or (at and not REVISION.fullmatch(revision)):
         raise ModelError(
@@ -127,15 +132,27 @@ def unplaced(name: str, role: Role) -> str | None:
 
 def folder_source(folder: Path) -> Source:
     """A folder that ``save_pretrained`` wrote."""
-    if not (folder / "config.json").is_file():
-        raise ModelError(
-            f"The folder {shown(str(folder), 200)} has no config.json; choose one that save_pretrained wrote."
-        )
-    if not any(folder.glob("*.safetensors")):
-        raise ModelError(
-            f"The folder {shown(str(folder), 200)} has no safetensors weights; save it with safetensors first."
-        )
+    check_folder(folder)
     return Source(folder.resolve().name, str(folder), note=FOLDER_NOTE, kind="folder")
+
+
+def adapter_source(folder: Path, role: Role, progress: Progress) -> Source:
+    """A folder with an adapter: the model that it changes, into which it is merged.
+
+    Raises:
+        ModelError: if it cannot be merged, or that model cannot be found.
+    """
+    base = base_of(folder)
+    name = folder.resolve().name
+    if is_folder(base) and is_adapter(_names(Path(base).expanduser())):
+        raise ModelError(f"{name} is an adapter of an adapter ({shown(base)}); merge them yourself first.")
+    try:
+        source = find_source(base, role, progress)
+    except ModelError as error:
+        raise ModelError(f"{name} is an adapter, and the model that it changes is not here: {error}") from error
+    return replace(
+        source, name=name, note=f"an adapter, merged into {source.name}", adapter=str(folder), kind="folder"
+    )
 
 
 def hub_source(id: str, revision: str | None) -> Source:
@@ -150,7 +167,16 @@ def hub_source(id: str, revision: str | None) -> Source:
     name = _with_revision(id, revision)
     try:
         info = HfApi().model_info(id, revision=revision, timeout=SECONDS_FOR_THE_HUB)
+        names = {file.rfilename for file in info.siblings or ()}
+        if is_adapter(names):
+            raise ModelError(
+                f"{name} is an adapter and no model; download it into a folder ('hf download {id} --local-dir FOLDER') "
+                "and give that, or choose a whole model."
+            )
+        check_names(names | {CONFIG}, name)
         place = info.sha if _has_safetensors(info) else _converted(HfApi(), id)
+    except ModelError:
+        raise
     except Exception as error:
         if isinstance(error, HfHubHTTPError) or not _is_network(error):
             raise load_error(error, name) from error
@@ -227,9 +253,16 @@ def load_error(error: BaseException, name: str) -> ModelError:
     if "model type" in text or "model_type" in text:
         return ModelError(f"transformers does not know the kind of model that {name} is; update it or choose another.")
     if isinstance(error, ImportError):
-        return ModelError(f"{name} needs a package that is not installed ({text.strip().splitlines()[0][:150]}).")
+        return ModelError(
+            f"{name} needs a package that is not installed ({text.strip().splitlines()[0][:150]}); install it, or "
+            "choose another model."
+        )
     first = (text.strip().splitlines() or [type(error).__name__])[0][:200]
     return ModelError(f"{name} could not be loaded ({first}); check its files, or choose another model.")
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if path.is_file()}
 
 
 def is_folder(name: str) -> bool:

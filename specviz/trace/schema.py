@@ -28,6 +28,8 @@ MOST_DECISIONS = 16_384
 MOST_SLOTS = 65_536
 """Cache slots that are written in one step."""
 MOST_OPTIONS = 100
+MOST_RENAMED = 256
+"""Added tokens at which two tokenizers may differ: as many special ones as Llama 3 has, of which 3.1 renames most."""
 LONGEST_NAME = 200
 INFINITE_DIFFERENCE = 1e308
 """Stands in an audit for a difference that is no finite number: NaN, or an infinity on one side only."""
@@ -154,6 +156,8 @@ class ModelInfo(Value):
 class Models(Value):
     target: ModelInfo
     draft: ModelInfo
+    renamed_tokens: Annotated[Many[Count], Field(max_length=MOST_RENAMED)] = ()
+    """Ids of added tokens that the draft's tokenizer names otherwise, or has not: taken because it was asked for."""
 
 
 # ------------------------------------------------------------------------------------------------------- tokens

@@ -73,6 +73,8 @@ class Limits:
             )
         if said := unplaced(models.target, "target") or unplaced(models.draft, "draft"):
             raise SettingsError(said)
+        if self.public and models.allow_renamed_tokens:
+            raise SettingsError(f"This public page allows no renamed tokens; leave that off, {_OWN}.")
 
     def check_prompt(self, prompt: str) -> None:
         if len(prompt) > self.prompt_characters:
