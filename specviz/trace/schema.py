@@ -29,7 +29,7 @@ MOST_SLOTS = 65_536
 """Cache slots that are written in one step."""
 MOST_OPTIONS = 100
 MOST_RENAMED = 256
-"""Added tokens at which two tokenizers may differ: as many special ones as Llama 3 has, of which 3.1 renames most."""
+"""Added tokens at which two tokenizers may differ: as many as Llama 3 has special ones."""
 LONGEST_NAME = 200
 INFINITE_DIFFERENCE = 1e308
 """Stands in an audit for a difference that is no finite number: NaN, or an infinity on one side only."""

@@ -12,6 +12,7 @@ import pytest
 from specviz.__main__ import main
 from specviz.errors import SettingsError
 from tests import tiny
+from tests.models.test_prompt_ends import ending_tokenizer
 from tests.paths import ROOT
 
 TASKS = ROOT / "docs" / "examples" / "lm-eval"
@@ -155,3 +156,21 @@ def test_generation_arguments_that_mean_nothing_here_are_refused(model_class, fo
         model.generate_until([asked("the sea", max_gen_toks=4, repetition_penalty=2.0)], disable_tqdm=True)
     with pytest.raises(SettingsError, match="ask for fewer"):
         model.generate_until([asked("the sea", max_gen_toks=10**6)], disable_tqdm=True)
+
+
+def test_a_tokenizer_that_ends_every_text(model_class, tmp_path: Path) -> None:
+    target, draft = tiny.save_pair(tmp_path)
+    for folder in (target, draft):
+        ending_tokenizer().save_pretrained(folder)
+
+    def made(**arguments: Any) -> Any:
+        return model_class(target=str(target), draft=str(draft), device="cpu", **arguments)
+
+    with pytest.raises(SettingsError, match="The tokenizer adds"):
+        made().tok_encode("the sea")
+    dropping, plain = made(prompt_end_token="drop"), tiny.make_tokenizer()
+    assert dropping.tok_encode("the sea") == plain("the sea")["input_ids"]
+    assert dropping.tok_encode("the sea", add_special_tokens=False) == plain("the sea")["input_ids"]
+    assert made(prompt_end_token="keep").tok_encode("the sea")[-1] == tiny.END_ID
+    with pytest.raises(SettingsError, match="prompt end token cannot be 'x'"):
+        made(prompt_end_token="x")

@@ -10,12 +10,16 @@ import pytest
 from specviz.app.page_state import models_of
 from specviz.app.server.limits import Limits
 from specviz.bench.greedy import plain_greedy
+from specviz.compare.jobs import PLAN, Job, open_folder, read_plan
+from specviz.compare.prompts import Prompt
+from specviz.compare.replay import read_settings
+from specviz.compare.spec import Comparison, Named
 from specviz.engine.session import Session
 from specviz.errors import ModelError, SettingsError
 from specviz.models import loading
 from specviz.models.pair_spec import ModelChoice
 from specviz.models.vocabularies import check_tokenizers
-from specviz.trace.schema import MOST_RENAMED
+from specviz.trace.schema import MOST_RENAMED, Choice
 from tests import pairs, tiny
 
 
@@ -91,6 +95,19 @@ def test_a_renamed_pair_is_recorded_as_one_and_writes_what_its_target_writes(tmp
     assert session.trace.output_tokens() == plain_greedy(pair, list(session.prompt_tokens), 12)[0]
     assert models_of(session.trace).allow_renamed_tokens
     assert not models_of(pairs.make_trace()).allow_renamed_tokens
+
+
+def test_a_comparison_remembers_it(tmp_path):
+    one = Named(label="rejection", choice=Choice(name="rejection"))
+    comparison = Comparison(trees=(one,), verifiers=(one,), driver="rejection")
+    choice = ModelChoice(allow_renamed_tokens=True)
+    open_folder(tmp_path, Job(comparison, (Prompt("a", "text", "the sea"),), choice))
+    assert read_settings(tmp_path)[1] == read_plan(tmp_path)[1] == choice
+    plan = json.loads((tmp_path / PLAN).read_text())
+    plan["pair"]["allow_renamed_tokens"] = "<b>"
+    (tmp_path / PLAN).write_text(json.dumps(plan))
+    with pytest.raises(SettingsError, match="no comparison of this version"):
+        read_settings(tmp_path)
 
 
 def test_a_public_page_does_not_offer_it():
