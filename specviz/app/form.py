@@ -125,7 +125,7 @@ def settings_form(form: Form) -> None:
         )
         form.add(
             "prompt_end_token",
-            gr.Dropdown(PROMPT_ENDS, value="refuse", label="Prompt end token", info="of no chat", min_width=120),
+            gr.Dropdown(PROMPT_ENDS, value="refuse", label="Prompt end token", info="of a plain prompt", min_width=120),
         )
         form.add("audit", gr.Checkbox(False, label="Audit caches", info="against a recompute; slower", min_width=130))
     for attach in form.late:
