@@ -25,9 +25,9 @@ from specviz.errors import SettingsError
 from specviz.models.download_cache import Progress
 from specviz.models.loading import Pair
 from specviz.models.pair_spec import ModelChoice
+from specviz.models.prompt_ends import without_added_end
 from specviz.trace.identity import other_models
 from specviz.trace.schema import Models
-from specviz.models.prompt_ends import without_added_end
 from specviz.verifiers import load_verifier
 
 PLAN = "comparison.json"

@@ -150,9 +150,7 @@ def adapter_source(folder: Path, role: Role, progress: Progress) -> Source:
         source = find_source(base, role, progress)
     except ModelError as error:
         raise ModelError(f"{name} is an adapter, and the model that it changes is not here: {error}") from error
-    return replace(
-        source, name=name, note=f"an adapter, merged into {source.name}", adapter=str(folder), kind="folder"
-    )
+    return replace(source, name=name, note=f"an adapter, merged into {source.name}", adapter=str(folder), kind="folder")
 
 
 def hub_source(id: str, revision: str | None) -> Source:

@@ -22,7 +22,8 @@ def check_tokenizers(
     The vocabularies are compared, not ``vocab_size`` of the models: that one is often padded to a round number. Entries
     beyond the target's embeddings (a padding token that was only ever added to the tokenizer) are no part of any text.
 
-    Two vocabularies are *nearly equal* if every id at which they differ, at most :data:`specviz.trace.schema.MOST_RENAMED`,
+    Two vocabularies are *nearly equal* if every id at which they differ, at most
+    :data:`specviz.trace.schema.MOST_RENAMED`,
     is in each of them an added token or none at all: every ordinary token has the same id in both.
 
     Args:
