@@ -69,7 +69,7 @@
             part(`maskSaid.${model}`, "output", { class: "sv-note sv-readout" })))),
           part("maskTable", "details", {}, el("summary", {}, "Mask and positions as a table"))),
         el("section", { class: "sv-panel", "aria-label": "Audit", "data-known": "cache" }, el("h3", {}, "Audit against a recompute"),
-          note("Each cached key and value compared with a fresh run over the same text: the largest difference, relative to the layer's largest value. Rounding leaves next to nothing."),
+          note("Each cached key and value compared with a fresh run over the same text: the largest difference, relative to the layer's largest value (what stands out of its layer is measured by itself). Rounding leaves next to nothing."),
           part("auditEmpty", "p", { class: "sv-empty" }, "This step was not audited. Tick “Audit caches” in the settings, or record with --audit, to see the heat map."),
           part("auditSaid", "div", {}), part("auditBox", "div", { class: "sv-scroll", tabindex: 0, role: "region", "aria-label": "Audit heat map, scrollable" }, part("audit", "div", { role: "img", "data-picture": "audit" })),
           part("auditTable", "details", {}, el("summary", {}, "Audit as a table"))),
