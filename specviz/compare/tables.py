@@ -78,10 +78,13 @@ def _write_tables(folder: Path, job: Job) -> Models:
 class _Writer:
     """A table's rows on their way into files, each at most :data:`LARGEST_FILE` large, with hidden names at first."""
 
-    def __init__(self, folder: Path, table: str, models: Models):
+    def __init__(self, folder: Path, table: str, models: Models | None = None):
         self._folder, self._table, self._schema = folder, table, _schema(table)
-        if table == "outputs":
-            self._schema = self._schema.with_metadata({MODELS_KEY: _essence(models).model_dump_json()})
+        # What a file holds besides its row groups: the models that made the rows, once.
+        about = _essence(models).model_dump_json(exclude_none=True) if models and table == "outputs" else None
+        self._about = {MODELS_KEY: about} if about else None
+        # It stands in the file's own metadata, and in Arrow's schema in base64.
+        self._room = LARGEST_FILE - 4 * len(about or "")
         # Numbers hardly repeat, and a dictionary of them is larger than they are.
         repeating = [
             f"{column}.list.element" if word.startswith("list") else column
@@ -102,12 +105,12 @@ class _Writer:
 
     def _write(self, group: Any) -> None:
         size = self._size_of(group)
-        if size > LARGEST_FILE and group.num_rows > 1:
+        if size > self._room and group.num_rows > 1:
             half = group.num_rows // 2
             self._write(group.slice(0, half))
             self._write(group.slice(half))
             return
-        if self._size + size > LARGEST_FILE:
+        if self._size + size > self._room:
             self.close()
         if self._writer is None:
             self._open()
@@ -127,7 +130,8 @@ class _Writer:
         import pyarrow.parquet
 
         self._parts.append(self._folder / f".{self._table}-{len(self._parts) + 1}.parquet.part")
-        self._writer = pyarrow.parquet.ParquetWriter(self._parts[-1], self._schema, **self._format)
+        schema = self._schema.with_metadata(self._about)
+        self._writer = pyarrow.parquet.ParquetWriter(self._parts[-1], schema, **self._format)
         self._size = 0
 
     def close(self) -> None:

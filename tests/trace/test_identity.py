@@ -12,8 +12,8 @@ from specviz.engine.session import Session
 from specviz.engine.whatif import through_models
 from specviz.errors import ModelError, SettingsError
 from specviz.figures.comparisons import format_comparison
-from specviz.models.loading import Pair, load_pair
-from specviz.models.sources import as_typed, find_source, unplaced
+from specviz.models.loading import Pair, language_model, load_pair
+from specviz.models.sources import Source, as_typed, find_source, unplaced
 from specviz.models.weights import weights_hash
 from specviz.trace.diff import compare
 from specviz.trace.identity import caveats, first_difference, mismatch, same_weights
@@ -246,6 +246,14 @@ def test_a_loaded_folder_is_recorded_as_one(loaded) -> None:
     target = loaded["a"].models.target
     assert (target.id, target.source) == ("mine", "folder")
     assert target.weights is not None
+
+
+def test_a_model_of_the_hub_is_recorded_with_its_commit() -> None:
+    """Offline, and of a converter's pull request, only the files that were read say which commit it is."""
+    model = tiny.make_model("llama")
+    model.config._commit_hash = "1" * 40
+    found = language_model(model, Source("owner/name", "owner/name", revision="refs/pr/1")).info
+    assert (found.source, found.revision) == ("hub", "1" * 40)
 
 
 @pytest.mark.parametrize(
