@@ -14,7 +14,7 @@
   const short = (value) => (value >= INFINITE ? "∞" : value === 0 ? "0" : value >= 0.095 ? value.toFixed(1) : value.toExponential(0).replace("e-", "e−"));
   const digits = (value) => (value >= INFINITE ? "no finite number" : ns.panels.digits(value, 2));
 
-  function draw(ui, run, frame) {
+  function draw(ui, run, frame, tale) {
     const models = ["target", "draft"].filter((model) => frame.caches[model].audit);
     ui.auditBox.hidden = !models.length;
     ui.auditEmpty.hidden = models.length > 0;
@@ -27,7 +27,7 @@
 
     for (const model of models) {
       const audit = frame.caches[model].audit, tolerance = frame.tolerance[model], layers = audit.keys.length, columns = audit.keys[0] ? audit.keys[0].length : 0;
-      labels.write("title", x + 2, 8, `${model} · tolerance ${ns.panels.digits(tolerance)}`);
+      labels.write("title", x + 2, 8, `${model} · tolerance ${ns.digits(tolerance, 1)}`);
       PARTS.forEach((part, p) => {
         const left = x + 28 + p * (columns * WIDTH + 12), shades = audit.shades[p].split("/");
         labels.write("title", left, 24, part, "muted");
@@ -70,14 +70,15 @@
     labels.lay(ui.audit);
     colours.done();
     ui.audit.setAttribute("aria-label", models.map((model) => `${model}: worst relative difference ${digits(frame.caches[model].audit.worst)}`).join("; "));
-    ui.auditSaid.replaceChildren(...models.map((model) => said(model, frame.caches[model].audit, frame.tolerance[model])));
+    ui.auditSaid.replaceChildren(...models.map((model) => said(model, frame.caches[model].audit, frame.tolerance[model], tale.before[`${model} cache`])));
   }
 
-  function said(model, audit, tolerance) {
+  /** `before` is the step in which something in this cache did not fit first, where that was an earlier one. */
+  function said(model, audit, tolerance, before) {
     const off = audit.worst > tolerance;
     const logits = audit.logits === null ? "the context is full: no next-token logits" : `next-token logits ${digits(audit.logits)}`;
     return el("p", { class: off ? "sv-bad" : "sv-good" },
-      `${off ? "✕" : "✓"} ${model}: worst ${digits(audit.worst)} where ${ns.panels.digits(tolerance)} is allowed; ${audit.wrong} cells beyond it; ${logits}.`);
+      `${off ? "✕" : "✓"} ${model}: worst ${digits(audit.worst)} where ${ns.panels.digits(tolerance, 1)} is allowed; ${audit.wrong} cells beyond it; ${logits}.${off && before !== undefined ? ` This cache was wrong before: step ${before + 1} is where it began.` : ""}`);
   }
 
   function auditTable(run, frame, model) {

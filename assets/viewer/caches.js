@@ -41,8 +41,8 @@
     const pen = (name) => pens.get(name) || pens.set(name, new ns.scene.Pen()).get(name);
     let width = 330, top = 0;
 
-    function cell(x, y, look, lines, hit, height) {
-      const tall = height || HEIGHT, tint = look === "wrong" ? "bad" : ["dropped", "stale"].includes(look) ? "muted" : "";
+    function cell(x, y, look, lines, hit, height, odd) {
+      const tall = height || HEIGHT, tint = look === "wrong" || odd ? "bad" : ["dropped", "stale"].includes(look) ? "muted" : "";
       pen(`slot.${look}`).rect(x, y, WIDTH, tall);
       if (look === "dropped") pen("strike").to(x, y + tall).to(x + WIDTH, y).lift();
       if (look === "stale") for (const part of [1, 2, 3]) pen("hatch").to(x, y + (tall * part) / 3).to(x + (WIDTH * part) / 3, y).lift();
@@ -59,9 +59,10 @@
       pen("slot.before").rect(4, y, BLOCK - 9, height);
       labels.write("number", 7, y + 8, rest > 0 ? `#0 – #${rest - 1}` : "no slot", "muted");
       labels.write("fate", 7, y + 20, rest > 0 ? "settled" : "before", "muted");
-      texts.forEach((text, i) => {
-        const short = [...text].slice(0, 6).join("") + ([...text].length > 6 ? "…" : "");
-        cell(BLOCK + i * CELL, y, "before", [`#${rest + i}`, short, height > SHORT ? `p${rest + i}` : null, height > SHORT ? "settled" : null], null, height);
+      texts.forEach(([text, left], i) => {
+        const short = text === null ? "?" : [...text].slice(0, 6).join("") + ([...text].length > 6 ? "…" : "");
+        const wrong = left !== null, fate = wrong ? `✕ step ${left + 1}` : "settled";
+        cell(BLOCK + i * CELL, y, "before", [`#${rest + i}`, short, height > SHORT ? (wrong ? "not due" : `p${rest + i}`) : null, height > SHORT ? fate : null], null, height, wrong);
       });
       return BLOCK + named * CELL;
     }
@@ -69,12 +70,13 @@
     for (const model of ["target", "draft"]) {
       const cache = frame.caches[model], before = top + 18, tree = before + SHORT + 20, after = tree + HEIGHT + GAP;
       const left = settled(cache, before, SHORT), xs = columnsOf(cache), due = new Map(cache.mask.due);
-      const misplaced = misplacedIn(cache);
+      const misplaced = misplacedIn(cache), strays = new Set(cache.after.filter((row) => !row[3] && row[4] !== null).map((row) => row[4]));
       const title = (y, text) => labels.write("title", 2, y, text);
       title(before - 9, `${model} before the step: length ${cache.before}`);
-      title(tree - 9, `${model} with the tree: ${cache.slot.length} slots written`);
+      title(tree - 9, cache.slot.length ? `${model} with the tree: ${cache.slot.length} slots written` : `${model}: ran nothing in this step`);
       const stale = Math.max(0, cache.before + cache.slot.length - cache.length);
-      title(after - 9, `${model} after the update: ${cache.after.length} kept, ${stale} stale, length ${cache.length}`);
+      const kept = cache.after.filter((row) => row[4] !== null).length, astray = cache.after.filter((row) => !row[3]).length;
+      title(after - 9, `${model} after the update: ${kept} kept, ${astray ? `${astray} not what was due, ` : ""}${stale} stale, length ${cache.length}`);
 
       pen("slot.free").rect(left, before, Math.max(1, xs.count) * CELL - 5, SHORT);
       labels.write("fate", left + 6, before + SHORT / 2, "free", "muted");
@@ -83,9 +85,9 @@
 
       cache.slot.forEach((slot, i) => {
         if (xs.at[i] === null) return;
-        const x = left + xs.at[i] * CELL, node = cache.node[i], place = misplaced.get(i), wrong = due.has(i) || place !== undefined;
+        const x = left + xs.at[i] * CELL, node = cache.node[i], place = misplaced.get(i), stray = strays.has(i), wrong = due.has(i) || place !== undefined || stray;
         const where = due.has(i) ? `p${cache.position[i]} not ${due.get(i)}` : `p${cache.position[i]}${node === null ? { c: " late", p: " pruned" }[cache.role[i]] : ` n${node}`}`;
-        const fate = place !== undefined ? `due #${place}` : cache.state[i] === "m" ? `→ #${cache.to[i]}` : FATES[cache.state[i]];
+        const fate = place !== undefined ? `due #${place}` : stray ? "✕ stays" : cache.state[i] === "m" ? `→ #${cache.to[i]}` : FATES[cache.state[i]];
         cell(x, tree, wrong ? "wrong" : { k: "kept", m: "moved", d: "dropped", l: "dropped" }[cache.state[i]], [`#${slot}`, cache.label[i], where, fate], { slot: [model, i], node });
       });
       for (const [at, count] of xs.gaps) labels.write("fate", left + at * CELL, tree + 24, `… ${count}`, "muted");
@@ -136,21 +138,27 @@
   }
 
   /** What is wrong in the caches of a step, or that nothing is. */
-  function tellFaults(box, run, frame) {
+  function tellFaults(box, run, frame, tale, act) {
     const models = ["target", "draft"], audited = models.filter((m) => frame.caches[m].audit);
     const faults = models.flatMap((model) => frame.caches[model].faults.map((fault) => `${model}: ${fault}`));
-    box.className = faults.length ? "sv-alarm" : "sv-fine";
+    const kinds = Object.fromEntries(tale.found.map((one) => [one.name, one.kind])), mine = models.some((model) => ["first", "again"].includes(kinds[`${model} cache`]));
+    const begun = [...new Set(models.map((model) => tale.before[`${model} cache`]).filter((step) => step !== undefined))];
+    const back = begun.flatMap((step) => [" ", el("button", { type: "button", class: "sv-node", onclick: () => act.show(step) }, `step ${step + 1}`)]);
+    box.className = faults.length ? (mine ? "sv-alarm" : "sv-alarm sv-after") : "sv-fine";
+    const head = !mine ? "↳ This step's own update fits, but the cache is still what an earlier step left wrong:"
+      : begun.length ? "✕ This step's caches are not what the verdict demands, and they were not before it:" : "✕ This step's caches are not what the verdict demands. It is the first such step.";
     const said = ["✓ Every kept slot has the fingerprint it had after the forward; positions and masks fit the tree."];
     for (const model of audited) said.push(` ${model} within ${ns.panels.digits(frame.caches[model].audit.worst, 2)} of a recompute.`);
-    box.replaceChildren(...(faults.length ? [el("b", {}, "✕ This step's caches are not what the verdict demands."), el("ul", {}, faults.map((fault) => el("li", {}, fault)))] : said));
+    if (begun.length) said.push(" An earlier step left these caches wrong:", ...back);
+    box.replaceChildren(...(faults.length ? [el("b", {}, head), ...back, el("ul", {}, faults.map((fault) => el("li", {}, fault)))] : said));
   }
 
   function slotTable(frame, model, act) {
-    const c = frame.caches[model], due = new Map(c.mask.due), misplaced = misplacedIn(c);
+    const c = frame.caches[model], due = new Map(c.mask.due), misplaced = misplacedIn(c), strays = new Set(c.after.filter((row) => !row[3] && row[4] !== null).map((row) => row[4]));
     const lines = c.slot.map((slot, i) => el("tr", { class: due.has(i) || misplaced.has(i) ? "sv-bad" : null }, cells([
       String(slot), token(c.text[i]), due.has(i) ? `${c.position[i]} ✕ not ${due.get(i)}` : String(c.position[i]),
       c.node[i] === null ? { c: "fed late", p: "pruned" }[c.role[i]] : nodeButton(c.node[i], `${c.node[i]}`, act),
-      misplaced.has(i) ? `✕ due in slot ${misplaced.get(i)}` : c.state[i] === "m" ? `moved to ${c.to[i]}` : FATES[c.state[i]], c.prints[i],
+      misplaced.has(i) ? `✕ due in slot ${misplaced.get(i)}` : strays.has(i) ? `✕ stays in slot ${c.to[i]}, not due` : c.state[i] === "m" ? `moved to ${c.to[i]}` : FATES[c.state[i]], c.prints[i],
     ])));
     const left = c.after.map(([slot, index, print, good, held]) => el("tr", { class: good ? null : "sv-bad" }, cells([
       String(slot), index === null ? "nothing" : token(c.text[index]), index === null || c.node[index] === null ? "–" : nodeButton(c.node[index], `${c.node[index]}`, act),
@@ -165,8 +173,8 @@
   }
 
   /** Fill the KV panel; returns what can be hit in its picture. */
-  function draw(ui, run, frame) {
-    tellFaults(ui.faults, run, frame);
+  function draw(ui, run, frame, tale, act) {
+    tellFaults(ui.faults, run, frame, tale, act);
     ui.cache.setAttribute("aria-label", `KV caches: target length ${frame.caches.target.length}, draft length ${frame.caches.draft.length}; the table below has every slot.`);
     return drawStrips(ui.cache, run, frame);
   }

@@ -90,8 +90,8 @@
   /** What a card says to somebody who cannot see it. */
   function describe(run, frame, node, view) {
     const text = frame.nodes.text[node], known = view.known, said = [`node ${node}, token ${text}`];
-    if (node) said.push(`draft ${ns.panels.digits(frame.nodes.q[node], 3)}`);
-    if (node && known.target) said.push(`target ${ns.panels.digits(frame.nodes.p[node], 3)}`);
+    if (node) said.push(`draft ${ns.digits(frame.nodes.q[node])}`);
+    if (node && known.target) said.push(`target ${ns.digits(frame.nodes.p[node])}`);
     const state = (known.states[view.lens] || "")[node];
     if (node && state) said.push(`${view.lens}: ${ns.panels.OUTCOMES[state][1]}`);
     return said.join(", ");

@@ -16,7 +16,7 @@
     if (node === 0) made.push(el("p", { class: "sv-note" }, `The last committed token (id ${nodes.token[0]}); the tree grows from it, and no verifier judges it.`));
     else {
       const siblings = frame.tree.parent.filter((up) => up === parent).length;
-      made.push(el("p", { class: "sv-note" }, `depth ${nodes.depth[node]}, drawn ${ordinal(nodes.rank[node] + 1)} of ${siblings} after `, nodeButton(parent, nodes.text[parent], act), ` · token id ${nodes.token[node]}`),
+      made.push(el("p", { class: "sv-note" }, `depth ${nodes.depth[node]}, ${frame.proposal === "top_k" ? "" : "drawn "}${ordinal(nodes.rank[node] + 1)} of ${siblings} after `, nodeButton(parent, nodes.text[parent], act), ` · token id ${nodes.token[node]}`),
         el("div", { class: "sv-pair" }, bar("draft", nodes.q[node], "draft"), known.target ? bar("target", nodes.p[node], "target") : null),
         el("h4", {}, "Decisions"), ...judges.flatMap((v) => decisions(run, frame, v, node, known)));
       if (!judges.length) made.push(el("p", { class: "sv-note" }, known.judged ? "No verifier that has judged is shown." : "No verifier has judged the tree yet."));
@@ -31,7 +31,7 @@
     made.push(el("h4", {}, "What may follow it"));
     if (known.target) made.push(distribution(frame, "target", nodes.target[node], null));
     if (nodes.depth[node] >= known.depth) made.push(el("p", { class: "sv-note" }, "Neither model has run this node yet."));
-    else made.push(nodes.draft[node] ? distribution(frame, "draft", nodes.draft[node], null) : el("p", { class: "sv-note" }, "The draft did not run this node: it was not expanded."));
+    else made.push(nodes.draft[node] ? distribution(frame, "draft", nodes.draft[node], null) : el("p", { class: "sv-note" }, frame.caches.draft.slot.length ? "The draft did not run this node: it was not expanded." : "No draft model ran in this step."));
     if (nodes.limits[0] !== nodes.limits[1])
       made.push(el("p", { class: "sv-note" }, `Large tree: ${nodes.limits[0]} entries of a distribution are carried for nodes in sight, ${nodes.limits[1]} for folded ones.`));
     return made;
@@ -53,10 +53,11 @@
   function decisions(run, frame, verdict, node, known) {
     const taken = verdict.decisions.slice(0, known.taken).filter((row) => row[0] === node), state = known.states[verdict.verifier][node];
     // Inside the step a rule that chooses at its end has only let the node pass so far.
-    if (taken.length) return taken.map((row) => decision(run, frame, verdict, row, row[1] === "a" && state === "p" ? "p" : row[1]));
+    const late = state === "a" ? ns.panels.unwritten(frame, verdict, verdict.path.indexOf(node)) : null, note = late && el("p", { class: "sv-note" }, late);
+    if (taken.length) return [...taken.map((row) => decision(run, frame, verdict, row, row[1] === "a" && state === "p" ? "p" : row[1])), note].filter(Boolean);
     const why = state === "a" ? "Accepted with the path below it: this rule accepts whole paths."
       : `Its threshold here is ${digits(verdict.thresholds[node])}; the walk ${known.taken < verdict.decisions.length ? "has not come by yet" : "did not come by"}.`;
-    return [el("div", { class: "sv-decision", "data-verifier": verdict.verifier }, who(run, verdict.verifier, state), el("p", { class: "sv-note" }, why))];
+    return [el("div", { class: "sv-decision", "data-verifier": verdict.verifier }, who(run, verdict.verifier, state), el("p", { class: "sv-note" }, why), note)];
   }
 
   const who = (run, name, state) => el("div", { class: "sv-who" }, swatch(looksOf(run, name)), ` ${name} `,
@@ -98,7 +99,9 @@
     if (comparison < 2) {
       const left = comparison === 0 ? uniform : p, name = comparison === 0 ? "u" : "p";
       if (left === null || left === undefined) return [`threshold ${digits(threshold, 7)}`, null];
-      const holds = comparison === 0 ? left < threshold : left > threshold;
+      // Both sides are sent rounded: where they read the same, only the outcome tells which is larger.
+      const equal = left === threshold, passed = row[1] !== "r";
+      const holds = equal ? passed : comparison === 0 ? left < threshold : left > threshold;
       const sign = comparison === 0 ? (holds ? "<" : "≥") : holds ? ">" : "≤";
       return [`${name} ${digits(left, 7)} ${sign} ${digits(threshold, 7)} threshold`, holds];
     }
@@ -114,7 +117,7 @@
     const b = verdict.bonus;
     return el("div", { class: "sv-decision", "data-bonus": verdict.verifier },
       el("div", { class: "sv-who" }, swatch(looksOf(run, verdict.verifier)), ` ${verdict.verifier} `, token(b.text)),
-      el("p", { class: "sv-note" }, `from the ${b.source} at node ${b.node}${b.uniform === null ? "" : `, u ${digits(b.uniform, 7)}`}`),
+      el("p", { class: "sv-note" }, [`from the ${b.source} at node ${b.node}${b.uniform === null ? "" : `, u ${digits(b.uniform, 7)}`}`, ns.panels.unwritten(frame, verdict, verdict.path.length)].filter(Boolean).join("; ")),
       b.fault ? el("p", { class: "sv-finding" }, `✕ ${b.fault}`) : null,
       more("The distribution it was drawn from", () => bars(frame, b.top[0], b.top[1], b.token, "target")));
   }
@@ -123,23 +126,29 @@
   function distribution(frame, model, row, marked) {
     const [entropy, raw, processed] = row, role = model, same = !processed;
     const kept = new Map((same ? raw : processed)[0].map((id, i) => [id, (same ? raw : processed)[1][i]]));
-    const rest = (probs) => Math.max(0, 1 - probs.reduce((sum, p) => sum + p, 0));
-    const amount = (p) => el("td", { class: "sv-amount" }, el("span", { class: "sv-number" }, p === null ? "cut" : digits(p, 3)), rail(p || 0, role));
+    const amount = (p, said) => el("td", { class: "sv-amount" }, el("span", { class: "sv-number" }, said || (p === null ? "cut" : digits(p))), rail(p || 0, role));
+    const who = model === "draft" && !frame.caches.draft.slot.length ? frame.builder : model;
     const line = (label, first, second, hit) => el("tr", { class: hit ? "sv-hit" : null }, el("th", { scope: "row" }, label), amount(first), same ? null : amount(second));
     const lines = raw[0].map((id, i) => line(token(frame.tokens[id]), raw[1][i], kept.has(id) ? kept.get(id) : null, marked && id === marked.token));
     if (marked && !raw[0].includes(marked.token) && marked.prob !== null)
       lines.push(el("tr", { class: "sv-hit" }, el("th", { scope: "row" }, token(frame.tokens[marked.token] || "this token")), same ? null : el("td", { class: "sv-note" }, "below these"), amount(marked.prob)));
-    lines.push(line(el("em", {}, "the rest"), rest(raw[1]), rest([...kept.values()]), false));
-    return el("div", { class: "sv-row", "data-model": model }, el("p", { class: "sv-note" }, `${model}: entropy ${digits(entropy)} nats`),
+    const rests = [raw[1], [...kept.values()]].map(restOf);
+    lines.push(el("tr", {}, el("th", { scope: "row" }, el("em", {}, "the rest")), amount(rests[0], saidOfRest(rests[0])), same ? null : amount(rests[1], saidOfRest(rests[1]))));
+    return el("div", { class: "sv-row", "data-model": model }, el("p", { class: "sv-note" }, `${who}: entropy ${digits(entropy)} nats`),
       el("table", { class: "sv-bars" }, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "token"), ...(same ? ["raw = processed"] : ["raw", "processed"]).map((name) => el("th", { scope: "col" }, name)))), el("tbody", {}, lines)));
   }
 
+  const restOf = (probs) => Math.max(0, 1 - probs.reduce((sum, p) => sum + p, 0));
+
+  /** What is left of 1, no finer than the five digits that the listed probabilities are sent with. */
+  const saidOfRest = (rest) => (rest === 0 ? "0" : rest < 1e-5 ? "<10⁻⁵" : digits(rest, rest < 1e-4 ? 1 : rest < 1e-3 ? 2 : 3));
+
   /** Bars of a distribution's top entries and of the rest. */
   function bars(frame, ids, probs, marked, role) {
-    const rest = Math.max(0, 1 - probs.reduce((sum, p) => sum + p, 0));
-    const line = (label, p, hit) => el("tr", { class: hit ? "sv-hit" : null }, el("th", { scope: "row" }, label), el("td", { class: "sv-amount" }, el("span", { class: "sv-number" }, digits(p, 3)), rail(p, role)));
+    const rest = restOf(probs);
+    const line = (label, p, hit, said) => el("tr", { class: hit ? "sv-hit" : null }, el("th", { scope: "row" }, label), el("td", { class: "sv-amount" }, el("span", { class: "sv-number" }, said || digits(p)), rail(p, role)));
     const lines = ids.map((id, i) => line(token(frame.tokens[id]), probs[i], id === marked));
-    if (rest > 5e-4) lines.push(line(el("em", {}, "the rest"), rest, marked !== null && !ids.includes(marked)));
+    if (rest > 5e-4) lines.push(line(el("em", {}, "the rest"), rest, marked !== null && !ids.includes(marked), saidOfRest(rest)));
     return el("table", { class: "sv-bars" }, el("tbody", {}, lines));
   }
 

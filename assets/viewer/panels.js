@@ -8,6 +8,7 @@
     r: ["✕", "rejected"],
     p: ["○", "passed, not chosen"],
     ".": ["·", "not examined"],
+    t: ["–", "in the text before"],
   };
 
   /** el("td", {class: "n", onclick: f}, "text", child): strings become text nodes, never markup. */
@@ -52,14 +53,20 @@
 
   const cells = (values) => values.map((value) => el("td", {}, value === null || value === undefined ? "–" : value));
 
-  /** A number with enough digits to be compared with the page's other numbers. */
-  function digits(value, count) {
-    if (value === null || value === undefined) return "–";
-    if (value !== 0 && Math.abs(value) < 1e-4) return value.toExponential(2);
-    return String(Number(value.toPrecision(count || 4)));
+  const { digits } = ns;
+
+  /** A share as a whole per cent, or with one decimal below ten; what is less than all never reads 100 %. */
+  function percent(value) {
+    if (value > 0.99 && value < 1) return ">99 %";
+    return value >= 0.0995 ? `${(100 * value).toFixed(0)} %` : value >= 0.001 ? `${(100 * value).toFixed(1)} %` : value > 0 ? "<0.1 %" : "0 %";
   }
 
-  const percent = (value) => (value >= 0.0995 ? `${(100 * value).toFixed(0)} %` : value >= 0.001 ? `${(100 * value).toFixed(1)} %` : value > 0 ? "<0.1 %" : "0 %");
+  /** How many tokens of a verdict were not written, bonus included, because the text ended; 0 for who does not drive. */
+  const cutOff = (frame, verdict) => (verdict.verifier === frame.driver ? verdict.path.length + 1 - frame.commit.length : 0);
+
+  /** Why a token that a verdict gave is not in the text: its place among path and bonus counts. */
+  const unwritten = (frame, verdict, place) =>
+    verdict.verifier === frame.driver && place >= frame.commit.length ? `not written: the text ends before it (${frame.endReason})` : null;
 
   /* ---------------------------------------------------------------------------------------------- verdicts */
 
@@ -80,9 +87,9 @@
         el("th", { scope: "row" }, swatch(looks), " ", verdict.verifier,
           verdict.verifier === frame.driver ? el("span", { class: "sv-badge", title: "its verdict is committed" }, "driver") : null,
           options ? el("small", {}, options) : null),
-        el("td", { class: "sv-number" }, String(verdict.path.length)),
+        el("td", { class: "sv-number" }, String(verdict.path.length), cutOff(frame, verdict) > 1 ? el("small", {}, `${frame.commit.length} written`) : null),
         el("td", {}, verdict.pathText.length ? verdict.pathText.map((text, i) => [nodeButton(verdict.path[i], text, act), " "]) : el("em", {}, "nothing")),
-        el("td", {}, token(verdict.bonus.text)),
+        el("td", {}, token(verdict.bonus.text), cutOff(frame, verdict) ? el("small", {}, unwritten(frame, verdict, verdict.path.length)) : null),
         el("td", {}, `${verdict.bonus.source}, at node `, nodeButton(verdict.bonus.node, String(verdict.bonus.node), act), verdict.bonus.fault ? el("p", { class: "sv-bad sv-wide" }, `✕ ${verdict.bonus.fault}`) : null),
         el("td", {}, { yes: "✓ lossless", no: "✕ lossy" }[verdict.lossless] || `✓ for ${verdict.lossless}`, checked(frame, verdict, view)),
       );
@@ -104,12 +111,12 @@
   /* ------------------------------------------------------------------------------------------- step tables */
 
   function stepPanel(run, frame, view) {
-    const t = frame.timings, ms = (s) => `${(1000 * s).toFixed(s < 0.01 ? 1 : 0)} ms`;
+    const t = frame.timings, cut = cutOff(frame, frame.verdicts.find((v) => v.verifier === frame.driver)), ms = (s) => `${(1000 * s).toFixed(s < 0.01 ? 1 : 0)} ms`;
     const facts = [
       ["Tree", `${frame.tree.parent.length - 1} drafted tokens, ${frame.builder}, ${frame.proposal.replace(/_/g, " ")}`],
       ["Context", `${frame.context} tokens before this step`],
-      ["Committed", `${frame.commit.length} tokens`],
-      ["Forwards", `draft ${ms(t.draft)}, target ${ms(t.target)}`],
+      ["Committed", `${frame.commit.length} token${frame.commit.length > 1 ? "s" : ""}${cut ? ` of the driver's ${frame.commit.length + cut}: the text ends there` : ""}`],
+      ["Forwards", `${frame.caches.draft.slot.length ? `draft ${ms(t.draft)}` : "no draft model ran"}, target ${ms(t.target)}`],
       ["specviz", `build ${ms(t.build)}, verify ${ms(t.verify)}, commit ${ms(t.commit)}, record ${ms(t.record)}${t.audit ? `, audit ${ms(t.audit)}` : ""}`],
     ];
     if (frame.prefilled) facts.push(["Prefilled", `${frame.prefilled} tokens before this step: the caches were rebuilt`]);
@@ -132,5 +139,5 @@
     return table("All nodes of the draft tree", ["Node", "Token", "Parent", "Depth", "Draw rank", "Draft prob.", "Target prob.", ...verifiers.map((v) => v.name)], lines);
   }
 
-  ns.panels = { el, swatch, token, table, cells, digits, percent, verdictTable, nodeButton, stepPanel, nodeTable, more, OUTCOMES };
+  ns.panels = { el, swatch, token, table, cells, digits, percent, unwritten, verdictTable, nodeButton, stepPanel, nodeTable, more, OUTCOMES };
 })(window);

@@ -33,7 +33,7 @@
   /** States and path after the first `count` decisions of a verifier. */
   function judgedSoFar(frame, verdict, count) {
     const walk = frame.phases.verdicts[verdict.verifier].walk;
-    const states = frame.tree.parent.map((_, node) => (node ? "." : "a")), path = new Set();
+    const states = frame.tree.parent.map((_, node) => (node ? "." : "t")), path = new Set();
     for (const [node, outcome] of verdict.decisions.slice(0, count)) {
       // A rule that chooses among passing nodes only at its end has accepted nothing yet.
       states[node] = outcome === "a" && !walk ? "p" : outcome;

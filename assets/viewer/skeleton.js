@@ -45,7 +45,7 @@
             part("treeBox", "div", { class: "sv-scroll sv-treebox", tabindex: 0, role: "region", "aria-label": "Draft tree, scrollable" },
               part("stage", "div", { class: "sv-stage" }, part("tree", "div", { role: "img", "data-picture": "tree" }), (ui.layer = ns.cards.makeLayer()))),
             part("folded", "p", { class: "sv-note sv-folded" }),
-            note("The draft guessed these tokens, the target scored all of them in one forward, and every verifier then took a path. Click a card for its arithmetic."),
+            note("These tokens were drafted, the target scored all of them in one forward, and every verifier then took a path, which may be empty. Click a card for its arithmetic."),
             el("p", { class: "sv-note sv-key" }, markKey("draft", "draft"), markKey("target", "target"), el("span", {}, "edge width = target probability"),
               el("span", {}, "● accepted"), el("span", {}, "✕ rejected"), el("span", {}, "○ passed, not chosen"), el("span", {}, "· not examined"), el("span", {}, "◆ paths part here"))),
           part("inspector", "aside", { class: "sv-panel sv-inspector", tabindex: 0, "aria-label": "Node" })),

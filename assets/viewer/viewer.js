@@ -263,7 +263,8 @@
       const end = run.endReason && run.endReason !== "stopped" ? ` · ended: ${run.endMessage || run.endReason}` : "";
       // Names can be given twice; what tells weights apart is recorded beside them.
       const weights = run.weights.every((one) => one === run.weights[0]) ? run.weights[0] : run.weights.join(" ← ");
-      return `${target.id} ← ${draft.id} · weights ${weights} · ${target.dtype} on ${target.device} · ${heat} · seed ${s.seed}${end}`;
+      const from = run.draftRan === false ? ` (${draft.id} ran in no step)` : ` ← ${draft.id}`;
+      return `${target.id}${from} · weights ${weights} · ${target.dtype} on ${target.device} · ${heat} · seed ${s.seed}${end}`;
     }
 
     /* ------------------------------------------------------------------------------------ keys and the page */

@@ -52,7 +52,8 @@
 
     function ask(models) {
       clearTimeout(timer);
-      const about = question(), { verifier, options, coins, forced, bonus } = about;
+      const about = question(), { verifier, options, forced, bonus } = about;
+      const coins = chosen(verifier).coins ? about.coins : {}; // what a rule has no use for is not asked, but told
       const send = () => handlers.ask(models ? "what_if_models" : "what_if", { run: state.run.id, step: state.step, id: (about.id = ++count), verifier, options, coins, forced, bonus });
       if (models) send();
       else timer = setTimeout(send, WAIT_MS);
@@ -69,7 +70,7 @@
       const frame = frameNow();
       if (!frame || !choices.length) return;
       const about = question(), rule = chosen(about.verifier), held = form.contains(document.activeElement) ? document.activeElement.dataset.field : null;
-      const pick = el("select", { "data-field": "verifier", onchange: () => (questions.set(keyNow(), { ...fresh(pick.value), forced: about.forced, coins: chosen(pick.value).coins ? about.coins : {}, bonus: about.bonus }), changed()) },
+      const pick = el("select", { "data-field": "verifier", onchange: () => (questions.set(keyNow(), { ...fresh(pick.value), forced: about.forced, coins: about.coins, bonus: about.bonus }), changed()) },
         choices.map((one) => el("option", { value: one.name, selected: one.name === about.verifier }, recordedBy(one.name) ? one.name : `${one.name} (did not judge this tree)`)));
       form.replaceChildren(
         el("div", { class: "sv-whatif-line" }, el("label", {}, "Verifier ", pick), ...rule.options.map((option) => field(option, about))),
@@ -116,8 +117,8 @@
         list(frame, about);
         ask();
       } });
-      const threshold = recordedRule ? `threshold ${digits(recordedRule.thresholds[node], 4)}` : "";
-      return [...made, typed, slide, el("span", { class: "sv-note" }, [recorded === null ? "coin not flipped" : `recorded coin ${digits(recorded, 4)}`, threshold].filter(Boolean).join(", "))];
+      const threshold = recordedRule ? `threshold ${digits(recordedRule.thresholds[node])}` : "";
+      return [...made, typed, slide, el("span", { class: "sv-note" }, [recorded === null ? "coin not flipped" : `recorded coin ${digits(recorded)}`, threshold].filter(Boolean).join(", "))];
     }
 
     /** The coin that was flipped at a node, by whichever verifier. */
@@ -144,7 +145,15 @@
       else if (found.error) answer.replaceChildren(el("p", { class: "sv-bad" }, found.error));
       else if (!found.rows) answer.replaceChildren(el("p", {}, found.needs), models);
       else answer.replaceChildren(...outcome(found, models).filter(Boolean));
+      const idle = unused(found);
+      if (idle.length) answer.prepend(el("ul", { class: "sv-whatif-unused" }, idle.map((text) => el("li", {}, text))));
       draw();
+    }
+
+    /** Changes that the answer does not depend on. */
+    function unused(found) {
+      const about = question(), rule = chosen(about.verifier), coins = rule.coins ? [] : Object.keys(about.coins);
+      return [...coins.map((node) => `The coin of node ${node} “${frameNow().nodes.text[node]}” was not looked at: ${rule.name} flips no coin at a node.`), ...((found && found.unused) || [])];
     }
 
     function outcome(found, models) {

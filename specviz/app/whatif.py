@@ -71,7 +71,7 @@ def _parse(trace: Trace, wanted: Any) -> tuple[int, Question]:
 
 
 def _value(step: Step, found: Any, question: Question) -> dict[str, Any]:
-    return alternative_value(step, found, compared_with(step, question))
+    return alternative_value(step, question, found, compared_with(step, question))
 
 
 def _block(wanted: Any, value: dict[str, Any]) -> str:

@@ -23,12 +23,11 @@ from specviz.options import parse_options
 from specviz.sampling import process
 from specviz.trace.identity import caveats, known_weights, refuse_other_models
 from specviz.trace.schema import Bonus, Choice, Decision, Models, Node, Step, Trace, Verdict
-from specviz.trace.whatif_question import Alternative, Question
+from specviz.trace.whatif_question import FORCED, Alternative, Question
 from specviz.tree import MAX_NODES, Growth, Shape, TokenTree
 from specviz.verifiers import VERIFIERS, Context, End, Ruling, Verifier, Walk, blamed
 from specviz.verifiers.base import context_of, draw_bonus
 
-FORCED = "forced by hand"
 EXACT_ROUNDING, COARSE_ROUNDING = 0.01, 0.3
 """Of a probability, in float32 and in narrower or quantized formats. Scored again on the machine that recorded it, a
 tree of the default pair differs by 1e-6; other weights of the same shape give differences from 0.1 to 1."""

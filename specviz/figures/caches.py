@@ -7,10 +7,10 @@ and are compared with what the driver's path, the recorded moves and the tree de
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import Any
+from typing import Any, Literal
 
 from specviz.figures.audits import audit_columns, audit_faults
-from specviz.figures.masks import mask_columns, mask_faults, mask_rows
+from specviz.figures.masks import Row, mask_columns, mask_faults, mask_rows
 from specviz.figures.text import shorten, token_label
 from specviz.trace.schema import CacheChange, Slot, Step, TokenText, Trace
 
@@ -19,27 +19,30 @@ SETTLED_SHOWN = 3
 """Slots from before the step that are drawn one by one."""
 
 
-def cache_columns(step: Step, change: CacheChange, settled: list[str], tolerance: float) -> dict[str, Any]:
+def cache_columns(
+    step: Step, change: CacheChange, settled: list[list[Any]], tolerance: float, lag_before: int = 0
+) -> dict[str, Any]:
     """One model's strip. Arrays run over the slots written in this step, ``after`` over the slots that are left.
 
-    state    one letter a slot, as the run recorded it: ``k`` kept where it was, ``m`` moved, ``d`` dropped,
-             ``l`` cut off (not dropped, but beyond the length that is left)
-    to       the slot it was kept in, or null
+    ``lag_before`` is what the step before had for :func:`lag`.
+
+    state    one letter a slot, by its fingerprint and not by the recorded moves: ``k`` kept where it was, ``m`` moved,
+             ``d`` dropped, ``l`` lost (the run does not say that it dropped it)
+    to       the slot that holds it after the update, or null
     prints   fingerprint after the forward
     after    [slot, written slot it should hold or null, fingerprint, 1 if it holds that one, written slot it does hold]
-    settled  tokens of the last few slots from before the step
+    settled  see :func:`settled_slots`
     faults   sentences about what does not fit; empty in a sound step
+    fresh    how many of them arose in this step, whatever earlier steps left in the cache
     """
     texts = step.text_of()
-    moved = dict(change.moves)
     dropped = set(change.dropped)
-    to = [
-        None if s.slot in dropped else t if (t := moved.get(s.slot, s.slot)) < change.length_after else None
-        for s in change.appended
-    ]
+    after = after_rows(step, change)
+    slot_of = {held: slot for slot, _, _, _, held in after if held is not None}
+    to = [slot_of.get(index) for index in range(len(change.appended))]
     labels = [token_label(texts.get(s.token) or TokenText(id=s.token, text=f"#{s.token}")) for s in change.appended]
-    after = _after(step, change)
     rows = mask_rows(step, change)
+    found = _faults(step, change, after, labels, rows, lag_before)
     return {
         "before": change.length_before,
         "length": change.length_after,
@@ -56,18 +59,39 @@ def cache_columns(step: Step, change: CacheChange, settled: list[str], tolerance
         "settled": settled,
         "mask": mask_columns(change, rows),
         "audit": audit_columns(change.audit, tolerance),
-        "faults": [
-            *_slot_faults(step, change, after, labels),
-            *mask_faults(change, rows),
-            *audit_faults(change.audit, tolerance),
-        ],
+        "faults": [*(sentence for sentence, _ in found), *audit_faults(change.audit, tolerance)],
+        "fresh": sum(fresh for _, fresh in found),
     }
 
 
-def settled_labels(trace: Trace, position: int, length: int) -> list[str]:
-    """Tokens of the last few of the ``length`` slots that were settled before a step: slots follow the text."""
-    written = trace.steps[position].context
-    return [token_label(_text_at(trace, i)) for i in range(max(0, length - SETTLED_SHOWN), min(length, written))]
+def settled_slots(trace: Trace, position: int, model: Literal["target", "draft"]) -> list[list[Any]]:
+    """[token, step] of the last few slots from before a step: what they hold, as far as it was observed.
+
+    ``step`` is the position of the step that left something else there than the text has, or null. The token is null
+    where that step did not write what the slot holds. Slots that were prefilled were not looked into: they hold the
+    text.
+    """
+    step = trace.steps[position]
+    length, context = getattr(step.caches, model).length_before, step.context
+    return [
+        _settled(trace, position, model, slot) for slot in range(max(0, length - SETTLED_SHOWN), min(length, context))
+    ]
+
+
+def _settled(trace: Trace, position: int, model: Literal["target", "draft"], slot: int) -> list[Any]:
+    due = _text_at(trace, slot)
+    while position and not trace.steps[position].prefilled:
+        position -= 1
+        step = trace.steps[position]
+        change: CacheChange = getattr(step.caches, model)
+        if change.length_before <= slot < change.length_after:
+            _, _, _, good, held = after_rows(step, change)[slot - change.length_before]
+            if held is None:
+                return [None, position]
+            token = change.appended[held].token
+            known = step.text_of().get(token) or TokenText(id=token, text=f"#{token}")
+            return [token_label(known), None if good and token == due.id else position]
+    return [token_label(due), None]
 
 
 def _text_at(trace: Trace, place: int) -> TokenText:
@@ -93,7 +117,8 @@ def kept_rows(step: Step, change: CacheChange) -> list[int]:
     return late + [row_of[node] for node in nodes if node in row_of]
 
 
-def _after(step: Step, change: CacheChange) -> list[list[Any]]:
+def after_rows(step: Step, change: CacheChange) -> list[list[Any]]:
+    """What the update left, by fingerprint; see ``after`` in :func:`cache_columns`."""
     wanted = dict(enumerate(kept_rows(step, change)))
     written = {print_: index for index, print_ in reversed(list(enumerate(change.fingerprints_before)))}
     after = []
@@ -109,6 +134,28 @@ def _state(slot: Slot, to: int | None, dropped: set[int]) -> str:
     if to is None:
         return "d" if slot.slot in dropped else "l"
     return "k" if to == slot.slot else "m"
+
+
+def lag(step: Step, change: CacheChange) -> int:
+    """By how many tokens the cache is behind the text when the root is run; 0 for a model that ran nothing."""
+    late = sum(s.role == "context" for s in change.appended)
+    ran = any(s.node == 0 for s in change.appended)  # without a draft tree the draft runs nothing and may lag behind
+    return step.context - 1 - change.length_before - late if ran else 0
+
+
+def _faults(
+    step: Step, change: CacheChange, after: list[list[Any]], labels: list[str], rows: list[Row], lag_before: int
+) -> list[tuple[str, bool]]:
+    """What does not fit, and whether it arose in this step: a cache that is behind stays so, and shifts positions."""
+    behind = lag(step, change)
+    found = [(sentence, True) for sentence in _slot_faults(step, change, after, labels)]
+    if behind:
+        held, wanted = step.context - 1 - behind, step.context - 1
+        found.append((f"Before the root the cache holds {held} tokens; the text has {wanted}.", behind != lag_before))
+    misplaced = [row for row in rows if row.due is not None and row.due != row.position]
+    shifted = bool(behind and misplaced) and all(row.due == row.position + behind for row in misplaced)
+    # The sentence about positions is the first.
+    return found + [(sentence, i > 0 or not shifted) for i, sentence in enumerate(mask_faults(change, rows))]
 
 
 def _slot_faults(step: Step, change: CacheChange, after: list[list[Any]], labels: list[str]) -> list[str]:
@@ -127,16 +174,11 @@ def _slot_faults(step: Step, change: CacheChange, after: list[list[Any]], labels
         found.append(f"Slot {slot} does not hold what was kept for it: {should} should be there, {there}.")
     if len(wrong) > 4:
         found.append(f"{len(wrong) - 4} more slots do not hold what was kept for them.")
-    late = sum(s.role == "context" for s in change.appended)
-    ran = any(s.node == 0 for s in change.appended)  # without a draft tree the draft runs nothing and may lag behind
-    if ran and change.length_before + late != step.context - 1:
-        found.append(
-            f"Before the root the cache holds {change.length_before + late} tokens; the text has {step.context - 1}."
-        )
     kept = len(kept_rows(step, change))
     if change.length_after != change.length_before + kept:
         grown = change.length_after - change.length_before
         found.append(f"{kept} slots were to be kept, but the cache grew by {grown}.")
-    elif len(change.appended) - len(change.dropped) != kept:
+    elif wrong and len(change.appended) - len(change.dropped) != kept:
+        # How it came to be wrong. A cache that was only cut to its length may be right all the same.
         found.append(f"{kept} of {len(change.appended)} slots were to be kept, but {len(change.dropped)} were dropped.")
     return found

@@ -10,6 +10,7 @@ import math
 from collections.abc import Collection
 from typing import Any
 
+from specviz.digits import CARRIED
 from specviz.figures.bonuses import bonus_fault
 from specviz.figures.text import pieces, token_label
 from specviz.figures.tree import STATES, node_label
@@ -21,11 +22,12 @@ FULL_DETAIL = 64
 
 
 def number(value: float | None, digits: int = 4) -> float | None:
-    """``value`` with so many significant digits, to keep frames small."""
+    """``value`` with so many significant digits, to keep frames small; what is less than one stays so."""
     if value is None:
         return None
     short = float(f"{value:.{digits}g}")
-    return short if math.isfinite(short) else value  # the largest float rounds up to infinity
+    # The largest float rounds up to infinity.
+    return value if not math.isfinite(short) or (short == 1 > value) else short
 
 
 class TokenTable:
@@ -44,16 +46,14 @@ class TokenTable:
     def top(self, top: TopK, limit: int) -> list[list[Any]]:
         """[ids, probabilities] of the first ``limit`` entries."""
         ids = [self.add(token) for token in top.ids[:limit]]
-        return [ids, [number(p) for p in top.probs[:limit]]]
+        return [ids, [number(p, CARRIED) for p in top.probs[:limit]]]
 
     def row(self, row: Row | None, limit: int) -> list[Any] | None:
         """[entropy, raw top-k, processed top-k], the last one 0 where it equals the raw one."""
         if row is None:
             return None
-        same = row.raw.ids[:limit] == row.processed.ids[:limit] and all(
-            abs(a - b) < 5e-5 for a, b in zip(row.raw.probs[:limit], row.processed.probs[:limit], strict=True)
-        )
-        return [number(row.entropy), self.top(row.raw, limit), 0 if same else self.top(row.processed, limit)]
+        processed = 0 if row.raw == row.processed else self.top(row.processed, limit)
+        return [number(row.entropy), self.top(row.raw, limit), processed]
 
 
 def node_columns(step: Step, tokens: TokenTable, shown: Collection[int]) -> dict[str, Any]:
@@ -70,8 +70,8 @@ def node_columns(step: Step, tokens: TokenTable, shown: Collection[int]) -> dict
         "rank": [node.rank for node in nodes],
         "token": [node.token for node in nodes],
         "text": [node_label(node, texts) for node in nodes],
-        "q": [number(node.draft_prob) for node in nodes],
-        "p": [number(node.target_prob) for node in nodes],
+        "q": [number(node.draft_prob, CARRIED) for node in nodes],
+        "p": [number(node.target_prob, CARRIED) for node in nodes],
         "target": [tokens.row(node.target, k) for node, k in zip(nodes, limit, strict=True)],
         "draft": [tokens.row(node.draft, k) for node, k in zip(nodes, limit, strict=True)],
         "limits": limits,
@@ -112,7 +112,15 @@ def summary(step: Step, position: int) -> str:
     drafted = len(step.tree.nodes) - 1
     taken = f"accepted {len(named)} of {drafted} drafted tokens" + (f" ({' '.join(named)})" if named else "")
     bonus = token_label(texts.get(verdict.bonus.token) or TokenText(id=verdict.bonus.token, text=verdict.bonus.text))
-    said = f"Step {position + 1}: {step.driver} {taken}, then “{bonus}” from the {verdict.bonus.source}."
+    written = len(step.committed)
+    if not drafted:
+        rest = f"nothing was drafted; {step.driver} takes “{bonus}” from the {verdict.bonus.source}"
+    elif written > len(named):
+        rest = f"{step.driver} {taken}, then “{bonus}” from the {verdict.bonus.source}"
+    else:
+        until = "with them" if written == len(named) else f"after {written} of them"
+        rest = f"{step.driver} {taken}; the text ends {until} ({step.end_reason}), without the bonus token"
+    said = f"Step {position + 1}: {rest}."
     others = [f"{name} {len(v.path)}" for name, v in step.verdicts.items() if name != step.driver]
     return said + (f" Accepted by the others: {', '.join(others)}." if others else "")
 
@@ -143,7 +151,7 @@ def _verdict(step: Step, verdict: Verdict, tokens: TokenTable, shown: Collection
             "top": tokens.top(bonus.distribution, len(bonus.distribution.ids)),
             "fault": bonus_fault(step, verdict),
         },
-        "thresholds": [number(threshold) for threshold in verdict.thresholds],
+        "thresholds": [number(threshold, CARRIED) for threshold in verdict.thresholds],
         "rules": list(rules),
         "decisions": [_decision(d, rules, tokens, d.node in shown) for d in verdict.decisions],
     }
@@ -159,9 +167,9 @@ def _decision(decision: Decision, rules: dict[str, int], tokens: TokenTable, ful
         STATES[decision.outcome],
         rules[decision.rule],
         COMPARISONS.index(decision.comparison),
-        number(decision.uniform, 7 if full else 4),
-        number(decision.p, 7 if full else 4),
-        number(decision.q, 7 if full else 4),
+        number(decision.uniform, 7 if full else CARRIED),
+        number(decision.p, 7 if full else CARRIED),
+        number(decision.q, 7 if full else CARRIED),
         None if decision.expected is None else tokens.add(decision.expected),
     ]
     if full:

@@ -17,8 +17,9 @@ from specviz.trace.schema import Trace
 VIEWER_FOLDER = ASSETS / "viewer"
 PLOTLY_SCRIPT = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 _SCRIPTS = (
-    *("paint.js", "fold.js", "panels.js", "labels.js", "cards.js", "scene.js", "phases.js", "node.js", "text.js"),
-    *("totals.js", "failed.js", "caches.js", "masks.js", "audits.js", "lower.js", "links.js", "pointer.js", "stage.js"),
+    *("paint.js", "fold.js", "digits.js", "panels.js", "labels.js", "cards.js", "scene.js", "phases.js", "node.js"),
+    *("text.js", "totals.js", "failed.js", "caches.js", "masks.js", "audits.js", "lower.js", "links.js", "pointer.js"),
+    "stage.js",
     *("skeleton.js", "share.js", "pictures.js", "compare.js", "whatif.js", "lessons.js", "viewer.js"),
 )
 _STYLES = ("viewer.css", "tree.css", "panels.css", "tools.css", "compare.css", "whatif.css", "lessons.css")

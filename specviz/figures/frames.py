@@ -14,11 +14,11 @@ from typing import Any, Literal
 
 from specviz.figures.audits import DECADES
 from specviz.figures.cachelooks import cache_figures
-from specviz.figures.caches import cache_columns, settled_labels
+from specviz.figures.caches import cache_columns, lag, settled_slots
 from specviz.figures.details import COMPARISONS, TokenTable, commit_line, node_columns, summary, verdict_rows
 from specviz.figures.failures import failed_rows
 from specviz.figures.looks import figure_json, geometry, tree_figure, verifier_looks
-from specviz.figures.phases import step_phases
+from specviz.figures.phases import draft_ran, step_phases
 from specviz.figures.text import pieces
 from specviz.figures.totals import run_totals
 from specviz.figures.tree import tree_columns
@@ -52,6 +52,7 @@ def run_header(trace: Trace) -> dict[str, Any]:
         "weights": [short_weights(trace.models.target), short_weights(trace.models.draft)],
         "settings": trace.settings.model_dump(mode="json"),
         "driver": trace.settings.driver,
+        "draftRan": any(draft_ran(step) for step in trace.steps) if trace.steps else None,
         "verifiers": verifier_looks(names),
         "figures": {"tree": _tree_looks(tuple(names)), **cache_figures()},
         "geometry": geometry(),
@@ -97,8 +98,10 @@ def step_frame(trace: Trace, position: int) -> dict[str, Any]:
 def _cache(trace: Trace, position: int, name: Literal["target", "draft"]) -> dict[str, Any]:
     step = trace.steps[position]
     change: CacheChange = getattr(step.caches, name)
-    settled = settled_labels(trace, position, change.length_before)
-    return cache_columns(step, change, settled, tolerances(trace.models_of(position))[name])
+    before = trace.steps[position - 1] if position and not step.prefilled else None
+    lag_before = lag(before, getattr(before.caches, name)) if before else 0
+    tolerance = tolerances(trace.models_of(position))[name]
+    return cache_columns(step, change, settled_slots(trace, position, name), tolerance, lag_before)
 
 
 def block(trace: Trace, positions: Iterable[int], *, go: int | None = None) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Collection
 from typing import Any
 
+from specviz.digits import apart, digits
+from specviz.figures.caches import after_rows
 from specviz.figures.text import shorten, token_label
 from specviz.figures.tree import STATES, node_label
 from specviz.trace.schema import Bonus, CacheChange, Decision, Step, TokenText, Verdict
@@ -84,14 +86,15 @@ def _folded_phase(verdict: Verdict, folded: list[Decision], upto: int) -> dict[s
 
 def _draft_caption(step: Step, depth: int) -> str:
     level = [node for node in step.tree.nodes if node.depth == depth]
-    verb = "took its most likely" if step.tree.proposal == "top_k" else "drew"
+    verb = "took" if not draft_ran(step) else "took its most likely" if step.tree.proposal == "top_k" else "drew"
+    who = "the draft" if draft_ran(step) else step.tree.builder
     listed = level if len(level) <= LISTED else sorted(level, key=lambda node: -(node.draft_prob or 0))[:3]
     texts = step.text_of()
-    named = ", ".join(f"{_name(node_label(node, texts))} {_number(node.draft_prob)}" for node in listed)
+    named = ", ".join(f"{_name(node_label(node, texts))} {digits(node.draft_prob)}" for node in listed)
     if len(level) <= LISTED:
-        return f"Draft, level {depth}: the draft {verb} {named}"
+        return f"Draft, level {depth}: {who} {verb} {named}"
     parents = Counter(node.parent for node in level)
-    return f"Draft, level {depth}: the draft {verb} {len(level)} tokens below {len(parents)} nodes, likeliest {named}"
+    return f"Draft, level {depth}: {who} {verb} {len(level)} tokens below {len(parents)} nodes, likeliest {named}"
 
 
 def _target_caption(step: Step) -> str:
@@ -102,40 +105,65 @@ def _target_caption(step: Step) -> str:
     if not first:
         return said
     best = max(first, key=lambda node: node.target_prob or 0.0)
-    return f"{said}; of the first level it likes {_name(node_label(best, texts))} best, {_number(best.target_prob)}"
+    if not best.target_prob:
+        return f"{said}; it gives none of the first level any probability"
+    return f"{said}; of the first level it likes {_name(node_label(best, texts))} best, {digits(best.target_prob)}"
+
+
+def draft_ran(step: Step) -> bool:
+    """Whether a draft model ran nodes of this tree; else they come from the text, or there are none."""
+    return bool(step.caches.draft.appended)
 
 
 def _decision_caption(step: Step, verdict: Verdict, decision: Decision, walk: bool) -> str:
-    texts = step.text_of()
-    name = _name(node_label(step.tree.nodes[decision.node], texts))
+    name = _name(node_label(step.tree.nodes[decision.node], step.text_of()))
     passed = decision.outcome != "rejected"
     outcome = "rejected" if not passed else "accepted" if walk else "passes"
-    residual = f"; what is left of the target has mass {_number(decision.residual.mass)}" if decision.residual else ""
-    return f"{verdict.verifier}: {_comparison(decision, name, texts, passed)} → {outcome} {name}{residual}"
+    odd = "" if _holds(step, decision) in (None, passed) else "; these numbers do not give this outcome"
+    residual = f"; what is left of the target has mass {digits(decision.residual.mass)}" if decision.residual else ""
+    return f"{verdict.verifier}: {comparison(step, decision)} → {outcome} {name}{odd}{residual}"
 
 
-def _comparison(decision: Decision, name: str, texts: dict[int, TokenText], passed: bool) -> str:
-    threshold = _number(decision.threshold)
+def comparison(step: Step, decision: Decision) -> str:
+    """What was compared with what, and how that came out: by the numbers, whatever the outcome says."""
+    holds = _holds(step, decision)
     if decision.comparison == "uniform < threshold":
+        if decision.uniform is None:
+            return f"threshold {digits(decision.threshold)}, no coin"
+        u, threshold = apart(decision.uniform, decision.threshold)
         p, q = decision.p, decision.q
         ratio = decision.rule.startswith("u < p/q") and p is not None and q is not None
-        against = f"p/q {_number(p)}/{_number(q)} = {threshold}" if ratio else f"{decision.rule[4:]} {threshold}"
-        return f"u {_number(decision.uniform)} {'<' if passed else '≥'} {against}"
+        against = f"p/q {digits(p)}/{digits(q)} = {threshold}" if ratio else f"{decision.rule[4:]} {threshold}"
+        return f"u {u} {'<' if holds else '≥'} {against}"
     if decision.comparison == "p > threshold":
-        return f"p {_number(decision.p)} {'>' if passed else '≤'} {threshold}"
+        if decision.p is None:
+            return f"threshold {digits(decision.threshold)}"
+        p_said, threshold = apart(decision.p, decision.threshold)
+        return f"p {p_said} {'>' if holds else '≤'} {threshold}"
     chosen = "drew" if decision.comparison == "token = drawn" else "likes best"
     if decision.expected is None:
         return f"the target {chosen} no token"
+    texts = step.text_of()
     known = texts.get(decision.expected)
     expected = _name(token_label(known)) if known else f"token {decision.expected}"
-    return f"the target {chosen} {expected}" + ("" if passed else f", not {name}")
+    own = step.tree.nodes[decision.node]
+    return f"the target {chosen} {expected}" + ("" if holds else f", not {_name(node_label(own, texts))}")
+
+
+def _holds(step: Step, decision: Decision) -> bool | None:
+    """Whether the recorded comparison holds; None where one side of it was not recorded."""
+    if decision.comparison == "uniform < threshold":
+        return None if decision.uniform is None else decision.uniform < decision.threshold
+    if decision.comparison == "p > threshold":
+        return None if decision.p is None else decision.p > decision.threshold
+    return None if decision.expected is None else decision.expected == step.tree.nodes[decision.node].token
 
 
 def _verdict_caption(step: Step, verdict: Verdict) -> str:
     count = len(verdict.path)
     said = f"{verdict.verifier} accepts {_path(step, verdict)}" if count else f"{verdict.verifier} accepts nothing"
     bonus = verdict.bonus
-    uniform = "" if bonus.uniform is None else f" with u {_number(bonus.uniform)}"
+    uniform = "" if bonus.uniform is None else f" with u {digits(bonus.uniform)}"
     source = {"target": "target", "residual": "residual", "truncated": "truncated target", "argmax": "argmax"}
     return (
         f"{said}; bonus token {_bonus_name(step, bonus)} from the {source[bonus.source]} at node {bonus.node}{uniform}"
@@ -152,14 +180,25 @@ def _commit_caption(step: Step) -> str:
 
 
 def _cache_caption(step: Step) -> str:
-    return f"Cache update: {_change('target', step.caches.target)}; {_change('draft', step.caches.draft)}"
+    models = (("target", step.caches.target), ("draft", step.caches.draft))
+    return f"Cache update: {'; '.join(_change(step, model, change) for model, change in models)}"
 
 
-def _change(model: str, change: CacheChange) -> str:
-    kept = len(change.appended) - len(change.dropped)
-    moves = ", ".join(f"{a}→{b}" for a, b in change.moves[:LISTED]) + (" …" if len(change.moves) > LISTED else "")
-    moved = f" ({len(change.moves)} moved: {moves})" if change.moves else ""
-    return f"{model} keeps {kept} of {len(change.appended)} new slots{moved}, length {change.length_after}"
+def _change(step: Step, model: str, change: CacheChange) -> str:
+    """What became of the slots, by their fingerprints: the recorded moves are only what was meant."""
+    if not change.appended:
+        return f"{model} ran nothing, length {change.length_after}"
+    rows = after_rows(step, change)
+    kept = [(change.appended[held].slot, slot) for slot, _, _, _, held in rows if held is not None]
+    moves = [(source, slot) for source, slot in kept if source != slot]
+    listed = ", ".join(f"{a}→{b}" for a, b in moves[:LISTED]) + (" …" if len(moves) > LISTED else "")
+    moved = f" ({len(moves)} moved: {listed})" if moves else ""
+    wrong = sum(not good for _, _, _, good, _ in rows)
+    fault = f", {wrong} of {len(rows)} not what was to be kept" if wrong else ""
+    stale = max(0, change.length_before + len(change.appended) - change.length_after)
+    left = f", {stale} stale" if stale else ""
+    of = f"{len(kept)} of {len(change.appended)} new slots"
+    return f"{model} keeps {of}{moved}{fault}{left}, length {change.length_after}"
 
 
 def _path(step: Step, verdict: Verdict) -> str:
@@ -174,10 +213,3 @@ def _bonus_name(step: Step, bonus: Bonus) -> str:
 
 def _name(label: str) -> str:
     return f"“{shorten(label, NAME_COLUMNS)}”"
-
-
-def _number(value: float | None) -> str:
-    """Two decimals where they tell something, otherwise three significant digits."""
-    if value is None:
-        return "–"
-    return f"{value:.2f}" if 0.095 <= abs(value) < 1000 else f"{value:.3g}"

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from specviz.digits import digits
 from specviz.figures.layout import Layout, folded_nodes, tidy_layout
 from specviz.figures.looks import edge_class
 from specviz.figures.text import shorten, token_label
 from specviz.trace.schema import Decision, Node, Step, TokenText, Verdict
 
 STATES = {"accepted": "a", "rejected": "r", "passed, not chosen": "p"}
-"""One letter a node; ``.`` is a node that was not examined."""
-LABEL_COLUMNS = 10
+"""One letter a node; ``.`` is a node that was not examined, ``t`` the root, which is in the text already."""
+CARD_COLUMNS = 22
+"""Token and digits of a card together."""
+LABEL_COLUMNS = (3, 10)
+"""Of a card's token, at least and at most."""
 BONUS_COLUMNS = 11
 
 
@@ -19,8 +23,9 @@ def tree_columns(step: Step) -> dict[str, Any]:
     """Columns of the tree picture; arrays run over the nodes.
 
     x, y         centre of the card in pixels; y is null where the node is folded
-    label        token, cut to the card; like every text here for ``textContent``, so not escaped
-    digits       ``draft -> target`` probability
+    label        token, cut to what the digits leave of the card; like every text here for ``textContent``, so not
+                 escaped
+    digits       ``draft → target`` probability
     draft, target  the probabilities in thousandths, for the bars
     edge         one digit a node: width class of the edge from its parent
     states       verifier -> one letter a node, see :data:`STATES`
@@ -28,6 +33,7 @@ def tree_columns(step: Step) -> dict[str, Any]:
     folded = folded_nodes(step)
     place = tidy_layout(step, folded)
     nodes, texts = step.tree.nodes, step.text_of()
+    said = [_digits(node) for node in nodes]
     return {
         "width": place.width,
         "height": place.height,
@@ -35,8 +41,8 @@ def tree_columns(step: Step) -> dict[str, Any]:
         "x": place.x,
         "y": [None if y is None else _round(y) for y in place.y],
         "parent": [node.parent for node in nodes],
-        "label": [shorten(node_label(node, texts), LABEL_COLUMNS) for node in nodes],
-        "digits": [_digits(node) for node in nodes],
+        "label": [shorten(node_label(n, texts), _room(text)) for n, text in zip(nodes, said, strict=True)],
+        "digits": said,
         "draft": [_thousandths(node.draft_prob) for node in nodes],
         "target": [_thousandths(node.target_prob) for node in nodes],
         "edge": "".join(str(edge_class(node.target_prob)) for node in nodes),
@@ -54,13 +60,16 @@ def node_label(node: Node, texts: dict[int, TokenText]) -> str:
 
 
 def verdict_states(verdict: Verdict, size: int) -> str:
-    """What one verifier made of every node, one letter each; the accepted path wins over an earlier decision."""
+    """What one verifier made of every node, one letter each; the accepted path wins over an earlier decision.
+
+    No verifier judges the root: it was committed before.
+    """
     states = ["."] * size
     for decision in verdict.decisions:
         states[decision.node] = STATES[decision.outcome]
     for node in verdict.path:
         states[node] = "a"
-    states[0] = "a"
+    states[0] = "t"
     return "".join(states)
 
 
@@ -82,6 +91,11 @@ def parting(step: Step) -> int | None:
     return node
 
 
+def _is_written(step: Step, name: str) -> bool:
+    """Whether the bonus token of a verifier could go on the text: the driver's does not where the text ends before."""
+    return name != step.driver or len(step.committed) > len(step.verdicts[name].path)
+
+
 def _bonus_cards(step: Step, place: Layout, texts: dict[int, TokenText]) -> list[dict[str, Any]]:
     cards = []
     for name, (node, y) in place.bonus.items():
@@ -93,7 +107,7 @@ def _bonus_cards(step: Step, place: Layout, texts: dict[int, TokenText]) -> list
                 "node": node,
                 "y": _round(y),
                 "label": shorten(label, BONUS_COLUMNS),
-                "note": shorten(f"{name} · {bonus.source}", 26),
+                "note": shorten(f"{name} · {bonus.source}", 26) if _is_written(step, name) else f"{name} · not written",
             }
         )
     return cards
@@ -102,11 +116,13 @@ def _bonus_cards(step: Step, place: Layout, texts: dict[int, TokenText]) -> list
 def _digits(node: Node) -> str:
     if node.parent < 0:
         return ""
-    return f"{_two(node.draft_prob)} → {_two(node.target_prob)}"
+    return f"{digits(node.draft_prob)} → {digits(node.target_prob)}"
 
 
-def _two(probability: float | None) -> str:
-    return "–" if probability is None else f"{probability:.2f}"
+def _room(said: str) -> int:
+    """Columns that a card's digits leave for its token."""
+    least, most = LABEL_COLUMNS
+    return max(least, min(most, CARD_COLUMNS - len(said)))
 
 
 def _thousandths(probability: float | None) -> int | None:

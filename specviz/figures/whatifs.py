@@ -5,21 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from specviz.figures.details import number
+from specviz.figures.phases import comparison
 from specviz.figures.text import token_label
 from specviz.figures.tree import STATES, node_label
 from specviz.trace.schema import Bonus, Decision, Step, TokenText, Verdict
-from specviz.trace.whatif_question import Alternative
+from specviz.trace.whatif_question import FORCED, Alternative, Question
 
 NAMES = {"a": "accepted", "r": "rejected", "p": "passed, not chosen"}
 
 
-def alternative_value(step: Step, answer: Alternative, beside: Verdict) -> dict[str, Any]:
+def alternative_value(step: Step, question: Question, answer: Alternative, beside: Verdict) -> dict[str, Any]:
     """Plain values: both paths and bonus tokens, every decision of either side, and where they differ.
 
     rows        [node, token, what was recorded, what would have been, whether they differ], ``[outcome letter,
-    reason]`` each
+    comparison]`` each
                 or null where that side did not examine the node
     differing   nodes whose outcome differs
+    unused      a sentence for each change that the rule never looked at, so that it changed nothing
     """
     texts = step.text_of()
     recorded = {decision.node: decision for decision in beside.decisions}
@@ -28,7 +30,9 @@ def alternative_value(step: Step, answer: Alternative, beside: Verdict) -> dict[
     for node in dict.fromkeys((*recorded, *now)):
         before, after = recorded.get(node), now.get(node)
         differs = (before.outcome if before else None) != (after.outcome if after else None)
-        rows.append([node, node_label(step.tree.nodes[node], texts), _decision(before), _decision(after), differs])
+        rows.append(
+            [node, node_label(step.tree.nodes[node], texts), _decision(step, before), _decision(step, after), differs]
+        )
     return {
         "verifier": answer.verifier,
         "beside": beside.verifier,
@@ -43,12 +47,45 @@ def alternative_value(step: Step, answer: Alternative, beside: Verdict) -> dict[
         "sameBonus": answer.bonus is not None and answer.bonus.token == beside.bonus.token,
         "rows": rows,
         "differing": [row[0] for row in rows if row[4]],
+        "unused": unused(step, question, answer),
         "thresholds": [number(threshold, 7) for threshold in answer.thresholds],
     }
 
 
-def _decision(decision: Decision | None) -> list[str] | None:
-    return None if decision is None else [STATES[decision.outcome], decision.reason]
+def unused(step: Step, question: Question, answer: Alternative) -> list[str]:
+    """One sentence for each change of a question that its answer does not depend on."""
+    name, texts = answer.verifier, step.text_of()
+    examined = {decision.node: decision for decision in answer.decisions}
+
+    def told(node: int) -> str:
+        return f"node {node} “{node_label(step.tree.nodes[node], texts)}”"
+
+    def missed(node: int) -> str:
+        whole = "it accepted the path through that node as a whole"
+        return whole if node in answer.path else "it did not come to that node"
+
+    said = []
+    for node in question.coins:
+        if node in question.forced:
+            said.append(f"The coin of {told(node)} was not looked at: the node is forced by hand.")
+        elif node not in examined:
+            said.append(f"The coin of {told(node)} was not looked at by {name}: {missed(node)}.")
+    for node, accepted in question.forced.items():
+        if node not in examined:
+            what = "accepted" if accepted else "rejected"
+            said.append(f"That {told(node)} is {what} was not looked at by {name}: {missed(node)}.")
+    drawn = any(d.comparison == "token = drawn" and d.uniform is not None for d in answer.decisions)
+    if question.bonus_uniform is not None and answer.bonus and answer.bonus.uniform is None and not drawn:
+        why = "takes the likeliest token" if answer.bonus.source == "argmax" else "was forced to its bonus token"
+        said.append(f"The bonus coin was not looked at: {name} {why}.")
+    return said
+
+
+def _decision(step: Step, decision: Decision | None) -> list[str] | None:
+    if decision is None:
+        return None
+    by_hand = decision.reason == FORCED
+    return [STATES[decision.outcome], FORCED if by_hand else comparison(step, decision)]
 
 
 def _path(step: Step, path: tuple[int, ...]) -> list[list[Any]]:

@@ -14,6 +14,8 @@ from specviz.trace.schema import Bonus, Choice, Decision, Option, Step, Verdict
 from specviz.trace.settings import build_choice
 
 MOST_CHANGES = 2048
+FORCED = "forced by hand"
+"""Reason of a decision that a question forces."""
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ from itertools import pairwise
 
 import pytest
 
+from specviz.digits import digits
 from specviz.figures import block, dump_block, standalone_page, step_frame
 from specviz.figures.comparisons import said
 from specviz.figures.layout import CARD_HEIGHT, CARD_WIDTH, FOLD_ABOVE, folded_nodes, tidy_layout
 from specviz.figures.looks import SLOTS, edge_class, tree_figure, verifier_looks
 from specviz.figures.text import columns, pieces, shorten, token_label, visible
-from specviz.figures.tree import LABEL_COLUMNS, node_label, parting, verdict_states
+from specviz.figures.tree import CARD_COLUMNS, LABEL_COLUMNS, node_label, parting, verdict_states
 from specviz.trace.diff import compare
 from specviz.trace.schema import TokenText, Trace, text_of_tokens
 from tests.sample_traces import HOSTILE, RULES, k_config, random_tree, sample_trace
@@ -118,8 +119,19 @@ def test_labels_of_cards_are_cut_and_stay_text():
     for position, step in enumerate(trace.steps):
         tree = frame_of(trace, position)["tree"]
         for label, node in zip(tree["label"], step.tree.nodes, strict=True):
-            assert columns(label) <= LABEL_COLUMNS
-            assert label == shorten(node_label(node, step.text_of()), LABEL_COLUMNS)
+            assert columns(label) <= max(LABEL_COLUMNS)
+            assert label == shorten(node_label(node, step.text_of()), columns(label))
+
+
+def test_a_card_has_room_for_its_digits_however_small_the_numbers_are():
+    trace = sample_trace(steps=1, tokens=HOSTILE)
+    step = trace.steps[0]
+    tiny = [n.model_copy(update={"draft_prob": 3.89e-4, "target_prob": 0.0}) if n.id else n for n in step.tree.nodes]
+    step = step.model_copy(update={"tree": step.tree.model_copy(update={"nodes": tuple(tiny)})})
+    tree = frame_of(trace.model_copy(update={"steps": (step,)}))["tree"]
+    assert tree["digits"][5] == "3.89·10⁻⁴ → 0"
+    for label, numbers in zip(tree["label"], tree["digits"], strict=True):
+        assert columns(label) + columns(numbers) <= CARD_COLUMNS
 
 
 def test_a_character_split_over_tokens_appears_where_it_is_complete():
@@ -142,7 +154,7 @@ def test_a_card_says_token_and_both_probabilities():
     trace = sample_trace()
     node = trace.steps[0].tree.nodes[5]
     frame = frame_of(trace)
-    assert frame["tree"]["digits"][5] == f"{node.draft_prob:.2f} → {node.target_prob:.2f}"
+    assert frame["tree"]["digits"][5] == f"{digits(node.draft_prob)} → {digits(node.target_prob)}"
     assert frame["tree"]["draft"][5] == round(1000 * node.draft_prob)
     assert frame["tree"]["target"][5] == round(1000 * node.target_prob)
     assert frame["nodes"]["p"][5] == pytest.approx(node.target_prob, rel=1e-3)
@@ -153,7 +165,8 @@ def test_states_are_told_for_every_verifier():
     step = sample_trace(verifiers=tuple(RULES), seed=3).steps[0]
     for verdict in step.verdicts.values():
         states = verdict_states(verdict, len(step.tree.nodes))
-        assert [i for i, state in enumerate(states) if state == "a"][1:] == sorted(verdict.path)
+        assert states[0] == "t", "no verifier judges the root"
+        assert [i for i, state in enumerate(states) if state == "a"] == sorted(verdict.path)
         examined = {decision.node for decision in verdict.decisions}
         assert {i for i, state in enumerate(states) if state != "."} == examined | set(verdict.path) | {0}
 

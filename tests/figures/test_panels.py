@@ -10,7 +10,7 @@ import pytest
 from specviz.figures import dump_block, run_header, step_frame
 from specviz.figures.audits import DECADES, audit_columns, audit_faults, shade
 from specviz.figures.bonuses import bonus_fault, same_distribution
-from specviz.figures.caches import kept_rows, settled_labels
+from specviz.figures.caches import kept_rows, settled_slots
 from specviz.figures.masks import MOST_RUNS, mask_columns, mask_rows
 from specviz.figures.text import token_label
 from specviz.figures.totals import run_totals
@@ -177,11 +177,86 @@ def test_settled_slots_hold_the_last_tokens_of_the_text() -> None:
     texts = {t.id: t for t in trace.prompt_texts} | {t.id: t for step in trace.steps for t in step.tokens}
     text = [*trace.prompt_tokens, *trace.output_tokens()]
     for position, step in enumerate(trace.steps):
-        for change in changes(step):
+        for model, change in zip(("target", "draft"), changes(step), strict=True):
             length = change.length_before
-            expected = [token_label(texts[token]) for token in text[max(0, length - 3) : length]]
-            assert settled_labels(trace, position, length) == expected
-    assert settled_labels(trace, 0, 0) == []
+            expected = [[token_label(texts[token]), None] for token in text[max(0, length - 3) : length]]
+            assert settled_slots(trace, position, model) == expected
+
+
+def test_a_slot_that_an_earlier_step_left_wrong_is_told_with_what_it_holds() -> None:
+    with faults.no_compaction():
+        trace = make_trace(max_new_tokens=20)
+    texts = {t.id: t for step in trace.steps for t in step.tokens}
+    position = next(i for i, step in enumerate(trace.steps) if step.verdicts["rejection"].path[:1] not in ((), (1,)))
+    change = trace.steps[position].caches.target
+    held = [token_label(texts[slot.token]) for slot in change.appended[: change.length_after - change.length_before]]
+    found = settled_slots(trace, position + 1, "target")
+    assert [text for text, _ in found] == held[-3:]
+    due = [
+        token_label(texts[token])
+        for token in (trace.steps[position].tree.nodes[0].token, *trace.steps[position].committed)
+    ]
+    assert [step for _, step in found] == [
+        None if text == want else position for text, want in zip(held, due, strict=False)
+    ][-3:]
+    assert position in [step for _, step in found]
+
+
+def test_a_cache_that_is_behind_holds_other_tokens_than_the_text_has_there() -> None:
+    with faults.draft_a_token_short():
+        trace = make_trace("llama", SHORT, max_new_tokens=20)
+    assert any(step is not None for i in range(len(trace.steps)) for _, step in settled_slots(trace, i, "draft"))
+    assert all(step is None for i in range(len(trace.steps)) for _, step in settled_slots(trace, i, "target"))
+
+
+# ----------------------------------------------------------------------------------------------- where it began
+
+
+def fresh(trace: Trace, model: str = "target") -> list[tuple[int, int]]:
+    """(findings, findings that arose in the step itself) of every step."""
+    caches = [step_frame(trace, position)["caches"][model] for position in range(len(trace.steps))]
+    return [(len(cache["faults"]), cache["fresh"]) for cache in caches]
+
+
+def test_a_cache_that_was_only_cut_is_no_fault_where_it_holds_what_it_must() -> None:
+    """The run says that it dropped nothing; the slots say that nothing is wrong."""
+    with faults.no_compaction():
+        trace = make_trace(audit=True, max_new_tokens=40)
+    first = next(i for i, step in enumerate(trace.steps) if step.verdicts["rejection"].path[:1] not in ((), (1,)))
+    assert first > 0
+    assert fresh(trace)[:first] == [(0, 0)] * first
+    assert fresh(trace)[first][1] > 0
+
+
+def test_what_only_follows_from_an_earlier_step_is_not_fresh() -> None:
+    with faults.no_compaction():
+        trace = make_trace(audit=True, max_new_tokens=40)
+    for step, (found, arose) in zip(trace.steps, fresh(trace), strict=True):
+        change = step.caches.target
+        kept = change.fingerprints_before[: len(change.fingerprints_after)]
+        assert kept == change.fingerprints_after, "nothing was moved"
+        wrong = [0, *step.verdicts["rejection"].path][: len(kept)] != list(range(len(kept)))
+        assert (arose > 0) == wrong
+        assert arose <= found
+    assert any(found and not arose for found, arose in fresh(trace))
+
+
+def test_a_cache_that_stays_behind_has_no_new_finding_until_it_falls_back_further() -> None:
+    with faults.draft_a_token_short():
+        trace = make_trace("llama", SHORT, audit=True, max_new_tokens=40)
+    behind = [step.context - 1 - step.caches.draft.length_before for step in trace.steps]
+    told = fresh(trace, "draft")
+    for position, (found, arose) in enumerate(told):
+        grew = behind[position] != (behind[position - 1] if position else 0)
+        assert (found > 0) == (behind[position] > 0)
+        assert (arose > 0) == grew, position
+    assert {arose for _, arose in told} == {0, 1}
+
+
+def test_positions_that_are_wrong_in_every_step_arise_in_every_step() -> None:
+    with faults.positions_off_by_one():
+        trace = make_trace(audit=True, max_new_tokens=12)
+    assert all(arose == 1 for _, arose in fresh(trace))
 
 
 # -------------------------------------------------------------------------------------------------------- audits

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from specviz.figures.phases import is_walk, step_phases
+from specviz.figures.frames import run_header as make_header
+from specviz.figures.phases import comparison, is_walk, step_phases
 from specviz.figures.text import visible
-from specviz.trace.schema import Step
+from specviz.trace.schema import Sampling, Step
+from tests.pairs import make_trace
 from tests.sample_traces import HOSTILE, RULES, k_config, random_tree, sample_trace
 
 
@@ -73,7 +75,69 @@ def test_the_verdict_the_commit_and_the_update_name_what_was_kept():
     assert "rejection is the driver" in commit
     target = step.caches.target
     assert f"target keeps {len(target.appended) - len(target.dropped)} of {len(target.appended)} new slots" in update
-    assert f"length {target.length_after}" in update
+    assert f", {len(target.dropped)} stale, length {target.length_after}" in update
+
+
+def test_what_a_cache_keeps_is_read_from_its_slots_and_not_from_what_was_meant():
+    """A cut without a gathering drops nothing by its own account."""
+    trace = sample_trace(fault="no_compaction", steps=6, seed=2)
+    told = 0
+    for step in trace.steps:
+        change = step.caches.target
+        kept = len(step.verdicts["rejection"].path) + 1
+        claimed = change.model_copy(update={"dropped": (), "moves": ()})
+        step = step.model_copy(update={"caches": step.caches.model_copy(update={"target": claimed})})
+        update = phases_of(step)["after"][1]["caption"]
+        assert f"target keeps {kept} of 29 new slots" in update
+        assert f", {29 - kept} stale, length" in update
+        assert "moved" not in update.split(";")[0]
+        wrong = sum(a != b for a, b in zip((0, *step.verdicts["rejection"].path), range(kept), strict=True))
+        assert (f", {wrong} of {kept} not what was to be kept" in update) == (wrong > 0)
+        told += wrong > 0
+    assert told
+
+
+def test_a_draft_that_ran_nothing_is_not_said_to_have_drafted():
+    trace = make_trace(tree="prompt lookup", prompt="the sea the sea the sea", max_new_tokens=2)
+    step = trace.steps[0]
+    assert len(step.tree.nodes) > 1
+    phases = phases_of(step)
+    assert phases["before"][0]["caption"].startswith("Draft, level 1: prompt_lookup took “")
+    assert "draft ran nothing, length" in phases["after"][1]["caption"]
+    assert make_header(trace)["draftRan"] is False
+    assert make_header(sample_trace(steps=1))["draftRan"] is True
+    assert make_header(sample_trace(steps=1).model_copy(update={"steps": ()}))["draftRan"] is None
+
+
+def test_a_target_that_gives_no_first_token_anything_likes_none_best():
+    trace = make_trace(target=Sampling(temperature=0.0), max_new_tokens=6)
+    step = next(s for s in trace.steps if not any(n.target_prob for n in s.tree.nodes[1:5]))
+    assert "it gives none of the first level any probability" in phases_of(step)["before"][-1]["caption"]
+
+
+def test_small_numbers_are_told_and_near_ones_told_apart():
+    step = sample_trace(steps=1, seed=3).steps[0]
+    verdict = step.verdicts["rejection"]
+    decision = verdict.decisions[0].model_copy(
+        update={"uniform": 0.34912, "threshold": 0.34918, "p": 0.000389, "q": 0.00804, "outcome": "accepted"}
+    )
+    said = comparison(step, decision)
+    assert said == "u 0.3491 < p/q 3.89·10⁻⁴/0.00804 = 0.3492"
+
+
+def test_the_sign_follows_the_numbers_and_an_outcome_that_does_not_is_told():
+    step = sample_trace(steps=1, seed=3).steps[0]
+    verdict = step.verdicts["rejection"]
+    rejected = next(d for d in verdict.decisions if d.outcome == "rejected")
+    wrong = rejected.model_copy(update={"uniform": 0.1, "threshold": 0.6})
+    verdict = verdict.model_copy(update={"decisions": (wrong,), "path": ()})
+    step = step.model_copy(update={"verdicts": step.verdicts | {"rejection": verdict}})
+    said = phases_of(step)["verdicts"]["rejection"]["phases"][0]["caption"]
+    assert "u 0.100 < p/q" in said
+    assert "→ rejected" in said
+    assert "these numbers do not give this outcome" in said
+    sound = phases_of(make_trace(max_new_tokens=6).steps[0])["verdicts"]
+    assert not any("do not give" in phase["caption"] for one in sound.values() for phase in one["phases"])
 
 
 def test_decisions_about_folded_nodes_are_told_together():

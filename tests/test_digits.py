@@ -1,0 +1,81 @@
+"""Numbers as people read them: one rule, in Python and in the browser."""
+
+from __future__ import annotations
+
+import random
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from specviz.digits import CARRIED, apart, digits
+from specviz.figures.details import number
+from specviz.figures.export import VIEWER_FOLDER
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (None, "–"),
+        (0.0, "0"),
+        (1.0, "1"),
+        (0.349, "0.349"),
+        (0.32, "0.320"),
+        (0.5, "0.500"),
+        (0.00804, "0.00804"),
+        (0.001, "0.00100"),
+        (0.000389, "3.89·10⁻⁴"),
+        (5e-324, "4.94·10⁻³²⁴"),
+        (0.9994, "0.999"),
+        (0.9996, ">0.999"),
+        (1 - 2**-24, ">0.999"),
+        (1.0004, "1.00"),
+        (12.34, "12.3"),
+        (999.4, "999"),
+        (1234.0, "1.23·10³"),
+        (-0.25, "−0.250"),
+    ],
+)
+def test_three_digits_and_never_a_false_zero_or_one(value, said):
+    assert digits(value) == said
+
+
+def test_more_digits_where_they_are_asked_for():
+    assert digits(0.1234567, 7) == "0.1234567"
+    assert digits(0.5, 7) == "0.500", "zeros that nobody measured are not written"
+    assert digits(1234.5, 7) == "1234.5"
+    assert digits(1.2e-7, 2) == "1.2·10⁻⁷"
+    assert digits(1e-4, 1) == "1·10⁻⁴"
+    assert digits(0.05, 1) == "0.05"
+
+
+def test_two_numbers_that_differ_never_read_the_same():
+    assert apart(0.3, 0.7) == ("0.300", "0.700")
+    assert apart(0.34912, 0.34918) == ("0.3491", "0.3492")
+    assert apart(0.25, 0.25) == ("0.250", "0.250")
+    assert len(set(apart(1 - 2**-24, 1 - 2**-23))) == 2
+
+
+def values() -> list[float]:
+    """Of every size, with the numbers at which rounding turns, and exact halves."""
+    luck = random.Random(0)
+    made = [10 ** luck.uniform(-12, 4) for _ in range(3000)] + [1 - 10 ** luck.uniform(-16, -1) for _ in range(500)]
+    made += [k / 2**m for m in range(1, 16) for k in range(1, min(2**m, 200))]
+    made += [float(Fraction(k, 1000) + Fraction(s, 2000)) for k in range(1, 1100, 7) for s in (-1, 0, 1)]
+    made += [0.0, 1.0, 5e-324, 2**-24, 1 - 2**-24, 0.9995, 0.00099995, 0.000999949, 1e-3, 1e300, -0.5, -1e-9]
+    return made
+
+
+@pytest.mark.browser
+def test_python_and_the_browser_write_the_same(browser):
+    page = browser.new_page()
+    page.add_script_tag(path=str(Path(VIEWER_FOLDER) / "digits.js"))
+    tried = [(value, count) for value in values() for count in (1, 2, 3, 4, 7, 9)]
+    written = page.evaluate("tried => tried.map(([value, count]) => window.specvizViewer.digits(value, count))", tried)
+    assert [digits(value, count) for value, count in tried] == written
+    page.close()
+
+
+def test_what_a_page_is_sent_reads_as_what_was_recorded():
+    for value in values():
+        assert digits(number(value, CARRIED)) == digits(value) == digits(number(value, 7))
