@@ -75,8 +75,9 @@
       title(before - 9, `${model} before the step: length ${cache.before}`);
       title(tree - 9, cache.slot.length ? `${model} with the tree: ${cache.slot.length} slots written` : `${model}: ran nothing in this step`);
       const stale = Math.max(0, cache.before + cache.slot.length - cache.length);
-      const kept = cache.after.filter((row) => row[4] !== null).length, astray = cache.after.filter((row) => !row[3]).length;
-      title(after - 9, `${model} after the update: ${kept} kept, ${astray ? `${astray} not what was due, ` : ""}${stale} stale, length ${cache.length}`);
+      const kept = cache.after.filter((row) => row[4] !== null).length, unknown = cache.after.length - kept;
+      const wrong = `${strays.size ? `, ${strays.size} of them not due there` : ""}${unknown ? `, ${unknown} left with what no slot of this step held` : ""}`;
+      title(after - 9, `${model} after the update: ${kept} kept${wrong}, ${stale} stale, length ${cache.length}`);
 
       pen("slot.free").rect(left, before, Math.max(1, xs.count) * CELL - 5, SHORT);
       labels.write("fate", left + 6, before + SHORT / 2, "free", "muted");

@@ -117,9 +117,9 @@
       ["Context", `${frame.context} tokens before this step`],
       ["Committed", `${frame.commit.length} token${frame.commit.length > 1 ? "s" : ""}${cut ? ` of the driver's ${frame.commit.length + cut}: the text ends there` : ""}`],
       ["Forwards", `${frame.caches.draft.slot.length ? `draft ${ms(t.draft)}` : "no draft model ran"}, target ${ms(t.target)}`],
-      ["specviz", `build ${ms(t.build)}, verify ${ms(t.verify)}, commit ${ms(t.commit)}, record ${ms(t.record)}${t.audit ? `, audit ${ms(t.audit)}` : ""}`],
+      ["specviz", `build ${ms(t.build)}, verify ${ms(t.verify)}, commit ${ms(t.commit)}, record ${ms(t.record)}${frame.caches.target.audit || frame.caches.draft.audit ? `, audit ${ms(t.audit)}` : ""}`],
     ];
-    if (frame.prefilled) facts.push(["Prefilled", `${frame.prefilled} tokens before this step: the caches were rebuilt`]);
+    if (frame.prefilled) facts.push(["Prefilled", `${frame.prefilled} tokens before this step: ${frame.step ? "the caches were rebuilt" : "the prompt"}`]);
     if (frame.endReason) facts.push(["Ended", frame.endReason]);
     return [
       el("h3", {}, "This step"),

@@ -27,8 +27,9 @@
         el("td", { "data-label": NAMES[1] }, chart(v.depth, deepest, (i) => `depth ${i + 1}`, looks)),
         el("td", { "data-label": NAMES[2] }, chart(v.rank, ranks, (i) => `rank ${i}`, looks)));
     });
+    const driver = totals.verifiers.find((v) => v.drives === totals.steps), cut = driver ? driver.emitted - totals.tokens : 0;
     ui.totals.replaceChildren(
-      el("p", { class: "sv-note" }, `${totals.steps} steps, ${totals.tokens} new tokens. Only the driver's choices became text; the others judged the trees it led to.`),
+      el("p", { class: "sv-note" }, `${totals.steps} steps, ${totals.tokens} new tokens. Only the driver's choices became text; the others judged the trees it led to.${cut > 0 ? ` The driver's ${driver.emitted} tokens count ${cut} that were not written, because the text ended.` : ""}`),
       table("Totals of the run so far, by verifier", ["Verifier", ...NAMES.map((name) => head(name, totals.formulas[name.toLowerCase().replace("sibling ", "").replace(/ /g, "_")]))], rows));
   }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from specviz.digits import digits
 from specviz.trace.metrics import difference_text
 from specviz.trace.schema import Audit
 
@@ -67,10 +68,10 @@ def audit_faults(audit: Audit | None, tolerance: float) -> list[str]:
         difference, where = max(wrong)
         found.append(
             f"The audit finds {len(wrong)} of {len(cells)} cells that a recompute does not give; the worst: {where}, "
-            f"off by {difference_text(difference)} where {tolerance:g} is allowed."
+            f"off by {difference_text(difference)} where {digits(tolerance, 1)} is allowed."
         )
     if audit.logits is not None and audit.logits > tolerance:
         found.append(
-            f"The next-token logits are off by {difference_text(audit.logits)} where {tolerance:g} is allowed."
+            f"The next-token logits are off by {difference_text(audit.logits)} where {digits(tolerance, 1)} is allowed."
         )
     return found

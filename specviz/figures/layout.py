@@ -14,9 +14,9 @@ import networkx as nx
 
 from specviz.trace.schema import Step
 
-CARD_WIDTH = 148
+CARD_WIDTH = 158
 CARD_HEIGHT = 31
-COLUMN = 190
+COLUMN = 194
 """Distance from one depth to the next."""
 ROW = 34
 """Height of a leaf's row. The default tree of 28 nodes must stand on a laptop's screen as a whole."""

@@ -101,7 +101,7 @@ def _target_caption(step: Step) -> str:
     nodes = step.tree.nodes
     texts = step.text_of()
     first = [node for node in nodes[1:] if node.parent == 0]
-    said = f"Target: one forward scores all {len(nodes)} nodes"
+    said = f"Target: one forward scores {f'all {len(nodes)} nodes' if len(nodes) > 1 else 'the last token alone'}"
     if not first:
         return said
     best = max(first, key=lambda node: node.target_prob or 0.0)
@@ -193,8 +193,10 @@ def _change(step: Step, model: str, change: CacheChange) -> str:
     moves = [(source, slot) for source, slot in kept if source != slot]
     listed = ", ".join(f"{a}→{b}" for a, b in moves[:LISTED]) + (" …" if len(moves) > LISTED else "")
     moved = f" ({len(moves)} moved: {listed})" if moves else ""
-    wrong = sum(not good for _, _, _, good, _ in rows)
-    fault = f", {wrong} of {len(rows)} not what was to be kept" if wrong else ""
+    wrong = sum(not good for _, _, _, good, held in rows if held is not None)
+    unknown = len(rows) - len(kept)
+    fault = f", {wrong} of them not due there" if wrong else ""
+    fault += f", {unknown} left with what no slot of this step held" if unknown else ""
     stale = max(0, change.length_before + len(change.appended) - change.length_after)
     left = f", {stale} stale" if stale else ""
     of = f"{len(kept)} of {len(change.appended)} new slots"

@@ -12,7 +12,7 @@ from specviz.trace.schema import Decision, Node, Step, TokenText, Verdict
 
 STATES = {"accepted": "a", "rejected": "r", "passed, not chosen": "p"}
 """One letter a node; ``.`` is a node that was not examined, ``t`` the root, which is in the text already."""
-CARD_COLUMNS = 22
+CARD_COLUMNS = 23
 """Token and digits of a card together."""
 LABEL_COLUMNS = (3, 10)
 """Of a card's token, at least and at most."""

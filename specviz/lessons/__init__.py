@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from specviz.digits import digits
 from specviz.errors import TraceError
 from specviz.trace.schema import Decision, Step, Trace, text_of_tokens
 
@@ -167,8 +168,8 @@ def residual(trace: Trace) -> Told:
         {
             **_decision("before", before),
             **_decision("after", after),
-            "mass": _digits(before.residual.mass),
-            "own": _digits(step.tree.nodes[after.node].target_prob),
+            "mass": digits(before.residual.mass),
+            "own": digits(step.tree.nodes[after.node].target_prob),
         },
         [
             "When a token is rejected, the draft's proposal has been used up at that place. What the target still "
@@ -339,7 +340,7 @@ def bug(trace: Trace) -> Told:
             "where": where,
             "stranger": stranger,
             "count": len(wrong),
-            "audit": _digits(_worst(step)),
+            "audit": digits(_worst(step)),
         },
         [
             "This run was recorded with one line of the cache update taken out. It wrote: “{text}” Nothing in the text "
@@ -407,10 +408,10 @@ def _first(trace: Trace, find: Callable[[Step], Any]) -> tuple[Step, Any]:
 def _decision(name: str, decision: Decision) -> dict[str, Any]:
     return {
         f"{name}_node": decision.node,
-        f"{name}_p": _digits(decision.p),
-        f"{name}_q": _digits(decision.q),
-        f"{name}_t": _digits(decision.threshold),
-        f"{name}_u": _digits(decision.uniform),
+        f"{name}_p": digits(decision.p),
+        f"{name}_q": digits(decision.q),
+        f"{name}_t": digits(decision.threshold),
+        f"{name}_u": digits(decision.uniform),
     }
 
 
@@ -436,10 +437,6 @@ def _mean_accepted(trace: Trace, verifier: str) -> str:
 
 def _mean(values: list[int]) -> str:
     return f"{sum(values) / len(values):.2f}"
-
-
-def _digits(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"
 
 
 def _shown(trace: Trace) -> str:

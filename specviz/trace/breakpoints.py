@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from specviz.digits import digits
 from specviz.errors import SettingsError, shown
 from specviz.trace.metrics import difference_text, tolerances
 from specviz.trace.schema import Step, Trace, text_of_tokens
@@ -140,7 +141,7 @@ def hits(trace: Trace, position: int, breakpoints: Breakpoints) -> list[Hit]:
     entropy = step.tree.nodes[driver.bonus.node].target.entropy
     if breakpoints.entropy_above is not None and entropy > breakpoints.entropy_above:
         hit(
-            f"The target's entropy where {step.driver} stopped is {entropy:.3g} nats, "
+            f"The target's entropy where {step.driver} stopped is {digits(entropy)} nats, "
             f"above {breakpoints.entropy_above:g}.",
             driver.bonus.node,
         )
@@ -148,7 +149,9 @@ def hits(trace: Trace, position: int, breakpoints: Breakpoints) -> list[Hit]:
         for node in driver.path:
             p = step.tree.nodes[node].target_prob
             if p is not None and p < limit:
-                hit(f"{step.driver} accepted node {node}, to which the target gives {p:.3g}, below {limit:g}.", node)
+                hit(
+                    f"{step.driver} accepted node {node}, to which the target gives {digits(p)}, below {limit:g}.", node
+                )
                 break
     if breakpoints.audit:
         for name, limit in tolerances(trace.models_of(position)).items():
@@ -156,7 +159,7 @@ def hits(trace: Trace, position: int, breakpoints: Breakpoints) -> list[Hit]:
             if audit is not None and not audit.worst() <= limit:
                 hit(
                     f"The {name}'s cache differs from its recompute by {difference_text(audit.worst())}, "
-                    f"more than rounding ({limit:g})."
+                    f"more than rounding ({digits(limit, 1)})."
                 )
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from specviz.digits import digits
 from specviz.trace.schema import INFINITE_DIFFERENCE, ModelInfo, Models, Step, Trace
 
 FORMULAS = {
@@ -47,9 +48,9 @@ def tolerance_of(model: ModelInfo) -> float:
     return QUANTIZED if model.quantization else TOLERANCES.get(model.dtype.removeprefix("torch."), QUANTIZED)
 
 
-def difference_text(difference: float, digits: str = ".2g") -> str:
+def difference_text(difference: float) -> str:
     """A difference in an audit as a sentence names it."""
-    return f"{difference:{digits}}" if difference < INFINITE_DIFFERENCE else "no finite number (NaN or infinity)"
+    return digits(difference, 2) if difference < INFINITE_DIFFERENCE else "no finite number (NaN or infinity)"
 
 
 def accepted_lengths(steps: Iterable[Step], verifier: str) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from specviz.digits import digits
 from specviz.trace.metrics import (
     FORMULAS,
     acceptance_by_depth,
@@ -22,7 +23,7 @@ def summary(trace: Trace) -> str:
     steps = trace.steps
     texts = {token.id: token for step in steps for token in step.tokens}
     text = text_of_tokens([texts[token] for token in trace.output_tokens()])
-    ended = trace.end_reason or "not started"
+    ended = trace.end_reason or ("not yet" if steps else "not started")
     tokens = len(trace.output_tokens())
     lines = [_printable(text), "", f"{tokens} tokens in {len(steps)} steps, ended: {ended}", ""]
     if not steps:
@@ -48,29 +49,19 @@ def summary(trace: Trace) -> str:
     lines.append("seconds: " + ", ".join(f"{phase} {value:.2f}" for phase, value in seconds.items()))
     shares = sorted(overhead(step) for step in steps)
     lines.append(f"outside the two models' forwards: {shares[len(shares) // 2]:.0%} of a step (median)")
-    lines += [*_audits(trace), *_failed(trace)]
-    return "\n".join(lines)
+    lines += [line for model, limit in tolerances(trace.models).items() for line in _audit(trace, model, limit)]
+    return "\n".join([*lines, *_failed(trace)])
 
 
-def _audits(trace: Trace) -> list[str]:
-    """A line for each cache that was audited: how far it was from its recompute, and whether rounding explains that."""
-    lines = []
-    for name, allowed in tolerances(trace.models).items():
-        changes = [step.caches.target if name == "target" else step.caches.draft for step in trace.steps]
-        worst = [(change.audit.worst(), i) for i, change in enumerate(changes, start=1) if change.audit is not None]
-        if not worst:
-            continue
-        difference, step = max(worst)
-        where = f"a recompute at {len(worst)} of {len(changes)} steps"
-        if difference <= allowed:
-            lines.append(f"audit: the {name}'s cache is within {difference:.1e} (relative) of {where}")
-        else:
-            off = difference_text(difference, ".1e")
-            lines.append(
-                f"audit: the {name}'s cache is NOT what a recompute gives: off by {off} at step {step}, where "
-                f"{allowed:g} is allowed; compared with {where}"
-            )
-    return lines
+def _audit(trace: Trace, model: str, limit: float) -> list[str]:
+    """What the audits of a model's cache found, where there were any."""
+    found = {step.index: a.worst() for step in trace.steps if (a := getattr(step.caches, model).audit) is not None}
+    if not found:
+        return []
+    worst, wrong = max(found.values()), [step for step, value in found.items() if not value <= limit]
+    said = f"audit: the {model}'s cache is off by at most {difference_text(worst)} (relative) from a recompute"
+    over = "within" if not wrong else f"step {wrong[0] + 1} is the first of {len(wrong)} beyond"
+    return [f"{said} at {len(found)} of {len(trace.steps)} steps; {over} the tolerance {digits(limit, 1)}"]
 
 
 def _failed(trace: Trace) -> list[str]:
@@ -81,14 +72,14 @@ def _failed(trace: Trace) -> list[str]:
     lines = [
         f"step {failed.index + 1} failed: {_printable(failed.message)}",
         f"its tree as far as it got, {len(failed.nodes) - 1} drafted tokens; - is what was not computed:",
-        f"{'node':>5}{'parent':>7}  {'token':<20}{'draft p':>10}{'target p':>10}",
+        f"{'node':>5}{'parent':>7}  {'token':<20}{'draft p':>12}{'target p':>12}",
     ]
     marks = failed.nonfinite.marks() if failed.nonfinite else {}
     for node in failed.nodes[:_NODES_LISTED]:
         text = _printable(node.text).replace("\n", "\\n")[:18]
         parent = str(node.parent) if node.id else "-"
         q, p = _probability(node.draft_prob), _probability(node.target_prob)
-        line = f"{node.id:>5}{parent:>7}  {text:<20}{q:>10}{p:>10}"
+        line = f"{node.id:>5}{parent:>7}  {text:<20}{q:>12}{p:>12}"
         lines.append(f"{line}  {marks[node.id]}" if node.id in marks else line)
     if len(failed.nodes) > _NODES_LISTED:
         lines.append(f"and {len(failed.nodes) - _NODES_LISTED} more nodes, which are in the trace")
@@ -96,7 +87,7 @@ def _failed(trace: Trace) -> list[str]:
 
 
 def _probability(p: float | None) -> str:
-    return "-" if p is None else f"{p:.3g}"
+    return "-" if p is None else digits(p)
 
 
 def _shares(counts: list[tuple[int, int]]) -> str:

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 
 from specviz import sampling
+from specviz.digits import apart
 from specviz.options import Options
 from specviz.tree import TokenTree
 from specviz.verifiers.base import Context, End, Judgement, Luck, Ruling, Verifier, Walk, draft_edge_probs, edge_probs
@@ -46,9 +47,10 @@ def walk(context: Context, luck: Luck) -> Walk:
 
     def test(node: int) -> Ruling:
         p, eta = context.p[node], context.thresholds[node]
+        said, against = apart(p, eta)
         if p > eta:
-            return Ruling(node, "accepted", f"p {p:.4g} > eta {eta:.4g}")
-        return Ruling(node, "rejected", f"p {p:.4g} <= eta {eta:.4g}")
+            return Ruling(node, "accepted", f"p {said} > eta {against}")
+        return Ruling(node, "rejected", f"p {said} <= eta {against}")
 
     return walk_deepest(context, test, "truncated", first=context.options.select == "first")
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+from specviz.digits import apart, digits
 from specviz.trace.schema import BonusKind
 from specviz.verifiers.base import Context, End, Luck, Ruling, Walk
 
@@ -40,8 +41,8 @@ def flip(context: Context, luck: Luck, node: int) -> Ruling:
     """Flip the node's coin against its threshold; strictly less passes."""
     threshold = context.thresholds[node]
     accepted, uniform = luck.accept(node, threshold)
-    coin = "coin" if uniform is None else f"{uniform:.4g}"
-    reason = f"{coin} {'<' if accepted else '>='} {threshold:.4g}"
+    coin, against = ("coin", digits(threshold)) if uniform is None else apart(uniform, threshold)
+    reason = f"{coin} {'<' if accepted else '>='} {against}"
     return Ruling(node, "accepted" if accepted else "rejected", reason, uniform)
 
 

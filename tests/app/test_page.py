@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from specviz.digits import digits
 from specviz.errors import ModelError
 from tests.browser import VIEW
 from tests.sample_traces import HOSTILE, RULES, random_tree, sample_trace
@@ -87,8 +88,8 @@ def test_a_clicked_node_shows_its_decisions(from_file):
     said = box.inner_text()
     assert decision.outcome in said
     assert decision.reason in said
-    assert f"{decision.uniform:.7g}" in said
-    assert f"{decision.threshold:.7g}" in said
+    assert digits(decision.uniform, 7) in said
+    assert digits(decision.threshold, 7) in said
     inspector = seen.page.inner_text(".sv-inspector")
     assert f"Node {decision.node}" in inspector
     assert "target: entropy" in inspector

@@ -74,16 +74,59 @@ def test_a_cache_that_was_not_compacted_shows_in_the_slot_itself(from_file):
 def test_steps_with_findings_are_marked_in_the_timeline_and_its_table(from_file):
     trace = faulty(faults.no_compaction)
     found = [bool(caches_faults(trace, position)) for position in range(len(trace.steps))]
-    assert any(found)
+    first = found.index(True)
+    fresh = [any(c["fresh"] for c in step_frame(trace, i)["caches"].values()) for i in range(len(trace.steps))]
+    again, after = "sv-found-again", "sv-found-after"
+    wanted = ["" if not f else "sv-found" if i == first else again if fresh[i] else after for i, f in enumerate(found)]
+    assert {"sv-found", again, after} <= set(wanted)
     seen = from_file(trace)
     columns = seen.page.locator(".sv-timeline button")
-    marked = ["sv-found" in (columns.nth(i).get_attribute("class") or "").split() for i in range(len(trace.steps))]
-    assert marked == found
-    wrong = columns.nth(found.index(True))
-    assert "finding" in wrong.get_attribute("title")
+    marked = [(columns.nth(i).get_attribute("class") or "").replace("sv-now", "").strip() for i in range(len(found))]
+    assert marked == wanted
+    wrong = columns.nth(first)
+    assert "the first" in wrong.get_attribute("title")
     assert "finding" in wrong.get_attribute("aria-label")
-    rows = open_table(seen, "section[aria-label='The run so far']", "Timeline as a table")
-    assert ["finding" in row for row in rows.all_inner_texts()] == found
+    later = columns.nth(wanted.index(after)).get_attribute("title")
+    assert f"↳ target cache, 2 findings, a consequence of step {first + 1}" in later
+    rows = open_table(seen, "section[aria-label='The run so far']", "Timeline as a table").all_inner_texts()
+    assert ["finding" in row for row in rows] == found
+    assert ["the first" in row for row in rows] == [i == first for i in range(len(rows))]
+    assert ["a consequence of" in row for row in rows] == [name == after for name in wanted]
+
+
+def test_a_consequence_is_said_to_be_one_and_leads_to_its_cause(from_file):
+    trace = faulty(faults.no_compaction)
+    first = next(i for i, s in enumerate(trace.steps) if s.verdicts["rejection"].path[:1] not in ((), (1,)))
+    seen = from_file(trace, go=first + 1)
+    page = seen.page
+    assert not step_frame(trace, first + 1)["caches"]["target"]["fresh"]
+    assert page.inner_text(".sv-jump").startswith("↳ Nothing new, but the cache is still wrong")
+    assert "This step's own update fits" in read(seen, f"{KV} .sv-alarm")
+    assert f"This cache was wrong before: step {first + 1} is where it began." in read(seen, AUDIT)
+    assert f"✕ step {first + 1}" in labels(seen, "cache"), "the slot that was left wrong says since when"
+    page.click("[data-act=first-finding]")
+    seen.wait_for_step(first + 1, len(trace.steps))
+    assert page.inner_text(".sv-jump").startswith("✕ Here something does not fit for the first time")
+    assert "It is the first such step." in read(seen, f"{KV} .sv-alarm")
+    change = trace.steps[first].caches.target
+    kept, written = change.length_after - change.length_before, len(change.appended)
+    told = next(label for label in labels(seen, "cache") if label.startswith("target after the update"))
+    assert told.startswith(f"target after the update: {kept} kept, ")
+    assert "of them not due there" in told
+    assert f", {written - kept} stale" in told
+
+
+def test_a_cache_that_was_rebuilt_is_not_blamed_on_what_was_before(from_file):
+    trace = faulty(faults.no_compaction)
+    first = next(i for i, s in enumerate(trace.steps) if s.verdicts["rejection"].path[:1] not in ((), (1,)))
+    later = next(i for i in range(first + 2, len(trace.steps)) if caches_faults(trace, i))
+    steps = list(trace.steps)
+    steps[later] = steps[later].model_copy(update={"prefilled": steps[later].context - 1})
+    seen = from_file(trace.model_copy(update={"steps": tuple(steps)}))
+    classes = seen.page.locator(".sv-timeline button").evaluate_all(
+        "all => all.map(one => one.classList.contains('sv-found'))"
+    )
+    assert [i for i, marked in enumerate(classes) if marked] == [first, later]
 
 
 def test_no_step_of_a_sound_run_is_marked(from_file, audited):
@@ -206,7 +249,7 @@ def test_the_audit_is_a_heat_map_with_its_tolerance(from_file, audited):
     seen = from_file(audited)
     assert "✓ target: worst" in read(seen, AUDIT)
     told = labels(seen, "audit")
-    assert "target · tolerance 0.0001" in told
+    assert "target · tolerance 1·10⁻⁴" in told
     first = f"#{audited.steps[0].caches.target.length_before}"
     for word in ("keys", "values", "earlier", first, "red line: tolerance"):
         assert word in told

@@ -6,12 +6,13 @@ import json
 
 import pytest
 
+from specviz.digits import digits
 from specviz.figures import block, dump_block
 from specviz.figures.text import token_label, visible
 from specviz.trace import metrics
 from specviz.trace.schema import Sampling, Trace
 from tests import faults
-from tests.browser import open_table, read
+from tests.browser import labels, open_table, read
 from tests.pairs import make_trace
 from tests.sample_traces import HOSTILE, RULES, sample_trace
 
@@ -85,7 +86,7 @@ def test_the_timeline_is_a_table_that_moves(from_file):
     paths = [str(len(trace.steps[2].verdicts[name].path)) for name in ("rejection", "eta", "longest_path")]
     assert cells[3:6] == paths
     # The sample's bonus distribution is not the residual it names: the alarm counts that as a finding.
-    assert cells[6:] == ["bonus token, 1 finding"]
+    assert cells[6:] == ["bonus token, 1 finding, anew after step 2"]
     rows.nth(2).locator("button").click()
     seen.wait_for_step(3, 4)
 
@@ -104,16 +105,16 @@ def test_both_distributions_raw_and_processed(from_file):
     assert tables.count() == 4, "both models, where the node was judged and after it"
     for table, row in zip(tables.all(), (parent.target, parent.draft, node.target, node.draft), strict=True):
         said = table.inner_text()
-        assert f"entropy {row.entropy:.4g}" in said
+        assert f"entropy {digits(row.entropy)}" in said
         assert "raw" in said
         assert "processed" in said
         first = table.locator("tbody tr").first.inner_text()
         assert token_label(texts[row.raw.ids[0]]) in first
-        assert f"{row.raw.probs[0]:.3g}" in first
-        assert f"{row.processed.probs[0]:.3g}" in first
+        assert digits(row.raw.probs[0]) in first
+        assert digits(row.processed.probs[0]) in first
         assert "the rest" in table.locator("tbody tr").last.inner_text()
     hit = tables.first.locator(".sv-hit").inner_text()
-    assert f"{node.target_prob:.3g}" in hit or node.target_prob < 1e-4, "the judged token is marked in its parent's row"
+    assert digits(node.target_prob) in hit, "the judged token is marked in its parent's row"
     assert "cut" in tables.first.inner_text(), "what top-p removed is told apart from what is unlikely"
 
 
@@ -131,15 +132,15 @@ def test_what_every_verifier_compared_and_what_the_rejections_left(from_file):
     box = seen.page.locator(".sv-decision[data-verifier=rejection]")
     said = box.inner_text()
     for part in (
-        f"u {decision.uniform:.7g} ≥ {decision.threshold:.7g} threshold",
+        f"u {digits(decision.uniform, 7)} ≥ {digits(decision.threshold, 7)} threshold",
         "rule u < p/q",
-        f"p {decision.p:.6g} / q {decision.q:.6g}",
+        f"p {digits(decision.p, 6)} / q {digits(decision.q, 6)}",
         decision.reason,
         "✕ rejected",
         "2 elder siblings came first",
-        f"Residual after it: mass {decision.residual.mass:.4g}",
+        f"Residual after it: mass {digits(decision.residual.mass)}",
     ):
-        assert part in said or "e-" in part, part
+        assert part in said, part
     box.locator("summary", has_text="elder siblings").click()
     box.locator(".sv-elders > li").nth(1).wait_for()
     elders = box.locator(".sv-elders > li").all_inner_texts()
@@ -147,13 +148,13 @@ def test_what_every_verifier_compared_and_what_the_rejections_left(from_file):
     same = [d for d in step.verdicts["rejection"].decisions if nodes[d.node].parent == nodes[decision.node].parent]
     for told, elder in zip(elders, same[:2], strict=True):
         assert "✕ rejected" in told
-        assert f"mass {elder.residual.mass:.4g}" in told
+        assert f"mass {digits(elder.residual.mass)}" in told
     box.locator("summary", has_text="Residual after it").click()
     rows = box.locator(".sv-bars tbody tr")
     rows.first.wait_for()
     top = decision.residual.top
     assert token_label(step.text_of()[top.ids[0]]) in rows.first.inner_text()
-    assert f"{top.probs[0]:.3g}" in rows.first.inner_text()
+    assert digits(top.probs[0]) in rows.first.inner_text()
 
 
 def test_where_every_bonus_was_drawn_from(from_file):
@@ -167,7 +168,7 @@ def test_where_every_bonus_was_drawn_from(from_file):
         box.locator("summary").click()
         first = box.locator("tbody tr").first
         first.wait_for()
-        assert f"{verdict.bonus.distribution.probs[0]:.3g}" in first.inner_text()
+        assert digits(verdict.bonus.distribution.probs[0]) in first.inner_text()
 
 
 # -------------------------------------------------------------------------------------------------------- bonus
@@ -242,3 +243,126 @@ def test_a_verifier_of_ones_own_is_counted_and_drawn(from_file):
     trace = sample_trace(steps=2, verifiers=("mine", *RULES))
     seen = from_file(trace)
     assert "mine" in read(seen, f"{RUN} tr[data-verifier=mine]")
+
+
+# ----------------------------------------------------------------------------------------------- what it says
+
+
+def test_no_verifier_is_said_to_have_accepted_the_root(from_file):
+    trace = sample_trace(steps=1, verifiers=tuple(RULES))
+    seen = from_file(trace)
+    rows = open_table(seen, ".sv-body", "Draft tree as a table")
+    root = rows.nth(0).locator("td").all_inner_texts()
+    assert root[7:] == ["– in the text before"] * len(RULES)
+    assert "accepted" in rows.nth(trace.steps[0].verdicts["rejection"].path[0]).inner_text()
+
+
+def cut_trace(**fields) -> tuple[Trace, int]:
+    """A run whose last step accepted more than the text had room for, and how many tokens were written."""
+    for seed in range(20):
+        for limit in range(3, 9):
+            trace = make_trace(seed=seed, max_new_tokens=limit, **fields)
+            step = trace.steps[-1]
+            if len(step.verdicts["rejection"].path) > len(step.committed):
+                return trace, len(step.committed)
+    raise AssertionError("no run was cut inside its path")
+
+
+def test_what_was_accepted_and_not_written_is_told_apart(from_file):
+    trace, written = cut_trace()
+    step, last = trace.steps[-1], len(trace.steps) - 1
+    verdict = step.verdicts["rejection"]
+    seen = from_file(trace, go=last)
+    page = seen.page
+    assert f"the text ends after {written} of them (max_new_tokens), without the bonus token" in page.inner_text(
+        ".sv-summary"
+    )
+    row = page.locator("tr[data-verifier=rejection]").first.inner_text()
+    assert f"{written} written" in row
+    assert "not written: the text ends before it (max_new_tokens)" in row
+    for other in (v for v in step.verdicts if v != "rejection"):
+        assert "not written" not in page.locator(f"tr[data-verifier={other}]").first.inner_text()
+    assert "rejection · not written" in page.inner_text(".sv-card-bonus[data-bonus=rejection]")
+    cut = len(verdict.path) + 1 - written
+    assert f"{written} token{'s' if written > 1 else ''} of the driver's {len(verdict.path) + 1}" in page.inner_text(
+        ".sv-inspector"
+    )
+    assert f"count {cut} that were not written" in read(seen, RUN)
+    for place, node in enumerate(verdict.path):
+        page.evaluate("node => window.specvizViewer.mounted.at(-1).select(node, true)", node)
+        said = page.inner_text(".sv-decision[data-verifier=rejection]:not([data-bonus])") + page.inner_text(
+            ".sv-inspector"
+        )
+        assert ("not written: the text ends before it" in said) == (place >= written)
+
+
+def test_a_step_without_a_draft_model_says_so(from_file):
+    trace = make_trace(tree="prompt lookup", prompt="the sea the sea the sea", max_new_tokens=2)
+    seen = from_file(trace)
+    assert "target (draft ran in no step)" in seen.page.inner_text(".sv-models")
+    said = seen.page.inner_text(".sv-inspector")
+    assert "no draft model ran, target" in said
+    assert "11 tokens before this step: the prompt" in said
+    assert "audit" not in said, "nothing was audited"
+    read(seen, KV)
+    assert "draft: ran nothing in this step" in labels(seen, "cache")
+    seen.click_card(1)
+    said = seen.page.inner_text(".sv-inspector")
+    assert "prompt_lookup: entropy" in said
+    assert "draft: entropy" not in said
+    assert "1st of 1 after" in said
+    assert "drawn 1st" not in said
+
+
+def test_small_probabilities_are_read_everywhere(from_file):
+    trace = sample_trace(steps=1, seed=3)
+    step = trace.steps[0]
+    small = {1: (0.000389, 0.00804), 2: (0.9996, 0.0)}
+    nodes = [
+        n.model_copy(update=dict(zip(("draft_prob", "target_prob"), small[n.id], strict=True))) if n.id in small else n
+        for n in step.tree.nodes
+    ]
+    step = step.model_copy(update={"tree": step.tree.model_copy(update={"nodes": tuple(nodes)})})
+    seen = from_file(trace.model_copy(update={"steps": (step,)}))
+    page = seen.page
+    rows = open_table(seen, ".sv-body", "Draft tree as a table")
+    for node, (q, p) in {1: ("3.89·10⁻⁴", "0.00804"), 2: (">0.999", "0")}.items():
+        assert f"{q} → {p}" in page.inner_text(f".sv-card-node[data-node='{node}']")
+        assert f"draft {q}, target {p}" in page.locator(f".sv-card-node[data-node='{node}']").get_attribute(
+            "aria-label"
+        )
+        assert rows.nth(node).locator("td").all_inner_texts()[5:7] == [q, p]
+        page.evaluate("node => window.specvizViewer.mounted.at(-1).select(node, true)", node)
+        assert page.locator(".sv-pair b").all_inner_texts() == [q, p]
+    assert f"“{visible(step.tree.nodes[1].text)}” 3.89·10⁻⁴" in json.dumps(
+        json.loads(dump_block(block(trace.model_copy(update={"steps": (step,)}), [0]))), ensure_ascii=False
+    )
+
+
+def test_a_share_that_is_not_all_never_reads_as_all(from_file):
+    seen = from_file(sample_trace(steps=1))
+    say = "shares => shares.map(window.specvizViewer.panels.percent)"
+    assert seen.page.evaluate(say, [0, 0.0004, 0.05, 0.5, 0.994, 0.9999, 1]) == [
+        "0 %",
+        "<0.1 %",
+        "5.0 %",
+        "50 %",
+        ">99 %",
+        ">99 %",
+        "100 %",
+    ]
+
+
+def test_numbers_that_were_sent_rounded_do_not_accuse_a_verifier(from_file):
+    """Coin and threshold that agree in all digits that are carried: only the outcome tells which is larger."""
+    trace = sample_trace(steps=1, seed=3)
+    step = trace.steps[0]
+    verdict = step.verdicts["rejection"]
+    first = verdict.decisions[0].model_copy(update={"outcome": "accepted", "uniform": 0.4, "threshold": 0.4 + 1e-12})
+    verdict = verdict.model_copy(update={"decisions": (first,)})
+    step = step.model_copy(update={"verdicts": step.verdicts | {"rejection": verdict}})
+    seen = from_file(trace.model_copy(update={"steps": (step,)}))
+    seen.click_card(first.node)
+    said = seen.page.inner_text(".sv-decision[data-verifier=rejection]")
+    assert "u 0.400 < 0.400 threshold" in said
+    assert "do not give this outcome" not in said

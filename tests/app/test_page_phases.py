@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from specviz.digits import digits
 from specviz.figures.text import visible
 from tests.sample_traces import HOSTILE, RULES, k_config, sample_trace
 
@@ -37,7 +38,7 @@ def test_the_draft_grows_level_by_level_without_target_probabilities(from_file):
     seen.page.keyboard.press(".")
     assert "one forward scores all 29 nodes" in caption(seen)
     node = trace.steps[0].tree.nodes[3]
-    assert f"{node.draft_prob:.2f} → {node.target_prob:.2f}" in seen.page.inner_text(f"{CARDS}[data-node='3']")
+    assert f"{digits(node.draft_prob)} → {digits(node.target_prob)}" in seen.page.inner_text(f"{CARDS}[data-node='3']")
     assert not [name for name in seen.page.evaluate(TRACES) if name.startswith("path.")]
     assert seen.page.locator(".sv-card-bonus").count() == 0
 
@@ -154,7 +155,7 @@ def test_a_node_selected_inside_the_step_tells_only_what_is_known(from_file):
     assert "No verifier has judged the tree yet." in said
     assert "Neither model has run this node yet." in said
     assert page.locator(".sv-inspector [data-model=target], .sv-inspector [data-bonus]").count() == 0
-    assert f"{step.tree.nodes[decision.node].target_prob:.4g}" not in said
+    assert digits(step.tree.nodes[decision.node].target_prob) not in said
     into(seen, "one forward")
     said = panel()
     assert "No verifier has judged the tree yet." in said

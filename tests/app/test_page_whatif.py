@@ -46,7 +46,7 @@ def test_a_changed_coin_turns_a_decision_and_both_stand_side_by_side(served):
     row = page.locator(f"{PANEL} tr[data-differs=true]").filter(has=page.locator(f"[data-node='{decision.node}']"))
     row.wait_for()
     assert "✕ rejected" in row.locator("td").nth(0).inner_text()
-    assert "≠ ● accepted: 1e-06 <" in row.locator("td").nth(1).inner_text()
+    assert "≠ ● accepted: u 1.00·10⁻⁶ <" in row.locator("td").nth(1).inner_text()
     assert "From the trace alone" in page.inner_text(f"{PANEL} .sv-whatif-by")
     assert page.locator(f".sv-whatif-mark[data-node='{decision.node}']").inner_text() == "≠"
     assert f"coin of node {decision.node} = 0.000001" in page.inner_text(".sv-whatif-changes")
@@ -218,3 +218,26 @@ def test_the_tree_is_saved_as_svg_and_png(from_file, tmp_path, theme):
     assert len(colours) > 50, "it is not blank"
     background = max(colours)[1]
     assert (sum(background) > 600) == (theme == "light")
+
+
+def test_a_coin_that_nobody_looks_at_says_so(served):
+    """Of a rule that flips coins, at a node that it does not come to; and of every rule that flips none."""
+    trace = pairs.make_trace(seed=5)
+    step = trace.steps[0]
+    examined = {decision.node for decision in step.verdicts["rejection"].decisions}
+    node = next(n.id for n in step.tree.nodes[1:] if n.id not in examined)
+    seen = served(trace, tiny)
+    page = seen.page
+    open_panel(seen)
+    assert page.locator(".sv-whatif-unused").count() == 0
+    seen.click_card(node)
+    page.fill(f"{PANEL} [data-field=coin]", "0.25")
+    page.wait_for_selector(".sv-whatif-unused:has-text('was not looked at by rejection: it did not come to that node')")
+    for name in ("naive", "greedy", "eta"):
+        page.select_option(f"{PANEL} [data-field=verifier]", name)
+        page.wait_for_selector(f".sv-whatif-unused:has-text('was not looked at: {name} flips no coin at a node')")
+        assert f"coin of node {node} = 0.25" in page.inner_text(".sv-whatif-changes"), "the change is still there"
+    page.select_option(f"{PANEL} [data-field=verifier]", "longest_path")
+    page.wait_for_selector(f"{PANEL} thead:has-text('what if: longest_path')")
+    page.click(".sv-whatif-changes button")
+    page.wait_for_function("document.querySelectorAll('.sv-whatif-unused').length === 0")

@@ -10,10 +10,12 @@ from unittest.mock import patch
 import pytest
 
 from specviz import verifiers
-from specviz.engine.whatif import FORCED, from_trace, through_models
+from specviz.engine.whatif import from_trace, through_models
 from specviz.errors import SettingsError
+from specviz.figures.whatifs import alternative_value
 from specviz.trace.schema import Choice, Trace
-from specviz.trace.whatif_question import Alternative, Question, parse_question
+from specviz.trace.whatif_question import FORCED, Alternative, Question, compared_with, parse_question
+from specviz.verifiers import VERIFIERS
 from tests import pairs
 
 COIN_RULES = ("rejection", "longest_path", "traversal")
@@ -374,3 +376,60 @@ def test_what_nobody_can_answer_is_one_sentence():
     )
     with pytest.raises(SettingsError, match="recorded with the target x"):
         through_models(pairs.make_pair(), stranger, 0, Question(Choice(name="naive")))
+
+
+# ------------------------------------------------------------------------------------------ what changed nothing
+
+
+def idle(trace, position: int, question: Question) -> list[str]:
+    """What the page says of changes that the answer does not depend on."""
+    answer = from_trace(trace, position, question)
+    assert not isinstance(answer, str), answer
+    step = trace.steps[position]
+    told = alternative_value(step, question, answer, compared_with(step, question))
+    changes = len(question.coins) + len(question.forced) + (question.bonus_uniform is not None)
+    if len(told["unused"]) == changes:
+        assert told["samePath"]
+        assert told["differing"] == []
+    return told["unused"]
+
+
+@pytest.mark.parametrize("name", pairs.ALL_VERIFIERS)
+def test_a_change_that_is_not_looked_at_is_told_and_one_that_is_is_not(name):
+    """A coin or a force is said to be idle where, and only where, the rule never examined the node."""
+    trace = run("4,2,2")
+    told = 0
+    for position, step in enumerate(trace.steps):
+        examined = {decision.node for decision in step.verdicts[name].decisions}
+        flips = VERIFIERS[name].comparison == "uniform < threshold"
+        for node in range(1, len(step.tree.nodes)):
+            # The recorded coin, and the recorded outcome: the walk stays what it was.
+            if node in examined and flips:
+                coin = next(d.uniform for d in step.verdicts[name].decisions if d.node == node)
+                assert idle(trace, position, Question(choice_of(trace, name), {node: coin})) == []
+            elif flips:
+                (said,) = idle(trace, position, Question(choice_of(trace, name), {node: 0.5}))
+                assert said.startswith(f"The coin of node {node} “")
+                whole = node in step.verdicts[name].path
+                why = "it accepted the path through that node as a whole" if whole else "it did not come to that node"
+                assert said.endswith(f"was not looked at by {name}: {why}.")
+                told += 1
+            elif node not in examined:
+                (said,) = idle(trace, position, Question(choice_of(trace, name), {}, {node: False}))
+                assert f"is rejected was not looked at by {name}: it did not come to that node." in said
+                told += 1
+    assert told
+
+
+def test_a_coin_under_a_force_and_a_bonus_coin_of_an_argmax_are_idle():
+    trace = run("4,2,2")
+    step = trace.steps[0]
+    node = step.verdicts["rejection"].decisions[0].node
+    (said,) = idle(trace, 0, Question(choice_of(trace, "rejection"), {node: 0.5}, {node: True}))
+    assert said.endswith("was not looked at: the node is forced by hand.")
+    (said,) = idle(trace, 0, Question(choice_of(trace, "greedy"), bonus_uniform=0.5))
+    assert said == "The bonus coin was not looked at: greedy takes the likeliest token."
+    recorded = step.verdicts["rejection"].bonus.uniform
+    assert idle(trace, 0, Question(choice_of(trace, "rejection"), bonus_uniform=recorded)) == []
+    drawn = step.verdicts["naive"].bonus.uniform
+    assert idle(trace, 0, Question(choice_of(trace, "naive"), bonus_uniform=drawn)) == []

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from specviz.digits import digits
 from specviz.errors import TraceError
 from specviz.lessons import LESSONS, Told
 from specviz.trace.io import load_trace
@@ -69,7 +70,7 @@ def test_chain():
         broken.threshold,
         broken.uniform,
     ):
-        assert f"{number:.3g}" in text
+        assert digits(number) in text
     assert f"kept {mean(trace, 'rejection')} drafted tokens a step" in text
     assert f"Over the {len(trace.steps)} steps" in text
 
@@ -107,9 +108,9 @@ def test_residual():
         assert any(d.outcome == "rejected" for d in earlier)
     shown = int(re.search(r"Node (\d+), for one", text)[1])
     assert shown in lesson.nodes
-    assert f"{nodes[shown].target_prob:.3g}, but rejection judged it with p = {by_node[shown].p:.3g}" in text
+    assert f"{digits(nodes[shown].target_prob)}, but rejection judged it with p = {digits(by_node[shown].p)}" in text
     rejected = by_node[int(re.search(r"Node (\d+) was rejected", text)[1])]
-    assert f"has mass {rejected.residual.mass:.3g}" in text
+    assert f"has mass {digits(rejected.residual.mass)}" in text
 
 
 def test_eta():
@@ -160,7 +161,7 @@ def test_bug():
     assert all(one.caches.target.audit for one in trace.steps)
     worst = max(x for rows in (change.audit.keys, change.audit.values) for row in rows for x in row)
     assert worst > 0.01
-    assert f"off by up to {worst:.3g}" in text
+    assert f"off by up to {digits(worst)}" in text
     for earlier in trace.steps[: lesson.step]:
         audit = earlier.caches.target.audit
         assert max(x for rows in (audit.keys, audit.values) for row in rows for x in row) < 1e-4
