@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from specviz.digits import CARRIED, apart, digits
+from specviz.engine.recording import _short
 from specviz.figures.details import number
 from specviz.figures.export import VIEWER_FOLDER
 
@@ -59,8 +60,8 @@ def test_two_numbers_that_differ_never_read_the_same():
 def values() -> list[float]:
     """Of every size, with the numbers at which rounding turns, and exact halves."""
     luck = random.Random(0)
-    made = [10 ** luck.uniform(-12, 4) for _ in range(3000)] + [1 - 10 ** luck.uniform(-16, -1) for _ in range(500)]
-    made += [k / 2**m for m in range(1, 16) for k in range(1, min(2**m, 200))]
+    made = [10 ** luck.uniform(-12, 4) for _ in range(600)] + [1 - 10 ** luck.uniform(-16, -1) for _ in range(200)]
+    made += [k / 2**m for m in range(1, 16) for k in range(1, min(2**m, 100))]
     made += [float(Fraction(k, 1000) + Fraction(s, 2000)) for k in range(1, 1100, 7) for s in (-1, 0, 1)]
     made += [0.0, 1.0, 5e-324, 2**-24, 1 - 2**-24, 0.9995, 0.00099995, 0.000999949, 1e-3, 1e300, -0.5, -1e-9]
     return made
@@ -70,7 +71,7 @@ def values() -> list[float]:
 def test_python_and_the_browser_write_the_same(browser):
     page = browser.new_page()
     page.add_script_tag(path=str(Path(VIEWER_FOLDER) / "digits.js"))
-    tried = [(value, count) for value in values() for count in (1, 2, 3, 4, 7, 9)]
+    tried = [(value, count) for value in values() for count in (1, 2, 3, 7)]
     written = page.evaluate("tried => tried.map(([value, count]) => window.specvizViewer.digits(value, count))", tried)
     assert [digits(value, count) for value, count in tried] == written
     page.close()
@@ -79,3 +80,9 @@ def test_python_and_the_browser_write_the_same(browser):
 def test_what_a_page_is_sent_reads_as_what_was_recorded():
     for value in values():
         assert digits(number(value, CARRIED)) == digits(value) == digits(number(value, 7))
+
+
+def test_a_recorded_probability_below_one_is_not_recorded_as_one():
+    assert digits(_short(1 - 2**-24)) == ">0.999"
+    assert _short(1.0) == 1
+    assert _short(0.12345678) == 0.123457

@@ -91,7 +91,7 @@
   }
 
   const residualBox = (frame, residual, title) => more(`${title}: mass ${digits(residual[0])}`, () => [
-    el("p", { class: "sv-note" }, "max(p − q, 0), scaled to 1: what the next sibling is judged by, and a bonus is drawn from."), bars(frame, residual[1], residual[2], null, "target")]);
+    el("p", { class: "sv-note" }, "What the target still lacks after this rejection, scaled to 1: a further sibling is judged by it, or the bonus is drawn from it."), bars(frame, residual[1], residual[2], null, "target")]);
 
   /** The comparison with its two sides, and whether it holds (null for what cannot be told from the numbers). */
   function arithmetic(frame, verdict, row) {

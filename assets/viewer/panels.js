@@ -57,7 +57,7 @@
 
   /** A share as a whole per cent, or with one decimal below ten; what is less than all never reads 100 %. */
   function percent(value) {
-    if (value > 0.99 && value < 1) return ">99 %";
+    if (value >= 0.995 && value < 1) return ">99 %";
     return value >= 0.0995 ? `${(100 * value).toFixed(0)} %` : value >= 0.001 ? `${(100 * value).toFixed(1)} %` : value > 0 ? "<0.1 %" : "0 %";
   }
 

@@ -297,5 +297,6 @@ def _number(x: float) -> float | None:
 
 
 def _short(p: float) -> float:
-    """Six digits: for showing and listing. What decisions compare is kept in full."""
-    return float(f"{p:.6g}")
+    """Six digits: for showing and listing. What decisions compare is kept in full. Less than one stays so."""
+    short = float(f"{p:.6g}")
+    return 0.999999 if short == 1 > p else short

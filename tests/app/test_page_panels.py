@@ -347,7 +347,7 @@ def test_a_share_that_is_not_all_never_reads_as_all(from_file):
         "<0.1 %",
         "5.0 %",
         "50 %",
-        ">99 %",
+        "99 %",
         ">99 %",
         "100 %",
     ]

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from specviz.digits import digits
 from specviz.figures.frames import run_header as make_header
+from specviz.figures.frames import step_frame
 from specviz.figures.phases import comparison, is_walk, step_phases
 from specviz.figures.text import visible
+from specviz.lessons import LESSONS
+from specviz.trace.io import load_trace
 from specviz.trace.schema import Sampling, Step
 from tests.pairs import make_trace
+from tests.paths import ASSETS
 from tests.sample_traces import HOSTILE, RULES, k_config, random_tree, sample_trace
 
 
@@ -166,3 +171,56 @@ def test_hostile_tokens_are_made_visible_in_sentences():
     said = str(phases_of(step))
     assert "\u202e" not in said
     assert "\u200b" not in said
+
+
+# ------------------------------------------------------------------------------------------- the shipped runs
+
+
+SHIPPED = sorted((ASSETS).glob("*/*.json.gz"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name.removesuffix(".json.gz"))
+def test_what_is_said_of_a_shipped_run_is_what_it_recorded(path):
+    """The sentences against the trace, number by number, by ways of their own."""
+    trace = load_trace(path)
+    for position, step in enumerate(trace.steps):
+        frame, verdict = step_frame(trace, position), step.verdicts[step.driver]
+        said, written = frame["summary"], len(step.committed)
+        assert f"accepted {len(verdict.path)} of {len(step.tree.nodes) - 1} drafted tokens" in said
+        assert ("without the bonus token" in said) == (written <= len(verdict.path))
+        assert (f"after {written} of them" in said) == (written < len(verdict.path))
+        assert all(letters[0] == "t" for letters in frame["tree"]["states"].values())
+        for name, one in step.verdicts.items():
+            *decided, last = frame["phases"]["verdicts"][name]["phases"]
+            for phase, decision in zip(decided, one.decisions, strict=True):
+                told = phase["caption"]
+                assert "do not give this outcome" not in told
+                assert ("→ rejected" in told) == (decision.outcome == "rejected")
+                numbers = (decision.uniform, decision.threshold, decision.p)
+                if decision.comparison == "uniform < threshold":
+                    assert (" < " in told) == (decision.uniform < decision.threshold)
+                    assert all(digits(n) in told for n in numbers[:2] if len(set(map(digits, numbers[:2]))) == 2)
+            assert ("accepts nothing" in last["caption"]) == (not one.path)
+        update = frame["phases"]["after"][1]["caption"]
+        for model, sentence in zip(("target", "draft"), update.removeprefix("Cache update: ").split("; "), strict=True):
+            change = getattr(step.caches, model)
+            kept = sum(print_ in change.fingerprints_before for print_ in change.fingerprints_after)
+            stale = len(change.appended) - kept
+            assert sentence.startswith(f"{model} keeps {kept} of {len(change.appended)} new slots")
+            assert (f", {stale} stale," in sentence) == (stale > 0)
+            assert sentence.endswith(f"length {change.length_after}")
+            cache = frame["caches"][model]
+            assert [cache["slot"][i] for i, state in enumerate(cache["state"]) if state in "km"] == sorted(
+                slot.slot
+                for slot, print_ in zip(change.appended, change.fingerprints_before, strict=True)
+                if print_ in change.fingerprints_after
+            )
+
+
+def test_the_first_fault_of_the_planted_run_is_where_its_lesson_says():
+    lesson = LESSONS[-1]
+    trace = load_trace(ASSETS / f"{lesson.run}.json.gz")
+    found = [i for i in range(len(trace.steps)) if step_frame(trace, i)["caches"]["target"]["faults"]]
+    assert found[0] == lesson.tell(trace).step
+    update = step_frame(trace, found[0])["phases"]["after"][1]["caption"]
+    assert "target keeps 3 of 16 new slots, 1 of them not due there, 13 stale, length 53" in update
