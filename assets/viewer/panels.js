@@ -8,7 +8,7 @@
     r: ["✕", "rejected"],
     p: ["○", "passed, not chosen"],
     ".": ["·", "not examined"],
-    t: ["–", "in the text before"],
+    t: ["–", "not judged"],
   };
 
   /** el("td", {class: "n", onclick: f}, "text", child): strings become text nodes, never markup. */
@@ -133,7 +133,7 @@
   function nodeTable(run, frame, act) {
     const n = frame.nodes, verifiers = run.verifiers.filter((v) => frame.tree.states[v.name]);
     const lines = n.text.map((text, node) => el("tr", {}, cells([
-      nodeButton(node, `${node}`, act), token(text), frame.tree.parent[node] < 0 ? "–" : String(frame.tree.parent[node]), String(n.depth[node]), String(n.rank[node]),
+      nodeButton(node, `${node}`, act), token(text), frame.tree.parent[node] < 0 ? "–" : String(frame.tree.parent[node]), String(n.depth[node]), node ? String(n.rank[node]) : "–",
       digits(n.q[node]), digits(n.p[node]), ...verifiers.map((v) => OUTCOMES[frame.tree.states[v.name][node]].join(" ")),
     ])));
     return table("All nodes of the draft tree", ["Node", "Token", "Parent", "Depth", "Draw rank", "Draft prob.", "Target prob.", ...verifiers.map((v) => v.name)], lines);
