@@ -17,6 +17,8 @@ from specviz.trace.schema import CacheChange, Slot, Step, TokenText, Trace
 SLOT_COLUMNS = 6
 SETTLED_SHOWN = 3
 """Slots from before the step that are drawn one by one."""
+LOOK_BACK = 256
+"""Steps that are searched for the one that wrote such a slot, which is nearly always one of the last three."""
 
 
 def cache_columns(
@@ -68,8 +70,8 @@ def settled_slots(trace: Trace, position: int, model: Literal["target", "draft"]
     """[token, step] of the last few slots from before a step: what they hold, as far as it was observed.
 
     ``step`` is the position of the step that left something else there than the text has, or null. The token is null
-    where that step did not write what the slot holds. Slots that were prefilled were not looked into: they hold the
-    text.
+    where that step did not write what the slot holds. Slots that were prefilled, or written very long ago, were
+    not looked into: they are taken to hold the text.
     """
     step = trace.steps[position]
     length, context = getattr(step.caches, model).length_before, step.context
@@ -80,7 +82,8 @@ def settled_slots(trace: Trace, position: int, model: Literal["target", "draft"]
 
 def _settled(trace: Trace, position: int, model: Literal["target", "draft"], slot: int) -> list[Any]:
     due = _text_at(trace, slot)
-    while position and not trace.steps[position].prefilled:
+    oldest = max(0, position - LOOK_BACK)
+    while position > oldest and not trace.steps[position].prefilled:
         position -= 1
         step = trace.steps[position]
         change: CacheChange = getattr(step.caches, model)

@@ -12,6 +12,7 @@ import pytest
 from specviz.digits import digits
 from specviz.figures import block, dump_block, standalone_page, step_frame
 from specviz.figures.comparisons import said
+from specviz.figures.details import TokenTable
 from specviz.figures.layout import CARD_HEIGHT, CARD_WIDTH, FOLD_ABOVE, folded_nodes, tidy_layout
 from specviz.figures.looks import SLOTS, edge_class, tree_figure, verifier_looks
 from specviz.figures.text import columns, pieces, shorten, token_label, visible
@@ -264,3 +265,16 @@ def test_figures_need_no_model_no_page_and_no_tensors():
     code = "import sys, specviz.figures; print([m for m in ('torch', 'gradio', 'transformers') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_rows_are_called_equal_only_where_they_are():
+    """A cut that takes next to nothing still makes another distribution."""
+    step = sample_trace(steps=1).steps[0]
+    row = step.tree.nodes[0].target
+    tokens = TokenTable(step)
+    assert tokens.row(row, 3)[2] == 0
+    moved = row.processed.model_copy(update={"probs": tuple(p * 1.00001 for p in row.processed.probs)})
+    assert tokens.row(row.model_copy(update={"processed": moved}), 3)[2] != 0
+    # Nor where they differ only beyond the entries that are carried.
+    fewer = row.processed.model_copy(update={"ids": row.processed.ids[:-1], "probs": row.processed.probs[:-1]})
+    assert tokens.row(row.model_copy(update={"processed": fewer}), 3)[2] != 0

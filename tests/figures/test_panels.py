@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from specviz.figures import dump_block, run_header, step_frame
+from specviz.figures import caches, dump_block, run_header, step_frame
 from specviz.figures.audits import DECADES, audit_columns, audit_faults, shade
 from specviz.figures.bonuses import bonus_fault, same_distribution
 from specviz.figures.caches import kept_rows, settled_slots
@@ -200,6 +200,17 @@ def test_a_slot_that_an_earlier_step_left_wrong_is_told_with_what_it_holds() -> 
         None if text == want else position for text, want in zip(held, due, strict=False)
     ][-3:]
     assert position in [step for _, step in found]
+
+
+def test_a_slot_that_no_step_wrote_is_not_searched_for_through_the_whole_run(monkeypatch) -> None:
+    """A draft that runs nothing keeps the slots of its prompt before it, however long the run."""
+    trace = make_trace(tree="no draft", max_new_tokens=12)
+    looked = []
+    monkeypatch.setattr(caches, "LOOK_BACK", 4)
+    seen = property(lambda step: looked.append(step.index) or 0)
+    monkeypatch.setattr(type(trace.steps[0]), "prefilled", seen, raising=False)
+    assert [step for _, step in settled_slots(trace, 11, "draft")] == [None] * 3
+    assert min(looked) >= 11 - 4
 
 
 def test_a_cache_that_is_behind_holds_other_tokens_than_the_text_has_there() -> None:
