@@ -29,6 +29,7 @@ from specviz.engine.recording import (
 )
 from specviz.engine.runners import Clock, DraftRunner, TargetRunner
 from specviz.errors import OutOfMemoryError, SettingsError, SpecvizError
+from specviz.models.devices import is_out_of_memory
 from specviz.models.loading import Pair
 from specviz.models.nonfinite import LogitsError, told_with
 from specviz.options import parse_options
@@ -95,6 +96,7 @@ class Session:
 
     Attributes:
         watch: called in every step once all verifiers are done, on the time of nobody.
+        failed: what is known of the step that an error ended.
 
     Raises:
         SettingsError: for settings no run can have.
@@ -230,20 +232,20 @@ class Session:
         """Run one step and add it to the trace.
 
         Raises:
-            SpecvizError: what went wrong in one sentence; steps before are intact and the run has ended. What is known
-                of the failed step is in :attr:`failed`.
+            SpecvizError: what went wrong in one sentence; steps before are intact and the run has ended.
         """
         assert self.end_reason is None, "the run has ended"
-        self._attempt = Attempt()
         try:
             with torch.inference_mode(), told_with(step=len(self.steps) + 1):
                 step = self._step()
         except BaseException as error:  # an interrupt, too, leaves the caches in the middle of something
-            if isinstance(error, SpecvizError):
-                self.end_reason, self.end_message = "error", str(error)
-                self.failed = self._failed_step(error)
-            self.release()
-            if _is_out_of_memory(error):
+            try:
+                if isinstance(error, SpecvizError):
+                    self.end_reason, self.end_message = "error", str(error)
+                    self.failed = self._failed_step(error)
+            finally:
+                self.release()
+            if is_out_of_memory(error):
                 message = f"{self._target.model.device} ran out of memory; choose a smaller tree, context or model."
                 self.end_reason, self.end_message = "error", message
                 raise OutOfMemoryError(message) from error
@@ -323,8 +325,8 @@ class Session:
         _, record_seconds = clock.lap()
         if settings.audit:
             tokens = [*self.tokens, *committed]
-            heat = settings.target.temperature
-            audits = [audit(target.model, target.cache, tokens, changes[0].length_before, temperature=heat)]
+            heat, first = settings.target.temperature, changes[0].length_before
+            audits = [audit(target.model, target.cache, tokens, first, temperature=heat)]
             if builder.runs_draft:
                 reading = Reading(target.model, draft.units) if draft.units is not None else None
                 heat, first = settings.draft.temperature, changes[1].length_before
@@ -397,14 +399,6 @@ def _own_copy(verifier: Verifier, tree: TokenTree, probs: torch.Tensor) -> tuple
     if verifier.judge.__module__.startswith("specviz."):
         return tree, probs
     return replace(tree, rows=tree.rows.clone()), probs.clone()
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    # The allocators of the CPU and of MPS raise a plain RuntimeError.
-    said = str(error).lower()
-    return isinstance(error, RuntimeError) and ("can't allocate memory" in said or "out of memory" in said)
 
 
 __all__ = ["Pair", "Plan", "Session", "plan"]

@@ -104,3 +104,12 @@ def _left_in_container() -> int | None:
     except (OSError, ValueError):
         return None
     return max(0, limit - used + (int(cached[1]) if cached is not None else 0))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device had no room: every kind of device says it in its own way."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    # The allocators of the CPU and of MPS raise a plain RuntimeError.
+    said = str(error).lower()
+    return isinstance(error, RuntimeError) and ("can't allocate memory" in said or "out of memory" in said)
