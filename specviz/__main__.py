@@ -19,6 +19,7 @@ from specviz.models.pair_spec import ModelChoice, add_arguments
 from specviz.trace.breakpoints import SHORT, Breakpoints, Hit, hits, parse_short
 from specviz.trace.schema import Choice, Option, Settings
 from specviz.train import cli as train_cli
+from specviz.verifiers import cli as verifiers_cli
 
 if TYPE_CHECKING:  # at run time it would import torch, even for --help
     from specviz.engine.session import Session
@@ -96,7 +97,8 @@ def _parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("check", help="prove by enumeration which verifiers are lossless")
     _add_user_verifiers(check)
-    check.set_defaults(run=_check)
+    verifiers_cli.add_arguments(check)
+    check.set_defaults(run=verifiers_cli.run)
 
     greedy = commands.add_parser("greedy", help="compare with transformers' own greedy decoding, token for token")
     add_arguments(greedy)
@@ -312,21 +314,6 @@ def _compare(options: argparse.Namespace) -> int:
     from specviz.compare.report.html_report import comparison_page
 
     return compare_cli.run(options, comparison_page)
-
-
-def _check(options: argparse.Namespace) -> int:
-    from specviz.verifiers import VERIFIERS
-    from specviz.verifiers.check import check, format_report
-
-    before = list(VERIFIERS.values())
-    _load_user_verifiers(options)
-    fine = True
-    # Whoever brings a verifier waits for that one, so it comes first.
-    for group in ([one for one in VERIFIERS.values() if one not in before], before):
-        if results := list(check(group)):
-            print(format_report(results), end="\n\n", flush=True)
-            fine = fine and all(result.ok for result in results)
-    return 0 if fine else 1
 
 
 def _greedy(options: argparse.Namespace) -> int:

@@ -180,7 +180,7 @@ def test_a_verifier_of_ones_own_is_treated_like_ours(
     arguments = ["--verifier", "mine_for_cli:strict", "--verifiers", "strict,rejection"]
     monkeypatch.setattr("specviz.engine.session.VERIFIERS", sys.modules["specviz.verifiers"].VERIFIERS)
     assert record(folders, tmp_path / "t.json", *arguments) == 0
-    assert load_trace(tmp_path / "t.json").steps[0].verdicts["strict"].lossless == "no"
+    assert load_trace(tmp_path / "t.json").steps[0].verdicts["strict"].lossless == "not proved"
 
 
 def test_an_interrupt_while_models_load_is_no_stack_trace(

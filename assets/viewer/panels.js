@@ -70,9 +70,12 @@
 
   /* ---------------------------------------------------------------------------------------------- verdicts */
 
-  /** What `check` found for a verifier on trees proposed like this one, where the server has found out. */
+  /** What was known of a verifier with its options when the step was recorded. */
+  const LAWS = { yes: "✓ lossless", no: "✕ lossy", "greedy decoding": "✓ greedy decoding", "not proved": "? not proved for these options" };
+
+  /** What `check` found for it with these options on trees proposed like this one, where the server has found out. */
   function checked(frame, verdict, view) {
-    const found = (view.proofs[verdict.verifier] || {})[frame.proposal];
+    const found = ((view.proofs[verdict.verifier] || {})[verdict.optionsKey] || {})[frame.proposal];
     return found ? el("small", {}, `check: ${found}`) : null;
   }
 
@@ -91,7 +94,7 @@
         el("td", {}, verdict.pathText.length ? verdict.pathText.map((text, i) => [nodeButton(verdict.path[i], text, act), " "]) : el("em", {}, "nothing")),
         el("td", {}, token(verdict.bonus.text), cutOff(frame, verdict) ? el("small", {}, unwritten(frame, verdict, verdict.path.length)) : null),
         el("td", {}, `${verdict.bonus.source}, at node `, nodeButton(verdict.bonus.node, String(verdict.bonus.node), act), verdict.bonus.fault ? el("p", { class: "sv-bad sv-wide" }, `✕ ${verdict.bonus.fault}`) : null),
-        el("td", {}, { yes: "✓ lossless", no: "✕ lossy" }[verdict.lossless] || `✓ for ${verdict.lossless}`, checked(frame, verdict, view)),
+        el("td", {}, LAWS[verdict.lossless], checked(frame, verdict, view)),
       );
     });
     return table("Verdicts of all verifiers on this tree", ["Verifier", "Accepted", "Accepted path", "Bonus token", "Drawn from", "Output law"], rows);

@@ -1,7 +1,7 @@
 """Lenient speculative sampling (Leviathan et al. 2023, arXiv 2211.17192, appendix A.5), on trees.
 
 Rejection, but a draft token passes as if the draft had found it less likely. More tokens a step, and no longer the
-target's distribution: lossy, except at lenience 1.
+target's distribution: it promises to be lossless at lenience 1 only.
 """
 
 from dataclasses import replace
@@ -23,6 +23,11 @@ def judge(tree, target, options):
     return replace(exact, thresholds=exact.thresholds / options.lenience)
 
 
+def lossless(_proposal, options):
+    """At lenience 1 it is rejection, on every proposal."""
+    return options.lenience == 1
+
+
 LENIENT = Verifier(
     name="lenient",
     summary="rejection sampling that forgives the draft",
@@ -30,6 +35,6 @@ LENIENT = Verifier(
     walk=walk_down,
     comparison="uniform < threshold",
     rule="u < p / (lenience q)",
-    lossless=(),
+    lossless=lossless,
     Options=LenientOptions,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin
 
@@ -55,6 +56,15 @@ class Form:
             SettingsError: naming the first setting that is out of range.
         """
         return read_form(self.named(values))
+
+    def verifiers(self, values: Sequence[Any]) -> list[Choice]:
+        """Every registered verifier with the options that stand in the form, chosen or not; unfit ones are left out."""
+        named = self.named(values)
+        found = []
+        for name in VERIFIERS:
+            with suppress(SettingsError):
+                found.append(build_choice(name, _options(named, f"verifier.{name}")))
+        return found
 
     def write(self, prompt: str, models: ModelChoice, settings: Settings) -> list[Any]:
         """Updates that make the components show these inputs; one for each of :attr:`inputs`."""

@@ -16,7 +16,7 @@ from specviz.app import diff_handlers, lessons, opening, run_handlers, whatif
 from specviz.app.blocks import asked_for, position_of
 from specviz.app.form import Form, as_form_reads, read_models, write_form
 from specviz.app.page_state import Desk, Run, describe, models_of
-from specviz.app.proofs import Proofs
+from specviz.app.proofs import Proofs, in_use
 from specviz.app.server.session_registry import Sessions
 from specviz.app.server.share_store import Held
 from specviz.app.server.trace_store import Stored
@@ -28,7 +28,7 @@ from specviz.models.pair_spec import ModelChoice
 from specviz.trace.breakpoints import Breakpoints, parse_breakpoints
 from specviz.trace.identity import caveats
 from specviz.trace.io import save_trace
-from specviz.trace.schema import Trace
+from specviz.trace.schema import Choice, Trace
 
 TO_LOOK_AT = "This is a recorded run, to look at. Step and Run start a new one from the prompt above."
 
@@ -314,11 +314,15 @@ class Actions:
     def save_as_page(self, known: Desk | None, request: gr.Request) -> str:
         return self.save(known, request, lambda trace, path: _write(path, standalone_page(trace)), ".html")
 
-    def prove(self) -> Iterator[list[Any]]:
-        for rows in self.proofs.rows():
-            labels = [
-                (f"{row[0]} · {badge}" if (badge := self.proofs.badge(row[0])) else row[0], row[0]) for row in rows
-            ]
+    def prove(self, known: Desk | None, *values: Any) -> Iterator[list[Any]]:
+        there = (known or self.start).run
+        chosen = {choice.name: choice for choice in in_use(self.form.verifiers(values), None)}
+        used = in_use(chosen.values(), there.trace if there else None)
+        for rows in self.proofs.rows(used):
+            labels = []
+            for name in run_handlers.verifier_names():
+                badge = self.proofs.badge(chosen.get(name) or Choice(name=name))
+                labels.append((f"{name} · {badge}" if badge else name, name))
             text = dump_block({"proofs": self.proofs.texts()})
             yield [self.proofs.table(rows), gr.CheckboxGroup(labels), text]
 

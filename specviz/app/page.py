@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from specviz.app import lessons, run_handlers
+from specviz.app import lessons
 from specviz.app.blocks import MODEL_WORK, Page
 from specviz.app.compare.store import Shelf
 from specviz.app.compare.tab import CompareTab
@@ -116,11 +116,10 @@ def build_page(
                 gr.Markdown(
                     "Whether what a verifier emits is distributed as the target's own samples, summed over every tree "
                     "and every coin on vocabularies of three and four tokens (`python -m specviz check`). TV is the "
-                    "largest total-variation distance that was found; below 1e-12 it is rounding."
+                    "largest total-variation distance that was found; below 1e-12 it is rounding. Every line holds "
+                    "for its options: the defaults, and those in Settings and in the run in sight."
                 )
-                proven = gr.Markdown(
-                    act.proofs.table([act.proofs.row(name) for name in run_handlers.verifier_names()]), elem_id="proofs"
-                )
+                proven = gr.Markdown(act.proofs.table(act.proofs.table_now()), elem_id="proofs")
             with gr.Tab("Lessons", elem_id="menu-lessons", id="lessons") as lessons_tab:
                 gr.Markdown("Seven short lessons on recorded runs; they need no model. Choose one below.")
         viewer = make_viewer(act.first_block, elem_id="viewer")
@@ -160,7 +159,12 @@ def build_page(
             button.click(make, desk, ready, show_progress="hidden", **private).success(None, js=hand_over)
         verifiers = form.components["verifiers"]
         proofs_tab.select(
-            act.prove, None, [proven, verifiers, viewer], concurrency_id="proofs", show_progress="hidden", **private
+            act.prove,
+            [desk, *form.inputs],
+            [proven, verifiers, viewer],
+            concurrency_id="proofs",
+            show_progress="hidden",
+            **private,
         )
         lessons_tab.select(lambda: dump_block(lessons.list_block()), None, viewer, **quick, **private)
         page.load(act.arrive, None, opened, **quick, **private)

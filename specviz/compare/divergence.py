@@ -74,7 +74,7 @@ def _divergence(
     law = first_token_law(one.verifier, one.options, tree, target, one.judgement)
     if law is None:
         return NONE
-    if one.verifier.promise(tree.proposal) == "yes":
+    if one.lossless == "yes":
         bound: float | None = 0.0  # proved, not measured: only the mean over all trees is p
     else:
         bound = None if lossless is None else distance(law, lossless)

@@ -34,7 +34,10 @@ STEPS = KEY | {
     "context": ("int32", "committed tokens before the step, the prompt included"),
     "proposal": ("string", "how siblings were proposed"),
     "nodes": ("int32", "drafted nodes, the root not counted"),
-    "lossless": ("string", "what the verifier promises on this proposal: `yes`, `no`, `greedy decoding`"),
+    "lossless": (
+        "string",
+        "what is proved for these options and proposal: `yes`, `no`, `greedy decoding`, `not proved`",
+    ),
     "accepted": ("int32", "accepted draft tokens: the length of the path"),
     "emitted": ("int32", "accepted + 1, the bonus, before any cut"),
     "new_tokens": ("int32", "emitted, without the bonus where the path ended the text: what block efficiency counts"),
@@ -50,7 +53,7 @@ STEPS = KEY | {
     "first_kl": ("double", "KL divergence of that law to the target, nats; null where infinite"),
     "first_tv_bound": (
         "double",
-        "total variation between that law and rejection's on this tree; 0 where the verifier is lossless",
+        "total variation between that law and rejection's on this tree; 0 where the verifier is proved lossless",
     ),
     "first_excess": ("double", "mean surprise of that law under the target, less the target's entropy, nats"),
 }

@@ -6,8 +6,7 @@ from specviz.drafting.lookup import PROMPT_LOOKUP
 from specviz.drafting.sequoia import SEQUOIA
 from specviz.drafting.static import EXPLICIT, K_CONFIG
 
-BUILDERS: dict[str, Builder] = {
-    builder.name: builder for builder in (K_CONFIG, EXPLICIT, DYNAMIC, SEQUOIA, PROMPT_LOOKUP)
-}
+BUILT_IN_BUILDERS = (K_CONFIG, EXPLICIT, DYNAMIC, SEQUOIA, PROMPT_LOOKUP)
+BUILDERS: dict[str, Builder] = {builder.name: builder for builder in BUILT_IN_BUILDERS}
 
-__all__ = ["BUILDERS", "Builder", "Draft", "Limits", "build_tree"]
+__all__ = ["BUILDERS", "BUILT_IN_BUILDERS", "Builder", "Draft", "Limits", "build_tree"]

@@ -18,6 +18,7 @@ from specviz.trace.schema import (
     CacheChange,
     Decision,
     DraftTree,
+    Lossless,
     Node,
     PartialNode,
     Residual,
@@ -176,9 +177,11 @@ class Verified:
     bonus: Draw
     row: torch.Tensor
     """[V], what the bonus token was drawn from."""
+    lossless: Lossless = "not proved"
+    """See :func:`specviz.verifiers.proof_table.says`."""
 
 
-def record_verdict(verified: Verified, tree: TokenTree, k: int, texts: Texts) -> Verdict:
+def record_verdict(verified: Verified, k: int, texts: Texts) -> Verdict:
     """Judgement and walk as one verdict."""
     verifier, walk, bonus = verified.verifier, verified.walk, verified.bonus
     judgement = verified.judgement
@@ -206,7 +209,7 @@ def record_verdict(verified: Verified, tree: TokenTree, k: int, texts: Texts) ->
     return Verdict(
         verifier=verifier.name,
         options=dict(verified.options),
-        lossless=verifier.promise(tree.proposal),
+        lossless=verified.lossless,
         thresholds=tuple(thresholds),
         decisions=decisions,
         path=walk.path,

@@ -37,7 +37,7 @@ from specviz.sampling import process
 from specviz.trace.identity import refuse_other_models
 from specviz.trace.schema import Caches, EndReason, FailedStep, ForkedFrom, Settings, Step, Timings, Trace, Verdict
 from specviz.tree import MAX_NODES, TokenTree
-from specviz.verifiers import VERIFIERS, StepLuck, Verifier, blamed, verify
+from specviz.verifiers import VERIFIERS, StepLuck, Verifier, blamed, proof_table, verify
 
 _BYTES_A_NODE = 10_000
 """Of a recorded step in memory, with six verifiers and ten entries of every distribution."""
@@ -293,7 +293,10 @@ class Session:
         for verifier, verifier_options in self._plan.verifiers:
             with blamed(verifier):
                 done = verify(verifier, *_own_copy(verifier, tree, probs), verifier_options, luck)
-                verified[verifier.name] = Verified(verifier, verifier_options, *done)
+                lossless = proof_table.says(
+                    verifier, verifier_options, tree.proposal, proof_table.Tree(builder, options)
+                )
+                verified[verifier.name] = Verified(verifier, verifier_options, *done, lossless)
         _, verify_seconds = clock.lap()
         if self.watch is not None:
             self.watch(tree, probs, verified)
@@ -316,7 +319,7 @@ class Session:
         verdicts: dict[str, Verdict] = {}
         for name, one in verified.items():
             with blamed(one.verifier):
-                verdicts[name] = record_verdict(one, tree, settings.record_top_k, texts)
+                verdicts[name] = record_verdict(one, settings.record_top_k, texts)
         changes = [
             record_change(runner.cache, *change) for runner, change in ((target, target_change), (draft, draft_change))
         ]

@@ -96,9 +96,7 @@ def through_models(pair: Pair, trace: Trace, position: int, question: Question) 
             row = judgement.distribution(walk.end)
             bonus = draw_bonus(luck, walk.end, row)
         texts = Texts(pair.token_text)
-        verdict = record_verdict(
-            Verified(verifier, options, judgement, walk, bonus, row), tree, settings.record_top_k, texts
-        )
+        verdict = record_verdict(Verified(verifier, options, judgement, walk, bonus, row), settings.record_top_k, texts)
         difference = _difference(step, tree, probs)
     limit = _rounding(pair.models, recorded)
     if difference > limit and not known_weights(pair.models, recorded):

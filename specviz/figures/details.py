@@ -14,7 +14,7 @@ from specviz.digits import CARRIED
 from specviz.figures.bonuses import bonus_fault
 from specviz.figures.text import pieces, token_label
 from specviz.figures.tree import STATES, node_label
-from specviz.trace.schema import Decision, Row, Step, TokenText, TopK, Trace, Verdict
+from specviz.trace.schema import Decision, Row, Step, TokenText, TopK, Trace, Verdict, options_key
 
 COMPARISONS = ("uniform < threshold", "p > threshold", "token = drawn", "token = argmax")
 FULL_DETAIL = 64
@@ -139,6 +139,7 @@ def _verdict(step: Step, verdict: Verdict, tokens: TokenTable, shown: Collection
     return {
         "verifier": verdict.verifier,
         "options": verdict.options,
+        "optionsKey": options_key(verdict.options),
         "lossless": verdict.lossless,
         "path": verdict.path,
         "pathText": [node_label(step.tree.nodes[node], texts) for node in verdict.path],

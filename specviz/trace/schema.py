@@ -11,6 +11,8 @@ last committed token, which is in no cache until its step runs.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from functools import cache, cached_property
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -47,7 +49,10 @@ Comparison = Literal["uniform < threshold", "p > threshold", "token = drawn", "t
 BonusKind = Literal["target", "residual", "truncated", "argmax"]
 Origin = Literal["built-in", "folder", "hub"]
 """Where a model comes from: it is shipped with specviz or made by it, lies in a folder, or on the Hugging Face hub."""
-Lossless = Literal["yes", "no", "greedy decoding"]
+Promise = Literal["yes", "no", "greedy decoding"]
+"""What a verifier says of its output: distributed as target samples, not necessarily so, or greedy decoding."""
+Lossless = Literal["yes", "no", "greedy decoding", "not proved"]
+"""What is proved about that, for one set of options."""
 EndReason = Literal["end of sequence", "max_new_tokens", "context limit", "stopped", "error"]
 PromptEnd = Literal["refuse", "drop", "keep"]
 """What is done with an end token that a prompt ends in: a run would begin after the end of its own text."""
@@ -59,6 +64,11 @@ Name = Annotated[str, Field(max_length=LONGEST_NAME)]
 T = TypeVar("T")
 Many = Annotated[tuple[T, ...], FailFast()]
 """A list whose first broken item is the only one that is told of: there could be millions."""
+
+
+def options_key(options: Mapping[str, Option]) -> str:
+    """One text for equal options, whatever their order."""
+    return json.dumps(dict(options), sort_keys=True, default=str)
 
 
 @cache
@@ -327,7 +337,9 @@ class Verdict(Value):
     verifier: Name
     options: Annotated[dict[str, Option], Field(max_length=MOST_OPTIONS)]
     lossless: Lossless
-    """Whether tokens emitted by this verifier on this kind of proposal are distributed as target samples."""
+    """Whether tokens emitted by this verifier, with these options and on this kind of proposal, are distributed as
+    target samples: ``yes`` and ``greedy decoding`` are promised and proved by enumeration, ``no`` was shown by it, and
+    ``not proved`` is everything else. What was known when the step was recorded."""
     thresholds: Many[float]
     """One per node, reached or not; the root's is 1."""
     decisions: Annotated[Many[Decision], Field(max_length=MOST_DECISIONS)]

@@ -19,8 +19,10 @@ from specviz.verifiers.base import (
     Verifier,
     Walk,
     blamed,
+    default_options,
     draft_edge_probs,
     edge_probs,
+    label_of,
     verify,
 )
 from specviz.verifiers.eta import ETA
@@ -30,9 +32,8 @@ from specviz.verifiers.naive import NAIVE
 from specviz.verifiers.rejection import REJECTION
 from specviz.verifiers.traversal import TRAVERSAL
 
-VERIFIERS: dict[str, Verifier] = {
-    verifier.name: verifier for verifier in (REJECTION, ETA, LONGEST_PATH, TRAVERSAL, NAIVE, GREEDY)
-}
+BUILT_IN = (REJECTION, ETA, LONGEST_PATH, TRAVERSAL, NAIVE, GREEDY)
+VERIFIERS: dict[str, Verifier] = {verifier.name: verifier for verifier in BUILT_IN}
 
 
 def load_verifier(spec: str) -> Verifier:
@@ -63,6 +64,7 @@ def load_verifier(spec: str) -> Verifier:
 
 __all__ = [
     "ALL_PROPOSALS",
+    "BUILT_IN",
     "VERIFIERS",
     "Context",
     "End",
@@ -74,8 +76,10 @@ __all__ = [
     "Verifier",
     "Walk",
     "blamed",
+    "default_options",
     "draft_edge_probs",
     "edge_probs",
+    "label_of",
     "load_verifier",
     "verify",
 ]

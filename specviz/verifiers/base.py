@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
@@ -18,8 +18,8 @@ import torch
 from specviz import sampling
 from specviz.dice import Dice, Draw, Key
 from specviz.errors import SpecvizError, VerifierError
-from specviz.options import Options
-from specviz.trace.schema import BonusKind, Comparison, Lossless, Outcome, Proposal
+from specviz.options import Options, parse_options
+from specviz.trace.schema import BonusKind, Choice, Comparison, Outcome, Promise, Proposal
 from specviz.tree import Shape, TokenTree
 
 RECORDED_RESIDUAL = 10
@@ -172,12 +172,13 @@ class Verifier:
         walk: (context, luck) -> Walk.
         comparison: which two recorded things every decision compares.
         rule: the rule in symbols.
-        lossless: proposals for which its output is distributed exactly as target samples.
+        lossless: what it promises: the proposals for which its output is distributed exactly as target samples, or,
+            where that depends on the options, a function (proposal, options) -> bool. A promise is no proof: see
+            :mod:`specviz.verifiers.proof_table`.
         is_greedy: whether its output is greedy decoding instead.
         Options: its options, with defaults.
         plain: whether p and q of its decisions are the rows' own, whatever was decided before. A trace then tells them
-        for
-            every node.
+            for every node.
     """
 
     name: str
@@ -186,16 +187,37 @@ class Verifier:
     walk: Callable[[Context, Luck], Walk]
     comparison: Comparison
     rule: str
-    lossless: tuple[Proposal, ...] = ()
+    lossless: Collection[Proposal] | Callable[[Proposal, Any], bool] = ()
     is_greedy: bool = False
     Options: type[Options] = Options
     plain: bool = False
 
-    def promise(self, proposal: Proposal) -> Lossless:
-        """What this verifier promises about its output on trees of this proposal."""
+    def promise(self, proposal: Proposal, options: Any) -> Promise:
+        """What this verifier promises about its output on trees of this proposal, with these options.
+
+        Raises:
+            TypeError: if ``lossless`` is a function that answers something else than True or False.
+        """
         if self.is_greedy:
             return "greedy decoding"
-        return "yes" if proposal in self.lossless else "no"
+        if not callable(self.lossless):
+            return "yes" if proposal in self.lossless else "no"
+        answer = self.lossless(proposal, options)
+        if not isinstance(answer, bool):
+            raise TypeError(f"lossless(proposal, options) must answer True or False, not {answer!r:.60}")
+        return "yes" if answer else "no"
+
+
+def default_options(verifier: Verifier) -> Options:
+    """Raises SettingsError where an option of the verifier has no default."""
+    return parse_options(verifier.Options, "verifier", Choice(name=verifier.name))
+
+
+def label_of(verifier: Verifier, options: Options) -> str:
+    """The verifier with those of its options that are not the defaults, as the command line takes them."""
+    defaults = {name: info.default for name, info in verifier.Options.model_fields.items()}
+    others = [f"{name}={value}" for name, value in options if value != defaults[name]]
+    return verifier.name + (":" + ",".join(others) if others else "")
 
 
 def context_of(tree: TokenTree, judgement: Judgement, options: Any) -> Context:

@@ -1,28 +1,35 @@
 """Does a verifier keep its promise? Every answer is an exact sum, see :mod:`specviz.verifiers.exact`.
 
 A verifier that promises to be lossless must reproduce the target's joint on every tree and toy model here; one that
-does not promise it should be caught by at least one of them, and the smallest such tree says the most.
+does not promise it should be caught by at least one of them, and the smallest such tree says the most. What is found
+holds for the options that were checked; runs of this process hear of it through :mod:`specviz.verifiers.proof_table`.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from specviz.drafting import BUILDERS
-from specviz.options import Options
-from specviz.trace.schema import Lossless, Option, Proposal
-from specviz.verifiers import ALL_PROPOSALS, Verifier, blamed
+from specviz.drafting import BUILDERS, BUILT_IN_BUILDERS, Builder
+from specviz.errors import SettingsError
+from specviz.options import Options, parse_options
+from specviz.trace.schema import Choice, Option, Promise, Proposal
+from specviz.verifiers import ALL_PROPOSALS, BUILT_IN, Verifier, blamed, default_options, label_of, proof_table
 from specviz.verifiers.exact import Grown, Toy, draw_trees, emitted, toy
+from specviz.verifiers.proof_table import EXACT, LOSSY
 
-EXACT = 1e-12
-"""Below this a total-variation distance is rounding."""
 VISIBLE = 1e-9
 """Above this a tree counts as one that shows a deviation."""
-LOSSY = 1e-3
-"""Above this a verifier without a promise has been shown to be lossy."""
+MOST_TREES = 5_000
+"""Drawn trees of one tree and toy model that are summed over; the largest of :func:`cases_for` has 729."""
+GRID: dict[str, dict[str, tuple[Option, ...]]] = {
+    "eta": {"epsilon": (0.03, 0.09, 0.3), "delta": (0.1, 0.3, 0.9), "select": ("longest", "first")}
+}
+"""Options for which the shipped proofs are made, besides the defaults: every combination."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +45,9 @@ class Case:
     def label(self) -> str:
         """The tree as a person writes it."""
         values = dict(self.options)
-        if self.builder == "k_config":
+        if self.builder == "k_config" and "tree" in values:
             return f"({values['tree']})" if values["tree"] else "no draft"
-        if self.builder == "explicit":
+        if self.builder == "explicit" and "paths" in values:
             return str(values["paths"])
         return f"{self.builder} " + " ".join(f"{name}={value}" for name, value in values.items())
 
@@ -49,7 +56,7 @@ class Case:
         values = dict(self.options)
         if "proposal" in BUILDERS[self.builder].Options.model_fields:
             values["proposal"] = proposal
-        return BUILDERS[self.builder].Options(**values)
+        return parse_options(BUILDERS[self.builder].Options, "builder", Choice(name=self.builder, options=values))
 
     def nodes(self, proposal: Proposal) -> int:
         """Size of the tree, the root not counted."""
@@ -70,6 +77,7 @@ _SMALL = ("", "1", "1,1", "2", "3", "2,1")
 _LARGE = ("1,1,1", "2,2", "2,1,1")
 _HETEROGENEOUS = ("[0],[1],[0,0]", "[0],[1],[1,0]", "[0],[1],[2],[1,0]", "[0],[1],[1,0],[1,1],[1,0,0]")
 _DYNAMIC = ((2, 2, 3), (2, 2, 4), (3, 3, 6))
+_SEQUOIA = (("acceptance", "0.5,0.3"), ("total", 3), ("depth", 2))
 
 
 def cases_for(proposal: Proposal) -> list[Case]:
@@ -89,13 +97,29 @@ def cases_for(proposal: Proposal) -> list[Case]:
         for paths in _HETEROGENEOUS
         if few or pair.startswith("V=3")
     ]
+    cases += [Case("sequoia", _SEQUOIA, pair) for pair in TOYS if few or pair.startswith("V=3")]
     if few:
         cases += [
-            Case("dynamic", (("top_k", k), ("depth", depth), ("total", total)), pair)
+            Case("dynamic", (("rule", rule), ("top_k", k), ("depth", depth), ("total", total)), pair)
             for pair in TOYS
+            for rule in ("eagle2", "best_first")
             for k, depth, total in _DYNAMIC
         ]
     return sorted(cases, key=lambda case: case.nodes(proposal))
+
+
+def cases_of(tree: Choice) -> list[Case]:
+    """One tree on every toy model: how a builder of one's own is checked.
+
+    Raises:
+        SettingsError: for an unknown builder or unfit options.
+    """
+    if tree.name not in BUILDERS:
+        raise SettingsError(f"There is no tree builder {tree.name[:60]!r}; choose from {', '.join(BUILDERS)}.")
+    builder = BUILDERS[tree.name]
+    options: Any = parse_options(builder.Options, "builder", tree)
+    builder.max_nodes(options)
+    return [Case(tree.name, tuple(tree.options.items()), pair) for pair in TOYS]
 
 
 @dataclass(frozen=True)
@@ -118,22 +142,27 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Finding:
-    """What is known about one verifier on one proposal.
+    """What is known about one verifier, with one set of options, on one proposal.
 
     Attributes:
+        verifier: its name, with the options that are not the defaults: ``eta:epsilon=0.03``.
         worst: the case with the largest distance.
         smallest: the smallest tree on which there is a visible distance, if there is one.
         tokens_per_step: on :data:`REFERENCE`, the bonus included.
         trees: how many drawn trees were summed over.
+        cases: how many combinations of a tree and a toy model that were.
+        options: all of them, defaults too.
     """
 
     verifier: str
     proposal: Proposal
-    promise: Lossless
+    promise: Promise
     worst: Evidence
     smallest: Evidence | None
     tokens_per_step: float
     trees: int
+    cases: int = 0
+    options: Mapping[str, Option] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -161,21 +190,44 @@ def check(
         options: parsed options by the verifier's name; defaults for those that are absent.
     """
     for verifier in verifiers:
-        chosen = (options or {}).get(verifier.name, verifier.Options())
+        chosen = (options or {}).get(verifier.name) or default_options(verifier)
         for proposal in proposals:
             with blamed(verifier):
                 found = check_one(verifier, chosen, proposal)
             yield found
 
 
+def check_tree(verifier: Verifier, options: Any, tree: Choice) -> Finding:
+    """What :func:`check_one` finds on one tree: for a builder of one's own, and for a look at one shape.
+
+    Raises:
+        SettingsError: for a tree that cannot be, or that can be drawn in more than :data:`MOST_TREES` ways.
+    """
+    cases = cases_of(tree)
+    builder = BUILDERS[tree.name]
+    chosen: Any = parse_options(builder.Options, "builder", tree)
+    proposal = builder.proposal(chosen)
+    with blamed(verifier):
+        found = _enumerate(verifier, options, proposal, cases)
+    if builder not in BUILT_IN_BUILDERS:
+        proof_table.learn(verifier, options, proposal, found.worst.distance, proof_table.Tree(builder, chosen))
+    return found
+
+
 def check_one(verifier: Verifier, options: Any, proposal: Proposal) -> Finding:
-    """Enumerate every case of a proposal."""
+    """Enumerate every case of a proposal. Runs of this process may say from then on what was found."""
+    found = _enumerate(verifier, options, proposal, cases_for(proposal))
+    proof_table.learn(verifier, options, proposal, found.worst.distance)
+    return found
+
+
+def _enumerate(verifier: Verifier, options: Any, proposal: Proposal, cases: Sequence[Case]) -> Finding:
     worst: Evidence | None = None
     smallest: Evidence | None = None
     tokens_per_step = float("nan")
     count = 0
-    for case in cases_for(proposal):
-        trees = _trees(case, proposal)
+    for case in cases:
+        trees = _trees(BUILDERS[case.builder], case, proposal)
         count += len(trees)
         result = emitted(verifier, options, trees, TOYS[case.pair])
         if case == REFERENCE:
@@ -187,14 +239,50 @@ def check_one(verifier: Verifier, options: Any, proposal: Proposal) -> Finding:
         if not evidence.distance <= VISIBLE and (smallest is None or evidence.nodes < smallest.nodes):
             smallest = evidence
     assert worst is not None
-    promise = verifier.promise(proposal)
-    return Finding(verifier.name, proposal, promise, worst, smallest, tokens_per_step, count)
+    promise = verifier.promise(proposal, options)
+    name = label_of(verifier, options)
+    return Finding(
+        name, proposal, promise, worst, smallest, tokens_per_step, count, len(cases), options.model_dump(mode="json")
+    )
 
 
 @lru_cache(maxsize=256)
-def _trees(case: Case, proposal: Proposal) -> tuple[Grown, ...]:
+def _trees(builder: Builder, case: Case, proposal: Proposal) -> tuple[Grown, ...]:
     """Drawn once for all verifiers."""
-    return tuple(draw_trees(BUILDERS[case.builder], case.builder_options(proposal), TOYS[case.pair]))
+    found = tuple(draw_trees(builder, case.builder_options(proposal), TOYS[case.pair], most=MOST_TREES + 1))
+    if len(found) > MOST_TREES:
+        raise SettingsError(
+            f"{case.label} can be drawn in more than {MOST_TREES:,} ways on {case.pair}; check a smaller tree."
+        )
+    return found
+
+
+def built_in_jobs() -> Iterator[tuple[Verifier, Options]]:
+    """Every verifier of ours with every set of options that the shipped proofs are made for, the defaults first."""
+    for verifier in BUILT_IN:
+        default = default_options(verifier)
+        grid = GRID.get(verifier.name, {})
+        yield verifier, default
+        for values in itertools.product(*grid.values()):
+            options = verifier.Options(**dict(zip(grid, values, strict=True)))
+            if options != default:
+                yield verifier, options
+
+
+def entry(verifier: Verifier, found: Finding) -> proof_table.Entry:
+    """A finding about a verifier of ours as the shipped table holds it."""
+    return proof_table.Entry(
+        verifier=verifier.name,
+        options=dict(found.options),
+        proposal=found.proposal,
+        promise=found.promise,
+        verdict=found.verdict,
+        distance=float(f"{found.worst.distance:.6g}"),
+        on=f"{found.worst.tree}, {found.worst.pair}",
+        cases=found.cases,
+        trees=found.trees,
+        source=proof_table.source_hash(verifier),
+    )
 
 
 def format_report(findings: Iterable[Finding]) -> str:
@@ -208,7 +296,7 @@ def format_report(findings: Iterable[Finding]) -> str:
             found.proposal.replace("_", " "),
             f"{found.worst.distance:.2g}",
             f"{found.worst.tree}, {found.worst.pair}",
-            f"{found.tokens_per_step:.3f}",
+            "–" if math.isnan(found.tokens_per_step) else f"{found.tokens_per_step:.3f}",
             found.verdict,
         )
         for found in findings

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -193,8 +194,10 @@ def level_start(vocabulary: int, level: int) -> int:
 # ------------------------------------------------------------------------------------------------------- emission
 
 
-def draw_trees(builder: Builder, options: Any, pair: Toy, end_tokens: frozenset[int] = frozenset()) -> list[Grown]:
-    """Every tree the builder can draw."""
+def draw_trees(
+    builder: Builder, options: Any, pair: Toy, end_tokens: frozenset[int] = frozenset(), most: int | None = None
+) -> list[Grown]:
+    """Every tree the builder can draw; the first ``most`` of them, where that is given."""
     proposal = builder.proposal(options)
     limits = Limits(pair.depth, end_tokens)
 
@@ -202,7 +205,7 @@ def draw_trees(builder: Builder, options: Any, pair: Toy, end_tokens: frozenset[
         growth, keep = build_tree(builder, options, pair, 0, dice, 0, limits)
         return growth.freeze(proposal, keep)[0]
 
-    return [Grown(dice.probability, tree, pair.score(tree)) for dice, tree in futures(grow)]
+    return [Grown(dice.probability, tree, pair.score(tree)) for dice, tree in islice(futures(grow), most)]
 
 
 @dataclass(frozen=True, eq=False)

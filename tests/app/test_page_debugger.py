@@ -8,7 +8,7 @@ from unittest.mock import patch
 import pytest
 
 from specviz.trace.io import load_trace, save_trace
-from specviz.trace.schema import Trace
+from specviz.trace.schema import Choice, Trace
 from tests import pairs
 from tests.browser import DRAWN, Watched
 from tests.sample_traces import HOSTILE, sample_trace
@@ -235,3 +235,40 @@ def test_every_verifier_is_proved_beside_its_name(served, request):
     seen.menu("settings")
     assert "my_rejection · ✕ NOT LOSSLESS as promised" in seen.page.inner_text("#menu-settings")
     assert "naive · ✓ lossless" in seen.page.inner_text("#menu-settings")
+
+
+def test_a_check_stands_beside_the_options_it_was_made_for_only(served, request):
+    from specviz.verifiers import VERIFIERS
+
+    patched = patch.dict(VERIFIERS, {name: VERIFIERS[name] for name in ("naive", "eta")}, clear=True)
+    patched.start()
+    request.addfinalizer(patched.stop)
+    options = {"epsilon": 0.3, "delta": 0.3, "select": "longest"}
+    trace = sample_trace(steps=2, verifiers=("naive", "eta"))
+    steps = []
+    for step, epsilon in zip(trace.steps, (0.3, 0.31), strict=True):
+        changes = {"eta": {"options": options | {"epsilon": epsilon}}, "naive": {"lossless": "not proved"}}
+        told = {name: verdict.model_copy(update=changes[name]) for name, verdict in step.verdicts.items()}
+        steps.append(step.model_copy(update={"verdicts": told}))
+    chosen = (Choice(name="naive"), Choice(name="eta", options=options))
+    settings = trace.settings.model_copy(update={"verifiers": chosen, "driver": "naive"})
+    seen = served(trace.model_copy(update={"steps": tuple(steps), "settings": settings}))
+    page = seen.page
+    page.set_default_timeout(60_000)
+    verdict = page.locator(".sv-root [aria-label=Verdicts] tr[data-verifier=eta]")
+    naive = page.locator(".sv-root [aria-label=Verdicts] tr[data-verifier=naive]")
+    assert "? not proved for these options" in naive.inner_text()
+    assert "check: " not in verdict.inner_text()
+    seen.menu("verifiers")
+    page.wait_for_function("document.querySelector('#proofs').innerText.includes('eta:epsilon=0.3')")
+    page.wait_for_function("!document.querySelector('#proofs').innerText.includes('…')")
+    page.wait_for_function("row => row.innerText.includes('check: lossy')", arg=verdict.element_handle())
+    assert "check: ✓ lossless" in naive.inner_text()
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("ArrowRight")
+    seen.wait_for_step(2, 2)
+    assert "epsilon 0.31" in verdict.inner_text()
+    assert "check: " not in verdict.inner_text(), "nobody has checked these options"
+    seen.menu("settings")
+    assert "eta · lossy, TV up to 0." in page.inner_text("#menu-settings")
+    assert ", with " in page.inner_text("#menu-settings")

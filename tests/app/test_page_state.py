@@ -10,14 +10,15 @@ import pytest
 
 from specviz.app import page_state as desks
 from specviz.app.page_state import Desk, Run, describe, models_of
-from specviz.app.proofs import Proofs
+from specviz.app.proofs import Proofs, in_use
 from specviz.app.server.share_store import Held
 from specviz.app.server.trace_store import Stored
 from specviz.errors import TraceError
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.io import load_trace
-from specviz.trace.schema import ForkedFrom, Trace
+from specviz.trace.schema import Choice, ForkedFrom, Trace, options_key
 from specviz.verifiers import VERIFIERS
+from specviz.verifiers.eta import ETA
 from tests.sample_traces import HOSTILE, sample_trace
 
 
@@ -188,7 +189,7 @@ def test_proofs_come_one_after_the_other_and_stay(registered):
     name, rule, *cells, smallest = tables[-1][0]
     assert (name, rule, smallest) == ("naive", VERIFIERS["naive"].rule, "none")
     assert all(cell.startswith("✓ lossless (TV ") for cell in cells)
-    assert proofs.badge("naive") == "✓ lossless"
+    assert proofs.badge(Choice(name="naive")) == "✓ lossless"
     assert list(proofs.rows()) == [tables[-1]], "nothing is computed twice"
 
 
@@ -201,7 +202,7 @@ def test_a_stale_residual_is_called_lossy_with_its_smallest_tree(registered):
     name, _, *cells, smallest = table[0]
     assert any(cell.startswith("✕ not lossless as promised") for cell in cells)
     assert "TV" in smallest
-    assert proofs.badge(name).startswith("✕ NOT LOSSLESS as promised, TV ")
+    assert proofs.badge(Choice(name=name)).startswith("✕ NOT LOSSLESS as promised, TV ")
 
 
 def test_a_verifier_that_fails_is_said_to(registered):
@@ -213,5 +214,40 @@ def test_a_verifier_that_fails_is_said_to(registered):
     *_, table = proofs.rows()
     assert table[0][2] == "failed"
     assert "ZeroDivisionError" in table[0][-1]
-    assert proofs.badge("mine") == "check failed"
-    assert proofs.badge("naive") == "✓ lossless"
+    assert proofs.badge(Choice(name="mine")) == "check failed"
+    assert proofs.badge(Choice(name="naive")) == "✓ lossless"
+
+
+def test_options_in_use_are_checked_beside_the_defaults(registered, monkeypatch):
+    registered(VERIFIERS["eta"], VERIFIERS["naive"])
+    trace = sample_trace(steps=1, verifiers=("eta",))
+    used = Choice(name="eta", options={"epsilon": 0.3, "delta": 0.3, "select": "longest"})
+    unfit = [Choice(name="eta", options={"epsilon": 7.0}), Choice(name="gone")]
+    settings = trace.settings.model_copy(update={"verifiers": (used, *unfit)})
+    asked = in_use([Choice(name="eta", options={"epsilon": 0.09})], trace.model_copy(update={"settings": settings}))
+    assert [choice.options.get("epsilon") for choice in asked] == [0.09, 0.3]
+    monkeypatch.setattr("specviz.app.proofs.ALL_PROPOSALS", ("top_k",))
+    proofs = Proofs()
+    *_, table = proofs.rows(asked)
+    assert [row[0] for row in table] == ["eta", "eta:epsilon=0.3", "naive"], "0.09 is the default"
+    texts = proofs.texts()
+    assert set(texts["eta"]) == {options_key(dict(ETA.Options())), options_key(used.options)}
+    assert proofs.badge(Choice(name="eta")).endswith(", with its defaults")
+    assert proofs.badge(used).startswith("lossy, TV up to 0.")
+    assert proofs.badge(used).endswith(", with epsilon=0.3")
+    assert proofs.badge(Choice(name="eta", options={"epsilon": 0.2})) == "", "nobody has looked"
+
+
+def test_no_more_options_are_checked_than_there_is_room_for(registered, monkeypatch):
+    registered(VERIFIERS["eta"])
+    monkeypatch.setattr("specviz.app.proofs.MOST_WAITING", 3)
+    monkeypatch.setattr("specviz.app.proofs.MOST_KEPT", 1)
+    monkeypatch.setattr("specviz.app.proofs.ALL_PROPOSALS", ("top_k",))
+    proofs = Proofs()
+    asked = [Choice(name="eta", options={"epsilon": epsilon}) for epsilon in (0.1, 0.2, 0.3)]
+    *_, table = proofs.rows(asked)
+    shown = {row[0]: row[2] for row in table}
+    assert list(shown) == ["eta", "eta:epsilon=0.1", "eta:epsilon=0.2", "eta:epsilon=0.3"]
+    assert shown["eta"] == shown["eta:epsilon=0.2"] == "lossy, TV 0.98"
+    assert shown["eta:epsilon=0.1"] == shown["eta:epsilon=0.3"] == "…", "one was forgotten, one had no place to wait"
+    assert len(proofs.texts()["eta"]) == 2

@@ -16,8 +16,9 @@ from specviz.engine.recording import Verified
 from specviz.engine.session import Session
 from specviz.options import Options, parse_options
 from specviz.trace.schema import Choice
-from specviz.verifiers import VERIFIERS, StepLuck, verify
+from specviz.verifiers import VERIFIERS, StepLuck, proof_table, verify
 from specviz.verifiers.exact import draw_trees, law_of, toy
+from tests.faults import stale_residual_verifier
 from tests.pairs import make_pair, make_settings
 
 TREES = {
@@ -53,7 +54,9 @@ def watched(grown, names=tuple(VERIFIERS)):
     for name in names:
         verifier = VERIFIERS[name]
         done = verify(verifier, grown.tree, grown.target, verifier.Options(), StepLuck(SeededDice(0), 0))
-        verified[name] = Verified(verifier, verifier.Options(), *done)
+        tree = proof_table.Tree(BUILDERS["k_config"], BUILDERS["k_config"].Options())
+        lossless = proof_table.says(verifier, verifier.Options(), grown.tree.proposal, tree)
+        verified[name] = Verified(verifier, verifier.Options(), *done, lossless)
     found(grown.tree, grown.target, verified)
     return found.found[0]
 
@@ -77,7 +80,7 @@ def test_bounds_and_the_unbiased_figure_hold_in_the_mean_over_all_trees(tree: st
         assert truth <= bound + EXACT
         entropy = -float((row * row.log()).sum())
         assert excess == pytest.approx(-float((law * row.log()).sum()) - entropy, abs=1e-9)
-        if VERIFIERS[name].promise("without_replacement") == "yes":
+        if VERIFIERS[name].promise("without_replacement", Options()) == "yes":
             assert bound == 0
             assert truth < EXACT
             assert excess == pytest.approx(0, abs=1e-9)
@@ -85,6 +88,15 @@ def test_bounds_and_the_unbiased_figure_hold_in_the_mean_over_all_trees(tree: st
             assert tv == pytest.approx(truth, abs=EXACT)
             assert bound == pytest.approx(truth, abs=1e-9)
     assert sums["eta"][1] > 0.01
+
+
+def test_a_promise_that_nobody_proved_sets_no_bound_to_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    faulty = stale_residual_verifier("mine")
+    assert faulty.promise("without_replacement", Options()) == "yes"
+    monkeypatch.setitem(VERIFIERS, "mine", faulty)
+    grown = trees_of("drawn", toy(17, depth=3))
+    assert max(watched(one, ("mine",))["mine"].first_tv_bound for one in grown) > 0.01
+    assert max(watched(one, ("rejection",))["rejection"].first_tv_bound for one in grown) == 0
 
 
 def test_distances_by_hand() -> None:

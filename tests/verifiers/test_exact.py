@@ -39,6 +39,7 @@ from specviz.verifiers.check import (
 )
 from specviz.verifiers.exact import Emitted, Toy, draw_trees, emitted, futures, law_of, toy
 from tests.faults import stale_residual_verifier
+from tests.verifiers.test_proof_table import assert_is_the_entry
 
 LOSSLESS = ("rejection", "traversal", "naive")
 K_CONFIG, EXPLICIT, DYNAMIC = BUILDERS["k_config"], BUILDERS["explicit"], BUILDERS["dynamic"]
@@ -90,13 +91,23 @@ def test_greedy_is_greedy_decoding(findings, proposal: str):
     assert found.verdict == "ok, greedy decoding"
 
 
+def test_the_shipped_table_says_what_is_found_again(findings):
+    """With the defaults; the grid of options is in tests/verifiers/test_proof_table.py."""
+    assert len(findings) == 18
+    for found in findings.values():
+        assert_is_the_entry(found)
+
+
 @pytest.mark.parametrize("proposal", ALL_PROPOSALS)
 def test_the_cases_cover_every_kind_of_tree(proposal: str):
     cases = cases_for(proposal)
     labels = {case.label for case in cases}
     assert {"no draft", "(1)", "(1,1)", "(1,1,1)", "(2)", "(3)", "(2,2)", "(2,1,1)", "[0],[1],[1,0]"} <= labels
     assert {case.pair for case in cases} == set(TOYS)
-    assert any(label.startswith("dynamic") for label in labels) == (proposal == "top_k")
+    for rule in ("eagle2", "best_first"):
+        assert any(label.startswith(f"dynamic rule={rule}") for label in labels) == (proposal == "top_k")
+    covered = {case.builder for case in cases}
+    assert covered == {"k_config", "explicit", "sequoia"} | ({"dynamic"} if proposal == "top_k" else set())
     sizes = [case.nodes(proposal) for case in cases]
     assert sizes == sorted(sizes)
 
@@ -113,6 +124,7 @@ def test_longer_first_pays(findings):
 def test_selecting_the_first_passing_edge_is_lossy_too():
     eta = VERIFIERS["eta"]
     found = check_one(eta, eta.Options(select="first"), "without_replacement")
+    assert_is_the_entry(found)
     assert found.worst.distance > LOSSY
 
 
@@ -290,7 +302,7 @@ def test_check_finds_a_planted_fault_and_says_where():
     report = format_report([found])
     assert "stale_rejection  without replacement" in report
     assert f"(1), {found.smallest.pair}" in report
-    assert report.endswith("1 promises checked on 1,475 drawn trees: 1 broken.")
+    assert report.endswith("1 promises checked on 1,498 drawn trees: 1 broken.")
 
 
 def test_a_verifier_that_works_in_place_spoils_nothing_for_the_next():

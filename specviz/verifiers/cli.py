@@ -1,0 +1,124 @@
+"""``python -m specviz check``: arguments, which verifiers with which options, and the table that is shipped."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from specviz.errors import SettingsError
+
+if TYPE_CHECKING:  # at run time they would import torch, even for --help
+    from specviz.options import Options
+    from specviz.trace.schema import Choice
+    from specviz.verifiers import Verifier
+    from specviz.verifiers.check import Finding
+
+    Job = tuple[Verifier, Options]
+
+SHIPPED = "shipped"
+"""Stands for the shipped table's own file."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Everything but ``--verifier``."""
+    parser.add_argument(
+        "--options",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="VERIFIER",
+        help="check these only, with these options: eta:epsilon=0.1, or a sweep eta:epsilon=0.1/0.2,delta=0.3/0.6",
+    )
+    parser.add_argument(
+        "--tree",
+        metavar="TREE",
+        help="on this tree only, e.g. of a builder of your own: 2,1 or mine:depth=2",
+    )
+    parser.add_argument(
+        "--write",
+        nargs="?",
+        const=SHIPPED,
+        metavar="FILE",
+        help="check the verifiers of this project with their defaults and a grid of options, and save the table of "
+        "proofs that runs look up (default: the one that comes with specviz)",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """The command. Returns 0, or 1 if a promise is broken.
+
+    Raises:
+        SettingsError: for an unknown verifier or tree, unfit options, or a table that cannot be saved.
+    """
+    from specviz.compare.spec import parse_tree
+    from specviz.verifiers import VERIFIERS, load_verifier
+    from specviz.verifiers.check import check, check_tree, format_report
+
+    if options.write is not None:
+        if options.verifier or options.options or options.tree:
+            raise SettingsError("--write is for our own verifiers; leave --verifier, --options and --tree out.")
+        return _write(options.write)
+    before = list(VERIFIERS.values())
+    for spec in options.verifier:
+        load_verifier(spec)
+    tree = parse_tree(options.tree).choice if options.tree else None
+    fine = True
+    for group in _groups(options.options, before):
+        found: list[Finding] = []
+        for verifier, chosen in group:
+            found += [check_tree(verifier, chosen, tree)] if tree else check([verifier], {verifier.name: chosen})
+        if found:
+            print(format_report(found), end="\n\n", flush=True)
+            fine = fine and all(one.ok for one in found)
+    return 0 if fine else 1
+
+
+def _groups(asked: Iterable[str], before: list[Verifier]) -> Iterator[list[Job]]:
+    """What is printed together, in this order."""
+    from specviz.compare.spec import parse_verifiers
+    from specviz.verifiers import VERIFIERS, default_options
+
+    if choices := [one.choice for text in asked for one in parse_verifiers(text)]:
+        yield [_job(choice) for choice in choices]
+        return
+    # Whoever brings a verifier waits for that one, so it comes first.
+    for group in ([one for one in VERIFIERS.values() if one not in before], before):
+        yield [(verifier, default_options(verifier)) for verifier in group]
+
+
+def _job(choice: Choice) -> Job:
+    from specviz.options import parse_options
+    from specviz.verifiers import VERIFIERS
+
+    verifier = VERIFIERS[choice.name]
+    return verifier, parse_options(verifier.Options, "verifier", choice)
+
+
+def _write(name: str) -> int:
+    from specviz import __version__
+    from specviz.verifiers import proof_table
+    from specviz.verifiers.check import built_in_jobs, check, entry, format_report
+
+    entries: list[proof_table.Entry] = []
+    broken: list[Finding] = []
+    for verifier, options in built_in_jobs():
+        now = list(check([verifier], {verifier.name: options}))
+        print(f"{now[0].verifier}: {', '.join(one.verdict for one in now)}", file=sys.stderr, flush=True)
+        broken += [one for one in now if not one.ok]
+        entries += [entry(verifier, one) for one in now]
+    if broken:
+        print(f"{format_report(broken)}\n\nNothing is saved.")
+        return 1
+    path = proof_table.TABLE if name == SHIPPED else Path(name)
+    lines = ",\n".join(one.model_dump_json() for one in entries)  # one a line, so that changes can be read
+    text = f'{{"specviz": {json.dumps(__version__)}, "proofs": [\n{lines}\n]}}\n'
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"The table cannot be saved to {str(path)!r} ({error.strerror}); choose another.") from None
+    print(f"saved {path} ({len(entries)} proofs)")
+    return 0
