@@ -59,6 +59,7 @@ def test_a_cache_that_was_not_compacted_shows_in_the_slot_itself(from_file):
     position = next(i for i, s in enumerate(trace.steps) if s.verdicts["rejection"].path[:1] not in ((), (1,)))
     seen = from_file(trace, go=position)
     assert "does not hold what was kept" in read(seen, f"{KV} .sv-alarm")
+    assert "✓ Every kept slot" not in read(seen, KV)
     told = labels(seen, "cache")
     assert "✕ has n1" in told
     assert f"due: n{trace.steps[position].verdicts['rejection'].path[0]}" in told

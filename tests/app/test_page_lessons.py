@@ -82,6 +82,8 @@ def test_a_wrong_answer_gets_the_hint_and_show_me_shows_it(served):
     page = seen.page
     page.wait_for_selector(".sv-card")
     seen.menu("lessons")
+    page.wait_for_selector(".sv-lessonlist")
+    assert page.locator(".sv-lessonlist .sv-good").count() == 0, "none is done"
     page.click("[data-act=lesson-open-cache]")
     page.wait_for_selector(".sv-lesson h3:has-text('6 of 7')")
     told = LESSONS[5].tell(trace_of(LESSONS[5]))

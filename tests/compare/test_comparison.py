@@ -405,6 +405,23 @@ def test_the_command_makes_a_data_set(
     assert "every row agrees with itself" in (finished / "report.txt").read_text(encoding="utf-8")
 
 
+def test_rows_that_contradict_each_other_are_told_by_the_command(
+    finished: Path, command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = list(tables.read_rows(finished))
+    row = next(row for some in rows for row in some.decisions if row["outcome"] == "accepted")
+    row["outcome"] = "rejected"
+    monkeypatch.setattr(tables, "read_rows", lambda folder: rows)
+    saved = {path: path.read_bytes() for path in finished.iterdir() if path.is_file()}
+    assert compare_cli.run(options_of(command, finished)) == 1
+    said = capsys.readouterr().out
+    assert "NOT all agree." in said
+    assert "every row agrees with itself" not in said
+    assert "things in the rows contradict each other" in said
+    for path, data in saved.items():
+        path.write_bytes(data)
+
+
 def test_a_merge_that_was_killed_is_made_again(
     command: list[str], undisturbed: dict[str, list[Row]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
