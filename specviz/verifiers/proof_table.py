@@ -1,7 +1,7 @@
 """What is proved about a verifier with its options: the table that is shipped, and what was checked in this process.
 
-A verifier *promises*; :mod:`specviz.verifiers.check` *proves*, by enumeration, for one set of options at a time. A run may say
-"lossless" only where both agree, and "not proved" wherever nobody has looked. The table that is shipped,
+A verifier *promises*; :mod:`specviz.verifiers.check` *proves*, by enumeration, for one set of options at a time. A run
+may say "lossless" only where both agree, and "not proved" wherever nobody has looked. The table that is shipped,
 ``assets/proofs.json``, holds the verifiers of this project; ``python -m specviz check --write`` makes it. An entry
 counts only for the very source files it was made from, so a verifier that was edited since is not proved until it is
 checked again.
@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from specviz.assets import ASSETS
 from specviz.drafting import BUILT_IN_BUILDERS, Builder
 from specviz.options import Options
 from specviz.trace.schema import Count, Lossless, Name, Option, Promise, Proposal, Value, options_key
@@ -24,20 +25,20 @@ EXACT = 1e-12
 """Below this a total-variation distance is rounding."""
 LOSSY = 1e-3
 """Above this a verifier has been shown to be lossy."""
-TABLE = Path(__file__).resolve().parents[1] / "assets" / "proofs.json"
-_PACKAGE = Path(__file__).resolve().parent
+TABLE = ASSETS / "proofs.json"
+_PACKAGE = Path(__file__).resolve().parents[1]
 _RESTS_ON = (
     "dice.py",
     "drafting/base.py",
     "drafting/dynamic.py",
     "drafting/sequoia.py",
     "drafting/static.py",
-    "enumeration.py",
     "sampling.py",
     "tree.py",
-    "verifying/base.py",
-    "verifying/siblings.py",
-    "verifying/walks.py",
+    "verifiers/base.py",
+    "verifiers/exact.py",
+    "verifiers/siblings.py",
+    "verifiers/walks.py",
 )
 """Files that decide the law of every verifier of ours, or how it is summed."""
 
@@ -105,7 +106,7 @@ def learn(verifier: Verifier, options: Options, proposal: Proposal, distance: fl
 
 def source_hash(verifier: Verifier) -> str:
     """Sixteen hexadecimal digits over the source files that a proof of one of ours rests on; "" if one is missing."""
-    own = {f"verifying/{function.__module__.rpartition('.')[2]}.py" for function in (verifier.judge, verifier.walk)}
+    own = {f"verifiers/{function.__module__.rpartition('.')[2]}.py" for function in (verifier.judge, verifier.walk)}
     digest = hashlib.sha256()
     try:
         for name in sorted({*_RESTS_ON, *own}):
