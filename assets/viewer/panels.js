@@ -73,10 +73,12 @@
   /** What was known of a verifier with its options when the step was recorded. */
   const LAWS = { yes: "✓ lossless", no: "✕ lossy", "greedy decoding": "✓ greedy decoding", "not proved": "? not proved for these options" };
 
-  /** What `check` found for it with these options on trees proposed like this one, where the server has found out. */
-  function checked(frame, verdict, view) {
+  /** That, and what `check` found since for it with these options on trees proposed like this one. */
+  function lawOf(frame, verdict, view) {
     const found = ((view.proofs[verdict.verifier] || {})[verdict.optionsKey] || {})[frame.proposal];
-    return found ? el("small", {}, `check: ${found}`) : null;
+    if (!found) return [LAWS[verdict.lossless]];
+    const then = verdict.lossless === "not proved" ? "? not proved when this was recorded" : LAWS[verdict.lossless];
+    return [then, el("br"), el("small", {}, `check: ${found}`)];
   }
 
   function verdictTable(run, frame, view, act) {
@@ -94,7 +96,7 @@
         el("td", {}, verdict.pathText.length ? verdict.pathText.map((text, i) => [nodeButton(verdict.path[i], text, act), " "]) : el("em", {}, "nothing")),
         el("td", {}, token(verdict.bonus.text), cutOff(frame, verdict) ? el("small", {}, unwritten(frame, verdict, verdict.path.length)) : null),
         el("td", {}, `${verdict.bonus.source}, at node `, nodeButton(verdict.bonus.node, String(verdict.bonus.node), act), verdict.bonus.fault ? el("p", { class: "sv-bad sv-wide" }, `✕ ${verdict.bonus.fault}`) : null),
-        el("td", {}, LAWS[verdict.lossless], checked(frame, verdict, view)),
+        el("td", {}, lawOf(frame, verdict, view)),
       );
     });
     return table("Verdicts of all verifiers on this tree", ["Verifier", "Accepted", "Accepted path", "Bonus token", "Drawn from", "Output law"], rows);
