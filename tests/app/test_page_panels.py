@@ -360,10 +360,16 @@ def test_numbers_that_were_sent_rounded_do_not_accuse_a_verifier(from_file):
     step = trace.steps[0]
     verdict = step.verdicts["rejection"]
     first = verdict.decisions[0].model_copy(update={"outcome": "accepted", "uniform": 0.4, "threshold": 0.4 + 1e-12})
-    verdict = verdict.model_copy(update={"decisions": (first,)})
+    other = next(n.id for n in step.tree.nodes[1:] if n.parent == 0 and n.id != first.node)
+    wrong = first.model_copy(update={"node": other, "outcome": "rejected", "uniform": 0.1, "threshold": 0.6})
+    verdict = verdict.model_copy(update={"decisions": (first, wrong), "path": ()})
     step = step.model_copy(update={"verdicts": step.verdicts | {"rejection": verdict}})
     seen = from_file(trace.model_copy(update={"steps": (step,)}))
     seen.click_card(first.node)
     said = seen.page.inner_text(".sv-decision[data-verifier=rejection]")
     assert "u 0.400 < 0.400 threshold" in said
     assert "do not give this outcome" not in said
+    seen.page.evaluate("node => window.specvizViewer.mounted.at(-1).select(node, true)", other)
+    said = seen.page.inner_text(".sv-decision[data-verifier=rejection]")
+    assert "u 0.100 < 0.600 threshold" in said
+    assert "✕ These numbers do not give this outcome." in said
