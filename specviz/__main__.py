@@ -1,32 +1,39 @@
-"""``python -m specviz``: record a run, export it, prove the verifiers, compare, measure, plan what fits into memory."""
+"""``specviz``, or ``python -m specviz``: serve the page, record a run, export it, prove, compare, measure, plan."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import inspect
 import os
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from specviz.app import cli as app_cli
 from specviz.bench import cli as bench_cli
 from specviz.compare import cli as compare_cli
 from specviz.compare import lm_eval_cli
-from specviz.errors import SettingsError, SpecvizError, shown
+from specviz.engine.record import record as record_run
+from specviz.errors import RecordingInterrupted, SettingsError, SpecvizError, shown
 from specviz.models import plan_cli
-from specviz.models.pair_spec import ModelChoice, add_arguments
-from specviz.trace.breakpoints import SHORT, Breakpoints, Hit, hits, parse_short
-from specviz.trace.schema import Choice, Option, Settings
+from specviz.models.pair_spec import ModelChoice, add_arguments, pair_names
+from specviz.trace.breakpoints import SHORT, Hit, hits, parse_short
+from specviz.trace.schema import Choice, Option, Step
+from specviz.trace.settings import parse_pairs, tree_choice
 from specviz.train import cli as train_cli
 from specviz.verifiers import cli as verifiers_cli
 
 if TYPE_CHECKING:  # at run time it would import torch, even for --help
-    from specviz.engine.session import Session
     from specviz.models.download_cache import Progress
     from specviz.models.loading import Pair
 
-DEFAULT_VERIFIERS = "rejection,eta,longest_path"
+RECORD_DEFAULTS = {
+    name: one.default for name, one in inspect.signature(record_run).parameters.items() if name != "prompt"
+}
+"""Of the command, too: the function's signature is where they stand."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,8 +63,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m specviz", description=__doc__)
+    name = "specviz" if Path(sys.argv[0]).stem == "specviz" else "python -m specviz"
+    parser = argparse.ArgumentParser(prog=name, description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
+
+    app = commands.add_parser("app", help="serve the page")
+    app_cli.add_arguments(app)
+    app.set_defaults(run=app_cli.run)
 
     record = commands.add_parser("record", help="run a speculative decode and save its trace")
     record.add_argument("--prompt", required=True, help="text to continue, or the user's message with --chat")
@@ -67,13 +79,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_sampling(record)
     add_arguments(record)
     _add_user_verifiers(record)
-    record.add_argument("--verifiers", default=DEFAULT_VERIFIERS, help=f"comma-separated (default {DEFAULT_VERIFIERS})")
+    verifiers = RECORD_DEFAULTS["verifiers"]
+    record.add_argument("--verifiers", default=verifiers, help=f"comma-separated (default {verifiers})")
     record.add_argument(
         "--verifier-option", action="append", default=[], metavar="NAME.OPTION=VALUE", help="e.g. eta.epsilon=0.2"
     )
     record.add_argument("--driver", help="the verifier whose verdict is committed (default: the first)")
-    record.add_argument("--seed", type=int, default=0)
-    record.add_argument("--max-new-tokens", type=int, default=40)
+    record.add_argument("--seed", type=int, default=RECORD_DEFAULTS["seed"])
+    record.add_argument("--max-new-tokens", type=int, default=RECORD_DEFAULTS["max_new_tokens"])
     record.add_argument("--audit", action="store_true", help="compare both caches with a recompute after every step")
     record.add_argument(
         "--until",
@@ -159,13 +172,16 @@ def _add_tree(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_sampling(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--temperature", type=float, default=1.0, help="of the target; 0 is greedy")
-    parser.add_argument("--top-k", type=int, default=0)
-    parser.add_argument("--top-p", type=float, default=1.0)
-    parser.add_argument("--eta-cutoff", type=float, default=0.0, help="eta sampling; not the eta verifier")
+    default = RECORD_DEFAULTS
+    parser.add_argument("--temperature", type=float, default=default["temperature"], help="of the target; 0 is greedy")
+    parser.add_argument("--top-k", type=int, default=default["top_k"])
+    parser.add_argument("--top-p", type=float, default=default["top_p"])
+    parser.add_argument(
+        "--eta-cutoff", type=float, default=default["eta_cutoff"], help="eta sampling; not the eta verifier"
+    )
     parser.add_argument("--draft-temperature", type=float, help="default: the target's, or 1 where that is 0")
-    parser.add_argument("--draft-top-k", type=int, default=0)
-    parser.add_argument("--draft-top-p", type=float, default=1.0)
+    parser.add_argument("--draft-top-k", type=int, default=default["draft_top_k"])
+    parser.add_argument("--draft-top-p", type=float, default=default["draft_top_p"])
 
 
 def _add_user_verifiers(parser: argparse.ArgumentParser) -> None:
@@ -181,87 +197,60 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def tree_choice(options: argparse.Namespace) -> Choice:
+def _tree_choice(options: argparse.Namespace) -> Choice:
     """The tree builder and its options that the options of a command stand for."""
-    from specviz.trace.settings import build_choice, parse_pairs
-
-    builder_options = parse_pairs(options.builder_option, "builder")
-    builder = options.builder
-    if options.tree is not None:
-        is_paths = options.tree.lstrip().startswith("[")
-        builder = builder or ("explicit" if is_paths else "k_config")
-        builder_options["paths" if builder == "explicit" else "tree"] = options.tree
-    if options.proposal is not None:
-        builder_options["proposal"] = options.proposal
-    return build_choice(builder or "k_config", builder_options)
+    return tree_choice(options.builder, options.tree, options.proposal, parse_pairs(options.builder_option, "builder"))
 
 
-def record_settings(options: argparse.Namespace) -> Settings:
-    """The settings that the options of ``record`` stand for."""
-    from specviz.trace.settings import (
-        build_sampling,
-        build_settings,
-        default_draft_sampling,
-        parse_pairs,
-        verifier_choices,
-    )
-
+def _record_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """What the options of ``record`` are as keyword arguments of the function."""
+    given = {name: getattr(options, name) for name in RECORD_DEFAULTS if hasattr(options, name)}
     verifier_options: dict[str, dict[str, Option]] = {}
     for name, value in parse_pairs(options.verifier_option, "verifier").items():
         verifier, dot, option = name.partition(".")
         if not dot:
             raise SettingsError(f"The verifier option {shown(name)} is not of the form verifier.option=value.")
         verifier_options.setdefault(verifier, {})[option] = value
-    names = [name.strip() for name in options.verifiers.split(",") if name.strip()]
-    if not names:
-        raise SettingsError("No verifier is chosen; name at least one with --verifiers.")
-    target = build_sampling(
-        temperature=options.temperature, top_k=options.top_k, top_p=options.top_p, eta_cutoff=options.eta_cutoff
-    )
-    draft_temperature = options.draft_temperature
-    if draft_temperature is None:
-        draft_temperature = default_draft_sampling(target).temperature
-    return build_settings(
-        target=target,
-        draft=build_sampling(temperature=draft_temperature, top_k=options.draft_top_k, top_p=options.draft_top_p),
-        builder=tree_choice(options),
-        verifiers=verifier_choices(names, verifier_options),
-        driver=options.driver or names[0],
-        seed=options.seed,
-        max_new_tokens=options.max_new_tokens,
-        chat=options.chat,
-        prompt_end_token=options.prompt_end_token,
-        audit=options.audit,
-    )
+    return given | {
+        "builder_options": parse_pairs(options.builder_option, "builder"),
+        "verifier_options": verifier_options,
+    }
 
 
 def _record(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
     from specviz.trace.io import save_trace
     from specviz.trace.summary import summary
 
     _load_user_verifiers(options)
-    settings = record_settings(options)
-    until = parse_short(options.until)
-    from specviz.engine.session import Session, plan
-
-    plan(settings)  # whatever can be refused without a model is refused before one is loaded
     output = Path(options.output)
     if not output.parent.is_dir():
         raise SettingsError(f"There is no folder {str(output.parent)!r} to save the trace in; create it first.")
     if output.is_dir() or not os.access(output.parent, os.W_OK):
         raise SettingsError(f"The trace cannot be saved to {str(output)!r}; name a file in a folder you can write to.")
-    session = Session(_load_pair(options), settings, options.prompt)
+    until = parse_short(options.until)
     failure: SpecvizError | None = None
     reached: list[Hit] = []
-    try:
-        reached = _run_with_progress(session, settings, until)
-    except KeyboardInterrupt:
-        print("\nstopped; saving what was recorded", file=sys.stderr)
-    except SpecvizError as error:
-        failure = error
-    trace = session.trace
-    if not trace.steps and trace.failed is None and failure is not None:
-        raise failure
+    with contextlib.ExitStack() as stack:
+        bars: list[Any] = []
+
+        def on_step(step: Step) -> None:
+            if not bars:  # not before: loading the models has messages of its own
+                bars.append(tqdm(total=options.max_new_tokens, unit=" tokens", file=sys.stderr, leave=False))
+                stack.callback(bars[0].close)
+            bars[0].update(len(step.committed))
+
+        try:
+            trace = record_run(options.prompt, **_record_arguments(options), progress=_progress(), on_step=on_step)
+            reached = hits(trace, len(trace.steps) - 1, until) if until else []
+        except RecordingInterrupted as stopped:
+            trace = stopped.trace
+            print("\nstopped; saving what was recorded", file=sys.stderr)
+        except SpecvizError as error:
+            if error.trace is None:
+                raise
+            trace, failure = error.trace, error
     save_trace(trace, output)
     print(summary(trace))
     for hit in reached:
@@ -270,18 +259,6 @@ def _record(options: argparse.Namespace) -> int:
     if failure is not None:
         raise failure
     return 0
-
-
-def _run_with_progress(session: Session, settings: Settings, until: Breakpoints) -> list[Hit]:
-    """Run to the end, or to the first step that hits a breakpoint, which is returned."""
-    from tqdm import tqdm
-
-    with tqdm(total=settings.max_new_tokens, unit=" tokens", file=sys.stderr, leave=False) as bar:
-        for step in session.run():
-            bar.update(len(step.committed))
-            if until and (found := hits(session.trace, len(session.steps) - 1, until)):
-                return found
-    return []
 
 
 def _diff(options: argparse.Namespace) -> int:
@@ -294,18 +271,13 @@ def _diff(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from specviz.figures.export import standalone_page
+    from specviz.figures.export import save_page
     from specviz.trace.io import load_trace
 
     trace = load_trace(options.trace)
     name = options.trace.removesuffix(".gz").removesuffix(".json")
     output = Path(options.output or f"{name}.html")
-    try:
-        output.write_text(standalone_page(trace), encoding="utf-8")
-    except OSError as error:
-        raise SettingsError(
-            f"The page cannot be saved to {str(output)!r} ({error.strerror}); choose another."
-        ) from None
+    save_page(trace, output)
     print(f"saved {output} ({output.stat().st_size / 1e6:.1f} MB, {len(trace.steps)} steps)")
     return 0
 
@@ -323,7 +295,7 @@ def _greedy(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    return plan_cli.run(options, tree_choice(options), _progress())
+    return plan_cli.run(options, _tree_choice(options), _progress())
 
 
 def _models(_options: argparse.Namespace) -> int:
@@ -335,15 +307,8 @@ def _models(_options: argparse.Namespace) -> int:
 
 def _choose_pair(options: argparse.Namespace) -> None:
     """Fill in the names of target and draft, where a command has them: as given, the preset's, or the default pair."""
-    if not hasattr(options, "preset"):
-        return
-    from specviz.models.presets import find_preset
-
-    names = ("default", "default")
-    if options.preset is not None:
-        names = find_preset(options.preset).names
-    options.target = options.target or names[0]
-    options.draft = options.draft or names[1]
+    if hasattr(options, "preset"):
+        options.target, options.draft = pair_names(options.preset, options.target, options.draft)
 
 
 def _load_pair(options: argparse.Namespace) -> Pair:

@@ -9,7 +9,8 @@
     ├── OutOfMemoryError   the device ran out of memory; what was recorded before is intact
     └── StoppingError      the server is being stopped
 
-Everything else that escapes is a bug in specviz.
+Everything else that escapes is a bug in specviz, but for RecordingInterrupted, a KeyboardInterrupt that keeps what was
+recorded.
 """
 
 from __future__ import annotations
@@ -33,7 +34,13 @@ def plain(name: object, most: int = 60) -> str:
 
 
 class SpecvizError(Exception):
-    """Base of every error that is shown to the user as one sentence, without a stack trace."""
+    """Base of every error that is shown to the user as one sentence, without a stack trace.
+
+    Attributes:
+        trace: the :class:`specviz.Trace` that :func:`specviz.record` had so far; None where nothing was recorded.
+    """
+
+    trace: Any = None
 
 
 class SettingsError(SpecvizError):
@@ -62,3 +69,15 @@ class OutOfMemoryError(SpecvizError):
 
 class StoppingError(SpecvizError):
     """The server is being stopped; nothing new is begun."""
+
+
+class RecordingInterrupted(KeyboardInterrupt):
+    """An interrupt while :func:`specviz.record` was running.
+
+    Attributes:
+        trace: the :class:`specviz.Trace` of the steps before it.
+    """
+
+    def __init__(self, trace: Any):
+        super().__init__(f"stopped after {len(trace.steps)} steps, which the exception holds as its trace")
+        self.trace = trace

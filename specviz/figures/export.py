@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import plotly
 
 from specviz.assets import ASSETS
+from specviz.errors import SettingsError
 from specviz.figures.frames import block, dump_block
 from specviz.trace.schema import Trace
 
@@ -75,6 +77,19 @@ def standalone_page(trace: Trace, *, go: int = 0, theme: str | None = None) -> s
 {_tags([*inline, _MOUNT])}</body>
 </html>
 """
+
+
+def save_page(trace: Trace, path: str | os.PathLike[str], *, go: int = 0, theme: str | None = None) -> None:
+    """Write :func:`standalone_page` to a file.
+
+    Raises:
+        SettingsError: if it cannot be written there.
+    """
+    try:
+        Path(path).write_text(standalone_page(trace, go=go, theme=theme), encoding="utf-8")
+    except OSError as error:
+        where = os.fspath(path)
+        raise SettingsError(f"The page cannot be saved to {where!r} ({error.strerror}); choose another.") from None
 
 
 def _tags(scripts: Iterable[str]) -> str:

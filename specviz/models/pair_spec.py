@@ -11,6 +11,20 @@ if TYPE_CHECKING:  # at run time it would import torch
     from specviz.models.loading import Pair
 
 
+def pair_names(preset: str | None, target: str | None, draft: str | None) -> tuple[str, str]:
+    """Names of target and draft: as given, else the preset's, else the default pair's.
+
+    Raises:
+        SettingsError: for a preset that there is not.
+    """
+    names = ("default", "default")
+    if preset is not None:
+        from specviz.models.presets import find_preset
+
+        names = find_preset(preset).names
+    return target or names[0], draft or names[1]
+
+
 @dataclass(frozen=True)
 class ModelChoice:
     """What :func:`specviz.models.loading.load_pair` takes, as typed."""

@@ -18,6 +18,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, model_validator
 
+from specviz.errors import shown
+
 SCHEMA_VERSION = 1
 WEIGHTS_SCHEME = "sha256-sample1"
 """In front of every hash of weights; hashes with another one in front say nothing about each other."""
@@ -503,6 +505,16 @@ class Step(Value):
             raise ValueError(f"step {self.index} commits other tokens than its driver emits")
         return self
 
+    def __repr__(self) -> str:
+        """In a line: pydantic's own has every number of the step."""
+        accepted = {name: list(verdict.path) for name, verdict in self.verdicts.items()}
+        committed = shown(list(self.committed))
+        return (
+            f"<Step {self.index}: {len(self.tree.nodes)} nodes, accepted {shown(accepted, 200)}, committed {committed}>"
+        )
+
+    __str__ = __repr__
+
     def text_of(self) -> dict[int, TokenText]:
         """Token id -> its text. Made once; not to be changed."""
         return self._texts
@@ -607,6 +619,26 @@ class Trace(Value):
         if len(names) > MOST_VERIFIERS:
             raise ValueError(f"the steps have verdicts of {len(names)} verifiers, more than {MOST_VERIFIERS}")
         return self
+
+    def __repr__(self) -> str:
+        """In a line: pydantic's own has every number of the run, megabytes of them."""
+        return (
+            f"<Trace {self.id} of {shown(self.prompt)}: {len(self.output_tokens())} tokens in {len(self.steps)} steps, "
+            f"target {shown(self.models.target.id)}, draft {shown(self.models.draft.id)}, "
+            f"driver {shown(self.settings.driver)}, ended: {self.end_reason}>"
+        )
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        """The viewer, for a notebook; see :func:`specviz.figures.notebook.notebook_html`.
+
+        The one import upwards there is: a value that displays itself needs what draws it, and finds it only when a
+        notebook asks.
+        """
+        from specviz import notebook_html
+
+        return notebook_html(self)
 
     @cached_property
     def prompt_text_of(self) -> dict[int, TokenText]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -69,6 +69,30 @@ def parse_option(text: str) -> Option:
         except ValueError:
             continue
     return text
+
+
+def tree_choice(
+    builder: str | None,
+    tree: str | Sequence[int] | Sequence[Sequence[int]] | None,
+    proposal: str | None,
+    options: Mapping[str, Option],
+) -> Choice:
+    """The tree builder that somebody asks for by its name, by a tree alone, or by neither (``k_config``).
+
+    Args:
+        tree: children a level, ``"4,2,2"`` or ``(4, 2, 2)``, or paths, ``"[0],[1],[0,0]"`` or ``[[0], [1], [0, 0]]``.
+        options: of the builder; tree and proposal come on top.
+    """
+    chosen = dict(options)
+    if tree is not None:
+        if not isinstance(tree, str):
+            tree = ",".join(str(part) if isinstance(part, int) else str(list(part)) for part in tree)
+        is_paths = tree.lstrip().startswith("[")
+        builder = builder or ("explicit" if is_paths else "k_config")
+        chosen["paths" if builder == "explicit" else "tree"] = tree
+    if proposal is not None:
+        chosen["proposal"] = proposal
+    return build_choice(builder or "k_config", chosen)
 
 
 def verifier_choices(names: Iterable[str], options: Mapping[str, Mapping[str, Option]]) -> tuple[Choice, ...]:

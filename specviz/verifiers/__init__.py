@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from specviz.errors import SettingsError
+from specviz.errors import SettingsError, shown
 from specviz.verifiers.base import (
     ALL_PROPOSALS,
     Context,
@@ -62,6 +63,25 @@ def load_verifier(spec: str) -> Verifier:
     return found
 
 
+def named_verifiers(given: str | Sequence[str | Verifier]) -> tuple[list[str], dict[str, Verifier]]:
+    """Verifiers given by name, as one text with commas, or as they are: their names, and all verifiers by name.
+
+    Raises:
+        SettingsError: if none is given, or one has the name of another.
+    """
+    listed = given.split(",") if isinstance(given, str) else given
+    known = dict(VERIFIERS)
+    names = []
+    for one in listed:
+        name = one.name if isinstance(one, Verifier) else one.strip()
+        if isinstance(one, Verifier) and known.setdefault(name, one) is not one:
+            raise SettingsError(f"A verifier named {shown(name)} exists already; give yours another name.")
+        names += [name] if name else []
+    if not names:
+        raise SettingsError("No verifier is chosen; name at least one.")
+    return names, known
+
+
 __all__ = [
     "ALL_PROPOSALS",
     "BUILT_IN",
@@ -81,5 +101,6 @@ __all__ = [
     "edge_probs",
     "label_of",
     "load_verifier",
+    "named_verifiers",
     "verify",
 ]

@@ -1,0 +1,103 @@
+"""What the package offers to a program besides :func:`specviz.record`: files, pages, comparisons and proofs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from specviz.trace.schema import Trace
+
+if TYPE_CHECKING:  # at run time the second would import torch
+    from specviz.trace.diff import Comparison
+    from specviz.verifiers import Verifier
+    from specviz.verifiers.check import Finding
+
+
+def load(path: str | os.PathLike[str]) -> Trace:
+    """Read a trace file, ``.json`` or ``.json.gz``.
+
+    Raises:
+        TraceError: if it cannot be read, is no trace of this schema version, or has more than 256 MiB unpacked.
+    """
+    from specviz.trace.io import load_trace
+
+    return load_trace(path)
+
+
+def save(trace: Trace, path: str | os.PathLike[str]) -> None:
+    """Write a trace file, gzipped when the name ends in ``.gz``. A killed save leaves the previous file untouched.
+
+    Raises:
+        TraceError: if it cannot be written there.
+    """
+    from specviz.trace.io import save_trace
+
+    save_trace(trace, path)
+
+
+def export(trace: Trace, path: str | os.PathLike[str], *, step: int = 1, theme: str | None = None) -> Path:
+    """Write the run as one HTML file, some 6 MB, that opens from disk without a server and without a network.
+
+    Args:
+        path: the file, which is replaced if it exists.
+        step: the step that is shown first, from 1 on.
+        theme: ``light`` or ``dark``; None: as the reader's system is set.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        SettingsError: for a step or theme that there is not, and if the file cannot be written.
+    """
+    from specviz.errors import SettingsError, shown
+    from specviz.figures.export import save_page
+
+    if theme not in (None, "light", "dark"):
+        raise SettingsError(f"There is no theme {shown(theme)}; choose light or dark, or leave it out.")
+    if not 1 <= step <= max(1, len(trace.steps)):
+        raise SettingsError(f"There is no step {shown(step)}; choose one from 1 to {max(1, len(trace.steps))}.")
+    save_page(trace, path, go=step - 1, theme=theme)
+    return Path(path)
+
+
+def diff(a: Trace, b: Trace, names: tuple[str, str] = ("A", "B")) -> Comparison:
+    """Compare two runs token by token: where they part, and whether rounding alone can explain it.
+
+    Args:
+        a, b: two runs; their tokens are compared by id, so they should share a tokenizer.
+        names: what to call them.
+
+    Returns:
+        The comparison: ``shared`` is how many output tokens are equal from the start, ``parting`` the first that
+        differs (None if none does), ``settings`` what was set differently.
+    """
+    from specviz.trace.diff import compare
+
+    return compare(a, b, names)
+
+
+def check(verifiers: str | Sequence[str | Verifier] | None = None) -> list[Finding]:
+    """Check by enumeration whether verifiers keep their promise to be lossless; some ten seconds for the built-in ones.
+
+    Args:
+        verifiers: names, also in one text with commas, or :class:`Verifier` objects; None: all that are registered.
+
+    Returns:
+        One finding for each verifier and kind of proposal: ``ok``, the ``verdict`` in words, and the ``worst`` case,
+        whose ``distance`` is the total variation between what comes out and what should.
+
+    Raises:
+        SettingsError: for a name that there is not.
+        VerifierError: if a verifier fails in its own code.
+    """
+    from specviz.errors import SettingsError, shown
+    from specviz.verifiers import VERIFIERS, named_verifiers
+    from specviz.verifiers import check as proofs
+
+    names, known = named_verifiers([*VERIFIERS] if verifiers is None else verifiers)
+    for name in names:
+        if name not in known:
+            raise SettingsError(f"There is no verifier {shown(name)}; choose from {', '.join(known)}.")
+    return list(proofs.check(known[name] for name in names))

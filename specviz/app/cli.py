@@ -1,0 +1,73 @@
+"""The page on the command line: ``python app.py``, ``python -m specviz app`` and ``specviz app`` are one program."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from specviz.errors import SpecvizError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``app``."""
+    # Inside a container the platform says where to listen.
+    parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
+    parser.add_argument("--port", type=int, default=None, help="default: the first free one from 7860")
+    parser.add_argument("--trace", help="open on this trace file instead of a run that comes with specviz")
+    parser.add_argument(
+        "--comparison", action="append", default=[], metavar="FOLDER", help="offer this folder of compare, too"
+    )
+    parser.add_argument(
+        "--verifier", action="append", default=[], metavar="MODULE:NAME", help="add a verifier of your own"
+    )
+    parser.add_argument(
+        "--public",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="strangers use it: presets only, lower limits; default: whether it runs on a Space",
+    )
+    parser.add_argument(
+        "--limit", action="append", default=[], metavar="NAME=NUMBER", help="what a visitor may ask for: docs/limits.md"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve the page until somebody stops it.
+
+    Raises:
+        SpecvizError: for a limit, verifier, trace or comparison that cannot be used, before anything is served.
+    """
+    import specviz.app.server.zerogpu_entry as zerogpu_entry  # first of all that imports torch or gradio
+    from specviz.app.compare.tab import find_shelf
+    from specviz.app.page import build_page
+    from specviz.app.server.limits import read_limits
+    from specviz.app.server.serve import serve
+    from specviz.app.server.session_registry import Sessions
+    from specviz.app.server.share_store import Held
+    from specviz.app.server.tempdir import open_scratch
+    from specviz.trace.io import load_trace
+    from specviz.verifiers import load_verifier
+
+    limits = read_limits(os.environ, options.limit, options.public)
+    for spec in options.verifier:
+        load_verifier(spec)  # before the page is built: it makes its form from the registry
+    trace = load_trace(options.trace) if options.trace else None
+    shelf = find_shelf(options.comparison)
+    open_scratch()
+    sessions, held = Sessions(limits=limits, lend=zerogpu_entry.find_lend()), Held()
+    page = build_page(sessions, trace, held, shelf=shelf)
+    serve(page, sessions, held, server_name=options.host, server_port=options.port)
+    return 0
+
+
+def main() -> int:
+    """``python app.py``: the page alone, with the options of the process."""
+    parser = argparse.ArgumentParser(description="Serve the specviz page.")
+    add_arguments(parser)
+    options = parser.parse_args()
+    try:
+        return run(options)
+    except SpecvizError as error:
+        print(error, file=sys.stderr)
+        return 2
