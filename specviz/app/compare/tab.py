@@ -21,6 +21,7 @@ from specviz.app.page_state import Desk, Run
 from specviz.app.server.trace_store import Stored
 from specviz.app.server.uploads import forget_upload
 from specviz.app.viewer_component import make_board
+from specviz.assets import IS_INSTALLED, LARGEST_COMPARISON
 from specviz.compare.statistics import Group
 from specviz.errors import SettingsError, SpecvizError
 from specviz.figures import dump_block
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
 
 CHOOSERS = ("figure", "mode", "tree", "temperature", "kind", "verifiers")
 NONE_SHIPS = "No comparison comes with this installation: open one, or make a small one."
+LEFT_OUT = (
+    "The comparison of every verifier on the same trees is too large for the installed package (21 MB). To have it "
+    f"here, get a checkout of specviz and serve the page with `--comparison CHECKOUT/assets/{LARGEST_COMPARISON}`."
+)
 INTRO = (
     "Every verifier on the same prompts and trees: choose a comparison, then a point of a figure, a run and a step, "
     "which opens in the viewer below."
@@ -55,6 +60,8 @@ class CompareTab:
         self.state = gr.State(None, time_to_live=6 * 3600)
         names = self.shelf.names()
         gr.Markdown(INTRO if names else f"{INTRO} {NONE_SHIPS}", elem_id="board-intro")
+        if IS_INSTALLED and LARGEST_COMPARISON.rpartition("/")[2] not in dict(names):
+            gr.Markdown(LEFT_OUT, elem_id="board-left-out")
         with gr.Row():
             self.listed = gr.Dropdown(
                 names, value=None, label="Open a comparison", min_width=200, elem_id="board-open", visible=bool(names)
