@@ -10,13 +10,11 @@ from typing import Any
 
 import torch
 
-from specviz.errors import ModelError
 from specviz.models.compat import cache_argument
 from specviz.models.devices import is_spread
 from specviz.models.hidden_state_head import ReadingHead, picked
 from specviz.models.kv_cache import SlotCache, Written
 from specviz.models.nonfinite import CACHED, Found, LogitsError, Origin, find_origin, kind_of
-from specviz.models.numerics import logit_difference
 from specviz.trace.schema import ModelInfo
 
 PREFILL_CHUNK = 512
@@ -224,31 +222,6 @@ class LanguageModel:
             torch.cuda.synchronize(self.device)
         elif self.device.type == "mps":
             torch.mps.synchronize()
-
-    def check_tree_attention(self) -> None:
-        """Compare a forward over two siblings with one over each: catches models that ignore masks or positions.
-
-        Raises:
-            ModelError: if the model's logits depend on what a row must not see.
-        """
-        cache = self.new_cache(8)
-        a, b, c = (min(token, self.inputs - 1) for token in (5, 6, 7))
-        with torch.inference_mode():
-            self.prefill(cache, [a, b])
-            together = self.forward(cache, [c, a, b], [-1, 0, 0], [1, 2]).logits
-            cache.roll_back()
-            alone = torch.cat([self._last_row([a, b, c, a]), self._last_row([a, b, c, b])])
-        error = logit_difference(together, alone)
-        exact = self.dtype == torch.float32 and not self.info.quantization
-        if error > (1e-3 if exact else 0.1):
-            raise ModelError(
-                f"{self.info.id} does not follow an attention mask and position ids exactly (relative error "
-                f"{error:.1e}), so trees cannot be verified with it; choose a full-attention model."
-            )
-
-    def _last_row(self, tokens: list[int]) -> torch.Tensor:
-        """Last logits [1, V] of a plain forward, without our cache, mask or positions."""
-        return self.model(input_ids=torch.tensor([tokens], device=self.device), use_cache=False).logits[0, -1:].float()
 
 
 def tree_mask(lines: Sequence[tuple[int, ...]], base: int, total: int, dtype: torch.dtype) -> torch.Tensor:

@@ -28,11 +28,14 @@ from specviz.models.prompt_ends import without_end
 from specviz.models.quantization import (
     check_quantization,
     keep_products_exact,
+    keep_rows_apart,
     quantization_config,
     quantization_name,
+    quantization_note,
 )
 from specviz.models.sources import DEFAULT, Source, find_source, load_error
 from specviz.models.tokens import TokenTexts
+from specviz.models.tree_check import check_tree_attention
 from specviz.models.vocabularies import check_tokenizers
 from specviz.models.weights import weights_hash
 from specviz.trace.schema import ModelInfo, Models, PromptEnd
@@ -249,6 +252,7 @@ def read_model(source: Source, model: ToLoad, device: torch.device, plan: Memory
     if source.adapter is not None:
         loaded = merged(loaded, source.adapter, source.name)
     keep_products_exact(loaded)
+    keep_rows_apart(loaded)
     return loaded.eval()
 
 
@@ -275,8 +279,8 @@ def language_model(model: Any, source: Source, head: ReadingHead | None = None) 
         head: with which it reads its target, if it does; moved to the model's device.
 
     Raises:
-        ModelError: if the model ignores the mask or the positions it is given. Only running it can tell; for the
-            built-in pair the tests do.
+        ModelError: if a tree is not scored as its paths are, see :mod:`specviz.models.tree_check`. Only running the
+            model can tell; for the built-in pair the tests do.
     """
     config = model.config
     info = ModelInfo(
@@ -292,13 +296,13 @@ def language_model(model: Any, source: Source, head: ReadingHead | None = None) 
         device=str(model.get_input_embeddings().weight.device),
         quantization=quantization_name(config),
         reads=head.layers if head else (),
-        note=source.note,
+        note="; ".join(note for note in (source.note, quantization_note(config)) if note) or None,
     )
     device = model.get_input_embeddings().weight.device
     wrapped = LanguageModel(model, info, head.to(device) if head else None)
     if not source.built_in:
         try:
-            wrapped.check_tree_attention()
+            check_tree_attention(wrapped)
         except SpecvizError:
             raise
         except Exception as error:  # of the model's own code, met by a cache or a mask it does not know

@@ -78,12 +78,32 @@ def keep_products_exact(model: torch.nn.Module) -> None:
 _BFLOAT16_PRODUCTS = "support_avx512bf16_for_cpu"
 
 
+def keep_rows_apart(model: torch.nn.Module) -> None:
+    """Set the outlier threshold of int8 layers to :data:`OUTLIERS`.
+
+    A checkpoint that was saved in 8 bit brings its own, usually 6.
+    """
+    for module in model.modules():
+        state: Any = getattr(module, "state", None)
+        if isinstance(getattr(state, "threshold", None), (int, float)):
+            state.threshold = OUTLIERS
+            state.use_pool = False
+
+
+def quantization_note(config: Any) -> str | None:
+    """What is not done with quantized weights although their files ask for it; None for nothing."""
+    settings = _settings(config)
+    threshold = settings.get("llm_int8_threshold")
+    if settings.get("load_in_8bit") and threshold != OUTLIERS:
+        return f"outlier threshold {threshold:g} of its files set to {OUTLIERS:g}"
+    return None
+
+
 def quantization_name(config: Any) -> str | None:
     """What the weights of a loaded model are quantized with, by its config; None for plain weights."""
-    settings = getattr(config, "quantization_config", None)
-    if settings is None:
+    settings = _settings(config)
+    if not settings:
         return None
-    settings = settings if isinstance(settings, dict) else settings.to_dict()
     method = settings.get("quant_method", "unknown")
     method = str(getattr(method, "value", method))
     if settings.get("load_in_8bit"):
@@ -91,6 +111,11 @@ def quantization_name(config: Any) -> str | None:
     if settings.get("load_in_4bit"):
         return f"{method} {settings.get('bnb_4bit_quant_type', '4 bit')}"
     return method
+
+
+def _settings(config: Any) -> dict[str, Any]:
+    settings = getattr(config, "quantization_config", None)
+    return dict(settings if isinstance(settings, dict) else settings.to_dict()) if settings is not None else {}
 
 
 def _hush() -> None:

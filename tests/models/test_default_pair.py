@@ -16,6 +16,7 @@ import transformers
 
 from specviz.errors import ModelError
 from specviz.models import default_pair, download_cache, hidden_state_head, loading
+from specviz.models.tree_check import check_tree_attention
 from specviz.trace.schema import text_of_tokens
 from tests import tiny
 
@@ -243,8 +244,8 @@ def test_the_default_pair_answers(real_pair):
 
 @pytest.mark.default_pair
 def test_the_default_pair_follows_masks_and_says_what_it_is(real_pair):
-    real_pair.target.check_tree_attention()
-    real_pair.draft.check_tree_attention()
+    check_tree_attention(real_pair.target)
+    check_tree_attention(real_pair.draft)
     assert "4-bit" in real_pair.models.target.note
     assert (real_pair.models.target.layers, real_pair.models.draft.layers) == (30, 2)
     # A trace says which weights drafted it: other weights, another revision.

@@ -14,6 +14,7 @@ from specviz.engine.session import Session
 from specviz.errors import ModelError, SettingsError
 from specviz.models import loading, quantization
 from specviz.models.quantization import keep_products_exact
+from specviz.models.tree_check import check_tree_attention
 from specviz.models.weight_sizes import allocated_bytes, planned_tensors
 from specviz.trace.io import load_trace
 from specviz.trace.metrics import INT8, TOLERANCES, tolerance_of
@@ -130,6 +131,8 @@ MEGABYTES = {"none": 538, "int8": 220, "nf4": 168}
 @pytest.mark.parametrize("precision", MEGABYTES)
 def test_an_audited_run_of_the_default_target_and_its_memory(precision):
     pair = default_pair(precision)
+    if precision == "int8":
+        check_tree_attention(pair.target)
     settings = Settings(
         builder=Choice(name="k_config", options={"tree": "4,2,2"}),
         verifiers=(Choice(name="rejection"),),
