@@ -13,7 +13,7 @@ from unittest.mock import patch
 import torch
 
 from specviz.engine.runners import DraftRunner
-from specviz.models.kv_cache import Kept, SlotCache
+from specviz.models.kv_cache import Compaction, SlotCache
 from specviz.options import Options
 from specviz.tree import TokenTree
 from specviz.verifiers import VERIFIERS, End, Judgement, Verifier
@@ -23,37 +23,37 @@ from specviz.verifiers import VERIFIERS, End, Judgement, Verifier
 def no_compaction() -> Iterator[None]:
     """The cache is cut to the right length, but the kept slots are not gathered first."""
 
-    def only_the_length(self: SlotCache, offsets: Sequence[int]) -> Kept:
-        self._settle(self.base + len(offsets))
-        return Kept((), ())
+    def only_the_length(self: SlotCache, offsets: Sequence[int]) -> Compaction:
+        self._commit_up_to(self.num_committed + len(offsets))
+        return Compaction((), ())
 
-    with patch.object(SlotCache, "keep", only_the_length):
+    with patch.object(SlotCache, "compact", only_the_length):
         yield
 
 
 @contextmanager
 def positions_off_by_one() -> Iterator[None]:
     """Every node of a tree is run one position too far to the right."""
-    plan = SlotCache.plan
+    allocate = SlotCache.allocate
 
     def shifted(self: SlotCache, parents: Sequence[int]) -> tuple[list[int], list[tuple[int, ...]]]:
-        positions, lines = plan(self, parents)
+        positions, lines = allocate(self, parents)
         return [position + 1 for position in positions], lines
 
-    with patch.object(SlotCache, "plan", shifted):
+    with patch.object(SlotCache, "allocate", shifted):
         yield
 
 
 @contextmanager
 def sibling_leak() -> Iterator[None]:
     """Every row sees all earlier rows of its step, as in plain causal attention."""
-    plan = SlotCache.plan
+    allocate = SlotCache.allocate
 
     def leaking(self: SlotCache, parents: Sequence[int]) -> tuple[list[int], list[tuple[int, ...]]]:
-        positions, lines = plan(self, parents)
+        positions, lines = allocate(self, parents)
         return positions, [tuple(range(line[-1] + 1)) for line in lines]
 
-    with patch.object(SlotCache, "plan", leaking):
+    with patch.object(SlotCache, "allocate", leaking):
         yield
 
 

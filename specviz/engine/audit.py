@@ -33,14 +33,14 @@ def audit(
     reading: Reading | None = None,
     temperature: float = 1.0,
 ) -> Audit:
-    """Compare the settled slots and the next-token logits with a plain causal forward of the same tokens.
+    """Compare the committed slots and the next-token logits with a plain causal forward of the same tokens.
 
     The recompute shares nothing with what it judges: transformers' own cache, its own mask, its own positions.
 
     Args:
         cache: no slots appended; it is left as it was found.
         tokens: the committed tokens, the root last. The cache may be some tokens short of the root.
-        first_slot: settled slots from here on are reported one by one, earlier ones as one figure a layer.
+        first_slot: committed slots from here on are reported one by one, earlier ones as one figure a layer.
         reading: for a draft that reads the target's hidden states; those are recomputed too.
         temperature: that the logits are divided by in the run.
 
@@ -60,7 +60,7 @@ def audit(
         units = model.head.of_text(plain_states(reading.target.model, before, layers) if before.numel() else None)
     cached = {"use_cache": True, model.cache_argument: fresh}
     expected = model.plain_logits(tokens, units, last=True, **cached)[0]
-    base, logits = cache.base, None
+    base, logits = cache.num_committed, None
     if base < len(tokens):
         got = _next_logits(model, cache, tokens[base:], reading.units if reading else None)
         difference = math.inf if got is None else logit_difference(got, expected, temperature)

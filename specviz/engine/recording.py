@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 
 from specviz.dice import Draw
-from specviz.models.kv_cache import Kept, SlotCache, Written
+from specviz.models.kv_cache import Compaction, SlotCache, Written
 from specviz.options import Options
 from specviz.sampling import entropy, top_k
 from specviz.trace.schema import (
@@ -248,12 +248,12 @@ def record_change(
     node_of: Mapping[int, int],
     context: int,
     before: tuple[str, ...],
-    kept: Kept,
+    kept: Compaction,
 ) -> CacheChange:
     """What a step did to one cache.
 
     Args:
-        base: settled slots before the step.
+        base: committed slots before the step.
         written: the rows appended since.
         node_of: offset -> tree node.
         context: how many of the first rows were committed tokens fed late.
@@ -276,9 +276,9 @@ def record_change(
         appended=slots,
         moves=kept.moves,
         dropped=kept.dropped,
-        length_after=cache.base,
+        length_after=cache.num_committed,
         fingerprints_before=before,
-        fingerprints_after=cache.fingerprints(base, cache.base),
+        fingerprints_after=cache.fingerprints(base, cache.num_committed),
     )
 
 

@@ -12,14 +12,14 @@ import torch
 
 from specviz.engine.recording import Texts, rows_of
 from specviz.models.hidden_state_head import ReadingHead
-from specviz.models.kv_cache import Kept, SlotCache, Written
+from specviz.models.kv_cache import Compaction, SlotCache, Written
 from specviz.models.language_model import LanguageModel
 from specviz.models.nonfinite import LogitsError
 from specviz.sampling import process
 from specviz.trace.schema import Proposal, Row, Sampling
 from specviz.tree import MAX_NODES, Growth, TokenTree
 
-Change = tuple[int, tuple[Written, ...], dict[int, int], int, tuple[str, ...], Kept]
+Change = tuple[int, tuple[Written, ...], dict[int, int], int, tuple[str, ...], Compaction]
 """Arguments of :func:`specviz.engine.recording.record_change` after the cache."""
 
 _FIRST_CAPACITY = 256
@@ -75,7 +75,7 @@ class Runner:
         try:
             yield
         except LogitsError as error:
-            found, base = replace(error.found, model=self.part), self.cache.base
+            found, base = replace(error.found, model=self.part), self.cache.num_committed
             first = found.origin.rows or () if found.origin else ()
             if found.slot is not None and found.slot < base:
                 # A plain forward tells more than the cache; where it is finite, the cache alone is at fault.
@@ -93,18 +93,18 @@ class Runner:
     def _is_cold(self, context: Sequence[int]) -> bool:
         """Whether the context has to be fed; makes room for it if so."""
         self._context = context
-        if self.cache.base or not context:
+        if self.cache.num_committed or not context:
             return False
         self.cache.reserve(len(context))
         return True
 
     def keep(self, nodes: Sequence[int]) -> Change:
         """Settle the slots of ``nodes`` (and of tokens fed late), in the order of the text; drop the others."""
-        base, written = self.cache.base, self.cache.written
+        base, written = self.cache.num_committed, self.cache.written
         before = self.cache.fingerprints(base, self.cache.length)
         slot_of = {node: offset for offset, node in self.node_of.items()}
         offsets = [*range(self.late), *(slot_of[node] for node in nodes if node in slot_of)]
-        return base, written, self.node_of, self.late, before, self.cache.keep(offsets)
+        return base, written, self.node_of, self.late, before, self.cache.compact(offsets)
 
     def release(self) -> None:
         """Give the cache's memory back; the next prefill starts from nothing."""
@@ -196,7 +196,7 @@ class DraftRunner(Runner):
     def begin(self, tokens: Sequence[int]) -> None:
         """Start a step on the committed ``tokens``, the root last."""
         self.committed = tokens
-        self._late_tokens = list(tokens[self.cache.base : -1])
+        self._late_tokens = list(tokens[self.cache.num_committed : -1])
         self._offset_of, self._logits, self._probs, self._rows = {}, [], [], []
         self.node_of, self.late, self._own, self.growth = {}, 0, {}, None
 
@@ -215,7 +215,7 @@ class DraftRunner(Runner):
             units = None
             if self.model.head:
                 units = self.model.head.guess(torch.stack([self._own[growth.parents[node]] for node in nodes]))
-        first = self.cache.length - self.cache.base
+        first = self.cache.length - self.cache.num_committed
         self.growth = growth
         with self._at_nodes([*[None] * (len(tokens) - len(nodes)), *nodes], self._offset_of):
             output = self.model.forward(self.cache, tokens, parents, wanted, units=units)

@@ -1,10 +1,10 @@
 """The slot cache: a preallocated KV cache for tree verification that plugs into transformers as a ``Cache``.
 
-A slot is one column of every layer's keys and values. Slots below ``base`` are *settled*: one committed token each, in
-order. During a step forwards append further slots, one a row, in whatever order the rows were run;
-:meth:`SlotCache.keep` then gathers the ones worth keeping down to ``base`` and settles them. The keys and values of a
-node depend on its ancestors and its depth alone, so a gathered slot is what a recompute would have put there. Nothing
-is ever concatenated.
+A slot is one column of every layer's keys and values. The first ``num_committed`` slots are *committed*: each holds one
+token of the text, in order. During a step, forwards append further slots, one for every row they run, in the order in
+which they run them. :meth:`SlotCache.compact` then moves the slots of accepted nodes down behind the committed ones,
+commits them and drops the rest. The keys and values of a node depend only on its ancestors and its depth, so a moved
+slot holds what a recompute would have put there. No tensor is ever concatenated.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 _FINGERPRINT_ELEMENTS = 1 << 22
-"""Bounds the working memory of a fingerprint."""
+"""Most elements that are copied at a time for fingerprints; it bounds their working memory."""
 
 
 class SlotLayer(CacheLayerMixin):
@@ -82,25 +82,26 @@ class Written:
     token: int
     position: int
     sees: tuple[int, ...]
-    """Offsets (slots counted from ``base``) that the mask let this row see, itself included."""
+    """Offsets (slots counted from ``num_committed``) that the mask let this row see, itself included."""
     sees_before: int
     """Settled slots that the mask let this row see."""
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What :meth:`SlotCache.keep` did: slots that changed place, and slots that were dropped."""
+class Compaction:
+    """What :meth:`SlotCache.compact` did: slots that changed place, and slots that were dropped."""
 
     moves: tuple[tuple[int, int], ...]
     dropped: tuple[int, ...]
 
 
 @dataclass
-class _Steps:
-    """Book-keeping of the slots appended since the last ``keep``."""
+class _Appended:
+    """What is known of the slots appended since the last commit, one entry a slot."""
 
     depths: list[int] = field(default_factory=list)
     lines: list[tuple[int, ...]] = field(default_factory=list)
+    """Offsets of a slot's ancestors and itself."""
     written: list[Written] = field(default_factory=list)
 
 
@@ -108,21 +109,21 @@ class SlotCache(Cache):
     """Slots of all layers of one model, batch size 1.
 
     Attributes:
-        base: number of settled slots.
+        num_committed: number of committed slots.
     """
 
     def __init__(self, layers: int, capacity: int = 256):
         self.slot_layers = [SlotLayer(capacity) for _ in range(layers)]
         super().__init__(layers=list(self.slot_layers))
-        self.base = 0
-        self._steps = _Steps()
+        self.num_committed = 0
+        self._appended = _Appended()
         self._weights: dict[str, dict[torch.device, torch.Tensor]] = {}
 
     # -------------------------------------------------------------------------------------------------- size
 
     @property
     def length(self) -> int:
-        """Slots in use, settled or not."""
+        """Slots in use, committed or not."""
         return self.slot_layers[0].length
 
     @property
@@ -136,7 +137,7 @@ class SlotCache(Cache):
         return sum(layer.keys.nbytes + layer.values.nbytes for layer in made)
 
     def reserve(self, slots: int) -> None:
-        """Make room for ``slots`` more; at least doubles, so that growing costs O(1) a slot in the long run."""
+        """Make room for ``slots`` more. Capacity at least doubles, so growing costs O(1) a slot in the long run."""
         needed = self.length + slots
         if needed > self.capacity:
             for layer in self.slot_layers:
@@ -144,40 +145,45 @@ class SlotCache(Cache):
 
     # ------------------------------------------------------------------------------------------------ append
 
-    def plan(self, parents: Sequence[int]) -> tuple[list[int], list[tuple[int, ...]]]:
-        """Positions and lines of descent for rows that are about to be appended.
+    def allocate(self, parents: Sequence[int]) -> tuple[list[int], list[tuple[int, ...]]]:
+        """Give rows that are about to be appended their positions and lines of descent.
 
         Args:
             parents: for each row the offset of its parent among the slots of this step, or -1 where it follows the
-                settled slots directly. A parent may be one of the rows themselves if it comes earlier.
+                committed slots directly. A parent may be one of the rows themselves if it comes earlier.
 
         Returns:
-            The position of each row (``base`` + its depth), and the offsets of its ancestors and itself.
+            The position of each row (``num_committed`` + its depth), and the offsets of its ancestors and itself.
         """
-        steps, first = self._steps, len(self._steps.depths)
+        appended, first = self._appended, len(self._appended.depths)
         for i, parent in enumerate(parents):
             assert parent < first + i
-            steps.depths.append(0 if parent < 0 else steps.depths[parent] + 1)
-            steps.lines.append((*(steps.lines[parent] if parent >= 0 else ()), first + i))
-        return [self.base + depth for depth in steps.depths[first:]], steps.lines[first:]
+            appended.depths.append(0 if parent < 0 else appended.depths[parent] + 1)
+            appended.lines.append((*(appended.lines[parent] if parent >= 0 else ()), first + i))
+        return [self.num_committed + depth for depth in appended.depths[first:]], appended.lines[first:]
 
-    def note(self, written: Sequence[Written]) -> None:
-        """Remember what was passed to the model for the rows just appended."""
-        self._steps.written += written
-        assert len(self._steps.written) == len(self._steps.depths) == self.length - self.base
+    def log(self, written: Sequence[Written]) -> None:
+        """Log what was passed to the model for the rows just appended."""
+        self._appended.written += written
+        assert len(self._appended.written) == len(self._appended.depths) == self.length - self.num_committed
 
     @property
     def written(self) -> tuple[Written, ...]:
-        """The slots appended since the last ``keep``, in slot order from ``base``."""
-        return tuple(self._steps.written)
+        """The rows appended since the last commit, in slot order from ``num_committed``."""
+        return tuple(self._appended.written)
 
-    # -------------------------------------------------------------------------------------------------- keep
+    # ------------------------------------------------------------------------------------------------ commit
 
     @torch.inference_mode()
-    def keep(self, offsets: Sequence[int]) -> Kept:
-        """Settle the appended slots at ``offsets`` (ascending, counted from ``base``) and drop the others. O(kept)."""
+    def compact(self, offsets: Sequence[int]) -> Compaction:
+        """Commit the appended slots at ``offsets`` and drop the others, in time proportional to the committed ones.
+
+        Args:
+            offsets: ascending, counted from ``num_committed``.
+        """
         assert list(offsets) == sorted(set(offsets))
-        moves = [(self.base + old, self.base + new) for new, old in enumerate(offsets) if old != new]
+        base = self.num_committed
+        moves = [(base + old, base + new) for new, old in enumerate(offsets) if old != new]
         if moves:
             sources = [source for source, _ in moves]
             start, stop = moves[0][1], moves[-1][1] + 1
@@ -186,29 +192,29 @@ class SlotCache(Cache):
                 layer.keys[:, :, start:stop] = layer.keys.index_select(2, index)
                 layer.values[:, :, start:stop] = layer.values.index_select(2, index)
         kept = set(offsets)
-        dropped = tuple(self.base + i for i in range(self.length - self.base) if i not in kept)
-        self._settle(self.base + len(offsets))
-        return Kept(tuple(moves), dropped)
+        dropped = tuple(base + i for i in range(self.length - base) if i not in kept)
+        self._commit_up_to(base + len(offsets))
+        return Compaction(tuple(moves), dropped)
 
-    def settle(self) -> None:
-        """Settle every appended slot as it is (prefill)."""
-        self._settle(self.length)
+    def commit(self) -> None:
+        """Commit every appended slot where it is, after a prefill."""
+        self._commit_up_to(self.length)
 
     def roll_back(self) -> None:
-        """Forget every appended slot."""
-        self._settle(self.base)
+        """Drop every appended slot."""
+        self._commit_up_to(self.num_committed)
 
-    def _settle(self, length: int) -> None:
+    def _commit_up_to(self, length: int) -> None:
         for layer in self.slot_layers:
             layer.length = length
-        self.base = length
-        self._steps = _Steps()
+        self.num_committed = length
+        self._appended = _Appended()
 
     # --------------------------------------------------------------------------------------------- observing
 
     @contextmanager
     def writing_again(self, length: int) -> Iterator[None]:
-        """Inside, a forward may write the slots from ``length`` on once more; after it all of them are in use again."""
+        """Let forwards inside the block overwrite the slots from ``length`` on; after it all slots are in use again."""
         used = self.length
         try:
             for layer in self.slot_layers:
@@ -233,20 +239,20 @@ class SlotCache(Cache):
     def fingerprints(self, start: int, stop: int) -> tuple[str, ...]:
         """One hash per slot of [start, stop), of the bits of its keys and values in all layers.
 
-        A slot that was moved keeps its fingerprint; one that was not moved when it should have been does not have the
-        one it should have.
+        A slot that is moved keeps its fingerprint, so a move that should have happened and did not shows as another
+        fingerprint than expected.
         """
         if start >= stop:
             return ()
         total = torch.zeros(stop - start, dtype=torch.int64)
-        # Keys and values apart: a model may give them different sizes.
+        # Keys and values are hashed apart because a model may give them different sizes.
         for name in ("keys", "values"):
             tensors = [getattr(layer, name) for layer in self.slot_layers]
             weights = self._fingerprint_weights(name, tensors)
             elements = tensors[0][0, :, 0].numel() * (stop - start)
             at_once = max(1, _FINGERPRINT_ELEMENTS // elements)
             integer = torch.int32 if tensors[0].element_size() == 4 else torch.int16
-            # Only layers on one device can be stacked. Sums of whole numbers do not depend on the grouping.
+            # Only layers on one device can be stacked. Integer sums do not depend on how the layers are grouped.
             for device, layers in _by_device(tensors).items():
                 for first in range(0, len(layers), at_once):
                     columns = [tensors[layer][0, :, start:stop] for layer in layers[first : first + at_once]]
@@ -255,8 +261,8 @@ class SlotCache(Cache):
         return tuple(f"{value & 0xFFFFFFFFFFFF:012x}" for value in total.tolist())
 
     def _fingerprint_weights(self, name: str, tensors: Sequence[torch.Tensor]) -> dict[torch.device, torch.Tensor]:
-        """Device -> [its layers, heads, 1, head size], odd and fixed, so that equal bits give equal fingerprints in any
-        run, however the layers are spread."""
+        """Device -> [its layers, heads, 1, head size]: odd numbers from a fixed seed, so that equal bits give equal
+        fingerprints in every run, whichever devices the layers are on."""
         if name not in self._weights:
             generator = torch.Generator().manual_seed(0x5EED + (name == "values"))
             shape = (len(self.slot_layers), tensors[0].shape[1], 1, tensors[0].shape[3])
@@ -274,6 +280,6 @@ def _by_device(tensors: Sequence[torch.Tensor]) -> dict[torch.device, list[int]]
 
 
 def _empty(like: torch.Tensor, capacity: int) -> torch.Tensor:
-    """Zeros [1, heads, capacity, head size]: never garbage, so that a stale read shows the same way every time."""
+    """Zeros [1, heads, capacity, head size]. With uninitialised memory a stale read would differ from run to run."""
     _, heads, _, size = like.shape
     return torch.zeros(1, heads, capacity, size, dtype=like.dtype, device=like.device)

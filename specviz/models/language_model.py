@@ -83,10 +83,10 @@ class LanguageModel:
         """Run n tokens in one forward and append their slots.
 
         Args:
-            cache: of this model; its settled slots are the context of every row.
+            cache: of this model; its committed slots are the context of every row.
             tokens: n token ids. An id beyond this model's embeddings (padded vocabularies) is read as the last one: a
                 draft that misreads a token drafts worse, and stays exact.
-            parents: see :meth:`SlotCache.plan`.
+            parents: see :meth:`SlotCache.allocate`.
             rows: which of the n rows of logits to return.
             units: [len(rows), w], what the head reads at these rows.
             layers: whose hidden states to return.
@@ -96,12 +96,12 @@ class LanguageModel:
         """
         known = [min(token, self.inputs - 1) for token in tokens]
         cache.reserve(len(known))
-        positions, lines = cache.plan(parents)
-        mask = tree_mask(lines, cache.base, cache.length + len(known), self.dtype)
+        positions, lines = cache.allocate(parents)
+        mask = tree_mask(lines, cache.num_committed, cache.length + len(known), self.dtype)
         position_ids = torch.tensor([positions])
         ids, first = torch.tensor([known]), cache.length
         output = self._run(cache, ids, position_ids, mask, list(rows), units, layers)
-        cache.note(_written(known, position_ids, mask, cache.base))
+        cache.log(_written(known, position_ids, mask, cache.num_committed))
         if (wrong := kind_of(output.logits)) is not None:
             kind, bad = wrong
             found = Found(self.info.id, self.info.dtype, kind, tuple(rows[row] for row in bad))
@@ -116,7 +116,7 @@ class LanguageModel:
         return output
 
     def prefill(self, cache: SlotCache, tokens: Sequence[int], *, layers: tuple[int, ...] = ()) -> torch.Tensor | None:
-        """Append and settle context tokens in chunks; no logits are computed but the last row's.
+        """Append and commit context tokens in chunks; no logits are computed but the last row's.
 
         Returns:
             [1, layers x hidden], the hidden states of ``layers`` at the last of the tokens; None for none.
@@ -125,11 +125,11 @@ class LanguageModel:
         for start in range(0, len(tokens), PREFILL_CHUNK):
             chunk = [min(token, self.inputs - 1) for token in tokens[start : start + PREFILL_CHUNK]]
             cache.reserve(len(chunk))
-            first = cache.base
+            first = cache.num_committed
             mask = causal_mask(len(chunk), first, self.dtype)
             positions = torch.arange(first, first + len(chunk))[None]
             output = self._run(cache, torch.tensor([chunk]), positions, mask, [len(chunk) - 1], None, layers)
-            cache.settle()
+            cache.commit()
             states = output.states
         # A copy: a view would keep those of the whole chunk.
         return None if states is None else states[-1:].clone()
@@ -229,7 +229,7 @@ def tree_mask(lines: Sequence[tuple[int, ...]], base: int, total: int, dtype: to
 
     Args:
         lines: for each row, the offsets from ``base`` of its ancestors and itself.
-        base: settled slots, which every row sees.
+        base: committed slots, which every row sees.
         total: slots in use once the rows are appended.
     """
     mask = torch.full((len(lines), total), torch.finfo(dtype).min, dtype=dtype)

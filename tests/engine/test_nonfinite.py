@@ -168,7 +168,7 @@ def test_looking_for_the_origin_leaves_the_cache_as_it_was() -> None:
         with pytest.raises(LogitsError):
             model.forward(cache, [9, 10], [0, 0], [0, 1])
     assert model.forward_seconds > seconds
-    assert (cache.base, cache.length, len(cache.written)) == (3, 6, 3)
+    assert (cache.num_committed, cache.length, len(cache.written)) == (3, 6, 3)
     assert cache.fingerprints(0, 4) == kept
     assert count_hooks(model.model) == hooks == 0
     cache.roll_back()

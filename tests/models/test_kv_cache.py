@@ -77,10 +77,10 @@ def test_level_by_level_equals_all_at_once(model: LanguageModel) -> None:
 def test_keep_gathers_a_path_that_equals_a_recompute(model: LanguageModel) -> None:
     cache, _ = scored(model, TOKENS, PARENTS)
     path = path_to(6)
-    kept = cache.keep(path)
+    compaction = cache.compact(path)
     base = len(PREFIX)
-    assert kept.moves == tuple((base + node, base + i) for i, node in enumerate(path) if node != i)
-    assert kept.dropped == tuple(base + n for n in range(len(TOKENS)) if n not in path)
+    assert compaction.moves == tuple((base + node, base + i) for i, node in enumerate(path) if node != i)
+    assert compaction.dropped == tuple(base + n for n in range(len(TOKENS)) if n not in path)
     fresh = model.new_cache(16)
     text = [*PREFIX, *(TOKENS[n] for n in path)]
     with torch.inference_mode():
@@ -94,13 +94,13 @@ def test_keep_gathers_a_path_that_equals_a_recompute(model: LanguageModel) -> No
 
 def test_a_stale_tail_is_never_read(model: LanguageModel) -> None:
     cache, _ = scored(model, TOKENS, PARENTS)
-    cache.keep([0])
+    cache.compact([0])
     with torch.inference_mode():
         clean = model.forward(cache, [90], [-1], [0]).logits
         cache.roll_back()
         for layer in cache.slot_layers:
-            layer.keys[:, :, cache.base :] = float("nan")
-            layer.values[:, :, cache.base :] = float("nan")
+            layer.keys[:, :, cache.num_committed :] = float("nan")
+            layer.values[:, :, cache.num_committed :] = float("nan")
         poisoned = model.forward(cache, [90], [-1], [0]).logits
     assert torch.equal(clean, poisoned)
 
@@ -111,7 +111,7 @@ def test_moved_slots_keep_their_fingerprints(model: LanguageModel) -> None:
     before = cache.fingerprints(base, cache.length)
     assert len(set(before)) == len(TOKENS)
     path = path_to(7)
-    cache.keep(path)
+    cache.compact(path)
     assert cache.fingerprints(base, cache.length) == tuple(before[n] for n in path)
 
 
