@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from specviz.engine.session import Session
-from specviz.models.hidden_state_head import ReadingHead
+from specviz.models.hidden_state_head import HiddenStateHead
 from specviz.models.language_model import LanguageModel
 from specviz.models.loading import Pair
 from specviz.models.tokens import TokenTexts
@@ -57,7 +57,7 @@ def pair_of(
     target: object,
     draft: object,
     end_tokens: tuple[int, ...] = (),
-    head: ReadingHead | None = None,
+    head: HiddenStateHead | None = None,
     tokenizer: object | None = None,
 ) -> Pair:
     """A pair of two models that are there already, with the tests' tokenizer or another."""

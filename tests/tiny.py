@@ -24,7 +24,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from specviz.models.hidden_state_head import ReadingHead
+from specviz.models.hidden_state_head import HiddenStateHead
 
 FAMILIES = ("llama", "qwen2", "qwen3", "gpt2", "gpt_neox")
 HIDDEN = 32
@@ -117,11 +117,11 @@ def make_tokenizer(*, chat: bool = True) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def head_for(target: PreTrainedModel, draft: PreTrainedModel, *, seed: int = 2) -> ReadingHead:
+def head_for(target: PreTrainedModel, draft: PreTrainedModel, *, seed: int = 2) -> HiddenStateHead:
     """A random head with which ``draft`` reads the first and the last hidden states of ``target``."""
     random = torch.Generator().manual_seed(seed)
     d, w = draft.config.hidden_size, 2 * target.config.hidden_size
-    head = ReadingHead((1, target.config.num_hidden_layers), d, w, 16)
+    head = HiddenStateHead((1, target.config.num_hidden_layers), d, w, 16)
     with torch.no_grad():
         for weight in head.parameters():
             weight.copy_(torch.randn(weight.shape, generator=random) * 0.5 / weight.shape[-1] ** 0.5)

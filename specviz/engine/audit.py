@@ -18,11 +18,11 @@ from specviz.trace.schema import INFINITE_DIFFERENCE, Audit
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What a draft reads besides tokens: states of ``target``, of which it will read ``units`` [1, w] next."""
+class HeadInput:
+    """What a draft reads besides tokens: states of ``target``, of which it will read ``features`` [1, w] next."""
 
     target: LanguageModel
-    units: torch.Tensor
+    features: torch.Tensor
 
 
 def audit(
@@ -30,7 +30,7 @@ def audit(
     cache: SlotCache,
     tokens: Sequence[int],
     first_slot: int,
-    reading: Reading | None = None,
+    head_input: HeadInput | None = None,
     temperature: float = 1.0,
 ) -> Audit:
     """Compare the committed slots and the next-token logits with a plain causal forward of the same tokens.
@@ -41,7 +41,7 @@ def audit(
         cache: no slots appended; it is left as it was found.
         tokens: the committed tokens, the root last. The cache may be some tokens short of the root.
         first_slot: committed slots from here on are reported one by one, earlier ones as one figure a layer.
-        reading: for a draft that reads the target's hidden states; those are recomputed too.
+        head_input: for a draft that reads the target's hidden states; those are recomputed too.
         temperature: that the logits are divided by in the run.
 
     Returns:
@@ -51,18 +51,18 @@ def audit(
     # The last token of a full context has no position any more: it is never fed, and has no next-token logits.
     if len(tokens) > model.max_positions:
         # Nor is what a head would read there read any more: the layers are judged by themselves.
-        tokens, reading = tokens[: model.max_positions], None
+        tokens, head_input = tokens[: model.max_positions], None
     fresh = DynamicCache(config=model.model.config)
-    units = None
-    if model.head and reading:
-        before = reading.target.plain_ids(tokens[:-1])
-        layers = model.head.layers
-        units = model.head.of_text(plain_states(reading.target.model, before, layers) if before.numel() else None)
+    features = None
+    if model.head and head_input:
+        target, before = head_input.target, head_input.target.plain_ids(tokens[:-1])
+        states = plain_states(target.model, before, model.head.layers) if before.numel() else None
+        features = model.head.text_features(states)
     cached = {"use_cache": True, model.cache_argument: fresh}
-    expected = model.plain_logits(tokens, units, last=True, **cached)[0]
+    expected = model.plain_logits(tokens, features, last=True, **cached)[0]
     base, logits = cache.num_committed, None
     if base < len(tokens):
-        got = _next_logits(model, cache, tokens[base:], reading.units if reading else None)
+        got = _next_logits(model, cache, tokens[base:], head_input.features if head_input else None)
         difference = math.inf if got is None else logit_difference(got, expected, temperature)
         logits = min(difference, INFINITE_DIFFERENCE)
 
@@ -83,15 +83,15 @@ def audit(
 
 
 def _next_logits(
-    model: LanguageModel, cache: SlotCache, missing: Sequence[int], units: torch.Tensor | None
+    model: LanguageModel, cache: SlotCache, missing: Sequence[int], features: torch.Tensor | None
 ) -> torch.Tensor | None:
     """The logits [V] after the ``missing`` tokens, read through the cache, which is left as it was found.
 
     None for NaN or infinite ones: the audit tells of them, and the step that needs them fails.
     """
-    spent = model.forward_seconds
+    spent, last = model.forward_seconds, len(missing) - 1
     try:
-        return model.forward(cache, missing, range(-1, len(missing) - 1), [len(missing) - 1], units=units).logits[0]
+        return model.forward(cache, missing, range(-1, last), [last], features=features).logits[0]
     except NumericsError:
         return None
     finally:

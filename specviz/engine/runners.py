@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 
 from specviz.engine.recording import Texts, rows_of
-from specviz.models.hidden_state_head import ReadingHead
+from specviz.models.hidden_state_head import HiddenStateHead
 from specviz.models.kv_cache import Compaction, SlotCache, Written
 from specviz.models.language_model import LanguageModel
 from specviz.models.nonfinite import LogitsError
@@ -124,7 +124,7 @@ class TargetRunner(Runner):
 
     part = "target"
 
-    def __init__(self, model: LanguageModel, head: ReadingHead | None = None):
+    def __init__(self, model: LanguageModel, head: HiddenStateHead | None = None):
         super().__init__(model)
         self._layers = head.layers if head else ()
         self.states: torch.Tensor | None = None
@@ -173,32 +173,32 @@ class DraftRunner(Runner):
         self._logits: list[torch.Tensor] = []
         self._probs: list[torch.Tensor] = []
         self._rows: list[int] = []
-        self.units: torch.Tensor | None = None
+        self.features: torch.Tensor | None = None
         """[1, w], what the head of a draft that reads the target reads at the next root."""
         self.growth: Growth | None = None
         """The tree that is being grown, once the draft was asked."""
-        self._own: dict[int, torch.Tensor] = {}
+        self._head_outputs: dict[int, torch.Tensor] = {}
         """Node of the growth -> [hidden], what that head made there."""
 
     def prefill(self, context: Sequence[int], states: torch.Tensor | None = None) -> None:
         """Feed a cold cache its whole context; ``states`` are the target's at its end, if that was fed just now, too
         (:attr:`TargetRunner.states`)."""
         if self.model.head and (states is not None or not context):
-            self.units = self.model.head.of_text(states)[-1:]
+            self.features = self.model.head.text_features(states)[-1:]
         if self._is_cold(context):
             self.model.prefill(self.cache, context)
 
     def learn(self, states: torch.Tensor | None, last: int) -> None:
         """Remember what the head will read at the next root: the target's states [n, w] at the node ``last`` kept."""
         if self.model.head and states is not None:
-            self.units = self.model.head.units(states[last : last + 1])
+            self.features = self.model.head.features(states[last : last + 1])
 
     def begin(self, tokens: Sequence[int]) -> None:
         """Start a step on the committed ``tokens``, the root last."""
         self.committed = tokens
         self._late_tokens = list(tokens[self.cache.num_committed : -1])
         self._offset_of, self._logits, self._probs, self._rows = {}, [], [], []
-        self.node_of, self.late, self._own, self.growth = {}, 0, {}, None
+        self.node_of, self.late, self._head_outputs, self.growth = {}, 0, {}, None
 
     def expand(self, growth: Growth, nodes: list[int]) -> torch.Tensor:
         """See :meth:`specviz.drafting.base.Draft.expand`."""
@@ -207,20 +207,21 @@ class DraftRunner(Runner):
             self.late = len(self._late_tokens)
             parents = list(range(-1, self.late))
             wanted = [self.late]
-            units = self.units
+            features = self.features
         else:
             tokens = [growth.tokens[node] for node in nodes]
             parents = [self._offset_of[growth.parents[node]] for node in nodes]
             wanted = list(range(len(nodes)))
-            units = None
+            features = None
             if self.model.head:
-                units = self.model.head.guess(torch.stack([self._own[growth.parents[node]] for node in nodes]))
+                outputs = [self._head_outputs[growth.parents[node]] for node in nodes]
+                features = self.model.head.predict(torch.stack(outputs))
         first = self.cache.length - self.cache.num_committed
         self.growth = growth
         with self._at_nodes([*[None] * (len(tokens) - len(nodes)), *nodes], self._offset_of):
-            output = self.model.forward(self.cache, tokens, parents, wanted, units=units)
+            output = self.model.forward(self.cache, tokens, parents, wanted, features=features)
         if output.states is not None:
-            self._own.update(zip(nodes, output.states, strict=True))
+            self._head_outputs.update(zip(nodes, output.states, strict=True))
         logits = output.logits[:, : self.vocabulary]
         self._offset_of.update((node, first + row) for node, row in zip(nodes, wanted, strict=True))
         probs = process(logits, self.sampling)

@@ -16,7 +16,7 @@ import torch
 from specviz import __version__
 from specviz.dice import SeededDice
 from specviz.drafting import BUILDERS, Builder, Limits, build_tree
-from specviz.engine.audit import Reading, audit
+from specviz.engine.audit import HeadInput, audit
 from specviz.engine.recording import (
     Attempt,
     Texts,
@@ -331,9 +331,9 @@ class Session:
             heat, first = settings.target.temperature, changes[0].length_before
             audits = [audit(target.model, target.cache, tokens, first, temperature=heat)]
             if builder.runs_draft:
-                reading = Reading(target.model, draft.units) if draft.units is not None else None
+                head_input = HeadInput(target.model, draft.features) if draft.features is not None else None
                 heat, first = settings.draft.temperature, changes[1].length_before
-                audits.append(audit(draft.model, draft.cache, tokens, first, reading, heat))
+                audits.append(audit(draft.model, draft.cache, tokens, first, head_input, heat))
             for i, found in enumerate(audits):
                 changes[i] = changes[i].model_copy(update={"audit": found})
         _, audit_seconds = clock.lap()

@@ -12,7 +12,7 @@ import torch
 
 from specviz.models.compat import cache_argument
 from specviz.models.devices import is_spread
-from specviz.models.hidden_state_head import ReadingHead, picked
+from specviz.models.hidden_state_head import HiddenStateHead, select_layers
 from specviz.models.kv_cache import SlotCache, Written
 from specviz.models.nonfinite import CACHED, Found, LogitsError, Origin, find_origin, kind_of
 from specviz.trace.schema import ModelInfo
@@ -47,7 +47,7 @@ class LanguageModel:
         head: with which it reads its target's hidden states, for a draft that does.
     """
 
-    def __init__(self, model: Any, info: ModelInfo, head: ReadingHead | None = None):
+    def __init__(self, model: Any, info: ModelInfo, head: HiddenStateHead | None = None):
         self.model = model
         self.info = info
         self.head = head
@@ -77,7 +77,7 @@ class LanguageModel:
         parents: Sequence[int],
         rows: Sequence[int],
         *,
-        units: torch.Tensor | None = None,
+        features: torch.Tensor | None = None,
         layers: tuple[int, ...] = (),
     ) -> Output:
         """Run n tokens in one forward and append their slots.
@@ -88,7 +88,7 @@ class LanguageModel:
                 draft that misreads a token drafts worse, and stays exact.
             parents: see :meth:`SlotCache.allocate`.
             rows: which of the n rows of logits to return.
-            units: [len(rows), w], what the head reads at these rows.
+            features: [len(rows), w], what the head reads at these rows.
             layers: whose hidden states to return.
 
         Raises:
@@ -100,7 +100,7 @@ class LanguageModel:
         mask = tree_mask(lines, cache.num_committed, cache.length + len(known), self.dtype)
         position_ids = torch.tensor([positions])
         ids, first = torch.tensor([known]), cache.length
-        output = self._run(cache, ids, position_ids, mask, list(rows), units, layers)
+        output = self._run(cache, ids, position_ids, mask, list(rows), features, layers)
         cache.log(_written(known, position_ids, mask, cache.num_committed))
         if (wrong := kind_of(output.logits)) is not None:
             kind, bad = wrong
@@ -110,7 +110,7 @@ class LanguageModel:
                 raise LogitsError(replace(found, origin=Origin(CACHED, layer, None), slot=slot))
             with cache.writing_again(first):
                 origin = self._origin(
-                    lambda: self._run(cache, ids, position_ids, mask, list(rows), units, layers), len(known)
+                    lambda: self._run(cache, ids, position_ids, mask, list(rows), features, layers), len(known)
                 )
             raise LogitsError(replace(found, origin=origin))
         return output
@@ -155,7 +155,7 @@ class LanguageModel:
         positions: torch.Tensor,
         mask: torch.Tensor,
         rows: list[int],
-        units: torch.Tensor | None,
+        features: torch.Tensor | None,
         layers: tuple[int, ...],
     ) -> Output:
         arguments: dict[str, Any] = {
@@ -167,47 +167,47 @@ class LanguageModel:
         }
         if layers:
             arguments["output_hidden_states"] = True
-        if self._takes_logits_to_keep and units is None:
+        if self._takes_logits_to_keep and features is None:
             # None of a row's neighbours is worth a product with the whole vocabulary.
             arguments["logits_to_keep"] = torch.tensor(rows, device=self._row_device)
         self._synchronize()
         start = time.perf_counter()
         states: torch.Tensor | None
-        if units is not None:
-            logits, states = self._read(ids, units, rows, arguments)
+        if features is not None:
+            logits, states = self._read(ids, features, rows, arguments)
         else:
             output = self.model(**arguments)
             logits = output.logits[0] if self._takes_logits_to_keep else output.logits[0, rows]
-            states = picked(output.hidden_states, layers) if layers else None
+            states = select_layers(output.hidden_states, layers) if layers else None
         self._synchronize()
         self.forward_seconds += time.perf_counter() - start
         return Output(logits.float(), states)
 
     def _read(
-        self, ids: torch.Tensor, units: torch.Tensor, rows: Sequence[int], arguments: dict[str, Any]
+        self, ids: torch.Tensor, features: torch.Tensor, rows: Sequence[int], arguments: dict[str, Any]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits [rows, V] and what the head made of the last hidden states, [rows, hidden]."""
         assert self.head is not None
         hidden = self.model.base_model(**arguments).last_hidden_state[0, rows]
         embeddings = self.model.get_input_embeddings()(ids[0, rows].to(self.device))
-        own = self.head(units, embeddings, hidden)
-        return self.model.get_output_embeddings()(own.to(hidden)), own
+        head_output = self.head(features, embeddings, hidden)
+        return self.model.get_output_embeddings()(head_output.to(hidden)), head_output
 
     def plain_logits(
-        self, tokens: Sequence[int], units: torch.Tensor | None = None, *, last: bool = False, **arguments: Any
+        self, tokens: Sequence[int], features: torch.Tensor | None = None, *, last: bool = False, **arguments: Any
     ) -> torch.Tensor:
         """float32 logits [n, V] of a forward over a text, without any cache, mask or position of ours.
 
         Args:
             tokens: n of them.
-            units: [n, w], what the head reads, for a draft that reads its target.
+            features: [n, w], what the head reads, for a draft that reads its target.
             last: only the last row, [1, V].
             arguments: others for the model, such as a cache of transformers'.
         """
         ids = self.plain_ids(tokens)
         rows = [len(tokens) - 1] if last else list(range(len(tokens)))
-        if units is not None:
-            return self._read(ids.cpu(), units[rows], rows, {"input_ids": ids, **arguments})[0].float()
+        if features is not None:
+            return self._read(ids.cpu(), features[rows], rows, {"input_ids": ids, **arguments})[0].float()
         kept = self.last_logits if last else {}
         logits: torch.Tensor = self.model(input_ids=ids, **kept, **arguments).logits[0]
         return logits[-len(rows) :].float()

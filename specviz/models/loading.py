@@ -20,7 +20,7 @@ from specviz.models.compat import check_config
 from specviz.models.device_map import device_map, refuse_offloading, room_for_weights
 from specviz.models.devices import check_dtype, choose_device, choose_dtype, free_memory
 from specviz.models.download_cache import Progress, silent
-from specviz.models.hidden_state_head import ReadingHead, read_head
+from specviz.models.hidden_state_head import HiddenStateHead, read_head
 from specviz.models.language_model import LanguageModel
 from specviz.models.memory import MemoryPlan, ToLoad, plan_memory, refuse_if_weights_exceed
 from specviz.models.planning import checkpoint_dtype, read_config
@@ -272,7 +272,7 @@ def _plan(target: ToLoad, draft: ToLoad, device: torch.device) -> MemoryPlan | N
     return plan
 
 
-def language_model(model: Any, source: Source, head: ReadingHead | None = None) -> LanguageModel:
+def language_model(model: Any, source: Source, head: HiddenStateHead | None = None) -> LanguageModel:
     """Wrap a loaded model together with what is known about it.
 
     Args:

@@ -3,7 +3,7 @@
 It begins as the least-squares fit of the target's last hidden state, which the output head of both models turns into
 the target's distribution, so nothing has to be found by descent that is linear; where they do not share that head, or
 that state is not read, it begins as the draft without it. Then it is trained like layers are, on the distributions
-themselves. In every second chat it reads its own guesses at the states, as below the root of a tree.
+themselves. In every second chat it reads its own predictions of the states, as below the root of a tree.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from specviz.models.hidden_state_head import ReadingHead
+from specviz.models.hidden_state_head import HiddenStateHead
 from specviz.models.loading import Pair
 from specviz.train.chats import read_states, write_states
 from specviz.train.train import Example, Plan, side_by_side, write_draft
@@ -35,7 +35,7 @@ class HeadStudent:
         wide = len(plan.reads) * target.config.hidden_size
         with torch.no_grad(), torch.random.fork_rng():
             torch.manual_seed(plan.seed)
-            self.head = ReadingHead(plan.reads, draft.config.hidden_size, wide, plan.width)
+            self.head = HiddenStateHead(plan.reads, draft.config.hidden_size, wide, plan.width)
             self.head.outer.weight.zero_()
         self.parameters = dict(self.head.named_parameters())
         self.fixed = dict(self.head.named_buffers())
@@ -61,15 +61,15 @@ class HeadStudent:
         self.head.embedding_spread.copy_(embeddings.float().std())
         final = self._final()
         fit_out = _LeastSquares(self.head.w + 2 * self.head.d, self.head.d)
-        fit_guess = _LeastSquares(self.head.d, self.head.w)
+        fit_predict = _LeastSquares(self.head.d, self.head.w)
         for example in some:
-            units, embedded, hidden, _ = self._inputs([example])
+            features, embedded, hidden, _ = self._inputs([example])
             said = hidden[0]
             if final is not None:
                 said = torch.from_numpy(_states(example)[:-1, final].astype(np.float32))
-                fit_out.add(self.head.inputs(units, embedded, hidden)[0, 1:], said[1:])
-            fit_guess.add(said[1:-1], units[0, 2:])
-        fit_guess.solve(self.head.guess_map)
+                fit_out.add(self.head.inputs(features, embedded, hidden)[0, 1:], said[1:])
+            fit_predict.add(said[1:-1], features[0, 2:])
+        fit_predict.solve(self.head.guess_map)
         if final is not None:
             fit_out.solve(self.head.skip)
         else:
@@ -91,15 +91,15 @@ class HeadStudent:
 
     def hidden(self, examples: Sequence[Example], generator: torch.Generator) -> torch.Tensor:
         """See :class:`specviz.train.train.Student`."""
-        units, embedded, hidden, places = self._inputs(examples)
+        features, embedded, hidden, places = self._inputs(examples)
         with torch.no_grad():
-            own = self.head(units[1::2], embedded[1::2], hidden[1::2])
-        guesses = torch.zeros_like(units)
-        guesses[1::2, 1:] = self.head.guess(own[:, :-1])
-        guessed = torch.zeros(units.shape[:2], dtype=torch.bool)
-        guessed[1::2, 1:] = True
-        units = torch.where(guessed[..., None], guesses, units)
-        x = self.head.inputs(units, embedded, hidden)[places]
+            own = self.head(features[1::2], embedded[1::2], hidden[1::2])
+        predictions = torch.zeros_like(features)
+        predictions[1::2, 1:] = self.head.predict(own[:, :-1])
+        predicted = torch.zeros(features.shape[:2], dtype=torch.bool)
+        predicted[1::2, 1:] = True
+        features = torch.where(predicted[..., None], predictions, features)
+        x = self.head.inputs(features, embedded, hidden)[places]
         kept = torch.rand(x.shape, generator=generator) >= DROPOUT
         inner = self.head.inner(x * kept / (1 - DROPOUT))
         out: torch.Tensor = self.head.skip(x) + self.head.outer(torch.nn.functional.gelu(inner))
@@ -113,17 +113,17 @@ class HeadStudent:
     def _inputs(
         self, examples: Sequence[Example]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-        """Units [chats, width, w], embeddings and hidden states [chats, width, d], and the places of the replies."""
+        """Features [chats, width, w], embeddings and hidden states [chats, width, d], and the places of the replies."""
         body = self._pair.draft.model.base_model
         ids, places = side_by_side([example.chat for example in examples])
-        units = torch.zeros(*ids.shape, self.head.w)
+        features = torch.zeros(*ids.shape, self.head.w)
         for row, example in enumerate(examples):
             known = torch.from_numpy(_states(example)[: ids.shape[1] - 1].astype(np.float32))
-            units[row, 1 : 1 + len(known)] = self.head.units(known)
+            features[row, 1 : 1 + len(known)] = self.head.features(known)
         on_device = ids.to(self._pair.draft.device)
         hidden = body(input_ids=on_device, use_cache=False).last_hidden_state.float().cpu()
         embedded = self._pair.draft.model.get_input_embeddings()(on_device).float().cpu()
-        return units, embedded, hidden, places
+        return features, embedded, hidden, places
 
 
 class _LeastSquares:

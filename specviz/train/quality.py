@@ -127,11 +127,11 @@ def overlaps(target: LanguageModel, draft: LanguageModel, chats: Sequence[Chat])
     with torch.inference_mode():
         for chat in chats:
             tokens = np.concatenate([chat.prompt, chat.reply])[:-1].tolist()
-            units = None
+            features = None
             if draft.head:
                 states = plain_states(target.model, target.plain_ids(tokens), draft.head.layers)
-                units = draft.head.of_text(states)[:-1]
-            rows = [target.plain_logits(tokens), draft.plain_logits(tokens, units)]
+                features = draft.head.text_features(states)[:-1]
+            rows = [target.plain_logits(tokens), draft.plain_logits(tokens, features)]
             p, q = (torch.softmax(row[len(chat.prompt) - 1 :], -1).cpu() for row in rows)
             yield float(torch.minimum(p, q).sum()), float((p.argmax(-1) == q.argmax(-1)).sum()), len(p)
 

@@ -26,7 +26,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from specviz.errors import ModelError
-from specviz.models.hidden_state_head import CONFIG_KEY, FILE, ReadingHead
+from specviz.models.hidden_state_head import CONFIG_KEY, FILE, HiddenStateHead
 from specviz.models.loading import Pair
 from specviz.train.chats import Chat, read_chats
 
@@ -287,7 +287,7 @@ def _loss(
 # --------------------------------------------------------------------------------------------------------- files
 
 
-def write_draft(model: Any, folder: Path, head: ReadingHead | None = None) -> Path:
+def write_draft(model: Any, folder: Path, head: HiddenStateHead | None = None) -> Path:
     """Write layers, final norm, config and head as ``assets/draft`` has them: half precision, small files."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.safetensors"):

@@ -21,7 +21,7 @@ from specviz.engine.runners import DraftRunner
 from specviz.engine.session import Session
 from specviz.engine.whatif import through_models
 from specviz.errors import ModelError, SettingsError
-from specviz.models.hidden_state_head import CONFIG_KEY, FILE, ReadingHead, plain_states, read_head
+from specviz.models.hidden_state_head import CONFIG_KEY, FILE, HiddenStateHead, plain_states, read_head
 from specviz.models.loading import load_pair
 from specviz.models.sources import Source
 from specviz.trace.schema import Choice, Step
@@ -51,14 +51,14 @@ def expected_row(session: Session, position: int, path: Sequence[int]) -> torch.
     assert len(text) == step.context
     head, draft = pair.draft.head, pair.draft.model
     with torch.inference_mode():
-        units = head.of_text(plain_states(pair.target.model, torch.tensor([text]), head.layers))[-2]
+        features = head.text_features(plain_states(pair.target.model, torch.tensor([text]), head.layers))[-2]
         for token in [*path, None]:
             ids = torch.tensor([text])
             hidden = draft(ids, output_hidden_states=True, use_cache=False).hidden_states[-1][0, -1]
-            own = head(units, draft.get_input_embeddings()(ids)[0, -1], hidden)
+            own = head(features, draft.get_input_embeddings()(ids)[0, -1], hidden)
             if token is not None:
                 text = [*text, token]
-                units = head.guess(own)
+                features = head.predict(own)
         return torch.softmax(draft.get_output_embeddings()(own), -1)
 
 
@@ -89,7 +89,7 @@ def test_the_draft_is_fed_the_targets_states_and_below_the_root_its_own() -> Non
 def test_reading_matters() -> None:
     """Else the tests here would pass for a draft that reads nothing."""
     session = run()
-    with patch.object(ReadingHead, "units", lambda self, states: torch.zeros(len(states), self.w)):
+    with patch.object(HiddenStateHead, "features", lambda self, states: torch.zeros(len(states), self.w)):
         other = Session(session.pair, session.settings.model_copy(update={"audit": False}), "the sea")
         first = other.step()
     rows = [step.tree.nodes[0].draft.processed for step in (session.steps[0], first)]
@@ -255,5 +255,5 @@ def test_what_if_refuses_a_pair_whose_draft_reads_other_states() -> None:
     session = run()
     plain = pair_of(session.pair.target.model, session.pair.draft.model)
     assert plain.models.draft.id == session.pair.models.draft.id
-    with pytest.raises(SettingsError, match="choose them under Settings"):
+    with pytest.raises(SettingsError, match="choose the recorded one under Settings"):
         through_models(plain, session.trace, 0, Question(verifier=Choice(name="rejection")))

@@ -155,7 +155,7 @@ def test_a_head_needs_no_layers_to_be_added(folder: Path, pair: Pair) -> None:
 
 
 def test_a_head_is_trained_on_what_it_will_be_fed(folder: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half of the chats with the target's states of one place before, half with the head's own guesses at them."""
+    """Half of the chats with the target's states of one place before, half with the head's own predictions of them."""
     monkeypatch.setattr(head, "DROPOUT", 0.0)
     plan = replace(PLAN, layers=2, reads=(1, 2))
     student = HeadStudent(pair, plan)
@@ -169,11 +169,11 @@ def test_a_head_is_trained_on_what_it_will_be_fed(folder: Path, pair: Pair, monk
         with torch.inference_mode():
             hidden = pair.draft.model(ids, output_hidden_states=True).hidden_states[-1][0]
             embeddings = pair.draft.model.get_input_embeddings()(ids[0])
-            units = student.head.of_text(plain_states(pair.target.model, ids, (1, 2)))[:-1]
+            features = student.head.text_features(plain_states(pair.target.model, ids, (1, 2)))[:-1]
             if row == 1:
-                own = student.head(units, embeddings, hidden)
-                units = torch.cat([units[:1], student.head.guess(own[:-1])])
-            expected = student.head(units, embeddings, hidden)[len(chat.prompt) - 1 :]
+                own = student.head(features, embeddings, hidden)
+                features = torch.cat([features[:1], student.head.predict(own[:-1])])
+            expected = student.head(features, embeddings, hidden)[len(chat.prompt) - 1 :]
         assert torch.allclose(got[first : first + len(expected)], expected, atol=2e-2)
         first += len(expected)
     assert first == len(got)
@@ -189,10 +189,10 @@ def test_a_head_begins_as_a_fit_and_goes_on_from_one_that_is_there(folder: Path,
     assert not student.head.outer.weight.any()
     error = variance = 0.0
     for example in examples:
-        units, embeddings, hidden, _ = student._inputs([example])
+        features, embeddings, hidden, _ = student._inputs([example])
         last = torch.from_numpy(example.states[1:-1, -tiny.HIDDEN :].astype(np.float32))
         with torch.no_grad():
-            error += float((student.head(units, embeddings, hidden)[0, 1:] - last).square().sum())
+            error += float((student.head(features, embeddings, hidden)[0, 1:] - last).square().sum())
         variance += float((last - last.mean(0)).square().sum())
     assert error < 0.8 * variance
     reading = pair_of(pair.target.model, pair.draft.model, head=tiny.head_for(pair.target.model, pair.draft.model))
@@ -212,8 +212,8 @@ def test_a_head_begins_as_the_draft_where_the_targets_last_state_says_nothing(
     student = HeadStudent(pair_of(pair.target.model, draft), replace(PLAN, reads=reads))
     examples = student.read(folder)
     student.begin(examples)
-    units, embeddings, hidden, _ = student._inputs(examples[:1])
-    assert torch.equal(student.head(units, embeddings, hidden), hidden)
+    features, embeddings, hidden, _ = student._inputs(examples[:1])
+    assert torch.equal(student.head(features, embeddings, hidden), hidden)
 
 
 def test_another_plan_does_not_go_on_with_a_training(folder: Path, pair: Pair) -> None:
