@@ -60,13 +60,13 @@ def sibling_leak() -> Iterator[None]:
 @contextmanager
 def draft_a_token_short() -> Iterator[None]:
     """After a full accept the draft is not fed the token it never ran."""
-    begin = DraftRunner.begin
+    start_step = DraftRunner.start_step
 
     def forgetful(self: DraftRunner, tokens: Sequence[int]) -> None:
-        begin(self, tokens)
-        self._late_tokens = []
+        start_step(self, tokens)
+        self._catch_up_tokens = []
 
-    with patch.object(DraftRunner, "begin", forgetful):
+    with patch.object(DraftRunner, "start_step", forgetful):
         yield
 
 

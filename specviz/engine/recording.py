@@ -256,7 +256,7 @@ def record_change(
         base: committed slots before the step.
         written: the rows appended since.
         node_of: offset -> tree node.
-        context: how many of the first rows were committed tokens fed late.
+        context: how many of the first rows were committed tokens that the cache caught up with.
         before: fingerprints of the appended slots, read after the forwards.
     """
     slots = tuple(

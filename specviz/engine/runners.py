@@ -1,4 +1,4 @@
-"""The two models at work: each with its cache, its slot -> node map and its place in the text."""
+"""The target and the draft of a run, each with its cache and the map from its appended slots to nodes of the tree."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Change = tuple[int, tuple[Written, ...], dict[int, int], int, tuple[str, ...], C
 
 _FIRST_CAPACITY = 256
 _TOGETHER = 32
-"""Up to so many draft rows are recorded in one go; more are not worth their copies, and are recorded level by level."""
+"""Up to so many draft rows are joined and recorded at once; more are recorded level by level, to avoid the copies."""
 
 
 class Clock:
@@ -60,17 +60,17 @@ class Runner:
         self.cache: SlotCache = model.new_cache(_FIRST_CAPACITY)
         self.node_of: dict[int, int] = {}
         """Offset of an appended slot -> node of the finished tree."""
-        self.late = 0
-        """How many of the appended slots are committed tokens that were fed late."""
+        self.num_catch_up = 0
+        """How many of the appended slots, the first ones, are committed tokens that the cache did not have yet."""
         self._context: Sequence[int] = ()
 
     @contextmanager
     def _at_nodes(self, nodes: Sequence[int | None], written: Mapping[int, int]) -> Iterator[None]:
-        """Let an error of logits inside say at which nodes, or tokens of the text.
+        """Inside the block, add to a :class:`LogitsError` the nodes, or the tokens of the text, that it is about.
 
         Args:
-            nodes: of every row of the forward; None for a token of the text that is fed late.
-            written: node -> offset of its slot, of slots that earlier forwards of the step wrote.
+            nodes: the node of every row of the forward; None for a committed token that is fed to catch up.
+            written: node -> offset of its slot, for slots that earlier forwards of the step wrote.
         """
         try:
             yield
@@ -78,7 +78,7 @@ class Runner:
             found, base = replace(error.found, model=self.part), self.cache.num_committed
             first = found.origin.rows or () if found.origin else ()
             if found.slot is not None and found.slot < base:
-                # A plain forward tells more than the cache; where it is finite, the cache alone is at fault.
+                # A plain forward names the layer where the numbers go wrong; where it is finite, the cache is at fault.
                 origin = self.model.origin_in_text(self._context[: found.slot + 1])
                 first_tokens = origin.rows if origin and origin.rows else (found.slot,)
                 found = replace(found, origin=origin or found.origin, first_tokens=first_tokens)
@@ -91,20 +91,20 @@ class Runner:
             raise LogitsError(replace(found, nodes=_only_nodes(nodes, found.rows))) from error
 
     def _is_cold(self, context: Sequence[int]) -> bool:
-        """Whether the context has to be fed; makes room for it if so."""
+        """Whether the context has to be fed. If so, room is made for it in the cache."""
         self._context = context
         if self.cache.num_committed or not context:
             return False
         self.cache.reserve(len(context))
         return True
 
-    def keep(self, nodes: Sequence[int]) -> Change:
-        """Settle the slots of ``nodes`` (and of tokens fed late), in the order of the text; drop the others."""
+    def commit(self, nodes: Sequence[int]) -> Change:
+        """Commit the slots of ``nodes`` and of the tokens fed to catch up, in text order; drop the others."""
         base, written = self.cache.num_committed, self.cache.written
         before = self.cache.fingerprints(base, self.cache.length)
         slot_of = {node: offset for offset, node in self.node_of.items()}
-        offsets = [*range(self.late), *(slot_of[node] for node in nodes if node in slot_of)]
-        return base, written, self.node_of, self.late, before, self.cache.compact(offsets)
+        offsets = [*range(self.num_catch_up), *(slot_of[node] for node in nodes if node in slot_of)]
+        return base, written, self.node_of, self.num_catch_up, before, self.cache.compact(offsets)
 
     def release(self) -> None:
         """Give the cache's memory back; the next prefill starts from nothing."""
@@ -118,8 +118,8 @@ class TargetRunner(Runner):
         head: of the draft, if that reads the target's hidden states.
 
     Attributes:
-        states: [n, layers x hidden], what the draft reads, at the n nodes of the last forward; after a prefill [1, ...]
-            at the last token of the context.
+        states: [n, layers x hidden], what the draft reads at the n nodes of the last forward; after a prefill [1, ...],
+            at the last token of the context; None for a draft that does not read them.
     """
 
     part = "target"
@@ -154,12 +154,12 @@ def _only_nodes(nodes: Sequence[int | None], rows: Sequence[int]) -> tuple[int, 
 class DraftRunner(Runner):
     """The draft: one forward a level, over the nodes that are expanded, in its own slot order.
 
-    It never runs the nodes that are not expanded, so after a path that ends in one its cache is short of the text;
-    the missing tokens are fed together with the next root.
+    Nodes that are not expanded are never run, so after a path that ends in one the cache lacks the last committed
+    tokens. It catches up in the next step: they are fed together with the root.
 
     Args:
-        vocabulary: the target's V. What the draft knows beyond it cannot be verified and is never proposed; what it
-            lacks has probability 0.
+        vocabulary: the target's V. Tokens of the draft beyond it cannot be verified and are never proposed; tokens that
+            the draft lacks have probability 0.
     """
 
     part = "draft"
@@ -168,45 +168,53 @@ class DraftRunner(Runner):
         super().__init__(model)
         self.vocabulary, self.sampling = vocabulary, sampling
         self.committed: Sequence[int] = ()
-        self._late_tokens: list[int] = []
+        self._catch_up_tokens: list[int] = []
         self._offset_of: dict[int, int] = {}
         self._logits: list[torch.Tensor] = []
         self._probs: list[torch.Tensor] = []
         self._rows: list[int] = []
         self.features: torch.Tensor | None = None
-        """[1, w], what the head of a draft that reads the target reads at the next root."""
+        """[1, w], what the head reads at the next root, for a draft that reads its target."""
         self.growth: Growth | None = None
-        """The tree that is being grown, once the draft was asked."""
+        """The tree that is being grown, from the first :meth:`expand` of a step on."""
         self._head_outputs: dict[int, torch.Tensor] = {}
-        """Node of the growth -> [hidden], what that head made there."""
+        """Node of the growth -> [hidden], the output of that head there."""
 
     def prefill(self, context: Sequence[int], states: torch.Tensor | None = None) -> None:
-        """Feed a cold cache its whole context; ``states`` are the target's at its end, if that was fed just now, too
-        (:attr:`TargetRunner.states`)."""
+        """Feed a cold cache its whole context.
+
+        Args:
+            states: :attr:`TargetRunner.states`, at the end of the context; None if the target's cache was live.
+        """
         if self.model.head and (states is not None or not context):
             self.features = self.model.head.text_features(states)[-1:]
         if self._is_cold(context):
             self.model.prefill(self.cache, context)
 
-    def learn(self, states: torch.Tensor | None, last: int) -> None:
-        """Remember what the head will read at the next root: the target's states [n, w] at the node ``last`` kept."""
+    def set_features(self, states: torch.Tensor | None, last: int) -> None:
+        """Set what the head reads at the next root.
+
+        Args:
+            states: [n, w], the target's hidden states at the nodes; None for a draft that does not read them.
+            last: the last committed node.
+        """
         if self.model.head and states is not None:
             self.features = self.model.head.features(states[last : last + 1])
 
-    def begin(self, tokens: Sequence[int]) -> None:
+    def start_step(self, tokens: Sequence[int]) -> None:
         """Start a step on the committed ``tokens``, the root last."""
         self.committed = tokens
-        self._late_tokens = list(tokens[self.cache.num_committed : -1])
+        self._catch_up_tokens = list(tokens[self.cache.num_committed : -1])
         self._offset_of, self._logits, self._probs, self._rows = {}, [], [], []
-        self.node_of, self.late, self._head_outputs, self.growth = {}, 0, {}, None
+        self.node_of, self.num_catch_up, self._head_outputs, self.growth = {}, 0, {}, None
 
     def expand(self, growth: Growth, nodes: list[int]) -> torch.Tensor:
         """See :meth:`specviz.drafting.base.Draft.expand`."""
         if nodes == [0]:
-            tokens = [*self._late_tokens, growth.tokens[0]]
-            self.late = len(self._late_tokens)
-            parents = list(range(-1, self.late))
-            wanted = [self.late]
+            tokens = [*self._catch_up_tokens, growth.tokens[0]]
+            self.num_catch_up = len(self._catch_up_tokens)
+            parents = list(range(-1, self.num_catch_up))
+            wanted = [self.num_catch_up]
             features = self.features
         else:
             tokens = [growth.tokens[node] for node in nodes]
@@ -240,21 +248,25 @@ class DraftRunner(Runner):
         self._probs.append(probs)
         return probs
 
-    def name_nodes(self, growth: Growth, final: dict[int, int]) -> None:
-        """Learn what the nodes of the growth are called in the finished tree; the others were pruned."""
+    def map_nodes(self, growth: Growth, final: dict[int, int]) -> None:
+        """Map the nodes of the growth to those of the finished tree.
+
+        Args:
+            final: node of the growth -> node of the finished tree; nodes that are missing in it were pruned.
+        """
         self.node_of = {offset: final[node] for node, offset in self._offset_of.items() if node in final}
         self._rows = [row for node, row in growth.row_of.items() if node in final]
         self.growth = None
 
-    def grown(self, root: int, proposal: Proposal) -> TokenTree:
-        """The tree as far as it was grown, of a step that failed meanwhile; nodes are called as they grew."""
+    def partial_tree(self, root: int, proposal: Proposal) -> TokenTree:
+        """The tree as far as it had grown when the step failed, with nodes numbered in the order in which they grew."""
         growth = self.growth or Growth.from_root(root)
         tree, final = growth.freeze(proposal, list(range(min(len(growth.tokens), MAX_NODES + 1))))
-        self.name_nodes(growth, final)
+        self.map_nodes(growth, final)
         return tree
 
     def rows(self, k: int, texts: Texts) -> list[Row]:
-        """The recorded distributions, one per row of the finished tree. They are let go with it."""
+        """The distributions to record, one per row of the finished tree. Their tensors are released, so ask once."""
         logits, probs, self._logits, self._probs = self._logits, self._probs, [], []
         if not self._rows:
             return []

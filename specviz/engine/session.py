@@ -274,10 +274,10 @@ class Session:
 
         # 1. Draft: one draft forward a level.
         limits = Limits(max_depth=self._max_positions - context, end_tokens=self.pair.eos_ids)
-        draft.begin(self.tokens)
+        draft.start_step(self.tokens)
         growth, keep = build_tree(builder, options, draft, self.tokens[-1], self._dice, index, limits)
         tree, final = growth.freeze(builder.proposal(options), keep)
-        draft.name_nodes(growth, final)
+        draft.map_nodes(growth, final)
         attempt.tree = tree
         draft_seconds, build_seconds = clock.lap()
 
@@ -307,9 +307,9 @@ class Session:
         emitted = [*(tree.tokens[node] for node in driver.walk.path), driver.bonus.token]
         committed = self._cut(emitted, context - len(self.prompt_tokens))
         kept_nodes = [0, *driver.walk.path][: len(committed)]
-        target_change = target.keep(kept_nodes)
-        draft_change = draft.keep(kept_nodes)
-        draft.learn(target.states, kept_nodes[-1])
+        target_change = target.commit(kept_nodes)
+        draft_change = draft.commit(kept_nodes)
+        draft.set_features(target.states, kept_nodes[-1])
         commit_seconds = clock.lap()[1]
 
         # 5. Record, and audit against a recompute while the caches are what they are.
@@ -365,7 +365,7 @@ class Session:
         """What is known of the step that just failed."""
         attempt, builder = self._attempt, self._plan.builder
         if attempt.tree is None:
-            attempt.tree = self._draft.grown(self.tokens[-1], builder.proposal(self._plan.builder_options))
+            attempt.tree = self._draft.partial_tree(self.tokens[-1], builder.proposal(self._plan.builder_options))
         texts = attempt.texts or Texts(self.pair.token_text)
         return FailedStep(
             index=len(self.steps),

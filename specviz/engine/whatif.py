@@ -446,7 +446,7 @@ def _drafted_again(pair: Pair, step: Step, settings: Any, tokens: list[int], sta
     asks_model = builder is None or builder.runs_draft
     if asks_model:
         draft.prefill(tokens[:-1], states)
-    draft.begin(tokens)
+    draft.start_step(tokens)
     children = step.tree.children()
     for depth in range(max(node.depth for node in nodes) + 1):
         expanded = [node.id for node in nodes if node.depth == depth and node.draft is not None]

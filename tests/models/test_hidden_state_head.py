@@ -98,8 +98,8 @@ def test_reading_matters() -> None:
 
 def test_states_of_the_wrong_place_are_caught() -> None:
     """The fault: after a step the head reads the target's states at the root, wherever the path ended."""
-    learn = DraftRunner.learn
-    with patch.object(DraftRunner, "learn", lambda self, states, last: learn(self, states, 0)):
+    set_features = DraftRunner.set_features
+    with patch.object(DraftRunner, "set_features", lambda self, states, last: set_features(self, states, 0)):
         session = run(driver="longest_path", max_new_tokens=40)
     assert any(len(step.committed) > 1 for step in session.steps)
     for step in session.steps:
