@@ -178,7 +178,7 @@ def test_a_verifier_of_ones_own_is_treated_like_ours(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     arguments = ["--verifier", "mine_for_cli:strict", "--verifiers", "strict,rejection"]
-    monkeypatch.setattr("specviz.engine.session.VERIFIERS", sys.modules["specviz.verifiers"].VERIFIERS)
+    monkeypatch.setattr("specviz.engine.resolve.VERIFIERS", sys.modules["specviz.verifiers"].VERIFIERS)
     assert record(folders, tmp_path / "t.json", *arguments) == 0
     assert load_trace(tmp_path / "t.json").steps[0].verdicts["strict"].lossless == "not proved"
 

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from specviz import sampling
-from specviz.engine.recording import Verified
+from specviz.engine.step_values import Verified
 from specviz.options import Options
 from specviz.tree import TokenTree
 from specviz.verifiers import StepLuck, longest_path, naive

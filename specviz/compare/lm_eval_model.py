@@ -20,7 +20,8 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from tqdm import tqdm
 
 from specviz.compare.spec import parse_tree, parse_verifier
-from specviz.engine.session import Session, plan
+from specviz.engine.resolve import resolve
+from specviz.engine.session import Session
 from specviz.errors import SettingsError, shown
 from specviz.models.loading import Pair
 from specviz.models.pair_spec import ModelChoice
@@ -82,7 +83,7 @@ class SpeculativeLM(TemplateLM):
             )
         self._prompt_end = prompt_end_token
         self._draft_temperature, self._seed, self.max_gen_toks = draft_temperature, seed, max_gen_toks
-        plan(self._settings(0.0, {}, 1, 0))  # whatever is wrong is said before a model is loaded
+        resolve(self._settings(0.0, {}, 1, 0))  # whatever is wrong is said before a model is loaded
         more = (target_quantization, draft_quantization, bool(allow_renamed_tokens))
         choice = ModelChoice(target, draft, (device or "auto").partition(":")[0], dtype, *more)
         self._set_pair(choice.load())

@@ -19,7 +19,7 @@ from pydantic import Field
 from specviz.compare.prompts import Prompt, spread
 from specviz.compare.rows import NO_DRAFT, SAMPLING
 from specviz.drafting import BUILDERS
-from specviz.engine.session import plan
+from specviz.engine.resolve import resolve
 from specviz.errors import SettingsError
 from specviz.trace.schema import Choice, Option, PromptEnd, Sampling, Settings, Value
 from specviz.trace.settings import build_choice, build_sampling, build_settings, default_draft_sampling, parse_pairs
@@ -182,7 +182,7 @@ def check(comparison: Comparison) -> None:
             settings = _settings(
                 comparison, tree.choice, temperature, comparison.verifiers, comparison.driver, 0, False
             )
-            plan(settings, known)
+            resolve(settings, known)
 
 
 # --------------------------------------------------------------------------------------------------------- units

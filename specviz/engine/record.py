@@ -106,7 +106,8 @@ def record(
             before it.
         RecordingInterrupted: a KeyboardInterrupt in the middle of a run; its ``trace`` likewise.
     """
-    from specviz.engine.session import Session, plan
+    from specviz.engine.resolve import resolve
+    from specviz.engine.session import Session
     from specviz.verifiers import named_verifiers
 
     names, known = named_verifiers(verifiers)
@@ -126,7 +127,7 @@ def record(
         audit=audit,
     )
     breakpoints = parse_short([until] if isinstance(until, str) else until)
-    plan(settings, known)  # whatever can be refused without a model is refused before one is loaded
+    resolve(settings, known)  # whatever can be refused without a model is refused before one is loaded
     models = ModelChoice(
         *pair_names(preset, target, draft),
         device,

@@ -1,24 +1,23 @@
-"""Live tensors -> recorded values. Everything here is read from the objects in which it happened."""
+"""Live tensors and objects of a step -> the frozen values of a trace."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 
-from specviz.dice import Draw
-from specviz.models.kv_cache import Compaction, SlotCache, Written
-from specviz.options import Options
+from specviz.engine.step_values import Change, Commit, Scores, Verified
 from specviz.sampling import entropy, top_k
 from specviz.trace.schema import (
     Bonus,
     CacheChange,
+    Caches,
     Decision,
     DraftTree,
-    Lossless,
+    EndReason,
     Node,
     PartialNode,
     Residual,
@@ -26,18 +25,20 @@ from specviz.trace.schema import (
     Sampling,
     Settings,
     Slot,
+    Step,
+    Timings,
     TokenText,
     TopK,
     Verdict,
 )
 from specviz.tree import TokenTree
-from specviz.verifiers import Judgement, Ruling, Verifier, Walk, edge_probs
+from specviz.verifiers import Judgement, Ruling, blamed, edge_probs
 
 N = TypeVar("N", bound=PartialNode)
 
 
 class Texts:
-    """Looks token texts up and remembers which ones a step mentions."""
+    """Looks up token texts, and remembers which tokens were asked for: a step records the texts of those."""
 
     def __init__(self, token_text: Callable[[int], TokenText]):
         self._token_text = token_text
@@ -54,7 +55,7 @@ class Texts:
                 self._seen[token] = self._token_text(token)
 
     def seen(self) -> tuple[TokenText, ...]:
-        """In the order of their ids."""
+        """The texts of all tokens that were asked for, in the order of their ids."""
         return tuple(self._seen[token] for token in sorted(self._seen))
 
 
@@ -84,34 +85,32 @@ def rows_of(logits: torch.Tensor, probs: torch.Tensor, sampling: Sampling, k: in
 
 
 def record_tree(
-    builder: str, tree: TokenTree, target: torch.Tensor, target_rows: list[Row], draft_rows: list[Row], texts: Texts
+    builder: str, tree: TokenTree, scores: Scores, draft_rows: list[Row], settings: Settings, texts: Texts
 ) -> DraftTree:
     """The drafted and scored tree.
 
     Args:
-        target: [n, V], processed.
-        target_rows: one per node.
         draft_rows: one per row of ``tree.rows``.
     """
-    nodes = _nodes(Node, tree, target, target_rows, draft_rows, texts)
+    target_rows = rows_of(scores.logits, scores.probs, settings.target, settings.record_top_k, texts)
+    nodes = _nodes(Node, tree, scores.probs, target_rows, draft_rows, texts)
     return DraftTree(builder=builder, proposal=tree.proposal, nodes=nodes)
 
 
 @dataclass
 class Attempt:
-    """How far a step has come, for the case that it fails."""
+    """How far a step has come: what can be recorded of it if it fails."""
 
-    texts: Texts | None = None
+    texts: Texts
     tree: TokenTree | None = None
-    scored: tuple[torch.Tensor, torch.Tensor] | None = None
-    """The target's logits and processed rows, [n, V] each."""
+    scores: Scores | None = None
     recorded: DraftTree | None = None
 
 
 def record_attempt(
-    attempt: Attempt, draft_rows: Callable[[int, Texts], list[Row]], settings: Settings, texts: Texts
+    attempt: Attempt, draft_rows: Callable[[int, Texts], list[Row]], settings: Settings
 ) -> tuple[PartialNode, ...]:
-    """The tree of a step that failed, with the rows that were computed.
+    """The nodes of a step that failed, with the rows that were computed.
 
     Args:
         attempt: has a tree.
@@ -120,12 +119,55 @@ def record_attempt(
     if attempt.recorded is not None:
         return attempt.recorded.nodes
     assert attempt.tree is not None
-    drafted = draft_rows(settings.record_top_k, texts)
-    if attempt.scored is None:
-        return _nodes(PartialNode, attempt.tree, None, None, drafted, texts)
-    logits, probs = attempt.scored
-    scored = rows_of(logits, probs, settings.target, settings.record_top_k, texts)
-    return _nodes(PartialNode, attempt.tree, probs, scored, drafted, texts)
+    drafted = draft_rows(settings.record_top_k, attempt.texts)
+    if attempt.scores is None:
+        return _nodes(PartialNode, attempt.tree, None, None, drafted, attempt.texts)
+    logits, probs = attempt.scores.logits, attempt.scores.probs
+    scored = rows_of(logits, probs, settings.target, settings.record_top_k, attempt.texts)
+    return _nodes(PartialNode, attempt.tree, probs, scored, drafted, attempt.texts)
+
+
+def record_step(
+    tree: DraftTree,
+    results: Mapping[str, Verified],
+    commit: Commit,
+    settings: Settings,
+    texts: Texts,
+    *,
+    index: int,
+    context: int,
+    prefilled: int,
+    end_reason: EndReason | None,
+    timings: Timings,
+) -> Step:
+    """A step that is done, without its audits.
+
+    Args:
+        results: of every verifier, by name.
+        context: committed tokens before the step.
+        timings: of the phases so far.
+    """
+    verdicts: dict[str, Verdict] = {}
+    for name, verified in results.items():
+        with blamed(verified.verifier):
+            verdicts[name] = record_verdict(verified, settings.record_top_k, texts)
+    caches = Caches(target=record_change(commit.target), draft=record_change(commit.draft))
+    for change in (caches.target, caches.draft):
+        texts.mention([slot.token for slot in change.appended])
+    texts.mention(commit.tokens)
+    return Step(
+        index=index,
+        context=context,
+        tree=tree,
+        verdicts=verdicts,
+        driver=settings.driver,
+        committed=commit.tokens,
+        end_reason=end_reason,
+        caches=caches,
+        tokens=texts.seen(),
+        timings=timings,
+        prefilled=prefilled,
+    )
 
 
 def _nodes(
@@ -158,27 +200,11 @@ def _nodes(
 
 
 def _softmax_edge_probs(tree: TokenTree) -> list[float]:
-    """What the draft's processed rows say of every node's token, whatever the proposal; nothing for the root."""
+    """Every node's probability in the draft's processed rows, whatever the proposal is; NaN for the root."""
     if len(tree) == 1:
         return [math.nan]
     rows = [tree.row_of[parent] for parent in tree.shape.parents[1:]]
     return [math.nan, *tree.rows[rows, list(tree.tokens[1:])].tolist()]
-
-
-@dataclass(frozen=True)
-class Verified:
-    """One verifier's work on one tree."""
-
-    verifier: Verifier
-    options: Options
-    judgement: Judgement
-    """On the host, but for the rows its functions reach."""
-    walk: Walk
-    bonus: Draw
-    row: torch.Tensor
-    """[V], what the bonus token was drawn from."""
-    lossless: Lossless = "not proved"
-    """See :func:`specviz.verifiers.proof_table.says`."""
 
 
 def record_verdict(verified: Verified, k: int, texts: Texts) -> Verdict:
@@ -241,45 +267,36 @@ def _reason(ruling: Ruling, residuals: Mapping[int, Residual]) -> str:
     return ruling.reason
 
 
-def record_change(
-    cache: SlotCache,
-    base: int,
-    written: Sequence[Written],
-    node_of: Mapping[int, int],
-    context: int,
-    before: tuple[str, ...],
-    kept: Compaction,
-) -> CacheChange:
-    """What a step did to one cache.
-
-    Args:
-        base: committed slots before the step.
-        written: the rows appended since.
-        node_of: offset -> tree node.
-        context: how many of the first rows were committed tokens that the cache caught up with.
-        before: fingerprints of the appended slots, read after the forwards.
-    """
+def record_change(change: Change) -> CacheChange:
+    """What a step did to one cache."""
+    cache, base = change.cache, change.num_committed
     slots = tuple(
         Slot(
             slot=base + offset,
             token=row.token,
             position=row.position,
-            role="context" if offset < context else "node" if offset in node_of else "pruned",
-            node=node_of.get(offset),
+            role=_role(change, offset),
+            node=change.node_of.get(offset),
             sees=tuple(base + other for other in row.sees),
             sees_before=row.sees_before,
         )
-        for offset, row in enumerate(written)
+        for offset, row in enumerate(change.written)
     )
     return CacheChange(
         length_before=base,
         appended=slots,
-        moves=kept.moves,
-        dropped=kept.dropped,
+        moves=change.compaction.moves,
+        dropped=change.compaction.dropped,
         length_after=cache.num_committed,
-        fingerprints_before=before,
+        fingerprints_before=change.fingerprints,
         fingerprints_after=cache.fingerprints(base, cache.num_committed),
     )
+
+
+def _role(change: Change, offset: int) -> Literal["context", "node", "pruned"]:
+    if offset < change.num_catch_up:
+        return "context"
+    return "node" if offset in change.node_of else "pruned"
 
 
 def _top(ids: list[int], probs: list[float], texts: Texts) -> TopK:
@@ -290,7 +307,7 @@ def _top(ids: list[int], probs: list[float], texts: Texts) -> TopK:
 
 
 def _positive(ids: list[int], probs: list[float]) -> TopK:
-    """The entries of positive probability, wherever they stand: of equal logits any one may be the one that is kept."""
+    """The entries of positive probability. They need not come first: of equal logits any one may be the one kept."""
     kept = [(token, _short(p)) for token, p in zip(ids, probs, strict=True) if p > 0]
     return TopK(ids=tuple(token for token, _ in kept), probs=tuple(p for _, p in kept))
 
@@ -300,6 +317,9 @@ def _number(x: float) -> float | None:
 
 
 def _short(p: float) -> float:
-    """Six digits: for showing and listing. What decisions compare is kept in full. Less than one stays so."""
+    """Rounded to six digits, for rows that are shown; numbers that decisions compare are recorded in full.
+
+    A probability below 1 does not become 1.
+    """
     short = float(f"{p:.6g}")
     return 0.999999 if short == 1 > p else short

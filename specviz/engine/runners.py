@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,43 +10,18 @@ from typing import Literal
 import torch
 
 from specviz.engine.recording import Texts, rows_of
+from specviz.engine.step_values import Change
 from specviz.models.hidden_state_head import HiddenStateHead
-from specviz.models.kv_cache import Compaction, SlotCache, Written
+from specviz.models.kv_cache import SlotCache
 from specviz.models.language_model import LanguageModel
 from specviz.models.nonfinite import LogitsError
 from specviz.sampling import process
 from specviz.trace.schema import Proposal, Row, Sampling
 from specviz.tree import MAX_NODES, Growth, TokenTree
 
-Change = tuple[int, tuple[Written, ...], dict[int, int], int, tuple[str, ...], Compaction]
-"""Arguments of :func:`specviz.engine.recording.record_change` after the cache."""
-
 _FIRST_CAPACITY = 256
 _TOGETHER = 32
 """Up to so many draft rows are joined and recorded at once; more are recorded level by level, to avoid the copies."""
-
-
-class Clock:
-    """Splits a step's wall time into the models' forwards and our own work."""
-
-    def __init__(self, *models: LanguageModel):
-        # One model may play both parts.
-        self._models = {id(model): model for model in models}.values()
-        self.start()
-
-    def start(self) -> None:
-        self._since = time.perf_counter()
-        self._forward = self._forwards()
-
-    def lap(self) -> tuple[float, float]:
-        """Seconds since the last lap: (in the models' forwards, in everything else)."""
-        now, forwards = time.perf_counter(), self._forwards()
-        wall, spent = now - self._since, forwards - self._forward
-        self._since, self._forward = now, forwards
-        return spent, wall - spent
-
-    def _forwards(self) -> float:
-        return sum(model.forward_seconds for model in self._models)
 
 
 class Runner:
@@ -100,11 +74,19 @@ class Runner:
 
     def commit(self, nodes: Sequence[int]) -> Change:
         """Commit the slots of ``nodes`` and of the tokens fed to catch up, in text order; drop the others."""
-        base, written = self.cache.num_committed, self.cache.written
-        before = self.cache.fingerprints(base, self.cache.length)
+        cache, base, written = self.cache, self.cache.num_committed, self.cache.written
+        fingerprints = cache.fingerprints(base, cache.length)
         slot_of = {node: offset for offset, node in self.node_of.items()}
         offsets = [*range(self.num_catch_up), *(slot_of[node] for node in nodes if node in slot_of)]
-        return base, written, self.node_of, self.num_catch_up, before, self.cache.compact(offsets)
+        return Change(
+            cache=cache,
+            num_committed=base,
+            written=written,
+            node_of=self.node_of,
+            num_catch_up=self.num_catch_up,
+            fingerprints=fingerprints,
+            compaction=cache.compact(offsets),
+        )
 
     def release(self) -> None:
         """Give the cache's memory back; the next prefill starts from nothing."""

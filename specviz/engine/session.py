@@ -1,102 +1,57 @@
-"""The decode: draft, score, verify, commit; one :class:`~specviz.trace.schema.Step` at a time.
+"""A run of speculative decoding, step by step: draft, score, verify, commit, record.
 
-The engine yields. It never prints, formats or sleeps, and knows no page.
+The engine yields steps. It never prints, formats or sleeps, and does not know the app.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timezone
-from typing import Any
 
 import torch
 
 from specviz import __version__
 from specviz.dice import SeededDice
-from specviz.drafting import BUILDERS, Builder, Limits, build_tree
+from specviz.drafting import Limits, build_tree
 from specviz.engine.audit import HeadInput, audit
-from specviz.engine.recording import (
-    Attempt,
-    Texts,
-    Verified,
-    record_attempt,
-    record_change,
-    record_tree,
-    record_verdict,
-    rows_of,
-)
-from specviz.engine.runners import Clock, DraftRunner, TargetRunner
+from specviz.engine.recording import Attempt, Texts, record_attempt, record_step, record_tree
+from specviz.engine.resolve import resolve
+from specviz.engine.runners import DraftRunner, TargetRunner
+from specviz.engine.step_clock import StepClock
+from specviz.engine.step_values import Commit, Scores, Verified
 from specviz.errors import OutOfMemoryError, SettingsError, SpecvizError
 from specviz.models.devices import is_out_of_memory
 from specviz.models.loading import Pair
 from specviz.models.nonfinite import LogitsError, told_with
-from specviz.options import parse_options
 from specviz.sampling import process
 from specviz.trace.identity import refuse_other_models
-from specviz.trace.schema import Caches, EndReason, FailedStep, ForkedFrom, Settings, Step, Timings, Trace, Verdict
-from specviz.tree import MAX_NODES, TokenTree
-from specviz.verifiers import VERIFIERS, StepLuck, Verifier, blamed, proof_table, verify
+from specviz.trace.schema import Caches, EndReason, FailedStep, ForkedFrom, Settings, Step, Trace
+from specviz.tree import TokenTree
+from specviz.verifiers import StepLuck, Verifier, blamed, proof_table, verify
 
 _BYTES_A_NODE = 10_000
-"""Of a recorded step in memory, with six verifiers and ten entries of every distribution."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Settings with every name looked up and every option validated."""
-
-    builder: Builder
-    builder_options: Any
-    verifiers: tuple[tuple[Verifier, Any], ...]
-
-
-def plan(settings: Settings, known: Mapping[str, Verifier] | None = None) -> Plan:
-    """Resolve the names in the settings.
-
-    Args:
-        known: verifiers by the name that the settings call them; None for the registered ones.
-
-    Raises:
-        SettingsError: for an unknown builder or verifier, an unfit option, or a tree that is too large.
-    """
-    known = VERIFIERS if known is None else known  # looked up now: a user's own may have joined
-    if settings.builder.name not in BUILDERS:
-        raise SettingsError(f"There is no tree builder {settings.builder.name!r}; choose from {', '.join(BUILDERS)}.")
-    builder = BUILDERS[settings.builder.name]
-    options: Any = parse_options(builder.Options, "builder", settings.builder)
-    nodes = builder.max_nodes(options)
-    if nodes > MAX_NODES:
-        raise SettingsError(f"The tree can have {nodes} nodes; choose one of at most {MAX_NODES}.")
-    if settings.draft.eta_cutoff:
-        raise SettingsError("The eta cutoff belongs to the target; set the draft's to 0.")
-    verifiers = []
-    for choice in settings.verifiers:
-        if choice.name not in known:
-            raise SettingsError(f"There is no verifier {choice.name!r}; choose from {', '.join(known)}.")
-        verifier = known[choice.name]
-        verifiers.append((verifier, parse_options(verifier.Options, "verifier", choice)))
-    return Plan(builder, options, tuple(verifiers))
+"""Memory that a node of a recorded step takes, with six verifiers and ten entries of every distribution."""
 
 
 Watcher = Callable[[TokenTree, torch.Tensor, Mapping[str, Verified]], None]
-"""Is shown the tree, the target's rows [n, V] and every verifier's work, of which a step records only parts."""
+"""Called with the tree, the target's processed rows [n, V] and every verifier's results, which are recorded in part."""
 
 
 class Session:
-    """A live run: a trace so far, and both models' caches to go on with.
+    """A live run: the trace so far, and the caches of both models with which it goes on.
 
-    Steps are pure in (models, settings, committed tokens, index): the same seed gives the same trace, and a session
-    resumed from a trace goes on as the recorded one would have.
+    A step depends only on the models, the settings, the committed tokens and its index. So the same seed gives the same
+    trace, and a session resumed from a trace goes on as the recorded run would have.
 
     Args:
-        tokens: the prompt's, at least one, where they are not what the pair makes of it.
-        known: see :func:`plan`.
+        tokens: the prompt's tokens, at least one; None for those that the pair's tokenizer makes of it.
+        known: see :func:`specviz.engine.resolve.resolve`.
 
     Attributes:
-        watch: called in every step once all verifiers are done, on the time of nobody.
-        failed: what is known of the step that an error ended.
+        watch: called in every step once all verifiers are done. Its time is in none of the step's timings.
+        failed: what is known of the step that failed, if one did.
 
     Raises:
         SettingsError: for settings no run can have.
@@ -110,7 +65,7 @@ class Session:
         tokens: Sequence[int] | None = None,
         known: Mapping[str, Verifier] | None = None,
     ):
-        self._plan = plan(settings, known)
+        self._resolved = resolve(settings, known)
         if tokens is None:
             tokens = pair.encode(prompt, settings.chat, settings.prompt_end_token)
         self._start(pair, settings, prompt, tokens, ())
@@ -138,7 +93,7 @@ class Session:
         refuse_other_models(pair.models, trace.models)
         session = cls.__new__(cls)
         chosen = settings or trace.settings
-        session._plan = plan(chosen)
+        session._resolved = resolve(chosen)
         kept = list(trace.steps if steps is None else trace.steps[:steps])
         if chosen != trace.settings:
             kept = [step if step.settings else step.model_copy(update={"settings": trace.settings}) for step in kept]
@@ -161,14 +116,15 @@ class Session:
         self._forked_from: ForkedFrom | None = None
         self.end_message: str | None = None
         self.failed: FailedStep | None = None
-        self._attempt = Attempt()
+        self._attempt = Attempt(Texts(pair.token_text))
+        self._clock = StepClock(pair.target, pair.draft)
         self.watch: Watcher | None = None
         self.id = uuid.uuid4().hex[:16]
         self._created = datetime.now(timezone.utc).isoformat(timespec="seconds")
         self._dice = SeededDice(settings.seed)
         self._max_positions = min(pair.target.max_positions, pair.draft.max_positions)
-        self._target = TargetRunner(pair.target, pair.draft.head if self._plan.builder.runs_draft else None)
-        self._draft = DraftRunner(pair.draft, pair.target.vocabulary, settings.draft)
+        self._target_runner = TargetRunner(pair.target, pair.draft.head if self._resolved.builder.runs_draft else None)
+        self._draft_runner = DraftRunner(pair.draft, pair.target.vocabulary, settings.draft)
         if len(prompt_tokens) > self._max_positions:
             raise SettingsError(
                 f"The prompt has {len(prompt_tokens)} tokens and the models read {self._max_positions}; shorten it."
@@ -219,14 +175,14 @@ class Session:
 
     @property
     def held_bytes(self) -> int:
-        """What both caches take, and about what the recorded steps do."""
+        """Memory of both caches, and roughly that of the recorded steps."""
         recorded = _BYTES_A_NODE * sum(len(step.tree.nodes) for step in self.steps)
-        return self._target.cache.allocated + self._draft.cache.allocated + recorded
+        return self._target_runner.cache.allocated + self._draft_runner.cache.allocated + recorded
 
     def release(self) -> None:
-        """Give the memory of both caches back; a step that comes after all is prefilled again."""
-        self._target.release()
-        self._draft.release()
+        """Give back the memory of both caches. If another step is run, it prefills them again."""
+        self._target_runner.release()
+        self._draft_runner.release()
 
     def step(self) -> Step:
         """Run one step and add it to the trace.
@@ -246,12 +202,13 @@ class Session:
             finally:
                 self.release()
             if is_out_of_memory(error):
-                message = f"{self._target.model.device} ran out of memory; choose a smaller tree, context or model."
+                device = self.pair.target.device
+                message = f"{device} ran out of memory; choose a smaller tree, context or model."
                 self.end_reason, self.end_message = "error", message
                 raise OutOfMemoryError(message) from error
             raise
         finally:
-            self._attempt = Attempt()
+            self._attempt = Attempt(Texts(self.pair.token_text))
         self.steps.append(step)
         self.tokens += step.committed
         self.end_reason = step.end_reason
@@ -260,127 +217,130 @@ class Session:
     # -------------------------------------------------------------------------------------------- one step
 
     def _step(self) -> Step:
-        index, context, settings = len(self.steps), len(self.tokens), self.settings
-        builder, options = self._plan.builder, self._plan.builder_options
-        target, draft, attempt = self._target, self._draft, self._attempt
-        texts = attempt.texts = Texts(self.pair.token_text)
-        clock = Clock(self.pair.target, self.pair.draft)
-
-        # 0. A cold start feeds everything before the root; a live session has it in its caches already.
-        prefilled = target.prefill(self.tokens[:-1])
-        if builder.runs_draft:
-            draft.prefill(self.tokens[:-1], target.states)
-        clock.start()
-
-        # 1. Draft: one draft forward a level.
-        limits = Limits(max_depth=self._max_positions - context, end_tokens=self.pair.eos_ids)
-        draft.start_step(self.tokens)
-        growth, keep = build_tree(builder, options, draft, self.tokens[-1], self._dice, index, limits)
-        tree, final = growth.freeze(builder.proposal(options), keep)
-        draft.map_nodes(growth, final)
-        attempt.tree = tree
-        draft_seconds, build_seconds = clock.lap()
-
-        # 2. Score: one target forward over all nodes.
-        logits = target.score(tree)
-        probs = process(logits, settings.target)
-        attempt.scored = logits, probs
-        target_seconds, score_seconds = clock.lap()
-
-        # 3. Verify: every verifier on the same tree, the same rows and the same luck.
-        luck = StepLuck(self._dice, index)
-        verified: dict[str, Verified] = {}
-        for verifier, verifier_options in self._plan.verifiers:
-            with blamed(verifier):
-                done = verify(verifier, *_own_copy(verifier, tree, probs), verifier_options, luck)
-                lossless = proof_table.says(
-                    verifier, verifier_options, tree.proposal, proof_table.Tree(builder, options)
-                )
-                verified[verifier.name] = Verified(verifier, verifier_options, *done, lossless)
-        _, verify_seconds = clock.lap()
+        """Draft, score, verify, commit, record."""
+        self._clock.restart()
+        prefilled = self._prefill()
+        tree = self._draft()
+        scores = self._score(tree)
+        results = self._verify(tree, scores)
         if self.watch is not None:
-            self.watch(tree, probs, verified)
-            clock.start()
+            self.watch(tree, scores.probs, results)
+        commit = self._commit(tree, results[self.settings.driver])
+        return self._record(prefilled, tree, scores, results, commit)
 
-        # 4. Commit: the driver's path and bonus, cut where the text ends; both caches keep what was committed.
-        driver = verified[settings.driver]
-        emitted = [*(tree.tokens[node] for node in driver.walk.path), driver.bonus.token]
-        committed = self._cut(emitted, context - len(self.prompt_tokens))
-        kept_nodes = [0, *driver.walk.path][: len(committed)]
-        target_change = target.commit(kept_nodes)
-        draft_change = draft.commit(kept_nodes)
-        draft.set_features(target.states, kept_nodes[-1])
-        commit_seconds = clock.lap()[1]
+    def _prefill(self) -> int:
+        """Feed cold caches everything before the root. Returns how many tokens the target was fed (0: it was live)."""
+        prefilled = self._target_runner.prefill(self.tokens[:-1])
+        if self._resolved.builder.runs_draft:
+            self._draft_runner.prefill(self.tokens[:-1], self._target_runner.states)
+        return prefilled
 
-        # 5. Record, and audit against a recompute while the caches are what they are.
-        target_rows = rows_of(logits, probs, settings.target, settings.record_top_k, texts)
-        draft_rows = draft.rows(settings.record_top_k, texts)
-        recorded = attempt.recorded = record_tree(builder.name, tree, probs, target_rows, draft_rows, texts)
-        verdicts: dict[str, Verdict] = {}
-        for name, one in verified.items():
-            with blamed(one.verifier):
-                verdicts[name] = record_verdict(one, settings.record_top_k, texts)
-        changes = [
-            record_change(runner.cache, *change) for runner, change in ((target, target_change), (draft, draft_change))
-        ]
-        texts.mention([slot.token for change in changes for slot in change.appended])
-        texts.mention(committed)
-        _, record_seconds = clock.lap()
+    def _draft(self) -> TokenTree:
+        """Grow the tree: one draft forward a level."""
+        draft, builder, options = self._draft_runner, self._resolved.builder, self._resolved.builder_options
+        limits = Limits(max_depth=self._max_positions - len(self.tokens), end_tokens=self.pair.eos_ids)
+        with self._clock.phase("draft"):
+            draft.start_step(self.tokens)
+            growth, keep = build_tree(builder, options, draft, self.tokens[-1], self._dice, len(self.steps), limits)
+            tree, final = growth.freeze(builder.proposal(options), keep)
+            draft.map_nodes(growth, final)
+        self._attempt.tree = tree
+        return tree
+
+    def _score(self, tree: TokenTree) -> Scores:
+        """One target forward over all nodes."""
+        with self._clock.phase("score"):
+            logits = self._target_runner.score(tree)
+            scores = Scores(logits, process(logits, self.settings.target))
+        self._attempt.scores = scores
+        return scores
+
+    def _verify(self, tree: TokenTree, scores: Scores) -> dict[str, Verified]:
+        """Every verifier on the same tree, with the same rows and the same luck."""
+        luck = StepLuck(self._dice, len(self.steps))
+        law = proof_table.Tree(self._resolved.builder, self._resolved.builder_options)
+        results: dict[str, Verified] = {}
+        with self._clock.phase("verify"):
+            for verifier, options in self._resolved.verifiers:
+                with blamed(verifier):
+                    done = verify(verifier, *_own_copy(verifier, tree, scores.probs), options, luck)
+                    lossless = proof_table.says(verifier, options, tree.proposal, law)
+                    results[verifier.name] = Verified(verifier, options, *done, lossless)
+        return results
+
+    def _commit(self, tree: TokenTree, driver: Verified) -> Commit:
+        """The driver's path and bonus, cut where the text ends; both caches keep the slots of what was committed."""
+        target, draft, path = self._target_runner, self._draft_runner, driver.walk.path
+        with self._clock.phase("commit"):
+            tokens = self._cut([*(tree.tokens[node] for node in path), driver.bonus.token])
+            nodes = [0, *path][: len(tokens)]
+            commit = Commit(tuple(tokens), target.commit(nodes), draft.commit(nodes))
+            draft.set_features(target.states, nodes[-1])
+        return commit
+
+    def _record(
+        self, prefilled: int, tree: TokenTree, scores: Scores, results: Mapping[str, Verified], commit: Commit
+    ) -> Step:
+        """The step as a value; audits are made here, while the caches are as the step leaves them."""
+        attempt, settings = self._attempt, self.settings
+        with self._clock.phase("record"):
+            draft_rows = self._draft_runner.rows(settings.record_top_k, attempt.texts)
+            attempt.recorded = record_tree(
+                self._resolved.builder.name, tree, scores, draft_rows, settings, attempt.texts
+            )
+            step = record_step(
+                attempt.recorded,
+                results,
+                commit,
+                settings,
+                attempt.texts,
+                index=len(self.steps),
+                context=len(self.tokens),
+                prefilled=prefilled,
+                end_reason=self._end([*self.tokens[len(self.prompt_tokens) :], *commit.tokens]),
+                timings=self._clock.timings(),
+            )
         if settings.audit:
-            tokens = [*self.tokens, *committed]
-            heat, first = settings.target.temperature, changes[0].length_before
-            audits = [audit(target.model, target.cache, tokens, first, temperature=heat)]
-            if builder.runs_draft:
-                head_input = HeadInput(target.model, draft.features) if draft.features is not None else None
-                heat, first = settings.draft.temperature, changes[1].length_before
-                audits.append(audit(draft.model, draft.cache, tokens, first, head_input, heat))
-            for i, found in enumerate(audits):
-                changes[i] = changes[i].model_copy(update={"audit": found})
-        _, audit_seconds = clock.lap()
+            with self._clock.phase("audit"):
+                step = step.model_copy(update={"caches": self._audited(step.caches, commit)})
+        return step.model_copy(update={"timings": self._clock.timings()})
 
-        return Step(
-            index=index,
-            context=context,
-            tree=recorded,
-            verdicts=verdicts,
-            driver=settings.driver,
-            committed=tuple(committed),
-            end_reason=self._end([*self.tokens[len(self.prompt_tokens) :], *committed]),
-            caches=Caches(target=changes[0], draft=changes[1]),
-            tokens=texts.seen(),
-            timings=Timings(
-                draft=draft_seconds,
-                target=target_seconds,
-                build=build_seconds,
-                verify=score_seconds + verify_seconds,
-                commit=commit_seconds,
-                record=record_seconds,
-                audit=audit_seconds,
-            ),
-            prefilled=prefilled,
-        )
+    def _audited(self, caches: Caches, commit: Commit) -> Caches:
+        """The record of both caches, each with its comparison with a recompute."""
+        target, draft, settings = self._target_runner, self._draft_runner, self.settings
+        tokens = [*self.tokens, *commit.tokens]
+        heat, first = settings.target.temperature, caches.target.length_before
+        found = audit(target.model, target.cache, tokens, first, temperature=heat)
+        audited = {"target": caches.target.model_copy(update={"audit": found})}
+        if self._resolved.builder.runs_draft:
+            head_input = HeadInput(target.model, draft.features) if draft.features is not None else None
+            heat, first = settings.draft.temperature, caches.draft.length_before
+            found = audit(draft.model, draft.cache, tokens, first, head_input, heat)
+            audited["draft"] = caches.draft.model_copy(update={"audit": found})
+        return caches.model_copy(update=audited)
 
     @torch.inference_mode()
     def _failed_step(self, error: SpecvizError) -> FailedStep:
         """What is known of the step that just failed."""
-        attempt, builder = self._attempt, self._plan.builder
+        attempt, builder = self._attempt, self._resolved.builder
         if attempt.tree is None:
-            attempt.tree = self._draft.partial_tree(self.tokens[-1], builder.proposal(self._plan.builder_options))
-        texts = attempt.texts or Texts(self.pair.token_text)
+            proposal = builder.proposal(self._resolved.builder_options)
+            attempt.tree = self._draft_runner.partial_tree(self.tokens[-1], proposal)
         return FailedStep(
             index=len(self.steps),
             context=len(self.tokens),
             builder=builder.name,
             proposal=attempt.tree.proposal,
-            nodes=record_attempt(attempt, self._draft.rows, self.settings, texts),
-            tokens=texts.seen(),
+            nodes=record_attempt(attempt, self._draft_runner.rows, self.settings),
+            tokens=attempt.texts.seen(),
             message=str(error),
             nonfinite=error.found.recorded() if isinstance(error, LogitsError) else None,
         )
 
-    def _cut(self, emitted: Sequence[int], done: int) -> list[int]:
+    def _cut(self, emitted: Sequence[int]) -> list[int]:
         """The tokens that become text: none after an end-of-sequence token, none beyond ``max_new_tokens``."""
-        committed = list(emitted[: self.settings.max_new_tokens - done])
+        num_new_tokens = len(self.tokens) - len(self.prompt_tokens)
+        committed = list(emitted[: self.settings.max_new_tokens - num_new_tokens])
         for i, token in enumerate(committed):
             if token in self.pair.eos_ids:
                 return committed[: i + 1]
@@ -398,10 +358,7 @@ class Session:
 
 
 def _own_copy(verifier: Verifier, tree: TokenTree, probs: torch.Tensor) -> tuple[TokenTree, torch.Tensor]:
-    """Tree and rows for one verifier: copies for one of a user's own, which may write into them and spoil the next."""
+    """The tree and rows for one verifier. A user's verifier gets copies, because it may write into them."""
     if verifier.judge.__module__.startswith("specviz."):
         return tree, probs
     return replace(tree, rows=tree.rows.clone()), probs.clone()
-
-
-__all__ = ["Pair", "Plan", "Session", "plan"]

@@ -15,8 +15,9 @@ import torch
 
 from specviz.dice import Draw, Key, SeededDice, inverse_cdf
 from specviz.drafting import BUILDERS
-from specviz.engine.recording import Texts, Verified, record_verdict
+from specviz.engine.recording import Texts, record_verdict
 from specviz.engine.runners import DraftRunner, TargetRunner
+from specviz.engine.step_values import Verified
 from specviz.errors import SettingsError
 from specviz.models.loading import Pair
 from specviz.options import parse_options

@@ -12,8 +12,8 @@ from specviz.compare import divergence
 from specviz.compare.divergence import Divergences, distance, first_token_law, kl
 from specviz.dice import SeededDice
 from specviz.drafting import BUILDERS
-from specviz.engine.recording import Verified
 from specviz.engine.session import Session
+from specviz.engine.step_values import Verified
 from specviz.options import Options, parse_options
 from specviz.trace.schema import Choice
 from specviz.verifiers import VERIFIERS, StepLuck, proof_table, verify

@@ -152,7 +152,7 @@ def test_a_cache_that_was_spoiled_is_blamed_and_not_a_layer() -> None:
     session = Session(make_pair(), make_settings(), PROMPT)
     session.step()
     with torch.inference_mode():
-        session._target.cache.slot_layers[1].values[0, 0, 3, 0] = math.nan
+        session._target_runner.cache.slot_layers[1].values[0, 0, 3, 0] = math.nan
     with pytest.raises(LogitsError, match=r"in layer 1 \(its cached keys or values\) at token 4 of the text"):
         session.step()
 

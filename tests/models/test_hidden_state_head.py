@@ -154,17 +154,17 @@ def test_a_context_keeps_one_row_of_states() -> None:
     """Of a long one all of them are gigabytes, and the draft reads the last."""
     session = Session(make_reading_pair(), make_settings(), "the sea and the sky")
     with patch("specviz.models.language_model.PREFILL_CHUNK", 5):
-        session._target.prefill(session.tokens)
+        session._target_runner.prefill(session.tokens)
     expected = plain_states(session.pair.target.model, torch.tensor([session.tokens]), (1, 2))[-1:]
-    assert session._target.states.shape == expected.shape
-    assert torch.allclose(session._target.states, expected, atol=1e-4)
-    assert session._target.states.untyped_storage().nbytes() == expected.numel() * 4
+    assert session._target_runner.states.shape == expected.shape
+    assert torch.allclose(session._target_runner.states, expected, atol=1e-4)
+    assert session._target_runner.states.untyped_storage().nbytes() == expected.numel() * 4
 
 
 def test_nobody_asks_the_target_for_states_that_no_draft_reads() -> None:
     session = Session(make_reading_pair(), make_settings("prompt lookup"), "the sea the sea")
     session.step()
-    assert session._target.states is None
+    assert session._target_runner.states is None
 
 
 def test_a_builder_may_ask_the_model_here_and_tabulate_there() -> None:

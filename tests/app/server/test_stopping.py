@@ -59,7 +59,7 @@ def test_a_closed_tab_gives_back_its_caches_and_files(served):
     other.step()
     visitor.step(prompt="something else")
     mine = next(one for one in live(served) if one.prompt == "something else")
-    session, target = weakref.ref(mine.session), weakref.ref(mine.session._target)
+    session, target = weakref.ref(mine.session), weakref.ref(mine.session._target_runner)
     path = Path(visitor.saved())
     assert path.is_file()
     kept = len(live(served))

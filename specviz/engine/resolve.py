@@ -1,0 +1,51 @@
+"""Settings -> the builder and the verifiers they name, with validated options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from specviz.drafting import BUILDERS, Builder
+from specviz.errors import SettingsError
+from specviz.options import parse_options
+from specviz.trace.schema import Settings
+from specviz.tree import MAX_NODES
+from specviz.verifiers import VERIFIERS, Verifier
+
+
+@dataclass(frozen=True)
+class ResolvedSettings:
+    """The builder and the verifiers of settings, each with its validated options."""
+
+    builder: Builder
+    builder_options: Any
+    verifiers: tuple[tuple[Verifier, Any], ...]
+
+
+def resolve(settings: Settings, known: Mapping[str, Verifier] | None = None) -> ResolvedSettings:
+    """Look up every name in the settings and validate every option.
+
+    Args:
+        known: verifiers by the name that the settings call them; None for the registered ones.
+
+    Raises:
+        SettingsError: for an unknown builder or verifier, an unfit option, or a tree that is too large.
+    """
+    known = VERIFIERS if known is None else known  # looked up now: a user's own may have joined
+    if settings.builder.name not in BUILDERS:
+        raise SettingsError(f"There is no tree builder {settings.builder.name!r}; choose from {', '.join(BUILDERS)}.")
+    builder = BUILDERS[settings.builder.name]
+    options: Any = parse_options(builder.Options, "builder", settings.builder)
+    nodes = builder.max_nodes(options)
+    if nodes > MAX_NODES:
+        raise SettingsError(f"The tree can have {nodes} nodes; choose one of at most {MAX_NODES}.")
+    if settings.draft.eta_cutoff:
+        raise SettingsError("The eta cutoff belongs to the target; set the draft's to 0.")
+    verifiers = []
+    for choice in settings.verifiers:
+        if choice.name not in known:
+            raise SettingsError(f"There is no verifier {choice.name!r}; choose from {', '.join(known)}.")
+        verifier = known[choice.name]
+        verifiers.append((verifier, parse_options(verifier.Options, "verifier", choice)))
+    return ResolvedSettings(builder, options, tuple(verifiers))

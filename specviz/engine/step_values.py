@@ -1,0 +1,68 @@
+"""What the phases of a step hand on to the next: live tensors and objects, before they are recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from specviz.dice import Draw
+from specviz.models.kv_cache import Compaction, SlotCache, Written
+from specviz.options import Options
+from specviz.trace.schema import Lossless
+from specviz.verifiers import Judgement, Verifier, Walk
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the target says at the n nodes of a tree."""
+
+    logits: torch.Tensor
+    """[n, V], as the model returned them."""
+    probs: torch.Tensor
+    """[n, V], processed: the rows that verifiers compare with."""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """One verifier's work on one tree."""
+
+    verifier: Verifier
+    options: Options
+    judgement: Judgement
+    """On the host, except for the rows that its functions reach."""
+    walk: Walk
+    bonus: Draw
+    row: torch.Tensor
+    """[V], what the bonus token was drawn from."""
+    lossless: Lossless = "not proved"
+    """See :func:`specviz.verifiers.proof_table.says`."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a step did to one cache."""
+
+    cache: SlotCache
+    """As the step leaves it."""
+    num_committed: int
+    """Committed slots before the step."""
+    written: tuple[Written, ...]
+    """The rows that the step appended, in slot order."""
+    node_of: Mapping[int, int]
+    """Offset of an appended slot -> tree node; slots of pruned nodes and of committed tokens are missing."""
+    num_catch_up: int
+    """How many of the appended slots, the first ones, are committed tokens that the cache did not have yet."""
+    fingerprints: tuple[str, ...]
+    """Of the appended slots, read after the forwards and before the compaction."""
+    compaction: Compaction
+
+
+@dataclass(frozen=True)
+class Commit:
+    """What a step added to the text, and what became of both caches."""
+
+    tokens: tuple[int, ...]
+    target: Change
+    draft: Change
