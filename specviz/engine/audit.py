@@ -1,4 +1,4 @@
-"""Is the cache what a fresh recompute would have put there? Asked while the run is live, of the tensors themselves."""
+"""Audits: compares the keys and values in a live cache with those of a fresh recompute of the same tokens."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ from specviz.trace.schema import INFINITE_DIFFERENCE, Audit
 
 @dataclass(frozen=True)
 class HeadInput:
-    """What a draft reads besides tokens: states of ``target``, of which it will read ``features`` [1, w] next."""
+    """What a draft that reads its target is given besides tokens.
+
+    Attributes:
+        features: [1, w], what its head reads at the root.
+    """
 
     target: LanguageModel
     features: torch.Tensor
@@ -35,22 +39,22 @@ def audit(
 ) -> Audit:
     """Compare the committed slots and the next-token logits with a plain causal forward of the same tokens.
 
-    The recompute shares nothing with what it judges: transformers' own cache, its own mask, its own positions.
+    The recompute shares nothing with what it checks: it uses transformers' own cache, mask and positions.
 
     Args:
-        cache: no slots appended; it is left as it was found.
+        cache: without appended slots; it is left as it was.
         tokens: the committed tokens, the root last. The cache may be some tokens short of the root.
         first_slot: committed slots from here on are reported one by one, earlier ones as one figure a layer.
         head_input: for a draft that reads the target's hidden states; those are recomputed too.
-        temperature: that the logits are divided by in the run.
+        temperature: what the run divides the logits by.
 
     Returns:
-        Differences relative to each layer's largest absolute value (and to the largest absolute logit), but for what
-        stands out there; see :mod:`specviz.models.numerics`.
+        Differences relative to each layer's largest absolute value (and to the largest absolute logit), except where
+        :mod:`specviz.models.numerics` measures outliers by themselves.
     """
-    # The last token of a full context has no position any more: it is never fed, and has no next-token logits.
+    # The last token of a full context has no position, so it is never fed and has no next-token logits.
     if len(tokens) > model.max_positions:
-        # Nor is what a head would read there read any more: the layers are judged by themselves.
+        # The head would read features at the root, which is gone; the draft's layers are compared without it.
         tokens, head_input = tokens[: model.max_positions], None
     fresh = DynamicCache(config=model.model.config)
     features = None
@@ -85,9 +89,9 @@ def audit(
 def _next_logits(
     model: LanguageModel, cache: SlotCache, missing: Sequence[int], features: torch.Tensor | None
 ) -> torch.Tensor | None:
-    """The logits [V] after the ``missing`` tokens, read through the cache, which is left as it was found.
+    """The logits [V] after the ``missing`` tokens, computed through the cache, which is left as it was.
 
-    None for NaN or infinite ones: the audit tells of them, and the step that needs them fails.
+    None if they are NaN or infinite: the audit records that, and the next step that needs them fails.
     """
     spent, last = model.forward_seconds, len(missing) - 1
     try:
@@ -108,5 +112,5 @@ def _largest(layers: list[torch.Tensor], first: int) -> tuple[float, ...]:
 
 
 def _short(x: float) -> float:
-    """Three digits are enough to compare a difference with a tolerance."""
+    """Rounded to three digits, which are enough to compare a difference with a tolerance."""
     return min(float(f"{x:.3g}"), INFINITE_DIFFERENCE)

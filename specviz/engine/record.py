@@ -95,8 +95,8 @@ def record(
         audit: compare both KV caches with a recompute after every step; slower.
         until: stop after the first step that meets one of these, as ``--until`` takes them: ``parting``, ``nothing``,
             ``audit``, ``token=ID``, ``text=TEXT``, ``entropy>NATS``, ``prob<P``.
-        progress: called with a message and a fraction in [0, 1] (None while nobody knows) while models are fetched and
-            loaded.
+        progress: called with a message and a fraction in [0, 1] (None while it is not known) while models are fetched
+            and loaded.
         on_step: called with every step once it is recorded.
 
     Raises:

@@ -1,0 +1,129 @@
+"""Answers by the models, which score the recorded tree again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from specviz.drafting import BUILDERS
+from specviz.engine.recording import Texts, record_verdict
+from specviz.engine.runners import DraftRunner, TargetRunner
+from specviz.engine.step_values import Verified
+from specviz.engine.whatif.luck import QuestionLuck
+from specviz.engine.whatif.walk import asked_verifier, walk_with_forced
+from specviz.errors import SettingsError
+from specviz.models.loading import Pair
+from specviz.sampling import process
+from specviz.trace.identity import caveats, known_weights, refuse_other_models
+from specviz.trace.schema import Models, Step, Trace
+from specviz.trace.whatif_question import Alternative, Question
+from specviz.tree import MAX_NODES, Growth, TokenTree
+from specviz.verifiers import blamed
+from specviz.verifiers.base import context_of, draw_bonus
+
+EXACT_ROUNDING, COARSE_ROUNDING = 0.01, 0.3
+"""How far rounding can move a probability, in float32 and in narrower or quantized formats. Measured: 4e-6 for a run of
+the default pair that was scored again on another machine; 0.24 for a small pair with other random weights of the same
+shapes."""
+
+
+def through_models(pair: Pair, trace: Trace, position: int, question: Question) -> Alternative:
+    """Answer by scoring the recorded tree again, under the settings of its step.
+
+    Raises:
+        SettingsError: for a question without meaning, or a pair that did not record the run.
+    """
+    step, settings = trace.steps[position], trace.settings_of(position)
+    verifier, options = asked_verifier(question)
+    recorded = trace.models_of(position)
+    refuse_other_models(pair.models, recorded)
+    tokens = [*trace.prompt_tokens, *(token for earlier in trace.steps[:position] for token in earlier.committed)]
+    _refuse_unfit(pair, step, tokens)
+    with torch.inference_mode():
+        target = TargetRunner(pair.target, pair.draft.head)
+        target.prefill(tokens[:-1])
+        tree = _redraft(pair, step, settings, tokens, target.states)
+        probs = process(target.score(tree), settings.target)
+        with blamed(verifier):
+            judgement = verifier.judge(tree, probs, options).on_host()
+        luck = QuestionLuck(trace, position, question, tree.tokens, tree.shape, verifier.comparison)
+        with blamed(verifier):
+            walk = walk_with_forced(verifier, context_of(tree, judgement, options), luck, question)
+            row = judgement.distribution(walk.end)
+            bonus = draw_bonus(luck, walk.end, row)
+        texts = Texts(pair.token_text)
+        verdict = record_verdict(Verified(verifier, options, judgement, walk, bonus, row), settings.record_top_k, texts)
+        difference = _difference(step, tree, probs)
+    limit = _rounding(pair.models, recorded)
+    if difference > limit and not known_weights(pair.models, recorded):
+        raise SettingsError(
+            f"These models give a drafted token a probability {difference:.2g} away from the recorded one, where "
+            f"rounding explains {limit:g}, so they are not those of this run, which does not say what weights it had; "
+            "choose the ones that recorded it under Settings."
+        )
+    return Alternative(
+        verifier=verifier.name,
+        options=dict(options),
+        thresholds=verdict.thresholds,
+        decisions=verdict.decisions,
+        path=verdict.path,
+        bonus=verdict.bonus,
+        by="models",
+        difference=difference,
+        caveat=caveats(pair.models, recorded),
+    )
+
+
+def _refuse_unfit(pair: Pair, step: Step, tokens: list[int]) -> None:
+    """Refuse, before anything is run, a step that these models cannot have recorded."""
+    nodes = step.tree.nodes
+    longest = len(tokens) + max(node.depth for node in nodes)
+    if len(nodes) - 1 > MAX_NODES or longest > min(pair.target.max_positions, pair.draft.max_positions):
+        raise SettingsError("The tree or the context of this step is larger than these models can have scored.")
+    if max(*tokens, *(node.token for node in nodes)) >= pair.target.vocabulary:
+        raise SettingsError(
+            f"The step has a token that {pair.models.target.id} does not know; it was not recorded with it."
+        )
+
+
+def _redraft(pair: Pair, step: Step, settings: Any, tokens: list[int], states: torch.Tensor | None) -> TokenTree:
+    """The recorded tree with the draft's rows, which the draft computes again for the nodes that it had expanded.
+
+    For a builder that runs no draft, a row has probability at the node's children only, and those were recorded.
+    """
+    nodes = step.tree.nodes
+    growth = Growth.from_root(nodes[0].token)
+    for node in nodes[1:]:
+        growth.add(node.parent, node.token)
+    draft = DraftRunner(pair.draft, pair.target.vocabulary, settings.draft)
+    builder = BUILDERS.get(step.tree.builder)
+    asks_model = builder is None or builder.runs_draft
+    if asks_model:
+        draft.prefill(tokens[:-1], states)
+    draft.start_step(tokens)
+    children = step.tree.children()
+    for depth in range(max(node.depth for node in nodes) + 1):
+        expanded = [node.id for node in nodes if node.depth == depth and node.draft is not None]
+        if expanded and asks_model:
+            growth.add_rows(expanded, draft.expand(growth, expanded))
+        elif expanded:
+            shares = [{nodes[c].token: nodes[c].draft_prob or 0.0 for c in children[node]} for node in expanded]
+            growth.add_rows(expanded, draft.tabulate(shares))
+    return growth.freeze(step.tree.proposal)[0]
+
+
+def _rounding(loaded: Models, recorded: Models) -> float:
+    """How far rounding can move a probability when the same weights score the same tree again."""
+    infos = (loaded.target, loaded.draft, recorded.target, recorded.draft)
+    exact = all(one.dtype == "float32" and not one.quantization for one in infos)
+    return EXACT_ROUNDING if exact else COARSE_ROUNDING
+
+
+def _difference(step: Step, tree: TokenTree, probs: torch.Tensor) -> float:
+    """The largest difference between a recorded and a computed probability of a drafted token, of either model."""
+    found = [0.0]
+    for node, parent, token in zip(step.tree.nodes[1:], tree.shape.parents[1:], tree.tokens[1:], strict=True):
+        found.append(abs(float(probs[parent, token]) - (node.target_prob or 0.0)))
+        found.append(abs(float(tree.rows[tree.row_of[parent], token]) - (node.draft_prob or 0.0)))
+    return max(found)
