@@ -208,7 +208,7 @@ def _softmax_edge_probs(tree: TokenTree) -> list[float]:
 
 
 def record_verdict(verified: Verified, k: int, texts: Texts) -> Verdict:
-    """Judgement and walk as one verdict."""
+    """One verifier's judgement, walk and bonus token as a verdict."""
     verifier, walk, bonus = verified.verifier, verified.walk, verified.bonus
     judgement = verified.judgement
     thresholds = [1.0, *judgement.thresholds.tolist()[1:]]

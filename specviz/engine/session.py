@@ -86,8 +86,8 @@ class Session:
             same: go on as the run that was recorded, under its id. Only for all steps and with its settings.
 
         Raises:
-            SettingsError: for settings no run can have, and for another pair than the one that recorded the trace: its
-                steps would stand above models that never ran them.
+            SettingsError: for settings no run can have, and for another pair than the one that recorded the trace,
+                which never ran its steps.
         """
         assert not same or (steps is None and settings is None)
         refuse_other_models(pair.models, trace.models)
@@ -97,7 +97,7 @@ class Session:
         kept = list(trace.steps if steps is None else trace.steps[:steps])
         if chosen != trace.settings:
             kept = [step if step.settings else step.model_copy(update={"settings": trace.settings}) for step in kept]
-        if pair.models != trace.models:  # another number format or device, or less is recorded of them
+        if pair.models != trace.models:  # another number format or device, or the trace records less about them
             kept = [step if step.models else step.model_copy(update={"models": trace.models}) for step in kept]
         session._start(pair, chosen, trace.prompt, list(trace.prompt_tokens), kept)
         if same:
@@ -168,7 +168,7 @@ class Session:
             done += 1
 
     def go_on(self, max_new_tokens: int) -> None:
-        """Set another token limit; a run that reached the one before goes on if this one is later."""
+        """Set another token limit. A run that ended at the limit before goes on if the new one is higher."""
         self.settings = self.settings.model_copy(update={"max_new_tokens": max_new_tokens})
         if self.end_reason in ("max_new_tokens", None):
             self.end_reason = self._end(self.tokens[len(self.prompt_tokens) :])
@@ -188,13 +188,13 @@ class Session:
         """Run one step and add it to the trace.
 
         Raises:
-            SpecvizError: what went wrong in one sentence; steps before are intact and the run has ended.
+            SpecvizError: what went wrong, in one sentence. The run has ended; the steps before are intact.
         """
         assert self.end_reason is None, "the run has ended"
         try:
             with torch.inference_mode(), told_with(step=len(self.steps) + 1):
                 step = self._step()
-        except BaseException as error:  # an interrupt, too, leaves the caches in the middle of something
+        except BaseException as error:  # an interrupt, too, leaves the caches in the middle of a step
             try:
                 if isinstance(error, SpecvizError):
                     self.end_reason, self.end_message = "error", str(error)
@@ -258,18 +258,18 @@ class Session:
     def _verify(self, tree: TokenTree, scores: Scores) -> dict[str, Verified]:
         """Every verifier on the same tree, with the same rows and the same luck."""
         luck = StepLuck(self._dice, len(self.steps))
-        law = proof_table.Tree(self._resolved.builder, self._resolved.builder_options)
+        built_by = proof_table.Tree(self._resolved.builder, self._resolved.builder_options)
         results: dict[str, Verified] = {}
         with self._clock.phase("verify"):
             for verifier, options in self._resolved.verifiers:
                 with blamed(verifier):
                     done = verify(verifier, *_own_copy(verifier, tree, scores.probs), options, luck)
-                    lossless = proof_table.says(verifier, options, tree.proposal, law)
+                    lossless = proof_table.says(verifier, options, tree.proposal, built_by)
                     results[verifier.name] = Verified(verifier, options, *done, lossless)
         return results
 
     def _commit(self, tree: TokenTree, driver: Verified) -> Commit:
-        """The driver's path and bonus, cut where the text ends; both caches keep the slots of what was committed."""
+        """The driver's path and bonus, cut where the text ends. Both caches keep the slots of the committed nodes."""
         target, draft, path = self._target_runner, self._draft_runner, driver.walk.path
         with self._clock.phase("commit"):
             tokens = self._cut([*(tree.tokens[node] for node in path), driver.bonus.token])
@@ -281,7 +281,7 @@ class Session:
     def _record(
         self, prefilled: int, tree: TokenTree, scores: Scores, results: Mapping[str, Verified], commit: Commit
     ) -> Step:
-        """The step as a value; audits are made here, while the caches are as the step leaves them."""
+        """The step as a value, with the audits, which read the caches as the step leaves them."""
         attempt, settings = self._attempt, self.settings
         with self._clock.phase("record"):
             draft_rows = self._draft_runner.rows(settings.record_top_k, attempt.texts)
@@ -309,13 +309,13 @@ class Session:
         """The record of both caches, each with its comparison with a recompute."""
         target, draft, settings = self._target_runner, self._draft_runner, self.settings
         tokens = [*self.tokens, *commit.tokens]
-        heat, first = settings.target.temperature, caches.target.length_before
-        found = audit(target.model, target.cache, tokens, first, temperature=heat)
+        first_slot, temperature = caches.target.length_before, settings.target.temperature
+        found = audit(target.model, target.cache, tokens, first_slot, temperature=temperature)
         audited = {"target": caches.target.model_copy(update={"audit": found})}
         if self._resolved.builder.runs_draft:
             head_input = HeadInput(target.model, draft.features) if draft.features is not None else None
-            heat, first = settings.draft.temperature, caches.draft.length_before
-            found = audit(draft.model, draft.cache, tokens, first, head_input, heat)
+            first_slot, temperature = caches.draft.length_before, settings.draft.temperature
+            found = audit(draft.model, draft.cache, tokens, first_slot, head_input, temperature)
             audited["draft"] = caches.draft.model_copy(update={"audit": found})
         return caches.model_copy(update=audited)
 

@@ -21,7 +21,7 @@ class StepClock:
 
     def __init__(self, *models: LanguageModel):
         # One model may be both target and draft; its forwards count once.
-        self._models = {id(model): model for model in models}.values()
+        self._models = list({id(model): model for model in models}.values())
         self.restart()
 
     def restart(self) -> None:
