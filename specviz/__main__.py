@@ -27,7 +27,7 @@ from specviz.train import cli as train_cli
 from specviz.verifiers import cli as verifiers_cli
 
 if TYPE_CHECKING:  # at run time it would import torch, even for --help
-    from specviz.models.download_cache import Progress
+    from specviz.models.download_cache import ProgressCallback
     from specviz.models.loading import Pair
 
 RECORD_DEFAULTS = {
@@ -315,7 +315,7 @@ def _load_pair(options: argparse.Namespace) -> Pair:
     return ModelChoice.of(options).load(_progress())
 
 
-def _progress() -> Progress:
+def _progress() -> ProgressCallback:
     """Says every new message once."""
     said = ""
 

@@ -22,7 +22,7 @@ from specviz.compare.prompts import Prompt
 from specviz.compare.run_unit import Result, pack, run_unit, unpack
 from specviz.compare.spec import Comparison, Unit, units
 from specviz.errors import SettingsError
-from specviz.models.download_cache import Progress
+from specviz.models.download_cache import ProgressCallback
 from specviz.models.loading import Pair
 from specviz.models.pair_spec import ModelChoice
 from specviz.models.prompt_ends import without_added_end
@@ -61,7 +61,7 @@ class Job:
 class Worker:
     """A loaded pair that does units."""
 
-    def __init__(self, job: Job, progress: Progress | None = None):
+    def __init__(self, job: Job, progress: ProgressCallback | None = None):
         import torch
 
         if job.threads is not None:
@@ -244,7 +244,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 # ----------------------------------------------------------------------------------------------------- engines
 
 
-def run_here(job: Job, indices: Sequence[int], progress: Progress | None = None) -> Iterator[tuple[int, bytes]]:
+def run_here(job: Job, indices: Sequence[int], progress: ProgressCallback | None = None) -> Iterator[tuple[int, bytes]]:
     """Do the units one after the other in this process."""
     worker = Worker(job, progress)
     for index in indices:

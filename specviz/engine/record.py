@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from specviz.errors import RecordingInterrupted, SpecvizError
-from specviz.models.download_cache import Progress, silent
+from specviz.models.download_cache import ProgressCallback, silent
 from specviz.models.pair_spec import ModelChoice, pair_names
 from specviz.trace.breakpoints import hits, parse_short
 from specviz.trace.schema import Option, PromptEnd, Proposal, Step, Trace
@@ -56,7 +56,7 @@ def record(
     allow_renamed_tokens: bool = False,
     audit: bool = False,
     until: str | Sequence[str] = (),
-    progress: Progress = silent,
+    progress: ProgressCallback = silent,
     on_step: Callable[[Step], object] | None = None,
 ) -> Trace:
     """Run a speculative decode and return everything that happened in it.

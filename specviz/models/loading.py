@@ -19,7 +19,7 @@ from specviz.models.checkpoints import check_saved_quantization, tokenizer_error
 from specviz.models.compat import check_config
 from specviz.models.device_map import device_map, refuse_offloading, room_for_weights
 from specviz.models.devices import check_dtype, choose_device, choose_dtype, free_memory
-from specviz.models.download_cache import Progress, silent
+from specviz.models.download_cache import ProgressCallback, silent
 from specviz.models.hidden_state_head import HiddenStateHead, read_head
 from specviz.models.language_model import LanguageModel
 from specviz.models.memory import MemoryPlan, ToLoad, plan_memory, refuse_if_weights_exceed
@@ -113,7 +113,7 @@ def load_pair(
     target_quantization: str = "none",
     draft_quantization: str = "none",
     allow_renamed_tokens: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Pair:
     """Load two models for speculative decoding.
 

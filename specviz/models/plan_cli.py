@@ -9,10 +9,10 @@ from specviz.errors import SettingsError
 from specviz.trace.schema import Choice
 
 if TYPE_CHECKING:  # at run time it would import torch, even for --help
-    from specviz.models.download_cache import Progress
+    from specviz.models.download_cache import ProgressCallback
 
 
-def run(options: argparse.Namespace, choice: Choice, progress: Progress) -> int:
+def run(options: argparse.Namespace, choice: Choice, progress: ProgressCallback) -> int:
     """Print the plan. Returns 0, or 1 if the pair does not fit.
 
     Args:

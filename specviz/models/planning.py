@@ -10,7 +10,7 @@ import torch
 from specviz.models.checkpoints import check_saved_quantization
 from specviz.models.compat import check_config
 from specviz.models.devices import check_dtype, choose_dtype, free_memory
-from specviz.models.download_cache import Progress, silent
+from specviz.models.download_cache import ProgressCallback, silent
 from specviz.models.memory import MemoryPlan, ToLoad, plan_memory
 from specviz.models.presets import DEFAULT_DRAFT, DEFAULT_TARGET, PRESETS, SPECS, spec_of
 from specviz.models.quantization import check_quantization
@@ -32,7 +32,7 @@ def plan_pair(
     context: int = CONTEXT,
     nodes: int = 28,
     device_memory: int | None = None,
-    progress: Progress = silent,
+    progress: ProgressCallback = silent,
 ) -> MemoryPlan:
     """The memory plan of two models that are not loaded.
 
@@ -68,7 +68,7 @@ def plan_pair(
     return plan_memory(models[0], models[1], context=context, nodes=nodes, free=free, whole_card=whole)
 
 
-def read_known_config(name: str, role: Role, progress: Progress = silent) -> tuple[str, Any]:
+def read_known_config(name: str, role: Role, progress: ProgressCallback = silent) -> tuple[str, Any]:
     """A model's name for messages and its config: from a folder, the presets, or the hub.
 
     Raises:

@@ -16,7 +16,7 @@ from specviz.errors import ModelError, plain, shown
 from specviz.models import default_pair
 from specviz.models.adapters import base_of
 from specviz.models.checkpoints import CONFIG, check_folder, check_names, is_adapter
-from specviz.models.download_cache import Progress
+from specviz.models.download_cache import ProgressCallback
 from specviz.trace.schema import ModelInfo, Origin
 
 Role = Literal["target", "draft"]
@@ -66,7 +66,7 @@ class Source:
         return arguments | ({"revision": self.revision} if self.revision and not self.built_in else {})
 
 
-def find_source(name: str, role: Role, progress: Progress) -> Source:
+def find_source(name: str, role: Role, progress: ProgressCallback) -> Source:
     """The source of ``name``: ``default``, a folder, or a hub id with or without ``@revision``.
 
     Raises:
@@ -136,7 +136,7 @@ def folder_source(folder: Path) -> Source:
     return Source(folder.resolve().name, str(folder), note=FOLDER_NOTE, kind="folder")
 
 
-def adapter_source(folder: Path, role: Role, progress: Progress) -> Source:
+def adapter_source(folder: Path, role: Role, progress: ProgressCallback) -> Source:
     """A folder with an adapter: the model that it changes, into which it is merged.
 
     Raises:
@@ -188,7 +188,7 @@ def hub_source(id: str, revision: str | None) -> Source:
     return Source(name, id, revision=place, local_only=False)
 
 
-def fetch_files(source: Source, progress: Progress) -> None:
+def fetch_files(source: Source, progress: ProgressCallback) -> None:
     """Download what ``from_pretrained`` will read of a source on the hub; the others are here already.
 
     Raises:

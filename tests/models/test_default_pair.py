@@ -29,7 +29,7 @@ def cache(tmp_path, monkeypatch) -> Path:
     return tmp_path / "cache"
 
 
-def build_file(folder: Path, progress: download_cache.Progress) -> None:
+def build_file(folder: Path, progress: download_cache.ProgressCallback) -> None:
     (folder / "done").write_text("done")
 
 

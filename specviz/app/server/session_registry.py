@@ -23,6 +23,7 @@ from specviz.app.server import logs
 from specviz.app.server.limits import Limits
 from specviz.app.server.model_worker import ModelLock
 from specviz.errors import SettingsError
+from specviz.models.download_cache import ProgressCallback
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.schema import Settings, Trace
 
@@ -33,7 +34,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 LET_GO_SECONDS = 120.0
 """How long a pair that is to be loaded waits for one that a step, or a run of a small comparison, still works with."""
-Progress = Callable[[str, "float | None"], None]
 LoadPair = Callable[..., Any]
 """``load_pair(**fields of ModelChoice, progress=...) -> Pair``; raises SpecvizError."""
 
@@ -212,7 +212,9 @@ class Sessions:
         known = self._known(choice)
         return None if known is None else (work(known),)
 
-    def _load_and(self, choice: ModelChoice, work: Callable[[Any], T], said: str | None, progress: Progress) -> T:
+    def _load_and(
+        self, choice: ModelChoice, work: Callable[[Any], T], said: str | None, progress: ProgressCallback
+    ) -> T:
         def at_work(pair: Any) -> T:
             if said is not None:
                 self._moving(progress)(said, None)
@@ -241,7 +243,7 @@ class Sessions:
                 return_memory()
         return_memory()
 
-    def _loaded(self, choice: ModelChoice, progress: Progress) -> Any:
+    def _loaded(self, choice: ModelChoice, progress: ProgressCallback) -> Any:
         if self._load_pair is None:
             from specviz.models.loading import load_pair  # imports transformers: not needed to look at a trace
 
@@ -254,8 +256,8 @@ class Sessions:
         logs.event(log, "pair loaded", target=choice.target, draft=choice.draft, seconds=seconds)
         return loaded
 
-    def _moving(self, progress: Progress) -> Progress:
-        """Progress also tells the lock that the work goes on, and ends the loading if the server stops."""
+    def _moving(self, progress: ProgressCallback) -> ProgressCallback:
+        """ProgressCallback also tells the lock that the work goes on, and ends the loading if the server stops."""
 
         def tell(message: str, fraction: float | None = None) -> None:
             self.lock.moved()
@@ -281,7 +283,7 @@ class Sessions:
         return [pair for pair in gone.values() if pair() is not None]
 
 
-def told(work: Callable[[Progress], Any]) -> Generator[tuple[str, float | None], None, Any]:
+def told(work: Callable[[ProgressCallback], Any]) -> Generator[tuple[str, float | None], None, Any]:
     """What ``work(progress)`` gives, yielding the (message, fraction or None) that it tells on the way.
 
     It works in a thread, and to its end even if whoever waits goes away.

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from specviz.app.server.session_registry import Sessions, told
 from specviz.errors import SettingsError, SpecvizError, shown
-from specviz.models.download_cache import Progress
+from specviz.models.download_cache import ProgressCallback
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.schema import EndReason, FailedStep, Trace
 
@@ -139,7 +139,7 @@ def answer(pair: Any, trace: Trace, function: Callable[..., Any], *arguments: An
 # ------------------------------------------------------------------------------------------------------ this side
 
 
-def fetch(models: ModelChoice, progress: Progress) -> None:
+def fetch(models: ModelChoice, progress: ProgressCallback) -> None:
     """Bring the files of a pair here, so that no time of the GPU goes by over it.
 
     Raises:
