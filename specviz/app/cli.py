@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     trace = load_trace(options.trace) if options.trace else None
     shelf = find_shelf(options.comparison)
     open_scratch()
-    sessions, held = Sessions(limits=limits, lend=zerogpu_entry.find_lend()), Held()
+    sessions, held = Sessions(backend=zerogpu_entry.find_backend(limits)), Held()
     page = build_page(sessions, trace, held, shelf=shelf)
     serve(page, sessions, held, server_name=options.host, server_port=options.port)
     return 0

@@ -26,7 +26,7 @@ def compare_runs(a: Trace, b: Trace, names: tuple[str, str]) -> dict[str, Any]:
 class Patience:
     """Says when it is enough: so many seconds after it was first asked, or when ``must_stop`` says so.
 
-    What goes to another process, where a GPU is lent, takes the seconds along; nobody can stop it there.
+    What goes to another process, on ZeroGPU, takes the seconds along; nobody can stop it there.
 
     Attributes:
         over: whether it has said so.
@@ -69,7 +69,7 @@ def against_greedy(
         sessions.limits.check_context(len(trace.prompt_tokens), len(trace.output_tokens()))
         count = max(1, len(trace.output_tokens()))
         said = f"Decoding {count} tokens greedily …"
-        lock = sessions.lock
+        lock = sessions.backend.lock
         enough = Patience(sessions.limits.seconds, lambda: lock.must_end() or sessions.must_stop(page))
         asked = (_decoded, trace, count, enough)
         reference, cut, by = yield from run_handlers.ask_models(sessions, models, trace, said, count, *asked)

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from specviz.app.form import as_form_reads
-from specviz.app.server.backend import Start, must_be_of, open_session
 from specviz.app.server.metrics import COUNTS
+from specviz.app.server.progress import Progress, mapped
 from specviz.app.server.session_registry import Live, Sessions, Ticket
-from specviz.app.server.zerogpu import ask
+from specviz.app.server.session_start import SessionStart
 from specviz.assets import ASSETS
 from specviz.errors import SettingsError, SpecvizError, TraceError, shown
 from specviz.figures import block, dump_block, step_frame
@@ -153,7 +153,7 @@ def fork(sessions: Sessions, page: str, inputs: Inputs, trace: Trace, position: 
             raise SettingsError(f"This run has no step {position + 1}; choose a step that is there.")
         sessions.limits.check_tree(settings.builder)
         sessions.limits.check_context(len(trace.prompt_tokens), settings.max_new_tokens)
-        start = Start(trace.prompt, settings, sessions.limits, trace, fork_at=position)
+        start = SessionStart(trace.prompt, settings, sessions.limits, trace, fork_at=position)
         session = yield from _opened(sessions, models, start, 1, trace, None)
         # Compared with what the form says next, and the form spells every option out.
         live = Live(session, models, trace.prompt, as_form_reads(settings) or settings)
@@ -246,9 +246,9 @@ def sentence(error: Exception) -> str:
     return f"Something is wrong in specviz ({type(error).__name__}); see the server's log."
 
 
-def working(text: str, fraction: float | None = None) -> str:
+def working(progress: Progress) -> str:
     """A block that only says that work is going on."""
-    return _only(notice("working", text, fraction))
+    return _only(notice("working", progress.text, progress.fraction))
 
 
 def message(kind: str, text: str) -> str:
@@ -276,7 +276,7 @@ def _session(
     sessions.drop(ticket)
     left = trace is not None and _was_left(trace, prompt, settings, ticket, models)
     # A run of this page stays the run it was, whether or not its session had to be made again.
-    start = Start(prompt, settings, limits, trace if left else None, same=ticket is not None)
+    start = SessionStart(prompt, settings, limits, trace if left else None, same=ticket is not None)
     session = yield from _opened(sessions, models, start, steps, trace, ticket)
     live = Live(session, models, prompt, settings)
     said = None
@@ -309,12 +309,16 @@ def _has_ended(trace: Trace, inputs: Inputs, ticket: Ticket) -> bool:
 
 
 def _opened(
-    sessions: Sessions, models: ModelChoice, start: Start, steps: int, trace: Trace | None, ticket: Ticket | None
+    sessions: Sessions,
+    models: ModelChoice,
+    start: SessionStart,
+    steps: int,
+    trace: Trace | None,
+    ticket: Ticket | None,
 ) -> Generator[Answer, None, Any]:
     """A session for so many steps, telling the page how loading goes."""
-    for text, fraction in (opening := Telling(open_session(sessions, models, start, steps))):
-        yield working(text, fraction), trace, ticket
-    return opening.result
+    opening = sessions.backend.open_session(models, start, steps)
+    return (yield from mapped(opening, lambda progress: (working(progress), trace, ticket)))
 
 
 def ask_models(
@@ -326,41 +330,9 @@ def ask_models(
     function: Callable[..., Any],
     *arguments: Any,
 ) -> Generator[str, None, Any]:
-    """``function(pair, *arguments)`` about a recorded run, yielding blocks on the way.
-
-    Args:
-        said: what the page shows while the function works.
-        forwards: of the target, about.
-        function: of a module; what it takes and gives can be pickled, see :mod:`specviz.app.server.zerogpu`.
-
-    Raises:
-        SpecvizError: if the models cannot be loaded, or are others than the run's.
-    """
-    sessions.limits.check_models(models)
-    if sessions.lend is not None:
-        sessions.lock.check_open()
-        asking = Telling(ask(sessions.lend, models, trace, forwards, function, *arguments))
-    else:
-
-        def work(pair: Any) -> Any:
-            must_be_of(pair, trace)
-            return function(pair, *arguments)
-
-        asking = Telling(sessions.with_pair(models, work, said))
-    for text, fraction in asking:
-        yield working(text, fraction)
-    return asking.result
-
-
-class Telling:
-    """The messages of a generator that gives something in the end; afterwards ``result`` is there."""
-
-    def __init__(self, messages: Generator[tuple[str, float | None], None, Any]):
-        self._messages = messages
-        self.result: Any = None
-
-    def __iter__(self) -> Generator[tuple[str, float | None], None, None]:
-        self.result = yield from self._messages
+    """As :meth:`specviz.app.server.backend.Backend.ask`, yielding blocks on the way."""
+    asking = sessions.backend.ask(models, trace, forwards, said, function, *arguments)
+    return (yield from mapped(asking, working))
 
 
 def _only(said: dict[str, Any]) -> str:

@@ -43,17 +43,14 @@ def run_unit(pair: Pair, comparison: Comparison, unit: Unit) -> Result:
     Raises:
         OutOfMemoryError: that is the machine's fault; the unit is not done.
     """
-    steps = step_unit(pair, comparison, unit)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            result: Result = done.value
-            return result
+    *_, result = step_unit(pair, comparison, unit)
+    assert result is not None
+    return result
 
 
-def step_unit(pair: Pair, comparison: Comparison, unit: Unit) -> Generator[None, None, Result]:
-    """As :func:`run_unit`, stopping after every step, so that whoever shares the models can let others work between."""
+def step_unit(pair: Pair, comparison: Comparison, unit: Unit) -> Generator[Result | None, None, None]:
+    """As :func:`run_unit`, yielding None after every step, so that whoever shares the models can let others work
+    between, and the result at the end."""
     has_template = bool(getattr(pair.tokenizer, "chat_template", None))
     settings = settings_of(comparison, unit, has_template)
     session, message = None, None
@@ -62,7 +59,7 @@ def step_unit(pair: Pair, comparison: Comparison, unit: Unit) -> Generator[None,
         session = Session(pair, settings, unit.prompt.text, known=known_verifiers(comparison))
         session.watch = divergences
         for _ in session.run():
-            yield
+            yield None
     except OutOfMemoryError:
         raise
     except SpecvizError as error:
@@ -80,7 +77,7 @@ def step_unit(pair: Pair, comparison: Comparison, unit: Unit) -> Generator[None,
         list(decision_rows(key, steps)),
         [_output_row(key, pair, comparison, unit, settings, session, message)],
     )
-    return Result(unit.index, pair.models, rows)
+    yield Result(unit.index, pair.models, rows)
 
 
 def _output_row(

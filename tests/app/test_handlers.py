@@ -13,6 +13,7 @@ from specviz.app.form import Form, prompt_box, settings_form, write_form
 from specviz.app.models_form import fits
 from specviz.app.page_state import models_of
 from specviz.app.server.limits import Limits
+from specviz.app.server.progress import Progress
 from specviz.app.server.session_registry import Live, Sessions
 from specviz.errors import ModelError, SettingsError
 from specviz.models.pair_spec import ModelChoice
@@ -131,10 +132,10 @@ def test_a_pair_is_loaded_once_and_tells_how_far_it_is():
         return Trace.model_construct(id=target)  # anything that can be let go
 
     sessions = Sessions(load_pair)
-    told = list(sessions.pair(ModelChoice()))
-    assert ("half", 0.5) in told
-    assert list(sessions.pair(ModelChoice())) == []
-    list(sessions.pair(ModelChoice(target="b")))
+    told = list(sessions.backend.pair(ModelChoice()))
+    assert Progress("half", 0.5) in told
+    assert list(sessions.backend.pair(ModelChoice())) == []
+    list(sessions.backend.pair(ModelChoice(target="b")))
     assert calls == ["default", "b"]
 
 

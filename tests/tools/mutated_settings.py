@@ -100,7 +100,7 @@ class Maker:
         self.values = _form_values()
         actions.form.components = dict.fromkeys(self.values)
         actions.stops.components = dict.fromkeys(BREAKPOINTS)
-        actions.sessions._load_pair = checked_only
+        actions.sessions.backend._load_pair = checked_only
         self.request = SimpleNamespace(session_hash="page", query_params={})
         self.makers: list[Callable[[random.Random], Made]] = [
             *[

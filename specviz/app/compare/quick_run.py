@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from specviz.app.compare.store import Shelf, about, summarized
 from specviz.app.compare.view import Opened
 from specviz.app.server.limits import Limits
+from specviz.app.server.progress import Progress
 from specviz.app.server.session_registry import Sessions
 from specviz.app.server.tempdir import hidden_folder
 from specviz.errors import SettingsError
@@ -21,15 +22,14 @@ TITLE = "your small comparison"
 
 
 @dataclass(frozen=True)
-class Grown:
-    """How far it is.
+class QuickRun(Progress):
+    """A small comparison at a moment when there is something new to look at, or when it is over.
 
     Attributes:
-        opened: what can be looked at by now, if anything new; with a key once it is finished.
+        opened: the part that can be looked at; None if it was stopped before there was any.
+        key: what finds it in the store, once it is finished.
     """
 
-    text: str
-    fraction: float | None = None
     opened: Opened | None = None
     key: str | None = None
 
@@ -92,7 +92,7 @@ def small_job(values: Mapping[str, Any], models: ModelChoice, limits: Limits) ->
 _LARGER = "choose fewer, or use python -m specviz compare."
 
 
-def run_small(sessions: Sessions, page: str, shelf: Shelf, job: Any) -> Iterator[Grown]:
+def run_small(sessions: Sessions, page: str, shelf: Shelf, job: Any) -> Iterator[Progress]:
     """Make it. Others have their turn at the models between any two steps; Stop keeps the prompts that are finished."""
     from specviz.compare.jobs import refuse_ended_prompts
     from specviz.compare.labels import labels_of
@@ -111,7 +111,7 @@ def run_small(sessions: Sessions, page: str, shelf: Shelf, job: Any) -> Iterator
     for number, unit in enumerate(order):
         label = f"Run {number + 1} of {len(order)}: {unit.prompt.id}, {unit.tree}, temperature {unit.temperature:g}"
         # Should another pair need the memory, it waits for the end of this run, and we for it at the next one.
-        pair = yield from _pair(sessions, job.pair)
+        pair = yield from sessions.backend.pair(job.pair)
         if number == 0:
             refuse_ended_prompts(pair, job.comparison, job.prompts)
             began = time.monotonic()
@@ -121,8 +121,8 @@ def run_small(sessions: Sessions, page: str, shelf: Shelf, job: Any) -> Iterator
             if sessions.must_stop(page) or time.monotonic() - began > seconds:
                 steps.close()
                 break
-            yield Grown(f"{label}{_left(began, number, len(order))}", number / len(order))
-            result = sessions.lock.do(_next, steps)
+            yield Progress(f"{label}{_left(began, number, len(order))}", number / len(order))
+            result = sessions.backend.lock.do(next, steps)
         del pair, steps
         if result is None:
             break
@@ -132,20 +132,11 @@ def run_small(sessions: Sessions, page: str, shelf: Shelf, job: Any) -> Iterator
         if finished and number + 1 < len(order):
             summary = summarized(found, labels=labels)
             opened = Opened(f"{TITLE}, so far", about(None, summary), summary)
-            yield Grown(f"{label}.", (number + 1) / len(order), opened)
+            yield QuickRun(f"{label}.", (number + 1) / len(order), opened)
     yield _finished(shelf, job, done, len(order))
 
 
-def _next(steps: Generator[None, None, Any]) -> Any:
-    """One step of a run; what it returns if that was its end."""
-    try:
-        next(steps)
-    except StopIteration as end:
-        return end.value
-    return None
-
-
-def _finished(shelf: Shelf, job: Any, done: list[tuple[Any, Any]], wanted: int) -> Grown:
+def _finished(shelf: Shelf, job: Any, done: list[tuple[Any, Any]], wanted: int) -> QuickRun:
     """Write the prompts that are whole as a comparison of their own."""
     from specviz.compare.jobs import open_folder, write_unit
     from specviz.compare.run_unit import pack
@@ -162,7 +153,7 @@ def _finished(shelf: Shelf, job: Any, done: list[tuple[Any, Any]], wanted: int) 
         if all(key(unit) in by_key for unit in job.units() if unit.prompt.id == prompt.id)
     )
     if not whole:
-        return Grown("Stopped before the first prompt was finished; there is nothing to show.")
+        return QuickRun("Stopped before the first prompt was finished; there is nothing to show.")
     free = len({unit.prompt.id for unit in job.units() if unit.mode == "free"} & {prompt.id for prompt in whole})
     # Free runs are spread over the kinds, so of fewer prompts others would be chosen: then all of them, or none.
     rest = replace(job, prompts=whole)
@@ -184,17 +175,7 @@ def _finished(shelf: Shelf, job: Any, done: list[tuple[Any, Any]], wanted: int) 
         if len(done) == wanted
         else f"Stopped after {len(done)} of {wanted} runs; kept are the {len(whole)} prompts that were finished."
     )
-    return Grown(text, None, opened, shelf.add(opened, home))
-
-
-def _pair(sessions: Sessions, models: ModelChoice) -> Generator[Grown, None, Any]:
-    loading = sessions.pair(models)
-    while True:
-        try:
-            text, fraction = next(loading)
-        except StopIteration as loaded:
-            return loaded.value
-        yield Grown(text, fraction)
+    return QuickRun(text, None, opened, shelf.add(opened, home))
 
 
 def _left(began: float, done: int, wanted: int) -> str:

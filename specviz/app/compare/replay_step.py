@@ -10,17 +10,21 @@ from typing import Any
 from specviz.app import run_handlers
 from specviz.app.form import as_form_reads
 from specviz.app.page_state import Desk, Run
-from specviz.app.server.backend import begin
+from specviz.app.server.progress import Progress, mapped
 from specviz.app.server.session_registry import Live, Sessions, Ticket
+from specviz.app.server.session_start import new_session
 from specviz.compare.statistics import Group
 from specviz.errors import SettingsError
 from specviz.figures import block, dump_block
 from specviz.trace.schema import Trace
 
+AnswerAndInputs = tuple[run_handlers.Answer, "run_handlers.Inputs | None"]
+"""(answer, what the form says of the run once it is there)"""
+
 
 def make_again(
     sessions: Sessions, page: str, folder: Path, group: Group, run: tuple[str, str], step: int, desk: Desk
-) -> Generator[tuple[run_handlers.Answer, run_handlers.Inputs | None], None, None]:
+) -> Generator[AnswerAndInputs, None, None]:
     """Answers as of :func:`specviz.app.run_handlers.run_steps`, with what the form says of the run once it is there.
 
     A run that the desk has already is opened at the step; otherwise it is run up to it and no further.
@@ -53,14 +57,12 @@ def make_again(
 
             def start(pair: Any) -> Any:
                 recipe.refuse_others(pair.models)
-                return begin(limits, pair, recipe.settings, recipe.prompt, recipe.known)
+                return new_session(limits, pair, recipe.settings, recipe.prompt, recipe.known)
 
-            for text, fraction in (starting := run_handlers.Telling(sessions.with_pair(recipe.pair, start))):
-                yield (run_handlers.working(text, fraction), None, None), None
+            session = yield from mapped(sessions.backend.with_pair(recipe.pair, start), _working)
             form = as_form_reads(recipe.settings) or recipe.settings
-            live = Live(starting.result, recipe.pair, recipe.prompt, form)
+            live = Live(session, recipe.pair, recipe.prompt, form)
             ticket = unfinished = sessions.add(live)
-            del starting
         assert ticket is not None
         session, began = live.session, time.monotonic()
         while len(session.steps) <= step and session.end_reason is None:
@@ -71,7 +73,7 @@ def make_again(
             else:
                 done = len(session.steps)
                 said = f"Making the run again: step {done + 1} of {step + 1}."
-                yield (run_handlers.working(said, done / (step + 1)), None, None), None
+                yield _working(Progress(said, done / (step + 1)))
                 if sessions.step(ticket, live):
                     continue
                 problem = "The models were needed for others meanwhile; choose the step again."
@@ -88,6 +90,10 @@ def make_again(
     finally:
         sessions.drop(unfinished)  # nobody has its ticket
         sessions.end_click(ticket)
+
+
+def _working(progress: Progress) -> AnswerAndInputs:
+    return (run_handlers.working(progress), None, None), None
 
 
 def _same(desk: Desk, inputs: run_handlers.Inputs) -> list[Run]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from specviz.app.compare.view import Opened
+from specviz.app.server.progress import Progress, result_of
 from specviz.app.server.tempdir import hidden_folder
 from specviz.assets import ASSETS
 from specviz.compare.parquet_files import table_files
@@ -31,8 +32,6 @@ SHIPPED = ASSETS / "comparison"
 MOST_KEPT = 6
 PACKED = (PLAN, "prompts.jsonl", "README.md")
 """What a zip has beside the tables and the summary."""
-
-Told = tuple[str, "float | None"]
 
 
 class Shelf:
@@ -80,19 +79,19 @@ class Shelf:
         try:
             summary: Mapping[str, Any] = load(folder)
         except SettingsError:
-            summary = _last(self._summarized(folder))
+            summary = result_of(self._summarized(folder))
         opened = Opened(self._name(folder), about(folder, summary), summary, folder)
         with self._lock:
             self._opened[key] = (opened, None)
         return opened
 
-    def take(self, paths: Sequence[str]) -> Generator[Told, None, str]:
+    def take(self, paths: Sequence[str]) -> Generator[Progress, None, str]:
         """Open files that a visitor sent; tells how far it is and returns the key.
 
         Raises:
             SettingsError: saying what is wrong with them.
         """
-        yield "Looking through the files …", None
+        yield Progress("Looking through the files …")
         home = hidden_folder("comparison-")
         folder = Path(home.name)
         try:
@@ -128,12 +127,12 @@ class Shelf:
     def _name(self, folder: Path) -> str:
         return "the comparison that comes with specviz" if folder == self._shipped else folder.name
 
-    def _summarized(self, folder: Path) -> Generator[Told, None, Mapping[str, Any]]:
+    def _summarized(self, folder: Path) -> Generator[Progress, None, Mapping[str, Any]]:
         found: list[Tally] = []
         for done, some in tallies_of(folder):
             found += some
-            yield "Reading the rows …", done
-        yield "Computing the intervals …", None
+            yield Progress("Reading the rows …", done)
+        yield Progress("Computing the intervals …")
         return summarized(found, folder)
 
 
@@ -201,12 +200,3 @@ def _plan(folder: Path) -> Mapping[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, Mapping) else {}
-
-
-def _last(work: Generator[Told, None, Mapping[str, Any]]) -> Mapping[str, Any]:
-    while True:
-        try:
-            next(work)
-        except StopIteration as done:
-            result: Mapping[str, Any] = done.value
-            return result

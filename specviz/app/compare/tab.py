@@ -13,11 +13,12 @@ import gradio as gr
 
 from specviz.app import run_handlers
 from specviz.app.blocks import COMPARISONS, asked_for, position_of
-from specviz.app.compare.quick_run import MOST, Grown, run_small, small_job
+from specviz.app.compare.quick_run import MOST, QuickRun, run_small, small_job
 from specviz.app.compare.replay_step import make_again
 from specviz.app.compare.store import Shelf, packed
 from specviz.app.compare.view import ALL, PICTURES, Chosen, board, choices, settled
 from specviz.app.page_state import Desk, Run
+from specviz.app.server.progress import Progress, mapped
 from specviz.app.server.trace_store import Stored
 from specviz.app.server.uploads import forget_upload
 from specviz.app.viewer_component import make_board
@@ -182,15 +183,9 @@ class CompareTab:
                 raise SettingsError(
                     "This public page opens no comparison of a visitor's; run specviz on your own machine."
                 )
-            taking = self.shelf.take(paths or [])
-            while True:
-                try:
-                    text, fraction = next(taking)
-                except StopIteration as done:
-                    self.act.visits.have_comparison(str(request.session_hash), self.shelf, done.value)
-                    yield self._show(done.value, Chosen())
-                    return
-                yield self._only(run_handlers.notice("working", text, fraction))
+            key = yield from mapped(self.shelf.take(paths or []), self._working)
+            self.act.visits.have_comparison(str(request.session_hash), self.shelf, key)
+            yield self._show(key, Chosen())
         except Exception as error:
             yield self._only(_said(error))
         finally:
@@ -266,12 +261,12 @@ class CompareTab:
                 given[name] = [text[:500] for text in _texts(given[name])]
             _, models, settings = self.act.form.read(values[len(self.form) :])
             given["prompt_end_token"] = settings.prompt_end_token
-            yield self._only(run_handlers.notice("working", "Preparing …"))
+            yield self._working(Progress("Preparing …"))
             job = small_job(given, models, self.act.limits)
             page = str(request.session_hash)
             growing = run_small(self.act.sessions, page, self.shelf, job)
-            for grown in self.act.visits.grow(page, self.shelf, growing):
-                yield self._grown(grown)
+            for progress in self.act.visits.grow(page, self.shelf, growing):
+                yield self._quick_run(progress) if isinstance(progress, QuickRun) else self._working(progress)
         except Exception as error:
             yield self._only(_said(error))
 
@@ -285,16 +280,15 @@ class CompareTab:
 
     # -------------------------------------------------------------------------------------------------- answers
 
-    def _grown(self, grown: Grown) -> list[Any]:
-        if grown.key is not None:
-            shown = self._show(grown.key, Chosen())
-            shown[0] = _with(shown[0], run_handlers.notice("info", grown.text))
+    def _quick_run(self, run: QuickRun) -> list[Any]:
+        if run.key is not None:
+            shown = self._show(run.key, Chosen())
+            shown[0] = _with(shown[0], run_handlers.notice("info", run.text))
             return shown
-        kind = "info" if grown.fraction is None and grown.opened is None and grown.text.endswith(".") else "working"
-        said = run_handlers.notice(kind, grown.text, grown.fraction)
-        if grown.opened is not None:
-            return [_with(board(grown.opened, settled(grown.opened.summary, Chosen())), said), *[gr.skip()] * 9]
-        return self._only(said)
+        if run.opened is None:
+            return self._only(run_handlers.notice("info", run.text))
+        said = run_handlers.notice("working", run.text, run.fraction)
+        return [_with(board(run.opened, settled(run.opened.summary, Chosen())), said), *[gr.skip()] * 9]
 
     def _show(self, key: str, wanted: Chosen) -> list[Any]:
         opened = self.shelf.get(key)
@@ -309,6 +303,9 @@ class CompareTab:
             value = getattr(chosen, name)
             updates.append(gr.Dropdown(options, value=list(value) if name == "verifiers" else value))
         return [board(opened, chosen), (key, chosen), gr.Button(visible=True), gr.Row(visible=True), *updates]
+
+    def _working(self, progress: Progress) -> list[Any]:
+        return self._only(run_handlers.notice("working", progress.text, progress.fraction))
 
     def _only(self, notice: dict[str, Any]) -> list[Any]:
         """A word, and what was shown stays."""

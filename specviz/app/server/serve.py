@@ -41,7 +41,7 @@ def health_of(sessions: Sessions) -> Health:
     """What ``/healthz`` says: 200, or 503 once the server stops. Nothing in it comes from a visitor."""
 
     def health() -> tuple[int, dict[str, Any]]:
-        lock = sessions.lock
+        lock = sessions.backend.lock
         still = lock.seconds_still
         work = {"busy": still is not None, "seconds_still": None if still is None else round(still, 1)}
         work["moving"] = still is None or still < MOVING_SECONDS
@@ -49,7 +49,7 @@ def health_of(sessions: Sessions) -> Health:
             "status": "stopping" if lock.closed else "ok",
             "version": __version__,
             "uptime_seconds": round(COUNTS.seconds),
-            "loaded_pairs": sessions.loaded_pairs,
+            "loaded_pairs": sessions.backend.loaded_pairs,
             "model_work": work,
         }
         return (503 if lock.closed else 200), said
@@ -86,7 +86,7 @@ def serve(page: gr.Blocks, sessions: Sessions, held: Held, **options: Any) -> No
 def stop(page: gr.Blocks, sessions: Sessions, held: Held) -> None:
     """Begin nothing new, finish what is under way, and close the server."""
     logs.event(log, "stopping", running=COUNTS[RUNNING])
-    finished = sessions.lock.close(STEP_SECONDS)
+    finished = sessions.backend.lock.close(STEP_SECONDS)
     held.close()
     until = time.monotonic() + ANSWER_SECONDS
     while COUNTS[RUNNING] and time.monotonic() < until:

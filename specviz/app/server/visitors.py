@@ -15,11 +15,12 @@ from collections.abc import Callable, Generator, Hashable, Iterator
 from pathlib import Path
 from typing import Any
 
-from specviz.app.compare.quick_run import Grown
+from specviz.app.compare.quick_run import QuickRun
 from specviz.app.compare.store import Shelf
 from specviz.app.run_handlers import Answer, Inputs
 from specviz.app.server import logs
 from specviz.app.server.metrics import COUNTS, RUNNING
+from specviz.app.server.progress import Progress
 from specviz.app.server.session_registry import Sessions, Ticket
 from specviz.app.server.tempdir import hidden_folder
 from specviz.trace.schema import Trace
@@ -137,18 +138,18 @@ class Visits:
             seconds = round(time.monotonic() - began, 3)
             logs.event(log, "run ended", run=seen[0], steps=steps, tokens=tokens, seconds=seconds, how=how)
 
-    def grow(self, page: str, shelf: Shelf, growing: Iterator[Grown]) -> Generator[Grown, None, None]:
+    def grow(self, page: str, shelf: Shelf, growing: Iterator[Progress]) -> Generator[Progress, None, None]:
         """The same for a small comparison, which lies on the shelf while its page is open."""
         logs.event(log, "comparison started")
         COUNTS.add("comparisons")
         began, finished = time.monotonic(), False
         try:
-            with self.working(page), contextlib.closing(_generator(growing)) as grown:
-                for one in grown:
-                    if one.key is not None:
+            with self.working(page), contextlib.closing(_generator(growing)) as reports:
+                for progress in reports:
+                    if isinstance(progress, QuickRun) and progress.key is not None:
                         finished = True
-                        self.have_comparison(page, shelf, one.key)
-                    yield one
+                        self.have_comparison(page, shelf, progress.key)
+                    yield progress
         finally:
             logs.event(log, "comparison ended", seconds=round(time.monotonic() - began, 3), finished=finished)
 

@@ -1,11 +1,12 @@
-"""Model work on a GPU that is lent for one call at a time, as ZeroGPU lends it.
+"""The backend that runs models on a GPU which the platform gives for one call at a time: ZeroGPU.
 
 Such a call runs in a forked process. Its arguments and what it yields are pickled, and when it is over the process is
 forgotten, so nothing lives between two clicks: a click loads the pair, prefills the run so far and runs its steps. In
 the process that serves the page no model is loaded and the accelerator is never touched: files are fetched, values come
 back.
 
-:func:`work_here` is what runs over there; all else is this side. The platform is one function, :data:`Lend`.
+:func:`work_in_call` is what runs in that process; all else runs in the one that serves the page. The platform is one
+function, :data:`GpuCall`.
 """
 
 from __future__ import annotations
@@ -16,24 +17,25 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
-from specviz.app.server.session_registry import Sessions, told
+from specviz.app.server.backend import Backend, LocalBackend
+from specviz.app.server.limits import Limits
+from specviz.app.server.progress import Progress, in_a_thread
+from specviz.app.server.session_start import SessionStart, refuse_other_target
 from specviz.errors import SettingsError, SpecvizError, shown
 from specviz.models.download_cache import ProgressCallback
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.schema import EndReason, FailedStep, Trace
 
-if TYPE_CHECKING:
-    from specviz.app.server.backend import Start
-
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 Work = Callable[..., Generator[Any, None, None]]
 """``work(pair, *arguments)`` yields values that can be pickled. A function of a module: it goes over by its name."""
-Lend = Callable[..., Generator[Any, None, None]]
-"""``lend(seconds, models, work, *arguments)`` yields what :func:`work_here` yields; closing it ends the work after the
-step it is in. Raises SpecvizError where the platform gives no GPU, or takes it away."""
+GpuCall = Callable[..., Generator[Any, None, None]]
+"""``call(seconds, models, work, *arguments)`` yields what :func:`work_in_call` yields; closing it ends the work after
+the step it is in. Raises SpecvizError where the platform gives no GPU, or takes it away."""
 
 MOST_SECONDS = 120
 """What is asked for at most; visitors have a few minutes of GPU a day."""
@@ -68,14 +70,6 @@ def seconds_for(models: ModelChoice, context: int, steps: float) -> int:
 
 
 @dataclass(frozen=True)
-class Told:
-    """How loading goes."""
-
-    text: str
-    fraction: float | None
-
-
-@dataclass(frozen=True)
 class Failure:
     """An error as a value: of exceptions the platform passes on no more than their class.
 
@@ -89,23 +83,17 @@ class Failure:
     failed: FailedStep | None = None
 
 
-_pairs: dict[int, Sessions] = {}
+_backends: dict[int, LocalBackend] = {}
 """Process -> its loaded pair. A process that the platform happens to use again need not load it again."""
 
 
-def work_here(seconds: float, models: ModelChoice, work: Work, *arguments: Any) -> Generator[Any, None, None]:
-    """In the process that has the GPU: load the pair and yield what ``work(pair, *arguments)`` yields, until shortly
-    before ``seconds`` are over."""
+def work_in_call(seconds: float, models: ModelChoice, work: Work, *arguments: Any) -> Generator[Any, None, None]:
+    """In the process that has the GPU: load the pair, yielding :class:`Progress`, then yield what
+    ``work(pair, *arguments)`` yields, until shortly before ``seconds`` are over."""
     until = time.monotonic() + seconds - SPARE_SECONDS
     try:
         # By process: a fork must not wait for the locks of the one it was forked from.
-        loading = _pairs.setdefault(os.getpid(), Sessions()).pair(models)
-        while True:
-            try:
-                yield Told(*next(loading))
-            except StopIteration as loaded:
-                pair = loaded.value
-                break
+        pair = yield from _backends.setdefault(os.getpid(), LocalBackend()).pair(models)
         with closing(work(pair, *arguments)) as values:
             for value in values:
                 yield value
@@ -118,9 +106,9 @@ def work_here(seconds: float, models: ModelChoice, work: Work, *arguments: Any) 
         yield Failure(SpecvizError(f"Something is wrong in specviz ({type(error).__name__}); see the server's log."))
 
 
-def run_steps(pair: Any, start: Start, steps: int) -> Generator[Any, None, None]:
+def run_steps(pair: Any, start: SessionStart, steps: int) -> Generator[Any, None, None]:
     """Work: the run so far (a Trace), then up to ``steps`` Steps."""
-    session = start.session(pair)
+    session = start.open(pair)
     yield session.trace
     try:
         yield from session.run(steps)
@@ -130,13 +118,99 @@ def run_steps(pair: Any, start: Start, steps: int) -> Generator[Any, None, None]
 
 def answer(pair: Any, trace: Trace, function: Callable[..., Any], *arguments: Any) -> Generator[Any, None, None]:
     """Work: what ``function(pair, *arguments)`` says about a run that was recorded with this pair."""
-    from specviz.app.server.backend import must_be_of
-
-    must_be_of(pair, trace)
+    refuse_other_target(pair, trace)
     yield function(pair, *arguments)
 
 
 # ------------------------------------------------------------------------------------------------------ this side
+
+
+class ZeroGpuBackend(Backend):
+    """Runs models in a process that has a GPU for one call; no pair is loaded in this process.
+
+    Args:
+        call: gives a GPU for one call, see :data:`GpuCall`.
+    """
+
+    keeps_sessions = False
+    loaded_pairs = 0
+
+    def __init__(self, call: GpuCall, limits: Limits | None = None):
+        super().__init__(limits)
+        self._call = call
+
+    def open_session(self, models: ModelChoice, start: SessionStart, steps: int) -> Generator[Progress, None, Any]:
+        """A :class:`ZeroGpuSession` for these steps; see :meth:`Backend.open_session`."""
+        steps = min(steps, start.steps_left)
+        seconds = seconds_for(models, start.context, steps)
+        trace, values = yield from self._first_value(seconds, models, run_steps, start, steps)
+        return ZeroGpuSession(trace, values, seconds)
+
+    def ask(
+        self,
+        models: ModelChoice,
+        trace: Trace,
+        forwards: int,
+        said: str,  # noqa: ARG002
+        function: Callable[..., Any],
+        *arguments: Any,
+    ) -> Generator[Progress, None, Any]:
+        """See :meth:`Backend.ask`; ``said`` is not shown, since nothing tells when the models have been loaded."""
+        context = len(trace.prompt_tokens) + len(trace.output_tokens())
+        seconds = seconds_for(models, context, forwards)
+        value, rest = yield from self._first_value(seconds, models, answer, trace, function, *arguments)
+        for _ in rest:  # to its end: the process is then free
+            pass
+        return value
+
+    def with_pair(
+        self,
+        models: ModelChoice,
+        work: Callable[[Any], T],  # noqa: ARG002
+        said: str | None = None,  # noqa: ARG002
+    ) -> Generator[Progress, None, T]:
+        """Refuses: what holds a pair for longer than a click cannot be done here."""
+        self.limits.check_models(models)
+        raise SettingsError(
+            "The GPU is lent for one click at a time here, which is too short for this; run specviz on a machine "
+            "of your own."
+        )
+        yield  # a generator like the other backend's
+
+    def in_turn(self, work: Callable[[], T]) -> T:
+        """Holds the lock, in the thread of the caller: nothing is computed in this process."""
+        with self.lock:
+            return work()
+
+    def can_step(self, models: ModelChoice, session: Any) -> bool:  # noqa: ARG002
+        """A session has its models for as long as its call lasts."""
+        return True
+
+    def mark_used(self, models: ModelChoice) -> None:
+        """Nothing to note: no pair is loaded here."""
+
+    def _first_value(
+        self, seconds: int, models: ModelChoice, work: Work, *arguments: Any
+    ) -> Generator[Progress, None, tuple[Any, Generator[Any, None, None]]]:
+        """Begin some work, yielding progress until its first value; returns that and the others.
+
+        Raises:
+            SpecvizError: if the files, the GPU or the models cannot be had, or the work fails at once.
+        """
+        self.limits.check_models(models)
+        self.lock.check_open()
+        yield Progress("Looking for the models …")
+        yield from in_a_thread(lambda progress: fetch(models, progress))
+        yield Progress("Waiting for a GPU …")
+        values = self._call(seconds, models, work, *arguments)
+        for value in values:
+            if isinstance(value, Progress):
+                yield value
+            elif isinstance(value, Failure):
+                raise value.error
+            else:
+                return value, values
+        raise SpecvizError(OVER.format(seconds))
 
 
 def fetch(models: ModelChoice, progress: ProgressCallback) -> None:
@@ -151,68 +225,21 @@ def fetch(models: ModelChoice, progress: ProgressCallback) -> None:
     fetch_files(find_source(models.draft, "draft", progress), progress)
 
 
-def opened(
-    lend: Lend, seconds: int, models: ModelChoice, work: Work, *arguments: Any
-) -> Generator[tuple[str, float | None], None, tuple[Any, Generator[Any, None, None]]]:
-    """Begin some work, yielding (message, fraction or None) until its first value; returns that and the others.
-
-    Raises:
-        SpecvizError: if the files, the GPU or the models cannot be had, or the work fails at once.
-    """
-    yield "Looking for the models …", None
-    yield from told(lambda tell: fetch(models, tell))
-    yield "Waiting for a GPU …", None
-    values = lend(seconds, models, work, *arguments)
-    for value in values:
-        if isinstance(value, Told):
-            yield value.text, value.fraction
-        elif isinstance(value, Failure):
-            raise value.error
-        else:
-            return value, values
-    raise SpecvizError(OVER.format(seconds))
-
-
-def ask(
-    lend: Lend, models: ModelChoice, trace: Trace, forwards: int, function: Callable[..., Any], *arguments: Any
-) -> Generator[tuple[str, float | None], None, Any]:
-    """``function(pair, *arguments)`` about a recorded run, over there; see :func:`opened`.
-
-    Args:
-        forwards: of the target, about.
-    """
-    context = len(trace.prompt_tokens) + len(trace.output_tokens())
-    seconds = seconds_for(models, context, forwards)
-    value, rest = yield from opened(lend, seconds, models, answer, trace, function, *arguments)
-    for _ in rest:  # to its end: the process is then free
-        pass
-    return value
-
-
-class LentSession:
+class ZeroGpuSession:
     """Looks like the engine's session, for the steps of one click."""
 
     def __init__(self, trace: Trace, steps: Generator[Any, None, None], seconds: int):
         self.trace, self._steps, self._seconds = trace, steps, seconds
         self.prompt_tokens = trace.prompt_tokens
 
-    @classmethod
-    def open(
-        cls, lend: Lend, models: ModelChoice, start: Start, steps: int
-    ) -> Generator[tuple[str, float | None], None, LentSession]:
-        """See :func:`opened`."""
-        steps = min(steps, start.steps_left)
-        seconds = seconds_for(models, start.context, steps)
-        trace, rest = yield from opened(lend, seconds, models, run_steps, start, steps)
-        return cls(trace, rest, seconds)
-
     @property
     def end_reason(self) -> EndReason | None:
+        """As the engine's: None while steps can follow."""
         return None if self.trace.end_reason == "stopped" else self.trace.end_reason
 
     @property
     def held_bytes(self) -> int:
-        """The caches are over there, and it does not outlive its click."""
+        """Of this process, for caches: they are in the other one."""
         return 0
 
     def step(self) -> None:

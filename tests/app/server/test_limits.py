@@ -207,7 +207,7 @@ def test_a_public_page_loads_its_presets_and_nothing_else(models: ModelChoice) -
     loaded: list[Any] = []
     sessions = Sessions(lambda **fields: loaded.append(fields), Limits(public=True))
     with pytest.raises(SettingsError, match="presets only"):
-        list(sessions.pair(models))
+        list(sessions.backend.pair(models))
     assert not loaded
 
 
@@ -215,7 +215,7 @@ def test_a_public_page_loads_every_preset() -> None:
     loaded: list[Any] = []
     sessions = Sessions(lambda **fields: loaded.append(fields), Limits(public=True, pairs=99))
     for models in (ModelChoice(), *(ModelChoice(*preset.names) for preset in PRESETS.values())):
-        list(sessions.pair(models))
+        list(sessions.backend.pair(models))
     assert len(loaded) == len(PRESETS) + 1
 
 

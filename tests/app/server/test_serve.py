@@ -195,7 +195,7 @@ def test_health_says_what_is_loaded_and_whether_work_moves(served):
     said = answer.json()
     assert (said["status"], said["version"]) == ("ok", __version__)
     assert said["model_work"] == {"busy": False, "seconds_still": None, "moving": True}
-    with served.sessions.lock:
+    with served.sessions.backend.lock:
         busy = served.web.get("/healthz").json()["model_work"]
     assert busy["busy"]
     assert busy["moving"]
@@ -203,13 +203,13 @@ def test_health_says_what_is_loaded_and_whether_work_moves(served):
 
 def test_work_that_stands_still_is_said_to(served, monkeypatch):
     monkeypatch.setattr("specviz.app.server.serve.MOVING_SECONDS", -1.0)
-    with served.sessions.lock:
+    with served.sessions.backend.lock:
         assert not served.web.get("/healthz").json()["model_work"]["moving"]
 
 
 def test_health_is_503_when_the_server_stops(tmp_path):
     with server.serving(tmp_path) as running:
-        running.sessions.lock.close(1)
+        running.sessions.backend.lock.close(1)
         answer = running.web.get("/healthz")
         assert (answer.status_code, answer.json()["status"]) == (503, "stopping")
 
@@ -233,9 +233,9 @@ def test_steps_and_pages_are_counted(served):
 def test_a_fork_is_one_run_and_its_parent_is_not_counted_again(served):
     visitor = served.visitor()
     run = visitor.step()["run"]["id"]
-    with served.sessions._books:  # so that it is told how the loading goes, before the first step
-        served.sessions._live.clear()
-        served.sessions._pairs.clear()
+    # So that it is told how the loading goes, before the first step.
+    served.sessions._live.clear()
+    served.sessions.backend._pairs.clear()
     before = {name: COUNTS[name] for name in NAMES}
     visitor.press("fork", {"run": run, "step": 0})
     visitor.leave()

@@ -19,7 +19,7 @@ from specviz.app.compare.store import Shelf
 from specviz.app.form import write_form
 from specviz.app.handlers import Actions
 from specviz.app.page import build_page
-from specviz.app.server import session_registry as registry
+from specviz.app.server import backend
 from specviz.app.server.limits import Limits
 from specviz.app.server.model_worker import ModelLock
 from specviz.app.server.session_registry import Live, Sessions
@@ -55,7 +55,7 @@ class Loader:
 
 
 def load(sessions: Sessions, name: str) -> None:
-    list(sessions.pair(ModelChoice(target=name)))
+    list(sessions.backend.pair(ModelChoice(target=name)))
 
 
 def test_the_pair_used_longest_ago_makes_room_and_its_memory_is_returned() -> None:
@@ -128,7 +128,7 @@ def test_a_pair_is_loaded_once_the_one_before_has_gone_from_memory(work: str) ->
 
 
 def test_a_run_whose_pair_was_needed_elsewhere_says_so_and_keeps_its_steps(monkeypatch) -> None:
-    monkeypatch.setattr(registry, "LET_GO_SECONDS", 0.1)  # the run waits for this very thread
+    monkeypatch.setattr(backend, "LET_GO_SECONDS", 0.1)  # the run waits for this very thread
     loader = Loader()
     sessions = Sessions(loader)
     run = run_handlers.run_steps(sessions, "page", INPUTS["a"], 50, None, None)
@@ -180,7 +180,7 @@ def test_nobody_takes_the_room_of_a_pair_before_it_has_done_what_it_was_loaded_f
         return pair
 
     def use(name: str) -> None:
-        list(sessions.with_pair(ModelChoice(target=name), lambda _: done.append(name)))
+        list(sessions.backend.with_pair(ModelChoice(target=name), lambda _: done.append(name)))
 
     loader = Loader()
     sessions = Sessions(load_pair)
@@ -197,8 +197,8 @@ def test_a_step_is_not_run_on_a_pair_that_has_made_room() -> None:
     assert ticket is not None
     assert live is not None
     assert sessions.step(ticket, live)
-    with sessions.lock:
-        sessions._make_room()
+    with sessions.backend.lock:
+        sessions.backend._make_room()
     load(sessions, "a")  # others of the same name
     assert not sessions.step(ticket, live)
     late = sessions.add(live)
@@ -253,7 +253,7 @@ def test_an_error_in_a_step_keeps_nothing_of_it(no_collector: None) -> None:
     caches = Caches()
     gone = weakref.ref(caches)
     with pytest.raises(OutOfMemoryError) as raised:
-        sessions.lock.do(step, caches)
+        sessions.backend.lock.do(step, caches)
     del caches, raised
     assert gone() is None
 

@@ -225,7 +225,7 @@ def test_a_model_that_fails_in_a_step_leaves_the_app_serving_and_the_run_whole(s
     answer = visitor.press("many", steps_a_run=50, **settings)
     assert "Something is wrong in specviz (RuntimeError)" in answer[0]
     assert "device-side" not in answer[0]
-    assert served.sessions.lock.seconds_still is None
+    assert served.sessions.backend.lock.seconds_still is None
     assert served.web.get("/healthz").status_code == 200
     path = visitor.saved()
     got = served.web.get(f"/gradio_api/file={path}")
@@ -287,13 +287,13 @@ def test_one_thread_does_all_the_work_and_goes_with_its_lock():
 def test_a_pair_that_is_being_loaded_does_not_keep_a_server_from_stopping():
     def load_pair(progress, **_: object):
         progress("half", 0.5)
-        sessions.lock.closed = True
+        sessions.backend.lock.closed = True
         progress("more", 0.6)
         raise AssertionError("the loading goes on")
 
     sessions = Sessions(load_pair)
     with pytest.raises(StoppingError):
-        list(sessions.pair(ModelChoice()))
+        list(sessions.backend.pair(ModelChoice()))
 
 
 SERVER = """

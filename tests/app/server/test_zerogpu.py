@@ -19,9 +19,11 @@ import pytest
 
 from specviz.app import diff_handlers, run_handlers, whatif
 from specviz.app.server import zerogpu, zerogpu_entry
-from specviz.app.server.backend import Start
 from specviz.app.server.limits import Limits
+from specviz.app.server.progress import Progress
 from specviz.app.server.session_registry import Sessions
+from specviz.app.server.session_start import SessionStart
+from specviz.app.server.zerogpu import ZeroGpuBackend
 from specviz.engine.session import Session
 from specviz.errors import SettingsError
 from specviz.models import sources
@@ -106,7 +108,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> ModelChoice:
 
 @pytest.fixture
 def sessions() -> Sessions:
-    return Sessions(lend=zerogpu_entry.lending(lambda duration: partial(forking, duration=duration)))
+    return Sessions(
+        backend=ZeroGpuBackend(zerogpu_entry.gpu_call(lambda duration: partial(forking, duration=duration)))
+    )
 
 
 def click(
@@ -150,9 +154,9 @@ def test_the_run_keeps_its_id_and_goes_on_when_only_the_token_limit_is_raised(
 
 
 def test_nothing_but_values_comes_back(models: ModelChoice) -> None:
-    start = Start(PROMPT, SETTINGS, Limits())
-    kinds = {type(value) for value in zerogpu.work_here(60, models, zerogpu.run_steps, start, 2)}
-    assert kinds == {zerogpu.Told, Trace, Step}
+    start = SessionStart(PROMPT, SETTINGS, Limits())
+    kinds = {type(value) for value in zerogpu.work_in_call(60, models, zerogpu.run_steps, start, 2)}
+    assert kinds == {Progress, Trace, Step}
 
 
 def test_stop_acts_after_the_step_and_ends_the_process(sessions: Sessions, models: ModelChoice) -> None:
@@ -168,13 +172,13 @@ def test_stop_acts_after_the_step_and_ends_the_process(sessions: Sessions, model
 def test_a_page_that_goes_away_gives_the_gpu_back(models: ModelChoice) -> None:
     ended = []
 
-    def lend(*arguments: Any) -> Iterator[Any]:
+    def call(*arguments: Any) -> Iterator[Any]:
         try:
-            yield from zerogpu.work_here(*arguments)
+            yield from zerogpu.work_in_call(*arguments)
         finally:
             ended.append(True)
 
-    sessions = Sessions(lend=lend)
+    sessions = Sessions(backend=ZeroGpuBackend(call))
     answers = run_handlers.run_steps(sessions, "page", (PROMPT, models, SETTINGS), 50, None, None)
     ticket = None
     while ticket is None:
@@ -186,11 +190,11 @@ def test_a_page_that_goes_away_gives_the_gpu_back(models: ModelChoice) -> None:
 
 
 def test_a_server_that_stops_asks_for_no_gpu(models: ModelChoice) -> None:
-    def lend(*_: Any) -> Iterator[Any]:
+    def call(*_: Any) -> Iterator[Any]:
         raise AssertionError("it asks")
 
-    sessions = Sessions(lend=lend)
-    sessions.lock.closed = True
+    sessions = Sessions(backend=ZeroGpuBackend(call))
+    sessions.backend.lock.closed = True
     *_, (text, _, _) = run_handlers.run_steps(sessions, "page", (PROMPT, models, SETTINGS), 1, None, None)
     assert "press Step or Run again" in text
 
@@ -246,7 +250,7 @@ def test_a_process_that_is_ended_leaves_the_run_to_go_on_with(
 
 
 def test_the_work_ends_by_itself_before_the_time_is_over(models: ModelChoice) -> None:
-    short = Sessions(lend=lambda seconds, *rest: zerogpu.work_here(zerogpu.SPARE_SECONDS, *rest))
+    short = Sessions(backend=ZeroGpuBackend(lambda seconds, *rest: zerogpu.work_in_call(zerogpu.SPARE_SECONDS, *rest)))
     last, trace, ticket = click(short, (PROMPT, models, SETTINGS), 50)
     assert "press Step or Run to go on" in last["notice"]["text"]
     assert trace is None or trace.end_reason in (None, "stopped")
@@ -284,14 +288,14 @@ def test_work_that_takes_longer_than_a_click_is_refused_in_one_sentence(
     sessions: Sessions, models: ModelChoice
 ) -> None:
     with pytest.raises(SettingsError, match="too short for this; run specviz on a machine of your own"):
-        list(sessions.pair(models))
+        list(sessions.backend.pair(models))
 
 
 def test_a_public_page_lends_to_its_presets_only(models: ModelChoice) -> None:
-    def lend(*_: Any) -> Iterator[Any]:
+    def call(*_: Any) -> Iterator[Any]:
         raise AssertionError("no GPU is asked for")
 
-    sessions = Sessions(lend=lend, limits=Limits(public=True))
+    sessions = Sessions(backend=ZeroGpuBackend(call, Limits(public=True)))
     last, _, _ = click(sessions, (PROMPT, models, SETTINGS), 1)
     assert "presets only" in last["notice"]["text"]
     trace = pairs.make_trace()
@@ -306,14 +310,14 @@ def test_the_time_asked_for_follows_the_steps_and_the_context_up_to_a_limit(mode
     def seconds(steps: int, prompt: str = PROMPT, new_tokens: int = 10_000, **start: Any) -> int:
         asked: list[int] = []
 
-        def lend(seconds: int, *_: Any) -> Iterator[Any]:
+        def call(seconds: int, *_: Any) -> Iterator[Any]:
             asked.append(seconds)
             return iter(())
 
         settings = SETTINGS.model_copy(update={"max_new_tokens": new_tokens})
         start = {"limits": Limits(), **start}
         with pytest.raises(Exception, match="press Step or Run"):
-            list(zerogpu.LentSession.open(lend, models, Start(prompt, settings, **start), steps))
+            list(ZeroGpuBackend(call).open_session(models, SessionStart(prompt, settings, **start), steps))
         return asked[0]
 
     assert seconds(1) < seconds(40) < seconds(80) < seconds(100_000) == zerogpu.MOST_SECONDS
@@ -335,13 +339,14 @@ def test_files_of_the_hub_are_fetched_before_a_gpu_is_asked_for(monkeypatch: pyt
         huggingface_hub, "snapshot_download", lambda place, **how: order.append((place, how["revision"]))
     )
 
-    def lend(*_: Any) -> Iterator[Any]:
-        order.append("lend")
+    def call(*_: Any) -> Iterator[Any]:
+        order.append("call")
         yield zerogpu.Failure(SettingsError("That is all."))
 
+    start = SessionStart(PROMPT, SETTINGS, Limits())
     with pytest.raises(SettingsError, match="That is all"):
-        list(zerogpu.opened(lend, 60, ModelChoice("some/target", "some/draft"), zerogpu.run_steps))
-    assert order == [("some/target", "abc"), ("some/draft", "abc"), "lend"]
+        list(ZeroGpuBackend(call).open_session(ModelChoice("some/target", "some/draft"), start, 1))
+    assert order == [("some/target", "abc"), ("some/draft", "abc"), "call"]
 
 
 # ---------------------------------------------------------------------------------------------- before the page
