@@ -10,7 +10,6 @@ from typing import Any, Literal, get_args, get_origin
 import gradio as gr
 from pydantic.fields import FieldInfo
 
-from specviz.app.models_form import DEVICES, DTYPES, QUANTIZATIONS, models_form
 from specviz.app.server.limits import Limits
 from specviz.drafting import BUILDERS
 from specviz.errors import SettingsError, shown
@@ -21,6 +20,9 @@ from specviz.verifiers import VERIFIERS
 
 DEFAULT_PROMPT = "Why is the sky blue?"
 DEFAULT_VERIFIERS = ("rejection", "eta", "longest_path")
+DEVICES = ["auto", "cpu", "cuda", "mps"]
+DTYPES = ["auto", "float32", "bfloat16", "float16"]
+QUANTIZATIONS = ["none", "int8", "nf4"]
 PROMPT_ENDS = list(get_args(PromptEnd))
 
 
@@ -93,8 +95,7 @@ def prompt_box(form: Form) -> None:
 
 
 def settings_form(form: Form) -> None:
-    """Everything but the prompt and the buttons, in the current Gradio context."""
-    models_form(form)
+    """Everything but the prompt, the models and the buttons, in the current Gradio context."""
     with gr.Row():
         names = list(BUILDERS)
         builder = form.add("builder", gr.Dropdown(names, value=names[0], label="Draft tree", min_width=140))

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
+from specviz.app.form import DEVICES, DTYPES, QUANTIZATIONS, Form
 from specviz.errors import SpecvizError
+from specviz.models.pair_spec import ModelChoice
 from specviz.models.presets import PRESETS, find_preset
-
-if TYPE_CHECKING:
-    from specviz.app.form import Form
-    from specviz.models.pair_spec import ModelChoice
-    from specviz.trace.schema import Settings
-
-DEVICES = ["auto", "cpu", "cuda", "mps"]
-DTYPES = ["auto", "float32", "bfloat16", "float16"]
-QUANTIZATIONS = ["none", "int8", "nf4"]
+from specviz.trace.schema import Settings
 
 
 def models_form(form: Form) -> None:

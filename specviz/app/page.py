@@ -12,6 +12,7 @@ from specviz.app.compare.store import Shelf
 from specviz.app.compare.tab import CompareTab
 from specviz.app.form import breakpoint_form, prompt_box, settings_form
 from specviz.app.handlers import Actions
+from specviz.app.models_form import models_form
 from specviz.app.proofs import Proofs
 from specviz.app.server.launch import launch_page
 from specviz.app.server.session_registry import Sessions
@@ -52,6 +53,7 @@ def build_page(
             with gr.Tab("View", elem_id="menu-view", id="view"):
                 pass
             with gr.Tab("Settings", elem_id="menu-settings", id="settings", render_children=True):
+                models_form(form)
                 settings_form(form)
                 most = act.limits.steps
                 steps = gr.Number(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from specviz.app.models_form import QUANTIZATIONS
+from specviz.app.form import QUANTIZATIONS
 from specviz.app.server.session_registry import Ticket
 from specviz.app.server.trace_store import Stored
 from specviz.figures.text import shorten, visible

@@ -10,7 +10,7 @@ import pytest
 
 from specviz.app import run_handlers
 from specviz.app.form import Form, prompt_box, settings_form, write_form
-from specviz.app.models_form import fits
+from specviz.app.models_form import fits, models_form
 from specviz.app.page_state import models_of
 from specviz.app.server.limits import Limits
 from specviz.app.server.progress import Progress
@@ -27,6 +27,7 @@ def form() -> Form:
     made = Form()
     with gr.Blocks(analytics_enabled=False):
         prompt_box(made)
+        models_form(made)
         settings_form(made)
     return made
 

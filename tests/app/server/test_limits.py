@@ -17,7 +17,7 @@ from specviz.app.compare.store import Shelf
 from specviz.app.compare.tab import CompareTab
 from specviz.app.form import Form, prompt_box, settings_form
 from specviz.app.handlers import Actions
-from specviz.app.models_form import fits
+from specviz.app.models_form import fits, models_form
 from specviz.app.proofs import Proofs
 from specviz.app.server.limits import Limits, read_limits
 from specviz.app.server.session_registry import Sessions
@@ -231,6 +231,7 @@ def form_of(limits: Limits) -> Form:
     form = Form(limits)
     with gr.Blocks(analytics_enabled=False):
         prompt_box(form)
+        models_form(form)
         settings_form(form)
     return form
 
