@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Callable
-from concurrent.futures import Future
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from specviz.errors import StoppingError
@@ -32,7 +29,7 @@ class ModelLock:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._moved: float | None = None
-        self._orders: queue.SimpleQueue[Callable[[], None] | None] | None = None
+        self._executor: ThreadPoolExecutor | None = None
         self.closed = False
 
     def do(self, work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
@@ -45,13 +42,11 @@ class ModelLock:
             StoppingError: if the server stops; and whatever ``work`` raises.
         """
         with self:
-            if self._orders is None:
-                orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-                threading.Thread(target=_work, args=(orders,), name="models", daemon=True).start()
-                weakref.finalize(self, orders.put, None)
-                self._orders = orders  # once there is somebody who takes them
-            result: Future[T] = Future()
-            self._orders.put(partial(_fulfil, result, partial(work, *given, **named)))
+            if self._executor is None:
+                executor = ThreadPoolExecutor(1, thread_name_prefix="models", initializer=_stand_back)
+                executor.submit(int)  # starts the thread, or fails before there is work that could be left in the queue
+                self._executor = executor
+            result = self._executor.submit(work, *given, **named)
             try:
                 return result.result()
             finally:
@@ -114,20 +109,9 @@ class ModelLock:
         return ended
 
 
-def _fulfil(result: Future[T], work: Callable[[], T]) -> None:
-    try:
-        result.set_result(work())
-    except BaseException as error:  # raised again in the thread that waits
-        result.set_exception(error)
-    finally:
-        del result  # this frame is in the error's traceback, and the error in the result
-
-
-def _work(orders: queue.SimpleQueue[Callable[[], None] | None]) -> None:
+def _stand_back() -> None:
+    """Give the thread that works with models a lower priority than those that answer."""
     if sys.platform == "linux":  # elsewhere that would be the whole process
         with contextlib.suppress(OSError):
             own = threading.get_native_id()
             os.setpriority(os.PRIO_PROCESS, own, max(NICE, os.getpriority(os.PRIO_PROCESS, own)))
-    while (order := orders.get()) is not None:
-        order()
-        del order

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import logging
+import os
 import signal
 import sys
 import threading
@@ -80,11 +81,16 @@ def serve(page: gr.Blocks, sessions: Sessions, held: Held, **options: Any) -> No
     logs.event(log, "started", version=__version__, url=url)
     while not asked.wait(timeout=1):
         pass
-    stop(page, sessions, held)
+    try:
+        finished = stop(page, sessions, held)
+    except KeyboardInterrupt:  # the second signal
+        finished = False
+    if not finished:
+        os._exit(0)  # at its ordinary end Python would wait for the thread of the models, for however long it takes
 
 
-def stop(page: gr.Blocks, sessions: Sessions, held: Held) -> None:
-    """Begin nothing new, finish what is under way, and close the server."""
+def stop(page: gr.Blocks, sessions: Sessions, held: Held) -> bool:
+    """Begin nothing new, finish what is under way, and close the server. Whether the step under way came to its end."""
     logs.event(log, "stopping", running=COUNTS[RUNNING])
     finished = sessions.backend.lock.close(STEP_SECONDS)
     held.close()
@@ -93,6 +99,7 @@ def stop(page: gr.Blocks, sessions: Sessions, held: Held) -> None:
         time.sleep(0.05)
     page.close(verbose=False)
     logs.event(log, "stopped", finished=finished, steps=COUNTS["steps"], tokens=COUNTS["tokens"])
+    return finished
 
 
 def share_heaps() -> None:

@@ -363,6 +363,31 @@ def test_sigterm_finishes_the_step_and_loses_no_saved_run(tmp_path, served):
     assert run in opened[0]
 
 
+STUCK = """
+import os, signal, threading, time
+from types import SimpleNamespace
+from specviz.app.server import serve
+from specviz.app.server.session_registry import Sessions
+
+sessions, held = Sessions(), SimpleNamespace(close=int)
+page = SimpleNamespace(close=lambda verbose: None)
+serve.launch_page = lambda *_, **__: (None, "nowhere", None)
+serve.STEP_SECONDS = 0.1
+threading.Thread(target=sessions.backend.lock.do, args=(time.sleep, 600), daemon=True).start()
+threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+serve.serve(page, sessions, held)
+"""
+
+
+def test_a_step_that_does_not_end_does_not_keep_the_server(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", STUCK]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    last = json.loads(done.stderr.splitlines()[-1])
+    assert (last["event"], last["finished"]) == ("stopped", False)
+
+
 def _free_port() -> int:
     import socket
 
