@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from specviz.app.handlers import Actions
-from specviz.app.page_state import Desk, Run
+from specviz.app.page_state import PageState, Run
 from specviz.app.proofs import Proofs
 from specviz.app.server.session_registry import Sessions
 from specviz.app.server.share_store import Held
@@ -153,7 +153,7 @@ def test_a_greedy_run_is_not_said_to_sample() -> None:
 
 def test_two_runs_are_not_called_the_same_run(tmp_path: Path) -> None:
     act = Actions(Sessions(), Held(tmp_path), Proofs(), sample_trace(steps=1))
-    desk = Desk()
+    desk = PageState()
     for name in ("one", "two"):
         trace = sample_trace(steps=1).model_copy(update={"id": name})
         desk = desk.show(Run(Stored(trace), name, ModelChoice()))

@@ -1,6 +1,6 @@
 """What happens when somebody presses something: every handler of the page, and none of its components.
 
-Handlers are told what the visitor's desk is and answer with what changes; they keep nothing of a visitor's themselves.
+Handlers get the state of the visitor's page and answer with what changes; they keep nothing of a visitor's themselves.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import gradio as gr
 from specviz.app import diff_handlers, lessons, opening, run_handlers, whatif
 from specviz.app.blocks import asked_for, position_of
 from specviz.app.form import Form, as_form_reads, read_models, write_form
-from specviz.app.page_state import Desk, Run, describe, models_of
+from specviz.app.page_state import PageState, Run, describe, models_of
 from specviz.app.proofs import Proofs, in_use
 from specviz.app.server.session_registry import Sessions
 from specviz.app.server.share_store import Held
@@ -42,7 +42,7 @@ class Actions:
     Attributes:
         limits: what a visitor may ask for.
         form, stops: the settings and the breakpoints, whose components are added while the page is built.
-        start: the desk of a visitor who has not done anything yet.
+        start: the state of the page of a visitor who has not done anything yet.
         first_block: what the viewer opens with.
     """
 
@@ -59,8 +59,8 @@ class Actions:
                 first = opening.recorded(self.recorded[0])
         except SpecvizError as error:
             problem = run_handlers.failed(error)
-        # A visitor's desk holds the opening run by reference only: Gradio copies it once a session; values are frozen.
-        self.start = Desk().show(first, filled=trace is not None) if first else Desk()
+        # A page's state holds the opening run by reference only: Gradio copies it once a session; values are frozen.
+        self.start = PageState().show(first, filled=trace is not None) if first else PageState()
         # The form starts with the run that the page was told to open, and with its own defaults beside one to look at:
         # they are those of a call by a program, too.
         written = write_form(first.trace.prompt, first.models, first.trace.settings) if first and trace else {}
@@ -73,7 +73,7 @@ class Actions:
         count = len(self.form.inputs)
         return self.form.read(values[:count]), parse_breakpoints(self.stops.named(values[count:]))
 
-    def many(self, count: Any, known: Desk | None, request: gr.Request, *values: Any) -> Iterator[tuple[Any, Any]]:
+    def many(self, count: Any, known: PageState | None, request: gr.Request, *values: Any) -> Iterator[tuple[Any, Any]]:
         there = known or self.start
         try:
             inputs, until = self.inputs_of(values)
@@ -83,7 +83,7 @@ class Actions:
             return
         before = None if there.anew else there.run
         ticket = before.ticket if before else None
-        trace = self.sessions.trace_of(ticket)  # at hand; the desk may have to unpack it
+        trace = self.sessions.trace_of(ticket)  # at hand; the page's may have to be unpacked
         if trace is None and before is not None:
             trace = before.trace
         page = _page_id(request)
@@ -93,17 +93,19 @@ class Actions:
                 there = _moved(there, moved, held_by, inputs)
             yield text, there
 
-    def one(self, known: Desk | None, request: gr.Request, *values: Any) -> Iterator[tuple[Any, Any]]:
+    def one(self, known: PageState | None, request: gr.Request, *values: Any) -> Iterator[tuple[Any, Any]]:
         yield from self.many(1, known, request, *values)
 
     def gone(self) -> str:
         return run_handlers.message("error", "This run is not open any more; open it again under Runs.")
 
-    def anew(self, known: Desk | None) -> tuple[str, Desk]:
+    def anew(self, known: PageState | None) -> tuple[str, PageState]:
         text = "The next step starts a new run from the prompt."
         return run_handlers.message("info", text), replace(known or self.start, anew=True)
 
-    def fork(self, known: Desk | None, event: gr.EventData, request: gr.Request, *values: Any) -> Iterator[list[Any]]:
+    def fork(
+        self, known: PageState | None, event: gr.EventData, request: gr.Request, *values: Any
+    ) -> Iterator[list[Any]]:
         there = known or self.start
         untouched = self.form.untouched()
         asked = asked_for(event)
@@ -139,7 +141,7 @@ class Actions:
 
     # ------------------------------------------------------------------------------------------ opening
 
-    def put(self, known: Desk | None, opened: Callable[[], Run]) -> list[Any]:
+    def put(self, known: PageState | None, opened: Callable[[], Run]) -> list[Any]:
         """The run that ``opened`` gives, on the page and in the form."""
         try:
             one = opened()
@@ -147,7 +149,7 @@ class Actions:
         except SpecvizError as error:
             return [run_handlers.failed(error), gr.skip(), *self.form.untouched()]
 
-    def in_sight(self, known: Desk | None, one: Run, text: str) -> list[Any]:
+    def in_sight(self, known: PageState | None, one: Run, text: str) -> list[Any]:
         """Every recorded run comes into sight through here: with its prompt, models and settings in the form, so that
         Step and Run are about the run that is seen.
 
@@ -157,7 +159,7 @@ class Actions:
         fill = self.form.write(one.trace.prompt, one.models, one.trace.settings)
         return [text, (known or self.start).show(one, filled=True), *fill]
 
-    def models_for(self, there: Desk, one: Run, values: Sequence[Any]) -> ModelChoice:
+    def models_for(self, there: PageState, one: Run, values: Sequence[Any]) -> ModelChoice:
         """The pair that a run is asked about with: the form's where it was filled in from this run, because there a
         person may have said where its models are.
 
@@ -166,23 +168,23 @@ class Actions:
         """
         return read_models(self.form.named(values)) if there.filled == one.id else one.models
 
-    def open_recorded(self, name: str | None, known: Desk | None) -> list[Any]:
+    def open_recorded(self, name: str | None, known: PageState | None) -> list[Any]:
         return self.put(known, lambda: opening.recorded(name or ""))
 
-    def open_file(self, path: str | None, known: Desk | None) -> list[Any]:
+    def open_file(self, path: str | None, known: PageState | None) -> list[Any]:
         try:
             return self.put(known, lambda: opening.uploaded(path, self.limits.upload_bytes))
         finally:
             forget_upload(path)
 
-    def open_listed(self, id: str | None, known: Desk | None) -> list[Any]:
+    def open_listed(self, id: str | None, known: PageState | None) -> list[Any]:
         return self.put(known, lambda: opening.listed(known or self.start, id))
 
-    def open_at(self, known: Desk | None, event: gr.EventData) -> list[Any]:
+    def open_at(self, known: PageState | None, event: gr.EventData) -> list[Any]:
         asked = asked_for(event)
         answer = self.put(known, lambda: opening.listed(known or self.start, asked.get("run")))
         at = position_of(asked.get("step"))
-        if isinstance(answer[1], Desk) and at is not None:
+        if isinstance(answer[1], PageState) and at is not None:
             look = {"step": at, "node": None, "verifier": None}
             answer[0] = f"[{answer[0]},{dump_block({'look': look})}]"
         return answer
@@ -193,24 +195,24 @@ class Actions:
         if "trace" not in asked:
             return [gr.skip(), gr.skip(), *self.form.untouched()]
         answer = self.put(None, lambda: opening.linked(self.held, str(asked["trace"])))
-        if isinstance(answer[1], Desk):
+        if isinstance(answer[1], PageState):
             look = {"step": _whole(asked.get("step"), 1) - 1, "node": _whole(asked.get("node"), None)}
             look["verifier"] = asked.get("verifier")
             answer[0] = f"[{answer[0]},{dump_block({'look': look})}]"
         return answer
 
-    def give(self, known: Desk | None, event: gr.EventData) -> Any:
+    def give(self, known: PageState | None, event: gr.EventData) -> Any:
         asked = asked_for(event)
         there = (known or self.start).find(asked.get("run"))
         if there is None:
             return gr.skip()
         return run_handlers.wanted_block(there.trace, there.trace.id, asked.get("steps")) or gr.skip()
 
-    def runs_of(self, known: Desk | None) -> Any:
+    def runs_of(self, known: PageState | None) -> Any:
         there = known or self.start
         return gr.Radio(there.lines(), value=there.shown)
 
-    def sides(self, known: Desk | None) -> list[Any]:
+    def sides(self, known: PageState | None) -> list[Any]:
         """The runs that can be compared, the one in sight and the latest other one chosen."""
         there = known or self.start
         names = [(describe(one), one.id) for one in there.runs]
@@ -220,14 +222,14 @@ class Actions:
         other = next((id for id in ids if id != shown), None)
         return [gr.Dropdown(names, value=shown), gr.Dropdown(names, value=other)]
 
-    def side(self, known: Desk | None, id: str | None) -> Run:
+    def side(self, known: PageState | None, id: str | None) -> Run:
         if id and id.startswith("recorded:"):
             return opening.recorded(id.removeprefix("recorded:"))
         if not id:
             raise SettingsError("Two runs are needed; choose the one that is missing above.")
         return opening.listed(known or self.start, id)
 
-    def compare_runs(self, known: Desk | None, a: str | None, b: str | None) -> tuple[str, Any]:
+    def compare_runs(self, known: PageState | None, a: str | None, b: str | None) -> tuple[str, Any]:
         try:
             one, two = self.side(known, a), self.side(known, b)
             if one.id == two.id:
@@ -241,7 +243,7 @@ class Actions:
                 there = replace(there.show(added), shown=there.shown, anew=there.anew)
         return dump_block({"compare": value}), there
 
-    def compare_plain(self, known: Desk | None, a: str | None, request: gr.Request, *values: Any) -> Iterator[str]:
+    def compare_plain(self, known: PageState | None, a: str | None, request: gr.Request, *values: Any) -> Iterator[str]:
         try:
             one = self.side(known, a)
             models = self.models_for(known or self.start, one, values)
@@ -252,7 +254,7 @@ class Actions:
         with self.visits.working(page):
             yield from diff_handlers.against_greedy(self.sessions, page, one.trace, models, one.title)
 
-    def next_hit(self, at: str, known: Desk | None, *values: Any) -> str:
+    def next_hit(self, at: str, known: PageState | None, *values: Any) -> str:
         there = (known or self.start).run
         if there is None:
             return run_handlers.message("info", "No run is open.")
@@ -263,11 +265,11 @@ class Actions:
 
     # ---------------------------------------------------------------------------------- asking, sharing
 
-    def what_if(self, known: Desk | None, event: gr.EventData) -> Any:
+    def what_if(self, known: PageState | None, event: gr.EventData) -> Any:
         there = (known or self.start).find(asked_for(event).get("run"))
         return whatif.from_trace(there.trace, event._data) if there else self.gone()
 
-    def what_if_models(self, known: Desk | None, event: gr.EventData, *values: Any) -> Iterator[str]:
+    def what_if_models(self, known: PageState | None, event: gr.EventData, *values: Any) -> Iterator[str]:
         there = known or self.start
         one = there.find(asked_for(event).get("run"))
         if one is None:
@@ -280,14 +282,14 @@ class Actions:
             return
         yield from whatif.through_models(self.sessions, one.trace, models, event._data)
 
-    def lesson(self, known: Desk | None, event: gr.EventData) -> list[Any]:
+    def lesson(self, known: PageState | None, event: gr.EventData) -> list[Any]:
         text, stored = lessons.open_lesson(event._data)
         if stored is None:
             return [text, gr.skip(), *self.form.untouched()]
         found = (known or self.start).find(stored.id)
         return self.in_sight(known, found or Run(stored, f"lesson {event._data['name']}", models_of(stored.head)), text)
 
-    def hold(self, known: Desk | None, event: gr.EventData) -> tuple[str, Any]:
+    def hold(self, known: PageState | None, event: gr.EventData) -> tuple[str, Any]:
         there = known or self.start
         one = there.find(asked_for(event).get("run"))
         if one is None:
@@ -300,7 +302,9 @@ class Actions:
         kept = replace(there, runs=tuple(named if run is one else run for run in there.runs))
         return dump_block({"link": link, "notice": None}), kept
 
-    def save(self, known: Desk | None, request: gr.Request, write: Callable[[Trace, Path], None], ending: str) -> str:
+    def save(
+        self, known: PageState | None, request: gr.Request, write: Callable[[Trace, Path], None], ending: str
+    ) -> str:
         there = (known or self.start).run
         if there is None:
             raise gr.Error("No run is open.", print_exception=False)
@@ -308,13 +312,13 @@ class Actions:
         write(there.trace, path)
         return str(path)
 
-    def save_as_trace(self, known: Desk | None, request: gr.Request) -> str:
+    def save_as_trace(self, known: PageState | None, request: gr.Request) -> str:
         return self.save(known, request, save_trace, ".json.gz")
 
-    def save_as_page(self, known: Desk | None, request: gr.Request) -> str:
+    def save_as_page(self, known: PageState | None, request: gr.Request) -> str:
         return self.save(known, request, lambda trace, path: _write(path, standalone_page(trace)), ".html")
 
-    def prove(self, known: Desk | None, *values: Any) -> Iterator[list[Any]]:
+    def prove(self, known: PageState | None, *values: Any) -> Iterator[list[Any]]:
         there = (known or self.start).run
         chosen = {choice.name: choice for choice in in_use(self.form.verifiers(values), None)}
         used = in_use(chosen.values(), there.trace if there else None)
@@ -335,20 +339,20 @@ class Actions:
         """The tab was closed."""
         self.visits.end(_page_id(request))
 
-    def forget(self, desk: Desk | None) -> None:
-        """Gradio lets a desk go that nobody has used for long."""
-        for run in desk.runs if desk else ():
+    def forget(self, page_state: PageState | None) -> None:
+        """Gradio forgets the state of a page that nobody has used for long."""
+        for run in page_state.runs if page_state else ():
             self.sessions.drop(run.ticket)
 
 
-def _moved(desk: Desk, trace: Trace, ticket: Any, inputs: run_handlers.Inputs) -> Desk:
-    """The desk after a run took a step. What it was held as does not hold the new step."""
-    known = desk.find(trace.id)
-    title = known.title if known else desk.new_title(trace)
+def _moved(page_state: PageState, trace: Trace, ticket: Any, inputs: run_handlers.Inputs) -> PageState:
+    """The state after a run took a step. What it was held as does not hold the new step."""
+    known = page_state.find(trace.id)
+    title = known.title if known else page_state.new_title(trace)
     stored = known.stored if known else None
     if stored is None or (stored.steps, stored.head) != (len(trace.steps), trace.model_copy(update={"steps": ()})):
         stored = Stored(trace, stored)
-    return desk.show(Run(stored, title, inputs[1], ticket), filled=True)
+    return page_state.show(Run(stored, title, inputs[1], ticket), filled=True)
 
 
 def _forked(title: str, at: int, own: bool) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from specviz.app import run_handlers, whatif
-from specviz.app.page_state import Desk, Run, models_of
+from specviz.app.page_state import PageState, Run, models_of
 from specviz.app.server.share_store import Held
 from specviz.app.server.trace_store import Stored
 from specviz.errors import SettingsError, TraceError
@@ -48,8 +48,8 @@ def uploaded(path: str | None, most_bytes: int) -> Run:
     return Run(Stored(trace), run_handlers.file_title(path), models_of(trace))
 
 
-def listed(desk: Desk, id: object) -> Run:
-    run = desk.find(id)
+def listed(page_state: PageState, id: object) -> Run:
+    run = page_state.find(id)
     if run is None:
         raise SettingsError("This run is not open any more; choose one that is listed.")
     return run

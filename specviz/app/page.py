@@ -41,7 +41,7 @@ def build_page(
     with Page(act.limits, title="specviz", **options) as page:
         # A function: Gradio copies a component's callback for everybody who opens the page, a method with all that its
         # object has, and that is the models.
-        desk = gr.State(None, time_to_live=6 * 3600, delete_callback=lambda desk: act.forget(desk))
+        page_state = gr.State(None, time_to_live=6 * 3600, delete_callback=lambda page_state: act.forget(page_state))
         with gr.Row(elem_classes="specviz-head"):
             gr.Markdown(TITLE, elem_classes="specviz-title")
             prompt_box(form)
@@ -130,39 +130,41 @@ def build_page(
         work: dict[str, Any] = {"concurrency_id": MODEL_WORK, "concurrency_limit": 1, "show_progress": "hidden"}
         quick: dict[str, Any] = {"show_progress": "hidden", "queue": False}
         private: dict[str, Any] = {"api_visibility": "private"}
-        opened = [viewer, desk, *form.inputs]
+        opened = [viewer, page_state, *form.inputs]
         everything = [*form.inputs, *stops.inputs]
         changes = [
-            step.click(act.one, [desk, *everything], [viewer, desk], api_name="step", **work),
-            run.click(act.many, [steps, desk, *everything], [viewer, desk], api_name="run", **work),
-            viewer.fork(act.fork, [desk, *form.inputs], opened, **work, **private),
-            library.input(act.open_recorded, [library, desk], opened, api_name="open", **quick),
-            upload.upload(act.open_file, [upload, desk], opened, show_progress="hidden", **private),
-            viewer.open_run(act.open_at, desk, opened, **quick, **private),
-            viewer.lesson(act.lesson, desk, opened, **quick, **private),
-            *many.wire(viewer, desk, work, quick),
+            step.click(act.one, [page_state, *everything], [viewer, page_state], api_name="step", **work),
+            run.click(act.many, [steps, page_state, *everything], [viewer, page_state], api_name="run", **work),
+            viewer.fork(act.fork, [page_state, *form.inputs], opened, **work, **private),
+            library.input(act.open_recorded, [library, page_state], opened, api_name="open", **quick),
+            upload.upload(act.open_file, [upload, page_state], opened, show_progress="hidden", **private),
+            viewer.open_run(act.open_at, page_state, opened, **quick, **private),
+            viewer.lesson(act.lesson, page_state, opened, **quick, **private),
+            *many.wire(viewer, page_state, work, quick),
         ]
         for change in changes:
-            change.then(act.runs_of, desk, listed, **quick, **private)
-        runs_tab.select(act.runs_of, desk, listed, **quick, **private)
+            change.then(act.runs_of, page_state, listed, **quick, **private)
+        runs_tab.select(act.runs_of, page_state, listed, **quick, **private)
         stop.click(act.stop, None, None, api_name="stop", **quick)
-        fresh.click(act.anew, desk, [viewer, desk], api_name="new", **quick)
-        viewer.what_if(act.what_if, desk, viewer, trigger_mode="always_last", **quick, **private)
-        viewer.what_if_models(act.what_if_models, [desk, *form.inputs], viewer, **work, **private)
-        viewer.frames_wanted(act.give, desk, viewer, trigger_mode="multiple", **quick, **private)
-        viewer.hold(act.hold, desk, [viewer, desk], **quick, **private)
-        listed.input(act.open_listed, [listed, desk], opened, **quick, **private)
-        compare_tab.select(act.sides, desk, [side_a, side_b], **quick, **private)
-        compare.click(act.compare_runs, [desk, side_a, side_b], [viewer, desk], show_progress="hidden", **private)
-        plain.click(act.compare_plain, [desk, side_a, *form.inputs], viewer, **work, **private)
-        seek.click(act.next_hit, [where, desk, *stops.inputs], viewer, js=_WITH_STEP, **quick, **private)
+        fresh.click(act.anew, page_state, [viewer, page_state], api_name="new", **quick)
+        viewer.what_if(act.what_if, page_state, viewer, trigger_mode="always_last", **quick, **private)
+        viewer.what_if_models(act.what_if_models, [page_state, *form.inputs], viewer, **work, **private)
+        viewer.frames_wanted(act.give, page_state, viewer, trigger_mode="multiple", **quick, **private)
+        viewer.hold(act.hold, page_state, [viewer, page_state], **quick, **private)
+        listed.input(act.open_listed, [listed, page_state], opened, **quick, **private)
+        compare_tab.select(act.sides, page_state, [side_a, side_b], **quick, **private)
+        compare.click(
+            act.compare_runs, [page_state, side_a, side_b], [viewer, page_state], show_progress="hidden", **private
+        )
+        plain.click(act.compare_plain, [page_state, side_a, *form.inputs], viewer, **work, **private)
+        seek.click(act.next_hit, [where, page_state, *stops.inputs], viewer, js=_WITH_STEP, **quick, **private)
         hand_over = "() => setTimeout(() => document.querySelector('#save-ready').click(), 50)"
         for button, make in ((as_trace, act.save_as_trace), (as_page, act.save_as_page)):
-            button.click(make, desk, ready, show_progress="hidden", **private).success(None, js=hand_over)
+            button.click(make, page_state, ready, show_progress="hidden", **private).success(None, js=hand_over)
         verifiers = form.components["verifiers"]
         proofs_tab.select(
             act.prove,
-            [desk, *form.inputs],
+            [page_state, *form.inputs],
             [proven, verifiers, viewer],
             concurrency_id="proofs",
             show_progress="hidden",

@@ -23,7 +23,7 @@ MOST_BYTES = 128 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Run:
-    """A run on the desk.
+    """A run of the page.
 
     Attributes:
         stored: the recorded run.
@@ -50,7 +50,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Desk:
+class PageState:
     """The runs of a page, oldest first.
 
     Attributes:
@@ -75,8 +75,8 @@ class Desk:
         """The run in sight."""
         return self.find(self.shown)
 
-    def show(self, run: Run, *, filled: bool = False) -> Desk:
-        """The desk with this run in sight: in the place of an earlier state of the same run, or added."""
+    def show(self, run: Run, *, filled: bool = False) -> PageState:
+        """The state with this run in sight: in the place of an earlier state of the same run, or added."""
         known = self.find(run.id)
         runs = (*self.runs, run) if known is None else tuple(run if one is known else one for one in self.runs)
         stay = [one for one in runs if one.id not in (self.shown, run.id)]
@@ -93,7 +93,7 @@ class Desk:
         )
 
     def new_title(self, trace: Trace) -> str:
-        """What a run that is not on the desk yet will be called."""
+        """What a run that the page does not have yet will be called."""
         parent = self.find(trace.forked_from.trace) if trace.forked_from else None
         return f"run {self.count + 1}" + (f", fork of {parent.title}" if parent else "")
 

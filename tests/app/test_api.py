@@ -20,7 +20,7 @@ from gradio.state_holder import SessionState
 from specviz.app.blocks import Page, asked_for, position_of
 from specviz.app.compare.store import Shelf
 from specviz.app.page import build_page, launch_page
-from specviz.app.page_state import Desk
+from specviz.app.page_state import PageState
 from specviz.app.proofs import Proofs
 from specviz.app.server.limits import Limits
 from specviz.app.server.session_registry import Sessions
@@ -213,7 +213,7 @@ def test_the_page_keeps_a_desk_of_its_own_for_whoever_calls_by_name(page: Page) 
     event = get_fn(page, "new", PredictBody(data=[]))
     text, _ = call(page, event, plain_inputs(event), None)
     assert "new run from the prompt" in json.loads(text)["notice"]["text"]
-    assert not [one for one in vars(page).values() if isinstance(one, Desk)]
+    assert not [one for one in vars(page).values() if isinstance(one, PageState)]
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 from specviz.app.form import DEFAULT_PROMPT, read_form, write_form
 from specviz.app.handlers import Actions
 from specviz.app.page import build_page
-from specviz.app.page_state import Desk
+from specviz.app.page_state import PageState
 from specviz.app.server.limits import Limits
 from specviz.app.server.session_registry import Sessions
 from specviz.app.server.share_store import Held
@@ -45,13 +45,13 @@ class Page:
         self.act: Actions = next(owner for owner in owners if isinstance(owner, Actions))
         self.form = {name: component.value for name, component in self.act.form.components.items()}
         self.stops = [component.value for component in self.act.stops.components.values()]
-        self.desk: Desk | None = None
+        self.desk: PageState | None = None
         self.said: list[str] = _notices(self.act.first_block)
 
     def take(self, answer: Any) -> None:
         text, desk, *fill = answer
         self.said = _notices(text) if isinstance(text, str) else []
-        self.desk = desk if isinstance(desk, Desk) else self.desk
+        self.desk = desk if isinstance(desk, PageState) else self.desk
         for name, update in zip(self.form, fill, strict=False):
             if isinstance(update, dict) and "value" in update:
                 self.form[name] = update["value"]

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from specviz.app import page_state as desks
-from specviz.app.page_state import Desk, Run, describe, models_of
+from specviz.app.page_state import PageState, Run, describe, models_of
 from specviz.app.proofs import Proofs, in_use
 from specviz.app.server.share_store import Held
 from specviz.app.server.trace_store import Stored
@@ -35,7 +35,7 @@ def run_of(id: str, parent: str | None = None) -> Run:
 
 
 def test_forks_stand_below_what_they_were_forked_from():
-    desk = Desk()
+    desk = PageState()
     for id, parent in [("a", None), ("b", None), ("a1", "a"), ("a2", "a"), ("a11", "a1"), ("lost", "gone")]:
         desk = desk.show(run_of(id, parent))
     assert [id for _, id in desk.lines()] == ["a", "a1", "a11", "a2", "b", "lost"]
@@ -46,7 +46,7 @@ def test_forks_stand_below_what_they_were_forked_from():
 
 
 def test_a_run_that_moved_takes_its_own_place():
-    desk = Desk().show(run_of("a")).show(run_of("b"))
+    desk = PageState().show(run_of("a")).show(run_of("b"))
     longer = Run(Stored(trace_of("a", steps=sample_trace(steps=5).steps)), "title of a", ModelChoice())
     moved = desk.show(longer, filled=True)
     assert [len(run.trace.steps) for run in moved.runs] == [5, 2]
@@ -56,7 +56,7 @@ def test_a_run_that_moved_takes_its_own_place():
 
 def test_the_oldest_run_makes_room_but_never_the_one_in_sight(monkeypatch):
     monkeypatch.setattr(desks, "MOST_RUNS", 3)
-    desk = Desk()
+    desk = PageState()
     for id in "abc":
         desk = desk.show(run_of(id))
     desk = replace(desk, shown="a").show(run_of("d"))
@@ -65,9 +65,9 @@ def test_the_oldest_run_makes_room_but_never_the_one_in_sight(monkeypatch):
 
 def test_a_loop_of_forks_is_no_endless_list():
     """Traces are files that anyone can write."""
-    desk = Desk().show(run_of("a", "a")).show(run_of("b", "c")).show(run_of("c", "b"))
+    desk = PageState().show(run_of("a", "a")).show(run_of("b", "c")).show(run_of("c", "b"))
     assert [id for _, id in desk.lines()] == ["a", "b", "c"]
-    assert [id for _, id in Desk().show(run_of("b", "c")).show(run_of("c", "b")).lines()] == ["b", "c"]
+    assert [id for _, id in PageState().show(run_of("b", "c")).show(run_of("c", "b")).lines()] == ["b", "c"]
 
 
 def test_a_prompt_is_one_harmless_line():

@@ -110,7 +110,7 @@ class Runner:
     def _use(self, trace: Trace, luck: random.Random) -> str | None:
         from specviz.app import run_handlers
         from specviz.app.diff_handlers import compare_runs
-        from specviz.app.page_state import Desk, describe
+        from specviz.app.page_state import PageState, describe
         from specviz.figures import dump_block, standalone_page
         from specviz.figures.comparisons import format_comparison
         from specviz.trace.breakpoints import Breakpoints
@@ -121,7 +121,7 @@ class Runner:
         if parse_trace(dump_trace(trace)) != trace:
             return "! it is not the same trace when it is read again"
         rarely = luck.random() < 0.05
-        there = Desk().show(_run_of(trace))
+        there = PageState().show(_run_of(trace))
         answers: list[Any] = [describe(there.run), there.lines()[0][0]]
         with contextlib.nullcontext() if rarely else patch("specviz.figures.export.viewer_files", lambda: ([], [])):
             page = standalone_page(trace)

@@ -93,10 +93,10 @@ class Maker:
     """
 
     def __init__(self, actions: Any, trace: Trace, home: Path):
-        from specviz.app.page_state import Desk, Run, models_of
+        from specviz.app.page_state import PageState, Run, models_of
 
         self.actions, self.trace, self.home = actions, trace, home
-        self.desk = Desk().show(Run(Stored(trace), "a run", models_of(trace)), filled=True)
+        self.desk = PageState().show(Run(Stored(trace), "a run", models_of(trace)), filled=True)
         self.values = _form_values()
         actions.form.components = dict.fromkeys(self.values)
         actions.stops.components = dict.fromkeys(BREAKPOINTS)

@@ -9,7 +9,7 @@ from typing import Any
 
 from specviz.app import run_handlers
 from specviz.app.form import as_form_reads
-from specviz.app.page_state import Desk, Run
+from specviz.app.page_state import PageState, Run
 from specviz.app.server.progress import Progress, mapped
 from specviz.app.server.session_registry import Live, Sessions, Ticket
 from specviz.app.server.session_start import new_session
@@ -23,11 +23,11 @@ AnswerAndInputs = tuple[run_handlers.Answer, "run_handlers.Inputs | None"]
 
 
 def make_again(
-    sessions: Sessions, page: str, folder: Path, group: Group, run: tuple[str, str], step: int, desk: Desk
+    sessions: Sessions, page: str, folder: Path, group: Group, run: tuple[str, str], step: int, page_state: PageState
 ) -> Generator[AnswerAndInputs, None, None]:
     """Answers as of :func:`specviz.app.run_handlers.run_steps`, with what the form says of the run once it is there.
 
-    A run that the desk has already is opened at the step; otherwise it is run up to it and no further.
+    A run that the page has already is opened at the step; otherwise it is run up to it and no further.
 
     Args:
         run: (prompt id, verifier).
@@ -43,7 +43,7 @@ def make_again(
             raise SettingsError(f"This run has no step {step + 1}; choose one that is listed.")
         inputs = (recipe.prompt, recipe.pair, recipe.settings)
         limits = sessions.limits
-        at_hand = _at_hand(desk, inputs, step)
+        at_hand = _at_hand(page_state, inputs, step)
         if at_hand is not None:
             recipe.refuse_others(at_hand.models)
             told = parted(recipe, at_hand.steps[: step + 1], at_hand.models)
@@ -51,7 +51,7 @@ def make_again(
             return
         limits.check_prompt(recipe.prompt)
         limits.check_tree(recipe.settings.builder)
-        ticket = _live(sessions, desk, inputs)
+        ticket = _live(sessions, page_state, inputs)
         live = sessions.get(ticket)
         if live is None:
 
@@ -96,23 +96,23 @@ def _working(progress: Progress) -> AnswerAndInputs:
     return (run_handlers.working(progress), None, None), None
 
 
-def _same(desk: Desk, inputs: run_handlers.Inputs) -> list[Run]:
-    """Runs of the desk that began with these inputs."""
+def _same(page_state: PageState, inputs: run_handlers.Inputs) -> list[Run]:
+    """Runs of the page that began with these inputs."""
     return [
         run
-        for run in desk.runs
+        for run in page_state.runs
         if (run.stored.head.prompt, run.models, run.stored.head.settings) == inputs and not run.stored.head.forked_from
     ]
 
 
-def _live(sessions: Sessions, desk: Desk, inputs: run_handlers.Inputs) -> Ticket | None:
+def _live(sessions: Sessions, page_state: PageState, inputs: run_handlers.Inputs) -> Ticket | None:
     """What finds the run's session, if it was made before and still has its caches."""
-    return next((run.ticket for run in _same(desk, inputs) if sessions.get(run.ticket) is not None), None)
+    return next((run.ticket for run in _same(page_state, inputs) if sessions.get(run.ticket) is not None), None)
 
 
-def _at_hand(desk: Desk, inputs: run_handlers.Inputs, step: int) -> Trace | None:
-    """The run on the desk, if it was made before and has come as far."""
-    return next((run.trace for run in _same(desk, inputs) if run.stored.steps > step), None)
+def _at_hand(page_state: PageState, inputs: run_handlers.Inputs, step: int) -> Trace | None:
+    """The run of the page, if it was made before and has come as far."""
+    return next((run.trace for run in _same(page_state, inputs) if run.stored.steps > step), None)
 
 
 def _opened(trace: Trace, step: int, told: str | None) -> str:

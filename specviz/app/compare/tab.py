@@ -17,7 +17,7 @@ from specviz.app.compare.quick_run import MOST, QuickRun, run_small, small_job
 from specviz.app.compare.replay_step import make_again
 from specviz.app.compare.store import Shelf, packed
 from specviz.app.compare.view import ALL, PICTURES, Chosen, board, choices, settled
-from specviz.app.page_state import Desk, Run
+from specviz.app.page_state import PageState, Run
 from specviz.app.server.progress import Progress, mapped
 from specviz.app.server.trace_store import Stored
 from specviz.app.server.uploads import forget_upload
@@ -139,8 +139,8 @@ class CompareTab:
                 f"{MOST['verifiers']} verifiers and {MOST['tokens']} tokens. Stop keeps the prompts that are finished."
             )
 
-    def wire(self, viewer: Any, desk: Any, work: dict[str, Any], quick: dict[str, Any]) -> list[Any]:
-        """Attach the events; returns those that can change the desk."""
+    def wire(self, viewer: Any, page_state: Any, work: dict[str, Any], quick: dict[str, Any]) -> list[Any]:
+        """Attach the events; returns those that can change the state of the page."""
         private: dict[str, Any] = {"api_visibility": "private"}
         settings = self.act.form.inputs
         shown = [self.board, self.state, self.download, self.row, *self.choosers.values()]
@@ -166,7 +166,9 @@ class CompareTab:
         self.download.click(self.save, self.state, self.ready, show_progress="hidden", **private).success(
             None, js=hand_over
         )
-        return [self.board.step(self.step, [self.state, desk], [viewer, desk, *settings], **work, **private)]
+        return [
+            self.board.step(self.step, [self.state, page_state], [viewer, page_state, *settings], **work, **private)
+        ]
 
     # ------------------------------------------------------------------------------------------------- handlers
 
@@ -228,7 +230,9 @@ class CompareTab:
         except Exception as error:
             return [dump_block({"notice": _said(error)}), gr.skip()]
 
-    def step(self, state: Any, known: Desk | None, event: gr.EventData, request: gr.Request) -> Iterator[list[Any]]:
+    def step(
+        self, state: Any, known: PageState | None, event: gr.EventData, request: gr.Request
+    ) -> Iterator[list[Any]]:
         """A step was chosen: its run is made again up to there."""
         untouched = self.act.form.untouched()
         try:
@@ -334,11 +338,11 @@ def _said(error: Exception) -> dict[str, Any]:
     return said
 
 
-def _put(desk: Desk, trace: Trace, inputs: run_handlers.Inputs, ticket: Any, prompt: str) -> Desk:
-    known = desk.find(trace.id)
+def _put(page_state: PageState, trace: Trace, inputs: run_handlers.Inputs, ticket: Any, prompt: str) -> PageState:
+    known = page_state.find(trace.id)
     title = known.title if known else f"{shorten(visible(prompt), 30)}, from the comparison"
     run = replace(known, ticket=ticket or known.ticket) if known else Run(Stored(trace), title, inputs[1], ticket)
-    return desk.show(run, filled=True)
+    return page_state.show(run, filled=True)
 
 
 def find_shelf(folders: Iterable[str]) -> Shelf:

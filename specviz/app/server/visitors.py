@@ -1,7 +1,7 @@
-"""What each open page has on the server beside its desk, and giving it back once the page is closed.
+"""What each open page has on the server beside its state, and giving it back once the page is closed.
 
-A page has live sessions with their caches, files it saved, comparisons it made or sent. Its desk (runs as plain values)
-stays with Gradio for a while, so that a phone that slept finds its runs again; all else goes at once.
+A page has live sessions with their caches, files it saved, comparisons it made or sent. Its state (runs as plain
+values) stays with Gradio for a while, so that a phone that slept finds its runs again; all else goes at once.
 """
 
 from __future__ import annotations

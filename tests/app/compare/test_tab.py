@@ -15,7 +15,7 @@ from specviz.app.compare.replay_step import make_again
 from specviz.app.compare.store import Shelf, packed
 from specviz.app.compare.view import PICTURES, Chosen, Opened, board, choices, settled
 from specviz.app.page import build_page, launch_page
-from specviz.app.page_state import Desk, Run
+from specviz.app.page_state import PageState, Run
 from specviz.app.server.limits import Limits
 from specviz.app.server.session_registry import Sessions
 from specviz.app.server.share_store import Held
@@ -241,7 +241,7 @@ def test_runs_and_steps_are_the_rows_and_markup_stays_text(folder) -> None:
 )
 def test_a_step_is_made_again_as_it_was_recorded(folder, sessions, group, verifier) -> None:
     last = max(row["step"] for row in steps_of(folder, group, "a", verifier))
-    desk = Desk()
+    desk = PageState()
     *before, ((text, trace, ticket), inputs) = make_again(sessions, "p", folder, group, ("a", verifier), last, desk)
     assert before
     block, look = json.loads(text)
@@ -258,17 +258,17 @@ def test_a_step_is_made_again_as_it_was_recorded(folder, sessions, group, verifi
 
 
 def test_only_the_steps_that_are_asked_for_are_run_and_stop_is_heard(folder, sessions) -> None:
-    *_, ((_, trace, ticket), inputs) = make_again(sessions, "p", folder, PAIRED, ("a", "rejection"), 1, Desk())
+    *_, ((_, trace, ticket), inputs) = make_again(sessions, "p", folder, PAIRED, ("a", "rejection"), 1, PageState())
     assert len(trace.steps) == 2
-    desk = Desk().show(Run(Stored(trace), "again", inputs[1], ticket))
+    desk = PageState().show(Run(Stored(trace), "again", inputs[1], ticket))
     *_, ((_, more, _), _) = make_again(sessions, "p", folder, PAIRED, ("a", "rejection"), 2, desk)
     assert (more.id, len(more.steps)) == (trace.id, 3)
     answers = []
-    for answer in make_again(sessions, "p", folder, PAIRED, ("a", "rejection"), 2, Desk()):
+    for answer in make_again(sessions, "p", folder, PAIRED, ("a", "rejection"), 2, PageState()):
         answers.append(answer)
         sessions.ask_to_stop("p")
     assert "Stopped before" in answers[-1][0][0]
-    *_, ((text, none, _), _) = make_again(sessions, "p", folder, PAIRED, ("a", "rejection"), 99, Desk())
+    *_, ((text, none, _), _) = make_again(sessions, "p", folder, PAIRED, ("a", "rejection"), 99, PageState())
     assert none is None
     assert "no step 100" in text
 
@@ -282,17 +282,17 @@ def test_another_outcome_and_files_that_do_not_belong_together_are_told(folder, 
     place = rows.schema.get_field_index("bonus_token")
     changed = rows.set_column(place, rows.schema.field(place), pyarrow.array(column, "int32"))
     pyarrow.parquet.write_table(changed, tmp_path / "steps.parquet")
-    *_, ((text, _, _), _) = make_again(sessions, "p", tmp_path, PAIRED, ("a", "rejection"), 0, Desk())
+    *_, ((text, _, _), _) = make_again(sessions, "p", tmp_path, PAIRED, ("a", "rejection"), 0, PageState())
     said = json.loads(text)[0]["notice"]
     assert said["kind"] == "error"
     assert "Step 1 is not as it was recorded: rejection accepted the same tokens" in said["text"]
     plan = json.loads((folder / "comparison.json").read_text())
     plan["comparison"]["seed"] = 7
     (tmp_path / "comparison.json").write_text(json.dumps(plan))
-    *_, ((text, _, _), _) = make_again(sessions, "p", tmp_path, PAIRED, ("a", "rejection"), 0, Desk())
+    *_, ((text, _, _), _) = make_again(sessions, "p", tmp_path, PAIRED, ("a", "rejection"), 0, PageState())
     assert "different comparisons" in text
     (tmp_path / "comparison.json").unlink()
-    *_, ((text, _, _), _) = make_again(sessions, "p", tmp_path, PAIRED, ("a", "rejection"), 0, Desk())
+    *_, ((text, _, _), _) = make_again(sessions, "p", tmp_path, PAIRED, ("a", "rejection"), 0, PageState())
     assert "Without comparison.json" in text
 
 
@@ -332,7 +332,7 @@ def test_a_small_comparison_grows_and_can_be_opened_again(sessions, tmp_path) ->
     brought = again.get(finish(again.take([str(path)])))
     assert brought.summary["estimates"] == opened.summary["estimates"]
     *_, ((text, _, _), _) = make_again(
-        sessions, "p", brought.folder, Group("paired", "2", 1.0), (runs[0].prompt_id, "rejection"), 1, Desk()
+        sessions, "p", brought.folder, Group("paired", "2", 1.0), (runs[0].prompt_id, "rejection"), 1, PageState()
     )
     assert "as it was recorded" in text
 

@@ -7,7 +7,7 @@ import gc
 import pytest
 
 from specviz.app import page_state as desks
-from specviz.app.page_state import Desk, Run
+from specviz.app.page_state import PageState, Run
 from specviz.app.server import trace_store as storing
 from specviz.app.server.trace_store import Room, Stored
 from specviz.models.pair_spec import ModelChoice
@@ -86,7 +86,7 @@ def test_a_longer_state_of_a_run_is_measured_by_its_new_steps(room):
 def test_a_desk_lets_the_oldest_go_when_its_runs_are_large(room, monkeypatch):
     one = Stored(trace_of("x"))
     monkeypatch.setattr(desks, "MOST_BYTES", int(2.5 * one.size))
-    desk = Desk()
+    desk = PageState()
     for id in "abc":
         desk = desk.show(Run(Stored(trace_of(id)), id, ModelChoice()))
     assert [run.id for run in desk.runs] == ["b", "c"]
