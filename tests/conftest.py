@@ -56,12 +56,12 @@ def served(browser, tmp_path):
     """Serve the page with a given trace and loader, and open it."""
     from specviz.app.page import build_page, launch_page
     from specviz.app.server.session_registry import Sessions
-    from specviz.app.server.share_store import Held
+    from specviz.app.server.share_store import ShareStore
 
     opened = []
 
     def open_page(trace: Trace | None = None, load_pair=None, **options) -> Watched:
-        page = build_page(Sessions(load_pair), trace, held=Held(tmp_path / "held"))
+        page = build_page(Sessions(load_pair), trace, share_store=ShareStore(tmp_path / "held"))
         _, url, _ = launch_page(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
         watched = Watched(browser, url.rstrip("/"), **options)
         watched.page.wait_for_selector(DRAWN)

@@ -17,7 +17,7 @@ import httpx
 from specviz.app.page import build_page, launch_page
 from specviz.app.server.serve import health_of
 from specviz.app.server.session_registry import Sessions
-from specviz.app.server.share_store import Held
+from specviz.app.server.share_store import ShareStore
 from specviz.trace.schema import Trace
 from tests import pairs
 
@@ -32,7 +32,7 @@ class Server:
     url: str
     page: Any
     sessions: Sessions
-    held: Held
+    share_store: ShareStore
     web: httpx.Client
     visitors: list[Visitor] = field(default_factory=list)
 
@@ -45,13 +45,13 @@ class Server:
 @contextlib.contextmanager
 def serving(folder: Path, load_pair: Callable[..., Any] | None = None, trace: Trace | None = None) -> Iterator[Server]:
     """Serve the page on small random models, or what ``load_pair`` gives."""
-    sessions, held = Sessions(load_pair or (lambda *_, **__: pairs.make_pair())), Held(folder / "held")
-    page = build_page(sessions, trace, held=held)
+    sessions, share_store = Sessions(load_pair or (lambda *_, **__: pairs.make_pair())), ShareStore(folder / "held")
+    page = build_page(sessions, trace, share_store=share_store)
     # Without Gradio's own look whether it can be reached: it gives up after seconds on a busy machine.
     options = {"prevent_thread_lock": True, "quiet": True, "server_name": "127.0.0.1", "_frontend": False}
     _, url, _ = launch_page(page, health_of(sessions), **options)
     with httpx.Client(base_url=url.rstrip("/"), timeout=60) as web:
-        running = Server(url.rstrip("/"), page, sessions, held, web)
+        running = Server(url.rstrip("/"), page, sessions, share_store, web)
         try:
             yield running
         finally:

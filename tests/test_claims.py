@@ -13,7 +13,7 @@ from specviz.app.handlers import Actions
 from specviz.app.page_state import PageState, Run
 from specviz.app.proofs import Proofs
 from specviz.app.server.session_registry import Sessions
-from specviz.app.server.share_store import Held
+from specviz.app.server.share_store import ShareStore
 from specviz.app.server.trace_store import Stored
 from specviz.bench import greedy
 from specviz.engine.whatif import through_models
@@ -152,7 +152,7 @@ def test_a_greedy_run_is_not_said_to_sample() -> None:
 
 
 def test_two_runs_are_not_called_the_same_run(tmp_path: Path) -> None:
-    act = Actions(Sessions(), Held(tmp_path), Proofs(), sample_trace(steps=1))
+    act = Actions(Sessions(), ShareStore(tmp_path), Proofs(), sample_trace(steps=1))
     desk = PageState()
     for name in ("one", "two"):
         trace = sample_trace(steps=1).model_copy(update={"id": name})

@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     from specviz.app.server.limits import read_limits
     from specviz.app.server.serve import serve
     from specviz.app.server.session_registry import Sessions
-    from specviz.app.server.share_store import Held
+    from specviz.app.server.share_store import ShareStore
     from specviz.app.server.tempdir import open_scratch
     from specviz.trace.io import load_trace
     from specviz.verifiers import load_verifier
@@ -55,9 +55,9 @@ def run(options: argparse.Namespace) -> int:
     trace = load_trace(options.trace) if options.trace else None
     shelf = find_shelf(options.comparison)
     open_scratch()
-    sessions, held = Sessions(backend=zerogpu_entry.find_backend(limits)), Held()
-    page = build_page(sessions, trace, held, shelf=shelf)
-    serve(page, sessions, held, server_name=options.host, server_port=options.port)
+    sessions, share_store = Sessions(backend=zerogpu_entry.find_backend(limits)), ShareStore()
+    page = build_page(sessions, trace, share_store, shelf=shelf)
+    serve(page, sessions, share_store, server_name=options.host, server_port=options.port)
     return 0
 
 

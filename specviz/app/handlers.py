@@ -18,7 +18,7 @@ from specviz.app.form import Form, as_form_reads, read_models, write_form
 from specviz.app.page_state import PageState, Run, describe, models_of
 from specviz.app.proofs import Proofs, in_use
 from specviz.app.server.session_registry import Sessions
-from specviz.app.server.share_store import Held
+from specviz.app.server.share_store import ShareStore
 from specviz.app.server.trace_store import Stored
 from specviz.app.server.uploads import forget_upload
 from specviz.app.server.visitors import Visits
@@ -46,8 +46,8 @@ class Actions:
         first_block: what the viewer opens with.
     """
 
-    def __init__(self, sessions: Sessions, held: Held, proofs: Proofs, trace: Trace | None = None):
-        self.sessions, self.held, self.proofs = sessions, held, proofs
+    def __init__(self, sessions: Sessions, share_store: ShareStore, proofs: Proofs, trace: Trace | None = None):
+        self.sessions, self.share_store, self.proofs = sessions, share_store, proofs
         self.limits = sessions.limits
         self.recorded = run_handlers.recorded_traces()
         self.visits = Visits(sessions)
@@ -194,7 +194,7 @@ class Actions:
         asked = dict(request.query_params)
         if "trace" not in asked:
             return [gr.skip(), gr.skip(), *self.form.untouched()]
-        answer = self.put(None, lambda: opening.linked(self.held, str(asked["trace"])))
+        answer = self.put(None, lambda: opening.linked(self.share_store, str(asked["trace"])))
         if isinstance(answer[1], PageState):
             look = {"step": _whole(asked.get("step"), 1) - 1, "node": _whole(asked.get("node"), None)}
             look["verifier"] = asked.get("verifier")
@@ -295,7 +295,7 @@ class Actions:
         if one is None:
             return self.gone(), gr.skip()
         try:
-            named = replace(one, link=self.held.hold(one.trace))
+            named = replace(one, link=self.share_store.save(one.trace))
         except SpecvizError as error:
             return run_handlers.failed(error), gr.skip()
         link = {"run": one.id, "name": named.link, "steps": one.stored.steps, "copy": True}
@@ -346,7 +346,7 @@ class Actions:
 
 
 def _moved(page_state: PageState, trace: Trace, ticket: Any, inputs: run_handlers.Inputs) -> PageState:
-    """The state after a run took a step. What it was held as does not hold the new step."""
+    """The state after a run took a step. What it was shared as does not have the new step."""
     known = page_state.find(trace.id)
     title = known.title if known else page_state.new_title(trace)
     stored = known.stored if known else None

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from specviz.app import run_handlers, whatif
 from specviz.app.page_state import PageState, Run, models_of
-from specviz.app.server.share_store import Held
+from specviz.app.server.share_store import ShareStore
 from specviz.app.server.trace_store import Stored
 from specviz.errors import SettingsError, TraceError
 from specviz.figures import dump_block
@@ -55,8 +55,8 @@ def listed(page_state: PageState, id: object) -> Run:
     return run
 
 
-def linked(held: Held, name: str) -> Run:
+def linked(share_store: ShareStore, name: str) -> Run:
     if name in run_handlers.recorded_traces():
         return recorded(name)
-    trace = held.open(name)
+    trace = share_store.load(name)
     return Run(Stored(trace), "a shared run", models_of(trace), link=name)

@@ -16,7 +16,7 @@ from specviz.app.models_form import models_form
 from specviz.app.proofs import Proofs
 from specviz.app.server.launch import launch_page
 from specviz.app.server.session_registry import Sessions
-from specviz.app.server.share_store import Held
+from specviz.app.server.share_store import ShareStore
 from specviz.app.viewer_component import make_viewer
 from specviz.figures import dump_block
 from specviz.trace.schema import Trace
@@ -29,12 +29,12 @@ _WITH_STEP = "(where, ...rest) => [String(window.specvizViewer.mounted.at(-1)?.s
 def build_page(
     sessions: Sessions | None = None,
     trace: Trace | None = None,
-    held: Held | None = None,
+    share_store: ShareStore | None = None,
     proofs: Proofs | None = None,
     shelf: Shelf | None = None,
 ) -> Page:
     """The page, opening on ``trace`` or on the recorded run that comes with specviz. No model is loaded."""
-    act = Actions(sessions or Sessions(), held or Held(), proofs or Proofs(), trace)
+    act = Actions(sessions or Sessions(), share_store or ShareStore(), proofs or Proofs(), trace)
     form, stops = act.form, act.stops
     many = CompareTab(act, shelf or Shelf())
     options: dict[str, Any] = {"analytics_enabled": False, "fill_width": True, "delete_cache": (3600, 6 * 3600)}
@@ -111,8 +111,8 @@ def build_page(
                 gr.Markdown(
                     "A trace file opens again under Runs; the HTML page opens anywhere, offline. **Link**, above the "
                     "tree, copies an address: a run of your own is then held here for "
-                    f"{act.held.seconds / 86400:g} days, and whoever has the address can read it. **SVG** and **PNG** "
-                    "save the tree in sight."
+                    f"{act.share_store.seconds / 86400:g} days, and whoever has the address can read it. "
+                    "**SVG** and **PNG** save the tree in sight."
                 )
             with gr.Tab("Verifiers", elem_id="menu-verifiers", id="verifiers") as proofs_tab:
                 gr.Markdown(

@@ -24,7 +24,7 @@ from specviz.app.page_state import PageState
 from specviz.app.proofs import Proofs
 from specviz.app.server.limits import Limits
 from specviz.app.server.session_registry import Sessions
-from specviz.app.server.share_store import Held
+from specviz.app.server.share_store import ShareStore
 from specviz.errors import ModelError
 from tests import pairs
 from tests.paths import ROOT
@@ -49,7 +49,7 @@ def refuse(**_: object) -> None:
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
     folder = tmp_path_factory.mktemp("held")
-    return build_page(Sessions(refuse), sample_trace(steps=2), Held(folder), NoProofs(), Shelf(shipped=folder))
+    return build_page(Sessions(refuse), sample_trace(steps=2), ShareStore(folder), NoProofs(), Shelf(shipped=folder))
 
 
 def call(page: Page, event: BlockFunction, inputs: list[Any], sent: Any, state: SessionState | None = None) -> Any:
@@ -219,8 +219,8 @@ def test_the_page_keeps_a_desk_of_its_own_for_whoever_calls_by_name(page: Page) 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A page that is served, on small random models."""
-    held = Held(tmp_path_factory.mktemp("served"))
-    served = build_page(Sessions(lambda **_: pairs.make_pair()), sample_trace(), held, NoProofs())
+    share_store = ShareStore(tmp_path_factory.mktemp("served"))
+    served = build_page(Sessions(lambda **_: pairs.make_pair()), sample_trace(), share_store, NoProofs())
     _, address, _ = launch_page(served, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
     yield address.rstrip("/")
     served.close()

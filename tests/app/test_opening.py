@@ -17,7 +17,7 @@ from specviz.app.page import build_page
 from specviz.app.page_state import PageState
 from specviz.app.server.limits import Limits
 from specviz.app.server.session_registry import Sessions
-from specviz.app.server.share_store import Held
+from specviz.app.server.share_store import ShareStore
 from specviz.engine.session import Session
 from specviz.lessons import LESSONS
 from specviz.models.loading import load_pair
@@ -40,7 +40,7 @@ class Page:
             self.loaded.append(target)
             return load(target, draft, **more)
 
-        page = build_page(Sessions(load_and_note, limits), trace, Held(folder))
+        page = build_page(Sessions(load_and_note, limits), trace, ShareStore(folder))
         owners = (getattr(fn.fn, "__self__", None) for fn in page.fns.values())
         self.act: Actions = next(owner for owner in owners if isinstance(owner, Actions))
         self.form = {name: component.value for name, component in self.act.form.components.items()}
@@ -238,13 +238,15 @@ def test_a_lesson_brings_its_run_into_the_form(lesson: Any, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("way", ["upload", "link", "listed", "recorded"])
 def test_every_other_way_brings_the_run_into_the_form(way: str, left_off: Trace, tmp_path: Path) -> None:
-    page, held = Page(tmp_path), Held(tmp_path)
+    page, share_store = Page(tmp_path), ShareStore(tmp_path)
     wanted = left_off
     if way == "upload":
         save_trace(left_off, tmp_path / "mine.json.gz")
         page.take(page.act.open_file(str(tmp_path / "mine.json.gz"), page.desk))
     elif way == "link":
-        page.take(page.act.arrive(SimpleNamespace(session_hash="page", query_params={"trace": held.hold(left_off)})))
+        page.take(
+            page.act.arrive(SimpleNamespace(session_hash="page", query_params={"trace": share_store.save(left_off)}))
+        )
     elif way == "recorded":
         page.take(page.act.open_recorded("chain-of-4", page.desk))
         wanted = page.run

@@ -11,7 +11,7 @@ import pytest
 from specviz.app import page_state as desks
 from specviz.app.page_state import PageState, Run, describe, models_of
 from specviz.app.proofs import Proofs, in_use
-from specviz.app.server.share_store import Held
+from specviz.app.server.share_store import ShareStore
 from specviz.app.server.trace_store import Stored
 from specviz.errors import TraceError
 from specviz.models.pair_spec import ModelChoice
@@ -89,14 +89,14 @@ def test_the_default_pair_is_known_by_its_names():
 
 def test_a_held_trace_comes_back_after_a_restart(tmp_path):
     trace = sample_trace(steps=2)
-    name = Held(tmp_path).hold(trace)
-    assert Held(tmp_path).open(name) == trace
+    name = ShareStore(tmp_path).save(trace)
+    assert ShareStore(tmp_path).load(name) == trace
 
 
 def test_a_run_that_no_link_could_open_is_not_held(tmp_path, monkeypatch):
     monkeypatch.setattr("specviz.app.server.share_store.MOST_BYTES", 1000)
     with pytest.raises(TraceError, match="save it as a trace file"):
-        Held(tmp_path).hold(sample_trace())
+        ShareStore(tmp_path).save(sample_trace())
     assert not list(tmp_path.iterdir())
 
 
@@ -106,24 +106,24 @@ def test_a_run_that_no_link_could_open_is_not_held(tmp_path, monkeypatch):
 def test_a_name_that_is_not_held_is_one_sentence(tmp_path, name):
     (tmp_path / "secret.json.gz").write_bytes(b"x")
     with pytest.raises(TraceError, match="unknown here or has expired") as caught:
-        Held(tmp_path).open(name)
+        ShareStore(tmp_path).load(name)
     assert "\n" not in str(caught.value)
 
 
 def test_what_is_too_old_goes(tmp_path):
-    held = Held(tmp_path, seconds=60)
-    old = held.hold(sample_trace(steps=1))
+    share_store = ShareStore(tmp_path, seconds=60)
+    old = share_store.save(sample_trace(steps=1))
     path = tmp_path / f"{old}.json.gz"
     os.utime(path, (time.time() - 61, time.time() - 61))
     with pytest.raises(TraceError, match="expired"):
-        held.open(old)
-    held.hold(sample_trace(steps=1))
+        share_store.load(old)
+    share_store.save(sample_trace(steps=1))
     assert not path.exists()
 
 
 def test_a_trace_that_is_tidied_away_while_it_is_opened_has_expired(tmp_path, monkeypatch):
-    held = Held(tmp_path)
-    name = held.hold(sample_trace(steps=1))
+    share_store = ShareStore(tmp_path)
+    name = share_store.save(sample_trace(steps=1))
 
     def too_late(path, **options):
         path.unlink()
@@ -131,16 +131,16 @@ def test_a_trace_that_is_tidied_away_while_it_is_opened_has_expired(tmp_path, mo
 
     monkeypatch.setattr("specviz.app.server.share_store.load_trace", too_late)
     with pytest.raises(TraceError, match="unknown here or has expired") as caught:
-        held.open(name)
+        share_store.load(name)
     assert str(tmp_path) not in str(caught.value)
 
 
 def test_opening_keeps_a_trace_from_growing_old(tmp_path):
-    held = Held(tmp_path, seconds=60)
-    name = held.hold(sample_trace(steps=1))
+    share_store = ShareStore(tmp_path, seconds=60)
+    name = share_store.save(sample_trace(steps=1))
     path = tmp_path / f"{name}.json.gz"
     os.utime(path, (time.time() - 50, time.time() - 50))
-    held.open(name)
+    share_store.load(name)
     assert time.time() - path.stat().st_mtime < 10
 
 
@@ -148,8 +148,8 @@ def test_the_oldest_goes_when_there_is_too_much(tmp_path):
     size = 0
     names = []
     for i in range(4):
-        held = Held(tmp_path, most_bytes=int(2.5 * size) or 10**9)
-        names.append(held.hold(sample_trace(steps=1, seed=1)))
+        share_store = ShareStore(tmp_path, most_bytes=int(2.5 * size) or 10**9)
+        names.append(share_store.save(sample_trace(steps=1, seed=1)))
         path = tmp_path / f"{names[-1]}.json.gz"
         size = path.stat().st_size
         os.utime(path, (time.time() - 100 + i, time.time() - 100 + i))
@@ -160,8 +160,8 @@ def test_a_cache_folder_that_cannot_be_written_to_still_holds(tmp_path, monkeypa
     blocked = tmp_path / "file"
     blocked.write_text("")
     monkeypatch.setenv("SPECVIZ_CACHE", str(blocked))
-    held = Held()
-    assert held.open(held.hold(sample_trace(steps=1))).steps
+    share_store = ShareStore()
+    assert share_store.load(share_store.save(sample_trace(steps=1))).steps
 
 
 # ------------------------------------------------------------------------------------------------------ proofs

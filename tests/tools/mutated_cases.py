@@ -49,13 +49,13 @@ class Runner:
         from specviz.app.handlers import Actions
         from specviz.app.proofs import Proofs
         from specviz.app.server.session_registry import Sessions
-        from specviz.app.server.share_store import Held
+        from specviz.app.server.share_store import ShareStore
 
         self.bases = Bases()
         self.log = _Log()
         logging.getLogger().addHandler(self.log)
         logging.getLogger().setLevel(logging.ERROR)
-        self.actions = Actions(Sessions(no_models), Held(home / "held"), Proofs())
+        self.actions = Actions(Sessions(no_models), ShareStore(home / "held"), Proofs())
         self.settings = mutated_settings.Maker(self.actions, self.bases.small(), home) if kind == "settings" else None
         self._warm_up()
 
@@ -143,8 +143,8 @@ class Runner:
         if rarely:
             self.actions.put(None, lambda: _run_of(trace))
             run_handlers.wanted_block(trace, trace.id, range(8))
-            name = self.actions.held.hold(trace)
-            if self.actions.held.open(name) != trace:
+            name = self.actions.share_store.save(trace)
+            if self.actions.share_store.load(name) != trace:
                 return "! a link opens another trace"
         return None
 

@@ -23,7 +23,7 @@ from specviz.app.server.launch import launch_page
 from specviz.app.server.metrics import COUNTS, RUNNING
 from specviz.app.server.middleware import Health
 from specviz.app.server.session_registry import Sessions
-from specviz.app.server.share_store import Held
+from specviz.app.server.share_store import ShareStore
 
 STEP_SECONDS = 120.0
 """How long a server that is stopped waits for the step that is under way."""
@@ -58,7 +58,7 @@ def health_of(sessions: Sessions) -> Health:
     return health
 
 
-def serve(page: gr.Blocks, sessions: Sessions, held: Held, **options: Any) -> None:
+def serve(page: gr.Blocks, sessions: Sessions, share_store: ShareStore, **options: Any) -> None:
     """Serve until SIGTERM or an interrupt; then finish the step and the save under way, tell the pages, and return.
 
     A second signal ends the process as if there were no such care.
@@ -82,18 +82,18 @@ def serve(page: gr.Blocks, sessions: Sessions, held: Held, **options: Any) -> No
     while not asked.wait(timeout=1):
         pass
     try:
-        finished = stop(page, sessions, held)
+        finished = stop(page, sessions, share_store)
     except KeyboardInterrupt:  # the second signal
         finished = False
     if not finished:
         os._exit(0)  # at its ordinary end Python would wait for the thread of the models, for however long it takes
 
 
-def stop(page: gr.Blocks, sessions: Sessions, held: Held) -> bool:
+def stop(page: gr.Blocks, sessions: Sessions, share_store: ShareStore) -> bool:
     """Begin nothing new, finish what is under way, and close the server. Whether the step under way came to its end."""
     logs.event(log, "stopping", running=COUNTS[RUNNING])
     finished = sessions.backend.lock.close(STEP_SECONDS)
-    held.close()
+    share_store.close()
     until = time.monotonic() + ANSWER_SECONDS
     while COUNTS[RUNNING] and time.monotonic() < until:
         time.sleep(0.05)

@@ -1,6 +1,6 @@
 """Traces that the server holds for a while, so that a link can open them again.
 
-A held trace is a file under a name that cannot be guessed. What is too old, or too much, goes; a restart loses nothing.
+A shared trace is a file under a name that cannot be guessed. What is too old, or too much, goes; a restart loses none.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ENDING = ".json.gz"
 log = logging.getLogger(__name__)
 
 
-class Held:
+class ShareStore:
     """The store.
 
     Args:
@@ -48,7 +48,7 @@ class Held:
         self._most_bytes = most_bytes
         self._lock = threading.Lock()
 
-    def hold(self, trace: Trace) -> str:
+    def save(self, trace: Trace) -> str:
         """Keep a trace and return its name.
 
         Raises:
@@ -64,8 +64,8 @@ class Held:
             self._tidy(keep=name)
         return name
 
-    def open(self, name: str) -> Trace:
-        """A trace that is held.
+    def load(self, name: str) -> Trace:
+        """A trace that was saved.
 
         Raises:
             TraceError: if it is not, or not any more.

@@ -18,7 +18,7 @@ from specviz.app.page import build_page, launch_page
 from specviz.app.page_state import PageState, Run
 from specviz.app.server.limits import Limits
 from specviz.app.server.session_registry import Sessions
-from specviz.app.server.share_store import Held
+from specviz.app.server.share_store import ShareStore
 from specviz.app.server.trace_store import Stored
 from specviz.compare import read
 from specviz.compare.jobs import Job, open_folder, write_unit
@@ -365,7 +365,7 @@ def test_small_ones_stop_in_time(sessions, monkeypatch) -> None:
 @pytest.mark.browser
 @pytest.mark.parametrize(("size", "theme"), [((1280, 800), "light"), ((390, 844), "dark")])
 def test_from_a_figure_to_a_step_by_keyboard(browser, folder, tmp_path, size, theme) -> None:
-    page = build_page(Sessions(lambda **_: make_pair()), sample_trace(), Held(tmp_path), shelf=shelf_of(folder))
+    page = build_page(Sessions(lambda **_: make_pair()), sample_trace(), ShareStore(tmp_path), shelf=shelf_of(folder))
     _, url, _ = launch_page(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
     try:
         seen = Watched(browser, url.rstrip("/"), size=size)

@@ -21,7 +21,7 @@ from specviz.app.models_form import fits, models_form
 from specviz.app.proofs import Proofs
 from specviz.app.server.limits import Limits, read_limits
 from specviz.app.server.session_registry import Sessions
-from specviz.app.server.share_store import Held
+from specviz.app.server.share_store import ShareStore
 from specviz.errors import SettingsError
 from specviz.models.pair_spec import ModelChoice
 from specviz.models.presets import PRESETS
@@ -252,7 +252,7 @@ def test_a_public_page_opens_no_comparison_of_a_visitor(tmp_path: Path) -> None:
         def take(self, paths: Any) -> Any:
             pytest.fail("files of a visitor were opened")
 
-    act = Actions(Sessions(limits=Limits(public=True)), Held(tmp_path), Proofs())
+    act = Actions(Sessions(limits=Limits(public=True)), ShareStore(tmp_path), Proofs())
     tab = CompareTab(act, Untouched(shipped=tmp_path))
     (answer,) = tab.open_files([str(tmp_path)], gr.Request(session_hash="page"))
     assert is_one_sentence(told(answer[0]))
@@ -283,7 +283,7 @@ def test_a_tree_is_measured_before_it_is_made() -> None:
 def test_an_upload_over_the_limit_is_one_sentence_and_the_desk_stays(tmp_path: Path) -> None:
     path = tmp_path / "large.json"
     path.write_bytes(b"[" + b"0," * 600_000 + b"0]")
-    act = Actions(Sessions(limits=Limits(upload_mb=1)), Held(tmp_path), Proofs())
+    act = Actions(Sessions(limits=Limits(upload_mb=1)), ShareStore(tmp_path), Proofs())
     text, desk, *_ = act.open_file(str(path), None)
     assert "1 MB" in told(text), told(text)
     assert not isinstance(desk, type(act.start))

@@ -23,7 +23,7 @@ from specviz.app.server import backend
 from specviz.app.server.limits import Limits
 from specviz.app.server.model_worker import ModelLock
 from specviz.app.server.session_registry import Live, Sessions
-from specviz.app.server.share_store import Held
+from specviz.app.server.share_store import ShareStore
 from specviz.errors import OutOfMemoryError
 from specviz.models.pair_spec import ModelChoice
 from tests import pairs, tiny
@@ -157,7 +157,7 @@ def test_who_changes_the_models_does_not_keep_those_of_before() -> None:
 
 def test_who_changes_the_models_on_the_page_does_not_keep_those_of_before(tmp_path: Path) -> None:
     loader = Loader()
-    page = build_page(Sessions(loader), sample_trace(steps=1), Held(tmp_path))
+    page = build_page(Sessions(loader), sample_trace(steps=1), ShareStore(tmp_path))
     (act,) = {owner for fn in page.fns.values() if isinstance(owner := getattr(fn.fn, "__self__", None), Actions)}
     request: Any = SimpleNamespace(session_hash="page")
     stops = [component.value for component in act.stops.components.values()]

@@ -299,7 +299,7 @@ def test_a_pair_that_is_being_loaded_does_not_keep_a_server_from_stopping():
 SERVER = """
 import pathlib, sys, time
 from specviz.engine.session import Session
-from specviz.app.server.share_store import Held
+from specviz.app.server.share_store import ShareStore
 from specviz.app.page import build_page
 from specviz.app.server.serve import serve
 from specviz.app.server.session_registry import Sessions
@@ -318,9 +318,9 @@ def slow(session):
     return done
 
 Session.step = slow
-sessions, held = Sessions(lambda *_, **__: pairs.make_pair()), Held(folder / "held")
-page = build_page(sessions, sample_trace(steps=2), held=held)
-serve(page, sessions, held, server_name="127.0.0.1", server_port=int(sys.argv[2]), _frontend=False)
+sessions, share_store = Sessions(lambda *_, **__: pairs.make_pair()), ShareStore(folder / "held")
+page = build_page(sessions, sample_trace(steps=2), share_store=share_store)
+serve(page, sessions, share_store, server_name="127.0.0.1", server_port=int(sys.argv[2]), _frontend=False)
 sys.exit(0)
 """
 
@@ -369,13 +369,13 @@ from types import SimpleNamespace
 from specviz.app.server import serve
 from specviz.app.server.session_registry import Sessions
 
-sessions, held = Sessions(), SimpleNamespace(close=int)
+sessions, share_store = Sessions(), SimpleNamespace(close=int)
 page = SimpleNamespace(close=lambda verbose: None)
 serve.launch_page = lambda *_, **__: (None, "nowhere", None)
 serve.STEP_SECONDS = 0.1
 threading.Thread(target=sessions.backend.lock.do, args=(time.sleep, 600), daemon=True).start()
 threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
-serve.serve(page, sessions, held)
+serve.serve(page, sessions, share_store)
 """
 
 
