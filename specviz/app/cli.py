@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
         SpecvizError: for a limit, verifier, trace or comparison that cannot be used, before anything is served.
     """
     import specviz.app.server.zerogpu_entry as zerogpu_entry  # first of all that imports torch or gradio
-    from specviz.app.compare.tab import find_shelf
+    from specviz.app.compare.tab import find_comparison_store
     from specviz.app.page import build_page
     from specviz.app.server.limits import read_limits
     from specviz.app.server.serve import serve
@@ -53,10 +53,10 @@ def run(options: argparse.Namespace) -> int:
     for spec in options.verifier:
         load_verifier(spec)  # before the page is built: it makes its form from the registry
     trace = load_trace(options.trace) if options.trace else None
-    shelf = find_shelf(options.comparison)
+    comparison_store = find_comparison_store(options.comparison)
     open_scratch()
     sessions, share_store = Sessions(backend=zerogpu_entry.find_backend(limits)), ShareStore()
-    page = build_page(sessions, trace, share_store, shelf=shelf)
+    page = build_page(sessions, trace, share_store, comparison_store=comparison_store)
     serve(page, sessions, share_store, server_name=options.host, server_port=options.port)
     return 0
 

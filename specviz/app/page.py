@@ -8,7 +8,7 @@ import gradio as gr
 
 from specviz.app import lessons
 from specviz.app.blocks import MODEL_WORK, Page
-from specviz.app.compare.store import Shelf
+from specviz.app.compare.store import ComparisonStore
 from specviz.app.compare.tab import CompareTab
 from specviz.app.form import breakpoint_form, prompt_box, settings_form
 from specviz.app.handlers import Actions
@@ -31,12 +31,12 @@ def build_page(
     trace: Trace | None = None,
     share_store: ShareStore | None = None,
     proofs: Proofs | None = None,
-    shelf: Shelf | None = None,
+    comparison_store: ComparisonStore | None = None,
 ) -> Page:
     """The page, opening on ``trace`` or on the recorded run that comes with specviz. No model is loaded."""
     act = Actions(sessions or Sessions(), share_store or ShareStore(), proofs or Proofs(), trace)
     form, stops = act.form, act.stops
-    many = CompareTab(act, shelf or Shelf())
+    many = CompareTab(act, comparison_store or ComparisonStore())
     options: dict[str, Any] = {"analytics_enabled": False, "fill_width": True, "delete_cache": (3600, 6 * 3600)}
     with Page(act.limits, title="specviz", **options) as page:
         # A function: Gradio copies a component's callback for everybody who opens the page, a method with all that its

@@ -18,7 +18,7 @@ from gradio.route_utils import PredictBody, get_fn
 from gradio.state_holder import SessionState
 
 from specviz.app.blocks import Page, asked_for, position_of
-from specviz.app.compare.store import Shelf
+from specviz.app.compare.store import ComparisonStore
 from specviz.app.page import build_page, launch_page
 from specviz.app.page_state import PageState
 from specviz.app.proofs import Proofs
@@ -49,7 +49,9 @@ def refuse(**_: object) -> None:
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
     folder = tmp_path_factory.mktemp("held")
-    return build_page(Sessions(refuse), sample_trace(steps=2), ShareStore(folder), NoProofs(), Shelf(shipped=folder))
+    return build_page(
+        Sessions(refuse), sample_trace(steps=2), ShareStore(folder), NoProofs(), ComparisonStore(shipped=folder)
+    )
 
 
 def call(page: Page, event: BlockFunction, inputs: list[Any], sent: Any, state: SessionState | None = None) -> Any:

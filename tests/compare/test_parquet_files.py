@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 
 from specviz.app.compare.replay_step import make_again
-from specviz.app.compare.store import Shelf, packed
+from specviz.app.compare.store import ComparisonStore, packed
 from specviz.app.page_state import PageState
 from specviz.app.server.session_registry import Sessions
 from specviz.compare import read, tables
@@ -180,12 +180,12 @@ def test_what_is_looked_up_is_the_same(whole: Path, parted: Path) -> None:
 
 
 def test_its_steps_are_made_again_from_the_tab_and_its_zip(parted: Path, tmp_path: Path) -> None:
-    shelf = Shelf(shipped=Path("nowhere"), more=[parted])
+    shelf = ComparisonStore(shipped=Path("nowhere"), more=[parted])
     opened = shelf.open_listed(shelf.names()[0][1])
     path = packed(opened, tmp_path)
     with zipfile.ZipFile(path) as archive:
         assert {f"comparison/{name}" for name in names_in(parted)} < set(archive.namelist())
-    brought = shelf.get(finish(shelf.take([str(path)])))
+    brought = shelf.get(finish(shelf.add_files([str(path)])))
     assert brought.summary == opened.summary
     for one in (opened, brought):
         sessions = Sessions(lambda **_: make_pair())

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from specviz.app.compare.store import Shelf, about, summarized
+from specviz.app.compare.store import ComparisonStore, about, summarized
 from specviz.app.compare.view import Opened
 from specviz.app.server.limits import Limits
 from specviz.app.server.progress import Progress
@@ -92,7 +92,7 @@ def small_job(values: Mapping[str, Any], models: ModelChoice, limits: Limits) ->
 _LARGER = "choose fewer, or use python -m specviz compare."
 
 
-def run_small(sessions: Sessions, page: str, shelf: Shelf, job: Any) -> Iterator[Progress]:
+def run_small(sessions: Sessions, page: str, store: ComparisonStore, job: Any) -> Iterator[Progress]:
     """Make it. Others have their turn at the models between any two steps; Stop keeps the prompts that are finished."""
     from specviz.compare.jobs import refuse_ended_prompts
     from specviz.compare.labels import labels_of
@@ -133,10 +133,10 @@ def run_small(sessions: Sessions, page: str, shelf: Shelf, job: Any) -> Iterator
             summary = summarized(found, labels=labels)
             opened = Opened(f"{TITLE}, so far", about(None, summary), summary)
             yield QuickRun(f"{label}.", (number + 1) / len(order), opened)
-    yield _finished(shelf, job, done, len(order))
+    yield _finished(store, job, done, len(order))
 
 
-def _finished(shelf: Shelf, job: Any, done: list[tuple[Any, Any]], wanted: int) -> QuickRun:
+def _finished(store: ComparisonStore, job: Any, done: list[tuple[Any, Any]], wanted: int) -> QuickRun:
     """Write the prompts that are whole as a comparison of their own."""
     from specviz.compare.jobs import open_folder, write_unit
     from specviz.compare.run_unit import pack
@@ -175,7 +175,7 @@ def _finished(shelf: Shelf, job: Any, done: list[tuple[Any, Any]], wanted: int) 
         if len(done) == wanted
         else f"Stopped after {len(done)} of {wanted} runs; kept are the {len(whole)} prompts that were finished."
     )
-    return QuickRun(text, None, opened, shelf.add(opened, home))
+    return QuickRun(text, None, opened, store.add(opened, home))
 
 
 def _left(began: float, done: int, wanted: int) -> str:

@@ -34,7 +34,7 @@ PACKED = (PLAN, "prompts.jsonl", "README.md")
 """What a zip has beside the tables and the summary."""
 
 
-class Shelf:
+class ComparisonStore:
     """The registry.
 
     Args:
@@ -85,7 +85,7 @@ class Shelf:
             self._opened[key] = (opened, None)
         return opened
 
-    def take(self, paths: Sequence[str]) -> Generator[Progress, None, str]:
+    def add_files(self, paths: Sequence[str]) -> Generator[Progress, None, str]:
         """Open files that a visitor sent; tells how far it is and returns the key.
 
         Raises:

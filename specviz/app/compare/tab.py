@@ -15,7 +15,7 @@ from specviz.app import run_handlers
 from specviz.app.blocks import COMPARISONS, asked_for, position_of
 from specviz.app.compare.quick_run import MOST, QuickRun, run_small, small_job
 from specviz.app.compare.replay_step import make_again
-from specviz.app.compare.store import Shelf, packed
+from specviz.app.compare.store import ComparisonStore, packed
 from specviz.app.compare.view import ALL, PICTURES, Chosen, board, choices, settled
 from specviz.app.page_state import PageState, Run
 from specviz.app.server.progress import Progress, mapped
@@ -49,8 +49,8 @@ TREES = ("4,2,2", "1,1,1,1", "dynamic:total=28,top_k=6,depth=6", "explicit", "2,
 class CompareTab:
     """Components and handlers of its first half. State is (key of the comparison, what is looked at)."""
 
-    def __init__(self, act: Actions, shelf: Shelf):
-        self.act, self.shelf = act, shelf
+    def __init__(self, act: Actions, store: ComparisonStore):
+        self.act, self.store = act, store
         self.choosers: dict[str, Any] = {}
         self.form: dict[str, Any] = {}
 
@@ -59,7 +59,7 @@ class CompareTab:
     def build(self) -> None:
         """In the current Gradio context."""
         self.state = gr.State(None, time_to_live=6 * 3600)
-        names = self.shelf.names()
+        names = self.store.names()
         gr.Markdown(INTRO if names else f"{INTRO} {NONE_SHIPS}", elem_id="board-intro")
         if IS_INSTALLED and LARGEST_COMPARISON.rpartition("/")[2] not in dict(names):
             gr.Markdown(LEFT_OUT, elem_id="board-left-out")
@@ -174,7 +174,7 @@ class CompareTab:
 
     def open_listed(self, key: str | None) -> list[Any]:
         try:
-            self.shelf.open_listed(key or "")
+            self.store.open_listed(key or "")
             return self._show(key or "", Chosen())
         except Exception as error:
             return self._only(_said(error))
@@ -185,8 +185,8 @@ class CompareTab:
                 raise SettingsError(
                     "This public page opens no comparison of a visitor's; run specviz on your own machine."
                 )
-            key = yield from mapped(self.shelf.take(paths or []), self._working)
-            self.act.visits.have_comparison(str(request.session_hash), self.shelf, key)
+            key = yield from mapped(self.store.add_files(paths or []), self._working)
+            self.act.visits.have_comparison(str(request.session_hash), self.store, key)
             yield self._show(key, Chosen())
         except Exception as error:
             yield self._only(_said(error))
@@ -222,7 +222,7 @@ class CompareTab:
                     chosen = replace(before, run=(str(prompt), str(verifier)))
             except (TypeError, ValueError, KeyError, OverflowError):
                 raise SettingsError("This is no row of the comparison; choose one that is shown.") from None
-            opened = self.shelf.get(key)
+            opened = self.store.get(key)
             if opened.folder is None:
                 raise SettingsError("Its runs can be opened once the comparison is finished.")
             there = json.loads(board(opened, chosen))
@@ -237,7 +237,7 @@ class CompareTab:
         untouched = self.act.form.untouched()
         try:
             key, chosen = state
-            opened = self.shelf.get(key)
+            opened = self.store.get(key)
             data: Any = asked_for(event).get("data")
             at = position_of(data[0])
             if chosen.group is None or chosen.run is None or opened.folder is None or at is None:
@@ -268,8 +268,8 @@ class CompareTab:
             yield self._working(Progress("Preparing …"))
             job = small_job(given, models, self.act.limits)
             page = str(request.session_hash)
-            growing = run_small(self.act.sessions, page, self.shelf, job)
-            for progress in self.act.visits.grow(page, self.shelf, growing):
+            growing = run_small(self.act.sessions, page, self.store, job)
+            for progress in self.act.visits.grow(page, self.store, growing):
                 yield self._quick_run(progress) if isinstance(progress, QuickRun) else self._working(progress)
         except Exception as error:
             yield self._only(_said(error))
@@ -278,7 +278,7 @@ class CompareTab:
         try:
             if state is None:
                 raise SettingsError("No comparison is open; open one first.")
-            return str(packed(self.shelf.get(state[0]), self.act.visits.folder(str(request.session_hash))))
+            return str(packed(self.store.get(state[0]), self.act.visits.folder(str(request.session_hash))))
         except SpecvizError as error:
             raise gr.Error(str(error), print_exception=False) from None
 
@@ -295,7 +295,7 @@ class CompareTab:
         return [_with(board(run.opened, settled(run.opened.summary, Chosen())), said), *[gr.skip()] * 9]
 
     def _show(self, key: str, wanted: Chosen) -> list[Any]:
-        opened = self.shelf.get(key)
+        opened = self.store.get(key)
         chosen, there = settled(opened.summary, wanted), choices(opened.summary)
         if not there["figure"]:
             raise SettingsError("There is nothing in this comparison that a figure could show.")
@@ -345,7 +345,7 @@ def _put(page_state: PageState, trace: Trace, inputs: run_handlers.Inputs, ticke
     return page_state.show(run, filled=True)
 
 
-def find_shelf(folders: Iterable[str]) -> Shelf:
+def find_comparison_store(folders: Iterable[str]) -> ComparisonStore:
     """What comes with specviz, and these folders.
 
     Raises:
@@ -359,4 +359,4 @@ def find_shelf(folders: Iterable[str]) -> Shelf:
         if not inside:
             raise SettingsError(f"There is no finished comparison in {folder!r}; make one with compare.")
         found += inside
-    return Shelf(more=found)
+    return ComparisonStore(more=found)

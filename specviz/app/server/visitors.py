@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from specviz.app.compare.quick_run import QuickRun
-from specviz.app.compare.store import Shelf
+from specviz.app.compare.store import ComparisonStore
 from specviz.app.run_handlers import Answer, Inputs
 from specviz.app.server import logs
 from specviz.app.server.metrics import COUNTS, RUNNING
@@ -138,8 +138,8 @@ class Visits:
             seconds = round(time.monotonic() - began, 3)
             logs.event(log, "run ended", run=seen[0], steps=steps, tokens=tokens, seconds=seconds, how=how)
 
-    def grow(self, page: str, shelf: Shelf, growing: Iterator[Progress]) -> Generator[Progress, None, None]:
-        """The same for a small comparison, which lies on the shelf while its page is open."""
+    def grow(self, page: str, store: ComparisonStore, growing: Iterator[Progress]) -> Generator[Progress, None, None]:
+        """The same for a small comparison, which lies in the store while its page is open."""
         logs.event(log, "comparison started")
         COUNTS.add("comparisons")
         began, finished = time.monotonic(), False
@@ -148,14 +148,14 @@ class Visits:
                 for progress in reports:
                     if isinstance(progress, QuickRun) and progress.key is not None:
                         finished = True
-                        self.have_comparison(page, shelf, progress.key)
+                        self.have_comparison(page, store, progress.key)
                     yield progress
         finally:
             logs.event(log, "comparison ended", seconds=round(time.monotonic() - began, 3), finished=finished)
 
-    def have_comparison(self, page: str, shelf: Shelf, key: str) -> None:
-        """A comparison on the shelf is this page's."""
-        self.have(page, key, lambda: shelf.remove(key))
+    def have_comparison(self, page: str, store: ComparisonStore, key: str) -> None:
+        """A comparison in the store is this page's."""
+        self.have(page, key, lambda: store.remove(key))
 
     def own(self, page: str, ticket: Ticket | None) -> None:
         """A live session is this page's."""

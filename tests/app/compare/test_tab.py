@@ -10,9 +10,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from specviz.app.compare.quick_run import run_small, small_job
+from specviz.app.compare.quick_run import QuickRun, run_small, small_job
 from specviz.app.compare.replay_step import make_again
-from specviz.app.compare.store import Shelf, packed
+from specviz.app.compare.store import ComparisonStore, packed
 from specviz.app.compare.view import PICTURES, Chosen, Opened, board, choices, settled
 from specviz.app.page import build_page, launch_page
 from specviz.app.page_state import PageState, Run
@@ -68,8 +68,8 @@ def sessions() -> Sessions:
     return Sessions(lambda **_: make_pair())
 
 
-def shelf_of(folder: Path) -> Shelf:
-    return Shelf(shipped=Path("nowhere"), more=[folder])
+def shelf_of(folder: Path) -> ComparisonStore:
+    return ComparisonStore(shipped=Path("nowhere"), more=[folder])
 
 
 # ---------------------------------------------------------------------------------------------------- opening
@@ -85,8 +85,8 @@ def test_a_zip_and_loose_files_say_what_the_folder_says(folder, tmp_path) -> Non
         archive.writestr("summary.json", json.dumps({"estimates": HOSTILE}))
     before = sorted(tmp_path.rglob("*"))
     for paths in ([path], [folder / name for name in FILES]):
-        shelf = Shelf(shipped=Path("nowhere"))
-        opened = shelf.get(finish(shelf.take([str(one) for one in paths])))
+        shelf = ComparisonStore(shipped=Path("nowhere"))
+        opened = shelf.get(finish(shelf.add_files([str(one) for one in paths])))
         values = {(r["tree"], r["verifier"], r["measure"]): r["value"] for r in opened.summary["estimates"]}
         expected = json.loads(dump(summarize(found)))["estimates"]
         assert values == {(r["tree"], r["verifier"], r["measure"]): r["value"] for r in expected}
@@ -100,7 +100,7 @@ def test_what_ships_is_found_and_nothing_is_no_fault(folder, tmp_path) -> None:
     assert find_comparisons(tmp_path) == []
     assert find_comparisons(folder) == [folder]
     assert folder in find_comparisons(folder.parent)
-    assert Shelf(shipped=tmp_path).names() == []
+    assert ComparisonStore(shipped=tmp_path).names() == []
     shelf = shelf_of(folder)
     ((_, key),) = shelf.names()
     assert shelf.open_listed(key).folder == folder
@@ -173,8 +173,8 @@ def test_files_that_are_none_are_one_sentence(folder, tmp_path, monkeypatch) -> 
 
 
 def test_brought_comparisons_make_room_and_their_files_go(folder) -> None:
-    shelf = Shelf(shipped=Path("nowhere"))
-    keys = [finish(shelf.take([str(folder / "steps.parquet")])) for _ in range(7)]
+    shelf = ComparisonStore(shipped=Path("nowhere"))
+    keys = [finish(shelf.add_files([str(folder / "steps.parquet")])) for _ in range(7)]
     with pytest.raises(SettingsError, match="not open any more"):
         shelf.get(keys[0])
     assert shelf.get(keys[-1]).folder.is_dir()
@@ -319,15 +319,15 @@ def test_a_comparison_that_is_not_small_is_one_sentence(changed, said) -> None:
 
 
 def test_a_small_comparison_grows_and_can_be_opened_again(sessions, tmp_path) -> None:
-    shelf = Shelf(shipped=Path("nowhere"))
+    shelf = ComparisonStore(shipped=Path("nowhere"))
     told = list(run_small(sessions, "p", shelf, small_job(VALUES, ModelChoice(), Limits())))
     assert any("of 4" in one.text and "left" in one.text for one in told)
-    assert any(one.opened is not None and one.key is None for one in told), "the first prompt can be looked at"
+    assert any(isinstance(one, QuickRun) and one.key is None for one in told), "the first prompt can be looked at"
     assert told[-1].text == "All 4 runs are done."
     opened = shelf.get(told[-1].key)
     runs = runs_of(opened.folder, Group("paired", "2", 1.0))
     assert len(runs) == 4
-    again = Shelf(shipped=Path("nowhere"))
+    again = ComparisonStore(shipped=Path("nowhere"))
     path = packed(opened, tmp_path)
     brought = again.get(finish(again.take([str(path)])))
     assert brought.summary["estimates"] == opened.summary["estimates"]
@@ -339,7 +339,7 @@ def test_a_small_comparison_grows_and_can_be_opened_again(sessions, tmp_path) ->
 
 @pytest.mark.parametrize("free", [0, 2])
 def test_a_stopped_one_keeps_whole_prompts(sessions, free) -> None:
-    shelf = Shelf(shipped=Path("nowhere"))
+    shelf = ComparisonStore(shipped=Path("nowhere"))
     job = small_job(VALUES | {"free": free}, ModelChoice(), Limits())
     for one in run_small(sessions, "p", shelf, job):
         if one.text.startswith(f"Run {len(job.units()) // 2 + 1} of"):
@@ -355,7 +355,9 @@ def test_a_stopped_one_keeps_whole_prompts(sessions, free) -> None:
 
 def test_small_ones_stop_in_time(sessions, monkeypatch) -> None:
     sessions.limits = Limits(comparison_seconds=-1)
-    *_, last = run_small(sessions, "p", Shelf(shipped=Path("nowhere")), small_job(VALUES, ModelChoice(), Limits()))
+    *_, last = run_small(
+        sessions, "p", ComparisonStore(shipped=Path("nowhere")), small_job(VALUES, ModelChoice(), Limits())
+    )
     assert "nothing to show" in last.text
 
 
@@ -365,7 +367,9 @@ def test_small_ones_stop_in_time(sessions, monkeypatch) -> None:
 @pytest.mark.browser
 @pytest.mark.parametrize(("size", "theme"), [((1280, 800), "light"), ((390, 844), "dark")])
 def test_from_a_figure_to_a_step_by_keyboard(browser, folder, tmp_path, size, theme) -> None:
-    page = build_page(Sessions(lambda **_: make_pair()), sample_trace(), ShareStore(tmp_path), shelf=shelf_of(folder))
+    page = build_page(
+        Sessions(lambda **_: make_pair()), sample_trace(), ShareStore(tmp_path), comparison_store=shelf_of(folder)
+    )
     _, url, _ = launch_page(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
     try:
         seen = Watched(browser, url.rstrip("/"), size=size)

@@ -222,7 +222,7 @@ def test_a_link_opens_its_run_for_whoever_has_it_and_no_other_name_does(two):
 def test_a_comparison_is_known_by_a_name_that_cannot_be_guessed(two):
     running, _, _ = two
     owners = (getattr(fn.fn, "__self__", None) for fn in running.page.fns.values())
-    shelf = next(owner for owner in owners if isinstance(owner, CompareTab)).shelf
+    shelf = next(owner for owner in owners if isinstance(owner, CompareTab)).store
     key = shelf.add(Opened("mine", "", {}), tempfile.TemporaryDirectory())
     assert len(key) >= 16
     assert key not in dict(shelf.names()).values()

@@ -13,7 +13,7 @@ import pytest
 
 from specviz.app import diff_handlers, run_handlers, whatif
 from specviz.app.compare.quick_run import small_job
-from specviz.app.compare.store import Shelf
+from specviz.app.compare.store import ComparisonStore
 from specviz.app.compare.tab import CompareTab
 from specviz.app.form import Form, prompt_box, settings_form
 from specviz.app.handlers import Actions
@@ -248,7 +248,7 @@ def test_the_form_of_a_public_page_offers_presets_and_looks_nothing_else_up(monk
 
 
 def test_a_public_page_opens_no_comparison_of_a_visitor(tmp_path: Path) -> None:
-    class Untouched(Shelf):
+    class Untouched(ComparisonStore):
         def take(self, paths: Any) -> Any:
             pytest.fail("files of a visitor were opened")
 

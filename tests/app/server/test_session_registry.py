@@ -15,7 +15,7 @@ import pytest
 
 from specviz.app import run_handlers
 from specviz.app.compare.quick_run import run_small, small_job
-from specviz.app.compare.store import Shelf
+from specviz.app.compare.store import ComparisonStore
 from specviz.app.form import write_form
 from specviz.app.handlers import Actions
 from specviz.app.page import build_page
@@ -108,7 +108,7 @@ def test_a_pair_is_loaded_once_the_one_before_has_gone_from_memory(work: str) ->
         if work == "run":
             answers: Any = (text for text, _, _ in run_handlers.run_steps(sessions, "page", inputs, 400, None, None))
         else:
-            answers = (one.text for one in run_small(sessions, "page", Shelf(shipped=Path("nowhere")), job))
+            answers = (one.text for one in run_small(sessions, "page", ComparisonStore(shipped=Path("nowhere")), job))
         for count, text in enumerate(answers):
             texts.append(text)
             if count == 5:

@@ -88,7 +88,7 @@ def test_a_tab_that_is_closed_in_the_middle_of_a_run_ends_it_after_the_step(serv
 
 
 def test_a_closed_tab_ends_its_small_comparison(served):
-    shelf = next(_owner(fn).shelf for fn in served.page.fns.values() if isinstance(_owner(fn), CompareTab))
+    shelf = next(_owner(fn).store for fn in served.page.fns.values() if isinstance(_owner(fn), CompareTab))
     opened = set(shelf._opened)
     visitor = served.visitor()
     visitor.begin("small", prompts=16)
