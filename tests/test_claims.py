@@ -14,7 +14,7 @@ from specviz.app.page_state import PageState, Run
 from specviz.app.proofs import Proofs
 from specviz.app.server.session_registry import Sessions
 from specviz.app.server.share_store import ShareStore
-from specviz.app.server.trace_store import Stored
+from specviz.app.server.trace_store import StoredTrace
 from specviz.bench import greedy
 from specviz.engine.whatif import through_models
 from specviz.figures.comparisons import said
@@ -156,7 +156,7 @@ def test_two_runs_are_not_called_the_same_run(tmp_path: Path) -> None:
     desk = PageState()
     for name in ("one", "two"):
         trace = sample_trace(steps=1).model_copy(update={"id": name})
-        desk = desk.show(Run(Stored(trace), name, ModelChoice()))
+        desk = desk.show(Run(StoredTrace(trace), name, ModelChoice()))
     assert "A and B are the same run" in act.compare_runs(desk, "one", "one")[0]
     assert "the same run" not in act.compare_runs(desk, "one", "two")[0]
 

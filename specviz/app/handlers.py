@@ -19,7 +19,7 @@ from specviz.app.page_state import PageState, Run, describe, models_of
 from specviz.app.proofs import Proofs, in_use
 from specviz.app.server.session_registry import Sessions
 from specviz.app.server.share_store import ShareStore
-from specviz.app.server.trace_store import Stored
+from specviz.app.server.trace_store import StoredTrace
 from specviz.app.server.uploads import forget_upload
 from specviz.app.server.visitors import Visits
 from specviz.errors import SettingsError, SpecvizError
@@ -54,7 +54,7 @@ class Actions:
         first, problem = None, None
         try:
             if trace is not None:
-                first = Run(Stored(trace), "the run it was started with", models_of(trace))
+                first = Run(StoredTrace(trace), "the run it was started with", models_of(trace))
             elif self.recorded:
                 first = opening.recorded(self.recorded[0])
         except SpecvizError as error:
@@ -351,7 +351,7 @@ def _moved(page_state: PageState, trace: Trace, ticket: Any, inputs: run_handler
     title = known.title if known else page_state.new_title(trace)
     stored = known.stored if known else None
     if stored is None or (stored.steps, stored.head) != (len(trace.steps), trace.model_copy(update={"steps": ()})):
-        stored = Stored(trace, stored)
+        stored = StoredTrace(trace, stored)
     return page_state.show(Run(stored, title, inputs[1], ticket), filled=True)
 
 

@@ -6,14 +6,14 @@ from functools import lru_cache
 from typing import Any
 
 from specviz.app import run_handlers
-from specviz.app.server.trace_store import Stored
+from specviz.app.server.trace_store import StoredTrace
 from specviz.errors import SpecvizError, TraceError
 from specviz.figures import dump_block
 from specviz.lessons import LESSONS
 from specviz.trace.io import load_trace
 
 
-def open_lesson(wanted: Any) -> tuple[str, Stored | None]:
+def open_lesson(wanted: Any) -> tuple[str, StoredTrace | None]:
     """The blocks that open a lesson, and its run; ``wanted`` comes from the page: ``{"name": a lesson's name}``."""
     name = wanted.get("name") if isinstance(wanted, dict) else None
     try:
@@ -50,5 +50,5 @@ def list_block() -> dict[str, Any]:
 
 
 @lru_cache(maxsize=8)
-def _run(name: str) -> Stored:
-    return Stored(load_trace(run_handlers.TRACES.parent / f"{name}.json.gz"))
+def _run(name: str) -> StoredTrace:
+    return StoredTrace(load_trace(run_handlers.TRACES.parent / f"{name}.json.gz"))

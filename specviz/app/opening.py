@@ -7,7 +7,7 @@ from functools import lru_cache
 from specviz.app import run_handlers, whatif
 from specviz.app.page_state import PageState, Run, models_of
 from specviz.app.server.share_store import ShareStore
-from specviz.app.server.trace_store import Stored
+from specviz.app.server.trace_store import StoredTrace
 from specviz.errors import SettingsError, TraceError
 from specviz.figures import dump_block
 
@@ -32,8 +32,8 @@ def _frames_of(name: str) -> str:
 
 
 @lru_cache(maxsize=32)
-def _stored(name: str) -> Stored:
-    return Stored(run_handlers.open_recorded(name))
+def _stored(name: str) -> StoredTrace:
+    return StoredTrace(run_handlers.open_recorded(name))
 
 
 def recorded(name: str) -> Run:
@@ -45,7 +45,7 @@ def uploaded(path: str | None, most_bytes: int) -> Run:
     if not path:
         raise TraceError("No file came; choose a trace that specviz recorded.")
     trace = run_handlers.read_upload(path, most_bytes)
-    return Run(Stored(trace), run_handlers.file_title(path), models_of(trace))
+    return Run(StoredTrace(trace), run_handlers.file_title(path), models_of(trace))
 
 
 def listed(page_state: PageState, id: object) -> Run:
@@ -59,4 +59,4 @@ def linked(share_store: ShareStore, name: str) -> Run:
     if name in run_handlers.recorded_traces():
         return recorded(name)
     trace = share_store.load(name)
-    return Run(Stored(trace), "a shared run", models_of(trace), link=name)
+    return Run(StoredTrace(trace), "a shared run", models_of(trace), link=name)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from specviz.app.form import QUANTIZATIONS
 from specviz.app.server.session_registry import Ticket
-from specviz.app.server.trace_store import Stored
+from specviz.app.server.trace_store import StoredTrace
 from specviz.figures.text import shorten, visible
 from specviz.models.pair_spec import ModelChoice
 from specviz.models.sources import as_typed
@@ -32,7 +32,7 @@ class Run:
         link: what the address bar calls it, if a link can open it again.
     """
 
-    stored: Stored
+    stored: StoredTrace
     title: str
     models: ModelChoice
     ticket: Ticket | None = None

@@ -12,7 +12,7 @@ from specviz.app import page_state as desks
 from specviz.app.page_state import PageState, Run, describe, models_of
 from specviz.app.proofs import Proofs, in_use
 from specviz.app.server.share_store import ShareStore
-from specviz.app.server.trace_store import Stored
+from specviz.app.server.trace_store import StoredTrace
 from specviz.errors import TraceError
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.io import load_trace
@@ -28,7 +28,7 @@ def trace_of(id: str, parent: str | None = None, **fields: object) -> Trace:
 
 
 def run_of(id: str, parent: str | None = None) -> Run:
-    return Run(Stored(trace_of(id, parent)), f"title of {id}", ModelChoice())
+    return Run(StoredTrace(trace_of(id, parent)), f"title of {id}", ModelChoice())
 
 
 # -------------------------------------------------------------------------------------------------------- desk
@@ -47,7 +47,7 @@ def test_forks_stand_below_what_they_were_forked_from():
 
 def test_a_run_that_moved_takes_its_own_place():
     desk = PageState().show(run_of("a")).show(run_of("b"))
-    longer = Run(Stored(trace_of("a", steps=sample_trace(steps=5).steps)), "title of a", ModelChoice())
+    longer = Run(StoredTrace(trace_of("a", steps=sample_trace(steps=5).steps)), "title of a", ModelChoice())
     moved = desk.show(longer, filled=True)
     assert [len(run.trace.steps) for run in moved.runs] == [5, 2]
     assert (moved.shown, moved.filled, moved.count) == ("a", "a", 2)
@@ -72,7 +72,7 @@ def test_a_loop_of_forks_is_no_endless_list():
 
 def test_a_prompt_is_one_harmless_line():
     for token in HOSTILE:
-        line = describe(Run(Stored(trace_of("a", prompt=f"{token}\n\u202eevil")), "x", ModelChoice()))
+        line = describe(Run(StoredTrace(trace_of("a", prompt=f"{token}\n\u202eevil")), "x", ModelChoice()))
         assert "\n" not in line
         assert "\u202e" not in line
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from specviz.app.server.trace_store import Stored
+from specviz.app.server.trace_store import StoredTrace
 from specviz.errors import ModelError, SpecvizError
 from specviz.trace.io import dump_trace, load_trace, parse_trace
 from specviz.trace.schema import Trace
@@ -153,7 +153,7 @@ def _run_of(trace: Trace) -> Any:
     from specviz.app.page_state import Run, models_of
     from specviz.app.run_handlers import file_title
 
-    return Run(Stored(trace), file_title("/x/<b>\u202e.json.gz"), models_of(trace))
+    return Run(StoredTrace(trace), file_title("/x/<b>\u202e.json.gz"), models_of(trace))
 
 
 def no_models(**choice: Any) -> Any:

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-from specviz.app.server.trace_store import Stored
+from specviz.app.server.trace_store import StoredTrace
 from specviz.errors import ModelError, SpecvizError
 from specviz.trace.schema import Settings, Trace
 from tests.tools.mutated_values import HOSTILE_TEXTS, NUMBERS, SURROGATES, WHOLE, hostile
@@ -96,7 +96,7 @@ class Maker:
         from specviz.app.page_state import PageState, Run, models_of
 
         self.actions, self.trace, self.home = actions, trace, home
-        self.desk = PageState().show(Run(Stored(trace), "a run", models_of(trace)), filled=True)
+        self.desk = PageState().show(Run(StoredTrace(trace), "a run", models_of(trace)), filled=True)
         self.values = _form_values()
         actions.form.components = dict.fromkeys(self.values)
         actions.stops.components = dict.fromkeys(BREAKPOINTS)

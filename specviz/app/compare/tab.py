@@ -19,7 +19,7 @@ from specviz.app.compare.store import ComparisonStore, packed
 from specviz.app.compare.view import ALL, PICTURES, Chosen, board, choices, settled
 from specviz.app.page_state import PageState, Run
 from specviz.app.server.progress import Progress, mapped
-from specviz.app.server.trace_store import Stored
+from specviz.app.server.trace_store import StoredTrace
 from specviz.app.server.uploads import forget_upload
 from specviz.app.viewer_component import make_board
 from specviz.assets import IS_INSTALLED, LARGEST_COMPARISON
@@ -341,7 +341,7 @@ def _said(error: Exception) -> dict[str, Any]:
 def _put(page_state: PageState, trace: Trace, inputs: run_handlers.Inputs, ticket: Any, prompt: str) -> PageState:
     known = page_state.find(trace.id)
     title = known.title if known else f"{shorten(visible(prompt), 30)}, from the comparison"
-    run = replace(known, ticket=ticket or known.ticket) if known else Run(Stored(trace), title, inputs[1], ticket)
+    run = replace(known, ticket=ticket or known.ticket) if known else Run(StoredTrace(trace), title, inputs[1], ticket)
     return page_state.show(run, filled=True)
 
 

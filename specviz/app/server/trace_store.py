@@ -1,4 +1,4 @@
-"""Recorded runs on the server: as values while they are used, packed once others were used more recently.
+"""Recorded runs on the server: the ones used last are kept as values, the others packed.
 
 A step of a small tree takes 280 kB as values and 15 kB packed; unpacking takes 4 ms of it. All sizes here are bytes of
 the trace's JSON, which is about a fifth of what the values take and four times what the packed form takes.
@@ -19,7 +19,7 @@ MOST_UNPACKED = 48 * 1024 * 1024
 """Of all runs together, however many pages are open."""
 
 
-class Stored:
+class StoredTrace:
     """A trace that is packed when there is no room for it. It is one value, shared by all who refer to it.
 
     Args:
@@ -33,7 +33,7 @@ class Stored:
         number: tells it from all others, also from those that are gone.
     """
 
-    def __init__(self, trace: Trace, before: Stored | None = None):
+    def __init__(self, trace: Trace, before: StoredTrace | None = None):
         self.id, self.head = trace.id, trace.model_copy(update={"steps": ()})
         self.steps, self.tokens = len(trace.steps), sum(len(step.committed) for step in trace.steps)
         self.size: int = len(dump_trace(trace)) if before is None else before.size + _bytes(trace, before.steps)
@@ -41,7 +41,7 @@ class Stored:
         self._packed: bytes | None = None
         self._lock = threading.Lock()
         self.number = next(_NUMBERS)
-        _ROOM.use(self)
+        _UNPACKED.mark_used(self)
 
     @property
     def trace(self) -> Trace:
@@ -52,7 +52,7 @@ class Stored:
                 assert self._packed is not None
                 # It was a valid trace when it was packed, so no limit is checked again.
                 trace = self._trace = Trace.model_validate_json(zlib.decompress(self._packed))
-        _ROOM.use(self)
+        _UNPACKED.mark_used(self)
         return trace
 
     @property
@@ -68,41 +68,45 @@ class Stored:
             self._trace = None
 
 
-class Room:
-    """What may be unpacked at a time. The run used last is, however large."""
+class TraceLru:
+    """Which traces are unpacked: those used last, as many as fit. The very last one is, however large.
+
+    Args:
+        most: bytes of JSON, all of them together.
+    """
 
     def __init__(self, most: int):
         self._most, self._total = most, 0
-        self._inside: OrderedDict[int, tuple[weakref.ref[Stored], int]] = OrderedDict()
+        self._unpacked: OrderedDict[int, tuple[weakref.ref[StoredTrace], int]] = OrderedDict()
         self._lock = threading.RLock()
-        """A run may be collected, and leave, at any line here."""
+        """Reentrant, because a trace may be garbage-collected, and removed, at any line here."""
 
     @property
     def total(self) -> int:
         """Bytes of JSON that are unpacked now."""
         return self._total
 
-    def use(self, stored: Stored) -> None:
-        """It is unpacked, and was used just now."""
-        goes: list[Stored | None] = []
+    def mark_used(self, stored: StoredTrace) -> None:
+        """Note that a trace was unpacked and used just now; those used longest ago are packed."""
+        to_pack: list[StoredTrace | None] = []
         with self._lock:
             number = stored.number
-            if number not in self._inside:
-                self._inside[number] = (weakref.ref(stored, lambda _: self._leave(number)), stored.size)
+            if number not in self._unpacked:
+                self._unpacked[number] = (weakref.ref(stored, lambda _: self._remove(number)), stored.size)
                 self._total += stored.size
-            self._inside.move_to_end(number)
-            while self._total > self._most and len(self._inside) > 1:
-                _, (oldest, size) = self._inside.popitem(last=False)
+            self._unpacked.move_to_end(number)
+            while self._total > self._most and len(self._unpacked) > 1:
+                _, (oldest, size) = self._unpacked.popitem(last=False)
                 self._total -= size
-                goes.append(oldest())
-        for one in goes:
-            if one is not None:
-                one.pack()
+                to_pack.append(oldest())
+        for trace in to_pack:
+            if trace is not None:
+                trace.pack()
 
-    def _leave(self, number: int) -> None:
+    def _remove(self, number: int) -> None:
         with self._lock:
-            if number in self._inside:
-                _, size = self._inside.pop(number)
+            if number in self._unpacked:
+                _, size = self._unpacked.pop(number)
                 self._total -= size
 
 
@@ -112,4 +116,4 @@ def _bytes(trace: Trace, first: int) -> int:
 
 
 _NUMBERS = itertools.count()
-_ROOM = Room(MOST_UNPACKED)
+_UNPACKED = TraceLru(MOST_UNPACKED)

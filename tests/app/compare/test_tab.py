@@ -19,7 +19,7 @@ from specviz.app.page_state import PageState, Run
 from specviz.app.server.limits import Limits
 from specviz.app.server.session_registry import Sessions
 from specviz.app.server.share_store import ShareStore
-from specviz.app.server.trace_store import Stored
+from specviz.app.server.trace_store import StoredTrace
 from specviz.compare import read
 from specviz.compare.jobs import Job, open_folder, write_unit
 from specviz.compare.prompts import Prompt
@@ -251,7 +251,7 @@ def test_a_step_is_made_again_as_it_was_recorded(folder, sessions, group, verifi
     output = output_of(folder, group, "a", verifier)
     assert list(trace.output_tokens()) == output["tokens"]
     assert sessions.get(ticket) is None, "it has come to its end, and its caches have gone"
-    desk = desk.show(Run(Stored(trace), "again", inputs[1], ticket))
+    desk = desk.show(Run(StoredTrace(trace), "again", inputs[1], ticket))
     ((_, same, _), _), *rest = make_again(sessions, "p", folder, group, ("a", verifier), 0, desk)
     assert same is trace
     assert not rest, "a run that is there needs no model"
@@ -260,7 +260,7 @@ def test_a_step_is_made_again_as_it_was_recorded(folder, sessions, group, verifi
 def test_only_the_steps_that_are_asked_for_are_run_and_stop_is_heard(folder, sessions) -> None:
     *_, ((_, trace, ticket), inputs) = make_again(sessions, "p", folder, PAIRED, ("a", "rejection"), 1, PageState())
     assert len(trace.steps) == 2
-    desk = PageState().show(Run(Stored(trace), "again", inputs[1], ticket))
+    desk = PageState().show(Run(StoredTrace(trace), "again", inputs[1], ticket))
     *_, ((_, more, _), _) = make_again(sessions, "p", folder, PAIRED, ("a", "rejection"), 2, desk)
     assert (more.id, len(more.steps)) == (trace.id, 3)
     answers = []

@@ -9,7 +9,7 @@ import pytest
 from specviz.app import page_state as desks
 from specviz.app.page_state import PageState, Run
 from specviz.app.server import trace_store as storing
-from specviz.app.server.trace_store import Room, Stored
+from specviz.app.server.trace_store import StoredTrace, TraceLru
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.io import dump_trace
 from specviz.trace.schema import Trace
@@ -17,10 +17,10 @@ from tests.sample_traces import sample_trace
 
 
 @pytest.fixture
-def room(monkeypatch) -> Room:
-    """A room for two runs of three steps."""
-    made = Room(int(2.5 * len(dump_trace(trace_of("x")))))
-    monkeypatch.setattr(storing, "_ROOM", made)
+def room(monkeypatch) -> TraceLru:
+    """There is memory for two runs of three steps."""
+    made = TraceLru(int(2.5 * len(dump_trace(trace_of("x")))))
+    monkeypatch.setattr(storing, "_UNPACKED", made)
     return made
 
 
@@ -30,7 +30,7 @@ def trace_of(id: str, steps: int = 3) -> Trace:
 
 def test_what_was_packed_comes_back_as_it_was(room):
     trace = trace_of("a")
-    stored = Stored(trace)
+    stored = StoredTrace(trace)
     assert stored.trace is trace
     stored.pack()
     assert stored.is_packed
@@ -43,7 +43,7 @@ def test_what_was_packed_comes_back_as_it_was(room):
 
 def test_the_head_is_at_hand_without_unpacking(room):
     trace = trace_of("a")
-    stored = Stored(trace)
+    stored = StoredTrace(trace)
     stored.pack()
     assert stored.head == trace.model_copy(update={"steps": ()})
     assert (stored.id, stored.steps, stored.tokens) == ("a", 3, len(trace.output_tokens()))
@@ -51,9 +51,9 @@ def test_the_head_is_at_hand_without_unpacking(room):
 
 
 def test_the_run_used_longest_ago_is_packed_first(room):
-    a, b = Stored(trace_of("a")), Stored(trace_of("b"))
+    a, b = StoredTrace(trace_of("a")), StoredTrace(trace_of("b"))
     assert a.trace.id == "a"
-    c = Stored(trace_of("c"))
+    c = StoredTrace(trace_of("c"))
     assert [one.is_packed for one in (a, b, c)] == [False, True, False]
     assert b.trace.id == "b"
     assert [one.is_packed for one in (a, b, c)] == [True, False, False]
@@ -61,7 +61,7 @@ def test_the_run_used_longest_ago_is_packed_first(room):
 
 
 def test_a_run_that_is_too_large_alone_is_still_shown(room):
-    large, small = Stored(trace_of("large", steps=9)), Stored(trace_of("small"))
+    large, small = StoredTrace(trace_of("large", steps=9)), StoredTrace(trace_of("small"))
     assert large.is_packed
     assert not small.is_packed
     assert len(large.trace.steps) == 9
@@ -70,7 +70,7 @@ def test_a_run_that_is_too_large_alone_is_still_shown(room):
 
 
 def test_a_run_that_nobody_has_leaves_the_room(room):
-    kept, gone = Stored(trace_of("a")), Stored(trace_of("b"))
+    kept, gone = StoredTrace(trace_of("a")), StoredTrace(trace_of("b"))
     assert room.total == kept.size + gone.size
     del gone
     gc.collect()
@@ -79,16 +79,16 @@ def test_a_run_that_nobody_has_leaves_the_room(room):
 
 def test_a_longer_state_of_a_run_is_measured_by_its_new_steps(room):
     short, long = trace_of("a", steps=2), trace_of("a", steps=5)
-    whole = Stored(long).size
-    assert Stored(long, Stored(short)).size == pytest.approx(whole, rel=0.01)
+    whole = StoredTrace(long).size
+    assert StoredTrace(long, StoredTrace(short)).size == pytest.approx(whole, rel=0.01)
 
 
 def test_a_desk_lets_the_oldest_go_when_its_runs_are_large(room, monkeypatch):
-    one = Stored(trace_of("x"))
+    one = StoredTrace(trace_of("x"))
     monkeypatch.setattr(desks, "MOST_BYTES", int(2.5 * one.size))
     desk = PageState()
     for id in "abc":
-        desk = desk.show(Run(Stored(trace_of(id)), id, ModelChoice()))
+        desk = desk.show(Run(StoredTrace(trace_of(id)), id, ModelChoice()))
     assert [run.id for run in desk.runs] == ["b", "c"]
-    desk = desk.show(Run(Stored(trace_of("d", steps=30)), "d", ModelChoice()))
+    desk = desk.show(Run(StoredTrace(trace_of("d", steps=30)), "d", ModelChoice()))
     assert [run.id for run in desk.runs] == ["c", "d"], "what was in sight and what is, however large"
