@@ -21,7 +21,7 @@ from specviz.app.server.session_registry import Sessions
 from specviz.app.server.share_store import ShareStore
 from specviz.app.server.trace_store import StoredTrace
 from specviz.app.server.uploads import forget_upload
-from specviz.app.server.visitors import Visits
+from specviz.app.server.visitors import Visitors
 from specviz.errors import SettingsError, SpecvizError
 from specviz.figures import dump_block, standalone_page
 from specviz.models.pair_spec import ModelChoice
@@ -50,7 +50,7 @@ class Actions:
         self.sessions, self.share_store, self.proofs = sessions, share_store, proofs
         self.limits = sessions.limits
         self.recorded = run_handlers.recorded_traces()
-        self.visits = Visits(sessions)
+        self.visitors = Visitors(sessions)
         first, problem = None, None
         try:
             if trace is not None:
@@ -88,7 +88,7 @@ class Actions:
             trace = before.trace
         page = _page_id(request)
         answers = run_handlers.run_steps(self.sessions, page, inputs, limit, trace, ticket, until)
-        for text, moved, held_by in self.visits.follow(page, answers, inputs, trace):
+        for text, moved, held_by in self.visitors.count_run(page, answers, inputs, trace):
             if moved is not None and held_by is not None:
                 there = _moved(there, moved, held_by, inputs)
             yield text, there
@@ -128,7 +128,7 @@ class Actions:
         fill = self.form.write(*inputs)
         page = _page_id(request)
         answers = run_handlers.fork(self.sessions, page, inputs, trace, at)
-        for text, moved, ticket in self.visits.follow(page, answers, inputs, trace):
+        for text, moved, ticket in self.visitors.count_run(page, answers, inputs, trace):
             if moved is None or ticket is None:
                 yield [text, gr.skip(), *untouched]
                 continue
@@ -251,7 +251,7 @@ class Actions:
             yield run_handlers.failed(error)
             return
         page = _page_id(request)
-        with self.visits.working(page):
+        with self.visitors.working(page):
             yield from diff_handlers.against_greedy(self.sessions, page, one.trace, models, one.title)
 
     def next_hit(self, at: str, known: PageState | None, *values: Any) -> str:
@@ -308,7 +308,7 @@ class Actions:
         there = (known or self.start).run
         if there is None:
             raise gr.Error("No run is open.", print_exception=False)
-        path = self.visits.folder(_page_id(request)) / f"specviz-{there.id}{ending}"
+        path = self.visitors.new_folder(_page_id(request)) / f"specviz-{there.id}{ending}"
         write(there.trace, path)
         return str(path)
 
@@ -331,13 +331,13 @@ class Actions:
             yield [self.proofs.table(rows), gr.CheckboxGroup(labels), text]
 
     def stop(self, request: gr.Request) -> None:
-        self.visits.stop(_page_id(request))
+        self.visitors.stop(_page_id(request))
 
     # ------------------------------------------------------------------------------------------ leaving
 
     def leave(self, request: gr.Request) -> None:
         """The tab was closed."""
-        self.visits.end(_page_id(request))
+        self.visitors.close_page(_page_id(request))
 
     def forget(self, page_state: PageState | None) -> None:
         """Gradio forgets the state of a page that nobody has used for long."""

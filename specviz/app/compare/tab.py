@@ -186,7 +186,7 @@ class CompareTab:
                     "This public page opens no comparison of a visitor's; run specviz on your own machine."
                 )
             key = yield from mapped(self.store.add_files(paths or []), self._working)
-            self.act.visits.have_comparison(str(request.session_hash), self.store, key)
+            self.act.visitors.register_comparison(str(request.session_hash), self.store, key)
             yield self._show(key, Chosen())
         except Exception as error:
             yield self._only(_said(error))
@@ -249,12 +249,12 @@ class CompareTab:
         there = known or self.act.start
         page = str(request.session_hash)
         steps = make_again(self.act.sessions, page, opened.folder, chosen.group, chosen.run, at, there)
-        with self.act.visits.working(page), contextlib.closing(steps):
+        with self.act.visitors.working(page), contextlib.closing(steps):
             for (text, trace, ticket), inputs in steps:
                 if trace is None or inputs is None:
                     yield [text, gr.skip(), *untouched]
                     continue
-                self.act.visits.own(page, ticket)
+                self.act.visitors.register_session(page, ticket)
                 yield [text, _put(there, trace, inputs, ticket, chosen.run[0]), *self.act.form.write(*inputs)]
 
     def small(self, request: gr.Request, *values: Any) -> Iterator[list[Any]]:
@@ -269,7 +269,7 @@ class CompareTab:
             job = small_job(given, models, self.act.limits)
             page = str(request.session_hash)
             growing = run_small(self.act.sessions, page, self.store, job)
-            for progress in self.act.visits.grow(page, self.store, growing):
+            for progress in self.act.visitors.count_comparison(page, self.store, growing):
                 yield self._quick_run(progress) if isinstance(progress, QuickRun) else self._working(progress)
         except Exception as error:
             yield self._only(_said(error))
@@ -278,7 +278,7 @@ class CompareTab:
         try:
             if state is None:
                 raise SettingsError("No comparison is open; open one first.")
-            return str(packed(self.store.get(state[0]), self.act.visits.folder(str(request.session_hash))))
+            return str(packed(self.store.get(state[0]), self.act.visitors.new_folder(str(request.session_hash))))
         except SpecvizError as error:
             raise gr.Error(str(error), print_exception=False) from None
 

@@ -1,4 +1,4 @@
-"""What each open page has on the server beside its state, and giving it back once the page is closed.
+"""The resources that each open page has on the server, which are given back once the page is closed.
 
 A page has live sessions with their caches, files it saved, comparisons it made or sent. Its state (runs as plain
 values) stays with Gradio for a while, so that a phone that slept finds its runs again; all else goes at once.
@@ -27,8 +27,8 @@ from specviz.trace.schema import Trace
 
 MOST_PAGES = 256
 """Pages that are remembered: a program may come without ever saying that it goes."""
-MOST_THINGS = 16
-"""Things of one page; what it has had longest goes first."""
+MOST_RESOURCES = 16
+"""Resources of one page; the one it has had longest is given back first."""
 MOST_LOGGED = 200
 """Characters of a model's name that are logged; somebody may have typed a book."""
 
@@ -36,43 +36,44 @@ log = logging.getLogger(__name__)
 Release = Callable[[], object]
 
 
-class Visits:
-    """The registry, by the page's session hash."""
+class Visitors:
+    """The resources of every open page, by the page's session hash."""
 
     def __init__(self, sessions: Sessions):
         self._sessions = sessions
-        self._things: OrderedDict[str, OrderedDict[Hashable, Release]] = OrderedDict()
+        self._resources: OrderedDict[str, OrderedDict[Hashable, Release]] = OrderedDict()
         self._working: Counter[str] = Counter()
         self._left: set[str] = set()
-        self._books = threading.RLock()
+        self._guard = threading.RLock()
 
-    def have(self, page: str, thing: Hashable, release: Release) -> None:
-        """Remember what a page has, and how to give it back."""
-        goes: list[Release] = []
-        with self._books:
-            things = self._things.setdefault(page, OrderedDict())
-            self._things.move_to_end(page)
-            things[thing] = release
-            things.move_to_end(thing)
-            if len(things) > MOST_THINGS:
-                goes.append(things.popitem(last=False)[1])
-            if len(self._things) > MOST_PAGES:
-                goes += self._things.popitem(last=False)[1].values()
-        for give_back in goes:
+    def register(self, page: str, resource: Hashable, release: Release) -> None:
+        """Note that a page has a resource, and what to call to give it back. Too many resources or pages: the oldest
+        are given back."""
+        to_release: list[Release] = []
+        with self._guard:
+            resources = self._resources.setdefault(page, OrderedDict())
+            self._resources.move_to_end(page)
+            resources[resource] = release
+            resources.move_to_end(resource)
+            if len(resources) > MOST_RESOURCES:
+                to_release.append(resources.popitem(last=False)[1])
+            if len(self._resources) > MOST_PAGES:
+                to_release += self._resources.popitem(last=False)[1].values()
+        for give_back in to_release:
             give_back()
 
-    def folder(self, page: str) -> Path:
+    def new_folder(self, page: str) -> Path:
         """A folder for a file that the page saves.
 
         It lies where Gradio serves from, so no copy of the file is made that would stay.
         """
         home = hidden_folder()
-        self.have(page, home.name, home.cleanup)
+        self.register(page, home.name, home.cleanup)
         return Path(home.name)
 
-    def end(self, page: str) -> None:
+    def close_page(self, page: str) -> None:
         """The page was closed: stop its work after the step it is in, and give back what it has."""
-        with self._books:
+        with self._guard:
             if self._working[page]:
                 self._left.add(page)
                 self._sessions.ask_to_stop(page)
@@ -80,14 +81,14 @@ class Visits:
 
     def stop(self, page: str) -> None:
         """Let what runs for the page end after the step it is in. Where nothing runs, nothing is remembered."""
-        with self._books:
+        with self._guard:
             if self._working[page]:
                 self._sessions.ask_to_stop(page)
 
     @contextlib.contextmanager
     def working(self, page: str) -> Iterator[None]:
         """While something runs for a page. What it made for a page that was closed meanwhile goes with it."""
-        with self._books:
+        with self._guard:
             self._left.discard(page)
             self._working[page] += 1
         COUNTS.add(RUNNING)
@@ -95,7 +96,7 @@ class Visits:
             yield
         finally:
             COUNTS.add(RUNNING, -1)
-            with self._books:
+            with self._guard:
                 self._working[page] -= 1
                 left = not self._working[page] and page in self._left
                 if not self._working[page]:
@@ -105,7 +106,7 @@ class Visits:
             if left:
                 self._give_back(page)
 
-    def follow(
+    def count_run(
         self, page: str, answers: Iterator[Answer], inputs: Inputs, before: Trace | None = None
     ) -> Generator[Answer, None, None]:
         """The answers of a run, counted and logged; its session is the page's.
@@ -123,7 +124,7 @@ class Visits:
             with self.working(page), contextlib.closing(_generator(answers)) as run:
                 for answer in run:
                     _, trace, ticket = answer
-                    self.own(page, ticket)
+                    self.register_session(page, ticket)
                     if trace is not None and trace.steps and (trace.id, len(trace.steps)) != seen:
                         committed = len(trace.steps[-1].committed)
                         COUNTS.add("runs", trace.id != seen[0])
@@ -138,34 +139,36 @@ class Visits:
             seconds = round(time.monotonic() - began, 3)
             logs.event(log, "run ended", run=seen[0], steps=steps, tokens=tokens, seconds=seconds, how=how)
 
-    def grow(self, page: str, store: ComparisonStore, growing: Iterator[Progress]) -> Generator[Progress, None, None]:
-        """The same for a small comparison, which lies in the store while its page is open."""
+    def count_comparison(
+        self, page: str, store: ComparisonStore, answers: Iterator[Progress]
+    ) -> Generator[Progress, None, None]:
+        """The answers of a small comparison, counted and logged; it is kept in the store while its page is open."""
         logs.event(log, "comparison started")
         COUNTS.add("comparisons")
         began, finished = time.monotonic(), False
         try:
-            with self.working(page), contextlib.closing(_generator(growing)) as reports:
+            with self.working(page), contextlib.closing(_generator(answers)) as reports:
                 for progress in reports:
                     if isinstance(progress, QuickRun) and progress.key is not None:
                         finished = True
-                        self.have_comparison(page, store, progress.key)
+                        self.register_comparison(page, store, progress.key)
                     yield progress
         finally:
             logs.event(log, "comparison ended", seconds=round(time.monotonic() - began, 3), finished=finished)
 
-    def have_comparison(self, page: str, store: ComparisonStore, key: str) -> None:
+    def register_comparison(self, page: str, store: ComparisonStore, key: str) -> None:
         """A comparison in the store is this page's."""
-        self.have(page, key, lambda: store.remove(key))
+        self.register(page, key, lambda: store.remove(key))
 
-    def own(self, page: str, ticket: Ticket | None) -> None:
+    def register_session(self, page: str, ticket: Ticket | None) -> None:
         """A live session is this page's."""
         if ticket is not None:
-            self.have(page, ticket.key, lambda: self._sessions.drop(ticket))
+            self.register(page, ticket.key, lambda: self._sessions.drop(ticket))
 
     def _give_back(self, page: str) -> None:
-        with self._books:
-            things = self._things.pop(page, OrderedDict())
-        for give_back in things.values():
+        with self._guard:
+            resources = self._resources.pop(page, OrderedDict())
+        for give_back in resources.values():
             give_back()
 
 

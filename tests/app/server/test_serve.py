@@ -16,7 +16,7 @@ from specviz.app.server import logs, uploads
 from specviz.app.server.metrics import COUNTS, NAMES, Counters
 from specviz.app.server.middleware import JSON_BYTES, OPEN, names_an_address, page_policy
 from specviz.app.server.session_registry import Sessions
-from specviz.app.server.visitors import MOST_LOGGED, Visits
+from specviz.app.server.visitors import MOST_LOGGED, Visitors
 from specviz.errors import SettingsError, SpecvizError
 from specviz.figures import standalone_page
 from specviz.models.pair_spec import ModelChoice
@@ -290,7 +290,7 @@ def test_a_run_is_logged_without_its_text(served, monkeypatch, wanted):
 
 def test_of_what_was_typed_for_a_model_little_is_logged():
     inputs = ("", ModelChoice("x" * 1_000, "y" * 1_000), sample_trace(steps=1).settings)
-    started, _ = lines_of(lambda: list(Visits(Sessions()).follow("a", iter([]), inputs)))
+    started, _ = lines_of(lambda: list(Visitors(Sessions()).count_run("a", iter([]), inputs)))
     assert (len(started["target"]), len(started["draft"])) == (MOST_LOGGED, MOST_LOGGED)
 
 

@@ -23,7 +23,7 @@ from specviz.app.server.limits import Limits
 from specviz.app.server.metrics import COUNTS, RUNNING
 from specviz.app.server.model_worker import NICE, ModelLock
 from specviz.app.server.session_registry import Sessions
-from specviz.app.server.visitors import MOST_PAGES, MOST_THINGS, Visits
+from specviz.app.server.visitors import MOST_PAGES, MOST_RESOURCES, Visitors
 from specviz.engine.runners import TargetRunner
 from specviz.engine.session import Session
 from specviz.errors import StoppingError
@@ -78,10 +78,10 @@ def test_a_tab_that_is_closed_in_the_middle_of_a_run_ends_it_after_the_step(serv
     visitor.begin("many", steps_a_run=50)
     gate.wait()
     visitor.leave()
-    visits = next(_owner(fn).visits for fn in served.page.fns.values() if hasattr(_owner(fn), "visits"))
-    server.until(lambda: visitor.session in visits._left)
+    visitors = next(_owner(fn).visitors for fn in served.page.fns.values() if hasattr(_owner(fn), "visitors"))
+    server.until(lambda: visitor.session in visitors._left)
     gate.let(50)
-    server.until(lambda: visitor.session not in visits._left)
+    server.until(lambda: visitor.session not in visitors._left)
     assert COUNTS["steps"] - steps <= 1
     assert len(live(served)) == before
     assert not served.sessions.must_stop(visitor.session), "nothing is kept of a page that has gone"
@@ -103,30 +103,30 @@ def _owner(fn):
 
 
 def test_what_a_page_has_is_bounded_and_given_back_once():
-    visits, gone = Visits(Sessions()), []
-    for i in range(MOST_THINGS + 1):
-        visits.have("a", i, lambda i=i: gone.append(("a", i)))
+    visitors, gone = Visitors(Sessions()), []
+    for i in range(MOST_RESOURCES + 1):
+        visitors.register("a", i, lambda i=i: gone.append(("a", i)))
     assert gone == [("a", 0)]
     for i in range(MOST_PAGES):
-        visits.have(f"page {i}", "x", lambda i=i: gone.append(i))
-    assert gone == [("a", i) for i in range(MOST_THINGS + 1)], "the page away longest made room"
-    visits.end("page 0")
-    visits.end("page 0")
+        visitors.register(f"page {i}", "x", lambda i=i: gone.append(i))
+    assert gone == [("a", i) for i in range(MOST_RESOURCES + 1)], "the page away longest made room"
+    visitors.close_page("page 0")
+    visitors.close_page("page 0")
     assert gone[-1] == 0
     assert gone.count(0) == 1
 
 
 def test_what_is_made_for_a_page_that_has_gone_goes_with_it():
     sessions, gone = Sessions(), []
-    visits = Visits(sessions)
-    with visits.working("a"):
-        visits.end("a")
+    visitors = Visitors(sessions)
+    with visitors.working("a"):
+        visitors.close_page("a")
         assert sessions.must_stop("a")
-        visits.have("a", "late", lambda: gone.append("late"))
+        visitors.register("a", "late", lambda: gone.append("late"))
     assert gone == ["late"]
     assert not sessions.must_stop("a")
-    with visits.working("a"):  # it is back
-        visits.have("a", "new", lambda: gone.append("new"))
+    with visitors.working("a"):  # it is back
+        visitors.register("a", "new", lambda: gone.append("new"))
     assert gone == ["late"]
 
 
@@ -136,11 +136,11 @@ def test_what_is_made_for_a_page_that_has_gone_goes_with_it():
 def test_stop_is_remembered_while_something_runs_only():
     """Anybody can press it, for as many pages as they make up."""
     sessions = Sessions()
-    visits = Visits(sessions)
-    visits.stop("made up")
+    visitors = Visitors(sessions)
+    visitors.stop("made up")
     assert not sessions.must_stop("made up")
-    with visits.working("a"):
-        visits.stop("a")
+    with visitors.working("a"):
+        visitors.stop("a")
         assert sessions.must_stop("a")
     assert not sessions.must_stop("a")
 
