@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from specviz.app.compare.replay_step import make_again
+from specviz.app.compare.replay_step import replay
 from specviz.app.compare.store import ComparisonStore, packed
 from specviz.app.page_state import PageState
 from specviz.app.server.session_registry import Sessions
@@ -189,7 +189,7 @@ def test_its_steps_are_made_again_from_the_tab_and_its_zip(parted: Path, tmp_pat
     assert brought.summary == opened.summary
     for one in (opened, brought):
         sessions = Sessions(lambda **_: make_pair())
-        answers = list(make_again(sessions, "p", one.folder, PAIRED, ("p3", "rejection"), 1, PageState()))
+        answers = list(replay(sessions, "p", one.folder, PAIRED, ("p3", "rejection"), 1, PageState()))
         assert "Step 2 was made again and is as it was recorded." in answers[-1][0][0]
 
 

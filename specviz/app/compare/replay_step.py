@@ -22,7 +22,7 @@ AnswerAndInputs = tuple[run_handlers.Answer, "run_handlers.Inputs | None"]
 """(answer, what the form says of the run once it is there)"""
 
 
-def make_again(
+def replay(
     sessions: Sessions, page: str, folder: Path, group: Group, run: tuple[str, str], step: int, page_state: PageState
 ) -> Generator[AnswerAndInputs, None, None]:
     """Answers as of :func:`specviz.app.run_handlers.run_steps`, with what the form says of the run once it is there.

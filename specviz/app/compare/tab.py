@@ -14,9 +14,9 @@ import gradio as gr
 from specviz.app import run_handlers
 from specviz.app.blocks import COMPARISONS, asked_for, position_of
 from specviz.app.compare.quick_run import MOST, QuickRun, run_small, small_job
-from specviz.app.compare.replay_step import make_again
+from specviz.app.compare.replay_step import replay
 from specviz.app.compare.store import ComparisonStore, packed
-from specviz.app.compare.view import ALL, PICTURES, Chosen, board, choices, settled
+from specviz.app.compare.view import ALL, PICTURES, Selection, board, choices, settled
 from specviz.app.page_state import PageState, Run
 from specviz.app.server.progress import Progress, mapped
 from specviz.app.server.trace_store import StoredTrace
@@ -157,7 +157,7 @@ class CompareTab:
                 trigger_mode="always_last",
             )
             del name
-        self.board.spot(self.spot, self.state, [self.board, self.state], **quick, **private)
+        self.board.spot(self.point, self.state, [self.board, self.state], **quick, **private)
         inputs = [*self.form.values(), *settings]
         self.start.click(self.small, inputs, shown, concurrency_id=COMPARISONS, **one, **private)
         # Named, or it would take the name of the page's own, which programs call.
@@ -175,7 +175,7 @@ class CompareTab:
     def open_listed(self, key: str | None) -> list[Any]:
         try:
             self.store.open_listed(key or "")
-            return self._show(key or "", Chosen())
+            return self._show(key or "", Selection())
         except Exception as error:
             return self._only(_said(error))
 
@@ -187,7 +187,7 @@ class CompareTab:
                 )
             key = yield from mapped(self.store.add_files(paths or []), self._working)
             self.act.visitors.register_comparison(str(request.session_hash), self.store, key)
-            yield self._show(key, Chosen())
+            yield self._show(key, Selection())
         except Exception as error:
             yield self._only(_said(error))
         finally:
@@ -205,7 +205,7 @@ class CompareTab:
         except Exception as error:
             return self._only(_said(error))
 
-    def spot(self, state: Any, event: gr.EventData) -> list[Any]:
+    def point(self, state: Any, event: gr.EventData) -> list[Any]:
         """A point or a row was chosen: a group of runs, or a run."""
         try:
             if state is None:
@@ -216,17 +216,17 @@ class CompareTab:
             try:
                 if section == "figure":
                     mode, tree, temperature = data[:3]
-                    chosen = replace(before, group=Group(str(mode), str(tree), float(temperature)), run=None)
+                    selection = replace(before, group=Group(str(mode), str(tree), float(temperature)), run=None)
                 else:
                     prompt, verifier = data[:2]
-                    chosen = replace(before, run=(str(prompt), str(verifier)))
+                    selection = replace(before, run=(str(prompt), str(verifier)))
             except (TypeError, ValueError, KeyError, OverflowError):
                 raise SettingsError("This is no row of the comparison; choose one that is shown.") from None
             opened = self.store.get(key)
             if opened.folder is None:
                 raise SettingsError("Its runs can be opened once the comparison is finished.")
-            there = json.loads(board(opened, chosen))
-            return [dump_block(there | {"go": "runs" if section == "figure" else "steps"}), (key, chosen)]
+            there = json.loads(board(opened, selection))
+            return [dump_block(there | {"go": "runs" if section == "figure" else "steps"}), (key, selection)]
         except Exception as error:
             return [dump_block({"notice": _said(error)}), gr.skip()]
 
@@ -236,11 +236,11 @@ class CompareTab:
         """A step was chosen: its run is made again up to there."""
         untouched = self.act.form.untouched()
         try:
-            key, chosen = state
+            key, selection = state
             opened = self.store.get(key)
             data: Any = asked_for(event).get("data")
             at = position_of(data[0])
-            if chosen.group is None or chosen.run is None or opened.folder is None or at is None:
+            if selection.group is None or selection.run is None or opened.folder is None or at is None:
                 raise SettingsError("Choose a run first, then its step.")
         except (TypeError, IndexError, KeyError, SpecvizError) as error:
             said = error if isinstance(error, SpecvizError) else SettingsError("Choose a run first, then its step.")
@@ -248,14 +248,14 @@ class CompareTab:
             return
         there = known or self.act.start
         page = str(request.session_hash)
-        steps = make_again(self.act.sessions, page, opened.folder, chosen.group, chosen.run, at, there)
+        steps = replay(self.act.sessions, page, opened.folder, selection.group, selection.run, at, there)
         with self.act.visitors.working(page), contextlib.closing(steps):
             for (text, trace, ticket), inputs in steps:
                 if trace is None or inputs is None:
                     yield [text, gr.skip(), *untouched]
                     continue
                 self.act.visitors.register_session(page, ticket)
-                yield [text, _put(there, trace, inputs, ticket, chosen.run[0]), *self.act.form.write(*inputs)]
+                yield [text, _put(there, trace, inputs, ticket, selection.run[0]), *self.act.form.write(*inputs)]
 
     def small(self, request: gr.Request, *values: Any) -> Iterator[list[Any]]:
         try:
@@ -286,17 +286,17 @@ class CompareTab:
 
     def _quick_run(self, run: QuickRun) -> list[Any]:
         if run.key is not None:
-            shown = self._show(run.key, Chosen())
+            shown = self._show(run.key, Selection())
             shown[0] = _with(shown[0], run_handlers.notice("info", run.text))
             return shown
         if run.opened is None:
             return self._only(run_handlers.notice("info", run.text))
         said = run_handlers.notice("working", run.text, run.fraction)
-        return [_with(board(run.opened, settled(run.opened.summary, Chosen())), said), *[gr.skip()] * 9]
+        return [_with(board(run.opened, settled(run.opened.summary, Selection())), said), *[gr.skip()] * 9]
 
-    def _show(self, key: str, wanted: Chosen) -> list[Any]:
+    def _show(self, key: str, wanted: Selection) -> list[Any]:
         opened = self.store.get(key)
-        chosen, there = settled(opened.summary, wanted), choices(opened.summary)
+        selection, there = settled(opened.summary, wanted), choices(opened.summary)
         if not there["figure"]:
             raise SettingsError("There is nothing in this comparison that a figure could show.")
         updates = []
@@ -304,9 +304,9 @@ class CompareTab:
             options = [(_named(name, value), value) for value in there[name]]
             if name in ("tree", "temperature", "kind"):
                 options.insert(0, ("all", ALL))
-            value = getattr(chosen, name)
+            value = getattr(selection, name)
             updates.append(gr.Dropdown(options, value=list(value) if name == "verifiers" else value))
-        return [board(opened, chosen), (key, chosen), gr.Button(visible=True), gr.Row(visible=True), *updates]
+        return [board(opened, selection), (key, selection), gr.Button(visible=True), gr.Row(visible=True), *updates]
 
     def _working(self, progress: Progress) -> list[Any]:
         return self._only(run_handlers.notice("working", progress.text, progress.fraction))

@@ -43,7 +43,7 @@ class Opened:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class Selection:
     """What a visitor looks at. :data:`ALL`, and no verifiers, stand for all of them.
 
     Attributes:
@@ -67,7 +67,7 @@ class Picture:
 
     Attributes:
         draw: (rows, mode, theme) -> figure; rows are of ``table`` and have been filtered.
-        by_kind: whether the kind of prompt can be chosen.
+        by_kind: whether the kind of prompt can be selection.
     """
 
     title: str
@@ -185,21 +185,21 @@ def choices(summary: Mapping[str, Any]) -> dict[str, list[Any]]:
     }
 
 
-def settled(summary: Mapping[str, Any], chosen: Chosen) -> Chosen:
+def settled(summary: Mapping[str, Any], selection: Selection) -> Selection:
     """What can be shown of what was chosen: anything that is not there becomes the first, or all."""
     there = choices(summary)
-    figure = chosen.figure if chosen.figure in there["figure"] else next(iter(there["figure"]), "accepted_length")
+    figure = selection.figure if selection.figure in there["figure"] else next(iter(there["figure"]), "accepted_length")
     modes = [mode for mode in there["mode"] if _rows(summary, PICTURES[figure], mode)] or there["mode"]
-    mode = chosen.mode if chosen.mode in modes else next(iter(modes), "paired")
-    tree = chosen.tree if chosen.tree in there["tree"] else ALL
-    temperature = chosen.temperature if chosen.temperature in there["temperature"] else ALL
+    mode = selection.mode if selection.mode in modes else next(iter(modes), "paired")
+    tree = selection.tree if selection.tree in there["tree"] else ALL
+    temperature = selection.temperature if selection.temperature in there["temperature"] else ALL
     if figure in _ONE_TEMPERATURE and temperature == ALL:
         temperature = there["temperature"][-1]
     if figure in _ONE_TREE and tree == ALL:
         tree = there["tree"][0]
-    kind = chosen.kind if chosen.kind in there["kind"] and PICTURES[figure].by_kind else ALL
-    verifiers = tuple(name for name in chosen.verifiers if name in there["verifiers"])
-    return Chosen(figure, mode, tree, temperature, kind, verifiers, chosen.group, chosen.run)
+    kind = selection.kind if selection.kind in there["kind"] and PICTURES[figure].by_kind else ALL
+    verifiers = tuple(name for name in selection.verifiers if name in there["verifiers"])
+    return Selection(figure, mode, tree, temperature, kind, verifiers, selection.group, selection.run)
 
 
 def _rows(summary: Mapping[str, Any], picture: Picture, mode: str | None = None) -> list[Mapping[str, Any]]:
@@ -212,22 +212,22 @@ def _rows(summary: Mapping[str, Any], picture: Picture, mode: str | None = None)
     ]
 
 
-def filtered(summary: Mapping[str, Any], chosen: Chosen) -> list[Mapping[str, Any]]:
+def filtered(summary: Mapping[str, Any], selection: Selection) -> list[Mapping[str, Any]]:
     """The rows of the chosen figure."""
-    picture = PICTURES[chosen.figure]
-    rows = _rows(summary, picture, chosen.mode)
-    if chosen.tree != ALL:
-        rows = [row for row in rows if row["tree"] in (chosen.tree, "no draft")]
-    if chosen.temperature != ALL:
-        rows = [row for row in rows if f"{row['temperature']:g}" == chosen.temperature]
-    if chosen.verifiers:
+    picture = PICTURES[selection.figure]
+    rows = _rows(summary, picture, selection.mode)
+    if selection.tree != ALL:
+        rows = [row for row in rows if row["tree"] in (selection.tree, "no draft")]
+    if selection.temperature != ALL:
+        rows = [row for row in rows if f"{row['temperature']:g}" == selection.temperature]
+    if selection.verifiers:
         names = ("verifier",) if picture.table != "differences" else ("a", "b")
-        rows = [row for row in rows if all(row[name] in chosen.verifiers for name in names)]
-    if picture.table == "estimates" and chosen.figure != "kinds":
+        rows = [row for row in rows if all(row[name] in selection.verifiers for name in names)]
+    if picture.table == "estimates" and selection.figure != "kinds":
         # The figures draw what is of all kinds; a chosen kind takes that place.
-        kind = None if chosen.kind == ALL else chosen.kind
+        kind = None if selection.kind == ALL else selection.kind
         rows = [{**row, "kind": None} for row in rows if row["kind"] == kind]
-    elif chosen.figure == "kinds":
+    elif selection.figure == "kinds":
         rows = [row for row in rows if row["kind"] is not None]
     return rows
 
@@ -235,19 +235,19 @@ def filtered(summary: Mapping[str, Any], chosen: Chosen) -> list[Mapping[str, An
 # ------------------------------------------------------------------------------------------------------ sections
 
 
-def board(opened: Opened, chosen: Chosen) -> str:
-    """Everything the tab shows, as JSON; ``chosen`` has been :func:`settled`."""
-    sections = [_figure_section(opened.summary, chosen)]
-    if chosen.group is not None and opened.folder is not None:
-        sections.append(_runs_section(opened, chosen, chosen.group))
-        if chosen.run is not None:
-            sections.append(_steps_section(opened, chosen.group, *chosen.run))
+def board(opened: Opened, selection: Selection) -> str:
+    """Everything the tab shows, as JSON; ``selection`` has been :func:`settled`."""
+    sections = [_figure_section(opened.summary, selection)]
+    if selection.group is not None and opened.folder is not None:
+        sections.append(_runs_section(opened, selection, selection.group))
+        if selection.run is not None:
+            sections.append(_steps_section(opened, selection.group, *selection.run))
     return dump_block({"title": _plain(opened.title, 80), "about": opened.about, "sections": sections})
 
 
-def _figure_section(summary: Mapping[str, Any], chosen: Chosen) -> dict[str, Any]:
-    picture, rows = PICTURES[chosen.figure], filtered(summary, chosen)
-    of = "" if chosen.kind == ALL else f" Prompts of the kind {_plain(chosen.kind, 40)} only."
+def _figure_section(summary: Mapping[str, Any], selection: Selection) -> dict[str, Any]:
+    picture, rows = PICTURES[selection.figure], filtered(summary, selection)
+    of = "" if selection.kind == ALL else f" Prompts of the kind {_plain(selection.kind, 40)} only."
     names = (
         "tree",
         "temperature",
@@ -264,13 +264,13 @@ def _figure_section(summary: Mapping[str, Any], chosen: Chosen) -> dict[str, Any
         "holm",
     )
     fields = [name for name in names if any(row.get(name) is not None for row in rows)]
-    lines = [{"cells": [_cell(row.get(name)) for name in fields], "spot": _spot(row)} for row in rows[:MOST_LINES]]
+    lines = [{"cells": [_cell(row.get(name)) for name in fields], "spot": _point(row)} for row in rows[:MOST_LINES]]
     hint = " Choose a point, or a row of the table, to see the runs behind it."
     return {
         "id": "figure",
         "title": picture.title,
         "how": f"{picture.how}{of}{hint}",
-        **_drawn(lambda theme: picture.draw(rows, chosen.mode, theme)),
+        **_drawn(lambda theme: picture.draw(rows, selection.mode, theme)),
         "table": {"caption": "The numbers", "head": [_HEADS.get(name, name) for name in fields], "rows": lines},
     }
 
@@ -278,15 +278,15 @@ def _figure_section(summary: Mapping[str, Any], chosen: Chosen) -> dict[str, Any
 _HEADS = {"low": "from", "high": "to", "place": "at", "a": "first", "b": "less", "holm": "p, Holm"}
 
 
-def _spot(row: Mapping[str, Any]) -> list[Any]:
+def _point(row: Mapping[str, Any]) -> list[Any]:
     return [row["mode"], row["tree"], row["temperature"]]
 
 
-def _runs_section(opened: Opened, chosen: Chosen, group: Group) -> dict[str, Any]:
+def _runs_section(opened: Opened, selection: Selection, group: Group) -> dict[str, Any]:
     assert opened.folder is not None
-    found = runs_of(opened.folder, group, None if chosen.kind == ALL else chosen.kind)
-    if chosen.verifiers:
-        found = [one for one in found if one.verifier in chosen.verifiers]
+    found = runs_of(opened.folder, group, None if selection.kind == ALL else selection.kind)
+    if selection.verifiers:
+        found = [one for one in found if one.verifier in selection.verifiers]
     shown = [one for one in found if one.steps]
     points = [vars(one) | {"rule": rule_of(opened.summary, one.verifier)} for one in shown if one.verifier != SAMPLING]
     verifiers = list(dict.fromkeys(one.verifier for one in shown))

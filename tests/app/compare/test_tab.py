@@ -11,9 +11,9 @@ import pyarrow.parquet
 import pytest
 
 from specviz.app.compare.quick_run import QuickRun, run_small, small_job
-from specviz.app.compare.replay_step import make_again
+from specviz.app.compare.replay_step import replay
 from specviz.app.compare.store import ComparisonStore, packed
-from specviz.app.compare.view import PICTURES, Chosen, Opened, board, choices, settled
+from specviz.app.compare.view import PICTURES, Opened, Selection, board, choices, settled
 from specviz.app.page import build_page, launch_page
 from specviz.app.page_state import PageState, Run
 from specviz.app.server.limits import Limits
@@ -193,7 +193,7 @@ def test_every_figure_has_its_sentence_and_the_numbers_it_draws(folder) -> None:
     there = choices(opened.summary)
     assert {"accepted_length", "block_efficiency", "depth", "rank", "differences", "kinds"} <= set(there["figure"])
     for name in there["figure"]:
-        section = json.loads(board(opened, settled(opened.summary, Chosen(figure=name))))["sections"][0]
+        section = json.loads(board(opened, settled(opened.summary, Selection(figure=name))))["sections"][0]
         assert section["title"] == PICTURES[name].title
         assert section["table"]["rows"], name
         assert section["figure"]["light"]["data"]
@@ -202,17 +202,17 @@ def test_every_figure_has_its_sentence_and_the_numbers_it_draws(folder) -> None:
 
 def test_choosers_leave_what_was_chosen(folder) -> None:
     opened = opened_of(folder)
-    chosen = settled(opened.summary, Chosen(tree="odd", kind="chat", verifiers=("naive", "strange")))
+    chosen = settled(opened.summary, Selection(tree="odd", kind="chat", verifiers=("naive", "strange")))
     assert chosen.verifiers == ("naive",)
     section = json.loads(board(opened, chosen))["sections"][0]
     assert [row["cells"][:3] for row in section["table"]["rows"]] == [["odd", "1", "naive"]]
     assert "kind chat" in section["how"]
-    assert settled(opened.summary, Chosen(figure="nothing", mode="x", tree="y")).figure in PICTURES
+    assert settled(opened.summary, Selection(figure="nothing", mode="x", tree="y")).figure in PICTURES
 
 
 def test_runs_and_steps_are_the_rows_and_markup_stays_text(folder) -> None:
     opened = opened_of(folder)
-    text = board(opened, settled(opened.summary, Chosen(group=PAIRED, run=(HOSTILE, "rejection"))))
+    text = board(opened, settled(opened.summary, Selection(group=PAIRED, run=(HOSTILE, "rejection"))))
     assert "<" not in text
     _, runs, steps = json.loads(text)["sections"]
     sums = runs_of(folder, PAIRED)
@@ -242,7 +242,7 @@ def test_runs_and_steps_are_the_rows_and_markup_stays_text(folder) -> None:
 def test_a_step_is_made_again_as_it_was_recorded(folder, sessions, group, verifier) -> None:
     last = max(row["step"] for row in steps_of(folder, group, "a", verifier))
     desk = PageState()
-    *before, ((text, trace, ticket), inputs) = make_again(sessions, "p", folder, group, ("a", verifier), last, desk)
+    *before, ((text, trace, ticket), inputs) = replay(sessions, "p", folder, group, ("a", verifier), last, desk)
     assert before
     block, look = json.loads(text)
     assert len(trace.steps) == last + 1
@@ -252,23 +252,23 @@ def test_a_step_is_made_again_as_it_was_recorded(folder, sessions, group, verifi
     assert list(trace.output_tokens()) == output["tokens"]
     assert sessions.get(ticket) is None, "it has come to its end, and its caches have gone"
     desk = desk.show(Run(StoredTrace(trace), "again", inputs[1], ticket))
-    ((_, same, _), _), *rest = make_again(sessions, "p", folder, group, ("a", verifier), 0, desk)
+    ((_, same, _), _), *rest = replay(sessions, "p", folder, group, ("a", verifier), 0, desk)
     assert same is trace
     assert not rest, "a run that is there needs no model"
 
 
 def test_only_the_steps_that_are_asked_for_are_run_and_stop_is_heard(folder, sessions) -> None:
-    *_, ((_, trace, ticket), inputs) = make_again(sessions, "p", folder, PAIRED, ("a", "rejection"), 1, PageState())
+    *_, ((_, trace, ticket), inputs) = replay(sessions, "p", folder, PAIRED, ("a", "rejection"), 1, PageState())
     assert len(trace.steps) == 2
     desk = PageState().show(Run(StoredTrace(trace), "again", inputs[1], ticket))
-    *_, ((_, more, _), _) = make_again(sessions, "p", folder, PAIRED, ("a", "rejection"), 2, desk)
+    *_, ((_, more, _), _) = replay(sessions, "p", folder, PAIRED, ("a", "rejection"), 2, desk)
     assert (more.id, len(more.steps)) == (trace.id, 3)
     answers = []
-    for answer in make_again(sessions, "p", folder, PAIRED, ("a", "rejection"), 2, PageState()):
+    for answer in replay(sessions, "p", folder, PAIRED, ("a", "rejection"), 2, PageState()):
         answers.append(answer)
         sessions.ask_to_stop("p")
     assert "Stopped before" in answers[-1][0][0]
-    *_, ((text, none, _), _) = make_again(sessions, "p", folder, PAIRED, ("a", "rejection"), 99, PageState())
+    *_, ((text, none, _), _) = replay(sessions, "p", folder, PAIRED, ("a", "rejection"), 99, PageState())
     assert none is None
     assert "no step 100" in text
 
@@ -282,17 +282,17 @@ def test_another_outcome_and_files_that_do_not_belong_together_are_told(folder, 
     place = rows.schema.get_field_index("bonus_token")
     changed = rows.set_column(place, rows.schema.field(place), pyarrow.array(column, "int32"))
     pyarrow.parquet.write_table(changed, tmp_path / "steps.parquet")
-    *_, ((text, _, _), _) = make_again(sessions, "p", tmp_path, PAIRED, ("a", "rejection"), 0, PageState())
+    *_, ((text, _, _), _) = replay(sessions, "p", tmp_path, PAIRED, ("a", "rejection"), 0, PageState())
     said = json.loads(text)[0]["notice"]
     assert said["kind"] == "error"
     assert "Step 1 is not as it was recorded: rejection accepted the same tokens" in said["text"]
     plan = json.loads((folder / "comparison.json").read_text())
     plan["comparison"]["seed"] = 7
     (tmp_path / "comparison.json").write_text(json.dumps(plan))
-    *_, ((text, _, _), _) = make_again(sessions, "p", tmp_path, PAIRED, ("a", "rejection"), 0, PageState())
+    *_, ((text, _, _), _) = replay(sessions, "p", tmp_path, PAIRED, ("a", "rejection"), 0, PageState())
     assert "different comparisons" in text
     (tmp_path / "comparison.json").unlink()
-    *_, ((text, _, _), _) = make_again(sessions, "p", tmp_path, PAIRED, ("a", "rejection"), 0, PageState())
+    *_, ((text, _, _), _) = replay(sessions, "p", tmp_path, PAIRED, ("a", "rejection"), 0, PageState())
     assert "Without comparison.json" in text
 
 
@@ -331,7 +331,7 @@ def test_a_small_comparison_grows_and_can_be_opened_again(sessions, tmp_path) ->
     path = packed(opened, tmp_path)
     brought = again.get(finish(again.take([str(path)])))
     assert brought.summary["estimates"] == opened.summary["estimates"]
-    *_, ((text, _, _), _) = make_again(
+    *_, ((text, _, _), _) = replay(
         sessions, "p", brought.folder, Group("paired", "2", 1.0), (runs[0].prompt_id, "rejection"), 1, PageState()
     )
     assert "as it was recorded" in text
