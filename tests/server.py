@@ -113,11 +113,11 @@ class Visitor:
 
     def step(self, **values: Any) -> dict[str, Any]:
         """Press Step; the block with the new frame."""
-        return json.loads(self.press("one", **values)[0])
+        return json.loads(self.press("on_step", **values)[0])
 
     def saved(self) -> str:
         """Save the run as a trace file; its path on the server."""
-        return self.press("save_as_trace")[0]["path"]
+        return self.press("on_save_trace")[0]["path"]
 
     def _function(self, handler: str) -> tuple[int, Any]:
         return next((i, fn) for i, fn in self.page.fns.items() if getattr(fn.fn, "__name__", "") == handler)
@@ -129,7 +129,7 @@ class Visitor:
     def _value(self, block: Any, values: dict[str, Any]) -> Any:
         if block.stateful:
             return None
-        form = self._function("one")[1].fn.__self__.form.components
+        form = self._function("on_step")[1].fn.__self__.form.components
         label = str(getattr(block, "label", "")).lower().replace(" ", "_")
         name = next((name for name, one in form.items() if one is block), label)
         return values.get(name, getattr(block, "value", None))

@@ -157,8 +157,8 @@ def test_two_runs_are_not_called_the_same_run(tmp_path: Path) -> None:
     for name in ("one", "two"):
         trace = sample_trace(steps=1).model_copy(update={"id": name})
         desk = desk.show(Run(StoredTrace(trace), name, ModelChoice()))
-    assert "A and B are the same run" in act.compare_runs(desk, "one", "one")[0]
-    assert "the same run" not in act.compare_runs(desk, "one", "two")[0]
+    assert "A and B are the same run" in act.on_compare(desk, "one", "one")[0]
+    assert "the same run" not in act.on_compare(desk, "one", "two")[0]
 
 
 def test_rows_that_differ_are_not_told_as_one() -> None:

@@ -73,7 +73,9 @@ class Actions:
         count = len(self.form.inputs)
         return self.form.read(values[:count]), parse_breakpoints(self.stops.named(values[count:]))
 
-    def many(self, count: Any, known: PageState | None, request: gr.Request, *values: Any) -> Iterator[tuple[Any, Any]]:
+    def on_run(
+        self, count: Any, known: PageState | None, request: gr.Request, *values: Any
+    ) -> Iterator[tuple[Any, Any]]:
         there = known or self.start
         try:
             inputs, until = self.inputs_of(values)
@@ -93,17 +95,17 @@ class Actions:
                 there = _moved(there, moved, held_by, inputs)
             yield text, there
 
-    def one(self, known: PageState | None, request: gr.Request, *values: Any) -> Iterator[tuple[Any, Any]]:
-        yield from self.many(1, known, request, *values)
+    def on_step(self, known: PageState | None, request: gr.Request, *values: Any) -> Iterator[tuple[Any, Any]]:
+        yield from self.on_run(1, known, request, *values)
 
-    def gone(self) -> str:
+    def not_open(self) -> str:
         return run_handlers.message("error", "This run is not open any more; open it again under Runs.")
 
-    def anew(self, known: PageState | None) -> tuple[str, PageState]:
+    def on_new(self, known: PageState | None) -> tuple[str, PageState]:
         text = "The next step starts a new run from the prompt."
         return run_handlers.message("info", text), replace(known or self.start, anew=True)
 
-    def fork(
+    def on_fork(
         self, known: PageState | None, event: gr.EventData, request: gr.Request, *values: Any
     ) -> Iterator[list[Any]]:
         there = known or self.start
@@ -111,7 +113,7 @@ class Actions:
         asked = asked_for(event)
         parent, at = there.find(asked.get("run")), position_of(asked.get("step"))
         if parent is None or at is None:
-            yield [self.gone(), gr.skip(), *untouched]
+            yield [self.not_open(), gr.skip(), *untouched]
             return
         trace = parent.trace
         # Only what was filled in from this run, and then changed, can be meant for it.
@@ -141,15 +143,15 @@ class Actions:
 
     # ------------------------------------------------------------------------------------------ opening
 
-    def put(self, known: PageState | None, opened: Callable[[], Run]) -> list[Any]:
+    def open_run(self, known: PageState | None, opened: Callable[[], Run]) -> list[Any]:
         """The run that ``opened`` gives, on the page and in the form."""
         try:
             one = opened()
-            return self.in_sight(known, one, opening.first_block(one))
+            return self.show_run(known, one, opening.first_block(one))
         except SpecvizError as error:
             return [run_handlers.failed(error), gr.skip(), *self.form.untouched()]
 
-    def in_sight(self, known: PageState | None, one: Run, text: str) -> list[Any]:
+    def show_run(self, known: PageState | None, one: Run, text: str) -> list[Any]:
         """Every recorded run comes into sight through here: with its prompt, models and settings in the form, so that
         Step and Run are about the run that is seen.
 
@@ -168,51 +170,51 @@ class Actions:
         """
         return read_models(self.form.named(values)) if there.filled == one.id else one.models
 
-    def open_recorded(self, name: str | None, known: PageState | None) -> list[Any]:
-        return self.put(known, lambda: opening.recorded(name or ""))
+    def on_open(self, name: str | None, known: PageState | None) -> list[Any]:
+        return self.open_run(known, lambda: opening.recorded(name or ""))
 
-    def open_file(self, path: str | None, known: PageState | None) -> list[Any]:
+    def on_upload(self, path: str | None, known: PageState | None) -> list[Any]:
         try:
-            return self.put(known, lambda: opening.uploaded(path, self.limits.upload_bytes))
+            return self.open_run(known, lambda: opening.uploaded(path, self.limits.upload_bytes))
         finally:
             forget_upload(path)
 
-    def open_listed(self, id: str | None, known: PageState | None) -> list[Any]:
-        return self.put(known, lambda: opening.listed(known or self.start, id))
+    def on_open_listed(self, id: str | None, known: PageState | None) -> list[Any]:
+        return self.open_run(known, lambda: opening.listed(known or self.start, id))
 
-    def open_at(self, known: PageState | None, event: gr.EventData) -> list[Any]:
+    def on_open_run(self, known: PageState | None, event: gr.EventData) -> list[Any]:
         asked = asked_for(event)
-        answer = self.put(known, lambda: opening.listed(known or self.start, asked.get("run")))
+        answer = self.open_run(known, lambda: opening.listed(known or self.start, asked.get("run")))
         at = position_of(asked.get("step"))
         if isinstance(answer[1], PageState) and at is not None:
             look = {"step": at, "node": None, "verifier": None}
             answer[0] = f"[{answer[0]},{dump_block({'look': look})}]"
         return answer
 
-    def arrive(self, request: gr.Request) -> list[Any]:
+    def on_load(self, request: gr.Request) -> list[Any]:
         """A page that was opened by a link."""
         asked = dict(request.query_params)
         if "trace" not in asked:
             return [gr.skip(), gr.skip(), *self.form.untouched()]
-        answer = self.put(None, lambda: opening.linked(self.share_store, str(asked["trace"])))
+        answer = self.open_run(None, lambda: opening.linked(self.share_store, str(asked["trace"])))
         if isinstance(answer[1], PageState):
             look = {"step": _whole(asked.get("step"), 1) - 1, "node": _whole(asked.get("node"), None)}
             look["verifier"] = asked.get("verifier")
             answer[0] = f"[{answer[0]},{dump_block({'look': look})}]"
         return answer
 
-    def give(self, known: PageState | None, event: gr.EventData) -> Any:
+    def on_frames_wanted(self, known: PageState | None, event: gr.EventData) -> Any:
         asked = asked_for(event)
         there = (known or self.start).find(asked.get("run"))
         if there is None:
             return gr.skip()
         return run_handlers.wanted_block(there.trace, there.trace.id, asked.get("steps")) or gr.skip()
 
-    def runs_of(self, known: PageState | None) -> Any:
+    def on_list_runs(self, known: PageState | None) -> Any:
         there = known or self.start
         return gr.Radio(there.lines(), value=there.shown)
 
-    def sides(self, known: PageState | None) -> list[Any]:
+    def on_compare_tab(self, known: PageState | None) -> list[Any]:
         """The runs that can be compared, the one in sight and the latest other one chosen."""
         there = known or self.start
         names = [(describe(one), one.id) for one in there.runs]
@@ -222,16 +224,16 @@ class Actions:
         other = next((id for id in ids if id != shown), None)
         return [gr.Dropdown(names, value=shown), gr.Dropdown(names, value=other)]
 
-    def side(self, known: PageState | None, id: str | None) -> Run:
+    def chosen_run(self, known: PageState | None, id: str | None) -> Run:
         if id and id.startswith("recorded:"):
             return opening.recorded(id.removeprefix("recorded:"))
         if not id:
             raise SettingsError("Two runs are needed; choose the one that is missing above.")
         return opening.listed(known or self.start, id)
 
-    def compare_runs(self, known: PageState | None, a: str | None, b: str | None) -> tuple[str, Any]:
+    def on_compare(self, known: PageState | None, a: str | None, b: str | None) -> tuple[str, Any]:
         try:
-            one, two = self.side(known, a), self.side(known, b)
+            one, two = self.chosen_run(known, a), self.chosen_run(known, b)
             if one.id == two.id:
                 raise SettingsError("A and B are the same run; choose another one for B.")
             value = diff_handlers.compare_runs(one.trace, two.trace, (one.title, two.title))
@@ -243,9 +245,11 @@ class Actions:
                 there = replace(there.show(added), shown=there.shown, anew=there.anew)
         return dump_block({"compare": value}), there
 
-    def compare_plain(self, known: PageState | None, a: str | None, request: gr.Request, *values: Any) -> Iterator[str]:
+    def on_plain_greedy(
+        self, known: PageState | None, a: str | None, request: gr.Request, *values: Any
+    ) -> Iterator[str]:
         try:
-            one = self.side(known, a)
+            one = self.chosen_run(known, a)
             models = self.models_for(known or self.start, one, values)
         except SpecvizError as error:
             yield run_handlers.failed(error)
@@ -254,7 +258,7 @@ class Actions:
         with self.visitors.working(page):
             yield from diff_handlers.against_greedy(self.sessions, page, one.trace, models, one.title)
 
-    def next_hit(self, at: str, known: PageState | None, *values: Any) -> str:
+    def on_next_hit(self, at: str, known: PageState | None, *values: Any) -> str:
         there = (known or self.start).run
         if there is None:
             return run_handlers.message("info", "No run is open.")
@@ -265,15 +269,15 @@ class Actions:
 
     # ---------------------------------------------------------------------------------- asking, sharing
 
-    def what_if(self, known: PageState | None, event: gr.EventData) -> Any:
+    def on_what_if(self, known: PageState | None, event: gr.EventData) -> Any:
         there = (known or self.start).find(asked_for(event).get("run"))
-        return whatif.from_trace(there.trace, event._data) if there else self.gone()
+        return whatif.from_trace(there.trace, event._data) if there else self.not_open()
 
-    def what_if_models(self, known: PageState | None, event: gr.EventData, *values: Any) -> Iterator[str]:
+    def on_what_if_models(self, known: PageState | None, event: gr.EventData, *values: Any) -> Iterator[str]:
         there = known or self.start
         one = there.find(asked_for(event).get("run"))
         if one is None:
-            yield self.gone()
+            yield self.not_open()
             return
         try:
             models = self.models_for(there, one, values)
@@ -282,18 +286,18 @@ class Actions:
             return
         yield from whatif.through_models(self.sessions, one.trace, models, event._data)
 
-    def lesson(self, known: PageState | None, event: gr.EventData) -> list[Any]:
+    def on_lesson(self, known: PageState | None, event: gr.EventData) -> list[Any]:
         text, stored = lessons.open_lesson(event._data)
         if stored is None:
             return [text, gr.skip(), *self.form.untouched()]
         found = (known or self.start).find(stored.id)
-        return self.in_sight(known, found or Run(stored, f"lesson {event._data['name']}", models_of(stored.head)), text)
+        return self.show_run(known, found or Run(stored, f"lesson {event._data['name']}", models_of(stored.head)), text)
 
-    def hold(self, known: PageState | None, event: gr.EventData) -> tuple[str, Any]:
+    def on_hold(self, known: PageState | None, event: gr.EventData) -> tuple[str, Any]:
         there = known or self.start
         one = there.find(asked_for(event).get("run"))
         if one is None:
-            return self.gone(), gr.skip()
+            return self.not_open(), gr.skip()
         try:
             named = replace(one, link=self.share_store.save(one.trace))
         except SpecvizError as error:
@@ -302,7 +306,7 @@ class Actions:
         kept = replace(there, runs=tuple(named if run is one else run for run in there.runs))
         return dump_block({"link": link, "notice": None}), kept
 
-    def save(
+    def save_file(
         self, known: PageState | None, request: gr.Request, write: Callable[[Trace, Path], None], ending: str
     ) -> str:
         there = (known or self.start).run
@@ -312,13 +316,13 @@ class Actions:
         write(there.trace, path)
         return str(path)
 
-    def save_as_trace(self, known: PageState | None, request: gr.Request) -> str:
-        return self.save(known, request, save_trace, ".json.gz")
+    def on_save_trace(self, known: PageState | None, request: gr.Request) -> str:
+        return self.save_file(known, request, save_trace, ".json.gz")
 
-    def save_as_page(self, known: PageState | None, request: gr.Request) -> str:
-        return self.save(known, request, lambda trace, path: _write(path, standalone_page(trace)), ".html")
+    def on_save_page(self, known: PageState | None, request: gr.Request) -> str:
+        return self.save_file(known, request, lambda trace, path: _write(path, standalone_page(trace)), ".html")
 
-    def prove(self, known: PageState | None, *values: Any) -> Iterator[list[Any]]:
+    def on_verifiers(self, known: PageState | None, *values: Any) -> Iterator[list[Any]]:
         there = (known or self.start).run
         chosen = {choice.name: choice for choice in in_use(self.form.verifiers(values), None)}
         used = in_use(chosen.values(), there.trace if there else None)
@@ -330,16 +334,16 @@ class Actions:
             text = dump_block({"proofs": self.proofs.texts()})
             yield [self.proofs.table(rows), gr.CheckboxGroup(labels), text]
 
-    def stop(self, request: gr.Request) -> None:
+    def on_stop(self, request: gr.Request) -> None:
         self.visitors.stop(_page_id(request))
 
     # ------------------------------------------------------------------------------------------ leaving
 
-    def leave(self, request: gr.Request) -> None:
+    def on_unload(self, request: gr.Request) -> None:
         """The tab was closed."""
         self.visitors.close_page(_page_id(request))
 
-    def forget(self, page_state: PageState | None) -> None:
+    def on_state_deleted(self, page_state: PageState | None) -> None:
         """Gradio forgets the state of a page that nobody has used for long."""
         for run in page_state.runs if page_state else ():
             self.sessions.drop(run.ticket)

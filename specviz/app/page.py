@@ -41,7 +41,9 @@ def build_page(
     with Page(act.limits, title="specviz", **options) as page:
         # A function: Gradio copies a component's callback for everybody who opens the page, a method with all that its
         # object has, and that is the models.
-        page_state = gr.State(None, time_to_live=6 * 3600, delete_callback=lambda page_state: act.forget(page_state))
+        page_state = gr.State(
+            None, time_to_live=6 * 3600, delete_callback=lambda page_state: act.on_state_deleted(page_state)
+        )
         with gr.Row(elem_classes="specviz-head"):
             gr.Markdown(TITLE, elem_classes="specviz-title")
             prompt_box(form)
@@ -133,37 +135,37 @@ def build_page(
         opened = [viewer, page_state, *form.inputs]
         everything = [*form.inputs, *stops.inputs]
         changes = [
-            step.click(act.one, [page_state, *everything], [viewer, page_state], api_name="step", **work),
-            run.click(act.many, [steps, page_state, *everything], [viewer, page_state], api_name="run", **work),
-            viewer.fork(act.fork, [page_state, *form.inputs], opened, **work, **private),
-            library.input(act.open_recorded, [library, page_state], opened, api_name="open", **quick),
-            upload.upload(act.open_file, [upload, page_state], opened, show_progress="hidden", **private),
-            viewer.open_run(act.open_at, page_state, opened, **quick, **private),
-            viewer.lesson(act.lesson, page_state, opened, **quick, **private),
+            step.click(act.on_step, [page_state, *everything], [viewer, page_state], api_name="step", **work),
+            run.click(act.on_run, [steps, page_state, *everything], [viewer, page_state], api_name="run", **work),
+            viewer.fork(act.on_fork, [page_state, *form.inputs], opened, **work, **private),
+            library.input(act.on_open, [library, page_state], opened, api_name="open", **quick),
+            upload.upload(act.on_upload, [upload, page_state], opened, show_progress="hidden", **private),
+            viewer.open_run(act.on_open_run, page_state, opened, **quick, **private),
+            viewer.lesson(act.on_lesson, page_state, opened, **quick, **private),
             *many.wire(viewer, page_state, work, quick),
         ]
         for change in changes:
-            change.then(act.runs_of, page_state, listed, **quick, **private)
-        runs_tab.select(act.runs_of, page_state, listed, **quick, **private)
-        stop.click(act.stop, None, None, api_name="stop", **quick)
-        fresh.click(act.anew, page_state, [viewer, page_state], api_name="new", **quick)
-        viewer.what_if(act.what_if, page_state, viewer, trigger_mode="always_last", **quick, **private)
-        viewer.what_if_models(act.what_if_models, [page_state, *form.inputs], viewer, **work, **private)
-        viewer.frames_wanted(act.give, page_state, viewer, trigger_mode="multiple", **quick, **private)
-        viewer.hold(act.hold, page_state, [viewer, page_state], **quick, **private)
-        listed.input(act.open_listed, [listed, page_state], opened, **quick, **private)
-        compare_tab.select(act.sides, page_state, [side_a, side_b], **quick, **private)
+            change.then(act.on_list_runs, page_state, listed, **quick, **private)
+        runs_tab.select(act.on_list_runs, page_state, listed, **quick, **private)
+        stop.click(act.on_stop, None, None, api_name="stop", **quick)
+        fresh.click(act.on_new, page_state, [viewer, page_state], api_name="new", **quick)
+        viewer.what_if(act.on_what_if, page_state, viewer, trigger_mode="always_last", **quick, **private)
+        viewer.what_if_models(act.on_what_if_models, [page_state, *form.inputs], viewer, **work, **private)
+        viewer.frames_wanted(act.on_frames_wanted, page_state, viewer, trigger_mode="multiple", **quick, **private)
+        viewer.hold(act.on_hold, page_state, [viewer, page_state], **quick, **private)
+        listed.input(act.on_open_listed, [listed, page_state], opened, **quick, **private)
+        compare_tab.select(act.on_compare_tab, page_state, [side_a, side_b], **quick, **private)
         compare.click(
-            act.compare_runs, [page_state, side_a, side_b], [viewer, page_state], show_progress="hidden", **private
+            act.on_compare, [page_state, side_a, side_b], [viewer, page_state], show_progress="hidden", **private
         )
-        plain.click(act.compare_plain, [page_state, side_a, *form.inputs], viewer, **work, **private)
-        seek.click(act.next_hit, [where, page_state, *stops.inputs], viewer, js=_WITH_STEP, **quick, **private)
+        plain.click(act.on_plain_greedy, [page_state, side_a, *form.inputs], viewer, **work, **private)
+        seek.click(act.on_next_hit, [where, page_state, *stops.inputs], viewer, js=_WITH_STEP, **quick, **private)
         hand_over = "() => setTimeout(() => document.querySelector('#save-ready').click(), 50)"
-        for button, make in ((as_trace, act.save_as_trace), (as_page, act.save_as_page)):
+        for button, make in ((as_trace, act.on_save_trace), (as_page, act.on_save_page)):
             button.click(make, page_state, ready, show_progress="hidden", **private).success(None, js=hand_over)
         verifiers = form.components["verifiers"]
         proofs_tab.select(
-            act.prove,
+            act.on_verifiers,
             [page_state, *form.inputs],
             [proven, verifiers, viewer],
             concurrency_id="proofs",
@@ -171,8 +173,8 @@ def build_page(
             **private,
         )
         lessons_tab.select(lambda: dump_block(lessons.list_block()), None, viewer, **quick, **private)
-        page.load(act.arrive, None, opened, **quick, **private)
-        page.unload(act.leave)
+        page.load(act.on_load, None, opened, **quick, **private)
+        page.unload(act.on_unload)
     own = {library: "name", steps: "steps"} | {
         component: f"stop_{name}" for name, component in stops.components.items()
     }

@@ -204,7 +204,18 @@ def test_private_events_have_no_name_and_cannot_be_called_by_one(page: Page) -> 
     for event in private:
         assert event.api_name is None
     # What Gradio would have called them.
-    for name in ("fork", "hold", "what_if", "open_file", "save_as_page", "small", "lambda", "None", "false", ""):
+    for name in (
+        "on_fork",
+        "on_hold",
+        "on_what_if",
+        "on_upload",
+        "on_save_page",
+        "on_small_comparison",
+        "lambda",
+        "None",
+        "false",
+        "",
+    ):
         with pytest.raises(Exception, match="Could not infer"):
             get_fn(page, name, PredictBody(data=[]))
     listed = page.get_config_file()["dependencies"]

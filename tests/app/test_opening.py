@@ -57,14 +57,14 @@ class Page:
                 self.form[name] = update["value"]
 
     def step(self) -> None:
-        *_, last = self.act.one(self.desk, REQUEST, *self.form.values(), *self.stops)
+        *_, last = self.act.on_step(self.desk, REQUEST, *self.form.values(), *self.stops)
         self.take(last)
 
     def ask(self, handler: str, **data: Any) -> Any:
         return getattr(self.act, handler)(self.desk, _event(data))
 
     def fork(self, run: str, step: int) -> None:
-        *_, last = self.act.fork(self.desk, _event({"run": run, "step": step}), REQUEST, *self.form.values())
+        *_, last = self.act.on_fork(self.desk, _event({"run": run, "step": step}), REQUEST, *self.form.values())
         self.take(last)
 
     @property
@@ -182,7 +182,7 @@ def test_a_what_if_goes_to_the_folder_that_the_form_was_told(left_off, folders, 
     question = {"run": left_off.id, "step": 1, "id": 1, "verifier": "eta", "options": {"epsilon": 0.02}}
 
     def answer() -> dict[str, Any]:
-        *_, last = page.act.what_if_models(page.desk, _event(question), *page.form.values())
+        *_, last = page.act.on_what_if_models(page.desk, _event(question), *page.form.values())
         return json.loads(last)
 
     assert ASKED in answer()["notice"]["text"]
@@ -193,10 +193,10 @@ def test_a_what_if_goes_to_the_folder_that_the_form_was_told(left_off, folders, 
 
 def test_plain_greedy_goes_to_the_folder_that_the_form_was_told(left_off, folders, tmp_path) -> None:
     page = Page(tmp_path, left_off)
-    *_, last = page.act.compare_plain(page.desk, left_off.id, REQUEST, *page.form.values())
+    *_, last = page.act.on_plain_greedy(page.desk, left_off.id, REQUEST, *page.form.values())
     assert ASKED in last
     page.form |= {"target": folders[0], "draft": folders[1]}
-    *_, last = page.act.compare_plain(page.desk, left_off.id, REQUEST, *page.form.values())
+    *_, last = page.act.on_plain_greedy(page.desk, left_off.id, REQUEST, *page.form.values())
     assert "compare" in json.loads(last)
 
 
@@ -229,7 +229,7 @@ def test_what_was_not_recorded_of_a_run_is_said_where_it_goes_on(left_off, folde
 @pytest.mark.parametrize("lesson", [LESSONS[0], LESSONS[-1]], ids=lambda lesson: lesson.name)
 def test_a_lesson_brings_its_run_into_the_form(lesson: Any, tmp_path: Path) -> None:
     page = Page(tmp_path)
-    page.take(page.ask("lesson", name=lesson.name))
+    page.take(page.ask("on_lesson", name=lesson.name))
     assert same_inputs(page, page.run)
     assert page.form["target"] == "default"
     assert page.desk is not None
@@ -242,18 +242,18 @@ def test_every_other_way_brings_the_run_into_the_form(way: str, left_off: Trace,
     wanted = left_off
     if way == "upload":
         save_trace(left_off, tmp_path / "mine.json.gz")
-        page.take(page.act.open_file(str(tmp_path / "mine.json.gz"), page.desk))
+        page.take(page.act.on_upload(str(tmp_path / "mine.json.gz"), page.desk))
     elif way == "link":
         page.take(
-            page.act.arrive(SimpleNamespace(session_hash="page", query_params={"trace": share_store.save(left_off)}))
+            page.act.on_load(SimpleNamespace(session_hash="page", query_params={"trace": share_store.save(left_off)}))
         )
     elif way == "recorded":
-        page.take(page.act.open_recorded("chain-of-4", page.desk))
+        page.take(page.act.on_open("chain-of-4", page.desk))
         wanted = page.run
     else:
         page = Page(tmp_path, left_off)
-        page.take(page.act.open_recorded("chain-of-4", page.desk))
-        page.take(page.act.open_listed(left_off.id, page.desk))
+        page.take(page.act.on_open("chain-of-4", page.desk))
+        page.take(page.act.on_open_listed(left_off.id, page.desk))
     assert page.run.id == wanted.id
     assert same_inputs(page, wanted)
     if way != "recorded":
@@ -291,7 +291,7 @@ def test_shipped_runs_fork_and_answer_on_the_default_pair_as_before(left_off, fo
     assert page.run.steps[0].verdicts == old.steps[0].verdicts
     assert [page.run.models_of(i).target.weights is None for i in range(2)] == [True, False]
     question = {"run": old.id, "step": 1, "id": 1, "verifier": "eta", "options": {"epsilon": 0.02}}
-    *_, last = page.act.what_if_models(page.desk, _event(question), *page.form.values())
+    *_, last = page.act.on_what_if_models(page.desk, _event(question), *page.form.values())
     answer = json.loads(last)["whatif"]
     assert answer["by"] == "models"
     assert "were not recorded" in answer["caveat"]

@@ -180,7 +180,7 @@ def run(load: Load, say: Any = print) -> Report:
         people = [Person(i, url, page, values, load.click_pause, seen) for i in range(load.sessions)]
         say("Loading the models …")
         first = Tab(url, page)
-        first.press("one", **values)
+        first.press("on_step", **values)
         first.leave()
         idle, looked, scales, began = asyncio.run(_drive(load, url, process, people, say))
         report = Report(load, memory_mb=scales.samples, errors=[*looked.errors, *seen.errors])
@@ -269,7 +269,7 @@ async def _until(true: Any, over: asyncio.Event) -> None:
 def _wrong(page: Any, chosen: Sequence[Wanted], models: ModelChoice) -> Iterator[str]:
     from specviz.models.loading import load_pair
 
-    form = next(fn.fn for fn in page.fns.values() if getattr(fn.fn, "__name__", "") == "one").__self__.form
+    form = next(fn.fn for fn in page.fns.values() if getattr(fn.fn, "__name__", "") == "on_step").__self__.form
     pair = load_pair(**asdict(models))
     for wanted in chosen:
         values = {name: component.value for name, component in form.components.items()} | wanted.values

@@ -145,7 +145,7 @@ class Person(threading.Thread):
         more = self._luck.random() < 0.2
         began = time.monotonic()
         try:
-            how = {"handler": "many", "steps_a_run": RUN_STEPS} if more else {"handler": "one"}
+            how = {"handler": "on_run", "steps_a_run": RUN_STEPS} if more else {"handler": "on_step"}
             answer = tab.press(**how, **self.asked)
         except Busy:
             self.seen.count("busy")
@@ -162,10 +162,10 @@ class Person(threading.Thread):
             return
         self._shown = block["run"]["id"]
         self.own.add(self._shown)
-        tab.press("runs_of")  # as the page does after a step
+        tab.press("on_list_runs")  # as the page does after a step
         if block["run"]["endReason"] not in (None, "stopped"):
             self._save(tab)
-            tab.press("anew")
+            tab.press("on_new")
             self._runs += 1
 
     def _save(self, tab: Tab) -> None:

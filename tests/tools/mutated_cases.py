@@ -87,7 +87,7 @@ class Runner:
         """Import and read once what every case needs, so that no case is billed for it."""
         self._open(dump_trace(self.bases.small()), random.Random(0))
         for trace in (self.bases.small(), self.bases.other):
-            self.actions.put(None, lambda trace=trace: _run_of(trace))
+            self.actions.open_run(None, lambda trace=trace: _run_of(trace))
         with mutated_settings.no_network(), contextlib.suppress(SpecvizError):
             if self.settings is not None:
                 luck = random.Random(0)
@@ -141,7 +141,7 @@ class Runner:
             if isinstance(answer, str) and BUG in answer:
                 return f"! {answer[:300]}"
         if rarely:
-            self.actions.put(None, lambda: _run_of(trace))
+            self.actions.open_run(None, lambda: _run_of(trace))
             run_handlers.wanted_block(trace, trace.id, range(8))
             name = self.actions.share_store.save(trace)
             if self.actions.share_store.load(name) != trace:

@@ -150,7 +150,7 @@ class Maker:
             with no_network():
                 fits(self.actions.form, tuple(values.values()))
             arguments = (*values.values(), *stops.values())
-            return _said(self.actions.many(count, self.desk, self.request, *arguments))
+            return _said(self.actions.on_run(count, self.desk, self.request, *arguments))
 
         return f"form {_changed(values, self.values)}", run
 
@@ -160,7 +160,7 @@ class Maker:
 
         def run() -> str | None:
             event = SimpleNamespace(_data={"run": self.trace.id, "step": at})
-            return _said(self.actions.fork(self.desk, event, self.request, *values.values()))
+            return _said(self.actions.on_fork(self.desk, event, self.request, *values.values()))
 
         return f"fork {_changed(values, self.values)}", run
 
@@ -198,7 +198,7 @@ class Maker:
         stops = self._mutated(luck, dict.fromkeys(BREAKPOINTS, ""))
         at = luck.choice(["0", "1", "7"])
         return f"breakpoints {list(stops.values())!r:.60}", lambda: _said(
-            [self.actions.next_hit(at, self.desk, *stops.values())]
+            [self.actions.on_next_hit(at, self.desk, *stops.values())]
         )
 
     def link(self, luck: random.Random) -> Made:
@@ -216,7 +216,7 @@ class Maker:
 
         def run() -> str | None:
             request = SimpleNamespace(session_hash="page", query_params=asked_for)
-            return _said([self.actions.arrive(request)[0]])
+            return _said([self.actions.on_load(request)[0]])
 
         return f"link {asked_for['trace']!r:.60}", run
 
@@ -250,9 +250,9 @@ class Maker:
             from specviz.app import run_handlers
 
             told = [
-                self.actions.open_recorded(name, self.desk)[0],
-                self.actions.open_listed(name, self.desk)[0],
-                self.actions.compare_runs(self.desk, name, self.trace.id)[0],
+                self.actions.on_open(name, self.desk)[0],
+                self.actions.on_open_listed(name, self.desk)[0],
+                self.actions.on_compare(self.desk, name, self.trace.id)[0],
             ]
             try:
                 run_handlers.read_upload(path, 1 << 20)

@@ -145,11 +145,11 @@ class CompareTab:
         settings = self.act.form.inputs
         shown = [self.board, self.state, self.download, self.row, *self.choosers.values()]
         one: dict[str, Any] = {"concurrency_limit": 1, "show_progress": "hidden"}
-        self.listed.input(self.open_listed, self.listed, shown, show_progress="hidden", **private)
-        self.upload.upload(self.open_files, self.upload, shown, **one, **private)
+        self.listed.input(self.on_open_comparison, self.listed, shown, show_progress="hidden", **private)
+        self.upload.upload(self.on_upload_comparison, self.upload, shown, **one, **private)
         for name, component in self.choosers.items():
             component.input(
-                self.choose,
+                self.on_choose,
                 [self.state, *self.choosers.values()],
                 shown,
                 **quick,
@@ -157,29 +157,31 @@ class CompareTab:
                 trigger_mode="always_last",
             )
             del name
-        self.board.spot(self.point, self.state, [self.board, self.state], **quick, **private)
+        self.board.spot(self.on_point, self.state, [self.board, self.state], **quick, **private)
         inputs = [*self.form.values(), *settings]
-        self.start.click(self.small, inputs, shown, concurrency_id=COMPARISONS, **one, **private)
+        self.start.click(self.on_small_comparison, inputs, shown, concurrency_id=COMPARISONS, **one, **private)
         # Named, or it would take the name of the page's own, which programs call.
-        self.stop.click(self.act.stop, None, None, api_name="stop_comparison", **quick, **private)
+        self.stop.click(self.act.on_stop, None, None, api_name="stop_comparison", **quick, **private)
         hand_over = "() => setTimeout(() => document.querySelector('#board-ready').click(), 50)"
-        self.download.click(self.save, self.state, self.ready, show_progress="hidden", **private).success(
+        self.download.click(self.on_download, self.state, self.ready, show_progress="hidden", **private).success(
             None, js=hand_over
         )
         return [
-            self.board.step(self.step, [self.state, page_state], [viewer, page_state, *settings], **work, **private)
+            self.board.step(
+                self.on_replay, [self.state, page_state], [viewer, page_state, *settings], **work, **private
+            )
         ]
 
     # ------------------------------------------------------------------------------------------------- handlers
 
-    def open_listed(self, key: str | None) -> list[Any]:
+    def on_open_comparison(self, key: str | None) -> list[Any]:
         try:
             self.store.open_listed(key or "")
             return self._show(key or "", Selection())
         except Exception as error:
             return self._only(_said(error))
 
-    def open_files(self, paths: list[str] | None, request: gr.Request) -> Iterator[list[Any]]:
+    def on_upload_comparison(self, paths: list[str] | None, request: gr.Request) -> Iterator[list[Any]]:
         try:
             if self.act.limits.public:
                 raise SettingsError(
@@ -194,7 +196,7 @@ class CompareTab:
             for path in paths or []:
                 forget_upload(path)
 
-    def choose(self, state: Any, *values: Any) -> list[Any]:
+    def on_choose(self, state: Any, *values: Any) -> list[Any]:
         try:
             if state is None:
                 raise SettingsError("No comparison is open; open one first.")
@@ -205,7 +207,7 @@ class CompareTab:
         except Exception as error:
             return self._only(_said(error))
 
-    def point(self, state: Any, event: gr.EventData) -> list[Any]:
+    def on_point(self, state: Any, event: gr.EventData) -> list[Any]:
         """A point or a row was chosen: a group of runs, or a run."""
         try:
             if state is None:
@@ -230,7 +232,7 @@ class CompareTab:
         except Exception as error:
             return [dump_block({"notice": _said(error)}), gr.skip()]
 
-    def step(
+    def on_replay(
         self, state: Any, known: PageState | None, event: gr.EventData, request: gr.Request
     ) -> Iterator[list[Any]]:
         """A step was chosen: its run is made again up to there."""
@@ -257,7 +259,7 @@ class CompareTab:
                 self.act.visitors.register_session(page, ticket)
                 yield [text, _put(there, trace, inputs, ticket, selection.run[0]), *self.act.form.write(*inputs)]
 
-    def small(self, request: gr.Request, *values: Any) -> Iterator[list[Any]]:
+    def on_small_comparison(self, request: gr.Request, *values: Any) -> Iterator[list[Any]]:
         try:
             given = dict(zip(self.form, values[: len(self.form)], strict=True))
             given["temperatures"] = str(given["temperatures"] or "").replace(",", " ").split()[:20]
@@ -274,7 +276,7 @@ class CompareTab:
         except Exception as error:
             yield self._only(_said(error))
 
-    def save(self, state: Any, request: gr.Request) -> str:
+    def on_download(self, state: Any, request: gr.Request) -> str:
         try:
             if state is None:
                 raise SettingsError("No comparison is open; open one first.")

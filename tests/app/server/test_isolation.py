@@ -47,7 +47,7 @@ def test_both_ran_on_one_pair_and_heard_of_their_own_run_only(two):
 
 def test_the_runs_list_has_ones_own(two):
     _, a, b = two
-    listed = json.dumps(b.press("runs_of"))
+    listed = json.dumps(b.press("on_list_runs"))
     assert b.run in listed
     assert a.run not in listed
     assert "alpha" not in listed
@@ -57,12 +57,12 @@ def test_knowing_anothers_run_gives_nothing(two):
     """Its id stands in every file and picture that somebody has published."""
     _, a, b = two
     for handler, event in [
-        ("give", {"run": a.run, "steps": [0, 1]}),
-        ("hold", {"run": a.run}),
-        ("open_at", {"run": a.run, "step": 0}),
-        ("fork", {"run": a.run, "step": 0}),
-        ("what_if", {"run": a.run, "step": 0, "id": 1}),
-        ("what_if_models", {"run": a.run, "step": 0, "id": 1}),
+        ("on_frames_wanted", {"run": a.run, "steps": [0, 1]}),
+        ("on_hold", {"run": a.run}),
+        ("on_open_run", {"run": a.run, "step": 0}),
+        ("on_fork", {"run": a.run, "step": 0}),
+        ("on_what_if", {"run": a.run, "step": 0, "id": 1}),
+        ("on_what_if_models", {"run": a.run, "step": 0, "id": 1}),
     ]:
         answer = json.dumps(b.press(handler, event))
         assert "alpha" not in answer, handler
@@ -117,7 +117,7 @@ def test_an_upload_is_gone_once_it_is_read(two, tmp_path):
     with (tmp_path / "mine.json").open("rb") as file:
         (path,) = running.web.post("/gradio_api/upload", files={"files": file}).json()
     assert Path(path).is_file()
-    opened = b.press("open_file", open_a_trace_file={"path": path, "meta": {"_type": "gradio.FileData"}})
+    opened = b.press("on_upload", open_a_trace_file={"path": path, "meta": {"_type": "gradio.FileData"}})
     assert '"frames"' in opened[0]
     assert not Path(path).exists()
     assert file_of(running, path) == 403
@@ -133,7 +133,7 @@ def test_a_file_that_two_have_sent_stays_until_both_have_read_it(two, tmp_path):
     sent = {"files": ("ours.json", (tmp_path / "ours.json").read_bytes())}
     paths = [running.web.post("/gradio_api/upload", files=sent).json()[0] for _ in range(2)]
     for visitor, path in zip(visitors, paths, strict=True):
-        opened = visitor.press("open_file", open_a_trace_file={"path": path, "meta": {"_type": "gradio.FileData"}})
+        opened = visitor.press("on_upload", open_a_trace_file={"path": path, "meta": {"_type": "gradio.FileData"}})
         assert '"frames"' in opened[0]
     assert not Path(paths[1]).exists()
 
@@ -180,7 +180,7 @@ def test_only_what_was_uploaded_is_ever_removed(tmp_path, monkeypatch):
 def test_a_session_that_is_guessed_is_a_new_one(two):
     running, _, _ = two
     guess = server.Visitor(running.url, running.page)
-    listed = json.dumps(guess.press("runs_of"))
+    listed = json.dumps(guess.press("on_list_runs"))
     guess.leave()
     assert "alpha" not in listed
     assert "beta" not in listed
@@ -192,13 +192,13 @@ def test_an_event_that_is_guessed_answers_nothing_and_stops_nothing(two, monkeyp
     running, a, b = two
     gate = server.Gate()
     monkeypatch.setattr(Session, "step", gate.around(Session.step))
-    event = a.begin("many", prompt="alpha has a secret", seed=1, steps_a_run=3)
+    event = a.begin("on_run", prompt="alpha has a secret", seed=1, steps_a_run=3)
     gate.wait()
-    number = next(i for i, fn in running.page.fns.items() if getattr(fn.fn, "__name__", "") == "many")
+    number = next(i for i, fn in running.page.fns.items() if getattr(fn.fn, "__name__", "") == "on_run")
     for session in (b.session, "nobody"):
         body = {"session_hash": session, "fn_index": number, "event_id": uuid.uuid4().hex}
         running.web.post("/gradio_api/cancel", json=body)
-    b.press("stop")
+    b.press("on_stop")
     gate.let(3)
     last = json.loads(a.wait(event)[0])
     assert last["run"]["steps"] == 5, "neither another's Stop nor a guessed cancellation ended it"
@@ -209,12 +209,12 @@ def test_an_event_that_is_guessed_answers_nothing_and_stops_nothing(two, monkeyp
 
 def test_a_link_opens_its_run_for_whoever_has_it_and_no_other_name_does(two):
     running, a, b = two
-    block = json.loads(a.press("hold", {"run": a.run})[0])
+    block = json.loads(a.press("on_hold", {"run": a.run})[0])
     name = block["link"]["name"]
-    opened = b.press("arrive", query={"trace": name})
+    opened = b.press("on_load", query={"trace": name})
     assert a.run in opened[0]
     for guess in ("h-" + "a" * 16, a.run, name[:-1], f"../held/{name}"):
-        said = running.visitor().press("arrive", query={"trace": guess})[0]
+        said = running.visitor().press("on_load", query={"trace": guess})[0]
         assert "unknown here or has expired" in said
         assert "alpha" not in said
 

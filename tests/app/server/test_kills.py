@@ -97,13 +97,13 @@ def ask(visitor: server.Visitor, phase: str, run: str) -> None:
         asking.start()
         return
     values = {"prompts": 1, "tokens_a_run": 2, "trees": ["1,1"], "verifiers": ["rejection"]}
-    handler = {"step": "one", "file": "save_as_trace", "comparison": "small"}[phase]
+    handler = {"step": "on_step", "file": "on_save_trace", "comparison": "on_small_comparison"}[phase]
     visitor.begin(handler, **(values if phase == "comparison" else {}))
 
 
 def _ignored(visitor: server.Visitor, run: str) -> None:
     with contextlib.suppress(httpx.HTTPError):
-        visitor.press("hold", {"run": run})
+        visitor.press("on_hold", {"run": run})
 
 
 @pytest.mark.parametrize("phase", killed.SERVING)
@@ -116,9 +116,9 @@ def test_a_server_that_is_killed(phase, tmp_path, page, monkeypatch):
         assert started.poll() is None, (tmp_path / "log").read_text()
         visitor = server.Visitor(url, page)
         for seed in (1, 2):
-            visitor.press("anew")
+            visitor.press("on_new")
             run = visitor.step(prompt="kept", seed=seed)["run"]["id"]
-            links[json.loads(visitor.press("hold", {"run": run})[0])["link"]["name"]] = run
+            links[json.loads(visitor.press("on_hold", {"run": run})[0])["link"]["name"]] = run
         visitor.saved()
         (tmp_path / "hang").write_text(phase)
         ask(visitor, phase, run)
@@ -140,11 +140,11 @@ def test_a_server_that_is_killed(phase, tmp_path, page, monkeypatch):
         assert again.web.get("/healthz").json()["status"] == "ok"
         visitor = again.visitor()
         for name, run in links.items():
-            assert run in visitor.press("arrive", query={"trace": name})[0]
+            assert run in visitor.press("on_load", query={"trace": name})[0]
         run = visitor.step(prompt="new", seed=3)["run"]["id"]
-        links[json.loads(visitor.press("hold", {"run": run})[0])["link"]["name"]] = run
+        links[json.loads(visitor.press("on_hold", {"run": run})[0])["link"]["name"]] = run
         assert load_trace(visitor.saved()).id == run
-        shown = visitor.press("small", prompts=1, tokens_a_run=2, trees=["1,1"], verifiers=["rejection"])
+        shown = visitor.press("on_small_comparison", prompts=1, tokens_a_run=2, trees=["1,1"], verifiers=["rejection"])
         assert shown, "a small comparison is made"
     assert {path.name for path in store.iterdir()} == {f"{name}.json.gz" for name in links}
     assert {load_trace(path).id for path in store.iterdir()} == set(links.values())

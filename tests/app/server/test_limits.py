@@ -254,7 +254,7 @@ def test_a_public_page_opens_no_comparison_of_a_visitor(tmp_path: Path) -> None:
 
     act = Actions(Sessions(limits=Limits(public=True)), ShareStore(tmp_path), Proofs())
     tab = CompareTab(act, Untouched(shipped=tmp_path))
-    (answer,) = tab.open_files([str(tmp_path)], gr.Request(session_hash="page"))
+    (answer,) = tab.on_upload_comparison([str(tmp_path)], gr.Request(session_hash="page"))
     assert is_one_sentence(told(answer[0]))
 
 
@@ -284,6 +284,6 @@ def test_an_upload_over_the_limit_is_one_sentence_and_the_desk_stays(tmp_path: P
     path = tmp_path / "large.json"
     path.write_bytes(b"[" + b"0," * 600_000 + b"0]")
     act = Actions(Sessions(limits=Limits(upload_mb=1)), ShareStore(tmp_path), Proofs())
-    text, desk, *_ = act.open_file(str(path), None)
+    text, desk, *_ = act.on_upload(str(path), None)
     assert "1 MB" in told(text), told(text)
     assert not isinstance(desk, type(act.start))

@@ -237,7 +237,7 @@ def test_a_fork_is_one_run_and_its_parent_is_not_counted_again(served):
     served.sessions._live.clear()
     served.sessions.backend._pairs.clear()
     before = {name: COUNTS[name] for name in NAMES}
-    visitor.press("fork", {"run": run, "step": 0})
+    visitor.press("on_fork", {"run": run, "step": 0})
     visitor.leave()
     assert (COUNTS["runs"], COUNTS["steps"]) == (before["runs"] + 1, before["steps"] + 1)
 

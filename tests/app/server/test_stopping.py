@@ -75,7 +75,7 @@ def test_a_closed_tab_gives_back_its_caches_and_files(served):
 def test_a_tab_that_is_closed_in_the_middle_of_a_run_ends_it_after_the_step(served, gate):
     before, steps = len(live(served)), COUNTS["steps"]
     visitor = served.visitor()
-    visitor.begin("many", steps_a_run=50)
+    visitor.begin("on_run", steps_a_run=50)
     gate.wait()
     visitor.leave()
     visitors = next(_owner(fn).visitors for fn in served.page.fns.values() if hasattr(_owner(fn), "visitors"))
@@ -91,7 +91,7 @@ def test_a_closed_tab_ends_its_small_comparison(served):
     shelf = next(_owner(fn).store for fn in served.page.fns.values() if isinstance(_owner(fn), CompareTab))
     opened = set(shelf._opened)
     visitor = served.visitor()
-    visitor.begin("small", prompts=16)
+    visitor.begin("on_small_comparison", prompts=16)
     server.until(lambda: COUNTS[RUNNING] == 1)
     visitor.leave()
     server.until(lambda: COUNTS[RUNNING] == 0)
@@ -147,9 +147,9 @@ def test_stop_is_remembered_while_something_runs_only():
 
 def test_stop_acts_within_the_step_that_is_under_way(served, gate):
     visitor = served.visitor()
-    event = visitor.begin("many", steps_a_run=50)
+    event = visitor.begin("on_run", steps_a_run=50)
     gate.wait()
-    visitor.press("stop")
+    visitor.press("on_stop")
     gate.let(50)
     visitor.wait(event)
     assert len(load_trace(visitor.saved()).steps) == 1
@@ -161,15 +161,15 @@ def test_stop_acts_within_the_step_that_is_under_way(served, gate):
 def test_a_full_queue_is_told_to_who_wants_to_join_it_and_all_else_goes_on(served, gate, monkeypatch):
     monkeypatch.setattr(served.page, "limits", replace(served.page.limits, queue=1))
     works, waits, comes = (served.visitor() for _ in range(3))
-    working = works.begin("one")
+    working = works.begin("on_step")
     gate.wait()
-    waiting = waits.begin("one")
-    number, step = comes._function("one")
+    waiting = waits.begin("on_step")
+    number, step = comes._function("on_step")
     answer = comes._web.post("/gradio_api/queue/join", json=comes._asked(number, step, None, {}))
     assert answer.status_code == 503
     assert answer.json()["detail"] == BUSY.format(1)
     assert Path(comes.saved()).is_file()
-    joined = comes.begin("arrive", query={"trace": "chain-of-4"})  # as browsers open a link
+    joined = comes.begin("on_load", query={"trace": "chain-of-4"})  # as browsers open a link
     opened = comes.wait(joined)[0]
     assert json.loads(opened)[0][0]["frames"]
     gate.let(2)
@@ -180,14 +180,14 @@ def test_a_full_queue_is_told_to_who_wants_to_join_it_and_all_else_goes_on(serve
 def test_small_comparisons_have_a_queue_of_their_own_that_can_be_full(served, monkeypatch):
     monkeypatch.setattr(served.page, "limits", replace(served.page.limits, queue=1))
     works, waits, comes = (served.visitor() for _ in range(3))
-    works.begin("small", prompts=16)
+    works.begin("on_small_comparison", prompts=16)
     server.until(lambda: COUNTS[RUNNING] == 1)
-    waiting = waits.begin("small", prompts=1)
-    number, step = comes._function("small")
+    waiting = waits.begin("on_small_comparison", prompts=1)
+    number, step = comes._function("on_small_comparison")
     answer = comes._web.post("/gradio_api/queue/join", json=comes._asked(number, step, None, {}))
     assert answer.status_code == 503
     assert answer.json()["detail"] == BUSY.format(1)
-    assert "run" in json.loads(comes.wait(comes.begin("one"))[0])
+    assert "run" in json.loads(comes.wait(comes.begin("on_step"))[0])
     works.leave()
     waits.wait(waiting)
 
@@ -222,7 +222,7 @@ def test_a_model_that_fails_in_a_step_leaves_the_app_serving_and_the_run_whole(s
 
     monkeypatch.setattr(TargetRunner, "score", fail)
     visitor = served.visitor()
-    answer = visitor.press("many", steps_a_run=50, **settings)
+    answer = visitor.press("on_run", steps_a_run=50, **settings)
     assert "Something is wrong in specviz (RuntimeError)" in answer[0]
     assert "device-side" not in answer[0]
     assert served.sessions.backend.lock.seconds_still is None
@@ -336,8 +336,8 @@ def test_sigterm_finishes_the_step_and_loses_no_saved_run(tmp_path, served):
         server.until(lambda: process.poll() is not None or _answers(url), seconds=240)
         visitor = server.Visitor(url, served.page)  # both servers build the same page
         run = visitor.step(prompt="a secret")["run"]["id"]
-        link = json.loads(visitor.press("hold", {"run": run})[0])["link"]["name"]
-        event = visitor.begin("many", prompt="a secret", steps_a_run=50)
+        link = json.loads(visitor.press("on_hold", {"run": run})[0])["link"]["name"]
+        event = visitor.begin("on_run", prompt="a secret", steps_a_run=50)
         server.until((tmp_path / "inside").exists)
         process.send_signal(signal.SIGTERM)
         server.until(lambda: httpx.get(f"{url}/healthz").status_code == 503)
@@ -359,7 +359,7 @@ def test_sigterm_finishes_the_step_and_loses_no_saved_run(tmp_path, served):
     assert (lines[-1]["finished"], lines[-1]["steps"]) == (True, 2)
     assert "secret" not in json.dumps(lines)
     with server.serving(tmp_path) as again:
-        opened = again.visitor().press("arrive", query={"trace": link})
+        opened = again.visitor().press("on_load", query={"trace": link})
     assert run in opened[0]
 
 
