@@ -70,12 +70,14 @@ class Actions:
     # ------------------------------------------------------------------------------------------ running
 
     def inputs_of(self, values: tuple[Any, ...]) -> tuple[run_handlers.Inputs, Breakpoints]:
+        """What the settings and the breakpoints say, from the values of their components."""
         count = len(self.form.inputs)
         return self.form.read(values[:count]), parse_breakpoints(self.stops.named(values[count:]))
 
     def on_run(
         self, count: Any, known: PageState | None, request: gr.Request, *values: Any
     ) -> Iterator[tuple[Any, Any]]:
+        """The endpoint ``run``: up to ``count`` steps, one answer a step."""
         there = known or self.start
         try:
             inputs, until = self.inputs_of(values)
@@ -90,24 +92,28 @@ class Actions:
             trace = before.trace
         page = _page_id(request)
         answers = run_handlers.run_steps(self.sessions, page, inputs, limit, trace, ticket, until)
-        for text, moved, held_by in self.visitors.count_run(page, answers, inputs, trace):
-            if moved is not None and held_by is not None:
-                there = _moved(there, moved, held_by, inputs)
+        for text, moved, found_by in self.visitors.count_run(page, answers, inputs, trace):
+            if moved is not None and found_by is not None:
+                there = there.after_step(moved, inputs[1], found_by)
             yield text, there
 
     def on_step(self, known: PageState | None, request: gr.Request, *values: Any) -> Iterator[tuple[Any, Any]]:
+        """The endpoint ``step``."""
         yield from self.on_run(1, known, request, *values)
 
     def not_open(self) -> str:
+        """The answer to an event about a run that the page does not have any more."""
         return run_handlers.message("error", "This run is not open any more; open it again under Runs.")
 
     def on_new(self, known: PageState | None) -> tuple[str, PageState]:
+        """The endpoint ``new``: the next step starts a new run."""
         text = "The next step starts a new run from the prompt."
         return run_handlers.message("info", text), replace(known or self.start, anew=True)
 
     def on_fork(
         self, known: PageState | None, event: gr.EventData, request: gr.Request, *values: Any
     ) -> Iterator[list[Any]]:
+        """Run a step of a run anew, as the first of a fork of it."""
         there = known or self.start
         untouched = self.form.untouched()
         asked = asked_for(event)
@@ -134,7 +140,7 @@ class Actions:
             if moved is None or ticket is None:
                 yield [text, gr.skip(), *untouched]
                 continue
-            there = _moved(there, moved, ticket, inputs)
+            there = there.after_step(moved, inputs[1], ticket)
             caveat = caveats(moved.models, trace.models) if at else None
             forked = _forked(there.runs[-1].title, at, own)
             said = run_handlers.message("info", " ".join(filter(None, (forked, caveat))))
@@ -171,18 +177,22 @@ class Actions:
         return read_models(self.form.named(values)) if there.filled == one.id else one.models
 
     def on_open(self, name: str | None, known: PageState | None) -> list[Any]:
+        """The endpoint ``open``: a recorded run that comes with specviz."""
         return self.open_run(known, lambda: opening.recorded(name or ""))
 
     def on_upload(self, path: str | None, known: PageState | None) -> list[Any]:
+        """Open a trace file that the visitor sent."""
         try:
             return self.open_run(known, lambda: opening.uploaded(path, self.limits.upload_bytes))
         finally:
             forget_upload(path)
 
     def on_open_listed(self, id: str | None, known: PageState | None) -> list[Any]:
+        """Open one of the runs of the page."""
         return self.open_run(known, lambda: opening.listed(known or self.start, id))
 
     def on_open_run(self, known: PageState | None, event: gr.EventData) -> list[Any]:
+        """Open one of the runs of the page at a step."""
         asked = asked_for(event)
         answer = self.open_run(known, lambda: opening.listed(known or self.start, asked.get("run")))
         at = position_of(asked.get("step"))
@@ -192,7 +202,7 @@ class Actions:
         return answer
 
     def on_load(self, request: gr.Request) -> list[Any]:
-        """A page that was opened by a link."""
+        """Open the run that the address of the page names, if it names one."""
         asked = dict(request.query_params)
         if "trace" not in asked:
             return [gr.skip(), gr.skip(), *self.form.untouched()]
@@ -204,6 +214,7 @@ class Actions:
         return answer
 
     def on_frames_wanted(self, known: PageState | None, event: gr.EventData) -> Any:
+        """The frames that the viewer misses."""
         asked = asked_for(event)
         there = (known or self.start).find(asked.get("run"))
         if there is None:
@@ -211,6 +222,7 @@ class Actions:
         return run_handlers.wanted_block(there.trace, there.trace.id, asked.get("steps")) or gr.skip()
 
     def on_list_runs(self, known: PageState | None) -> Any:
+        """The list of the runs of the page."""
         there = known or self.start
         return gr.Radio(there.lines(), value=there.shown)
 
@@ -225,6 +237,11 @@ class Actions:
         return [gr.Dropdown(names, value=shown), gr.Dropdown(names, value=other)]
 
     def chosen_run(self, known: PageState | None, id: str | None) -> Run:
+        """The run that was chosen as a side of a comparison.
+
+        Raises:
+            SettingsError: if none was, or if it is not open any more.
+        """
         if id and id.startswith("recorded:"):
             return opening.recorded(id.removeprefix("recorded:"))
         if not id:
@@ -232,6 +249,7 @@ class Actions:
         return opening.listed(known or self.start, id)
 
     def on_compare(self, known: PageState | None, a: str | None, b: str | None) -> tuple[str, Any]:
+        """Compare two runs."""
         try:
             one, two = self.chosen_run(known, a), self.chosen_run(known, b)
             if one.id == two.id:
@@ -248,6 +266,7 @@ class Actions:
     def on_plain_greedy(
         self, known: PageState | None, a: str | None, request: gr.Request, *values: Any
     ) -> Iterator[str]:
+        """Compare a run with plain greedy decoding of its prompt."""
         try:
             one = self.chosen_run(known, a)
             models = self.models_for(known or self.start, one, values)
@@ -259,6 +278,7 @@ class Actions:
             yield from diff_handlers.against_greedy(self.sessions, page, one.trace, models, one.title)
 
     def on_next_hit(self, at: str, known: PageState | None, *values: Any) -> str:
+        """Go to the next step that hits a breakpoint."""
         there = (known or self.start).run
         if there is None:
             return run_handlers.message("info", "No run is open.")
@@ -270,10 +290,12 @@ class Actions:
     # ---------------------------------------------------------------------------------- asking, sharing
 
     def on_what_if(self, known: PageState | None, event: gr.EventData) -> Any:
+        """Answer a what-if question from what the trace has recorded."""
         there = (known or self.start).find(asked_for(event).get("run"))
         return whatif.from_trace(there.trace, event._data) if there else self.not_open()
 
     def on_what_if_models(self, known: PageState | None, event: gr.EventData, *values: Any) -> Iterator[str]:
+        """Answer a what-if question with the models."""
         there = known or self.start
         one = there.find(asked_for(event).get("run"))
         if one is None:
@@ -287,6 +309,7 @@ class Actions:
         yield from whatif.through_models(self.sessions, one.trace, models, event._data)
 
     def on_lesson(self, known: PageState | None, event: gr.EventData) -> list[Any]:
+        """Open a lesson, with its run."""
         text, stored = lessons.open_lesson(event._data)
         if stored is None:
             return [text, gr.skip(), *self.form.untouched()]
@@ -294,6 +317,7 @@ class Actions:
         return self.show_run(known, found or Run(stored, f"lesson {event._data['name']}", models_of(stored.head)), text)
 
     def on_hold(self, known: PageState | None, event: gr.EventData) -> tuple[str, Any]:
+        """Save a run for some days and answer with the link that opens it."""
         there = known or self.start
         one = there.find(asked_for(event).get("run"))
         if one is None:
@@ -309,6 +333,7 @@ class Actions:
     def save_file(
         self, known: PageState | None, request: gr.Request, write: Callable[[Trace, Path], None], ending: str
     ) -> str:
+        """Write the run in sight to a file, and answer with its path."""
         there = (known or self.start).run
         if there is None:
             raise gr.Error("No run is open.", print_exception=False)
@@ -317,12 +342,15 @@ class Actions:
         return str(path)
 
     def on_save_trace(self, known: PageState | None, request: gr.Request) -> str:
+        """Save the run in sight as a trace file."""
         return self.save_file(known, request, save_trace, ".json.gz")
 
     def on_save_page(self, known: PageState | None, request: gr.Request) -> str:
+        """Save the run in sight as an HTML page."""
         return self.save_file(known, request, lambda trace, path: _write(path, standalone_page(trace)), ".html")
 
     def on_verifiers(self, known: PageState | None, *values: Any) -> Iterator[list[Any]]:
+        """The table of what ``check`` finds about every verifier, again and again until it is complete."""
         there = (known or self.start).run
         chosen = {choice.name: choice for choice in in_use(self.form.verifiers(values), None)}
         used = in_use(chosen.values(), there.trace if there else None)
@@ -335,6 +363,7 @@ class Actions:
             yield [self.proofs.table(rows), gr.CheckboxGroup(labels), text]
 
     def on_stop(self, request: gr.Request) -> None:
+        """The endpoint ``stop``: what runs for the page ends after the step it is in."""
         self.visitors.stop(_page_id(request))
 
     # ------------------------------------------------------------------------------------------ leaving
@@ -344,19 +373,9 @@ class Actions:
         self.visitors.close_page(_page_id(request))
 
     def on_state_deleted(self, page_state: PageState | None) -> None:
-        """Gradio forgets the state of a page that nobody has used for long."""
+        """End the sessions of a page that nobody has used for so long that Gradio forgets its state."""
         for run in page_state.runs if page_state else ():
             self.sessions.drop(run.ticket)
-
-
-def _moved(page_state: PageState, trace: Trace, ticket: Any, inputs: run_handlers.Inputs) -> PageState:
-    """The state after a run took a step. What it was shared as does not have the new step."""
-    known = page_state.find(trace.id)
-    title = known.title if known else page_state.new_title(trace)
-    stored = known.stored if known else None
-    if stored is None or (stored.steps, stored.head) != (len(trace.steps), trace.model_copy(update={"steps": ()})):
-        stored = StoredTrace(trace, stored)
-    return page_state.show(Run(stored, title, inputs[1], ticket), filled=True)
 
 
 def _forked(title: str, at: int, own: bool) -> str:

@@ -92,6 +92,15 @@ class PageState:
             anew=False,
         )
 
+    def after_step(self, trace: Trace, models: ModelChoice, ticket: Ticket) -> PageState:
+        """The state with a run in sight that was started, or took a step. A link to it does not have the new step."""
+        known = self.find(trace.id)
+        title = known.title if known else self.new_title(trace)
+        stored = known.stored if known else None
+        if stored is None or (stored.steps, stored.head) != (len(trace.steps), trace.model_copy(update={"steps": ()})):
+            stored = StoredTrace(trace, stored)
+        return self.show(Run(stored, title, models, ticket), filled=True)
+
     def new_title(self, trace: Trace) -> str:
         """What a run that the page does not have yet will be called."""
         parent = self.find(trace.forked_from.trace) if trace.forked_from else None

@@ -175,6 +175,7 @@ class CompareTab:
     # ------------------------------------------------------------------------------------------------- handlers
 
     def on_open_comparison(self, key: str | None) -> list[Any]:
+        """Open one of the comparisons that are listed."""
         try:
             self.store.open_listed(key or "")
             return self._show(key or "", Selection())
@@ -182,6 +183,7 @@ class CompareTab:
             return self._only(_said(error))
 
     def on_upload_comparison(self, paths: list[str] | None, request: gr.Request) -> Iterator[list[Any]]:
+        """Open the files of a comparison that the visitor sent."""
         try:
             if self.act.limits.public:
                 raise SettingsError(
@@ -197,6 +199,7 @@ class CompareTab:
                 forget_upload(path)
 
     def on_choose(self, state: Any, *values: Any) -> list[Any]:
+        """Something was chosen in one of the lists above the figure."""
         try:
             if state is None:
                 raise SettingsError("No comparison is open; open one first.")
@@ -260,6 +263,7 @@ class CompareTab:
                 yield [text, _put(there, trace, inputs, ticket, selection.run[0]), *self.act.form.write(*inputs)]
 
     def on_small_comparison(self, request: gr.Request, *values: Any) -> Iterator[list[Any]]:
+        """Make a small comparison."""
         try:
             given = dict(zip(self.form, values[: len(self.form)], strict=True))
             given["temperatures"] = str(given["temperatures"] or "").replace(",", " ").split()[:20]
@@ -277,6 +281,7 @@ class CompareTab:
             yield self._only(_said(error))
 
     def on_download(self, state: Any, request: gr.Request) -> str:
+        """Write the comparison's files to a zip, and answer with its path."""
         try:
             if state is None:
                 raise SettingsError("No comparison is open; open one first.")
