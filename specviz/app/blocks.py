@@ -19,10 +19,10 @@ from specviz.app import run_handlers
 from specviz.app.server.limits import Limits
 
 MODEL_WORK, COMPARISONS = "model", "comparison"
-"""Concurrency ids of all that works with a model: of each kind one after the other."""
+"""Concurrency ids of the events that work with a model. Of each kind, one event runs at a time."""
 BUSY = "The page is busy: {} others wait for their turn with the models; try again in a minute."
 MOST_WAITING = 1_000
-"""Of all other events, which do not work with a model."""
+"""How many events that do not work with a model may wait."""
 UNFIT = "What was sent is not what this page takes; choose on the page, or see docs/api.md for what each input can be."
 
 
@@ -51,7 +51,7 @@ class Page(gr.Blocks):
                 event.input_parameter_names = [by_id.get(component._id) for component in event.inputs]
 
     def queue(self, **options: Any) -> Page:
-        """As Gradio's, but of a full queue only those are told who want to join it.
+        """As Gradio's, but only an event that would join a full queue is refused.
 
         Gradio counts all that wait for anything, and tells whoever comes next: where many wait for a model, no page
         could be opened, no run saved and nothing stopped.
@@ -72,7 +72,7 @@ class Page(gr.Blocks):
         return self
 
     async def preprocess_data(self, *given: Any, **named: Any) -> Any:
-        """Everything that is sent comes through here before a handler sees it."""
+        """Check what was sent before a handler sees it; an error becomes one sentence."""
         try:
             return await super().preprocess_data(*given, **named)
         except gr.Error as error:
@@ -81,7 +81,7 @@ class Page(gr.Blocks):
             raise _told(UNFIT) from None
 
     async def process_api(self, *given: Any, **named: Any) -> Any:
-        """A whole call, or one more answer of it."""
+        """Run a handler, or get its next answer; an error becomes one sentence."""
         try:
             return await super().process_api(*given, **named)
         except gr.Error as error:
@@ -91,7 +91,7 @@ class Page(gr.Blocks):
 
 
 def _told(message: str) -> gr.Error:
-    """One line; a browser shows it as HTML."""
+    """The error as one line, escaped, because a browser shows it as HTML."""
     text = " ".join(str(message).split())
     return gr.Error(html.escape(text if len(text) <= 300 else f"{text[:299]}…", quote=False), print_exception=False)
 

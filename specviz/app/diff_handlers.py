@@ -17,7 +17,7 @@ from specviz.trace.schema import Models, Trace
 
 
 def compare_runs(a: Trace, b: Trace, names: tuple[str, str]) -> dict[str, Any]:
-    """What a block carries as ``compare``."""
+    """The comparison of two runs, as a block has it under ``compare``."""
     if names[0] == names[1]:
         names = (f"{names[0]} (A)", f"{names[1]} (B)")
     return comparison_value(compare(a, b, names))
@@ -60,7 +60,7 @@ def _decoded(pair: Any, trace: Trace, count: int, enough: Patience) -> tuple[Ref
 def against_greedy(
     sessions: Sessions, page: str, trace: Trace, models: ModelChoice, title: str
 ) -> Generator[str, None, None]:
-    """Blocks: how loading goes, then the run beside transformers' own greedy decoding of its prompt.
+    """Yield blocks: the progress of loading, then the run beside transformers' own greedy decoding of its prompt.
 
     The reference writes as many tokens as the run has, one target forward a token, or fewer if it is stopped.
     """

@@ -144,7 +144,7 @@ def settings_form(form: Form) -> None:
 
 
 def read_form(values: dict[str, Any]) -> tuple[str, ModelChoice, Settings]:
-    """See :meth:`Form.read`."""
+    """Prompt, models and settings from values by name, see :meth:`Form.read`."""
     prompt = _text(values, "prompt")
     models = read_models(values)
     if not values["verifiers"] or not isinstance(values["verifiers"], (list, tuple)):
@@ -182,7 +182,7 @@ def read_form(values: dict[str, Any]) -> tuple[str, ModelChoice, Settings]:
 
 
 def read_models(values: dict[str, Any]) -> ModelChoice:
-    """The pair alone; see :meth:`Form.read`."""
+    """The pair of models alone, from values by name; see :meth:`Form.read`."""
     return ModelChoice(
         target=_text(values, "target").strip() or "default",
         draft=_text(values, "draft").strip() or "default",
@@ -251,7 +251,7 @@ def _given(values: dict[str, Any], name: str, kind: type) -> Any:
 
 
 def _text(values: dict[str, Any], name: str) -> str:
-    """A text, where a page was asked by hand for something else."""
+    """The text that was sent. A call that was made by hand may have sent anything else."""
     value = "" if values[name] is None else values[name]
     if not isinstance(value, str):
         raise SettingsError(f"{_label(name)} cannot be {shown(value)}; write a text.")

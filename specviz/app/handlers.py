@@ -1,4 +1,4 @@
-"""What happens when somebody presses something: every handler of the page, and none of its components.
+"""Every handler of the page: what happens when a visitor presses something. The components are in page.py.
 
 Handlers get the state of the visitor's page and answer with what changes; they keep nothing of a visitor's themselves.
 """
@@ -150,7 +150,7 @@ class Actions:
     # ------------------------------------------------------------------------------------------ opening
 
     def open_run(self, known: PageState | None, opened: Callable[[], Run]) -> list[Any]:
-        """The run that ``opened`` gives, on the page and in the form."""
+        """Show the run that ``opened`` returns, on the page and in the form."""
         try:
             one = opened()
             return self.show_run(known, one, opening.first_block(one))
@@ -158,8 +158,8 @@ class Actions:
             return [run_handlers.failed(error), gr.skip(), *self.form.untouched()]
 
     def show_run(self, known: PageState | None, one: Run, text: str) -> list[Any]:
-        """Every recorded run comes into sight through here: with its prompt, models and settings in the form, so that
-        Step and Run are about the run that is seen.
+        """Show a recorded run, with its prompt, models and settings in the form, so that Step and Run go on with the
+        run that is seen.
 
         Args:
             text: the block that shows it.
@@ -369,7 +369,7 @@ class Actions:
     # ------------------------------------------------------------------------------------------ leaving
 
     def on_unload(self, request: gr.Request) -> None:
-        """The tab was closed."""
+        """Give back what a page has, after its tab was closed."""
         self.visitors.close_page(_page_id(request))
 
     def on_state_deleted(self, page_state: PageState | None) -> None:

@@ -59,7 +59,7 @@ def fits(form: Form, values: tuple[Any, ...]) -> str:
 
 
 def plan_text(models: ModelChoice, settings: Settings) -> str:
-    """Verdict and table. A model that is no preset has its config looked up, a few kilobytes."""
+    """The memory plan: verdict and table. The config of a model that is no preset is fetched, a few kilobytes."""
     from specviz.drafting import BUILDERS
     from specviz.models.devices import choose_device  # imports torch: not needed to look at a trace
     from specviz.models.planning import CONTEXT, plan_pair

@@ -1,4 +1,4 @@
-"""Where a run that comes into sight is taken from, and the block that shows it."""
+"""Opening a run: a recorded one, a file, one of the page, or one that a link names; and the block that shows it."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from specviz.models.sources import as_typed
 from specviz.trace.schema import Choice, ModelInfo, Trace
 
 MOST_RUNS = 24
-"""A page keeps so many runs; the oldest one that is not shown goes first."""
+"""How many runs a page keeps; the oldest one that is not shown is dropped first."""
 MOST_BYTES = 128 * 1024 * 1024
 """Of JSON, all runs of a page together: 2,000 steps of small trees. The run in sight stays, however large it is."""
 
@@ -40,7 +40,7 @@ class Run:
 
     @property
     def id(self) -> str:
-        """The trace's."""
+        """The id of the trace."""
         return self.stored.id
 
     @property

@@ -1,4 +1,4 @@
-"""What ``check`` says of every registered verifier and of the options in use, computed once and told as it comes.
+"""What ``check`` says of every registered verifier and of the options in use, computed once in the background.
 
 Enumeration takes a few seconds a verifier, so nobody waits for it: a thread works, pages look at what there is.
 """

@@ -57,7 +57,7 @@ def recorded_traces(folder: Path = TRACES) -> list[str]:
 
 
 def open_recorded(name: str, folder: Path = TRACES) -> Trace:
-    """One of :func:`recorded_traces`.
+    """A recorded run that comes with specviz, by its name in :func:`recorded_traces`.
 
     Raises:
         TraceError: for any other name, and for a file that cannot be read.
@@ -176,7 +176,11 @@ def _go_on(
     until: Breakpoints | None = None,
     said: str | None = None,
 ) -> Iterator[Answer]:
-    """``said`` is shown with the last step, unless that has something to say itself."""
+    """Run the steps of a click, one answer a step.
+
+    Args:
+        said: is shown with the last step, unless a breakpoint was hit there.
+    """
     session, began = live.session, time.monotonic()
     for done in range(1, steps + 1):
         if sessions.must_stop(page):

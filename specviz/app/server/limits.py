@@ -1,4 +1,4 @@
-"""What one visitor may ask for: the page's limits, where they come from, and the sentence of whoever passes one.
+"""What one visitor may ask for: the page's limits, where they come from, and what is said to a visitor who passes one.
 
 They are checked by what does the work, not by the form alone, so a call made by hand meets them, too.
 """
@@ -84,7 +84,7 @@ class Limits:
             )
 
     def check_tree(self, choice: Choice) -> None:
-        """Of a builder and its options; one that is not known here is left to the engine."""
+        """Check how many nodes a builder can draft; a builder that is not registered is left to the engine."""
         if choice.name in BUILDERS:
             builder = BUILDERS[choice.name]
             options: Any = parse_options(builder.Options, "builder", choice)
@@ -97,7 +97,7 @@ class Limits:
             )
 
     def check_context(self, prompt_tokens: int, new_tokens: int) -> None:
-        """Args are token counts: of the prompt, and of what is to follow it at most."""
+        """Check two counts of tokens: of the prompt, and of those that may follow it at most."""
         if prompt_tokens > self.prompt_tokens:
             raise SettingsError(
                 f"The prompt has {prompt_tokens:,} tokens and this page takes {self.prompt_tokens:,}; "

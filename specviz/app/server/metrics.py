@@ -54,7 +54,7 @@ class Counters:
 
     @property
     def seconds(self) -> float:
-        """Since the start."""
+        """Seconds since the process was started."""
         return time.monotonic() - self.began
 
     def text(self) -> str:
@@ -70,4 +70,4 @@ class Counters:
 
 
 COUNTS = Counters()
-"""Of this process."""
+"""The counters of this process."""

@@ -14,13 +14,13 @@ from typing import ParamSpec, TypeVar
 from specviz.errors import StoppingError
 
 NICE = 10
-"""How far model work stands back at least where the processor is short: a page that is looked at does not wait."""
+"""Lowest niceness of the thread of the models, so that answering a page goes before a step."""
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class ModelLock:
-    """A lock that knows since when its work has not moved, and can be closed for good.
+    """A lock that says for how long the work under it has made no progress, and that can be closed for good.
 
     Attributes:
         closed: whether the server stops; nobody gets the lock any more.
@@ -33,7 +33,7 @@ class ModelLock:
         self.closed = False
 
     def do(self, work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
-        """Wait for the turn and have the one thread that works with models do this.
+        """Take the lock and do this in the one thread that works with models.
 
         Gradio has each click handled in another thread, and a thread that computes brings a pool of helpers of
         PyTorch's and a heap of its own.
@@ -53,7 +53,7 @@ class ModelLock:
                 del result  # an error and its frames would keep each other, and with them the models
 
     def __enter__(self) -> None:
-        """Wait for the turn.
+        """Take the lock.
 
         Raises:
             StoppingError: if the server stops.
@@ -71,7 +71,7 @@ class ModelLock:
         self._lock.release()
 
     def check_open(self) -> None:
-        """Say whether there is any use in waiting for the turn.
+        """Check that the lock can still be had.
 
         Raises:
             StoppingError: if the server stops.
@@ -80,7 +80,7 @@ class ModelLock:
             raise StoppingError("The server is being restarted; go on in a minute: press Step or Run again.")
 
     def moved(self) -> None:
-        """Say, while holding it, that the work goes on.
+        """Note, while holding the lock, that the work makes progress.
 
         Raises:
             StoppingError: if the server stops, so that nobody waits for a download.
@@ -90,18 +90,18 @@ class ModelLock:
             raise StoppingError("The server is being restarted; try again in a minute.")
 
     def must_end(self) -> bool:
-        """Note, while holding it, that the work goes on; whether it is to end because the server stops."""
+        """Note, while holding the lock, that the work makes progress; whether it is to end because the server stops."""
         self._moved = time.monotonic()
         return self.closed
 
     @property
     def seconds_still(self) -> float | None:
-        """For how long the work under it has not moved; None while nobody works."""
+        """For how many seconds the work under the lock has made no progress; None while there is none."""
         moved = self._moved
         return None if moved is None else time.monotonic() - moved
 
     def close(self, seconds: float) -> bool:
-        """Let nobody in any more and wait for the work that is under way; say whether it ended in time."""
+        """Close the lock for good and wait for the work under it; whether that ended within these seconds."""
         self.closed = True
         ended = self._lock.acquire(timeout=seconds)
         if ended:

@@ -28,9 +28,9 @@ from specviz.app.server.share_store import ShareStore
 STEP_SECONDS = 120.0
 """How long a server that is stopped waits for the step that is under way."""
 ANSWER_SECONDS = 2.0
-"""How long it then waits until the pages have been told."""
+"""How long it then waits until the pages have their last answers."""
 MOVING_SECONDS = 300.0
-"""Work that says nothing for so long is called stuck: a step of the largest models on a CPU takes a minute."""
+"""Work that makes no progress for so long is called stuck: a step of the largest models on a CPU takes a minute."""
 
 M_ARENA_MAX = -8
 """Of glibc's ``malloc.h``."""

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 class ShareStore:
-    """The store.
+    """The traces that links open, as files of a folder.
 
     Args:
         folder: where the files go; by default ``held`` in the cache folder, or a temporary one if that is read-only.

@@ -16,11 +16,11 @@ from specviz.trace.io import dump_trace
 from specviz.trace.schema import Trace
 
 MOST_UNPACKED = 48 * 1024 * 1024
-"""Of all runs together, however many pages are open."""
+"""Bytes of JSON that may be unpacked, all runs of all pages together."""
 
 
 class StoredTrace:
-    """A trace that is packed when there is no room for it. It is one value, shared by all who refer to it.
+    """A trace that is packed while other traces are used. It is one value, shared by everything that refers to it.
 
     Args:
         before: an earlier state of the same run, so that only its new steps need to be measured.
@@ -45,7 +45,7 @@ class StoredTrace:
 
     @property
     def trace(self) -> Trace:
-        """The whole run."""
+        """The whole run, unpacked if need be."""
         with self._lock:
             trace = self._trace
             if trace is None:

@@ -15,7 +15,7 @@ HALF_SECONDS = 3600.0
 """An upload to which nothing was added for so long has been broken off."""
 
 HELD_BYTES = 2 * 1024 * 1024 * 1024
-"""Of all that visitors have sent and that still lies here; more is refused until some was read or has aged."""
+"""Bytes of files that were sent and not read yet; at this size another is refused until some were read or removed."""
 
 _coming = 0
 _unread: Counter[str] = Counter()
@@ -59,7 +59,7 @@ def room_for(size: int) -> Iterator[bool]:
 
 
 def held_bytes() -> int:
-    """Of files that were sent and lie here still, or were broken off."""
+    """Bytes of files that were sent and not read yet, parts of broken-off ones among them."""
     size = 0
     folder = Path(get_upload_folder())
     for path in (*folder.glob("tmp*"), *folder.glob("*/*")):
@@ -71,7 +71,7 @@ def held_bytes() -> int:
 
 
 def remove_halves() -> None:
-    """Remove what is left of uploads that were broken off: Gradio forgets them where it has put them together."""
+    """Remove the parts of uploads that were broken off: Gradio does not remove what it has not put together."""
     for half in Path(get_upload_folder()).glob("tmp*"):
         with contextlib.suppress(OSError):
             if half.is_file() and time.time() - half.stat().st_mtime > HALF_SECONDS:

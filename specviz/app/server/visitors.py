@@ -26,7 +26,7 @@ from specviz.app.server.tempdir import hidden_folder
 from specviz.trace.schema import Trace
 
 MOST_PAGES = 256
-"""Pages that are remembered: a program may come without ever saying that it goes."""
+"""How many pages are remembered, because a program that calls the page may never say that it leaves."""
 MOST_RESOURCES = 16
 """Resources of one page; the one it has had longest is given back first."""
 MOST_LOGGED = 200
@@ -80,14 +80,14 @@ class Visitors:
         self._give_back(page)
 
     def stop(self, page: str) -> None:
-        """Let what runs for the page end after the step it is in. Where nothing runs, nothing is remembered."""
+        """Ask what runs for the page to end after the step it is in; if nothing runs, nothing is remembered."""
         with self._guard:
             if self._working[page]:
                 self._sessions.ask_to_stop(page)
 
     @contextlib.contextmanager
     def working(self, page: str) -> Iterator[None]:
-        """While something runs for a page. What it made for a page that was closed meanwhile goes with it."""
+        """While something runs for a page. If the page is closed meanwhile, what it has is given back at the end."""
         with self._guard:
             self._left.discard(page)
             self._working[page] += 1
@@ -109,7 +109,7 @@ class Visitors:
     def count_run(
         self, page: str, answers: Iterator[Answer], inputs: Inputs, before: Trace | None = None
     ) -> Generator[Answer, None, None]:
-        """The answers of a run, counted and logged; its session is the page's.
+        """Yield the answers of a run while they are counted and logged; its session becomes a resource of the page.
 
         Args:
             before: the run that is gone on with, if one is.
@@ -142,7 +142,7 @@ class Visitors:
     def count_comparison(
         self, page: str, store: ComparisonStore, answers: Iterator[Progress]
     ) -> Generator[Progress, None, None]:
-        """The answers of a small comparison, counted and logged; it is kept in the store while its page is open."""
+        """The same for a small comparison, which the store keeps while the page is open."""
         logs.event(log, "comparison started")
         COUNTS.add("comparisons")
         began, finished = time.monotonic(), False
@@ -157,11 +157,11 @@ class Visitors:
             logs.event(log, "comparison ended", seconds=round(time.monotonic() - began, 3), finished=finished)
 
     def register_comparison(self, page: str, store: ComparisonStore, key: str) -> None:
-        """A comparison in the store is this page's."""
+        """Register a comparison of the store as a resource of a page."""
         self.register(page, key, lambda: store.remove(key))
 
     def register_session(self, page: str, ticket: Ticket | None) -> None:
-        """A live session is this page's."""
+        """Register a live session as a resource of a page."""
         if ticket is not None:
             self.register(page, ticket.key, lambda: self._sessions.drop(ticket))
 
