@@ -1,7 +1,7 @@
 /* specvizViewer.board(element, ask) -> {update}
  *
  * What the Compare tab shows: sections of a sentence, a figure and a table, all made by Python. A chosen point or row is
- * told with `ask(kind, {section, data})`: "step" for a step, "spot" for anything else. An update with a notice alone
+ * told with `ask(kind, {section, data})`: "step" for a step, "point" for anything else. An update with a notice alone
  * leaves the sections as they are. Text is only ever written as text.
  */
 (function (root) {
@@ -53,7 +53,7 @@
         view.focus({ preventScroll: true });
         view.scrollIntoView({ block: "start" });
       }
-      ask(id === "steps" ? "step" : "spot", { section: id, data });
+      ask(id === "steps" ? "step" : "point", { section: id, data });
     }
 
     function section(one, open) {
@@ -67,8 +67,8 @@
 
     function table(one, open) {
       const rows = one.table.rows.map((row) => el("tr", {}, row.cells.map((cell, i) =>
-        i === 0 && row.spot
-          ? el("th", { scope: "row" }, el("button", { type: "button", "data-act": `board-${one.id}`, onclick: () => tell(one.id, row.spot) }, el("bdi", {}, cell)))
+        i === 0 && row.point
+          ? el("th", { scope: "row" }, el("button", { type: "button", "data-act": `board-${one.id}`, onclick: () => tell(one.id, row.point) }, el("bdi", {}, cell)))
           : el("td", {}, el("bdi", {}, cell)))));
       const found = el("details", { "data-table": one.id }, el("summary", {}, `${one.table.caption} (${rows.length} ${rows.length === 1 ? "row" : "rows"})`),
         el("div", { class: "sv-board-table", tabindex: 0, role: "region", "aria-label": one.table.caption },

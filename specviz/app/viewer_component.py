@@ -53,7 +53,7 @@ let board = null;
 const take = () => { if (board) board.update(props.value); };
 const start = () => {
   if (!window.Plotly || !window.specvizViewer || !window.specvizViewer.board) return void setTimeout(start, 25);
-  board = window.specvizViewer.board(place, (kind, data) => ['spot', 'step'].includes(kind) && trigger(kind, data));
+  board = window.specvizViewer.board(place, (kind, data) => ['point', 'step'].includes(kind) && trigger(kind, data));
   take();
 };
 watch('value', take);
@@ -62,7 +62,7 @@ start();
 
 
 def make_board(**options: Any) -> gr.HTML:
-    """Shows what :func:`specviz.app.compare.view.board` makes; ``spot`` and ``step`` say what was chosen."""
+    """Shows what :func:`specviz.app.compare.view.board` makes; ``point`` and ``step`` say what was chosen."""
     return gr.HTML(
         "",
         html_template='<div class="specviz-mount"></div>',

@@ -157,7 +157,7 @@ class CompareTab:
                 trigger_mode="always_last",
             )
             del name
-        self.board.spot(self.on_point, self.state, [self.board, self.state], **quick, **private)
+        self.board.point(self.on_point, self.state, [self.board, self.state], **quick, **private)
         inputs = [*self.form.values(), *settings]
         self.start.click(self.on_small_comparison, inputs, shown, concurrency_id=COMPARISONS, **one, **private)
         # Named, or it would take the name of the page's own, which programs call.

@@ -264,7 +264,7 @@ def _figure_section(summary: Mapping[str, Any], selection: Selection) -> dict[st
         "holm",
     )
     fields = [name for name in names if any(row.get(name) is not None for row in rows)]
-    lines = [{"cells": [_cell(row.get(name)) for name in fields], "spot": _point(row)} for row in rows[:MOST_LINES]]
+    lines = [{"cells": [_cell(row.get(name)) for name in fields], "point": _point(row)} for row in rows[:MOST_LINES]]
     hint = " Choose a point, or a row of the table, to see the runs behind it."
     return {
         "id": "figure",
@@ -315,7 +315,7 @@ def _free_lines(found: Iterable[RunSums]) -> list[dict[str, Any]]:
                 _short(one.verifier),
                 f"{one.accepted / one.steps:.2f}",
             ],
-            "spot": [one.prompt_id, one.verifier],
+            "point": [one.prompt_id, one.verifier],
         }
         for one in list(found)[:MOST_LINES]
     ]
@@ -330,7 +330,7 @@ def _paired_lines(found: Iterable[RunSums], verifiers: Sequence[str]) -> list[di
         any_one = next(iter(own.values()))
         lengths = [f"{own[name].accepted / own[name].steps:.2f}" if name in own else "" for name in verifiers]
         cells = [_plain(prompt, 40), _plain(any_one.kind, 20), str(any_one.steps), *lengths]
-        lines.append({"cells": cells, "spot": [prompt, any_one.verifier]})
+        lines.append({"cells": cells, "point": [prompt, any_one.verifier]})
     return lines
 
 
@@ -350,7 +350,7 @@ def _steps_section(opened: Opened, group: Group, prompt: str, verifier: str) -> 
         paths = {tuple(row["path"]) for row in own.values()}
         lengths = [str(own[name]["accepted"]) if name in own else "" for name in verifiers]
         cells = [f"step {step + 1}", str(one["context"]), str(one["nodes"]), *lengths, "part" if len(paths) > 1 else ""]
-        lines.append({"cells": cells, "spot": [step]})
+        lines.append({"cells": cells, "point": [step]})
     drawn = [row | {"rule": rule_of(opened.summary, row["verifier"])} for row in rows]
     return {
         "id": "steps",

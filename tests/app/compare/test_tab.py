@@ -216,7 +216,7 @@ def test_runs_and_steps_are_the_rows_and_markup_stays_text(folder) -> None:
     assert "<" not in text
     _, runs, steps = json.loads(text)["sections"]
     sums = runs_of(folder, PAIRED)
-    assert [row["spot"][0] for row in runs["table"]["rows"]] == ["a", HOSTILE]
+    assert [row["point"][0] for row in runs["table"]["rows"]] == ["a", HOSTILE]
     one = next(it for it in sums if (it.prompt_id, it.verifier) == ("a", "naive"))
     assert f"{one.accepted / one.steps:.2f}" in runs["table"]["rows"][0]["cells"]
     rows = steps_of(folder, PAIRED, HOSTILE)
