@@ -329,7 +329,7 @@ def test_a_small_comparison_grows_and_can_be_opened_again(sessions, tmp_path) ->
     assert len(runs) == 4
     again = ComparisonStore(shipped=Path("nowhere"))
     path = packed(opened, tmp_path)
-    brought = again.get(finish(again.take([str(path)])))
+    brought = again.get(finish(again.add_files([str(path)])))
     assert brought.summary["estimates"] == opened.summary["estimates"]
     *_, ((text, _, _), _) = replay(
         sessions, "p", brought.folder, Group("paired", "2", 1.0), (runs[0].prompt_id, "rejection"), 1, PageState()
