@@ -262,7 +262,7 @@ def _record(options: argparse.Namespace) -> int:
 
 
 def _diff(options: argparse.Namespace) -> int:
-    from specviz.figures.comparisons import format_comparison
+    from specviz.figures.diff import format_comparison
     from specviz.trace.diff import compare
     from specviz.trace.io import load_trace
 

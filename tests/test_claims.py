@@ -17,8 +17,8 @@ from specviz.app.server.share_store import ShareStore
 from specviz.app.server.trace_store import StoredTrace
 from specviz.bench import greedy
 from specviz.engine.whatif import through_models
-from specviz.figures.comparisons import said
-from specviz.figures.details import TokenTable
+from specviz.figures.diff import said
+from specviz.figures.node import TokenTable
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.diff import compare
 from specviz.trace.schema import Choice, Row, Sampling, TopK

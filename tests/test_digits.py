@@ -10,8 +10,8 @@ import pytest
 
 from specviz.digits import CARRIED, apart, digits
 from specviz.engine.recording import _short
-from specviz.figures.details import number
 from specviz.figures.export import VIEWER_FOLDER
+from specviz.figures.node import number
 
 
 @pytest.mark.parametrize(

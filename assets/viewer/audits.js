@@ -1,6 +1,6 @@
 /* The audit as a heat map: what the cache holds against a fresh recompute, layers downwards, slots to the right.
  *
- * Shades are whole powers of ten (specviz/figures/audits.py); what lies beyond the tolerance has a red frame and a mark.
+ * Shades are whole powers of ten (specviz/figures/audit.py); what lies beyond the tolerance has a red frame and a mark.
  */
 (function (root) {
   "use strict";

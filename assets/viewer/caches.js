@@ -1,6 +1,6 @@
 /* The KV cache of both models in three strips each: before the step, with the tree, after the update.
  *
- * Expands the columns of specviz/figures/caches.py. A slot keeps its column in all three strips, so a move is a slanted
+ * Expands the columns of specviz/figures/cache.py. A slot keeps its column in all three strips, so a move is a slanted
  * line. Fates differ in frame, hatching and word; what does not fit is red, framed and says what it holds instead.
  */
 (function (root) {

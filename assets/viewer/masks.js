@@ -1,6 +1,6 @@
 /* The attention mask that was passed against the one ancestry demands, and positions against length + depth.
  *
- * Expands the columns of specviz/figures/masks.py: `up` gives the line of descent that is demanded, `leaks` and `missing`
+ * Expands the columns of specviz/figures/mask.py: `up` gives the line of descent that is demanded, `leaks` and `missing`
  * are where the observed mask differs from it. Rows are written slots, columns what they may look at.
  */
 (function (root) {

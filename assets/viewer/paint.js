@@ -1,7 +1,7 @@
 /* Colours, pens and the one call that paints: how columns of numbers become a few Plotly traces.
  *
- * Python sends the traces' looks once (specviz/figures/looks.py); colour roles become colours here. Units are CSS pixels
- * at scale 1, y downwards. No probability is computed here.
+ * Python sends the traces' looks once (specviz/figures/figure_style.py); colour roles become colours here. Units are
+ * CSS pixels at scale 1, y downwards. No probability is computed here.
  */
 (function (root) {
   "use strict";

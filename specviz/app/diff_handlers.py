@@ -9,7 +9,7 @@ from typing import Any
 from specviz.app import run_handlers
 from specviz.app.server.session_registry import Sessions
 from specviz.figures import dump_block
-from specviz.figures.comparisons import comparison_value
+from specviz.figures.diff import comparison_value
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.diff import PLAIN, Reference, compare
 from specviz.trace.identity import caveats

@@ -11,7 +11,7 @@ from specviz.app import run_handlers
 from specviz.app.server.session_registry import Sessions
 from specviz.errors import SettingsError, SpecvizError
 from specviz.figures import dump_block
-from specviz.figures.whatifs import alternative_value
+from specviz.figures.whatif import alternative_value
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.schema import Step, Trace
 from specviz.trace.whatif_question import Question, compared_with, parse_question

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from specviz.figures.details import number
+from specviz.figures.node import number
 from specviz.figures.text import token_label
 from specviz.trace.schema import Trace
 

@@ -12,12 +12,12 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Literal
 
-from specviz.figures.audits import DECADES
-from specviz.figures.cachelooks import cache_figures
-from specviz.figures.caches import cache_columns, lag, settled_slots
-from specviz.figures.details import COMPARISONS, TokenTable, commit_line, node_columns, summary, verdict_rows
+from specviz.figures.audit import DECADES
+from specviz.figures.cache import cache_columns, lag, settled_slots
+from specviz.figures.cache_style import cache_figures
 from specviz.figures.failures import failed_rows
-from specviz.figures.looks import figure_json, geometry, tree_figure, verifier_looks
+from specviz.figures.figure_style import figure_json, geometry, tree_figure, verifier_looks
+from specviz.figures.node import COMPARISONS, TokenTable, commit_line, node_columns, summary, verdict_rows
 from specviz.figures.phases import draft_ran, step_phases
 from specviz.figures.text import pieces
 from specviz.figures.totals import run_totals

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from typing import Any
 
 from specviz.digits import apart, digits
-from specviz.figures.caches import after_rows
+from specviz.figures.cache import after_rows
 from specviz.figures.text import shorten, token_label
 from specviz.figures.tree import STATES, node_label
 from specviz.trace.schema import Bonus, CacheChange, Decision, Step, TokenText, Verdict

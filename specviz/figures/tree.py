@@ -1,12 +1,12 @@
-"""One step's draft tree as columns of numbers and labels, ready to be expanded into the traces of ``looks``."""
+"""One step's draft tree as columns of numbers and labels, ready to be expanded into the traces of ``figure_style``."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from specviz.digits import digits
+from specviz.figures.figure_style import edge_class
 from specviz.figures.layout import Layout, folded_nodes, tidy_layout
-from specviz.figures.looks import edge_class
 from specviz.figures.text import shorten, token_label
 from specviz.trace.schema import Decision, Node, Step, TokenText, Verdict
 

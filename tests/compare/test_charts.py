@@ -25,7 +25,7 @@ from specviz.compare.rows import SAMPLING
 from specviz.compare.statistics import Group, Tally
 from specviz.compare.summary import dump, load, summarize
 from specviz.figures.export import CHART_SCRIPT, PLOTLY_SCRIPT
-from specviz.figures.looks import figure_json
+from specviz.figures.figure_style import figure_json
 from tests.paths import ROOT
 
 HOSTILE = "<img src=x onerror=alert(1)>"

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, PhiConfig
 
 from specviz.engine.audit import audit
 from specviz.engine.session import Session
-from specviz.figures.audits import audit_columns, audit_faults
+from specviz.figures.audit import audit_columns, audit_faults
 from specviz.models.language_model import LanguageModel
 from specviz.models.numerics import logit_difference, size_of
 from specviz.trace.io import dump_trace, parse_trace

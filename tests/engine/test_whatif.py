@@ -12,7 +12,7 @@ import pytest
 from specviz import verifiers
 from specviz.engine.whatif import from_trace, through_models
 from specviz.errors import SettingsError
-from specviz.figures.whatifs import alternative_value
+from specviz.figures.whatif import alternative_value
 from specviz.trace.schema import Choice, Trace
 from specviz.trace.whatif_question import FORCED, Alternative, Question, compared_with, parse_question
 from specviz.verifiers import VERIFIERS

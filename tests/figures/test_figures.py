@@ -11,10 +11,10 @@ import pytest
 
 from specviz.digits import digits
 from specviz.figures import block, dump_block, standalone_page, step_frame
-from specviz.figures.comparisons import said
-from specviz.figures.details import TokenTable
+from specviz.figures.diff import said
+from specviz.figures.figure_style import SLOTS, edge_class, tree_figure, verifier_looks
 from specviz.figures.layout import CARD_HEIGHT, CARD_WIDTH, FOLD_ABOVE, folded_nodes, tidy_layout
-from specviz.figures.looks import SLOTS, edge_class, tree_figure, verifier_looks
+from specviz.figures.node import TokenTable
 from specviz.figures.text import columns, pieces, shorten, token_label, visible
 from specviz.figures.tree import CARD_COLUMNS, LABEL_COLUMNS, node_label, parting, verdict_states
 from specviz.trace.diff import compare

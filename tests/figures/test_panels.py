@@ -7,11 +7,11 @@ import math
 
 import pytest
 
-from specviz.figures import caches, dump_block, run_header, step_frame
-from specviz.figures.audits import DECADES, audit_columns, audit_faults, shade
-from specviz.figures.bonuses import bonus_fault, same_distribution
-from specviz.figures.caches import kept_rows, settled_slots
-from specviz.figures.masks import MOST_RUNS, mask_columns, mask_rows
+from specviz.figures import dump_block, run_header, step_frame
+from specviz.figures.audit import DECADES, audit_columns, audit_faults, shade
+from specviz.figures.bonus import bonus_fault, same_distribution
+from specviz.figures.cache import kept_rows, settled_slots
+from specviz.figures.mask import MOST_RUNS, mask_columns, mask_rows
 from specviz.figures.text import token_label
 from specviz.figures.totals import run_totals
 from specviz.trace import metrics
@@ -206,7 +206,7 @@ def test_a_slot_that_no_step_wrote_is_not_searched_for_through_the_whole_run(mon
     """A draft that runs nothing keeps the slots of its prompt before it, however long the run."""
     trace = make_trace(tree="no draft", max_new_tokens=12)
     looked = []
-    monkeypatch.setattr(caches, "LOOK_BACK", 4)
+    monkeypatch.setattr("specviz.figures.cache.LOOK_BACK", 4)
     seen = property(lambda step: looked.append(step.index) or 0)
     monkeypatch.setattr(type(trace.steps[0]), "prefilled", seen, raising=False)
     assert [step for _, step in settled_slots(trace, 11, "draft")] == [None] * 3

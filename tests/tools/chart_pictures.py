@@ -18,7 +18,7 @@ from specviz.compare.report.charts import Theme
 from specviz.compare.report.html_report import charts
 from specviz.compare.summary import load
 from specviz.figures.export import CHART_SCRIPT, PLOTLY_SCRIPT
-from specviz.figures.looks import figure_json
+from specviz.figures.figure_style import figure_json
 from tests.browser import QUIET, find_chromium
 
 WIDTH = 720

@@ -112,7 +112,7 @@ class Runner:
         from specviz.app.diff_handlers import compare_runs
         from specviz.app.page_state import PageState, describe
         from specviz.figures import dump_block, standalone_page
-        from specviz.figures.comparisons import format_comparison
+        from specviz.figures.diff import format_comparison
         from specviz.trace.breakpoints import Breakpoints
         from specviz.trace.diff import compare
         from specviz.trace.metrics import overhead

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from specviz.engine.session import Session
-from specviz.figures.comparisons import comparison_value, format_comparison
+from specviz.figures.diff import comparison_value, format_comparison
 from specviz.trace.diff import Reference, _pieces, compare, place_of
 from specviz.trace.near_tie import NEAR_TIE, QUANTIZED_TIE, Scores, near_tie_of
 from specviz.trace.schema import Choice, ModelInfo, Sampling, Step, Trace

@@ -11,7 +11,7 @@ import torch
 from specviz.engine.session import Session
 from specviz.engine.whatif import through_models
 from specviz.errors import ModelError, SettingsError
-from specviz.figures.comparisons import format_comparison
+from specviz.figures.diff import format_comparison
 from specviz.models.loading import Pair, language_model, load_pair
 from specviz.models.sources import Source, as_typed, find_source, unplaced
 from specviz.models.weights import weights_hash

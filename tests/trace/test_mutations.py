@@ -12,8 +12,8 @@ from specviz.app.form import read_form
 from specviz.compare.spec import parse_tree, parse_verifier
 from specviz.errors import ModelError, SettingsError, SpecvizError, TraceError, shown
 from specviz.figures import standalone_page, step_frame
-from specviz.figures.comparisons import format_comparison
-from specviz.figures.details import number
+from specviz.figures.diff import format_comparison
+from specviz.figures.node import number
 from specviz.models import sources
 from specviz.models.devices import parse_memory
 from specviz.models.planning import read_known_config

@@ -19,7 +19,7 @@ from specviz.compare.rows import SAMPLING
 from specviz.compare.statistics import Group
 from specviz.errors import SettingsError
 from specviz.figures import dump_block
-from specviz.figures.looks import figure_json
+from specviz.figures.figure_style import figure_json
 from specviz.figures.text import shorten, visible
 
 ALL = "all"

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import plotly.graph_objects as go
 
-from specviz.figures.looks import verifier_looks
+from specviz.figures.figure_style import verifier_looks
 from specviz.figures.text import shorten, visible
 
 Theme = Literal["light", "dark"]

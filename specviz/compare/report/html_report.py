@@ -20,7 +20,7 @@ from specviz.compare.report.figures import (
     trees_figure,
 )
 from specviz.figures.export import CHART_SCRIPT, PLOTLY_SCRIPT
-from specviz.figures.looks import figure_json
+from specviz.figures.figure_style import figure_json
 
 Summary = Mapping[str, Any]
 _QUALITY = (

@@ -9,8 +9,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import Any, Literal
 
-from specviz.figures.audits import audit_columns, audit_faults
-from specviz.figures.masks import Row, mask_columns, mask_faults, mask_rows
+from specviz.figures.audit import audit_columns, audit_faults
+from specviz.figures.mask import Row, mask_columns, mask_faults, mask_rows
 from specviz.figures.text import shorten, token_label
 from specviz.trace.schema import CacheChange, Slot, Step, TokenText, Trace
 

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from typing import Any
 
 from specviz.digits import CARRIED
-from specviz.figures.bonuses import bonus_fault
+from specviz.figures.bonus import bonus_fault
 from specviz.figures.text import pieces, token_label
 from specviz.figures.tree import STATES, node_label
 from specviz.trace.schema import Decision, Row, Step, TokenText, TopK, Trace, Verdict, options_key

@@ -1,4 +1,4 @@
-"""How slots, masks and audits look, as empty Plotly figures; see ``looks`` for what a role is."""
+"""How slots, masks and audits look, as empty Plotly figures; see ``figure_style`` for what a role is."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from specviz.figures.audits import DECADES
-from specviz.figures.looks import area_trace, empty_figure, figure_json, line_trace
+from specviz.figures.audit import DECADES
+from specviz.figures.figure_style import area_trace, empty_figure, figure_json, line_trace
 
 
 @lru_cache(maxsize=1)
