@@ -22,7 +22,7 @@ def open_lesson(wanted: Any) -> tuple[str, StoredTrace | None]:
             raise TraceError(f"There is no lesson {str(name)[:80]!r}.")
         stored = _run(lesson.run)
         trace = stored.trace
-        told = lesson.tell(trace)
+        filled = lesson.fill(trace)
     except SpecvizError as error:
         return run_handlers.failed(error), None
     number = LESSONS.index(lesson)
@@ -32,13 +32,13 @@ def open_lesson(wanted: Any) -> tuple[str, StoredTrace | None]:
         "count": len(LESSONS),
         "title": lesson.title,
         "run": trace.id,
-        "step": told.step,
-        "verifier": told.verifier,
-        "paragraphs": list(told.paragraphs),
-        "question": told.question,
-        "nodes": sorted(told.nodes),
-        "hint": told.hint,
-        "solved": told.solved,
+        "step": filled.step,
+        "verifier": filled.verifier,
+        "paragraphs": list(filled.paragraphs),
+        "question": filled.question,
+        "nodes": sorted(filled.nodes),
+        "hint": filled.hint,
+        "solved": filled.solved,
         "next": LESSONS[number + 1].name if number + 1 < len(LESSONS) else None,
     }
     return f"[{run_handlers.opening_block(trace)},{dump_block({'lesson': value})}]", stored

@@ -64,7 +64,7 @@ def test_all_seven_are_finished_with_the_keyboard_alone(served, width):
     for number, lesson in enumerate(LESSONS, start=1):
         page.wait_for_selector(f".sv-lesson h3:has-text('{number} of 7: {lesson.title}')")
         assert page.evaluate("document.activeElement.tagName") == "H3", "a screen reader starts at the lesson"
-        nodes = sorted(lesson.tell(trace_of(lesson)).nodes)
+        nodes = sorted(lesson.fill(trace_of(lesson)).nodes)
         assert answer_by_keys(seen, nodes) < MOST_KEYS
         page.wait_for_selector(".sv-lesson-right:has-text('✓ Right.')")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out"
@@ -86,7 +86,7 @@ def test_a_wrong_answer_gets_the_hint_and_show_me_shows_it(served):
     assert page.locator(".sv-lessonlist .sv-good").count() == 0, "none is done"
     page.click("[data-act=lesson-open-cache]")
     page.wait_for_selector(".sv-lesson h3:has-text('6 of 7')")
-    told = LESSONS[5].tell(trace_of(LESSONS[5]))
+    told = LESSONS[5].fill(trace_of(LESSONS[5]))
     assert seen.where().startswith(f"step {told.step + 1} of ")
     wrong = next(node for node in range(1, 5) if node not in told.nodes)
     seen.click_card(wrong)

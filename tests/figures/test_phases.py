@@ -221,6 +221,6 @@ def test_the_first_fault_of_the_planted_run_is_where_its_lesson_says():
     lesson = LESSONS[-1]
     trace = load_trace(ASSETS / f"{lesson.run}.json.gz")
     found = [i for i in range(len(trace.steps)) if step_frame(trace, i)["caches"]["target"]["faults"]]
-    assert found[0] == lesson.tell(trace).step
+    assert found[0] == lesson.fill(trace).step
     update = step_frame(trace, found[0])["phases"]["after"][1]["caption"]
     assert "target keeps 3 of 16 new slots, 1 of them not due there, 13 stale, length 53" in update

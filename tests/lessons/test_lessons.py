@@ -8,7 +8,7 @@ import pytest
 
 from specviz.digits import digits
 from specviz.errors import TraceError
-from specviz.lessons import LESSONS, Told
+from specviz.lessons import LESSONS, FilledLesson
 from specviz.trace.io import load_trace
 from specviz.trace.schema import Choice, Trace
 from tests.pairs import make_trace
@@ -20,9 +20,9 @@ WORDS_A_MINUTE = 130
 """A slow reader of a technical text."""
 
 
-def told(name: str) -> tuple[Trace, Told, str]:
+def told(name: str) -> tuple[Trace, FilledLesson, str]:
     trace = load_trace(ASSETS / f"{BY_NAME[name].run}.json.gz")
-    lesson = BY_NAME[name].tell(trace)
+    lesson = BY_NAME[name].fill(trace)
     return trace, lesson, " ".join((*lesson.paragraphs, lesson.question, lesson.solved))
 
 
@@ -30,7 +30,7 @@ def mean(trace: Trace, verifier: str) -> str:
     return f"{sum(len(step.verdicts[verifier].path) for step in trace.steps) / len(trace.steps):.2f}"
 
 
-def decided(trace: Trace, lesson: Told, verifier: str) -> dict[int, object]:
+def decided(trace: Trace, lesson: FilledLesson, verifier: str) -> dict[int, object]:
     return {d.node: d for d in trace.steps[lesson.step].verdicts[verifier].decisions}
 
 
@@ -169,7 +169,7 @@ def test_bug():
 
 def test_a_run_that_shows_nothing_is_said_to():
     with pytest.raises(TraceError, match="no step that shows"):
-        BY_NAME["trees"].tell(make_trace(builder=chain_of_one()))
+        BY_NAME["trees"].fill(make_trace(builder=chain_of_one()))
 
 
 def chain_of_one():

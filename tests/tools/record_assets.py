@@ -7,7 +7,7 @@ of the lesson "find the bug", is made without compaction.
 from __future__ import annotations
 
 from specviz.engine.session import Session
-from specviz.lessons import bug
+from specviz.lessons.bug import LESSON
 from specviz.models.loading import Pair, load_pair
 from specviz.trace.io import load_trace, save_trace
 from specviz.trace.schema import Choice, Sampling, Settings, Trace
@@ -51,4 +51,4 @@ if __name__ == "__main__":
         print(f"{path.name}: {len(known.steps)} steps before, {len(trace.steps)} now")
     trace = record_bug(pair, seed=3)
     save_trace(trace, FILE)
-    print("\n".join(bug(trace).paragraphs))
+    print("\n".join(LESSON.fill(trace).paragraphs))
