@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from specviz.trace.schema import ModelInfo, Row, Settings, Step, Trace
+from specviz.trace.identity import same_weights
+from specviz.trace.schema import ModelInfo, Models, Row, Settings, Step, Trace
 
 NEAR_TIE = {"float64": 1e-9, "float32": 1e-3, "float16": 5e-2, "bfloat16": 0.25}
 """Margin in logits under which the order of two tokens can be rounding, by number format.
@@ -131,7 +132,8 @@ def meaning_of(
         steps: position of the step in which each side wrote its token; None where it had ended, or has no steps.
         tokens, scores: as in :func:`greedy_meaning`.
     """
-    targets = (a.models.target, b.models.target if isinstance(b, Trace) else b)
+    ours = _models_at(a, steps[0]).target
+    targets = (ours, _models_at(b, steps[1]).target if isinstance(b, Trace) else b)
     if isinstance(b, Trace) and a.prompt_tokens != b.prompt_tokens:
         return Meaning("not comparable", "the prompts differ, so the runs answer different questions.")
     if others := _different(*_models("target", *targets, without={"dtype", "device"})):
@@ -183,14 +185,22 @@ def _sampled_meaning(a: Trace, b: Trace) -> Meaning:
     return Meaning("real difference", why, (), same)
 
 
+def _models_at(run: Trace, position: int | None) -> Models:
+    """What a step was run on; of a run that had ended (None), its last step."""
+    if not run.steps:
+        return run.models
+    return run.models_of(len(run.steps) - 1 if position is None else position)
+
+
 Named = dict[str, str]
 """Values in words, by name."""
 
 
 def _determining(a: Trace, b: Trace, position: int) -> dict[str, tuple[Named, Named]]:
     """What, with the tokens before it, determines a sampled step: for each group the values of both runs."""
-    targets = _models("target", a.models.target, b.models.target)
-    drafts = _models("draft", a.models.draft, b.models.draft)
+    ran = a.models_of(position), b.models_of(position)
+    targets = _models("target", ran[0].target, ran[1].target)
+    drafts = _models("draft", ran[0].draft, ran[1].draft)
     groups = [_settings_that_determine(trace, position) for trace in (a, b)]
     models = (targets[0] | drafts[0], targets[1] | drafts[1])
     return {"models": models} | {name: (groups[0][name], groups[1][name]) for name in groups[0]}
@@ -209,10 +219,20 @@ def _settings_that_determine(trace: Trace, position: int) -> dict[str, Named]:
 
 
 def _models(side: str, a: ModelInfo, b: ModelInfo, without: Collection[str] = ()) -> tuple[Named, Named]:
-    """What was recorded of both models. What only one trace holds (a newer one) is no difference."""
+    """What was recorded of both models, as far as it can tell them apart.
+
+    What only one trace holds (a newer one) is no difference. Equal weights are one model whatever it is called; unequal
+    hashes of two number formats say nothing, because rounding alone changes a hash.
+    """
+    same = same_weights(a, b)
+    left_out = {"note", *without}
+    if same:
+        left_out |= {"id", "source", "revision"}
+    elif same is None or a.dtype != b.dtype:
+        left_out |= {"weights"}
     named = []
     for model in (a, b):
-        fields = model.model_dump(exclude={"note", *without}) | {"quantization": model.quantization or "none"}
+        fields = model.model_dump(exclude=left_out) | {"quantization": model.quantization or "none"}
         named.append({f"{side} {name}": str(value) for name, value in fields.items() if value is not None})
     both = named[0].keys() & named[1].keys()
     ours, theirs = ({name: value for name, value in one.items() if name in both} for one in named)

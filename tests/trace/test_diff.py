@@ -11,7 +11,7 @@ from specviz.engine.session import Session
 from specviz.figures.diff import comparison_value, format_comparison
 from specviz.trace.diff import Reference, _pieces, compare, place_of
 from specviz.trace.near_tie import NEAR_TIE, QUANTIZED_TIE, Scores, near_tie_of
-from specviz.trace.schema import Choice, ModelInfo, Sampling, Step, Trace
+from specviz.trace.schema import WEIGHTS_SCHEME, Choice, ModelInfo, Sampling, Step, Trace
 from tests import pairs
 from tests.sample_traces import HOSTILE, sample_trace
 
@@ -316,6 +316,68 @@ def test_other_targets_are_not_comparable(greedy: Trace, fields: dict):
 
 def test_a_field_that_an_older_file_lacks_is_no_difference(greedy: Trace):
     assert meaning(greedy, changed_step(other_target(greedy, revision="a"), 1)).kind == "real difference"
+
+
+def weights(digit: str, scheme: str = WEIGHTS_SCHEME) -> str:
+    return f"{scheme}:{digit * 64}"
+
+
+def test_equal_weights_are_one_model_whatever_it_is_called(two, greedy: Trace):
+    hub = {"id": "maker/model", "source": "hub", "revision": "a"}
+    folder = {"id": "model", "source": "folder", "revision": None}
+    for run in (greedy, two[0]):
+        first = other_target(run, weights=weights("0"), **hub)
+        second = changed_step(other_target(run, weights=weights("0"), **folder), 1)
+        assert meaning(first, second).kind == "real difference"
+        unknown = changed_step(other_target(run, **folder), 1)
+        assert [name for name, _, _ in meaning(first, unknown).others] == ["target id", "target source"]
+
+
+def test_other_weights_of_one_name_are_another_target(greedy: Trace):
+    first = other_target(greedy, weights=weights("0"))
+    found = meaning(first, changed_step(other_target(greedy, weights=weights("1")), 1))
+    assert found.kind == "not comparable"
+    assert found.others == (("target weights", weights("0"), weights("1")),)
+    # Hashes made in two ways say nothing about each other.
+    assert meaning(first, changed_step(other_target(greedy, weights=weights("1", "v0")), 1)).kind == "real difference"
+
+
+def test_weights_that_a_number_format_rounded_can_be_the_same_checkpoint(greedy: Trace):
+    place = place_of(greedy, 3)
+    best, second = greedy.steps[place.step].tree.nodes[place.row_node].target.raw.ids[:2]
+    for margin, kind in ((0.03, "near tie"), (0.3, "not comparable")):
+        run = with_row(greedy, place, row_of(greedy, place, (best, second), 0.0, margin))
+        wide = other_target(run, weights=weights("0"), dtype="float32")
+        half = changed_step(other_target(run, weights=weights("1"), dtype="bfloat16"), place.step, second)
+        found = meaning(wide, with_row(half, place, row_of(half, place, (second, best), 0.0, margin)))
+        assert found.kind == kind
+        assert found.others == ()
+
+
+def test_a_step_is_judged_by_the_number_format_that_it_was_computed_in(greedy: Trace):
+    """A run can go on in another number format; then its later steps name the models they were run on."""
+    place = place_of(greedy, 3)
+    best, second = greedy.steps[place.step].tree.nodes[place.row_node].target.raw.ids[:2]
+    tokens = greedy.output_tokens()
+    other = [*tokens[:3], second, *tokens[4:]]
+    run = with_row(greedy, place, row_of(greedy, place, (best, second), 0.0, 0.03))
+    scores = [Scores((second, best), (0.0, 0.03))] * len(tokens)
+    for before, then, kind in (("float32", "bfloat16", "near tie"), ("bfloat16", "float32", "real difference")):
+        narrow = other_target(run, dtype=then)
+        step = narrow.steps[place.step].model_copy(update={"models": narrow.models})
+        steps = (*run.steps[: place.step], step, *run.steps[place.step + 1 :])
+        went_on = other_target(run, dtype=before).model_copy(update={"steps": steps})
+        plain = reference(run, other, scores, narrow.models.target if then == "float32" else run.models.target)
+        assert compare(went_on, plain).parting.meaning.kind == kind
+
+
+def test_a_sampled_step_is_determined_by_the_models_that_it_was_run_on(two):
+    half = other_target(two[0], dtype="bfloat16").models
+    again = changed_step(two[0], 2)
+    steps = (*again.steps[:2], again.steps[2].model_copy(update={"models": half}))
+    found = meaning(two[0], again.model_copy(update={"steps": steps}))
+    assert found.kind == "not comparable"
+    assert [name for name, _, _ in found.others] == ["target dtype"]
 
 
 def test_tokens_after_an_end_of_sequence_are_a_difference(two):
