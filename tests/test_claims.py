@@ -179,12 +179,12 @@ def test_other_rows_are_told_with_their_difference() -> None:
     exact = through_models(pairs.make_pair(), trace, 0, question)
     assert exact.difference < 1e-5
     node = step.tree.nodes[1]
-    moved = node.model_copy(update={"target_prob": node.target_prob + 0.125})
+    moved = node.model_copy(update={"target_prob": node.target_prob + 0.00390625})
     nodes = (step.tree.nodes[0], moved, *step.tree.nodes[2:])
     other = step.model_copy(update={"tree": step.tree.model_copy(update={"nodes": nodes})})
     changed = trace.model_copy(update={"steps": (other, *trace.steps[1:])})
     found = through_models(pairs.make_pair(), changed, 0, question)
-    assert found.difference == pytest.approx(0.125, abs=1e-5)
+    assert found.difference == pytest.approx(0.00390625, abs=1e-5)
 
 
 def test_the_audit_line_tells_the_worst_of_a_run_with_a_fault() -> None:
@@ -192,7 +192,9 @@ def test_the_audit_line_tells_the_worst_of_a_run_with_a_fault() -> None:
         return next(line for line in summary(trace).splitlines() if "a recompute" in line)
 
     def largest(trace) -> float:
-        return max(float(number) for number in re.findall(r"\d\.\d*e[-+]\d+", line(trace)))
+        """The worst relative difference of the line, which prints it as ``1.23·10⁻⁷``, or as a plain number."""
+        number, power = re.search(r"at most ([\d.]+)(?:·10([⁻⁰¹²³⁴-⁹]+))?", line(trace)).groups()
+        return float(number) * 10.0 ** int((power or "0").translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")))
 
     assert largest(pairs.make_trace(audit=True, max_new_tokens=4)) < 1e-4
     with faults.positions_off_by_one():
