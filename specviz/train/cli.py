@@ -45,7 +45,8 @@ def add_measure_arguments(parser: argparse.ArgumentParser) -> None:
 def train_draft(options: argparse.Namespace, load_pair: Callable[[argparse.Namespace], Any]) -> int:
     """Write chats, train on them, say where the layers are. Going on after a stop needs the same command again."""
     from specviz.train.chats import write_shard
-    from specviz.train.train import HEAD_PLAN, Plan, Progress, train
+    from specviz.train.student import HEAD_PLAN, TrainingPlan
+    from specviz.train.train import Progress, train
 
     given = {key: value for key in ("batches", "rate") if (value := getattr(options, key)) is not None}
     _check(options.shards >= 1 and min(given.values(), default=1) > 0, "shards, batches and rate")
@@ -63,7 +64,9 @@ def train_draft(options: argparse.Namespace, load_pair: Callable[[argparse.Names
         )
 
     reads = _layers(options.reads, pair)
-    plan = replace(HEAD_PLAN if reads else Plan(), layers=options.layers, seed=options.seed, reads=reads, **given)
+    plan = replace(
+        HEAD_PLAN if reads else TrainingPlan(), layers=options.layers, seed=options.seed, reads=reads, **given
+    )
     written = train(pair, folder, plan, report)
     print(f"the layers are in {written}; copy its files to assets/draft to make them the built-in draft")
     return 0

@@ -17,7 +17,8 @@ import torch
 from specviz.models.hidden_state_head import HiddenStateHead
 from specviz.models.loading import Pair
 from specviz.train.chats import read_states, write_states
-from specviz.train.train import Example, Plan, side_by_side, write_draft
+from specviz.train.draft_files import write_draft
+from specviz.train.student import Example, TrainingPlan, side_by_side
 
 FITTED = 432
 """Chats from which the fit is made."""
@@ -29,7 +30,7 @@ DROPOUT = 0.1
 class HeadStudent:
     """A head over the draft's layers, which stay as they are."""
 
-    def __init__(self, pair: Pair, plan: Plan):
+    def __init__(self, pair: Pair, plan: TrainingPlan):
         self._pair, self._layers = pair, plan.reads
         draft, target = pair.draft.model, pair.target.model
         wide = len(plan.reads) * target.config.hidden_size
@@ -90,7 +91,7 @@ class HeadStudent:
         return slice(start, start + self.head.d)
 
     def hidden(self, examples: Sequence[Example], generator: torch.Generator) -> torch.Tensor:
-        """See :class:`specviz.train.train.Student`."""
+        """See :class:`specviz.train.student.Student`."""
         features, embedded, hidden, places = self._inputs(examples)
         with torch.no_grad():
             own = self.head(features[1::2], embedded[1::2], hidden[1::2])

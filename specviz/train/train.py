@@ -1,16 +1,16 @@
-"""Training the built-in draft: a small Llama that learns the target's distribution on chats the target wrote.
+"""Training a draft: a small Llama that learns the target's distribution on chats the target wrote.
 
 The loss is the cross-entropy against the target's most likely tokens and the lump of all others, then mostly the total
 variation distance itself, whose complement ``sum(min(p, q))`` is the probability that a drafted token is accepted
 (DistillSpec, arXiv 2310.08461). Most of the work is the output head. So its normalizer is taken over the tokens that
 the target uses most and a fresh sample of the others, each standing for many.
 
-Of a draft that reads the target's hidden states the head alone is trained, see :mod:`specviz.train.head`.
+What is trained is the draft's layers (:mod:`specviz.train.layers`) or, of a draft that reads the target's hidden
+states, its head alone (:mod:`specviz.train.head`). A training that was stopped goes on from its last saved state.
 """
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import os
@@ -19,61 +19,24 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
 from specviz.errors import ModelError
-from specviz.models.hidden_state_head import CONFIG_KEY, FILE, HiddenStateHead
 from specviz.models.loading import Pair
-from specviz.train.chats import Chat, read_chats
+from specviz.train.chats import Chat
+from specviz.train.head import HeadStudent
+from specviz.train.layers import LayerStudent
+from specviz.train.student import Example, Student, TrainingPlan
 
 FREQUENT = 6144
 """Tokens whose logits are always computed."""
 SAMPLED = 1536
 """Tokens drawn among the others at every batch."""
 SAVE_EVERY = 100
-LARGEST_FILE = 9_000_000
-"""Bytes, so that the repository can be pushed to a Space without large-file storage."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long and how fast. A training is gone on with only under the plan it was begun with.
-
-    Attributes:
-        layers: of the draft; more than it starts with are put between its first and last.
-        batches: optimizer steps in all.
-        chats: in a batch.
-        rate: highest learning rate, reached after ``warmup`` batches and followed by a cosine to a twentieth of it.
-        distance_from: part of the batches after which the total variation distance joins the loss.
-        reads: the target's layers that the draft's head reads, in which case that head is trained and the layers stay;
-            empty to train the layers.
-        width: of the head's perceptron.
-    """
-
-    layers: int = 2
-    batches: int = 1900
-    chats: int = 8
-    rate: float = 4e-4
-    warmup: int = 100
-    distance_from: float = 0.3
-    seed: int = 0
-    reads: tuple[int, ...] = ()
-    width: int = 768
-
-    def rate_at(self, batch: int) -> float:
-        """Learning rate of batch number ``batch``."""
-        if batch < self.warmup:
-            return self.rate * (batch + 1) / self.warmup
-        part = (batch - self.warmup) / max(1, self.batches - self.warmup)
-        return self.rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, part))))
-
-
-HEAD_PLAN = Plan(batches=800, rate=1.5e-4, warmup=30, distance_from=0.0)
-"""For a head, which starts as a good fit: what is more hurried destroys it."""
+"""Batches after which the state of the training is saved and progress is reported."""
 
 
 @dataclass(frozen=True)
@@ -87,68 +50,7 @@ class Progress:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Example:
-    """A chat, and the target's hidden states [tokens of the chat, w] for a head that reads them."""
-
-    chat: Chat
-    states: np.ndarray | None = None
-
-
-class Student(Protocol):
-    """What is trained: parts of a draft model."""
-
-    parameters: dict[str, torch.nn.Parameter]
-    fixed: dict[str, torch.Tensor]
-    """What ``begin`` found and nobody trains, but a training that is gone on with needs."""
-
-    def read(self, folder: Path) -> list[Example]:
-        """The chats in the folder, with all that this student needs of them."""
-        ...
-
-    def begin(self, examples: Sequence[Example]) -> None:
-        """Called once before the first batch, and not when a training is gone on with."""
-        ...
-
-    def hidden(self, examples: Sequence[Example], generator: torch.Generator) -> torch.Tensor:
-        """What the output head reads at every place of the replies, chat after chat: [places, d]."""
-        ...
-
-    def write(self, folder: Path) -> Path:
-        """Write the draft as ``assets/draft`` has it."""
-        ...
-
-
-class LayerStudent:
-    """The draft's layers, for a draft that reads nothing but tokens."""
-
-    def __init__(self, pair: Pair, plan: Plan):
-        self._model = grown(pair, plan.layers)
-        self._model.train().requires_grad_(False)
-        self.parameters = {n: p for n, p in self._model.model.named_parameters() if not n.startswith("embed_tokens")}
-        for parameter in self.parameters.values():
-            parameter.requires_grad_(True)
-        self.fixed: dict[str, torch.Tensor] = {}
-
-    def read(self, folder: Path) -> list[Example]:
-        """The chats."""
-        return [Example(chat) for chat in read_chats(folder)]
-
-    def begin(self, examples: Sequence[Example]) -> None:
-        """Nothing: the layers are there already."""
-
-    def hidden(self, examples: Sequence[Example], generator: torch.Generator) -> torch.Tensor:  # noqa: ARG002
-        """The last hidden states; nothing is drawn."""
-        ids, places = side_by_side([example.chat for example in examples])
-        out: torch.Tensor = self._model.model(input_ids=ids, use_cache=False).last_hidden_state[places]
-        return out
-
-    def write(self, folder: Path) -> Path:
-        """The trained layers."""
-        return write_draft(self._model, folder)
-
-
-def train(pair: Pair, folder: Path, plan: Plan, report: Callable[[Progress], None]) -> Path:
+def train(pair: Pair, folder: Path, plan: TrainingPlan, report: Callable[[Progress], None]) -> Path:
     """Train the draft of ``pair`` on the chats in ``folder``; goes on where an earlier call stopped.
 
     Returns:
@@ -159,7 +61,7 @@ def train(pair: Pair, folder: Path, plan: Plan, report: Callable[[Progress], Non
     """
     state = folder / "training"
     pair.draft.model.requires_grad_(False)
-    student = _student(pair, plan)
+    student: Student = HeadStudent(pair, plan) if plan.reads else LayerStudent(pair, plan)
     # Listed first: a shard that comes while the others are read is seen as new.
     shards, examples = _shards(folder), student.read(folder)
     optimizer = torch.optim.AdamW(student.parameters.values(), lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.05)
@@ -193,37 +95,6 @@ def train(pair: Pair, folder: Path, plan: Plan, report: Callable[[Progress], Non
     return student.write(folder / "draft")
 
 
-def _student(pair: Pair, plan: Plan) -> Student:
-    if not plan.reads:
-        return LayerStudent(pair, plan)
-    from specviz.train.head import HeadStudent
-
-    return HeadStudent(pair, plan)
-
-
-def grown(pair: Pair, layers: int) -> Any:
-    """A copy of the pair's draft with ``layers`` layers; new ones are the target's early ones and add nothing yet."""
-    draft, target = pair.draft.model, pair.target.model
-    old = draft.config.num_hidden_layers
-    if layers < old:
-        raise ModelError(f"The draft has {old} layers already; ask for that many or more.")
-    config = copy.deepcopy(draft.config)
-    config.num_hidden_layers = layers
-    if getattr(config, "layer_types", None):
-        config.layer_types = [config.layer_types[0]] * layers
-    model = type(draft)(config).float()
-    names = dict(model.state_dict())
-    for name, value in draft.state_dict().items():
-        # The last layer stays the last: what it writes is read by the head.
-        moved = name.replace(f"layers.{old - 1}.", f"layers.{layers - 1}.") if old > 1 else name
-        names[moved].copy_(value)
-    for new in range(old - 1, layers - 1):
-        model.model.layers[new].load_state_dict(target.model.layers[new].state_dict())
-        torch.nn.init.zeros_(model.model.layers[new].self_attn.o_proj.weight)
-        torch.nn.init.zeros_(model.model.layers[new].mlp.down_proj.weight)
-    return model
-
-
 def frequent_tokens(chats: Sequence[Chat], vocabulary: int) -> torch.Tensor:
     """[FREQUENT] ids of the tokens that the target finds likeliest over all chats, in order of id."""
     mass = np.zeros(vocabulary, dtype=np.float64)
@@ -236,27 +107,13 @@ def _shards(folder: Path) -> list[Path]:
     return sorted(folder.glob("chats-*.npz"))
 
 
-def side_by_side(chats: Sequence[Chat]) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-    """Token ids [chats, width], padded on the right, where causal attention never looks; and (rows, columns) of all
-    places at which a reply token is predicted, chat after chat."""
-    width = max(len(chat.prompt) + len(chat.reply) for chat in chats) - 1
-    ids = torch.zeros(len(chats), width, dtype=torch.long)
-    rows, columns = [], []
-    for row, chat in enumerate(chats):
-        tokens = np.concatenate([chat.prompt, chat.reply])[:-1]
-        ids[row, : len(tokens)] = torch.from_numpy(tokens.astype(np.int64))
-        columns.append(torch.arange(len(chat.prompt) - 1, len(tokens)))
-        rows.append(torch.full_like(columns[-1], row))
-    return ids, (torch.cat(rows), torch.cat(columns))
-
-
 def _loss(
     hidden: torch.Tensor,
     head: torch.Tensor,
     examples: Sequence[Example],
     frequent: torch.Tensor,
     generator: torch.Generator,
-    plan: Plan,
+    plan: TrainingPlan,
     batch: int,
 ) -> tuple[torch.Tensor, float]:
     chats = [example.chat for example in examples]
@@ -287,42 +144,7 @@ def _loss(
 # --------------------------------------------------------------------------------------------------------- files
 
 
-def write_draft(model: Any, folder: Path, head: HiddenStateHead | None = None) -> Path:
-    """Write layers, final norm, config and head as ``assets/draft`` has them: half precision, small files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.safetensors"):
-        old.unlink()
-    tensors = {
-        name: tensor.detach().half().contiguous()
-        for name, tensor in model.state_dict().items()
-        if not name.startswith(("model.embed_tokens", "lm_head"))
-    }
-    groups: list[dict[str, torch.Tensor]] = [{}]
-    for number in range(model.config.num_hidden_layers):
-        layer = {name: tensor for name, tensor in tensors.items() if f".layers.{number}." in name}
-        if groups[-1] and _bytes(groups[-1]) + _bytes(layer) > LARGEST_FILE:
-            groups.append({})
-        groups[-1] |= layer
-    groups[-1] |= {name: tensor for name, tensor in tensors.items() if ".layers." not in name}
-    for i, group in enumerate(groups):
-        save_file(group, folder / f"layers-{i + 1:05d}-of-{len(groups):05d}.safetensors")
-    config = model.config.to_dict() | {"dtype": "float16"}
-    for key in ("layer_types", CONFIG_KEY, "_name_or_path"):  # the last is a path of this machine
-        config.pop(key, None)
-    if head:
-        config[CONFIG_KEY] = list(head.layers)
-        # Means and spreads differ by orders of magnitude, and are few.
-        weights = {n: x.half() if n.endswith("weight") else x for n, x in head.state_dict().items()}
-        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / FILE)
-    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    return folder
-
-
-def _bytes(tensors: dict[str, torch.Tensor]) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-
-
-def _save_state(state: Path, plan: Plan, done: int, student: Student, optimizer: torch.optim.Optimizer) -> None:
+def _save_state(state: Path, plan: TrainingPlan, done: int, student: Student, optimizer: torch.optim.Optimizer) -> None:
     tensors = {f"fixed {name}": tensor.contiguous() for name, tensor in student.fixed.items()}
     for name, parameter in student.parameters.items():
         tensors[f"weight {name}"] = parameter.detach().contiguous()
@@ -334,7 +156,7 @@ def _save_state(state: Path, plan: Plan, done: int, student: Student, optimizer:
     os.replace(partial, state / "state.safetensors")
 
 
-def _resume(state: Path, plan: Plan, student: Student, optimizer: torch.optim.Optimizer) -> int:
+def _resume(state: Path, plan: TrainingPlan, student: Student, optimizer: torch.optim.Optimizer) -> int:
     from safetensors import safe_open
 
     path = state / "state.safetensors"

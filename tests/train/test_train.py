@@ -15,16 +15,19 @@ from specviz.__main__ import main
 from specviz.errors import ModelError
 from specviz.models.hidden_state_head import plain_states
 from specviz.models.loading import Pair
-from specviz.train import chats, head
+from specviz.train import chats, draft_files, head
 from specviz.train import train as distill
 from specviz.train.chats import Chat, read_chats, read_states, write_shard, write_states
+from specviz.train.draft_files import write_draft
 from specviz.train.head import HeadStudent
+from specviz.train.layers import grown
 from specviz.train.quality import measure, overlaps, shares_by_rank, summed
-from specviz.train.train import Plan, frequent_tokens, grown, train, write_draft
+from specviz.train.student import TrainingPlan
+from specviz.train.train import frequent_tokens, train
 from tests import tiny
 from tests.pairs import make_pair, make_trace, pair_of
 
-PLAN = Plan(layers=3, batches=6, chats=3, warmup=2, rate=3e-3)
+PLAN = TrainingPlan(layers=3, batches=6, chats=3, warmup=2, rate=3e-3)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +97,7 @@ def test_new_layers_change_nothing_at_first(pair: Pair) -> None:
 
 @pytest.mark.parametrize("reads", [(), (1, 2)])
 def test_training_moves_the_draft_towards_the_target(folder: Path, pair: Pair, reads: tuple[int, ...]) -> None:
-    plan = Plan(layers=2, batches=30, chats=6, warmup=3, rate=3e-3, reads=reads, width=16)
+    plan = TrainingPlan(layers=2, batches=30, chats=6, warmup=3, rate=3e-3, reads=reads, width=16)
     seen: list[distill.Progress] = []
     train(pair, folder, plan, seen.append)
     assert [one.batch for one in seen] == list(range(2, 31, 2))
@@ -219,12 +222,12 @@ def test_a_head_begins_as_the_draft_where_the_targets_last_state_says_nothing(
 def test_another_plan_does_not_go_on_with_a_training(folder: Path, pair: Pair) -> None:
     train(pair, folder, PLAN, lambda progress: None)
     with pytest.raises(ModelError, match="another plan"):
-        train(pair, folder, Plan(layers=2), lambda progress: None)
+        train(pair, folder, TrainingPlan(layers=2), lambda progress: None)
 
 
 def test_layers_are_written_in_small_files(tmp_path: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     model = grown(pair, 3)
-    monkeypatch.setattr(distill, "LARGEST_FILE", 40_000)
+    monkeypatch.setattr(draft_files, "LARGEST_FILE", 40_000)
     folder = write_draft(model, tmp_path / "draft")
     files = sorted(folder.glob("layers-*.safetensors"))
     assert len(files) > 1

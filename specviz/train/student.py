@@ -1,0 +1,102 @@
+"""What a training of a draft consists of, for both kinds of it: the plan, the examples, and what a student can do.
+
+A *student* is the part of the draft model that is trained: its layers (:mod:`specviz.train.layers`), or the head with
+which it reads the target's hidden states (:mod:`specviz.train.head`). The loop over batches, in
+:mod:`specviz.train.train`, is the same for both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from specviz.train.chats import Chat
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How long and how fast. A training is gone on with only under the plan it was begun with.
+
+    Attributes:
+        layers: of the draft; more than it starts with are put between its first and last.
+        batches: optimizer steps in all.
+        chats: in a batch.
+        rate: highest learning rate, reached after ``warmup`` batches and followed by a cosine to a twentieth of it.
+        distance_from: part of the batches after which the total variation distance joins the loss.
+        reads: the target's layers that the draft's head reads, in which case that head is trained and the layers stay;
+            empty to train the layers.
+        width: of the head's perceptron.
+    """
+
+    layers: int = 2
+    batches: int = 1900
+    chats: int = 8
+    rate: float = 4e-4
+    warmup: int = 100
+    distance_from: float = 0.3
+    seed: int = 0
+    reads: tuple[int, ...] = ()
+    width: int = 768
+
+    def rate_at(self, batch: int) -> float:
+        """Learning rate of batch number ``batch``."""
+        if batch < self.warmup:
+            return self.rate * (batch + 1) / self.warmup
+        part = (batch - self.warmup) / max(1, self.batches - self.warmup)
+        return self.rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, part))))
+
+
+HEAD_PLAN = TrainingPlan(batches=800, rate=1.5e-4, warmup=30, distance_from=0.0)
+"""For a head, which starts as a good fit: what is more hurried destroys it."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A chat, and the target's hidden states [tokens of the chat, w] for a head that reads them."""
+
+    chat: Chat
+    states: np.ndarray | None = None
+
+
+class Student(Protocol):
+    """What is trained: parts of a draft model."""
+
+    parameters: dict[str, torch.nn.Parameter]
+    fixed: dict[str, torch.Tensor]
+    """What ``begin`` found and nobody trains, but a training that is gone on with needs."""
+
+    def read(self, folder: Path) -> list[Example]:
+        """The chats in the folder, with all that this student needs of them."""
+        ...
+
+    def begin(self, examples: Sequence[Example]) -> None:
+        """Called once before the first batch, and not when a training is gone on with."""
+        ...
+
+    def hidden(self, examples: Sequence[Example], generator: torch.Generator) -> torch.Tensor:
+        """What the output head reads at every place of the replies, chat after chat: [places, d]."""
+        ...
+
+    def write(self, folder: Path) -> Path:
+        """Write the draft as ``assets/draft`` has it."""
+        ...
+
+
+def side_by_side(chats: Sequence[Chat]) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+    """Token ids [chats, width], padded on the right, where causal attention never looks; and (rows, columns) of all
+    places at which a reply token is predicted, chat after chat."""
+    width = max(len(chat.prompt) + len(chat.reply) for chat in chats) - 1
+    ids = torch.zeros(len(chats), width, dtype=torch.long)
+    rows, columns = [], []
+    for row, chat in enumerate(chats):
+        tokens = np.concatenate([chat.prompt, chat.reply])[:-1]
+        ids[row, : len(tokens)] = torch.from_numpy(tokens.astype(np.int64))
+        columns.append(torch.arange(len(chat.prompt) - 1, len(tokens)))
+        rows.append(torch.full_like(columns[-1], row))
+    return ids, (torch.cat(rows), torch.cat(columns))
