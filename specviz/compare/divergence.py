@@ -28,7 +28,7 @@ from specviz.engine.step_values import Verified
 from specviz.options import Options
 from specviz.tree import TokenTree
 from specviz.verifiers import StepLuck, longest_path, naive
-from specviz.verifiers.base import Context, End, Judgement, Verifier, blamed, context_of
+from specviz.verifiers.base import Context, End, Judgement, Verifier, context_of, verifier_errors
 from specviz.verifiers.exact import EnumeratingDice
 from specviz.verifiers.rejection import REJECTION
 
@@ -63,7 +63,7 @@ class Divergences:
         lossless = first_token_law(REJECTION, Options(), tree, target, judged)
         step = {}
         for name, one in verified.items():
-            with blamed(one.verifier):  # a user's own may fail on luck that the run itself did not meet
+            with verifier_errors(one.verifier):  # a user's own may fail on luck that the run itself did not meet
                 step[name] = _divergence(one, tree, target, row, lossless)
         self.found.append(step)
 

@@ -32,7 +32,7 @@ from specviz.trace.schema import (
     Verdict,
 )
 from specviz.tree import TokenTree
-from specviz.verifiers import Judgement, Ruling, blamed, edge_probs
+from specviz.verifiers import Judgement, Ruling, edge_probs, verifier_errors
 
 N = TypeVar("N", bound=PartialNode)
 
@@ -149,7 +149,7 @@ def record_step(
     """
     verdicts: dict[str, Verdict] = {}
     for name, verified in results.items():
-        with blamed(verified.verifier):
+        with verifier_errors(verified.verifier):
             verdicts[name] = record_verdict(verified, settings.record_top_k, texts)
     caches = Caches(target=record_change(commit.target), draft=record_change(commit.draft))
     for change in (caches.target, caches.draft):

@@ -29,7 +29,7 @@ from specviz.sampling import process
 from specviz.trace.identity import refuse_other_models
 from specviz.trace.schema import Caches, EndReason, FailedStep, ForkedFrom, Settings, Step, Trace
 from specviz.tree import TokenTree
-from specviz.verifiers import StepLuck, Verifier, blamed, proof_table, verify
+from specviz.verifiers import StepLuck, Verifier, proof_table, verifier_errors, verify
 
 _BYTES_A_NODE = 10_000
 """Memory that a node of a recorded step takes, with six verifiers and ten entries of every distribution."""
@@ -262,7 +262,7 @@ class Session:
         results: dict[str, Verified] = {}
         with self._clock.phase("verify"):
             for verifier, options in self._resolved.verifiers:
-                with blamed(verifier):
+                with verifier_errors(verifier):
                     done = verify(verifier, *_own_copy(verifier, tree, scores.probs), options, luck)
                     lossless = proof_table.says(verifier, options, tree.proposal, built_by)
                     results[verifier.name] = Verified(verifier, options, *done, lossless)

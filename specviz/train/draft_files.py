@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from specviz.models.hidden_state_head import CONFIG_KEY, FILE, ReadingHead
+from specviz.models.hidden_state_head import CONFIG_KEY, FILE, HiddenStateHead
 
 LARGEST_FILE = 9_000_000
 """Bytes of a weight file, so that the repository can be pushed to a Space without large-file storage."""
 
 
-def write_draft(model: Any, folder: Path, head: ReadingHead | None = None) -> Path:
+def write_draft(model: Any, folder: Path, head: HiddenStateHead | None = None) -> Path:
     """Write layers, final norm, config and head as ``assets/draft`` has them: half precision, small files."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.safetensors"):

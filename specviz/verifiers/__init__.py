@@ -19,11 +19,11 @@ from specviz.verifiers.base import (
     StepLuck,
     Verifier,
     Walk,
-    blamed,
     default_options,
     draft_edge_probs,
     edge_probs,
     label_of,
+    verifier_errors,
     verify,
 )
 from specviz.verifiers.eta import ETA
@@ -95,12 +95,12 @@ __all__ = [
     "StepLuck",
     "Verifier",
     "Walk",
-    "blamed",
     "default_options",
     "draft_edge_probs",
     "edge_probs",
     "label_of",
     "load_verifier",
     "named_verifiers",
+    "verifier_errors",
     "verify",
 ]

@@ -272,7 +272,7 @@ def draw_bonus(luck: Luck, end: End, row: torch.Tensor) -> Draw:
 
 
 @contextmanager
-def blamed(verifier: Verifier) -> Iterator[None]:
+def verifier_errors(verifier: Verifier) -> Iterator[None]:
     """Turn what goes wrong in a verifier's own code, or with the verdict it gave, into one sentence that says where.
 
     Raises:

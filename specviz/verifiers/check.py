@@ -18,7 +18,7 @@ from specviz.drafting import BUILDERS, BUILT_IN_BUILDERS, Builder
 from specviz.errors import SettingsError
 from specviz.options import Options, parse_options
 from specviz.trace.schema import Choice, Option, Promise, Proposal
-from specviz.verifiers import ALL_PROPOSALS, BUILT_IN, Verifier, blamed, default_options, label_of, proof_table
+from specviz.verifiers import ALL_PROPOSALS, BUILT_IN, Verifier, default_options, label_of, proof_table, verifier_errors
 from specviz.verifiers.exact import Grown, Toy, draw_trees, emitted, toy
 from specviz.verifiers.proof_table import EXACT, LOSSY
 
@@ -192,7 +192,7 @@ def check(
     for verifier in verifiers:
         chosen = (options or {}).get(verifier.name) or default_options(verifier)
         for proposal in proposals:
-            with blamed(verifier):
+            with verifier_errors(verifier):
                 found = check_one(verifier, chosen, proposal)
             yield found
 
@@ -207,7 +207,7 @@ def check_tree(verifier: Verifier, options: Any, tree: Choice) -> Finding:
     builder = BUILDERS[tree.name]
     chosen: Any = parse_options(builder.Options, "builder", tree)
     proposal = builder.proposal(chosen)
-    with blamed(verifier):
+    with verifier_errors(verifier):
         found = _enumerate(verifier, options, proposal, cases)
     if builder not in BUILT_IN_BUILDERS:
         proof_table.learn(verifier, options, proposal, found.worst.distance, proof_table.Tree(builder, chosen))

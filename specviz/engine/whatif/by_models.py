@@ -19,7 +19,7 @@ from specviz.trace.identity import caveats, known_weights, refuse_other_models
 from specviz.trace.schema import Models, Step, Trace
 from specviz.trace.whatif_question import Alternative, Question
 from specviz.tree import MAX_NODES, Growth, TokenTree
-from specviz.verifiers import blamed
+from specviz.verifiers import verifier_errors
 from specviz.verifiers.base import context_of, draw_bonus
 
 EXACT_ROUNDING, COARSE_ROUNDING = 0.01, 0.3
@@ -45,10 +45,10 @@ def through_models(pair: Pair, trace: Trace, position: int, question: Question) 
         target.prefill(tokens[:-1])
         tree = _redraft(pair, step, settings, tokens, target.states)
         probs = process(target.score(tree), settings.target)
-        with blamed(verifier):
+        with verifier_errors(verifier):
             judgement = verifier.judge(tree, probs, options).on_host()
         luck = QuestionLuck(trace, position, question, tree.tokens, tree.shape, verifier.comparison)
-        with blamed(verifier):
+        with verifier_errors(verifier):
             walk = walk_with_forced(verifier, context_of(tree, judgement, options), luck, question)
             row = judgement.distribution(walk.end)
             bonus = draw_bonus(luck, walk.end, row)
