@@ -17,7 +17,7 @@ from specviz.app.server.share_store import ShareStore
 from specviz.app.server.trace_store import StoredTrace
 from specviz.bench import greedy
 from specviz.engine.whatif import through_models
-from specviz.figures.diff import said
+from specviz.figures.diff import difference_sentences
 from specviz.figures.node import TokenTable
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.diff import compare
@@ -144,11 +144,13 @@ def test_greedy_output_that_differs_is_not_called_equal(monkeypatch: pytest.Monk
 
 def test_a_greedy_run_is_not_said_to_sample() -> None:
     sampled = sample_trace(steps=1)
-    assert "a samples, so its text follows its coins" in " ".join(said(compare(sampled, sampled, ("a", "b"))))
+    assert "a samples, so its text follows its coins" in " ".join(
+        difference_sentences(compare(sampled, sampled, ("a", "b")))
+    )
     changes = {"target": Sampling(temperature=0.0), "verifiers": (Choice(name="greedy"),), "driver": "greedy"}
     run = sample_trace(steps=1, verifiers=("greedy",))
     run = run.model_copy(update={"settings": run.settings.model_copy(update=changes)})
-    assert "samples" not in " ".join(said(compare(run, run, ("a", "b"))))
+    assert "samples" not in " ".join(difference_sentences(compare(run, run, ("a", "b"))))
 
 
 def test_two_runs_are_not_called_the_same_run(tmp_path: Path) -> None:

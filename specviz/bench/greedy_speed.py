@@ -172,7 +172,7 @@ def greedy_speeds(
         expected, scores = plain_greedy(pair, list(tokens), max_new_tokens)
         for name, method in methods.items():
             with counted_forwards(pair) as count:
-                got = method(tokens, _unheard)
+                got = method(tokens, _ignore)
             forwards[name] += count[0]
             new_tokens[name] += len(got)
             if (at := first_difference(got, expected)) is not None:
@@ -218,12 +218,12 @@ def methods_of(pair: Pair, max_new_tokens: int, trees: dict[str, Choice] = TREES
     return methods
 
 
-def _unheard(_: int) -> None:
+def _ignore(_: int) -> None:
     """For runs that are not timed."""
 
 
 def generate(
-    pair: Pair, tokens: Sequence[int], max_new_tokens: int, tick: Tick = _unheard, assistant: Any = None
+    pair: Pair, tokens: Sequence[int], max_new_tokens: int, tick: Tick = _ignore, assistant: Any = None
 ) -> list[int]:
     """New tokens of transformers' greedy ``generate``."""
     ids = torch.tensor([list(tokens)], device=pair.target.device)
@@ -240,7 +240,7 @@ def generate(
     return [int(token) for token in output[0, len(tokens) :].tolist()]
 
 
-def generate_assisted(pair: Pair, tokens: Sequence[int], max_new_tokens: int, tick: Tick = _unheard) -> list[int]:
+def generate_assisted(pair: Pair, tokens: Sequence[int], max_new_tokens: int, tick: Tick = _ignore) -> list[int]:
     """The same with the draft as assistant: a constant number of drafted tokens, whatever its confidence."""
     # transformers looks for these in the assistant's generation config, not in arguments of the call.
     assistant = with_config(

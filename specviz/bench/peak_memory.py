@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from specviz.bench.greedy_speed import PLAIN, generate
-from specviz.bench.step_cost import PROMPT, TREES, BenchTree, Say, endless
+from specviz.bench.step_cost import PROMPT, TREES, BenchTree, Say, without_end_tokens
 from specviz.engine.session import Session
 from specviz.models.loading import Pair
 from specviz.models.pair_spec import ModelChoice
@@ -67,7 +67,7 @@ def peaks(
 def measure_peak(names: ModelChoice, tree: BenchTree | None, threads: int) -> Peak:
     """Load the pair here and run one case. Only a fresh process gives a figure of that case alone."""
     torch.set_num_threads(threads)
-    pair = endless(names.load())
+    pair = without_end_tokens(names.load())
     device = pair.target.device
     with torch.inference_mode():
         # Weights mapped from a file are in memory once they were used.

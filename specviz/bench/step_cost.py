@@ -160,7 +160,7 @@ def step_costs(pair: Pair, steps: int, trees: Sequence[BenchTree] = TREES, say: 
 
     The trees take turns step by step, so that a slow moment of the machine meets all of them.
     """
-    pair = endless(pair)
+    pair = without_end_tokens(pair)
     verifiers = tuple(Choice(name=name) for name in VERIFIERS)
     sessions = [Session(pair, _settings(tree.choice, verifiers), PROMPT) for tree in trees]
     measured: list[list[MeasuredStep]] = [[] for _ in trees]
@@ -179,7 +179,7 @@ def step_costs(pair: Pair, steps: int, trees: Sequence[BenchTree] = TREES, say: 
 
 def commit_costs(pair: Pair, steps: int, contexts: Sequence[int] = CONTEXTS, say: Say = print) -> list[CommitCost]:
     """Measure ``steps`` commits at each context length that the models can hold, taking turns."""
-    pair = endless(pair)
+    pair = without_end_tokens(pair)
     room = min(pair.target.max_positions, pair.draft.max_positions)
     sessions = {}
     for context in contexts:
@@ -226,7 +226,7 @@ def session_of(pair: Pair, settings: Settings, tokens: Sequence[int]) -> Session
     return Session.resume(pair, trace)
 
 
-def endless(pair: Pair) -> Pair:
+def without_end_tokens(pair: Pair) -> Pair:
     """The pair without end-of-sequence tokens: no run ends, and no tree misses the children of such a node."""
     return replace(pair, eos_ids=frozenset())
 

@@ -36,7 +36,7 @@ def run_in_processes(job: Job, indices: Sequence[int], processes: int) -> Iterat
     """
     job = replace(job, threads=max(1, torch.get_num_threads() // processes))
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(processes, max(1, len(indices))), context, initializer=_begin, initargs=(job,))
+    pool = ProcessPoolExecutor(min(processes, max(1, len(indices))), context, initializer=_load_pair, initargs=(job,))
     try:
         waiting = iter(indices)
         running: dict[Future[bytes], int] = {}
@@ -58,7 +58,7 @@ def run_in_processes(job: Job, indices: Sequence[int], processes: int) -> Iterat
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _begin(job: Job) -> None:
+def _load_pair(job: Job) -> None:
     global _worker
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker = Worker(job)

@@ -23,7 +23,7 @@ from specviz.verifiers import Verifier
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ReplayableRun:
     """A run of a comparison, as it can be run again.
 
     Attributes:
@@ -83,7 +83,7 @@ def read_settings(folder: Path) -> tuple[Comparison, ModelChoice]:
 _PAIR = {one.name for one in fields(ModelChoice)} - {"device"}
 
 
-def recipe_of(folder: Path, group: Group, prompt_id: str, verifier: str | None = None) -> Recipe:
+def replayable_run(folder: Path, group: Group, prompt_id: str, verifier: str | None = None) -> ReplayableRun:
     """How to make a run again.
 
     Args:
@@ -118,7 +118,7 @@ def recipe_of(folder: Path, group: Group, prompt_id: str, verifier: str | None =
     else:
         names = {name: name for name in rules}
     models = (output["target"], output["draft"])
-    return Recipe(pair, settings, prompt.text, known, names, rows, models, models_of(folder))
+    return ReplayableRun(pair, settings, prompt.text, known, names, rows, models, models_of(folder))
 
 
 def _plain_names(comparison: Comparison, settings: Settings) -> dict[str, str]:
@@ -128,20 +128,20 @@ def _plain_names(comparison: Comparison, settings: Settings) -> dict[str, str]:
     return names if len(set(names.values())) == len(names) else {}
 
 
-def parted(recipe: Recipe, steps: Sequence[Step], models: Models) -> str | None:
+def replay_difference(run: ReplayableRun, steps: Sequence[Step], models: Models) -> str | None:
     """What is different in the steps that were made again, in one sentence; None if they are as the rows say.
 
     Args:
         steps: from the first one on, at least one.
     """
     by_step: dict[int, dict[str, Row]] = {}
-    for row in recipe.rows:
+    for row in run.rows:
         by_step.setdefault(row["step"], {})[row["verifier"]] = row
     for step in steps:
         for label, row in by_step.get(step.index, {}).items():
-            told = _outcome(row, step, recipe.names.get(label, label))
+            told = _outcome(row, step, run.names.get(label, label))
             if told:
-                return f"Step {step.index + 1} is not as it was recorded: {label} {told}{_why(recipe, models)}"
+                return f"Step {step.index + 1} is not as it was recorded: {label} {told}{_why(run, models)}"
     return None
 
 
@@ -162,12 +162,12 @@ def _outcome(row: Row, step: Step, name: str) -> str | None:
     return None
 
 
-def _why(recipe: Recipe, models: Models) -> str:
+def _why(run: ReplayableRun, models: Models) -> str:
     now = (named(models.target), named(models.draft))
-    other = [f"{then[:80]}, now {here[:80]}" for then, here in zip(recipe.models, now, strict=True) if then != here]
+    other = [f"{then[:80]}, now {here[:80]}" for then, here in zip(run.models, now, strict=True) if then != here]
     if other:
         return f"; it was recorded with other models ({'; '.join(other)})."
-    if recipe.recorded is not None and known_weights(models, recipe.recorded):
+    if run.recorded is not None and known_weights(models, run.recorded):
         return (
             "; the weights are the recorded ones, so this version, the number format or the device's rounding differ."
         )

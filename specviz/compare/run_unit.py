@@ -14,7 +14,7 @@ import torch
 
 from specviz.compare.divergence import Divergences
 from specviz.compare.rows import TABLES, Row, Rows, decision_rows, step_rows
-from specviz.compare.spec import Comparison, Unit, known_verifiers, luck, settings_of
+from specviz.compare.spec import Comparison, Unit, known_verifiers, prompt_seed, settings_of
 from specviz.compare.text_metrics import chrf, distinct, rouge_l
 from specviz.engine.session import Session
 from specviz.errors import OutOfMemoryError, SettingsError, SpecvizError
@@ -97,7 +97,7 @@ def _output_row(
         quality = _quality(pair, prompt_tokens, tokens, settings.target, unit.prompt.reference)
     return key | {
         "verifier": unit.verifier or comparison.driver,
-        "seed": luck(comparison.seed, unit.prompt.id),
+        "seed": prompt_seed(comparison.seed, unit.prompt.id),
         "chat": settings.chat,
         "prompt": unit.prompt.text,
         "reference": unit.prompt.reference,

@@ -209,7 +209,7 @@ def units(comparison: Comparison, prompts: Sequence[Prompt]) -> list[Unit]:
     return found
 
 
-def luck(seed: int, prompt_id: str) -> int:
+def prompt_seed(seed: int, prompt_id: str) -> int:
     """The seed of all runs of a prompt, in [0, 2^63): a hash of nothing but the two."""
     digest = hashlib.sha256(f"{seed}\n{prompt_id}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
@@ -226,7 +226,7 @@ def settings_of(comparison: Comparison, unit: Unit, has_template: bool) -> Setti
     if unit.verifier is not None:
         verifiers = tuple(verifier for verifier in taking_part(comparison) if verifier.label == unit.verifier)
     chat = has_template if comparison.chat is None else comparison.chat
-    seed = luck(comparison.seed, unit.prompt.id)
+    seed = prompt_seed(comparison.seed, unit.prompt.id)
     driver = unit.verifier or comparison.driver
     return _settings(comparison, builder, unit.temperature, verifiers, driver, seed, chat)
 

@@ -29,7 +29,7 @@ def comparison_value(found: Comparison) -> dict[str, Any]:
     """
     return {
         "sides": [_side(found.a), _side(found.b)],
-        "said": said(found),
+        "said": difference_sentences(found),
         "parting": _parting(found.parting, found.texts) if found.parting else None,
         "texts": [_marked(found, 0), _marked(found, 1)],
         "settings": [[_line(cell) for cell in row] for row in found.settings],
@@ -43,7 +43,7 @@ def format_comparison(found: Comparison) -> str:
         (_line(side.name), side.driver, str(side.tokens), str(side.steps), f"{side.block_efficiency:.3f}")
         for side in (found.a, found.b)
     ]
-    lines = [*said(found), "", *_aligned([head, *rows])]
+    lines = [*difference_sentences(found), "", *_aligned([head, *rows])]
     if found.settings:
         settings = [tuple(_line(cell) for cell in row) for row in found.settings]
         lines += ["", "Settings that differ:", *_aligned(settings)]
@@ -55,7 +55,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def said(found: Comparison) -> list[str]:
+def difference_sentences(found: Comparison) -> list[str]:
     """What the comparison found, in sentences."""
     sentences = []
     a, b = found.a.name, found.b.name

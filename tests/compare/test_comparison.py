@@ -21,7 +21,7 @@ from specviz.compare.labels import labels_of
 from specviz.compare.prompts import load_prompts
 from specviz.compare.rows import NO_DRAFT, SAMPLING, TABLES, Row, Rows
 from specviz.compare.run_unit import pack, run_unit, unpack
-from specviz.compare.spec import known_verifiers, luck, settings_of
+from specviz.compare.spec import known_verifiers, prompt_seed, settings_of
 from specviz.compare.statistics import tallies
 from specviz.compare.summary import FROM_SAMPLING, load, summarize
 from specviz.compare.text_report import format_report
@@ -184,9 +184,9 @@ def test_a_row_that_was_changed_is_found(undisturbed: dict[str, list[Row]], tabl
 def test_verifiers_meet_one_luck_whatever_the_tree(undisturbed: dict[str, list[Row]]) -> None:
     seeds = {(row["prompt_id"], row["seed"]) for row in undisturbed["outputs"]}
     assert len(seeds) == len(PROMPTS)
-    assert luck(0, "few-0001") in {seed for _, seed in seeds}
-    assert luck(0, "a") != luck(1, "a") != luck(1, "b")
-    assert 0 <= luck(2**62, "é") < 2**63
+    assert prompt_seed(0, "few-0001") in {seed for _, seed in seeds}
+    assert prompt_seed(0, "a") != prompt_seed(1, "a") != prompt_seed(1, "b")
+    assert 0 <= prompt_seed(2**62, "é") < 2**63
 
 
 def test_one_rule_takes_part_with_several_options(command: list[str], tmp_path: Path) -> None:

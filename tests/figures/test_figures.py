@@ -11,7 +11,7 @@ import pytest
 
 from specviz.digits import digits
 from specviz.figures import block, dump_block, standalone_page, step_frame
-from specviz.figures.diff import said
+from specviz.figures.diff import difference_sentences
 from specviz.figures.figure_style import SLOTS, edge_class, tree_figure, verifier_looks
 from specviz.figures.layout import CARD_HEIGHT, CARD_WIDTH, FOLD_ABOVE, folded_nodes, tidy_layout
 from specviz.figures.node import TokenTable
@@ -257,7 +257,7 @@ def test_a_run_that_was_left_off_is_said_to_end_there():
     left = whole.model_copy(update={"id": "left", "steps": whole.steps[:1], "end_reason": "stopped"})
     more = len(whole.output_tokens()) - len(left.output_tokens())
     for runs, names in (((whole, left), ("whole", "left")), ((left, whole), ("left", "whole"))):
-        told = " ".join(said(compare(*runs, names)))
+        told = " ".join(difference_sentences(compare(*runs, names)))
         assert f"There left ends; whole has {more} more." in told
 
 

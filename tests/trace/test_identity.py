@@ -336,11 +336,11 @@ def test_a_comparison_does_not_go_on_with_other_weights(folders, tmp_path: Path)
 
 
 def test_rows_are_not_made_again_by_other_weights(loaded) -> None:
-    from specviz.compare.replay import Recipe
+    from specviz.compare.replay import ReplayableRun
     from specviz.models.pair_spec import ModelChoice
 
-    recipe = Recipe(ModelChoice(), make_settings(), "the sea", {}, {}, recorded=loaded["a"].models)
+    recipe = ReplayableRun(ModelChoice(), make_settings(), "the sea", {}, {}, recorded=loaded["a"].models)
     recipe.refuse_others(loaded["a"].models)
     with pytest.raises(SettingsError, match="other weights"):
         recipe.refuse_others(loaded["b"].models)
-    Recipe(ModelChoice(), make_settings(), "the sea", {}, {}).refuse_others(make_pair().models)
+    ReplayableRun(ModelChoice(), make_settings(), "the sea", {}, {}).refuse_others(make_pair().models)

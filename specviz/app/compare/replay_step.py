@@ -36,9 +36,9 @@ def replay(
     ticket: Ticket | None = None
     unfinished: Ticket | None = None
     try:
-        from specviz.compare.replay import parted, recipe_of  # imports torch
+        from specviz.compare.replay import replay_difference, replayable_run  # imports torch
 
-        recipe = recipe_of(folder, group, *run)
+        recipe = replayable_run(folder, group, *run)
         if not 0 <= step <= max(row["step"] for row in recipe.rows):
             raise SettingsError(f"This run has no step {step + 1}; choose one that is listed.")
         inputs = (recipe.prompt, recipe.pair, recipe.settings)
@@ -46,7 +46,7 @@ def replay(
         at_hand = _at_hand(page_state, inputs, step)
         if at_hand is not None:
             recipe.refuse_others(at_hand.models)
-            told = parted(recipe, at_hand.steps[: step + 1], at_hand.models)
+            told = replay_difference(recipe, at_hand.steps[: step + 1], at_hand.models)
             yield (_opened(at_hand, step, told), at_hand, None), inputs
             return
         limits.check_prompt(recipe.prompt)
@@ -80,7 +80,7 @@ def replay(
             yield (run_handlers.message("info", problem), None, None), None
             return
         trace = session.trace
-        told = parted(recipe, trace.steps, trace.models)
+        told = replay_difference(recipe, trace.steps, trace.models)
         if len(trace.steps) <= step:
             told = (told or "The run ended earlier than it was recorded.").rstrip(".") + "; its last step is shown."
         unfinished = None

@@ -186,12 +186,12 @@ def whiskers(rows: Sequence[SummaryRow], thickness: float = 1.4) -> dict[str, An
     }
 
 
-def spot(row: SummaryRow) -> list[Any]:
+def point_data(row: SummaryRow) -> list[Any]:
     """What a click needs to find the rows behind a point: mode, tree, temperature, verifier, kind."""
     return [row["mode"], row["tree"], row["temperature"], row.get("verifier", row.get("a")), row.get("kind")]
 
 
-def said(row: SummaryRow, digits: int = 3) -> str:
+def value_text(row: SummaryRow, digits: int = 3) -> str:
     """A value with its interval, for hovering."""
     return (
         f"{row['value']:.{digits}f} [{row['low']:.{digits}f}, {row['high']:.{digits}f}]<br>"
@@ -266,6 +266,7 @@ def _point(line: Line, name: str, row: SummaryRow, y: float, series: Sequence[st
         showlegend=False,
         error_x=whiskers([row]) | {"color": line.look.colour},
         marker={"symbol": SYMBOLS[series.index(name)], "color": line.look.colour, "size": 8},
-        customdata=[spot(row)],
-        hovertemplate=f"<b>{label(' '.join(line.text.split()), 60)}</b><br>{said(row)}<br>{x_title}<extra></extra>",
+        customdata=[point_data(row)],
+        hovertemplate=f"<b>{label(' '.join(line.text.split()), 60)}</b><br>{value_text(row)}"
+        f"<br>{x_title}<extra></extra>",
     )

@@ -28,8 +28,8 @@ from specviz.compare.report.charts import (
     label,
     legend_height,
     looks,
-    said,
-    spot,
+    point_data,
+    value_text,
     whiskers,
 )
 
@@ -265,8 +265,8 @@ def _place_line(name: str, rows: Sequence[SummaryRow], look: Look, legend: bool)
         line={"color": look.colour, "dash": look.dash, "width": 1.8},
         marker={"symbol": look.symbol, "color": look.colour, "size": 7},
         error_y=whiskers(rows, 1.0) | {"color": look.colour},
-        customdata=[spot(row) for row in rows],
-        text=[said(row) for row in rows],
+        customdata=[point_data(row) for row in rows],
+        text=[value_text(row) for row in rows],
         hovertemplate=f"<b>{label(name, 60)}</b>, %{{x}}<br>%{{text}}<extra></extra>",
     )
 
@@ -284,8 +284,8 @@ def _tradeoff_point(pair: tuple[SummaryRow, SummaryRow], look: Look, legend: boo
         marker={"symbol": look.symbol, "color": look.colour, "size": 10},
         error_x=whiskers([across], 1.0) | {"color": look.colour},
         error_y=whiskers([up], 1.0) | {"color": look.colour},
-        customdata=[spot(up)],
-        hovertemplate=f"<b>{label(name, 60)}</b><br>{MEASURES[up['measure']]}: {said(up)}<br>"
+        customdata=[point_data(up)],
+        hovertemplate=f"<b>{label(name, 60)}</b><br>{MEASURES[up['measure']]}: {value_text(up)}<br>"
         f"{MEASURES[across['measure']]}: {across['value']:.3f}<extra></extra>",
     )
 
