@@ -1,4 +1,4 @@
-"""What specviz costs, in five parts; ``docs/bench.md`` says what each figure means."""
+"""The benchmark, in five parts (a) to (e) that can be run separately; ``docs/bench.md`` says what each figure means."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PARTS = {
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured.
+    """How much each part measures.
 
     Attributes:
         steps: per tree in (a) and (e), per context in (c).

@@ -1,4 +1,8 @@
-"""Greedy verification against plain greedy decoding: the same tokens, whatever the tree."""
+"""The ``greedy`` command: whether greedy verification writes the same tokens as plain greedy decoding, on every tree.
+
+It must, because greedy verification accepts exactly the target's most likely tokens; only rounding between forwards of
+different shapes can turn a near tie around.
+"""
 
 from __future__ import annotations
 

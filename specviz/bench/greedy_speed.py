@@ -46,7 +46,7 @@ TREES = {
     "specviz best first 16": _best_first(16, 5, 0.1),
 }
 Tick = Callable[[int], None]
-"""Told after every step of a method how many new tokens there are."""
+"""Called after every step of a method with the number of new tokens so far."""
 Method = Callable[[Sequence[int], Tick], list[int]]
 """Prompt tokens -> new tokens."""
 
@@ -219,7 +219,7 @@ def methods_of(pair: Pair, max_new_tokens: int, trees: dict[str, Choice] = TREES
 
 
 def _ignore(_: int) -> None:
-    """For runs that are not timed."""
+    """For runs that are not timed: does nothing."""
 
 
 def generate(
@@ -273,7 +273,7 @@ def _speculative(pair: Pair, builder: Choice, max_new_tokens: int) -> Method:
 
 @contextmanager
 def counted_forwards(pair: Pair) -> Iterator[list[int]]:
-    """Count the target's forwards, whoever asks for them; yields a list of that one number."""
+    """Count the target's forwards, ours and those of transformers; yields a list with that one number."""
     count = [0]
 
     def add(*_: Any) -> None:

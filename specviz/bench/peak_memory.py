@@ -124,7 +124,7 @@ def _peak(device: torch.device) -> int:
 
 
 def _status(field: str) -> int:
-    """A line of Linux' account of this process, in bytes; 0 where there is none."""
+    """A line of ``/proc/self/status``, in bytes; 0 where there is none."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     except OSError:

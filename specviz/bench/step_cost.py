@@ -1,4 +1,4 @@
-"""What a step costs over the bare forwards: parts (a) and (e) of ``bench``; and what a commit costs, part (c)."""
+"""Parts (a), (c) and (e) of ``bench``: a step's time over its forwards, a commit's time, a recorded step's bytes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from specviz.trace.schema import Choice, Settings, Step, Timings, Trace
 from specviz.verifiers import VERIFIERS
 
 Say = Callable[[str], None]
-"""Told what is being measured."""
+"""Called with a line about what is being measured now."""
 
 PHASES = ("draft", "target", "build", "verify", "commit", "record")
 """Parts of :class:`~specviz.trace.schema.Timings` that belong to a step; ``rest`` is the wall time in none of them."""
@@ -227,7 +227,7 @@ def session_of(pair: Pair, settings: Settings, tokens: Sequence[int]) -> Session
 
 
 def without_end_tokens(pair: Pair) -> Pair:
-    """The pair without end-of-sequence tokens: no run ends, and no tree misses the children of such a node."""
+    """The pair without end-of-sequence tokens, so that no run ends early and every tree has all its nodes."""
     return replace(pair, eos_ids=frozenset())
 
 

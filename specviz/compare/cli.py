@@ -25,7 +25,7 @@ Page = Callable[[Any], str]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Everything but the models and ``--verifier``."""
+    """All options of ``compare`` but those of the models and ``--verifier``, which commands share."""
     add = parser.add_argument
     add("-o", "--output", default="comparison", help="folder for the rows; the same command goes on in it")
     add("--prompts", default="default", help="default (our own), a .jsonl, .csv or .parquet file, hf:NAME, humaneval")
@@ -132,7 +132,7 @@ def comparison_of(options: argparse.Namespace) -> Comparison:
 
 
 def job_of(options: argparse.Namespace) -> Job:
-    """Everything that is to be done.
+    """The job that the options stand for: the comparison, its prompts and the models.
 
     Raises:
         SettingsError: naming the first thing that is wrong; no model is loaded for it.
@@ -150,7 +150,7 @@ def job_of(options: argparse.Namespace) -> Job:
 
 
 def run(options: argparse.Namespace, page: Page | None = None) -> int:
-    """The command. Returns 0, or 1 if rows contradict themselves.
+    """Run ``compare``. Returns 0, or 1 if rows contradict themselves.
 
     Args:
         page: draws the summary; None: no page is written.

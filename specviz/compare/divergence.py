@@ -1,4 +1,4 @@
-"""How far from the target a verifier decides, step by step: the law of a step's first token against the target's row.
+"""How far a verifier is from the target, step by step: the law of a step's first token against the target's row.
 
 Let T be the tree that a step happened to draw, p the target's processed row at its root, and L(x|T) the probability
 that the step's first emitted token is x, over the verifier's own luck (its coins and the bonus draw). L(.|T) is

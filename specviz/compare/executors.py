@@ -1,6 +1,6 @@
-"""Several processes on this machine, or the machines of a Ray cluster, for the units of a comparison.
+"""Do the units of a comparison in several processes on this machine, or on the machines of a Ray cluster.
 
-Workers hand finished units back, and one process writes them all: no disk needs to be shared.
+Workers send finished units back, and the process that started them writes all files, so no disk needs to be shared.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def run_in_processes(job: Job, indices: Sequence[int], processes: int) -> Iterat
         waiting = iter(indices)
         running: dict[Future[bytes], int] = {}
         while True:
-            # Few at a time: when the run breaks off, nobody waits for units that nobody will read.
+            # Submit few at a time, so that a run that breaks off need not wait for units whose rows are not read.
             while len(running) < 2 * processes and (index := next(waiting, None)) is not None:
                 running[pool.submit(_run, index)] = index
             if not running:
@@ -65,7 +65,7 @@ def _load_pair(job: Job) -> None:
 
 
 def _end_with_parent() -> None:
-    """A killed parent says nothing to its children: they would wait for work, and hold their models, for ever."""
+    """End this worker when its parent ends: a killed parent cannot do it, and the worker would keep its models."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait_for([parent.sentinel])
@@ -118,7 +118,7 @@ def run_on_ray(job: Job, indices: Sequence[int], workers: int | None) -> Iterato
 
 
 class _RayWorker:
-    """An actor."""
+    """A worker as a Ray actor: a process somewhere in the cluster that keeps its models loaded between units."""
 
     def __init__(self, job: Job):
         self._worker = Worker(job)

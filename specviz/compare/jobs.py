@@ -1,7 +1,8 @@
-"""The work of a comparison: which units are done, who does the others, and that a kill loses or doubles none.
+"""A comparison's folder while it is being made: which units of work are done, and which are missing.
 
-A finished unit is one small file that appears in one stroke, so a folder never holds half of one. Who makes a unit,
-and in which order, leaves no trace in it.
+A comparison can be killed and started again, or shared by several processes and machines, without a unit being lost or
+counted twice: a finished unit is one small file that is renamed into place, so a folder never holds half of one, and
+its contents do not depend on which process made it or when.
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ CARD = "README.md"
 
 @dataclass(frozen=True)
 class Job:
-    """What a process of its own needs to do any unit. It can be sent anywhere.
+    """Everything that a worker process needs to do any unit of a comparison. It can be sent to another machine.
 
     Attributes:
         user_verifiers: ``module:name``, imported before anything else.
-        threads: of torch; None leaves them.
+        threads: how many threads torch may use; None leaves torch's default.
     """
 
     comparison: Comparison
@@ -54,7 +55,7 @@ class Job:
     threads: int | None = None
 
     def units(self) -> list[Unit]:
-        """All of them, in order."""
+        """All units of the comparison, in order of their index."""
         return units(self.comparison, self.prompts)
 
 
@@ -74,7 +75,7 @@ class Worker:
         refuse_ended_prompts(self._pair, job.comparison, job.prompts)
 
     def run(self, index: int) -> bytes:
-        """Do a unit and pack it."""
+        """Do unit number ``index`` and return its rows as bytes, see :func:`~specviz.compare.run_unit.pack`."""
         return pack(run_unit(self._pair, self._job.comparison, self._units[index]))
 
 
@@ -94,7 +95,7 @@ def refuse_ended_prompts(pair: Pair, comparison: Comparison, prompts: Sequence[P
 
 
 def open_folder(folder: Path, job: Job) -> None:
-    """Make the folder this job's, or see that it is.
+    """Prepare an empty folder for this job, or check that the folder was prepared for the same one.
 
     Raises:
         SettingsError: if it belongs to another comparison, or cannot be written to.
@@ -142,7 +143,7 @@ def read_plan(folder: Path) -> tuple[Comparison, ModelChoice]:
 
 
 def _plan(job: Job) -> dict[str, Any]:
-    """What a folder is recognized by. The device is no part of it: a cluster may mix them."""
+    """What ``comparison.json`` holds and a folder is recognized by; not the device, which may differ in a cluster."""
     prompts = hashlib.sha256(json.dumps([asdict(prompt) for prompt in job.prompts]).encode()).hexdigest()
     pair = asdict(job.pair)
     del pair["device"]
@@ -226,7 +227,7 @@ def read_unit(folder: Path, index: int) -> Result:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that whoever looks sees all of it or what was there before."""
+    """Write a file so that readers see all of it or what was there before, also if this process is killed."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -241,7 +242,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
-# ----------------------------------------------------------------------------------------------------- engines
+# ------------------------------------------------------------------------------------------------ in this process
 
 
 def run_here(job: Job, indices: Sequence[int], progress: ProgressCallback | None = None) -> Iterator[tuple[int, bytes]]:

@@ -1,4 +1,8 @@
-"""What the labels of a comparison stand for: rows know trees and verifiers by label only."""
+"""What the labels of a comparison stand for.
+
+The rows of a comparison name trees and verifiers by label only; charts and tables also need to know which verifier and
+which options are behind a label, and how many nodes a tree can have.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from specviz.verifiers import VERIFIERS
 
 @dataclass(frozen=True)
 class Labels:
-    """Labels explained.
+    """The verifiers, options and node budgets behind the labels of one comparison.
 
     Attributes:
         rules: label of a verifier -> the verifier it is.
@@ -27,7 +31,7 @@ class Labels:
     budgets: Mapping[str, int] = field(default_factory=dict)
 
     def rule(self, label: str) -> str:
-        """The verifier behind a label; a label that is not known is one."""
+        """Name of the verifier behind a label; a label that is not known is taken for a verifier's name."""
         return self.rules.get(label, label)
 
     def sweeps(self) -> dict[str, list[str]]:

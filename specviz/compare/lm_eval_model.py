@@ -44,7 +44,7 @@ class SpeculativeLM(TemplateLM):
         verifier: as for ``compare``; or ``module:name`` of one of the user's own.
         tree: as for ``compare``, e.g. ``4,2,2``; ``4x2x2`` needs no quotes in ``--model_args``.
         draft_temperature: None: the target's, or 1 where that is 0.
-        seed: of all luck. The n-th time a text is sampled from is another luck.
+        seed: of all random numbers. The n-th time that a text is continued, other numbers are drawn.
         max_gen_toks: where a task sets no limit.
         prompt_end_token: what to do if the tokenizer ends every text with an end token: ``refuse``, ``drop``, ``keep``.
         batch_size, max_batch_size: of the harness; there is no batching.

@@ -1,4 +1,4 @@
-"""A table's files in a folder: one, or several whose names say how many there are."""
+"""How a table is divided into Parquet files: one file, or ``name-00001-of-00003.parquet`` and so on."""
 
 from __future__ import annotations
 

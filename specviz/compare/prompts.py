@@ -1,4 +1,4 @@
-"""Prompts: the project's own, and those of other sources."""
+"""Prompts of a comparison: specviz's own, a file, a data set of the Hugging Face hub, or HumanEval."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Prompt:
     """One prompt.
 
     Attributes:
-        id: unique in its source; luck and rows are known by it.
+        id: unique in its source; the run's seed is made from it, and its rows carry it.
         kind: what is asked for, e.g. ``translation``.
         text: what the model is given.
         reference: a good answer, where there is one.

@@ -1,7 +1,8 @@
-"""A comparison's files, read in parts and without torch: runs behind a figure, steps of a run; files of strangers.
+"""Reading a comparison's Parquet files, without torch and only the rows that are asked for.
 
-Files that a stranger sent are copied under names of ours and looked through, column by column and piece by piece,
-before anything is made of them.
+The page asks for the runs behind a point of a chart, for the steps of a run, and for sums over all runs. It also takes
+uploaded files. These are untrusted: they are copied under file names of our own, and every column is checked, a few
+thousand rows at a time, before anything else reads them.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _BATCH = 4_096
 
 @dataclass(frozen=True)
 class RunSums:
-    """One verifier on one prompt."""
+    """Sums over the steps of one verifier on one prompt."""
 
     prompt_id: str
     kind: str
@@ -51,7 +52,7 @@ class RunSums:
 
 
 def find_comparisons(folder: Path) -> list[Path]:
-    """Finished comparisons: the folder itself, or those right below it. Nothing is found where there is no folder."""
+    """Folders of finished comparisons: the folder itself and those right below it; none if it does not exist."""
     if not folder.is_dir():
         return []
     candidates = [folder, *sorted(entry for entry in folder.iterdir() if entry.is_dir())]
@@ -62,7 +63,7 @@ def find_comparisons(folder: Path) -> list[Path]:
 
 
 def runs_of(folder: Path, group: Group, kind: str | None = None) -> list[RunSums]:
-    """The runs behind a figure, in the order of the rows."""
+    """The runs behind a point of a chart (``group``, and ``kind`` of prompt), in the order of the rows."""
     columns = ["prompt_id", "kind", "verifier", "accepted", "new_tokens"]
     table = _table(folder, "steps", columns, [*_is(group), *([("kind", "=", kind)] if kind else [])])
     keys = ["prompt_id", "kind", "verifier"]
@@ -212,7 +213,7 @@ def _copies(paths: Iterable[Path], into: Path) -> list[tuple[str, Path]]:
 
 
 def look_through(folder: Path) -> None:
-    """See that the rows are such as compare writes: columns, types, ranges, and not too many of anything.
+    """Check that uploaded rows are what ``compare`` writes: types, ranges, and not too many different values.
 
     Raises:
         SettingsError: naming the first thing that is not.

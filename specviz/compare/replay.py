@@ -1,4 +1,8 @@
-"""From a row of a comparison back to its run: what it was run with, and whether a new run of it says the same."""
+"""From a row of a comparison back to its run: with what it can be made again, and whether the new run agrees.
+
+A comparison keeps rows and no traces. The page makes a run again, from the settings in the comparison's folder, to
+show it step by step; where it then differs from the recorded rows, the page says where and, as far as known, why.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +48,7 @@ class ReplayableRun:
     recorded: Models | None = None
 
     def refuse_others(self, models: Models) -> None:
-        """See that a pair is the one that made the rows, as far as they say.
+        """Check that loaded models are the ones that made the rows, as far as the rows name them.
 
         Raises:
             SettingsError: if it is another one: its run would be compared with rows that it never made.
@@ -84,10 +88,10 @@ _PAIR = {one.name for one in fields(ModelChoice)} - {"device"}
 
 
 def replayable_run(folder: Path, group: Group, prompt_id: str, verifier: str | None = None) -> ReplayableRun:
-    """How to make a run again.
+    """Everything that is needed to make a run of a comparison again.
 
     Args:
-        verifier: whose run it is, of a free one.
+        verifier: label of the verifier that the run belongs to; for free runs only, paired ones belong to all.
 
     Raises:
         SettingsError: if the folder does not say so, or its files do not belong together.
@@ -129,7 +133,7 @@ def _plain_names(comparison: Comparison, settings: Settings) -> dict[str, str]:
 
 
 def replay_difference(run: ReplayableRun, steps: Sequence[Step], models: Models) -> str | None:
-    """What is different in the steps that were made again, in one sentence; None if they are as the rows say.
+    """One sentence about the first step that came out otherwise than recorded; None if all agree with the rows.
 
     Args:
         steps: from the first one on, at least one.

@@ -1,4 +1,7 @@
-"""Steps -> rows. Everything a row says is read from the :class:`~specviz.trace.schema.Step`; see docs/comparison.md."""
+"""The tables of a comparison: their columns, and the rows that recorded steps become.
+
+Every value of a row is read from the recorded :class:`~specviz.trace.schema.Step`; docs/comparison.md has the columns.
+"""
 
 from __future__ import annotations
 

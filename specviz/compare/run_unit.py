@@ -1,4 +1,4 @@
-"""One unit of a comparison: run it, and pack its rows into the bytes of one small file."""
+"""One unit of a comparison is one run: do it, make its rows, and pack them into the bytes of one small file."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def run_unit(pair: Pair, comparison: Comparison, unit: Unit) -> Result:
 
 
 def step_unit(pair: Pair, comparison: Comparison, unit: Unit) -> Generator[Result | None, None, None]:
-    """As :func:`run_unit`, yielding None after every step, so that whoever shares the models can let others work
-    between, and the result at the end."""
+    """As :func:`run_unit`, yielding None after every step, so that several users can take turns with the same models,
+    and the result at the end."""
     has_template = bool(getattr(pair.tokenizer, "chat_template", None))
     settings = settings_of(comparison, unit, has_template)
     session, message = None, None

@@ -1,6 +1,6 @@
 """A comparison as a value: prompts x trees x temperatures x verifiers, and the units of work it consists of.
 
-*Paired*: one run a unit, in which every verifier judges the same trees with the same luck and one of them, the driver,
+*Paired*: one run a unit, in which every verifier judges the same trees with the same coins and one of them, the driver,
 commits. *Free-running*: one run a unit and a verifier, each going its own way; this is what quality is measured on.
 """
 
@@ -28,7 +28,7 @@ from specviz.verifiers import VERIFIERS, Verifier
 Mode = Literal["paired", "free"]
 _ALONE = Choice(name="k_config", options={"tree": ""})
 _ALONE_RULE = "naive"
-"""Without a tree it draws a token from the target and commits it."""
+"""The verifier that stands for ordinary sampling: without a tree it draws a token from the target and commits it."""
 
 LARGEST_SWEEP = 100
 
@@ -43,7 +43,7 @@ class Named(Value):
 
 
 class Comparison(Value):
-    """Everything that, with the models and the prompts, determines the rows."""
+    """The settings of a comparison: with the models and the prompts they determine every row."""
 
     trees: Annotated[tuple[Named, ...], Field(min_length=1)]
     verifiers: Annotated[tuple[Named, ...], Field(min_length=1)]

@@ -1,7 +1,7 @@
-"""What the rows of a comparison say, with how sure one can be; and whether they agree with themselves.
+"""Statistics over the rows of a comparison: estimates with bootstrap intervals, and tests of differences.
 
-Every figure is a ratio of sums over steps, such as accepted tokens / steps. Steps of one prompt resemble each other, so
-what is drawn again in a bootstrap, and exchanged in a test, are whole prompts.
+Every estimate is a ratio of sums over steps, such as accepted tokens / steps. Steps of one prompt resemble each other,
+so the bootstrap resamples whole prompts, and the tests exchange verifiers on whole prompts.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import numpy as np
 from specviz.compare.rows import DIVERGENCES, Row, Rows
 
 DRAWS = 2_000
-"""Of the bootstrap."""
+"""Resamples of the bootstrap."""
 SWAPS = 10_000
-"""Of a test."""
+"""Random exchanges of an exchange test."""
 _SEED = 20_240_229
 
 Counts = tuple[tuple[int, int], ...]
@@ -27,7 +27,7 @@ Counts = tuple[tuple[int, int], ...]
 
 
 class Group(NamedTuple):
-    """Runs that differ in the verifier alone."""
+    """Runs that are compared with each other: they differ in the verifier alone."""
 
     mode: str
     tree: str
@@ -129,7 +129,7 @@ def _counts(accepted: Counter[int], could: Counter[int]) -> Counts:
 
 
 def added(counts: Iterable[Counts]) -> Counts:
-    """Place by place."""
+    """The sum of several counts, place by place."""
     accepted: Counter[int] = Counter()
     could: Counter[int] = Counter()
     for one in counts:

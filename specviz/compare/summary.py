@@ -1,4 +1,4 @@
-"""The statistics of a comparison as plain rows: what the report, the charts and the page show, made once.
+"""The statistics of a comparison as plain rows, computed once for the report, the charts and the page.
 
 Three tables, each a list of flat dicts of strings and numbers; see "summary.json" in docs/comparison.md.
 """
@@ -42,7 +42,7 @@ Summary = dict[str, Any]
 
 
 def summarize(tallies: Sequence[Tally], labels: Labels | None = None) -> Summary:
-    """All tables.
+    """All tables of the summary, from the tallies of all runs.
 
     Args:
         labels: what the labels stand for; without it nothing is known of rules, options and node budgets.

@@ -1,4 +1,5 @@
-"""Finished units -> Parquet files and a data card, in one fixed order; and back to rows."""
+"""Merge finished units into Parquet files and a data card, in an order that does not depend on who did them; read them
+back as rows."""
 
 from __future__ import annotations
 

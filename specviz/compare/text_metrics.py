@@ -1,4 +1,4 @@
-"""How good a text is, without asking a model: repetition, and likeness to a reference."""
+"""Measures of a text that need no model: how much it repeats itself, and how close it is to a reference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A comparison in plain text."""
+"""A comparison's statistics as tables in plain text, for the terminal and ``report.txt``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Do the rows of a comparison agree with themselves? Everything is asked of the numbers in the rows alone."""
+"""Check that the rows of a comparison are consistent: each decision with its numbers, each output with its steps.
+
+Everything is computed from the rows alone, so the check also holds for files that were moved or edited.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The audit as a heat map: a cache against a fresh recompute, layer by slot."""
+"""The audit panel: a heat map of how far a cache is from a fresh recompute, layer by slot.
+
+A cell's shade is the order of magnitude of the difference; cells beyond what rounding explains are marked.
+"""
 
 from __future__ import annotations
 

@@ -1,11 +1,15 @@
-"""Was the bonus token drawn from the distribution that its source names? Told from the recorded rows alone."""
+"""Check the bonus token: was it drawn from the distribution that its recorded source names?
+
+A bonus from ``target`` must come from the target's row at the end of the accepted path; one from ``residual`` must come
+from the residual that the last rejection there left. Both were recorded, so a stale one shows.
+"""
 
 from __future__ import annotations
 
 from specviz.trace.schema import Step, TopK, Verdict
 
 _SLACK = 1e-4
-"""Recorded probabilities have six digits, and two roads to one row differ by rounding."""
+"""Tolerance: recorded probabilities have six digits, and one row computed in two ways differs by rounding."""
 _WHOLE = 0.9995
 """A list with this much mass is the whole distribution."""
 

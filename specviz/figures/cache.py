@@ -1,4 +1,4 @@
-"""The KV caches of a step, before and after the update, with what does not fit together marked.
+"""The cache panel: the KV caches of a step before and after the update, and every slot that is not what it should be.
 
 Nothing is repaired or assumed here: fingerprints, positions and visible slots were read from the tensors during the run
 and are compared with what the driver's path, the recorded moves and the tree demand.

@@ -1,4 +1,7 @@
-"""How slots, masks and audits look, as empty Plotly figures; see ``figure_style`` for what a role is."""
+"""Styles of the panels about the caches (slots, mask, audit), as empty Plotly figures.
+
+:mod:`specviz.figures.figure_style` says what a colour role is.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A comparison of two runs, as the page shows it."""
+"""The difference of two runs as the page and the terminal show it; :mod:`specviz.trace.diff` computes it."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def _tags(scripts: Iterable[str]) -> str:
 
 
 def _policy(scripts: Iterable[str]) -> str:
-    """The file runs these scripts, draws what they make, and talks to nobody."""
+    """The content security policy: the file runs these scripts only, and makes no request."""
     digests = (hashlib.sha256(script.encode()).digest() for script in scripts)
     hashes = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
     return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; font-src data:"

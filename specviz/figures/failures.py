@@ -1,4 +1,4 @@
-"""The step that an error ended: what is known of it, as a table."""
+"""The table of a failed step: the tree as far as it was grown when an error ended the step."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ TOP = 22
 LEFT = 6
 BONUS_WIDTH = 190
 FOLD_ABOVE = 64
-"""Trees with more nodes are drawn with the parts that nobody accepted folded."""
+"""In trees with more nodes, parts that no verifier accepted are folded at first."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""What stands in the tables beside the picture: verdicts, decisions, distributions of every node, the text.
+"""The data of the inspector beside the tree: each node's decisions and distributions, the verdicts, the new text.
 
 Everything here is data for ``textContent``: token text is made visible but not escaped. Rows are short lists, because
-a step of a large tree must stay small; the meaning of each position is in the docstring that makes it.
+a step of a large tree must stay small; the docstring of the function that makes a row says what each place holds.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Token text that can be looked at: whitespace made visible, dangerous characters spelt out.
+"""Token text made visible: whitespace as symbols, control and bidirectional characters spelt out.
 
-Token text is hostile data. A vocabulary holds markup, template syntax, control characters and halves of characters.
+Token text is untrusted data: a vocabulary holds markup, template syntax, control characters and parts of characters.
 """
 
 from __future__ import annotations

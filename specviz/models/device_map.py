@@ -1,4 +1,4 @@
-"""On which devices the layers of a model go: one, or all cards where one is too small."""
+"""Which devices a model's layers are put on: one device, or all GPUs where one is too small."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def parse_memory(text: str) -> int:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that can still be allocated on a device; None where nobody says.
+    """Bytes that can still be allocated on a device; None where that is unknown.
 
     CUDA: free on the card, and what PyTorch holds without using it. CPU: what the system calls available, or less where
     a container is limited to less.

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from specviz.errors import ModelError
 
 ProgressCallback = Callable[[str, float | None], None]
-"""``progress(message, fraction)``; the fraction is in [0, 1], or None while nobody knows."""
+"""``progress(message, fraction)``; the fraction is in [0, 1], or None while it is unknown."""
 
 VARIABLE = "SPECVIZ_CACHE"
 TEMPORARY = ".building-"
@@ -79,7 +79,7 @@ def built_once(
         folder = root / name
         if _is_complete(folder, needs):
             return folder
-        for stale in root.glob(f"{TEMPORARY}*"):  # whoever made them does not hold the lock any more
+        for stale in root.glob(f"{TEMPORARY}*"):  # left by a process that does not hold the lock any more
             shutil.rmtree(stale, ignore_errors=True)
         _check_space(root, free_bytes)
         temporary = root / f"{TEMPORARY}{secrets.token_hex(6)}"

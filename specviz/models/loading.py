@@ -1,6 +1,7 @@
-"""Load a target and a draft, after everything that can be judged without their weights was judged.
+"""Load a target and a draft, after everything that can be checked without their weights was checked.
 
-The order matters to whoever waits: names, configs and tokenizers first, gigabytes last.
+Names, configs and tokenizers are read first and weights last, so that an unusable pair is refused before gigabytes are
+downloaded.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from specviz.models.weights import weights_hash
 from specviz.trace.schema import ModelInfo, Models, PromptEnd
 
 PLANNED_CONTEXT, PLANNED_NODES = 2_048, 28
-"""What a pair is planned for before it is loaded, when nobody knows yet what will be run on it."""
+"""Context and tree that a pair's memory is planned for when it is loaded, before any run's settings are known."""
 
 log = logging.getLogger(__name__)
 

@@ -77,7 +77,7 @@ class MemoryPlan:
 
     @property
     def fits(self) -> bool | None:
-        """None where nobody knows how much is free."""
+        """Whether it fits; None where the free memory is unknown."""
         return None if self.free is None else self.needed <= self.free
 
     @property

@@ -1,4 +1,4 @@
-"""NaN and infinity in logits: said with model, node and the part of the model in which they began."""
+"""Find and report NaN and infinity in logits: which model, which node, and the layer in which they first appear."""
 
 from __future__ import annotations
 

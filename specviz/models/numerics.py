@@ -1,4 +1,4 @@
-"""Numbers of a model against each other: how far two rows of logits are apart, and in what size of a layer.
+"""How far two rows of logits, or two caches, are apart: differences relative to the size of the numbers compared.
 
 A cache and a recompute of it differ by rounding, and rounding is relative to the numbers that were added up. A few
 entries that are larger than all others by orders of magnitude must not set the measure for those.

@@ -1,4 +1,4 @@
-"""Which pair to load, as a value that a form, a command line or another process can hold."""
+"""Which pair of models to load and how, as a plain value: from a form or a command line, and to other processes."""
 
 from __future__ import annotations
 

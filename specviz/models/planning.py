@@ -1,4 +1,4 @@
-"""Memory plans by name: of presets, folders and hub ids, without reading or downloading a weight."""
+"""Memory plans of models that are not loaded, by name (preset, folder or hub id); no weight is read or downloaded."""
 
 from __future__ import annotations
 

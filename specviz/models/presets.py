@@ -1,4 +1,4 @@
-"""Pairs of models that work together, as values: what they are called, what they may be used for, what they need.
+"""Presets: pairs of models that work together, with their licences and the memory they need.
 
 Every model carries the few figures of its config that a memory plan needs, so that a plan needs no network.
 """

@@ -1,4 +1,4 @@
-"""Prompts that end in an end token: a run would begin after the end of its own text.
+"""Prompts that end in an end-of-sequence token: such a run would start after the end of its own text.
 
 Some tokenizers end every text with one (they were made for training, or for encoders), and a text may write one itself.
 A chat template's is not meant here: how a turn ends is the format that a model was trained on.

@@ -1,4 +1,4 @@
-"""Where a model comes from: the built-in pair, a folder, or the Hugging Face hub; and what to say when it does not.
+"""Where a model comes from (the built-in pair, a folder, the Hugging Face hub), and a sentence for each way to fail.
 
 Nothing but metadata and configs is read here. On the hub every name is resolved to a commit first, so that all files
 of a model belong together, and so that one short request shows whether the hub can be reached at all.

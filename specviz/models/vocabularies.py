@@ -1,4 +1,7 @@
-"""Do two tokenizers mean the same by the same ids? Judged before any weight is read."""
+"""Check that two tokenizers mean the same by the same ids, before any weight is read.
+
+A draft's tokens are judged by the target by their ids, so a pair must share a vocabulary.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tensors of a model: which there will be, by its config alone, and which there are, on the loaded model."""
+"""How many bytes a model's tensors take: predicted from its config alone, and counted on the loaded model."""
 
 from __future__ import annotations
 

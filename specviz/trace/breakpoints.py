@@ -1,6 +1,6 @@
-"""Where a run stops to be looked at: conditions on a recorded step, each with the reason it gives.
+"""Breakpoints: conditions on a recorded step at which a run stops, each with the reason that is shown.
 
-They read the trace alone, so a run that is there can be searched for them as well.
+They read the trace alone, so a finished run can be searched for them as well.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Two runs beside each other: where they part, what that means, and how far each verifier got.
+"""The difference of two runs: the first token that differs, what that means, and each run's accepted lengths.
 
 A reference that is no specviz run (plain greedy decoding) takes part as a :class:`Reference`. What a difference means
 is decided in :mod:`specviz.trace.near_tie`.

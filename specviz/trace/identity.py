@@ -109,7 +109,7 @@ def caveats(loaded: Models, recorded: Models, roles: Iterable[str] = ROLES) -> s
 
 
 def short_weights(model: ModelInfo) -> str:
-    """The hash of a model's weights in a few digits."""
+    """The first digits of the hash of a model's weights, for people to compare."""
     return model.weights.rpartition(":")[2][:HASH_DIGITS] if model.weights else "not recorded"
 
 

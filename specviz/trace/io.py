@@ -1,4 +1,4 @@
-"""Trace files: values to JSON and back, refusing what is no trace before it costs memory."""
+"""Trace files: values to JSON and back. What is no trace, or too large, is refused before it takes memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures over a trace, each with the formula it is shown with. Projects disagree about these; see the formulas."""
+"""Metrics over a trace, each with its formula: projects define acceptance and block efficiency differently."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """What it means that two runs write different tokens: the one place that calls it a near tie or a real difference.
 
-Greedy decoding is a function of the target and the tokens before, so there two runs part by rounding or by a fault. A
-sampled step is a function of models, settings, seed, tokens before and its number; where one of them is not the same,
-runs part by chance.
+Greedy decoding is a function of the target and the tokens before, so two greedy runs of one target differ by rounding
+or by a fault. A sampled step is a function of models, settings, seed, tokens before and its number; where one of these
+is not the same, the runs differ by chance, and nothing can be concluded.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Settings as people write them, and as one sentence when they are wrong."""
+"""Settings from what people type in a form or on a command line, with one sentence where it is wrong."""
 
 from __future__ import annotations
 

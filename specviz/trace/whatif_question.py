@@ -1,4 +1,4 @@
-"""What if: the question a person asks about a recorded step, and the answer, as values.
+"""A what-if question about a recorded step (another coin, a forced decision, another verifier), and its answer.
 
 :mod:`specviz.engine.whatif` answers.
 """

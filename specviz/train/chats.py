@@ -1,7 +1,7 @@
-"""What a draft model is distilled from: chats its target wrote itself, with what the target thought of every token.
+"""Training data of a draft: chats that its target wrote, with the target's likeliest tokens at every place.
 
-A *shard* is one batch of chats in one ``.npz`` file. Which prompts and which luck it has follows from its number alone,
-so making shards can be stopped and gone on with at any time, and two machines can make different ones.
+A *shard* is one batch of chats in one ``.npz`` file. Its prompts and its random seed follow from its number alone, so
+making shards can be stopped and continued at any time, and two machines can make different ones.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def states_path(shard: Path, layers: tuple[int, ...]) -> Path:
 def read_states(folder: Path, layers: tuple[int, ...]) -> Iterator[tuple[Chat, np.ndarray]]:
     """The chats with the target's states [m + n, len(layers) * hidden size] there, left on the disk.
 
-    A shard without states, one that somebody wrote after :func:`write_states`, is left out.
+    A shard without states, which was written after the call of :func:`write_states`, is left out.
 
     Raises:
         ModelError: if there are no chats.

@@ -12,7 +12,7 @@ from typing import Any
 from specviz.errors import SettingsError
 
 MOST_SHARDS = 100_000
-"""Their numbers have five digits."""
+"""Shards that can exist: the numbers in their file names have five digits."""
 
 
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:

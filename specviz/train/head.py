@@ -1,9 +1,10 @@
 """Training the head with which a draft reads its target's hidden states (:mod:`specviz.models.hidden_state_head`).
 
-It begins as the least-squares fit of the target's last hidden state, which the output head of both models turns into
-the target's distribution, so nothing has to be found by descent that is linear; where they do not share that head, or
-that state is not read, it begins as the draft without it. Then it is trained like layers are, on the distributions
-themselves. In every second chat it reads its own predictions of the states, as below the root of a tree.
+It starts as the least-squares fit of the target's last hidden state, from which the output head that both models share
+makes the target's distribution: the linear part is then solved exactly, and gradient descent only has to find the rest.
+Where the models do not share that output head, or that state is not read, it starts as a head that changes nothing.
+Then it is trained as layers are, on the distributions themselves. In every second chat it reads its own predictions of
+the states instead of the target's, as it does below the root of a tree.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from specviz.train.student import Example, TrainingPlan, side_by_side
 FITTED = 432
 """Chats from which the fit is made."""
 RIDGE = 0.01
-"""Of the mean square of the inputs, added to every one."""
+"""Strength of the ridge penalty, relative to the mean square of the inputs."""
 DROPOUT = 0.1
 
 

@@ -1,4 +1,4 @@
-"""How good a draft model is: overlap with its target on held-out chats, and what trees make of it.
+"""How good a draft model is: its overlap with the target on held-out chats, and tokens per forward on several trees.
 
 ``sum(min(p, q))`` at a place of the text is the probability that a token drafted there is accepted by speculative
 sampling (Leviathan et al. 2023, arXiv 2211.17192, section 3.1), so its mean bounds what any tree can be worth.
@@ -53,7 +53,7 @@ class Overlap:
 
 @dataclass(frozen=True)
 class Quality:
-    """What was measured.
+    """How good a draft is, as ``measure-draft`` prints it.
 
     Attributes:
         efficiency: tree -> verifier -> new tokens per target forward, bonus included, at temperature 1.
@@ -115,7 +115,7 @@ def measure(
 def shares_by_rank(steps: Sequence[Step]) -> tuple[float, ...]:
     """Of the nodes whose children rejection sampling looked at, the share that went on to the r-th child."""
     found = acceptance_by_rank(steps, "rejection")
-    # Whoever looks at any child looks at the first one.
+    # A verifier that looks at any child looks at the first one, so its count is that of the nodes.
     return tuple(accepted / found[0][1] for accepted, _ in found) if found else ()
 
 

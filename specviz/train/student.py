@@ -21,7 +21,7 @@ from specviz.train.chats import Chat
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How long and how fast. A training is gone on with only under the plan it was begun with.
+    """Hyperparameters of a training. A stopped training is continued only under the plan that it was started with.
 
     Attributes:
         layers: of the draft; more than it starts with are put between its first and last.
@@ -53,7 +53,7 @@ class TrainingPlan:
 
 
 HEAD_PLAN = TrainingPlan(batches=800, rate=1.5e-4, warmup=30, distance_from=0.0)
-"""For a head, which starts as a good fit: what is more hurried destroys it."""
+"""For a head, which starts as a good least-squares fit: higher learning rates destroy it."""
 
 
 @dataclass(frozen=True)
@@ -65,18 +65,18 @@ class Example:
 
 
 class Student(Protocol):
-    """What is trained: parts of a draft model."""
+    """The part of a draft model that is trained, and how it takes part in the loop over batches."""
 
     parameters: dict[str, torch.nn.Parameter]
     fixed: dict[str, torch.Tensor]
-    """What ``begin`` found and nobody trains, but a training that is gone on with needs."""
+    """Tensors that ``begin`` computed and that are not trained; saved, because a continued training needs them."""
 
     def read(self, folder: Path) -> list[Example]:
         """The chats in the folder, with all that this student needs of them."""
         ...
 
     def begin(self, examples: Sequence[Example]) -> None:
-        """Called once before the first batch, and not when a training is gone on with."""
+        """Called once before the first batch, and not when a training is continued."""
         ...
 
     def hidden(self, examples: Sequence[Example], generator: torch.Generator) -> torch.Tensor:

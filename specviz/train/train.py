@@ -90,7 +90,7 @@ def train(pair: Pair, folder: Path, plan: TrainingPlan, report: Callable[[Progre
             now = time.monotonic()
             report(Progress(done, plan.batches, float(np.mean(losses)), float(np.mean(overlaps)), now - since))
             losses, overlaps, since = [], [], now
-            if _shards(folder) != shards:  # somebody goes on writing chats meanwhile
+            if _shards(folder) != shards:  # another process has written more chats meanwhile
                 shards, examples = _shards(folder), student.read(folder)
     return student.write(folder / "draft")
 

@@ -156,7 +156,7 @@ def base_layout(theme: Theme, height: int, title: str) -> dict[str, Any]:
 
 
 def axis(theme: Theme, **more: Any) -> dict[str, Any]:
-    """An axis with a quiet grid, which nobody drags by accident on a phone."""
+    """An axis with a light grid and a fixed range, so that scrolling on a phone does not drag it."""
     colours = PALETTES[theme]
     return {
         "gridcolor": colours["grid"],

@@ -1,4 +1,4 @@
-"""The runs behind a figure of a comparison, and the steps of one: a point a prompt, a point a step."""
+"""Charts of single runs: one point a prompt for the runs behind an estimate, one point a step for one run."""
 
 from __future__ import annotations
 
