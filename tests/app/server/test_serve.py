@@ -320,7 +320,7 @@ def test_what_an_error_says_is_left_out_but_not_where_it_came_from(monkeypatch, 
 
 OTHERS = """
 import asyncio, gc, pathlib, sys, threading, warnings
-from specviz import logs
+from specviz.app.server import logs
 logs.set_up()
 from specviz.models.loading import load_pair
 from tests import tiny
