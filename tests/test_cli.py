@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from specviz.__main__ import main
+from specviz.cli import main
 from specviz.digits import digits
 from specviz.engine.session import Session
 from specviz.errors import NumericsError

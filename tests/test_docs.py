@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 
-from specviz.__main__ import parse
+from specviz.cli import parse
 from specviz.trace import schema
 from tests.paths import ROOT
 

@@ -136,7 +136,7 @@ def test_what_the_package_says_of_itself_is_said_once(wheel: Path) -> None:
     assert (said["Name"], said["Version"]) == (NAME, specviz.__version__)
     needed = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line[:1] not in ("", "#")]
     assert {_plain(line) for line in said.get_all("Requires-Dist")} == {_plain(line) for line in needed}
-    assert scripts.split() == ["[console_scripts]", "specviz", "=", "specviz.__main__:main"]
+    assert scripts.split() == ["[console_scripts]", "specviz", "=", "specviz.cli:main"]
     written = (ROOT / "pyproject.toml").read_text() + (ROOT / "README.md").read_text()
     assert specviz.__version__ not in written
 

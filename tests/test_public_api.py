@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import specviz
-from specviz.__main__ import RECORD_DEFAULTS, main, parse
+from specviz.cli import main, parse
+from specviz.engine.cli import RECORD_DEFAULTS
 from specviz.engine.session import Session
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.schema import Sampling, Settings

@@ -6,7 +6,16 @@ import argparse
 import os
 import sys
 
+from specviz.arguments import Commands
 from specviz.errors import SpecvizError
+from specviz.verifiers.cli import add_user_verifiers, load_user_verifiers
+
+
+def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
+    """``app``."""
+    parser = commands.add_parser("app", help="serve the page")
+    add_arguments(parser)
+    parser.set_defaults(run=run)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,9 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--comparison", action="append", default=[], metavar="FOLDER", help="offer this folder of compare, too"
     )
-    parser.add_argument(
-        "--verifier", action="append", default=[], metavar="MODULE:NAME", help="add a verifier of your own"
-    )
+    add_user_verifiers(parser)
     parser.add_argument(
         "--public",
         action=argparse.BooleanOptionalAction,
@@ -47,11 +54,9 @@ def run(options: argparse.Namespace) -> int:
     from specviz.app.server.share_store import ShareStore
     from specviz.app.server.tempdir import open_scratch
     from specviz.trace.io import load_trace
-    from specviz.verifiers import load_verifier
 
     limits = read_limits(os.environ, options.limit, options.public)
-    for spec in options.verifier:
-        load_verifier(spec)  # before the page is built: it makes its form from the registry
+    load_user_verifiers(options)  # before the page is built: it makes its form from the registry
     trace = load_trace(options.trace) if options.trace else None
     comparison_store = find_comparison_store(options.comparison)
     open_scratch()

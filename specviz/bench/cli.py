@@ -1,4 +1,4 @@
-"""``bench`` on the command line."""
+"""``specviz bench`` and ``specviz greedy`` on the command line."""
 
 from __future__ import annotations
 
@@ -6,26 +6,43 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+from specviz.arguments import Commands, positive
 from specviz.errors import SettingsError
+from specviz.models.cli import load_pair
 from specviz.models.pair_spec import ModelChoice
+from specviz.models.pair_spec import add_arguments as add_pair_arguments
 
 
-def add_arguments(parser: argparse.ArgumentParser, count: Callable[[str], int]) -> None:
-    """The options of ``bench`` besides the models; ``count`` reads a whole number from 1 on."""
+def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
+    """``greedy`` and ``bench``."""
+    greedy = commands.add_parser("greedy", help="compare with transformers' own greedy decoding, token for token")
+    add_pair_arguments(greedy)
+    greedy.add_argument("--prompts", type=positive, default=20, help="how many prompts (default 20)")
+    greedy.add_argument("--max-new-tokens", type=positive, default=32)
+    greedy.set_defaults(run=run_greedy)
+
+    parser = commands.add_parser("bench", help="measure speed, memory and trace size; see docs/bench.md")
+    add_pair_arguments(parser)
     parser.add_argument("--only", default="a,b,c,d,e", help="parts, comma-separated (default all: a,b,c,d,e)")
-    parser.add_argument("--steps", type=count, default=12, help="measured steps per tree or context (default 12)")
-    parser.add_argument("--repeats", type=count, default=3, help="runs of each prompt in part b (default 3)")
-    parser.add_argument("--prompts", type=count, default=4, help="prompts in part b (default 4)")
-    parser.add_argument("--max-new-tokens", type=count, default=64, help="tokens of a run in part b (default 64)")
+    parser.add_argument("--steps", type=positive, default=12, help="measured steps per tree or context (default 12)")
+    parser.add_argument("--repeats", type=positive, default=3, help="runs of each prompt in part b (default 3)")
+    parser.add_argument("--prompts", type=positive, default=4, help="prompts in part b (default 4)")
+    parser.add_argument("--max-new-tokens", type=positive, default=64, help="tokens of a run in part b (default 64)")
     parser.add_argument("--json", metavar="FILE", help="also write every figure to this file")
+    parser.set_defaults(run=run_bench)
 
 
-def run(options: argparse.Namespace, load_pair: Callable[[argparse.Namespace], Any]) -> int:
+def run_greedy(options: argparse.Namespace) -> int:
+    """Compare and print. Returns 0, or 1 if tokens differ."""
+    from specviz.bench.greedy import compare_with_generate, tell
+
+    return 0 if tell(compare_with_generate(load_pair(options), options.prompts, options.max_new_tokens)) else 1
+
+
+def run_bench(options: argparse.Namespace) -> int:
     """Measure, print tables, write the file.
 
     Raises:

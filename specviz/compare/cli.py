@@ -1,15 +1,19 @@
-"""``python -m specviz compare``: arguments, the run with its progress, and what is printed at the end."""
+"""``specviz compare``: arguments, the run with its progress, and what is printed at the end."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from specviz.arguments import Commands
 from specviz.errors import SettingsError
+from specviz.models.cli import add_prompt_end, print_progress
 from specviz.models.pair_spec import ModelChoice
+from specviz.models.pair_spec import add_arguments as add_pair_arguments
+from specviz.verifiers.cli import add_user_verifiers, load_user_verifiers
 
 if TYPE_CHECKING:  # at run time they would import torch, even for --help
     from specviz.compare.jobs import Job
@@ -20,12 +24,14 @@ VERIFIERS = ("rejection", "eta", "longest_path", "traversal", "naive")
 REPORT = "report.txt"
 PAGE = "report.html"
 
-Page = Callable[[Any], str]
-"""A summary (see :mod:`specviz.compare.summary`) -> an HTML file of its charts."""
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """All options of ``compare`` but those of the models and ``--verifier``, which commands share."""
+def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
+    """``compare``."""
+    parser = commands.add_parser(
+        "compare", help="run verifiers, trees and temperatures over many prompts; rows in Parquet"
+    )
+    add_pair_arguments(parser)
+    add_user_verifiers(parser)
     add = parser.add_argument
     add("-o", "--output", default="comparison", help="folder for the rows; the same command goes on in it")
     add("--prompts", default="default", help="default (our own), a .jsonl, .csv or .parquet file, hf:NAME, humaneval")
@@ -64,17 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--processes", type=int, default=0, help="processes of this machine, or workers of Ray (0: one, or one a GPU)")
     add("--engine", choices=("local", "ray"), default="local")
-
-
-def add_prompt_end(parser: argparse.ArgumentParser) -> None:
-    """``--prompt-end-token``, for every command that takes prompts."""
-    parser.add_argument(
-        "--prompt-end-token",
-        choices=("refuse", "drop", "keep"),
-        default="refuse",
-        help="where a prompt outside a chat template ends in an end token: refuse it (default), drop the token, or "
-        "begin after it",
-    )
+    parser.set_defaults(run=run)
 
 
 def _count(text: str) -> int | None:
@@ -149,26 +145,21 @@ def job_of(options: argparse.Namespace) -> Job:
     return job
 
 
-def run(options: argparse.Namespace, page: Page | None = None) -> int:
-    """Run ``compare``. Returns 0, or 1 if rows contradict themselves.
-
-    Args:
-        page: draws the summary; None: no page is written.
+def run(options: argparse.Namespace) -> int:
+    """The command. Returns 0, or 1 if rows contradict themselves.
 
     Raises:
         SettingsError: for what is wrong with the options, the folder or a worker.
     """
     from specviz.compare.jobs import is_finished, missing, open_folder, write_unit
-    from specviz.verifiers import load_verifier
 
-    for spec in options.verifier:
-        load_verifier(spec)
+    load_user_verifiers(options)
     job = job_of(options)
     folder = Path(options.output)
     open_folder(folder, job)
     if is_finished(folder):
         print(f"{folder} is finished already.", file=sys.stderr)
-        return _finish(folder, job, page)
+        return _finish(folder, job)
     todo = missing(folder, job, options.shard)
     for index, packed in _with_time_left(_engine(options, job, todo), job, options.shard, len(todo)):
         write_unit(folder, index, packed)
@@ -177,7 +168,7 @@ def run(options: argparse.Namespace, page: Page | None = None) -> int:
     if left and not is_finished(folder):
         print(f"Part {options.shard[0]} of {options.shard[1]} is done; {left} runs are left to the other parts.")
         return 0
-    return _finish(folder, job, page)
+    return _finish(folder, job)
 
 
 def _engine(options: argparse.Namespace, job: Job, todo: list[int]) -> Iterator[tuple[int, bytes]]:
@@ -193,14 +184,7 @@ def _engine(options: argparse.Namespace, job: Job, todo: list[int]) -> Iterator[
         return run_in_processes(job, todo, options.processes)
     from specviz.compare.jobs import run_here
 
-    said: set[str] = set()
-
-    def progress(message: str, _fraction: float | None) -> None:
-        if message not in said:
-            print(message, file=sys.stderr, flush=True)
-            said.add(message)
-
-    return run_here(job, todo, progress)
+    return run_here(job, todo, print_progress())
 
 
 def _with_time_left(
@@ -215,16 +199,17 @@ def _with_time_left(
             bar.update()
 
 
-def _finish(folder: Path, job: Job, page: Page | None) -> int:
+def _finish(folder: Path, job: Job) -> int:
     from specviz.compare.tables import merge
 
     merge(folder, job)
-    return _report(folder, job, page)
+    return _report(folder, job)
 
 
-def _report(folder: Path, job: Job, page: Page | None) -> int:
+def _report(folder: Path, job: Job) -> int:
     """Read the rows back, verify them, and print, save and draw what they say."""
     from specviz.compare.labels import labels_of
+    from specviz.compare.report.html_report import comparison_page
     from specviz.compare.statistics import Tally, tallies
     from specviz.compare.summary import SUMMARY, dump, summarize
     from specviz.compare.tables import read_rows
@@ -251,8 +236,7 @@ def _report(folder: Path, job: Job, page: Page | None) -> int:
     made = summarize(found, labels)
     _save(folder / REPORT, f"{text}\n".encode("utf-8", "replace"))
     _save(folder / SUMMARY, dump(made))
-    if page is not None:
-        _save(folder / PAGE, page(made).encode("utf-8", "replace"))
+    _save(folder / PAGE, comparison_page(made).encode("utf-8", "replace"))
     print(text)
     print(f"\nsaved {folder}")
     return 1 if problems else 0

@@ -1,16 +1,26 @@
-"""``python -m specviz lm-eval``: lm-eval's own command line, with specviz among its models.
+"""``specviz lm-eval``: lm-eval's own command line, with specviz among its models.
 
 lm-eval looks for models in itself only, so a package from outside has to be imported before its command line runs.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 
+from specviz.arguments import Commands
 from specviz.errors import SettingsError
 
 NAME = "lm-eval"
+
+
+def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
+    """``lm-eval``, which reads its own options."""
+    parser = commands.add_parser(
+        NAME, help="lm-eval's command line with the model specviz; see docs/lm-eval.md", add_help=False
+    )
+    parser.set_defaults(run=lambda options: run(options.rest))
 
 
 def run(arguments: Sequence[str]) -> int:

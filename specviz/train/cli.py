@@ -1,22 +1,38 @@
-"""``train-draft`` and ``measure-draft`` on the command line."""
+"""``specviz train-draft`` and ``specviz measure-draft`` on the command line."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from specviz.arguments import Commands
 from specviz.errors import SettingsError
+from specviz.models.cli import load_pair
+from specviz.models.pair_spec import add_arguments as add_pair_arguments
 
 MOST_SHARDS = 100_000
 """Shards that can exist: the numbers in their file names have five digits."""
 
 
-def add_train_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``train-draft`` besides the models."""
+def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
+    """``train-draft`` and ``measure-draft``."""
+    parser = commands.add_parser("train-draft", help="distil a draft from a target, on chats the target writes")
+    add_pair_arguments(parser)
+    _add_train_arguments(parser)
+    parser.set_defaults(run=train_draft)
+
+    parser = commands.add_parser(
+        "measure-draft", help="how well a draft foresees its target, and what trees make of it"
+    )
+    add_pair_arguments(parser)
+    _add_measure_arguments(parser)
+    parser.set_defaults(run=measure_draft)
+
+
+def _add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folder", help="chats, state and result (default: draft-training in the cache folder)")
     parser.add_argument("--shards", type=int, default=40, help="files of 48 chats to have before training (default 40)")
     parser.add_argument(
@@ -34,15 +50,14 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
 
 
-def add_measure_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``measure-draft`` besides the models."""
+def _add_measure_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folder", help="where held-out chats are kept (default: draft-training in the cache folder)")
     parser.add_argument("--shards", type=int, default=1, help="files of 48 held-out chats (default 1)")
     parser.add_argument("--runs", type=int, default=12, help="held-out prompts that every tree decodes (default 12)")
     parser.add_argument("--max-new-tokens", type=int, default=48)
 
 
-def train_draft(options: argparse.Namespace, load_pair: Callable[[argparse.Namespace], Any]) -> int:
+def train_draft(options: argparse.Namespace) -> int:
     """Write chats, train on them, say where the layers are. Going on after a stop needs the same command again."""
     from specviz.train.chats import write_shard
     from specviz.train.student import HEAD_PLAN, TrainingPlan
@@ -72,7 +87,7 @@ def train_draft(options: argparse.Namespace, load_pair: Callable[[argparse.Names
     return 0
 
 
-def measure_draft(options: argparse.Namespace, load_pair: Callable[[argparse.Namespace], Any]) -> int:
+def measure_draft(options: argparse.Namespace) -> int:
     """Print how good the draft of a pair is."""
     from specviz.train.quality import measure
 

@@ -1,4 +1,4 @@
-"""``python -m specviz check``: arguments, which verifiers with which options, and the table that is shipped."""
+"""``specviz check``: arguments, which verifiers with which options, and the table that is shipped."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from specviz.arguments import Commands
 from specviz.errors import SettingsError
 
 if TYPE_CHECKING:  # at run time they would import torch, even for --help
@@ -23,8 +24,10 @@ SHIPPED = "shipped"
 """Stands for the shipped table's own file."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Everything but ``--verifier``."""
+def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
+    """``check``."""
+    parser = commands.add_parser("check", help="prove by enumeration which verifiers are lossless")
+    add_user_verifiers(parser)
     parser.add_argument(
         "--options",
         nargs="+",
@@ -46,6 +49,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="check the verifiers of this project with their defaults and a grid of options, and save the table of "
         "proofs that runs look up (default: the one that comes with specviz)",
     )
+    parser.set_defaults(run=run)
+
+
+def add_user_verifiers(parser: argparse.ArgumentParser) -> None:
+    """``--verifier``, for every command that takes verifiers of the user's own."""
+    parser.add_argument(
+        "--verifier", action="append", default=[], metavar="MODULE:NAME", help="add a verifier of your own"
+    )
+
+
+def load_user_verifiers(options: argparse.Namespace) -> None:
+    """Import and register what ``--verifier`` names."""
+    from specviz.verifiers import load_verifier
+
+    for spec in options.verifier:
+        load_verifier(spec)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -55,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
         SettingsError: for an unknown verifier or tree, unfit options, or a table that cannot be saved.
     """
     from specviz.compare.spec import parse_tree
-    from specviz.verifiers import VERIFIERS, load_verifier
+    from specviz.verifiers import VERIFIERS
     from specviz.verifiers.check import check, check_tree, format_report
 
     if options.write is not None:
@@ -63,8 +82,7 @@ def run(options: argparse.Namespace) -> int:
             raise SettingsError("--write is for our own verifiers; leave --verifier, --options and --tree out.")
         return _write(options.write)
     before = list(VERIFIERS.values())
-    for spec in options.verifier:
-        load_verifier(spec)
+    load_user_verifiers(options)
     tree = parse_tree(options.tree).choice if options.tree else None
     fine = True
     for group in _groups(options.options, before):

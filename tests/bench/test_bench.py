@@ -9,12 +9,12 @@ from statistics import median
 
 import pytest
 
-from specviz.__main__ import main
 from specviz.bench import greedy_speed, peak_memory, step_cost
 from specviz.bench.bench import PARTS, Report, Sizes, bench, format_report, parse_parts
 from specviz.bench.greedy_speed import ASSISTED, CHAIN, PLAIN, Difference, Speed
 from specviz.bench.peak_memory import Peak
 from specviz.bench.step_cost import TREES, CommitCost, MeasuredStep, StepCost
+from specviz.cli import main
 from specviz.errors import SettingsError
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.schema import Choice, Timings

@@ -13,11 +13,11 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-from specviz.__main__ import main
 from specviz.app.diff_handlers import against_greedy
 from specviz.app.server.session_registry import Sessions
 from specviz.bench import greedy
 from specviz.bench.greedy import compare_with_generate, plain_greedy, tell
+from specviz.cli import main
 from specviz.compare.prompts import Prompt, load_prompts
 from specviz.engine.session import Session
 from specviz.models.loading import Pair

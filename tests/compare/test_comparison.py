@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from specviz.__main__ import _parser
+from specviz.cli import _parser
 from specviz.compare import cli as compare_cli
 from specviz.compare import jobs, tables
 from specviz.compare.jobs import Job

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from specviz.__main__ import main
+from specviz.cli import main
 from specviz.errors import SettingsError
 from tests import tiny
 from tests.models.test_prompt_ends import ending_tokenizer

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from specviz.__main__ import main
 from specviz.app import run_handlers
 from specviz.app.server.session_registry import Sessions
+from specviz.cli import main
 from specviz.engine.session import Session
 from specviz.errors import NumericsError, SpecvizError, VerifierError
 from specviz.figures import block

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from specviz.__main__ import main
+from specviz.cli import main
 from specviz.errors import OutOfMemoryError, SettingsError
 from specviz.models import device_map, devices, loading, memory
 from specviz.models.devices import free_memory, parse_memory

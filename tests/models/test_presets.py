@@ -8,9 +8,10 @@ import re
 import pytest
 import torch
 
-from specviz.__main__ import _choose_pair, _parser, main
+from specviz.cli import _parser, main
 from specviz.errors import SettingsError
 from specviz.models import default_pair
+from specviz.models.cli import fill_in_names
 from specviz.models.compat import check_config
 from specviz.models.planning import plan_pair, presets_table
 from specviz.models.presets import DEFAULT_DRAFT, PRESETS, SPECS, find_preset, spec_of
@@ -85,7 +86,7 @@ def test_find_preset_and_spec():
 @pytest.mark.parametrize("command", [["greedy"], ["bench"], ["plan"], ["record", "--prompt", "x"]], ids=lambda c: c[0])
 def test_a_preset_names_both_models_and_a_name_wins(command, arguments, names):
     options = _parser().parse_args([*command, *arguments])
-    _choose_pair(options)
+    fill_in_names(options)
     assert (options.target, options.draft) == names
 
 

@@ -8,12 +8,13 @@ import json
 import pytest
 from tokenizers import processors
 
-from specviz.__main__ import parse, record_settings
 from specviz.app.server.backend import begin
 from specviz.app.server.limits import Limits
+from specviz.cli import parse
 from specviz.compare.jobs import PLAN, Job, open_folder, refuse_ended_prompts
 from specviz.compare.prompts import Prompt
 from specviz.compare.spec import Comparison, Named
+from specviz.engine.cli import record_arguments
 from specviz.engine.session import Session
 from specviz.errors import SettingsError
 from specviz.models.loading import Pair
@@ -119,9 +120,9 @@ def test_the_setting_reaches_every_run():
 
 
 def test_the_command_line_sets_it():
-    assert record_settings(parse(["record", "--prompt", "x"])).prompt_end_token == "refuse"
+    assert record_arguments(parse(["record", "--prompt", "x"]))["prompt_end_token"] == "refuse"
     given = parse(["record", "--prompt", "x", "--prompt-end-token", "drop"])
-    assert record_settings(given).prompt_end_token == "drop"
+    assert record_arguments(given)["prompt_end_token"] == "drop"
 
 
 def test_a_comparison_says_it_before_its_first_run():

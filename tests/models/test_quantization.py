@@ -9,7 +9,7 @@ from functools import lru_cache
 import pytest
 import torch
 
-from specviz.__main__ import main
+from specviz.cli import main
 from specviz.engine.session import Session
 from specviz.errors import ModelError, SettingsError
 from specviz.models import loading, quantization

@@ -456,7 +456,7 @@ def _longest(one: str | None, other: str) -> str:
 
 def _parsed(arguments: list[str]) -> Any:
     """The options, or what argparse says of them."""
-    from specviz.__main__ import parse
+    from specviz.cli import parse
 
     told = io.StringIO()
     try:
@@ -470,7 +470,7 @@ def _parsed(arguments: list[str]) -> Any:
 
 def _command(arguments: list[str]) -> str | None:
     """``python -m specviz`` with a loader that reads no weights: its exit status and what it said."""
-    from specviz.__main__ import main
+    from specviz.cli import main
 
     arguments = [argument.replace("\0", "").encode("utf-8", "replace").decode() for argument in arguments]
     options = _parsed(arguments)

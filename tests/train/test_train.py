@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from specviz.__main__ import main
+from specviz.cli import main
 from specviz.errors import ModelError
 from specviz.models.hidden_state_head import plain_states
 from specviz.models.loading import Pair

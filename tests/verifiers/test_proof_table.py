@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import Field
 
-from specviz.__main__ import main
+from specviz.cli import main
 from specviz.dice import Dice
 from specviz.drafting import BUILDERS, Draft, Limits
 from specviz.engine.session import Session

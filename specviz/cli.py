@@ -1,0 +1,69 @@
+"""``specviz``, or ``python -m specviz``: serve the page, record a run, export it, prove, compare, measure, plan."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from specviz.app import cli as app_cli
+from specviz.bench import cli as bench_cli
+from specviz.compare import cli as compare_cli
+from specviz.compare import lm_eval_cli
+from specviz.engine import cli as engine_cli
+from specviz.errors import SpecvizError
+from specviz.figures import cli as figures_cli
+from specviz.models import cli as models_cli
+from specviz.trace import cli as trace_cli
+from specviz.train import cli as train_cli
+from specviz.verifiers import cli as verifiers_cli
+
+SUBJECTS = (
+    app_cli,
+    engine_cli,
+    figures_cli,
+    trace_cli,
+    verifiers_cli,
+    bench_cli,
+    compare_cli,
+    lm_eval_cli,
+    train_cli,
+    models_cli,
+)
+"""Each adds its commands, with their options and what they do, in the order in which ``--help`` lists them."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        The exit status: 0 fine, 1 a check failed, 2 an error the user can act on, 130 interrupted.
+    """
+    options = parse(sys.argv[1:] if arguments is None else arguments)
+    try:
+        models_cli.fill_in_names(options)
+        return int(options.run(options))
+    except SpecvizError as error:
+        print(f"specviz: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("specviz: stopped", file=sys.stderr)
+        return 130
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options of a command. What follows ``lm-eval`` is left for lm-eval to read."""
+    own = arguments[:1] if arguments[:1] == [lm_eval_cli.NAME] else arguments
+    options = _parser().parse_args(own)
+    options.rest = arguments[len(own) :]
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
+    name = "specviz" if Path(sys.argv[0]).stem == "specviz" else "python -m specviz"
+    parser = argparse.ArgumentParser(prog=name, description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+    for subject in SUBJECTS:
+        subject.add_commands(commands)
+    return parser
