@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal, get_origin
+
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 
 from specviz.errors import SettingsError, plain, shown
 from specviz.trace.schema import Choice
@@ -35,3 +38,15 @@ def parse_options(model: type[Options], kind: str, choice: Choice) -> Options:
             f"The {kind} {choice.name} cannot use option {plain(where)}={value} ({first['msg'][:150]}); "
             f"its options are: {known}."
         ) from None
+
+
+def option_kind(info: FieldInfo) -> Literal["choice", "yes", "whole", "number", "text"]:
+    """What is asked for an option, by its type: one of a few words, yes or no, a whole number, a number, or a text."""
+    kind: Any = info.annotation
+    if get_origin(kind) is Literal:
+        return "choice"
+    if kind is bool:
+        return "yes"
+    if kind is int:
+        return "whole"
+    return "number" if kind is float else "text"

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 import specviz
+from specviz.verifier_styles import SLOTS, STYLES
+from specviz.verifiers import BUILT_IN
 from tests.paths import ROOT
 
 PACKAGE = ROOT / "specviz"
 
-LEAVES = {"arguments", "assets", "digits", "errors", "dice", "options", "sampling", "tree"}
+LEAVES = {"arguments", "assets", "digits", "errors", "dice", "options", "sampling", "tree", "verifier_styles"}
 VIEWING = {"figures", "lessons"}
 DECIDING = {"drafting", "verifiers"}
 
@@ -28,7 +30,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "options": {"errors", "trace"},
     "sampling": {"trace"},
     "tree": {"errors", "trace"},
-    "figures": {"assets", "digits", "errors", "trace"},
+    "verifier_styles": set(),
+    "figures": {"assets", "digits", "errors", "trace", "verifier_styles"},
     "lessons": {"assets", "digits", "errors", "trace"},
     "drafting": LEAVES | {"trace"},
     "verifiers": LEAVES | {"trace", "drafting"},
@@ -47,7 +50,18 @@ MAY_IMPORT: dict[str, set[str]] = {
 UPWARDS = {("trace/schema.py", "specviz.notebook_html")}
 """The one import that goes up, through the public package: a trace in a notebook finds the viewer that draws it."""
 
-WITHOUT_TORCH = {"arguments", "assets", "digits", "errors", "trace", "options", "figures", "lessons", "api"}
+WITHOUT_TORCH = {
+    "arguments",
+    "assets",
+    "digits",
+    "errors",
+    "trace",
+    "options",
+    "verifier_styles",
+    "figures",
+    "lessons",
+    "api",
+}
 WITH_TRANSFORMERS = {"models", "engine/audit.py"}
 WITH_GRADIO = {"app"}
 """Rooms, or single files of one."""
@@ -144,6 +158,31 @@ assert issubclass(specviz.TraceError, specviz.SpecvizError)
 sys.exit(bool({"torch", "transformers", "gradio"} & {*sys.modules}))
 """
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def _files_with(text: str) -> list[str]:
+    """Sources of the package and of its viewer that hold a text."""
+    sources = [*PACKAGE.rglob("*.py"), *(ROOT / "assets" / "viewer").iterdir()]
+    read = {path: path.read_text(encoding="utf-8").lower() for path in sources}
+    return sorted(path.relative_to(ROOT).as_posix() for path, source in read.items() if text.lower() in source)
+
+
+@pytest.mark.parametrize("colour", sorted({c for style in SLOTS for c in (style.light, style.dark)} - {"#000000"}))
+def test_a_colour_of_a_verifier_stands_in_one_file(colour: str) -> None:
+    assert _files_with(colour) == ["specviz/verifier_styles.py"]
+
+
+def test_every_verifier_of_ours_has_a_style_of_its_own() -> None:
+    assert [verifier.name for verifier in BUILT_IN] == list(STYLES)
+    for theme in ("light", "dark", "dash"):
+        assert len({getattr(style, theme) for style in SLOTS}) == len(SLOTS)
+
+
+@pytest.mark.parametrize("mark", ["●", "○"])
+def test_marks_of_outcomes_stand_in_one_table(mark: str) -> None:
+    """Lessons speak of a mark in their text; ✕ and · mean other things, too."""
+    assert [file for file in _files_with(mark) if "/lessons/" not in file] == ["specviz/figures/outcomes.py"]
+    assert not [file for file in _files_with("passed, not chosen") if not file.startswith("specviz/")]
 
 
 @pytest.mark.parametrize("command", [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]], ids=" ".join)

@@ -20,7 +20,7 @@
     function update(value) {
       if (!value) return;
       const found = typeof value === "string" ? JSON.parse(value) : value;
-      showNotice(found.notice);
+      ns.panels.showNotice(notice, found.notice);
       if (!found.sections) return;
       const open = new Map([...place.querySelectorAll("details")].map((one) => [one.dataset.table, one.open]));
       drawn.forEach(([box]) => root.Plotly.purge(box));
@@ -32,17 +32,6 @@
         next.focus({ preventScroll: true });
         next.scrollIntoView({ block: "start" });
       }
-    }
-
-    function showNotice(said) {
-      notice.hidden = !said;
-      if (!said) return notice.replaceChildren();
-      notice.className = `sv-notice sv-${said.kind}`;
-      notice.setAttribute("role", said.kind === "error" ? "alert" : "status");
-      const text = el("span", {}, said.text);
-      notice.replaceChildren(...(said.kind === "working"
-        ? [text, el("progress", { "aria-label": "Progress", max: 1, value: said.fraction })]
-        : [text, el("button", { type: "button", "aria-label": "Close", onclick: () => showNotice(null) }, "×")]));
     }
 
     function tell(id, data) {

@@ -71,8 +71,6 @@
     return made;
   }
 
-  const PIPS = { a: "●", r: "✕", p: "○", ".": "·", "": "" };
-
   /** One mark a verifier, each in its own place, so that the place tells whose it is where the colour does not. */
   function mark(place, pips) {
     while (place.children.length > pips.length) place.lastChild.remove();
@@ -80,7 +78,7 @@
       const made = place.children[i] || place.appendChild(document.createElement("i")), key = `${role}${state}`;
       if (made.dataset.pip === key) return;
       made.dataset.pip = key;
-      made.textContent = PIPS[state];
+      made.textContent = state && ns.outcomes[state].mark;
       made.style.color = `var(--sv-${state === "." ? "muted" : role})`;
     });
   }
@@ -93,7 +91,7 @@
     if (node) said.push(`draft ${ns.digits(frame.nodes.q[node])}`);
     if (node && known.target) said.push(`target ${ns.digits(frame.nodes.p[node])}`);
     const state = (known.states[view.lens] || "")[node];
-    if (node && state) said.push(`${view.lens}: ${ns.panels.OUTCOMES[state][1]}`);
+    if (node && state) said.push(`${view.lens}: ${ns.outcomes[state].words}`);
     return said.join(", ");
   }
 

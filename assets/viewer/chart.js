@@ -5,7 +5,6 @@
  */
 (function (root) {
   "use strict";
-  const GAP = 30; // between legend and plot, as in specviz/compare/report/figures.py
   const figures = new WeakMap();
 
   const react = (box, figure, layout) => root.Plotly.react(box, figure.data, layout, { responsive: true, displayModeBar: false });
@@ -13,8 +12,8 @@
   function fit(box) {
     const figure = figures.get(box), legend = box.querySelector(".legend");
     if (!legend || !box.clientWidth) return null;
-    const { margin, height } = figure.layout;
-    const top = Math.min(margin.t, Math.ceil(legend.getBoundingClientRect().height) + GAP);
+    const { margin, height, meta } = figure.layout;
+    const top = Math.min(margin.t, Math.ceil(legend.getBoundingClientRect().height) + meta.legendGap);
     if (Math.abs(top - box.layout.margin.t) < 2) return null;
     return react(box, figure, { ...figure.layout, margin: { ...margin, t: top }, height: height - margin.t + top });
   }

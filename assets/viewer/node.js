@@ -5,7 +5,7 @@
 (function (root) {
   "use strict";
   const ns = (root.specvizViewer = root.specvizViewer || {});
-  const { el, swatch, token, digits, more, nodeButton, OUTCOMES } = ns.panels;
+  const { el, swatch, token, digits, more, nodeButton, outcome } = ns.panels;
   const ordinal = (n) => `${n}${n % 100 > 10 && n % 100 < 14 ? "th" : { 1: "st", 2: "nd", 3: "rd" }[n % 10] || "th"}`;
   const looksOf = (run, name) => run.verifiers.find((v) => v.name === name);
 
@@ -61,7 +61,7 @@
   }
 
   const who = (run, name, state) => el("div", { class: "sv-who" }, swatch(looksOf(run, name)), ` ${name} `,
-    el("b", { class: `sv-state-${state === "." ? "none" : state}` }, OUTCOMES[state].join(" ")));
+    el("b", { class: `sv-state-${state === "." ? "none" : state}` }, outcome(state)));
 
   function decision(run, frame, verdict, row, state) {
     const [node, , rule, , , p, q, , , reason, residual] = row;
@@ -86,7 +86,7 @@
 
   function elderLine(frame, verdict, row) {
     const residual = row.length > 10 ? row[10] : null;
-    return el("li", {}, token(frame.nodes.text[row[0]]), ` ${OUTCOMES[row[1]].join(" ")}: `, el("span", { class: "sv-sum" }, arithmetic(frame, verdict, row)[0]),
+    return el("li", {}, token(frame.nodes.text[row[0]]), ` ${outcome(row[1])}: `, el("span", { class: "sv-sum" }, arithmetic(frame, verdict, row)[0]),
       residual ? residualBox(frame, residual, "left") : null);
   }
 

@@ -3,13 +3,8 @@
   "use strict";
   const ns = (root.specvizViewer = root.specvizViewer || {});
   const SVG = "http://www.w3.org/2000/svg";
-  const OUTCOMES = {
-    a: ["✓", "accepted"],
-    r: ["✕", "rejected"],
-    p: ["○", "passed, not chosen"],
-    ".": ["·", "not examined"],
-    t: ["–", "not judged"],
-  };
+  /** Mark and words of an outcome, such as "✕ rejected"; the table is specviz/figures/outcomes.py. */
+  const outcome = (letter) => `${ns.outcomes[letter].mark} ${ns.outcomes[letter].words}`;
 
   /** el("td", {class: "n", onclick: f}, "text", child): strings become text nodes, never markup. */
   function el(tag, attributes, ...children) {
@@ -33,6 +28,17 @@
     line.style.stroke = `var(--sv-${verifier.role})`;
     svg.append(line);
     return svg;
+  }
+
+  /** Show an error, a word, or work going on in `place`; null takes the last one away. */
+  function showNotice(place, notice) {
+    place.hidden = !notice;
+    if (!notice) return place.replaceChildren();
+    place.className = `sv-notice sv-${notice.kind}`;
+    place.setAttribute("role", notice.kind === "error" ? "alert" : "status");
+    place.replaceChildren(el("span", {}, notice.text), notice.kind === "working"
+      ? el("progress", { "aria-label": "Progress", max: 1, value: notice.fraction })
+      : el("button", { type: "button", "aria-label": "Close", onclick: () => showNotice(place, null) }, "×"));
   }
 
   const token = (text) => el("code", { class: "sv-token", dir: "auto" }, text);
@@ -139,10 +145,10 @@
     const n = frame.nodes, verifiers = run.verifiers.filter((v) => frame.tree.states[v.name]);
     const lines = n.text.map((text, node) => el("tr", {}, cells([
       nodeButton(node, `${node}`, act), token(text), frame.tree.parent[node] < 0 ? "–" : String(frame.tree.parent[node]), String(n.depth[node]), node ? String(n.rank[node]) : "–",
-      digits(n.q[node]), digits(n.p[node]), ...verifiers.map((v) => OUTCOMES[frame.tree.states[v.name][node]].join(" ")),
+      digits(n.q[node]), digits(n.p[node]), ...verifiers.map((v) => outcome(frame.tree.states[v.name][node])),
     ])));
     return table("All nodes of the draft tree", ["Node", "Token", "Parent", "Depth", "Draw rank", "Draft prob.", "Target prob.", ...verifiers.map((v) => v.name)], lines);
   }
 
-  ns.panels = { el, swatch, token, table, cells, digits, percent, unwritten, verdictTable, nodeButton, stepPanel, nodeTable, more, OUTCOMES };
+  ns.panels = { el, swatch, showNotice, token, table, cells, digits, percent, unwritten, verdictTable, nodeButton, stepPanel, nodeTable, more, outcome };
 })(window);

@@ -61,7 +61,7 @@
       const lines = [el("div", {}, token(frame.nodes.text[n]), ` node ${n}, token id ${frame.nodes.token[n]}`)];
       if (n) lines.push(el("div", {}, `draft ${digits(frame.nodes.q[n])}${known.target ? ` → target ${digits(frame.nodes.p[n])}` : ""}`));
       for (const v of n ? state.run.verifiers.filter((one) => known.states[one.name]) : [])
-        lines.push(el("div", {}, swatch(v), ` ${v.name}: ${ns.panels.OUTCOMES[known.states[v.name][n]].join(" ")}`));
+        lines.push(el("div", {}, swatch(v), ` ${v.name}: ${ns.panels.outcome(known.states[v.name][n])}`));
       return lines;
     }
 

@@ -34,7 +34,7 @@
       const x = tree.x[node], left = x - halfWidth, state = lens[node] || ".";
       const taken = verifiers.some((v) => known.states[v.name] && known.states[v.name][node] === "a");
       const faint = state === "." && !taken && known.judged;
-      const look = !node ? "passed" : state === "a" ? "accepted" : state === "r" ? "rejected" : faint ? "unexamined" : "passed";
+      const look = node && (faint || state !== ".") ? ns.outcomes[state].card : "passed";
       pen(`card.${look}`).rect(left, y - halfHeight, g.cardWidth, g.cardHeight);
       const spotHit = { left, top: y - halfHeight, right: left + g.cardWidth, bottom: y + halfHeight, node };
       hits.push(spotHit);

@@ -47,7 +47,7 @@
             part("folded", "p", { class: "sv-note sv-folded" }),
             note("These tokens were drafted, the target scored all of them in one forward, and every verifier then took a path, which may be empty. Click a card for its arithmetic."),
             el("p", { class: "sv-note sv-key" }, markKey("draft", "draft"), markKey("target", "target"), el("span", {}, "edge width = target probability"),
-              el("span", {}, "● accepted"), el("span", {}, "✕ rejected"), el("span", {}, "○ passed, not chosen"), el("span", {}, "· not examined"), el("span", {}, "◆ paths part here"))),
+              ["a", "r", "p", "."].map((letter) => el("span", {}, ns.panels.outcome(letter))), el("span", {}, "◆ paths part here"))),
           part("inspector", "aside", { class: "sv-panel sv-inspector", tabindex: 0, "aria-label": "Node" })),
         part("under", "div", { class: "sv-under" }),
         el("section", { class: "sv-panel", "aria-label": "Verdicts", "data-known": "end" }, el("h3", {}, "Verdicts"), note("What each verifier made of this one tree, with the same luck: what it accepted, and the bonus token it drew after that. A rule that draws tokens flips no coins, so it shares only the draws."), part("verdicts", "div", {})),

@@ -71,16 +71,9 @@
       state.asking = setTimeout(askForMissing, 250);
     }
 
-    /** An error, a word, or work going on; a block without a notice takes the last one away. */
+    /** A block without a notice takes the last one away. */
     function showNotice(notice) {
-      ui.notice.hidden = !notice;
-      if (!notice) return ui.notice.replaceChildren();
-      ui.notice.className = `sv-notice sv-${notice.kind}`;
-      ui.notice.setAttribute("role", notice.kind === "error" ? "alert" : "status");
-      const busy = notice.kind === "working";
-      const bar = busy ? el("progress", { "aria-label": "Progress", max: 1, value: notice.fraction }) : null;
-      ui.notice.replaceChildren(el("span", {}, notice.text), ...[bar].filter(Boolean),
-        ...(busy ? [] : [el("button", { type: "button", "aria-label": "Close", onclick: () => showNotice(null) }, "×")]));
+      ns.panels.showNotice(ui.notice, notice);
     }
 
     function askForMissing() {

@@ -7,7 +7,7 @@
   "use strict";
   const ns = (root.specvizViewer = root.specvizViewer || {});
   const { el, table, token, digits, nodeButton } = ns.panels;
-  const WAIT_MS = 250, SIGN = { a: "●", r: "✕", p: "○" }, NAME = { a: "accepted", r: "rejected", p: "passed, not chosen" };
+  const WAIT_MS = 250;
 
   ns.tools.push((ui, state, act, handlers) => {
     if (!handlers.ask) return {};
@@ -163,7 +163,7 @@
       const path = (nodes) => (nodes.length ? nodes.map(([node, text]) => [nodeButton(node, text, act), " "]).flat() : [el("em", {}, "nothing")]);
       const bonus = (b) => (b ? [token(b.text), ` ${b.source}, at node ${b.node}`] : [el("em", {}, "not known")]);
       const row = (name, same, before, after) => el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, ...before), el("td", {}, ...[].concat(mark(same, ...after))));
-      const cell = (decision) => (decision ? `${SIGN[decision[0]]} ${NAME[decision[0]]}: ${decision[1]}` : "not examined");
+      const cell = (decision) => (decision ? `${ns.panels.outcome(decision[0])}: ${decision[1]}` : ns.outcomes["."].words);
       const lines = [
         row("Accepted", found.paths[0].length === found.paths[1].length, [String(found.paths[0].length)], [String(found.paths[1].length)]),
         row("Accepted path", found.samePath, path(found.paths[0]), path(found.paths[1])),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, get_args
 
 import gradio as gr
 from pydantic.fields import FieldInfo
@@ -13,16 +13,14 @@ from pydantic.fields import FieldInfo
 from specviz.app.server.limits import Limits
 from specviz.drafting import BUILDERS
 from specviz.errors import SettingsError, shown
-from specviz.models.pair_spec import ModelChoice
+from specviz.models.pair_spec import DEVICES, DTYPES, QUANTIZATIONS, ModelChoice
+from specviz.options import option_kind
 from specviz.trace.schema import Choice, PromptEnd, Settings
 from specviz.trace.settings import build_choice, build_sampling, build_settings, default_draft_sampling
-from specviz.verifiers import VERIFIERS
+from specviz.verifiers import BUILT_IN, VERIFIERS
 
 DEFAULT_PROMPT = "Why is the sky blue?"
 DEFAULT_VERIFIERS = ("rejection", "eta", "longest_path")
-DEVICES = ["auto", "cpu", "cuda", "mps"]
-DTYPES = ["auto", "float32", "bfloat16", "float16"]
-QUANTIZATIONS = ["none", "int8", "nf4"]
 PROMPT_ENDS = list(get_args(PromptEnd))
 
 
@@ -114,7 +112,8 @@ def settings_form(form: Form) -> None:
     with gr.Row():
         verifiers = list(VERIFIERS)
         start = [name for name in DEFAULT_VERIFIERS if name in verifiers] or verifiers[:1]
-        start += [name for name in verifiers[6:] if name not in start]  # one that the user brought is meant to be seen
+        ours = [verifier.name for verifier in BUILT_IN]
+        start += [name for name in verifiers if name not in ours]  # one that the user brought is meant to be seen
         form.add("verifiers", gr.CheckboxGroup(verifiers, value=start, label="Verifiers", scale=3, min_width=260))
         form.add("driver", gr.Dropdown(verifiers, value=start[0], label="Driver", info="its verdict is committed"))
         for name, verifier in VERIFIERS.items():
@@ -279,13 +278,14 @@ def _option_fields(form: Form, prefix: str, options: Any, label: str = "") -> No
 
 def _component(label: str, info: FieldInfo) -> Any:
     """The control for one pydantic field, by its type."""
-    note, kind = info.description, info.annotation
-    if get_origin(kind) is Literal:
-        return gr.Dropdown(list(get_args(kind)), value=info.default, label=label, info=note, min_width=150)
-    if kind is bool:
+    note, kind = info.description, option_kind(info)
+    if kind == "choice":
+        return gr.Dropdown(list(get_args(info.annotation)), value=info.default, label=label, info=note, min_width=150)
+    if kind == "yes":
         return gr.Checkbox(info.default, label=label, info=note, min_width=120)
-    if kind in (int, float):
-        return gr.Number(info.default, label=label, info=note, precision=0 if kind is int else None, min_width=120)
+    if kind in ("whole", "number"):
+        precision = 0 if kind == "whole" else None
+        return gr.Number(info.default, label=label, info=note, precision=precision, min_width=120)
     return gr.Textbox(str(info.default), label=label, info=note, max_length=20_000, min_width=160)
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import gradio as gr
 
-from specviz.app.form import DEVICES, DTYPES, QUANTIZATIONS, Form
+from specviz.app.form import Form
 from specviz.errors import SpecvizError
-from specviz.models.pair_spec import ModelChoice
+from specviz.models.pair_spec import DEVICES, DTYPES, QUANTIZATIONS, ModelChoice
 from specviz.models.presets import PRESETS, find_preset
 from specviz.trace.schema import Settings
 
@@ -29,10 +29,10 @@ def models_form(form: Form) -> None:
         form.add("chat", gr.Checkbox(True, label="Chat template", info="wrap the prompt as a chat turn", min_width=120))
     with gr.Row():
         bits = {"info": "8 or 4 bit", "min_width": 120}
-        form.add("target_quantization", gr.Dropdown(QUANTIZATIONS, value="none", label="Target weights", **bits))
-        form.add("draft_quantization", gr.Dropdown(QUANTIZATIONS, value="none", label="Draft weights", **bits))
-        form.add("device", gr.Dropdown(DEVICES, value="auto", label="Device", min_width=100))
-        form.add("dtype", gr.Dropdown(DTYPES, value="auto", label="Number type", min_width=100))
+        form.add("target_quantization", gr.Dropdown([*QUANTIZATIONS], value="none", label="Target weights", **bits))
+        form.add("draft_quantization", gr.Dropdown([*QUANTIZATIONS], value="none", label="Draft weights", **bits))
+        form.add("device", gr.Dropdown([*DEVICES], value="auto", label="Device", min_width=100))
+        form.add("dtype", gr.Dropdown([*DTYPES], value="auto", label="Number type", min_width=100))
         renamed = gr.Checkbox(
             False, label="Allow renamed tokens", info="the draft misreads them", visible=free, min_width=130
         )

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from specviz.app.form import QUANTIZATIONS
 from specviz.app.server.session_registry import Ticket
 from specviz.app.server.trace_store import StoredTrace
-from specviz.figures.text import shorten, visible
-from specviz.models.pair_spec import ModelChoice
+from specviz.figures.text import one_line
+from specviz.models.pair_spec import QUANTIZATIONS, ModelChoice
 from specviz.models.sources import as_typed
 from specviz.trace.schema import Choice, ModelInfo, Trace
 
@@ -148,13 +147,13 @@ def describe(run: Run) -> str:
     ]
     if head.end_reason not in (None, "stopped"):
         parts.append(f"ended: {head.end_reason}")
-    return " · ".join(parts) + f" · “{shorten(visible(head.prompt.strip()).replace('␣', ' '), 40)}”"
+    return " · ".join(parts) + f" · “{one_line(head.prompt.strip(), 40)}”"
 
 
 def describe_tree(builder: Choice) -> str:
     """A tree builder and its options in a few characters."""
     options = [str(value) for value in builder.options.values() if value not in ("", None)]
-    return shorten(visible(f"{builder.name} {' '.join(options)}".strip()).replace("␣", " "), 32)
+    return one_line(f"{builder.name} {' '.join(options)}".strip(), 32)
 
 
 def models_of(trace: Trace) -> ModelChoice:

@@ -21,9 +21,9 @@ from specviz.app.server.session_start import SessionStart
 from specviz.assets import ASSETS
 from specviz.errors import SettingsError, SpecvizError, TraceError, shown
 from specviz.figures import block, dump_block, step_frame
-from specviz.figures.text import shorten, visible
+from specviz.figures.text import one_line
 from specviz.models.pair_spec import ModelChoice
-from specviz.trace.breakpoints import Breakpoints, Hit, first_hit, hits
+from specviz.trace.breakpoints import Breakpoints, Hit, first_hit, last_hits
 from specviz.trace.identity import caveats
 from specviz.trace.io import load_trace
 from specviz.trace.schema import Settings, Trace
@@ -80,7 +80,7 @@ def read_upload(path: str, most_bytes: int) -> Trace:
 
 def file_title(path: str) -> str:
     """What a page calls a file that a visitor sent."""
-    return shorten(visible(Path(path).name.removesuffix(".gz").removesuffix(".json")), 40)
+    return one_line(Path(path).name.removesuffix(".gz").removesuffix(".json"), 40)
 
 
 def verifier_names() -> list[str]:
@@ -197,7 +197,7 @@ def _go_on(
         position = len(trace.steps) - 1
         # The page asks for the steps before, should it miss them: after a fork, or where a session was made again.
         value = block(trace, [position], go=position)
-        found = hits(trace, position, until) if until else []
+        found = last_hits(trace, until)
         going_on = session.end_reason is None and done < steps and not found
         if going_on:
             value["notice"] = notice("working", f"Running: {done} of at most {steps} steps.")

@@ -14,6 +14,7 @@ import gradio as gr
 
 from specviz.figures import viewer_files
 from specviz.figures.export import BOARD_FILES
+from specviz.figures.figure_style import verifier_css
 
 _MOUNT = """
 const place = element.querySelector('.specviz-mount');
@@ -73,11 +74,15 @@ def make_board(**options: Any) -> gr.HTML:
 
 
 def viewer_head() -> str:
-    """Tags for ``launch(head=...)`` that load Plotly and the viewer from this server, in order."""
+    """Tags for ``launch(head=...)`` that load Plotly and the viewer from this server, in order.
+
+    The viewer's table of outcomes comes before them; see :data:`specviz.app.server.middleware.FIRST_SCRIPT`.
+    """
     scripts, styles = viewer_files()
     scripts, styles = [*scripts, *BOARD_FILES[0]], [*styles, *BOARD_FILES[1]]
     gr.set_static_paths([*scripts, *styles])
-    tags = [f'<link rel="stylesheet" href="{_address(style)}">' for style in styles]
+    tags = [f"<style>{verifier_css()}</style>"]
+    tags += [f'<link rel="stylesheet" href="{_address(style)}">' for style in styles]
     tags += [f'<script defer src="{_address(script)}"></script>' for script in scripts]
     return "\n".join(tags)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
 
@@ -13,6 +13,7 @@ from specviz.errors import SettingsError, SpecvizError
 from specviz.figures import dump_block
 from specviz.figures.whatif import alternative_value
 from specviz.models.pair_spec import ModelChoice
+from specviz.options import option_kind
 from specviz.trace.schema import Step, Trace
 from specviz.trace.whatif_question import Question, compared_with, parse_question
 from specviz.verifiers import VERIFIERS
@@ -82,12 +83,11 @@ def _block(wanted: Any, value: dict[str, Any]) -> str:
 
 
 def _option(name: str, info: FieldInfo) -> dict[str, Any]:
-    kind: Any = info.annotation
-    choices = list(get_args(kind)) if get_origin(kind) is Literal else None
+    kind = option_kind(info)
     return {
         "name": name,
-        "kind": "choice" if choices else {bool: "yes", int: "whole", float: "number"}.get(kind, "text"),
-        "choices": choices,
+        "kind": kind,
+        "choices": list(get_args(info.annotation)) if kind == "choice" else None,
         "default": info.default,
         "note": info.description,
     }

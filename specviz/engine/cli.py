@@ -16,7 +16,7 @@ from specviz.engine.record import record as record_run
 from specviz.errors import RecordingInterrupted, SettingsError, SpecvizError, shown
 from specviz.models.cli import add_prompt_end, print_progress
 from specviz.models.pair_spec import add_arguments as add_pair_arguments
-from specviz.trace.breakpoints import SHORT, Hit, hits, parse_short
+from specviz.trace.breakpoints import SHORT, Hit, last_hits, parse_short
 from specviz.trace.schema import Option, Step
 from specviz.trace.settings import parse_pairs
 from specviz.verifiers.cli import add_user_verifiers, load_user_verifiers
@@ -116,7 +116,7 @@ def run(options: argparse.Namespace) -> int:
 
         try:
             trace = record_run(options.prompt, **record_arguments(options), progress=print_progress(), on_step=on_step)
-            reached = hits(trace, len(trace.steps) - 1, until) if until else []
+            reached = last_hits(trace, until)
         except RecordingInterrupted as stopped:
             trace = stopped.trace
             print("\nstopped; saving what was recorded", file=sys.stderr)

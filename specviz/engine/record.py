@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from specviz.errors import RecordingInterrupted, SpecvizError
 from specviz.models.download_cache import ProgressCallback, silent
 from specviz.models.pair_spec import ModelChoice, pair_names
-from specviz.trace.breakpoints import hits, parse_short
+from specviz.trace.breakpoints import last_hits, parse_short
 from specviz.trace.schema import Option, PromptEnd, Proposal, Step, Trace
 from specviz.trace.settings import (
     build_sampling,
@@ -141,7 +141,7 @@ def record(
         for step in session.run():
             if on_step is not None:
                 on_step(step)
-            if breakpoints and hits(session.trace, len(session.steps) - 1, breakpoints):
+            if breakpoints and last_hits(session.trace, breakpoints):
                 break
     except SpecvizError as error:
         error.trace = session.trace if session.steps or session.failed else None

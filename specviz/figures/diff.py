@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from specviz.figures.text import pieces, shorten, token_label, visible
+from specviz.figures.text import one_line, pieces, shorten, token_label, visible
 from specviz.trace.diff import Comparison, Parting, Side
 from specviz.trace.near_tie import Meaning
 from specviz.trace.schema import TokenText
@@ -142,7 +142,7 @@ def _name(token: int, texts: dict[int, TokenText]) -> str:
 
 
 def _value(text: str) -> str:
-    return shorten(_line(text), VALUE_COLUMNS)
+    return one_line(text, VALUE_COLUMNS)
 
 
 def _line(text: str) -> str:

@@ -13,7 +13,9 @@ import plotly
 
 from specviz.assets import ASSETS
 from specviz.errors import SettingsError
+from specviz.figures.figure_style import verifier_css
 from specviz.figures.frames import block, dump_block
+from specviz.figures.outcomes import outcomes_script
 from specviz.trace.schema import Trace
 
 VIEWER_FOLDER = ASSETS / "viewer"
@@ -54,8 +56,8 @@ def standalone_page(trace: Trace, *, go: int = 0, theme: str | None = None) -> s
     """The whole run as one HTML file. ``theme`` is ``light`` or ``dark``; by default the reader's own setting."""
     scripts, styles = viewer_files()
     # Nothing in our scripts or in Plotly's contains a closing script tag; the data has no "<" left at all.
-    inline = [path.read_text(encoding="utf-8") for path in scripts]
-    looks = "\n".join(path.read_text(encoding="utf-8") for path in styles)
+    inline = [outcomes_script(), *(path.read_text(encoding="utf-8") for path in scripts)]
+    looks = verifier_css() + "\n".join(path.read_text(encoding="utf-8") for path in styles)
     data = dump_block(block(trace, range(len(trace.steps)), go=go))
     attribute = f' data-theme="{html.escape(theme)}"' if theme else ""
     first = [] if theme else [_FOLLOW_THE_READER]

@@ -13,28 +13,27 @@ from typing import Any
 import plotly.graph_objects as go
 
 from specviz.figures import layout
-
-_KNOWN = ("rejection", "eta", "longest_path", "traversal", "naive", "greedy")
-"""Verifiers with a colour of their own, the same in every run. Others take the slots that are left."""
-_DASHES = ("solid", "6px,4px", "2px,3px", "9px,3px,2px,3px", "12px,4px", "4px,2px,1px,2px,1px,2px", "1px,2px")
-SLOTS = len(_DASHES)
+from specviz.verifier_styles import SLOTS, slots_of
 
 EDGE_WIDTHS = (0.8, 1.6, 3.2, 6.0)
 EDGE_STEPS = (0.02, 0.1, 0.35)
 """Target probabilities from which an edge is drawn in the next width."""
 RIBBON_WIDTH = 2.8
 BAR_WIDTH = 4.0
-CARD_LOOKS = ("unexamined", "passed", "rejected", "accepted")
 
 
 def verifier_looks(names: Sequence[str]) -> list[dict[str, Any]]:
-    """Colour role and dash of every verifier: known ones keep theirs, others take free slots in order."""
-    free = [slot for slot in range(SLOTS) if slot >= len(_KNOWN) or _KNOWN[slot] not in names]
-    looks = []
-    for name in names:
-        slot = _KNOWN.index(name) if name in _KNOWN else (free.pop(-1) if free else 0)
-        looks.append({"name": name, "role": f"v{slot}", "dash": _DASHES[slot]})
-    return looks
+    """Colour role and dash of every verifier; see :mod:`specviz.verifier_styles`."""
+    return [{"name": name, "role": f"v{slot}", "dash": SLOTS[slot].dash} for name, slot in slots_of(names).items()]
+
+
+def verifier_css() -> str:
+    """The colours of all verifiers as CSS variables of the viewer, ``--sv-v0`` and on, for both themes."""
+    light, dark = (
+        "".join(f" --sv-v{slot}: {getattr(style, theme)};" for slot, style in enumerate(SLOTS))
+        for theme in ("light", "dark")
+    )
+    return f'.specviz {{{light} }}\n.dark .specviz, [data-theme="dark"] .specviz {{{dark} }}\n'
 
 
 def edge_class(target_prob: float | None) -> int:

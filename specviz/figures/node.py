@@ -12,8 +12,9 @@ from typing import Any
 
 from specviz.digits import CARRIED
 from specviz.figures.bonus import bonus_fault
+from specviz.figures.outcomes import LETTERS
 from specviz.figures.text import pieces, token_label
-from specviz.figures.tree import STATES, node_label
+from specviz.figures.tree import node_label
 from specviz.trace.schema import Decision, Row, Step, TokenText, TopK, Trace, Verdict, options_key
 
 COMPARISONS = ("uniform < threshold", "p > threshold", "token = drawn", "token = argmax")
@@ -165,7 +166,7 @@ def _decision(decision: Decision, rules: dict[str, int], tokens: TokenTable, ful
     """
     row: list[Any] = [
         decision.node,
-        STATES[decision.outcome],
+        LETTERS[decision.outcome],
         rules[decision.rule],
         COMPARISONS.index(decision.comparison),
         number(decision.uniform, 7 if full else CARRIED),

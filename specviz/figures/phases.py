@@ -12,8 +12,9 @@ from typing import Any
 
 from specviz.digits import apart, digits
 from specviz.figures.cache import after_rows
+from specviz.figures.outcomes import LETTERS
 from specviz.figures.text import shorten, token_label
-from specviz.figures.tree import STATES, node_label
+from specviz.figures.tree import node_label
 from specviz.trace.schema import Bonus, CacheChange, Decision, Step, TokenText, Verdict
 
 NAME_COLUMNS = 24
@@ -75,7 +76,7 @@ def _verdict_phases(step: Step, verdict: Verdict, shown: Collection[int]) -> dic
 
 
 def _folded_phase(verdict: Verdict, folded: list[Decision], upto: int) -> dict[str, Any]:
-    rejected = sum(STATES[decision.outcome] == "r" for decision in folded)
+    rejected = sum(LETTERS[decision.outcome] == "r" for decision in folded)
     many = f"{len(folded)} decisions" if len(folded) > 1 else "one decision"
     caption = f"{verdict.verifier}: {many} about folded nodes, {rejected} rejected"
     return {"kind": "decide", "node": None, "upto": upto, "caption": caption}

@@ -53,6 +53,11 @@ def shorten(text: str, width: int) -> str:
     return kept + "…"
 
 
+def one_line(text: str, width: int) -> str:
+    """What a person wrote, for a title or a table: visible, with plain spaces, in at most ``width`` columns."""
+    return shorten(visible(text).replace("␣", " "), width)
+
+
 def pieces(tokens: Iterable[TokenText]) -> list[str]:
     """The readable text of each token in a row of tokens.
 

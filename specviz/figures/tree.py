@@ -7,11 +7,10 @@ from typing import Any
 from specviz.digits import digits
 from specviz.figures.figure_style import edge_class
 from specviz.figures.layout import Layout, folded_nodes, tidy_layout
+from specviz.figures.outcomes import LETTERS
 from specviz.figures.text import shorten, token_label
 from specviz.trace.schema import Decision, Node, Step, TokenText, Verdict
 
-STATES = {"accepted": "a", "rejected": "r", "passed, not chosen": "p"}
-"""One letter a node; ``.`` is a node that was not examined, ``t`` the root, which is in the text already."""
 CARD_COLUMNS = 23
 """Token and digits of a card together."""
 LABEL_COLUMNS = (3, 10)
@@ -28,7 +27,7 @@ def tree_columns(step: Step) -> dict[str, Any]:
     digits       ``draft → target`` probability
     draft, target  the probabilities in thousandths, for the bars
     edge         one digit a node: width class of the edge from its parent
-    states       verifier -> one letter a node, see :data:`STATES`
+    states       verifier -> one letter a node, see :data:`~specviz.figures.outcomes.OUTCOMES`
     """
     folded = folded_nodes(step)
     place = tidy_layout(step, folded)
@@ -66,7 +65,7 @@ def verdict_states(verdict: Verdict, size: int) -> str:
     """
     states = ["."] * size
     for decision in verdict.decisions:
-        states[decision.node] = STATES[decision.outcome]
+        states[decision.node] = LETTERS[decision.outcome]
     for node in verdict.path:
         states[node] = "a"
     states[0] = "t"

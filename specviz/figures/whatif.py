@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from specviz.figures.node import number
+from specviz.figures.outcomes import LETTERS
 from specviz.figures.phases import comparison
 from specviz.figures.text import token_label
-from specviz.figures.tree import STATES, node_label
+from specviz.figures.tree import node_label
 from specviz.trace.schema import Bonus, Decision, Step, TokenText, Verdict
 from specviz.trace.whatif_question import FORCED, Alternative, Question
-
-NAMES = {"a": "accepted", "r": "rejected", "p": "passed, not chosen"}
 
 
 def alternative_value(step: Step, question: Question, answer: Alternative, beside: Verdict) -> dict[str, Any]:
@@ -85,7 +84,7 @@ def _decision(step: Step, decision: Decision | None) -> list[str] | None:
     if decision is None:
         return None
     by_hand = decision.reason == FORCED
-    return [STATES[decision.outcome], FORCED if by_hand else comparison(step, decision)]
+    return [LETTERS[decision.outcome], FORCED if by_hand else comparison(step, decision)]
 
 
 def _path(step: Step, path: tuple[int, ...]) -> list[list[Any]]:

@@ -10,9 +10,7 @@ from typing import Any
 import torch
 
 from specviz.errors import SettingsError, shown
-
-DEVICES = ("auto", "cpu", "cuda", "mps")
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+from specviz.models.pair_spec import DEVICES, DTYPES
 
 CGROUP = Path("/sys/fs/cgroup")
 MEMINFO = Path("/proc/meminfo")
@@ -32,9 +30,9 @@ def choose_device(device: str) -> torch.device:
 
 
 def check_dtype(dtype: str) -> None:
-    """SettingsError unless ``dtype`` is ``auto`` or a key of :data:`DTYPES`."""
-    if dtype != "auto" and dtype not in DTYPES:
-        raise SettingsError(f"There is no dtype {shown(dtype)}; choose auto, {', '.join(DTYPES)}.")
+    """SettingsError unless ``dtype`` is one of :data:`~specviz.models.pair_spec.DTYPES`."""
+    if dtype not in DTYPES:
+        raise SettingsError(f"There is no dtype {shown(dtype)}; choose {', '.join(DTYPES)}.")
 
 
 def choose_dtype(dtype: str, checkpoint: torch.dtype, device: torch.device) -> torch.dtype:
@@ -45,7 +43,8 @@ def choose_dtype(dtype: str, checkpoint: torch.dtype, device: torch.device) -> t
     float16 on cards without it. On MPS it is float32, except for float16 checkpoints.
     """
     if dtype != "auto":
-        return DTYPES[dtype]
+        chosen: torch.dtype = getattr(torch, dtype)
+        return chosen
     if device.type == "cuda":
         if checkpoint == torch.bfloat16 and not torch.cuda.is_bf16_supported(including_emulation=False):
             return torch.float16

@@ -10,8 +10,8 @@ import torch
 
 from specviz.errors import OutOfMemoryError
 from specviz.models.language_model import PREFILL_CHUNK
+from specviz.models.pair_spec import QUANTIZATIONS
 from specviz.models.presets import PRESETS
-from specviz.models.quantization import QUANTIZATIONS
 from specviz.models.weight_sizes import Tensors, config_of, planned_tensors
 
 ROW_COPIES = 6

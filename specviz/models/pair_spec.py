@@ -11,6 +11,12 @@ if TYPE_CHECKING:  # at run time it would import torch
     from specviz.models.loading import Pair
 
 
+DEVICES = ("auto", "cpu", "cuda", "mps")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+QUANTIZATIONS = ("none", "int8", "nf4")
+"""What the command line, the form and the loader offer, each with its default first."""
+
+
 def pair_names(preset: str | None, target: str | None, draft: str | None) -> tuple[str, str]:
     """Names of target and draft: as given, else the preset's, else the default pair's.
 
@@ -54,13 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", metavar="NAME", help="a pair that works together; 'python -m specviz models' lists")
     parser.add_argument("--target", help="default, a model folder, or a hub id (id@revision); instead of the preset's")
     parser.add_argument("--draft", help="as --target")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
-    parser.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
+    parser.add_argument("--device", default="auto", choices=DEVICES)
+    parser.add_argument("--dtype", default="auto", choices=DTYPES)
     for model in ("target", "draft"):
         parser.add_argument(
             f"--{model}-quantization",
             default="none",
-            choices=("none", "int8", "nf4"),
+            choices=QUANTIZATIONS,
             help="weights in 8 or 4 bit through bitsandbytes, on CUDA and CPU (default none)",
         )
     parser.add_argument(

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from specviz.errors import ModelError, SettingsError, shown
+from specviz.models.pair_spec import QUANTIZATIONS
 
-QUANTIZATIONS = ("none", "int8", "nf4")
 DEVICES = ("cpu", "cuda")
+"""Kinds of device that quantized weights run on."""
 OUTLIERS = 0.0
 """int8 without the separate columns for outliers (usually from 6.0 on). They are chosen for all rows of a forward
 together: a node's logits then depend on which other nodes are scored with it, and to score a tree is not to score its

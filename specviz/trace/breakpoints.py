@@ -164,6 +164,11 @@ def hits(trace: Trace, position: int, breakpoints: Breakpoints) -> list[Hit]:
     return found
 
 
+def last_hits(trace: Trace, breakpoints: Breakpoints | None) -> list[Hit]:
+    """What the newest step meets: whoever records stops there. Nothing without a breakpoint or a step."""
+    return hits(trace, len(trace.steps) - 1, breakpoints) if breakpoints and trace.steps else []
+
+
 def first_hit(trace: Trace, start: int, breakpoints: Breakpoints) -> Hit | None:
     """The first condition met from step ``start`` on."""
     for position in range(max(0, start), len(trace.steps)):

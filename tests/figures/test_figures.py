@@ -12,13 +12,14 @@ import pytest
 from specviz.digits import digits
 from specviz.figures import block, dump_block, standalone_page, step_frame
 from specviz.figures.diff import difference_sentences
-from specviz.figures.figure_style import SLOTS, edge_class, tree_figure, verifier_looks
+from specviz.figures.figure_style import edge_class, tree_figure, verifier_looks
 from specviz.figures.layout import CARD_HEIGHT, CARD_WIDTH, FOLD_ABOVE, folded_nodes, tidy_layout
 from specviz.figures.node import TokenTable
 from specviz.figures.text import columns, pieces, shorten, token_label, visible
 from specviz.figures.tree import CARD_COLUMNS, LABEL_COLUMNS, node_label, parting, verdict_states
 from specviz.trace.diff import compare
 from specviz.trace.schema import TokenText, Trace, text_of_tokens
+from specviz.verifier_styles import SLOTS
 from tests.sample_traces import HOSTILE, RULES, k_config, random_tree, sample_trace
 
 SHAPES = {
@@ -200,7 +201,7 @@ def test_verifiers_keep_their_colour_and_never_share_one():
     assert alone[0] == next(look for look in together if look["name"] == "eta")
     for names in (list(RULES), ["mine", *RULES], ["a", "b", "rejection"]):
         looks = verifier_looks(names)
-        assert len({look["role"] for look in looks}) == len(looks) <= SLOTS
+        assert len({look["role"] for look in looks}) == len(looks) <= len(SLOTS)
         assert len({look["dash"] for look in looks}) == len(looks)
 
 

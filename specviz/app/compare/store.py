@@ -26,7 +26,7 @@ from specviz.compare.rows import TABLES
 from specviz.compare.statistics import Tally
 from specviz.compare.summary import SUMMARY, dump, load, summarize
 from specviz.errors import SettingsError
-from specviz.figures.text import shorten, visible
+from specviz.figures.text import one_line
 
 SHIPPED = ASSETS / "comparison"
 MOST_KEPT = 6
@@ -102,7 +102,7 @@ class ComparisonStore:
             home.cleanup()
             raise
         first = Path(paths[0]).stem if len(paths) == 1 else "your files"
-        title = shorten(visible(first).replace("␣", " "), 40)
+        title = one_line(first, 40)
         return self.add(Opened(title, about(folder, summary), summary, folder), home)
 
     def add(self, opened: Opened, home: tempfile.TemporaryDirectory[str]) -> str:
@@ -169,7 +169,7 @@ def about(folder: Path | None, summary: Mapping[str, Any]) -> str:
         text += (
             f" At most {comparison.get('max_new_tokens')} tokens each; models {models}; seed {comparison.get('seed')}."
         )
-    return shorten(visible(text).replace("␣", " "), 400)
+    return one_line(text, 400)
 
 
 _MODES = {"paired": "on the same trees", "free": "with each verifier on its own text"}

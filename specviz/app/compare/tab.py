@@ -26,7 +26,7 @@ from specviz.assets import IS_INSTALLED, LARGEST_COMPARISON
 from specviz.compare.statistics import Group
 from specviz.errors import SettingsError, SpecvizError
 from specviz.figures import dump_block
-from specviz.figures.text import shorten, visible
+from specviz.figures.text import one_line
 from specviz.trace.schema import Trace
 from specviz.verifiers import VERIFIERS
 
@@ -333,7 +333,7 @@ def _named(chooser: str, value: str) -> str:
         return PICTURES[value].title
     if chooser == "mode":
         return {"paired": "on the same trees", "free": "each on its own text"}[value]
-    return shorten(visible(value).replace("␣", " "), 48)
+    return one_line(value, 48)
 
 
 def _with(text: str, notice: dict[str, Any]) -> str:
@@ -347,7 +347,7 @@ def _said(error: Exception) -> dict[str, Any]:
 
 def _put(page_state: PageState, trace: Trace, inputs: run_handlers.Inputs, ticket: Any, prompt: str) -> PageState:
     known = page_state.find(trace.id)
-    title = known.title if known else f"{shorten(visible(prompt), 30)}, from the comparison"
+    title = known.title if known else f"{one_line(prompt, 30)}, from the comparison"
     run = replace(known, ticket=ticket or known.ticket) if known else Run(StoredTrace(trace), title, inputs[1], ticket)
     return page_state.show(run, filled=True)
 

@@ -20,7 +20,7 @@ from specviz.compare.statistics import Group
 from specviz.errors import SettingsError
 from specviz.figures import dump_block
 from specviz.figures.figure_style import figure_json
-from specviz.figures.text import shorten, visible
+from specviz.figures.text import one_line
 
 ALL = "all"
 MOST_LINES = 400
@@ -393,7 +393,7 @@ def _cell(value: Any) -> str:
 
 
 def _plain(text: Any, width: int) -> str:
-    return shorten(visible(str(text)).replace("␣", " "), width)
+    return one_line(str(text), width)
 
 
 def _short(text: str) -> str:

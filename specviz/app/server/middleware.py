@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from specviz.app.server.metrics import COUNTS, PAGES
 from specviz.app.server.uploads import arrived, remove_halves, room_for
 from specviz.figures.export import VIEWER_FOLDER
+from specviz.figures.outcomes import outcomes_script
 
 Health = Callable[[], tuple[int, dict[str, Any]]]
 """The status and the words of ``/healthz``."""
@@ -47,8 +48,9 @@ HEADERS = {
     # An address can name a held run: it is told to nobody else.
     "Referrer-Policy": "same-origin",
 }
-FIRST_SCRIPT = b"<script>%b</script>" % (VIEWER_FOLDER / "calm.js").read_bytes()
-"""It must come before Gradio's own scripts, and what is given to ``launch(head=...)`` comes after them."""
+FIRST_SCRIPT = b"<script>%b\n%b</script>" % ((VIEWER_FOLDER / "calm.js").read_bytes(), outcomes_script().encode())
+"""It must come before Gradio's own scripts and the viewer's. What is given to ``launch(head=...)`` comes after
+Gradio's, and Gradio puts scripts without an address into the page only when it runs, where the policy forbids them."""
 
 
 def page_policy(html: bytes) -> str:

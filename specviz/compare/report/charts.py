@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 import plotly.graph_objects as go
 
-from specviz.figures.figure_style import verifier_looks
-from specviz.figures.text import shorten, visible
+from specviz.figures.text import one_line
+from specviz.verifier_styles import SLOTS, slots_of
 
 Theme = Literal["light", "dark"]
 SummaryRow = Mapping[str, Any]
@@ -27,29 +27,15 @@ PALETTES: dict[str, dict[str, str]] = {
         "muted": "#57606a",
         "line": "#8a939c",
         "grid": "#e3e7eb",
-        "v0": "#0072b2",
-        "v1": "#b87a00",
-        "v2": "#00805c",
-        "v3": "#c94f00",
-        "v4": "#b3568b",
-        "v5": "#2b87ba",
-        "v6": "#000000",
     },
     "dark": {
         "ink": "#eceff3",
         "muted": "#a3adb8",
         "line": "#77818c",
         "grid": "#2b323a",
-        "v0": "#3f9fe0",
-        "v1": "#e69f00",
-        "v2": "#19b98a",
-        "v3": "#f07f2e",
-        "v4": "#dd93bd",
-        "v5": "#9bd8ff",
-        "v6": "#f0e442",
     },
 }
-"""The viewer's colours; those of light verifiers darker, because here they are thin lines on nothing."""
+"""The viewer's colours but for those of verifiers, which are in :mod:`specviz.verifier_styles`."""
 
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon", "x", "triangle-down", "pentagon")
 TARGET_ALONE = "sampling"
@@ -78,39 +64,48 @@ _TALL_ROW = 42
 """Where texts have two lines."""
 _HEADING = 32
 _TOP, _BOTTOM = 40, 52
+LEGEND_GAP = 30
+"""Pixels between legend and plot; charts carry it for the script that draws them."""
 _LABEL_COLUMNS = 26
 _NARROW = 350
 
 
 @dataclass(frozen=True)
 class Look:
-    """How a verifier is drawn: never colour alone."""
+    """How a verifier is drawn: never colour alone, and markers with a ring of ink, because some colours are pale."""
 
     colour: str
     symbol: str
     dash: str
+    ring: str
+
+    def marker(self, size: float, **more: Any) -> dict[str, Any]:
+        """A marker as Plotly draws it."""
+        ring = {"color": self.ring, "width": 0.8}
+        return {"symbol": self.symbol, "color": self.colour, "size": size, "line": ring} | more
 
 
 def looks(rows: Iterable[SummaryRow], theme: Theme) -> dict[str, Look]:
     """Label -> look. Labels of one rule (a sweep) share its colour and differ in symbol."""
     rule_of = {str(row["verifier"]): str(row.get("rule") or row["verifier"]) for row in rows}
     rules = [rule for rule in dict.fromkeys(rule_of.values()) if rule != TARGET_ALONE]
-    known = {look["name"]: look for look in verifier_looks(rules)}
+    slots, palette = slots_of(rules), PALETTES[theme]
     found: dict[str, Look] = {}
     seen: dict[str, int] = {}
     for label, rule in rule_of.items():
         if rule == TARGET_ALONE:
-            found[label] = Look(PALETTES[theme]["muted"], "line-ns-open", "1px,2px")
+            found[label] = Look(palette["muted"], "line-ns-open", "1px,2px", palette["ink"])
             continue
-        role, dash = known[rule]["role"], known[rule]["dash"]
+        slot, style = slots[rule], SLOTS[slots[rule]]
         place = seen[rule] = seen.get(rule, -1) + 1
-        found[label] = Look(PALETTES[theme][role], SYMBOLS[(int(role[1:]) + place) % len(SYMBOLS)], dash)
+        symbol = SYMBOLS[(slot + place) % len(SYMBOLS)]
+        found[label] = Look(getattr(style, theme), symbol, style.dash, palette["ink"])
     return found
 
 
 def label(text: Any, columns: int = _LABEL_COLUMNS) -> str:
     """A short text for a picture. Plotly reads a subset of HTML, so what a user typed is escaped."""
-    return html.escape(shorten(visible(str(text)).replace("␣", " "), columns), quote=False)
+    return html.escape(one_line(str(text), columns), quote=False)
 
 
 def folded(text: str, columns: int = 30) -> str:
@@ -151,7 +146,7 @@ def base_layout(theme: Theme, height: int, title: str) -> dict[str, Any]:
             "yref": "container",
             "maxheight": 1.0,
         },
-        "meta": {"title": title, "theme": theme},
+        "meta": {"title": title, "theme": theme, "legendGap": LEGEND_GAP},
     }
 
 
@@ -265,7 +260,7 @@ def _point(line: Line, name: str, row: SummaryRow, y: float, series: Sequence[st
         legendgroup=name,
         showlegend=False,
         error_x=whiskers([row]) | {"color": line.look.colour},
-        marker={"symbol": SYMBOLS[series.index(name)], "color": line.look.colour, "size": 8},
+        marker=line.look.marker(8, symbol=SYMBOLS[series.index(name)]),
         customdata=[point_data(row)],
         hovertemplate=f"<b>{label(' '.join(line.text.split()), 60)}</b><br>{value_text(row)}"
         f"<br>{x_title}<extra></extra>",

@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from specviz.compare.report.charts import (
+    LEGEND_GAP,
     MEASURES,
     PALETTES,
     TARGET_ALONE,
@@ -227,7 +228,7 @@ def _lay_out(figure: go.Figure, panels: int, shown: dict[str, None], theme: Them
     """Room for ``panels`` pixels of panels below a legend of the names ``shown``."""
     legend = legend_height(shown)
     layout = base_layout(theme, panels + legend + 80, title)
-    layout["margin"]["t"] = legend + 30
+    layout["margin"]["t"] = legend + LEGEND_GAP
     figure.update_layout(**layout)
 
 
@@ -263,7 +264,7 @@ def _place_line(name: str, rows: Sequence[SummaryRow], look: Look, legend: bool)
         legendgroup=name,
         showlegend=legend,
         line={"color": look.colour, "dash": look.dash, "width": 1.8},
-        marker={"symbol": look.symbol, "color": look.colour, "size": 7},
+        marker=look.marker(7),
         error_y=whiskers(rows, 1.0) | {"color": look.colour},
         customdata=[point_data(row) for row in rows],
         text=[value_text(row) for row in rows],
@@ -281,7 +282,7 @@ def _tradeoff_point(pair: tuple[SummaryRow, SummaryRow], look: Look, legend: boo
         name=label(name),
         legendgroup=name,
         showlegend=legend,
-        marker={"symbol": look.symbol, "color": look.colour, "size": 10},
+        marker=look.marker(10),
         error_x=whiskers([across], 1.0) | {"color": look.colour},
         error_y=whiskers([up], 1.0) | {"color": look.colour},
         customdata=[point_data(up)],
