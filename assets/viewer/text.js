@@ -28,7 +28,7 @@
     function buildTimeline() {
       const deepest = Math.max(1, ...[...state.frames.values()].flatMap((f) => f.verdicts.map((v) => v.path.length)));
       columns = [];
-      const tales = ns.lower.story(state.frames, state.run.steps);
+      const tales = ns.panelScheduler.story(state.frames, state.run.steps);
       for (let step = 0; step < Math.min(state.run.steps, MOST_COLUMNS); step++) {
         const frame = state.frames.get(step);
         const bars = (frame ? frame.verdicts : []).filter((v) => !state.hidden.has(v.verifier)).map((verdict) => {
@@ -38,7 +38,7 @@
           return bar;
         });
         const said = frame ? frame.verdicts.map((v) => `${v.verifier} ${v.path.length}`).join(", ") : "not loaded";
-        const wrong = frame ? tales.get(step).found.map(ns.lower.saidOf).join("; ") : "", kind = frame && ns.lower.kindOf(tales.get(step));
+        const wrong = frame ? tales.get(step).found.map(ns.panelScheduler.saidOf).join("; ") : "", kind = frame && ns.panelScheduler.kindOf(tales.get(step));
         columns.push(el("button", { type: "button", tabindex: -1, class: { first: "sv-found", again: "sv-found-again", after: "sv-found-after" }[kind], "data-step": step, title: `step ${step + 1}: accepted ${said}${wrong ? `; ${kind === "after" ? "↳" : "✕"} ${wrong}` : ""}`, "aria-label": `Step ${step + 1}${wrong ? `, ${wrong}` : ""}` }, bars));
       }
       ui.timeline.replaceChildren(...columns);

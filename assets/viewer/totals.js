@@ -76,13 +76,13 @@
 
   /** The timeline as a table. */
   function stepsTable(run, frames, act) {
-    const lines = [], tales = ns.lower.story(frames, run.steps);
+    const lines = [], tales = ns.panelScheduler.story(frames, run.steps);
     for (let step = 0; step < run.steps; step++) {
       const frame = frames.get(step), verdict = (name) => frame && frame.verdicts.find((v) => v.verifier === name);
       lines.push(el("tr", {}, cells([
         el("button", { type: "button", class: "sv-node", onclick: () => act.show(step) }, String(step + 1)), frame ? frame.driver : "not loaded",
         frame ? String(frame.commit.length) : "–", ...run.verifiers.map((v) => (verdict(v.name) ? String(verdict(v.name).path.length) : "–")),
-        frame ? tales.get(step).found.map(ns.lower.saidOf).join("; ") || "none" : "–",
+        frame ? tales.get(step).found.map(ns.panelScheduler.saidOf).join("; ") || "none" : "–",
       ])));
     }
     return table("Accepted tokens of every step", ["Step", "Driver", "New tokens", ...run.verifiers.map((v) => v.name), "Findings"], lines);

@@ -21,11 +21,11 @@
       run: null, frames: new Map(), step: 0, phase: null, selected: null, lens: null, hidden: new Set(), open: new Map(),
       zoom: 1, focus: false, hits: [], cacheHits: [], maskHits: {}, scale: 1, looks: 0, playing: null, asked: new Set(), opened: new Set(),
     };
-    const ui = ns.skeleton();
+    const ui = ns.dom.build();
     element.classList.add("specviz");
     element.replaceChildren(ui.root);
     const act = { select, show, toggle, watch, phase: (index) => enter(index), unfold, redraw: () => state.run && render("look"), notice: showNotice, leaveFocus: () => state.focus && focusMode(false) };
-    const stage = ns.stage.make(ui, state, act);
+    const renderer = ns.render.make(ui, state, act);
     const text = ns.text.make(ui, state);
     const rows = (model) => ({ box: ui[`mask.${model}`], hits: () => (state.maskHits && state.maskHits[model]) || [] });
     state.links = ns.links.make(ui, state, [{ box: ui.cache, hits: () => state.cacheHits }, rows("target"), rows("draft")], act);
@@ -166,7 +166,7 @@
 
     /* ---------------------------------------------------------------------------------------- inside a step */
 
-    const phases = () => ns.phases.list(frameNow(), stage.lensOf(frameNow()));
+    const phases = () => ns.phases.list(frameNow(), renderer.lensOf(frameNow()));
 
     function enter(phase) {
       state.phase = phase;
@@ -237,7 +237,7 @@
       text.move(!frame || state.phase === null || state.phase >= phases().length - frame.phases.after.length);
       ns.failed.draw(ui, run);
       if (!frame) renderEmpty(count);
-      else stage.paint(change);
+      else renderer.paint(change);
       tellTools("moved");
     }
 
@@ -335,7 +335,7 @@
 
     function dispose() {
       stop();
-      stage.dispose();
+      renderer.dispose();
       if (state.focus) document.documentElement.classList.remove("specviz-focus");
       ns.mounted.splice(ns.mounted.indexOf(viewer), 1);
       document.removeEventListener("keydown", onKey);

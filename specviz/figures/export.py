@@ -22,9 +22,9 @@ VIEWER_FOLDER = ASSETS / "viewer"
 PLOTLY_SCRIPT = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 _SCRIPTS = (
     *("paint.js", "fold.js", "digits.js", "panels.js", "labels.js", "cards.js", "scene.js", "phases.js", "node.js"),
-    *("text.js", "totals.js", "failed.js", "caches.js", "masks.js", "audits.js", "lower.js", "links.js", "pointer.js"),
-    "stage.js",
-    *("skeleton.js", "share.js", "pictures.js", "compare.js", "whatif.js", "lessons.js", "viewer.js"),
+    *("text.js", "totals.js", "failed.js", "caches.js", "masks.js", "audits.js", "panel_scheduler.js", "links.js"),
+    *("pointer.js", "render.js", "dom.js", "share.js", "pictures.js", "compare.js", "whatif.js", "lessons.js"),
+    "viewer.js",
 )
 _STYLES = ("viewer.css", "tree.css", "panels.css", "tools.css", "compare.css", "whatif.css", "lessons.css")
 

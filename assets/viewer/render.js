@@ -30,7 +30,7 @@
       clearTimeout(soon);
       clearTimeout(quiet);
       pending = null;
-      ns.lower.cancel(state);
+      ns.panelScheduler.cancel(state);
       // Panels that a reader just asked for are there at once; after a move they may come one frame behind the tree.
       if (change === "move") after = requestAnimationFrame(() => (soon = setTimeout(() => (beside(frame, view, true), lower(frame, view)), 0)));
       else {
@@ -96,7 +96,7 @@
       const current = ui.inspector.querySelector("[aria-current=step]");
       ui.inspector.scrollTop = current ? Math.max(0, current.offsetTop - ui.inspector.clientHeight / 2) : 0;
       legend(frame, view);
-      ns.lower.alarm(ui, frame, state, act); // beside the tree, so it must not speak of the step before
+      ns.panelScheduler.alarm(ui, frame, state, act); // beside the tree, so it must not speak of the step before
       ui.verdicts.replaceChildren(ns.panels.verdictTable(state.run, frame, view, act));
       state.links.refresh();
       if (moved && selected !== null) state.links.show(selected);
@@ -120,7 +120,7 @@
 
     /** Pictures below the tree: when the keys have been quiet for a moment, sooner where they can be seen. */
     function lower(frame, view) {
-      const run = state.run, key = [run.id, frame.step, run.steps, state.looks, state.selected, [...view.shown], [...view.open], JSON.stringify(ns.lower.story(state.frames, run.steps).get(frame.step))].join();
+      const run = state.run, key = [run.id, frame.step, run.steps, state.looks, state.selected, [...view.shown], [...view.open], JSON.stringify(ns.panelScheduler.story(state.frames, run.steps).get(frame.step))].join();
       const done = () => {
         state.links.refresh();
         ui.root.dataset.painted = `${run.id}/${state.step}`;
@@ -129,7 +129,7 @@
       lowerKey = null;
       pending = () => {
         pending = null;
-        ns.lower.draw(ui, state, frame, view, act, () => {
+        ns.panelScheduler.draw(ui, state, frame, view, act, () => {
           lowerKey = key;
           lowerFrame = frame;
           done();
@@ -151,5 +151,5 @@
     return { paint, lensOf, dispose: () => document.removeEventListener("scroll", hurry, { capture: true }) };
   }
 
-  ns.stage = { make };
+  ns.render = { make };
 })(window);

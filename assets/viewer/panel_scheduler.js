@@ -102,5 +102,5 @@
     if (box.open) box.append(...make());
   }
 
-  ns.lower = { draw, cancel, alarm, story, kindOf, saidOf };
+  ns.panelScheduler = { draw, cancel, alarm, story, kindOf, saidOf };
 })(window);

@@ -10,7 +10,7 @@
     ["Esc", "out of the tree, the node, the phases, the full window"], ["?", "this list"],
   ];
 
-  function skeleton() {
+  function build() {
     const ui = {};
     const button = (name, label, sign) => (ui[name] = el("button", { type: "button", "aria-label": label, title: label, "data-act": name }, sign));
     ui.range = el("input", { type: "range", min: 0, max: 0, value: 0, step: 1, "aria-label": "Step" });
@@ -87,5 +87,5 @@
     return el("span", {}, sample, ` ${name} probability`);
   }
 
-  ns.skeleton = skeleton;
+  ns.dom = { build };
 })(window);
