@@ -28,7 +28,7 @@
         button("helpButton", "Keys", "?")),
       el("section", { class: "sv-textbox", "aria-label": "Text" },
         part("text", "div", { class: "sv-text", tabindex: 0, role: "region", "aria-label": "Generated text; click a token to open its step" }),
-        el("p", { class: "sv-note sv-key" }, part("models", "span", { class: "sv-models" }), el("span", {}, "what the run wrote; click a word to open its step"), el("span", { class: "sv-prompt" }, "prompt"), el("span", { class: "sv-word sv-a" }, "accepted draft"), el("span", { class: "sv-word sv-b" }, "bonus token"))),
+        el("p", { class: "sv-note sv-key" }, part("models", "span", { class: "sv-models" }), el("span", {}, "what the run wrote; click a word to open its step"), el("span", { class: "sv-prompt" }, "prompt"), el("span", { class: "sv-word sv-accepted" }, "accepted draft"), el("span", { class: "sv-word sv-bonus" }, "bonus token"))),
       part("failed", "section", { class: "sv-panel", "aria-label": "Failed step", hidden: true }),
       part("empty", "div", { class: "sv-empty", role: "status" }, el("b", {}, "No run is open."), el("span", {}, "Open a recorded run under Runs, or press Step to draft a first tree.")),
       part("body", "div", { class: "sv-body", hidden: true },

@@ -85,7 +85,7 @@ def verdict_rows(step: Step, tokens: TokenTable, shown: Collection[int]) -> list
 
 
 def commit_line(trace: Trace, position: int) -> list[list[Any]]:
-    """[piece of text, visible token, origin ``a`` accepted | ``b`` bonus] of every committed token of a step.
+    """[piece of text, visible token, origin ``accepted`` | ``bonus``] of every committed token of a step.
 
     Pieces are decoded with the few tokens before them, so that a character split over two steps comes out whole.
     """
@@ -100,7 +100,7 @@ def commit_line(trace: Trace, position: int) -> list[list[Any]]:
     run = [texts.get(token) or TokenText(id=token, text=f"#{token}") for token in (*before, *step.committed)]
     accepted = len(step.verdicts[step.driver].path)
     return [
-        [piece, token_label(token), "a" if i < accepted else "b"]
+        [piece, token_label(token), "accepted" if i < accepted else "bonus"]
         for i, (piece, token) in enumerate(zip(pieces(run)[len(before) :], run[len(before) :], strict=True))
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ import gradio as gr
 import pytest
 
 from specviz.app import run_handlers
-from specviz.app.form import Form, prompt_box, settings_form, write_form
+from specviz.app.form import DEFAULT_VERIFIERS, Form, prompt_box, settings_form, write_form
 from specviz.app.models_form import fits, models_form
 from specviz.app.page_state import models_of
 from specviz.app.server.limits import Limits
@@ -19,6 +20,7 @@ from specviz.errors import ModelError, SettingsError
 from specviz.models.pair_spec import ModelChoice
 from specviz.models.presets import PRESETS
 from specviz.trace.schema import Sampling, Trace
+from specviz.verifiers import BUILT_IN, Verifier
 from tests.sample_traces import sample_trace
 
 
@@ -51,6 +53,22 @@ def test_the_untouched_form_gives_the_default_settings(form):
     assert settings.driver == "rejection"
     assert settings.builder.options["tree"] == "4,2,2"
     assert settings.verifiers[1].options == {"epsilon": 0.09, "delta": 0.3, "select": "longest"}
+
+
+def ticked(monkeypatch, *more: Verifier, ours: tuple[Verifier, ...]) -> list[str]:
+    """Verifiers that are ticked in a form that is made with these, too."""
+    monkeypatch.setattr("specviz.app.form.VERIFIERS", {one.name: one for one in (*BUILT_IN, *more)})
+    monkeypatch.setattr("specviz.app.form.BUILT_IN", ours)
+    made = Form()
+    with gr.Blocks(analytics_enabled=False):
+        settings_form(made)
+    return made.components["verifiers"].value
+
+
+def test_a_users_verifier_is_ticked_and_a_seventh_of_ours_is_not(monkeypatch):
+    seventh = dataclasses.replace(BUILT_IN[0], name="seventh")
+    assert ticked(monkeypatch, seventh, ours=BUILT_IN) == [*DEFAULT_VERIFIERS, "seventh"]
+    assert ticked(monkeypatch, seventh, ours=(*BUILT_IN, seventh)) == [*DEFAULT_VERIFIERS]
 
 
 def test_an_empty_draft_temperature_follows_the_target_but_never_to_zero(form):

@@ -223,7 +223,7 @@ FRAMES_ASKED_FOR = """{
 
 
 def test_an_open_page_that_nobody_touches_does_nothing(served):
-    """Gradio's start screen goes on asking for animation frames when it has gone; :file:`gradio_raf_patch.js` ends that."""
+    """Gradio's start screen asks for animation frames also when it has gone; :file:`gradio_raf_patch.js` ends that."""
     seen = served(sample_trace(steps=3), before=FRAMES_ASKED_FOR)
     assert seen.page.evaluate("window.asked") > 0
     for _ in range(15):  # the last animation ends by itself, after seconds

@@ -48,10 +48,8 @@ HEADERS = {
     # An address can name a held run: it is told to nobody else.
     "Referrer-Policy": "same-origin",
 }
-FIRST_SCRIPT = b"<script>%b\n%b</script>" % (
-    (VIEWER_FOLDER / "gradio_raf_patch.js").read_bytes(),
-    outcomes_script().encode(),
-)
+_FIRST = ((VIEWER_FOLDER / "gradio_raf_patch.js").read_bytes(), outcomes_script().encode())
+FIRST_SCRIPT = b"<script>%b\n%b</script>" % _FIRST
 """It must come before Gradio's own scripts and the viewer's. What is given to ``launch(head=...)`` comes after
 Gradio's, and Gradio puts scripts without an address into the page only when it runs, where the policy forbids them."""
 
