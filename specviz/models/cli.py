@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from specviz.arguments import Commands, positive
 from specviz.drafting.cli import add_tree_arguments, chosen_tree
 from specviz.errors import SettingsError
 from specviz.models.pair_spec import ModelChoice, add_arguments, pair_names
+from specviz.trace.schema import PromptEnd
 
 if TYPE_CHECKING:  # at run time it would import torch, even for --help
     from specviz.models.download_cache import ProgressCallback
@@ -35,7 +36,7 @@ def add_prompt_end(parser: argparse.ArgumentParser) -> None:
     """``--prompt-end-token``, for every command that takes prompts."""
     parser.add_argument(
         "--prompt-end-token",
-        choices=("refuse", "drop", "keep"),
+        choices=get_args(PromptEnd),
         default="refuse",
         help="where a prompt outside a chat template ends in an end token: refuse it (default), drop the token, or "
         "begin after it",

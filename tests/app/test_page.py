@@ -117,7 +117,7 @@ def test_folds_open_and_the_script_lays_out_as_python_does(from_file):
     trace = sample_trace(random_tree(200, seed=4), steps=1, verifiers=tuple(RULES))
     seen = from_file(trace)
     page = seen.page
-    assert "folded" in page.inner_text(".sv-panel >> nth=0")
+    assert "folded" in page.inner_text(".sv-treepanel")
     same = page.evaluate(
         """() => {
             const {run, frames} = window.specvizViewer.mounted.at(-1).state, tree = frames.get(0).tree;
