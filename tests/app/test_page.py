@@ -129,7 +129,8 @@ def test_folds_open_and_the_script_lays_out_as_python_does(from_file):
         }"""
     )
     assert same
-    folded = "Number(document.querySelector('.sv-treepanel').innerText.match(/(\\d+) of \\d+ nodes are folded/)?.[1] || 0)"
+    told = "document.querySelector('.sv-treepanel').innerText"
+    folded = f"Number({told}.match(/(\\d+) of \\d+ nodes are folded/)?.[1] || 0)"
     before = page.evaluate(folded)
     spot = page.evaluate(
         f"""() => {{
