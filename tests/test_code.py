@@ -1,4 +1,4 @@
-"""The code itself: format, lint, types, and who may import whom."""
+"""The code itself: format, lint, types, who may import whom, and which tests are of which folder."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import networkx as nx
 import pytest
 
 import specviz
@@ -45,10 +46,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": LEAVES | DECIDING | VIEWING | {"trace", "models", "engine", "compare", "train", "bench", "app"},
     "__main__": {"cli"},
 }
-"""Room -> rooms it may import, besides itself. From top to bottom only."""
+"""Room -> rooms it may import, besides itself; all of them stand above it in this table, the lowest comes first."""
 
 UPWARDS = {("trace/schema.py", "specviz.notebook_html")}
 """The one import that goes up, through the public package: a trace in a notebook finds the viewer that draws it."""
+
+KNOWN_CIRCLES: set[frozenset[str]] = {
+    frozenset({"specviz.train.head", "specviz.train.train"}),
+    frozenset({"specviz.app.form", "specviz.app.models_form"}),
+    frozenset(f"specviz.app.server.{name}" for name in ("backend", "session_registry", "zerogpu")),
+}
+"""Files that import each other and are being taken apart. Nothing may join them."""
+
+WHOLE = {"claims", "cli", "code", "contributing", "docs", "package", "public_api"}
+"""What tests beside the folders are about, where it is no module of the package: all of it."""
+HELPING = {"spaces_stand_in", "tools"}
+"""Folders of the tests that hold no tests."""
 
 WITHOUT_TORCH = {
     "arguments",
@@ -115,12 +128,59 @@ def test_imports_go_down_only(path: Path) -> None:
         assert top != "gradio" or room in WITH_GRADIO, f"{room} must not import gradio"
 
 
-def test_the_rooms_form_no_cycle() -> None:
-    order: list[str] = []
-    while len(order) < len(MAY_IMPORT):
-        ready = [room for room in MAY_IMPORT if room not in order and MAY_IMPORT[room] - {room} <= set(order)]
-        assert ready, f"a cycle among {set(MAY_IMPORT) - set(order)}"
-        order += ready
+def test_every_room_imports_downwards() -> None:
+    rooms = list(MAY_IMPORT)
+    for number, room in enumerate(rooms):
+        assert MAY_IMPORT[room] <= {*rooms[:number]}, f"{room} may import what does not stand above it in the table"
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package by its dotted name."""
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in PACKAGE.rglob("*.py")
+    }
+
+
+def circles(imported: dict[str, set[str]]) -> set[frozenset[str]]:
+    """Groups of modules each of which reaches the others by imports; ``imported``: module -> modules."""
+    graph = nx.DiGraph([(module, other) for module, others in imported.items() for other in others])
+    groups = nx.strongly_connected_components(graph)
+    return {frozenset(group) for group in groups if len(group) > 1 or any(graph.has_edge(one, one) for one in group)}
+
+
+def test_no_file_imports_itself_by_way_of_others() -> None:
+    """Anywhere in a file: in a function, or for type checkers alone, it is a circle for whoever reads it."""
+    known = modules()
+    imported: dict[str, set[str]] = {}
+    for module, path in known.items():
+        file = path.relative_to(PACKAGE).as_posix()
+        names = {name for name in imports(path) if name.split(".")[0] == "specviz" and (file, name) not in UPWARDS}
+        names.discard("specviz.__version__")  # stands in the public package itself
+        # A name is a module, or stands in the one before the dot.
+        imported[module] = {name if name in known else name.rpartition(".")[0] for name in names}
+        assert imported[module] <= known.keys(), module
+    assert sum(map(len, imported.values())) > 300
+    assert circles(imported) - KNOWN_CIRCLES == set()
+
+
+def test_a_circle_is_found() -> None:
+    straight = {"a": {"b", "c"}, "b": {"c"}, "c": set[str]()}
+    assert circles(straight) == set()
+    assert circles(straight | {"c": {"a"}}) == {frozenset("abc")}
+    assert circles(straight | {"c": {"c"}}) == {frozenset("c")}
+
+
+def test_the_tests_mirror_the_package() -> None:
+    tests = ROOT / "tests"
+    for file in tests.rglob("test_*.py"):
+        folder = file.parent.relative_to(tests)
+        assert (PACKAGE / folder).is_dir(), f"{file} is in a folder that the package does not have"
+        if folder == Path():
+            name = file.stem.removeprefix("test_")
+            assert name in WHOLE or (PACKAGE / f"{name}.py").is_file(), f"{file}: which folder is it about?"
+    own = {path.name for path in tests.iterdir() if path.is_dir() and any(path.rglob("*.py"))}
+    assert own - HELPING == {path.name for path in PACKAGE.iterdir() if path.is_dir() and any(path.rglob("*.py"))}
 
 
 def test_viewing_a_trace_needs_no_torch() -> None:
