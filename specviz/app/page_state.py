@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from specviz.app.server.limits import RUNS_KEPT
 from specviz.app.server.session_registry import Ticket
 from specviz.app.server.trace_store import StoredTrace
 from specviz.figures.text import one_line
@@ -14,8 +15,6 @@ from specviz.models.pair_spec import QUANTIZATIONS, ModelChoice
 from specviz.models.sources import as_typed
 from specviz.trace.schema import Choice, ModelInfo, Trace
 
-MOST_RUNS = 24
-"""How many runs a page keeps; the oldest one that is not shown is dropped first."""
 MOST_BYTES = 128 * 1024 * 1024
 """Of JSON, all runs of a page together: 2,000 steps of small trees. The run in sight stays, however large it is."""
 
@@ -79,7 +78,7 @@ class PageState:
         known = self.find(run.id)
         runs = (*self.runs, run) if known is None else tuple(run if one is known else one for one in self.runs)
         stay = [one for one in runs if one.id not in (self.shown, run.id)]
-        while stay and (len(runs) > MOST_RUNS or sum(one.stored.size for one in runs) > MOST_BYTES):
+        while stay and (len(runs) > RUNS_KEPT or sum(one.stored.size for one in runs) > MOST_BYTES):
             goes = stay.pop(0)
             runs = tuple(one for one in runs if one is not goes)
         return replace(

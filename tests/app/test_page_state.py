@@ -55,7 +55,7 @@ def test_a_run_that_moved_takes_its_own_place():
 
 
 def test_the_oldest_run_makes_room_but_never_the_one_in_sight(monkeypatch):
-    monkeypatch.setattr(desks, "MOST_RUNS", 3)
+    monkeypatch.setattr(desks, "RUNS_KEPT", 3)
     desk = PageState()
     for id in "abc":
         desk = desk.show(run_of(id))

@@ -10,14 +10,13 @@ from typing import Any
 
 from specviz.app.compare.store import ComparisonStore, about, summarized
 from specviz.app.compare.view import Opened
-from specviz.app.server.limits import Limits
+from specviz.app.server.limits import SMALL_COMPARISON, Limits
 from specviz.app.server.progress import Progress
 from specviz.app.server.session_registry import Sessions
 from specviz.app.server.tempdir import hidden_folder
 from specviz.errors import SettingsError
 from specviz.models.pair_spec import ModelChoice
 
-MOST = {"prompts": 16, "trees": 6, "verifiers": 8, "temperatures": 3, "tokens": 64}
 TITLE = "your small comparison"
 
 
@@ -63,8 +62,8 @@ def small_job(values: Mapping[str, Any], models: ModelChoice, limits: Limits) ->
         "tokens": tokens,
     }
     for name, size in sizes.items():
-        if not 1 <= size <= MOST[name]:
-            raise SettingsError(f"A small comparison has 1 to {MOST[name]} {name}, and not {size}; {_LARGER}")
+        if not 1 <= size <= (most := SMALL_COMPARISON[name]):
+            raise SettingsError(f"A small comparison has 1 to {most} {name}, and not {size}; {_LARGER}")
     if not 0 <= free <= count:
         raise SettingsError(f"Of {count} prompts 0 to {count} can also be run free, and not {free}.")
     comparison = Comparison(

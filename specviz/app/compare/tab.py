@@ -13,11 +13,12 @@ import gradio as gr
 
 from specviz.app import run_handlers
 from specviz.app.blocks import COMPARISONS, asked_for, position_of
-from specviz.app.compare.quick_run import MOST, QuickRun, run_small, small_job
+from specviz.app.compare.quick_run import QuickRun, run_small, small_job
 from specviz.app.compare.replay_step import replay
 from specviz.app.compare.store import ComparisonStore, packed
 from specviz.app.compare.view import ALL, PICTURES, Selection, board, choices, settled
 from specviz.app.page_state import PageState, Run
+from specviz.app.server.limits import SMALL_COMPARISON
 from specviz.app.server.progress import Progress, mapped
 from specviz.app.server.trace_store import StoredTrace
 from specviz.app.server.uploads import forget_upload
@@ -135,8 +136,9 @@ class CompareTab:
             self.start = gr.Button("Start", variant="primary", size="md", scale=0, min_width=110, elem_id="small-start")
             self.stop = gr.Button("Stop", variant="stop", size="md", scale=0, min_width=110, elem_id="small-stop")
             gr.Markdown(
-                f"With the models under Settings; at most {MOST['prompts']} prompts, {MOST['trees']} trees, "
-                f"{MOST['verifiers']} verifiers and {MOST['tokens']} tokens. Stop keeps the prompts that are finished."
+                f"With the models under Settings; at most {SMALL_COMPARISON['prompts']} prompts, "
+                f"{SMALL_COMPARISON['trees']} trees, {SMALL_COMPARISON['verifiers']} verifiers and "
+                f"{SMALL_COMPARISON['tokens']} tokens. Stop keeps the prompts that are finished."
             )
 
     def wire(self, viewer: Any, page_state: Any, work: dict[str, Any], quick: dict[str, Any]) -> list[Any]:

@@ -24,6 +24,14 @@ PREFIX = "SPECVIZ_MAX_"
 PRESETS_OFFERED = "SPECVIZ_PRESETS"
 _OWN = "or run specviz on a machine of your own"
 
+# The same on every page: no option sets them.
+LINK_SECONDS = 7 * 24 * 3600.0
+"""How long the server holds a run for its link, since it was last opened."""
+RUNS_KEPT = 24
+"""Runs that an open page keeps; the oldest one that is not shown goes first."""
+SMALL_COMPARISON = {"prompts": 16, "trees": 6, "verifiers": 8, "temperatures": 3, "tokens": 64}
+"""How much of each a small comparison has at most."""
+
 
 def _limit(private: int, public: int, meaning: str, most: int = 2**31) -> Any:
     return field(default=private, metadata={"public": public, "meaning": meaning, "most": most})

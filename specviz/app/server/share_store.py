@@ -15,13 +15,13 @@ import threading
 import time
 from pathlib import Path
 
+from specviz.app.server.limits import LINK_SECONDS
 from specviz.app.server.tempdir import upload_folder
 from specviz.errors import ModelError, TraceError
 from specviz.models.download_cache import cache_root
 from specviz.trace.io import dump_trace, load_trace, save_trace
 from specviz.trace.schema import Trace
 
-HELD_SECONDS = 7 * 24 * 3600.0
 HELD_BYTES = 500_000_000
 SAVE_SECONDS = 3600.0
 """A save that has not ended by then was killed."""
@@ -42,7 +42,7 @@ class ShareStore:
         most_bytes: how much is held in all; the oldest go first.
     """
 
-    def __init__(self, folder: Path | None = None, seconds: float = HELD_SECONDS, most_bytes: int = HELD_BYTES):
+    def __init__(self, folder: Path | None = None, seconds: float = LINK_SECONDS, most_bytes: int = HELD_BYTES):
         self._folder = folder
         self.seconds = seconds
         self._most_bytes = most_bytes
