@@ -25,6 +25,20 @@ SETTINGS = {"chat": False, "max_new_tokens": 200}
 """What every visitor sets in the form: the small models know no chat, and no run is to end by itself."""
 
 
+def web_client(url: str, timeout: float | None) -> httpx.Client:
+    """For a server without TLS: to read the certificates takes more CPU than most of what is asked."""
+    return httpx.Client(base_url=url.rstrip("/"), timeout=timeout, verify=False)
+
+
+def answers(url: str) -> bool:
+    """Whether a server is there and well."""
+    try:
+        with web_client(url, timeout=5) as web:
+            return web.get("/healthz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
 @dataclass
 class Server:
     """One that runs. ``web`` asks it as a stranger would; ``page`` is Gradio's object."""
@@ -50,7 +64,7 @@ def serving(folder: Path, load_pair: Callable[..., Any] | None = None, trace: Tr
     # Without Gradio's own look whether it can be reached: it gives up after seconds on a busy machine.
     options = {"prevent_thread_lock": True, "quiet": True, "server_name": "127.0.0.1", "_frontend": False}
     _, url, _ = launch_page(page, health_of(sessions), **options)
-    with httpx.Client(base_url=url.rstrip("/"), timeout=60) as web:
+    with web_client(url, timeout=60) as web:
         running = Server(url.rstrip("/"), page, sessions, share_store, web)
         try:
             yield running
@@ -72,8 +86,8 @@ class Visitor:
         self.session = secrets.token_hex(8)
         self.heard: list[str] = []
         """Everything the server has told this visitor."""
-        self._web = httpx.Client(base_url=url, timeout=120)
-        self._beat = httpx.Client(base_url=url, timeout=None)
+        self._web = web_client(url, timeout=120)
+        self._beat = web_client(url, timeout=None)
         self._alive = self._beat.stream("GET", f"/gradio_api/heartbeat/{self.session}")
         self._alive.__enter__()
 

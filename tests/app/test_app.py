@@ -11,6 +11,9 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import pytest
+
+from specviz.app.cli import main
 from specviz.trace.io import load_trace
 from tests.paths import ROOT
 
@@ -49,14 +52,21 @@ def _get(url: str, app: subprocess.Popen) -> str:
     raise AssertionError("the app does not answer")
 
 
-def test_a_broken_trace_verifier_comparison_or_limit_is_one_sentence(tmp_path: Path) -> None:
-    for option, value in (
-        ("--trace", str(tmp_path / "none.json")),
-        ("--verifier", "nothing"),
-        ("--comparison", "."),
-        ("--limit", "nodes=few"),
-    ):
-        command = [sys.executable, str(ROOT / "app.py"), option, value]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-        assert done.returncode == 2
-        assert len(done.stderr.strip().splitlines()) == 1
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--trace", "none.json"), ("--verifier", "nothing"), ("--comparison", "."), ("--limit", "nodes=few")],
+)
+def test_a_broken_trace_verifier_comparison_or_limit_is_one_sentence(
+    option: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["app.py", option, value])
+    assert main() == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_the_app_ends_with_the_status_of_what_was_wrong(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "app.py"), "--limit", "nodes=few"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1

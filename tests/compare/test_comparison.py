@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from specviz.cli import _parser
+from specviz.cli import _parser, main
 from specviz.compare import cli as compare_cli
 from specviz.compare import jobs, tables
 from specviz.compare.jobs import Job
@@ -30,7 +29,7 @@ from specviz.engine.session import Session
 from specviz.errors import OutOfMemoryError, SettingsError
 from specviz.trace.metrics import acceptance_by_depth, acceptance_by_rank, accepted_lengths, emitted_lengths
 from specviz.verifiers import VERIFIERS
-from tests import tiny
+from tests import forks, tiny
 from tests.pairs import make_pair
 from tests.paths import ROOT
 
@@ -234,14 +233,12 @@ def test_killed_three_times_and_resumed(command: list[str], undisturbed: dict[st
     total = len(undisturbed["outputs"])
     done = 0
     for _ in range(3):
-        arguments = [sys.executable, "-m", "specviz", *command, "-o", str(tmp_path / "out")]
-        process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until = done + luck_of_test.randint(1, total // 4)
-        while process.poll() is None and len(list((tmp_path / "out").glob("work/unit-*"))) < until:
-            time.sleep(0.01)
-        time.sleep(luck_of_test.uniform(0, 0.1))  # into the middle of a unit
-        process.kill()
-        process.wait()
+        arguments = [*command, "-o", str(tmp_path / "out")]
+        with forks.process(main, arguments, folder=tmp_path, log=tmp_path / "log") as process:
+            until = done + luck_of_test.randint(1, total // 4)
+            while process.is_alive() and len(list((tmp_path / "out").glob("work/unit-*"))) < until:
+                time.sleep(0.01)
+            time.sleep(luck_of_test.uniform(0, 0.1))  # into the middle of a unit
         done = len(list((tmp_path / "out").glob("work/unit-*")))
         assert 0 < done < total
     assert same(finish(command, tmp_path / "out"), undisturbed)

@@ -56,12 +56,12 @@ def test_a_build_that_fails_leaves_nothing(cache):
 
 KILLED = """
 import time
-from specviz.models import model_cache
+from specviz.models import download_cache
 def build(folder, progress):
     (folder / "done").write_text("half")
     print("building", flush=True)
     time.sleep(60)
-model_cache.built_once("model", build, needs=("done",), free_bytes=1)
+download_cache.built_once("model", build, needs=("done",), free_bytes=1)
 """
 
 

@@ -1,7 +1,6 @@
-"""Processes that hang in the middle of their work, for a test to kill: ``python -m tests.tools.killed WHAT FOLDER``.
+"""What hangs in the middle of its work, for a test to kill: :func:`make` and :func:`serve`, each in its own process.
 
-``WHAT`` is a phase of making the default pair, or ``serve PORT``: then the page on small models hangs in the phase that
-the file ``FOLDER/hang`` names. The file ``FOLDER/inside`` says that the process is there.
+The file ``inside`` in the folder says that the process is there.
 """
 
 from __future__ import annotations
@@ -91,7 +90,7 @@ def make(phase: str, folder: Path) -> None:
 
 
 def serve(folder: Path, port: str) -> None:
-    """``python app.py`` on small random models."""
+    """``python app.py`` on small random models; it hangs in the phase that the file ``hang`` in the folder names."""
     import app
     from specviz.compare.tables import _Writer
     from specviz.engine.session import Session
@@ -144,15 +143,3 @@ def serve(folder: Path, port: str) -> None:
     Session.step, _Writer.publish, io.os = slow_step, slow_publish, Disk()
     sys.argv = ["app.py", "--host", "127.0.0.1", "--port", port]
     sys.exit(app.main())
-
-
-def main() -> None:
-    what, folder, *port = sys.argv[1:]
-    if what == "serve":
-        serve(Path(folder), *port)
-    else:
-        make(what, Path(folder))
-
-
-if __name__ == "__main__":
-    main()

@@ -10,8 +10,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -20,40 +23,26 @@ from specviz.app.page import build_page
 from specviz.app.server import share_store, tempdir
 from specviz.models import default_pair, download_cache, loading
 from specviz.trace.io import load_trace
-from tests import server
-from tests.app.server.test_stopping import _answers, _free_port
+from tests import forks, server
+from tests.app.server.test_stopping import _free_port
 from tests.paths import ROOT
 from tests.tools import killed
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="processes are killed as on Linux")
 
 
-@contextlib.contextmanager
-def process(folder: Path, what: str, *more: str) -> Iterator[subprocess.Popen[bytes]]:
-    """One of :mod:`tests.tools.killed`, killed at the latest at the end."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": "1",
-        "SPECVIZ_CACHE": str(folder / "cache"),
-    }
-    environment["GRADIO_TEMP_DIR"] = str(folder / "gradio")
-    command = [sys.executable, "-m", "tests.tools.killed", what, str(folder), *more]
-    with (folder / "log").open("ab") as log:
-        started = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log)
-    try:
-        yield started
-    finally:
-        started.kill()
-        started.wait()
+def process(folder: Path, work: Callable[..., Any], *more: str) -> AbstractContextManager[BaseProcess]:
+    """A function of :mod:`tests.tools.killed` at work in a process."""
+    environment = {"SPECVIZ_CACHE": str(folder / "cache"), "GRADIO_TEMP_DIR": str(folder / "gradio")}
+    return forks.process(work, *more, folder=folder, log=folder / "log", environment=environment)
 
 
-def kill_inside(started: subprocess.Popen[bytes], folder: Path) -> None:
+def kill_inside(started: BaseProcess, folder: Path) -> None:
     """Once it is in the middle."""
-    server.until(lambda: (folder / "inside").exists() or started.poll() is not None, seconds=240)
-    assert started.poll() is None, (folder / "log").read_text()
-    started.send_signal(signal.SIGKILL)
-    started.wait()
+    server.until(lambda: (folder / "inside").exists() or not started.is_alive(), seconds=240)
+    assert started.is_alive(), (folder / "log").read_text()
+    started.kill()
+    started.join()
 
 
 # ----------------------------------------------------------------------------------------------- the default pair
@@ -61,7 +50,7 @@ def kill_inside(started: subprocess.Popen[bytes], folder: Path) -> None:
 
 @pytest.mark.parametrize("phase", killed.MAKING)
 def test_a_kill_while_the_default_pair_is_made(phase, tmp_path, monkeypatch):
-    with process(tmp_path, phase) as started:
+    with process(tmp_path, killed.make, phase, tmp_path) as started:
         kill_inside(started, tmp_path)
     cache = tmp_path / "cache"
     (half,) = cache.glob(f"{download_cache.TEMPORARY}*")
@@ -111,9 +100,9 @@ def test_a_server_that_is_killed(phase, tmp_path, page, monkeypatch):
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
     links = {}
-    with process(tmp_path, "serve", str(port)) as started:
-        server.until(lambda: started.poll() is not None or _answers(url), seconds=240)
-        assert started.poll() is None, (tmp_path / "log").read_text()
+    with process(tmp_path, killed.serve, tmp_path, str(port)) as started:
+        server.until(lambda: not started.is_alive() or server.answers(url), seconds=240)
+        assert started.is_alive(), (tmp_path / "log").read_text()
         visitor = server.Visitor(url, page)
         for seed in (1, 2):
             visitor.press("on_new")
@@ -161,7 +150,7 @@ def test_the_files_of_a_server_that_runs_are_left_alone(tmp_path, monkeypatch):
 
 
 def test_a_server_that_ends_takes_its_files_along(tmp_path):
-    program = "from specviz.app import scratch; (scratch.open_scratch() / 'file').touch()"
+    program = "from specviz.app.server import tempdir; (tempdir.open_scratch() / 'file').touch()"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "GRADIO_TEMP_DIR": str(tmp_path)}
     subprocess.run([sys.executable, "-c", program], check=True, env=environment, timeout=240)
     assert list(tmp_path.iterdir()) == []

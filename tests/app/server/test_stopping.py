@@ -13,7 +13,6 @@ import weakref
 from dataclasses import replace
 from pathlib import Path
 
-import httpx
 import pytest
 
 from specviz.app import diff_handlers
@@ -333,14 +332,15 @@ def test_sigterm_finishes_the_step_and_loses_no_saved_run(tmp_path, served):
         process = subprocess.Popen(command, stderr=log, stdout=subprocess.DEVNULL, env=environment, cwd=tmp_path)
     try:
         url = f"http://127.0.0.1:{port}"
-        server.until(lambda: process.poll() is not None or _answers(url), seconds=240)
+        server.until(lambda: process.poll() is not None or server.answers(url), seconds=240)
         visitor = server.Visitor(url, served.page)  # both servers build the same page
         run = visitor.step(prompt="a secret")["run"]["id"]
         link = json.loads(visitor.press("on_hold", {"run": run})[0])["link"]["name"]
         event = visitor.begin("on_run", prompt="a secret", steps_a_run=50)
         server.until((tmp_path / "inside").exists)
         process.send_signal(signal.SIGTERM)
-        server.until(lambda: httpx.get(f"{url}/healthz").status_code == 503)
+        with server.web_client(url, timeout=60) as web:
+            server.until(lambda: web.get("/healthz").status_code == 503)
         assert process.poll() is None, "it waits for the step"
         (tmp_path / "go").touch()
         told = visitor.wait(event)
@@ -394,10 +394,3 @@ def _free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/healthz", timeout=5).status_code == 200
-    except httpx.TransportError:
-        return False
