@@ -8,6 +8,8 @@ from collections.abc import Iterator
 # Nothing in the tests may wait for a hub or phone home; set before transformers and gradio are imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+# Of torch in processes that tests start: the files run side by side, and a waiting thread takes CPU from the others.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
@@ -19,6 +21,22 @@ from tests.browser import DRAWN, QUIET, Watched, find_chromium
 
 # The models of the tests are so small that a second thread only waits for the first.
 torch.set_num_threads(1)
+
+LONGEST = (
+    "test_package.py",
+    "test_space.py",
+    "test_load.py",
+    "test_kills.py",
+    "test_page.py",
+    "test_bench.py",
+    "test_default_run.py",
+    "test_train.py",
+)
+"""Files that take longest come first: one that begins last leaves the other processes with nothing to do."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="module")
