@@ -13,7 +13,8 @@ from pydantic.fields import FieldInfo
 from specviz.app.server.limits import Limits
 from specviz.drafting import BUILDERS
 from specviz.errors import SettingsError, shown
-from specviz.models.pair_spec import DEVICES, DTYPES, QUANTIZATIONS, ModelChoice
+from specviz.models.choices import DEVICES, DTYPES, QUANTIZATIONS
+from specviz.models.pair_spec import ModelChoice
 from specviz.options import option_kind
 from specviz.trace.schema import Choice, PromptEnd, Settings
 from specviz.trace.settings import build_choice, build_sampling, build_settings, default_draft_sampling

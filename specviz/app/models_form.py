@@ -8,7 +8,8 @@ import gradio as gr
 
 from specviz.app.form import Form
 from specviz.errors import SpecvizError
-from specviz.models.pair_spec import DEVICES, DTYPES, QUANTIZATIONS, ModelChoice
+from specviz.models.choices import DEVICES, DTYPES, QUANTIZATIONS
+from specviz.models.pair_spec import ModelChoice
 from specviz.models.presets import PRESETS, find_preset
 from specviz.trace.schema import Settings
 

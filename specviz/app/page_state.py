@@ -11,7 +11,8 @@ from specviz.app.server.limits import RUNS_KEPT
 from specviz.app.server.session_registry import Ticket
 from specviz.app.server.trace_store import StoredTrace
 from specviz.figures.text import one_line
-from specviz.models.pair_spec import QUANTIZATIONS, ModelChoice
+from specviz.models.choices import QUANTIZATIONS
+from specviz.models.pair_spec import ModelChoice
 from specviz.models.sources import as_typed
 from specviz.trace.schema import Choice, ModelInfo, Trace
 

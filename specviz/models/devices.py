@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from specviz.errors import SettingsError, shown
-from specviz.models.pair_spec import DEVICES, DTYPES
+from specviz.models.choices import DEVICES, DTYPES
 
 CGROUP = Path("/sys/fs/cgroup")
 MEMINFO = Path("/proc/meminfo")
@@ -30,7 +30,7 @@ def choose_device(device: str) -> torch.device:
 
 
 def check_dtype(dtype: str) -> None:
-    """SettingsError unless ``dtype`` is one of :data:`~specviz.models.pair_spec.DTYPES`."""
+    """SettingsError unless ``dtype`` is one of :data:`~specviz.models.choices.DTYPES`."""
     if dtype not in DTYPES:
         raise SettingsError(f"There is no dtype {shown(dtype)}; choose {', '.join(DTYPES)}.")
 

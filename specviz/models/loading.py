@@ -121,9 +121,9 @@ def load_pair(
     Args:
         target: ``default``, a model folder, or a hub id with or without ``@revision``.
         draft: the same. Equal names with equal quantizations share one set of weights.
-        device: one of :data:`specviz.models.pair_spec.DEVICES`; ``auto`` takes CUDA, then MPS, then the CPU.
-        dtype: one of :data:`specviz.models.pair_spec.DTYPES`, see :func:`choose_dtype`.
-        target_quantization, draft_quantization: of :data:`specviz.models.pair_spec.QUANTIZATIONS`.
+        device: one of :data:`specviz.models.choices.DEVICES`; ``auto`` takes CUDA, then MPS, then the CPU.
+        dtype: one of :data:`specviz.models.choices.DTYPES`, see :func:`choose_dtype`.
+        target_quantization, draft_quantization: of :data:`specviz.models.choices.QUANTIZATIONS`.
         allow_renamed_tokens: take a draft whose tokenizer names added tokens otherwise than the target's, see
             :func:`~specviz.models.vocabularies.check_tokenizers`.
         progress: told what is being done.

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from specviz.errors import OutOfMemoryError
+from specviz.models.choices import QUANTIZATIONS
 from specviz.models.language_model import PREFILL_CHUNK
-from specviz.models.pair_spec import QUANTIZATIONS
 from specviz.models.presets import PRESETS
 from specviz.models.weight_sizes import Tensors, config_of, planned_tensors
 

@@ -7,14 +7,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from specviz.models.choices import DEVICES, DTYPES, QUANTIZATIONS
+
 if TYPE_CHECKING:  # at run time it would import torch
     from specviz.models.loading import Pair
-
-
-DEVICES = ("auto", "cpu", "cuda", "mps")
-DTYPES = ("auto", "float32", "bfloat16", "float16")
-QUANTIZATIONS = ("none", "int8", "nf4")
-"""What the command line, the form and the loader offer, each with its default first."""
 
 
 def pair_names(preset: str | None, target: str | None, draft: str | None) -> tuple[str, str]:

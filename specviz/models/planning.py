@@ -40,7 +40,7 @@ def plan_pair(
         target, draft: as in :func:`specviz.models.loading.load_pair`. Models of the presets are known without a
             request; for others the config is read, a few kilobytes.
         device: where they would run; it need not exist when ``device_memory`` is given.
-        dtype: one of :data:`specviz.models.pair_spec.DTYPES`.
+        dtype: one of :data:`specviz.models.choices.DTYPES`.
         context: tokens of prompt and output together.
         nodes: of the largest tree, the root not counted.
         device_memory: bytes of a whole card, to plan for one that is not here; otherwise what is free on ``device``.

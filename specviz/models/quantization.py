@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from specviz.errors import ModelError, SettingsError, shown
-from specviz.models.pair_spec import QUANTIZATIONS
+from specviz.models.choices import QUANTIZATIONS
 
 DEVICES = ("cpu", "cuda")
 """Kinds of device that quantized weights run on."""

@@ -74,7 +74,7 @@ def planned_tensors(config: Any, dtype: torch.dtype, quantization: str) -> Tenso
     Args:
         config: of transformers.
         dtype: of everything that is not quantized.
-        quantization: one of :data:`specviz.models.pair_spec.QUANTIZATIONS`.
+        quantization: one of :data:`specviz.models.choices.QUANTIZATIONS`.
     """
     model_class = causal_class(config)
     assert model_class is not None, "check_config was not called"
