@@ -51,7 +51,7 @@ def places(told: str) -> list[tuple[str, str]]:
 
 def missing(file: str, name: str) -> bool:
     path = ROOT / file
-    if not name:
+    if not name or not path.exists():
         return not path.exists()
     return name not in (names_in(path) if path.suffix == ".py" else path.read_text(encoding="utf-8"))
 
