@@ -21,6 +21,7 @@ from specviz.figures.diff import difference_sentences
 from specviz.figures.node import TokenTable
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.diff import compare
+from specviz.trace.metrics import difference_text
 from specviz.trace.schema import Choice, Row, Sampling, TopK
 from specviz.trace.summary import summary
 from specviz.trace.whatif_question import Question
@@ -190,17 +191,20 @@ def test_other_rows_are_told_with_their_difference() -> None:
 
 
 def test_the_audit_line_tells_the_worst_of_a_run_with_a_fault() -> None:
-    def line(trace) -> str:
-        return next(line for line in summary(trace).splitlines() if "a recompute" in line)
+    def lines(trace) -> list[str]:
+        return [line for line in summary(trace).splitlines() if "a recompute" in line]
 
-    def largest(trace) -> float:
-        """The worst relative difference of the line, which prints it as ``1.23·10⁻⁷``, or as a plain number."""
-        number, power = re.search(r"at most ([\d.]+)(?:·10([⁻⁰¹²³⁴-⁹]+))?", line(trace)).groups()
-        return float(number) * 10.0 ** int((power or "0").translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")))
+    def worst(trace) -> list[str]:
+        audits = [[getattr(step.caches, model).audit.worst() for step in trace.steps] for model in ("target", "draft")]
+        return [difference_text(max(one)) for one in audits]
 
-    assert largest(pairs.make_trace(audit=True, max_new_tokens=4)) < 1e-4
+    sound = pairs.make_trace(audit=True, max_new_tokens=4)
     with faults.positions_off_by_one():
-        assert largest(pairs.make_trace(audit=True, max_new_tokens=4)) > 1e-2
+        faulty = pairs.make_trace(audit=True, max_new_tokens=4)
+    for trace, said in ((sound, "within the tolerance"), (faulty, "step 1 is the first of")):
+        for line, off in zip(lines(trace), worst(trace), strict=True):
+            assert f"off by at most {off} (relative)" in line
+            assert said in line
 
 
 @pytest.mark.browser

@@ -190,13 +190,16 @@ def load_pair(
 
 
 def eos_ids(*holders: Any) -> frozenset[int]:
-    """All end-of-sequence ids that the holders (generation config, config, tokenizer) name, singly or as lists."""
+    """All end-of-sequence ids that the holders (generation config, config, tokenizer) name, singly or as lists.
+
+    A negative one, as some configs have it, says that there is none.
+    """
     found: set[int] = set()
     for holder in holders:
         ids = getattr(holder, "eos_token_id", None)
         if ids is not None:
             found.update(ids if isinstance(ids, Iterable) else [ids])
-    return frozenset(int(id) for id in found)
+    return frozenset(int(id) for id in found if id >= 0)
 
 
 def read_tokenizer(source: Source) -> Any:

@@ -257,6 +257,9 @@ def test_eos_ids_come_from_everywhere(folders):
     generation = transformers.GenerationConfig(eos_token_id=[5, 6])
     assert loading.eos_ids(generation, tiny.make_config("gpt2", eos_token_id=7), tiny.make_tokenizer()) == {0, 5, 6, 7}
     assert loading.eos_ids(transformers.GenerationConfig()) == frozenset()
+    assert loading.eos_ids(transformers.GenerationConfig(eos_token_id=-1), tiny.make_tokenizer()) == {0}, (
+        "none, in some"
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------------ hub
