@@ -201,10 +201,10 @@ def test_the_audit_line_tells_the_worst_of_a_run_with_a_fault() -> None:
     sound = pairs.make_trace(audit=True, max_new_tokens=4)
     with faults.positions_off_by_one():
         faulty = pairs.make_trace(audit=True, max_new_tokens=4)
-    for trace, said in ((sound, "within the tolerance"), (faulty, "step 1 is the first of")):
+    for trace, verdict in ((sound, "within the tolerance"), (faulty, "step 1 is the first of")):
         for line, off in zip(lines(trace), worst(trace), strict=True):
             assert f"off by at most {off} (relative)" in line
-            assert said in line
+            assert verdict in line
 
 
 @pytest.mark.browser

@@ -173,6 +173,7 @@ def _why(run: ReplayableRun, models: Models) -> str:
         return f"; it was recorded with other models ({'; '.join(other)})."
     if run.recorded is not None and known_weights(models, run.recorded):
         return (
-            "; the weights are the recorded ones, so this version, the number format or the device's rounding differ."
+            "; the weights are the recorded ones as far as their hash samples them, so this version, the number format "
+            "or the device's rounding differ."
         )
     return "; the models have the same names, so their files, this version or the rounding of this device differ."

@@ -18,6 +18,7 @@ from specviz.errors import ModelError, OutOfMemoryError, SettingsError, SpecvizE
 from specviz.models.adapters import check_unquantized, merged
 from specviz.models.checkpoints import check_saved_quantization, tokenizer_error
 from specviz.models.compat import check_config
+from specviz.models.config_facts import config_facts
 from specviz.models.device_map import device_map, refuse_offloading, room_for_weights
 from specviz.models.devices import check_dtype, choose_device, choose_dtype, free_memory
 from specviz.models.download_cache import ProgressCallback, silent
@@ -292,6 +293,7 @@ def language_model(model: Any, source: Source, head: HiddenStateHead | None = No
         source=source.kind,
         revision=(source.kind == "hub" and getattr(config, "_commit_hash", None)) or source.revision,
         weights=weights_hash(model, head) if head else weights_hash(model),
+        config=config_facts(config),
         architecture=type(model).__name__,
         parameters=model.num_parameters(),
         layers=config.num_hidden_layers,

@@ -49,8 +49,9 @@ def mismatch(loaded: ModelInfo, recorded: ModelInfo, role: str) -> str | None:
 def first_difference(loaded: ModelInfo, recorded: ModelInfo) -> tuple[str, str, str] | None:
     """(what, as recorded, now) that tells two models apart; None where nothing recorded does.
 
-    Equal weights are one model whatever it is called. The number format is not looked at: weights that it rounded have
-    another hash, and others are the same in a wider one.
+    Equal weights are one model whatever it is called, if its config computes the same with them: the fields that both
+    sides recorded are compared, because another transformers may know others. The number format is not looked at:
+    weights that it rounded have another hash, and others are the same in a wider one.
     """
     same = same_weights(loaded, recorded)
     if same is None and loaded.id != recorded.id:
@@ -130,6 +131,8 @@ def _facts(loaded: ModelInfo, recorded: ModelInfo, same: bool | None) -> Iterabl
     """(name, now, then) of what must be equal, besides the weights or where they are not known."""
     yield "quantization", shown(loaded.quantization or "none"), shown(recorded.quantization or "none")
     yield "hidden states read", shown(list(loaded.reads)), shown(list(recorded.reads))
+    for name in sorted(loaded.config.keys() & recorded.config.keys()):
+        yield _bare(name), _bare(loaded.config[name]), _bare(recorded.config[name])
     if same is None:
         yield "class", shown(loaded.architecture), shown(recorded.architecture)
         for name in ("parameters", "layers", "vocabulary"):
@@ -150,6 +153,11 @@ def _other_weights(loaded: ModelInfo, recorded: ModelInfo, role: str) -> str:
     if recorded.source == "hub" and recorded.revision and recorded.revision != loaded.revision:
         return f"{what}; choose {shown(recorded.id.partition('@')[0] + '@' + recorded.revision, 200)}"
     return f"{what}; choose that one"
+
+
+def _bare(text: str) -> str:
+    """A name or a value of a config, without quotes of ours: values are JSON already."""
+    return text if text.isprintable() and len(text) <= 80 else shown(text, 80)
 
 
 def _kind(device: str) -> str:

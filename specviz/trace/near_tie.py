@@ -181,7 +181,10 @@ def _sampled_meaning(a: Trace, b: Trace) -> Meaning:
     if any(x.prefilled != y.prefilled for x, y in zip(a.steps[: first + 1], b.steps[: first + 1], strict=True)):
         why = f"{should} But one of them was resumed, and nothing recorded says whether rounding turned a close coin."
         return Meaning("not recorded", why, (), same)
-    why = f"{should} Something else differs: the code, the libraries, the machine, or the order of its sums."
+    why = (
+        f"{should} Something else differs: the code, the libraries, the machine, the order of its "
+        "sums, or single weights that the sampled hash does not see."
+    )
     return Meaning("real difference", why, (), same)
 
 
@@ -232,7 +235,8 @@ def _models(side: str, a: ModelInfo, b: ModelInfo, without: Collection[str] = ()
         left_out |= {"weights"}
     named = []
     for model in (a, b):
-        fields = model.model_dump(exclude=left_out) | {"quantization": model.quantization or "none"}
+        fields = model.model_dump(exclude=left_out | {"config"}) | {"quantization": model.quantization or "none"}
+        fields |= model.config
         named.append({f"{side} {name}": str(value) for name, value in fields.items() if value is not None})
     both = named[0].keys() & named[1].keys()
     ours, theirs = ({name: value for name, value in one.items() if name in both} for one in named)

@@ -153,6 +153,8 @@ class ModelInfo(Value):
     """On the hub the commit; of the built-in draft a hash of its files."""
     weights: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}:[0-9a-f]{64}$")] | None = None
     """A hash over a sample of every tensor as loaded, see ``specviz.models.weights``; null where not recorded."""
+    config: Annotated[dict[Name, Name], Field(max_length=MOST_OPTIONS)] = {}
+    """Fields of its config that may change what it computes, as JSON; empty where not recorded."""
     architecture: str
     parameters: Count
     layers: Count

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from specviz.engine.session import Session
 from specviz.engine.whatif import through_models
+from specviz.engine.whatif.by_models import EXACT_ROUNDING
 from specviz.errors import ModelError, SettingsError
 from specviz.figures.diff import format_comparison
 from specviz.models.loading import Pair, language_model, load_pair
@@ -19,7 +22,7 @@ from specviz.trace.diff import compare
 from specviz.trace.identity import caveats, first_difference, mismatch, same_weights
 from specviz.trace.io import dump_trace, parse_trace
 from specviz.trace.metrics import tolerances
-from specviz.trace.schema import ModelInfo, Trace
+from specviz.trace.schema import Choice, ModelInfo, Trace
 from specviz.trace.whatif_question import Question
 from tests import tiny
 from tests.pairs import make_pair, make_settings
@@ -344,3 +347,65 @@ def test_rows_are_not_made_again_by_other_weights(loaded) -> None:
     with pytest.raises(SettingsError, match="other weights"):
         recipe.refuse_others(loaded["b"].models)
     ReplayableRun(ModelChoice(), make_settings(), "the sea", {}, {}).refuse_others(make_pair().models)
+
+
+# ------------------------------------------------------------- equal weights, and what the hash does not see
+
+
+@pytest.fixture(scope="module")
+def changed(folders, tmp_path_factory: pytest.TempPathFactory):
+    """Loads the first pair with other fields in its target's config, or after a change of its target's tensors."""
+
+    def load(fields: dict[str, object], single: bool = False) -> Pair:
+        home = tmp_path_factory.mktemp("changed")
+        target, draft = (shutil.copytree(folder, home / Path(folder).name) for folder in folders["a"])
+        config = target / "config.json"
+        config.write_text(json.dumps(json.loads(config.read_text()) | fields))
+        if single:
+            tensors = load_file(target / "model.safetensors")
+            tensors["model.embed_tokens.weight"][:, 7][tiny.make_tokenizer()("the sea")["input_ids"][0]] += 3.0
+            save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
+        return load_pair(str(target), str(draft), device="cpu")
+
+    return load
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"rope_parameters": {"rope_type": "default", "rope_theta": 100.0}}, "rope_parameters.rope_theta 10000.0, now"),
+        ({"hidden_act": "relu"}, "hidden_act"),
+        ({"num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 4}, "head_dim 8, now 4"),
+    ],
+)
+def test_equal_weights_under_another_config_are_another_model(changed, trace: Trace, fields, said: str) -> None:
+    other = changed(fields)
+    assert same_weights(other.models.target, trace.models.target)
+    for use in (
+        lambda: Session.resume(other, trace, steps=1),
+        lambda: through_models(other, trace, 0, Question(verifier=Choice(name="naive"))),
+    ):
+        with pytest.raises(SettingsError, match=said):
+            use()
+    session = Session(other, trace.settings, trace.prompt)
+    list(session.run(3))
+    parting = compare(trace, session.trace).parting
+    assert parting is None or parting.meaning.kind == "not comparable"
+
+
+def test_fields_that_change_nothing_or_are_new_are_no_difference(changed, trace: Trace) -> None:
+    again = changed(
+        {"initializer_range": 0.5, "use_cache": False, "transformers_version": "9", "attention_dropout": 0.1}
+    )
+    assert first_difference(again.models.target, trace.models.target) is None
+    assert first_difference(info(weights=HASH, config={"new": "1"}), info(weights=HASH, config={})) is None
+
+
+def test_a_single_weight_that_the_hash_does_not_see_shows_in_the_rows(changed, trace: Trace) -> None:
+    other = changed({}, single=True)
+    assert same_weights(other.models.target, trace.models.target), "a sample does not see it"
+    question = Question(verifier=Choice(name="naive"))
+    found = [through_models(other, trace, at, question) for at in range(len(trace.steps))]
+    assert any(one.difference > EXACT_ROUNDING for one in found)
+    for one in found:
+        assert (one.caveat is not None and "single weights" in one.caveat) == (one.difference > EXACT_ROUNDING)

@@ -56,7 +56,13 @@ def through_models(pair: Pair, trace: Trace, position: int, question: Question) 
         verdict = record_verdict(Verified(verifier, options, judgement, walk, bonus, row), settings.record_top_k, texts)
         difference = _difference(step, tree, probs)
     limit = _rounding(pair.models, recorded)
-    if difference > limit and not known_weights(pair.models, recorded):
+    said = [caveats(pair.models, recorded)]
+    if difference > limit and known_weights(pair.models, recorded):
+        said.append(
+            f"Rounding explains {limit:g} of that: the code, or single weights that the sampled hash does not see, are "
+            "not those of this run."
+        )
+    elif difference > limit:
         raise SettingsError(
             f"These models give a drafted token a probability {difference:.2g} away from the recorded one, where "
             f"rounding explains {limit:g}, so they are not those of this run, which does not say what weights it had; "
@@ -71,7 +77,7 @@ def through_models(pair: Pair, trace: Trace, position: int, question: Question) 
         bonus=verdict.bonus,
         by="models",
         difference=difference,
-        caveat=caveats(pair.models, recorded),
+        caveat=" ".join(filter(None, said)) or None,
     )
 
 
