@@ -51,13 +51,6 @@ MAY_IMPORT: dict[str, set[str]] = {
 UPWARDS = {("trace/schema.py", "specviz.notebook_html")}
 """The one import that goes up, through the public package: a trace in a notebook finds the viewer that draws it."""
 
-KNOWN_CIRCLES: set[frozenset[str]] = {
-    frozenset({"specviz.train.head", "specviz.train.train"}),
-    frozenset({"specviz.app.form", "specviz.app.models_form"}),
-    frozenset(f"specviz.app.server.{name}" for name in ("backend", "session_registry", "zerogpu")),
-}
-"""Files that import each other and are being taken apart. Nothing may join them."""
-
 WHOLE = {"claims", "cli", "code", "contributing", "docs", "package", "public_api"}
 """What tests beside the folders are about, where it is no module of the package: all of it."""
 HELPING = {"spaces_stand_in", "tools"}
@@ -161,7 +154,7 @@ def test_no_file_imports_itself_by_way_of_others() -> None:
         imported[module] = {name if name in known else name.rpartition(".")[0] for name in names}
         assert imported[module] <= known.keys(), module
     assert sum(map(len, imported.values())) > 300
-    assert circles(imported) - KNOWN_CIRCLES == set()
+    assert circles(imported) == set()
 
 
 def test_a_circle_is_found() -> None:

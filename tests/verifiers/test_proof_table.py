@@ -242,7 +242,7 @@ def test_a_verifier_that_was_edited_since_is_not_proved(says, tmp_path: Path, mo
     for path in (*package.glob("*.py"), *package.glob("drafting/*.py"), *package.glob("verifying/*.py")):
         (tmp_path / path.relative_to(package)).write_bytes(path.read_bytes())
     monkeypatch.setattr(proof_table, "_PACKAGE", tmp_path)
-    edited = tmp_path / "verifying" / "rejection.py"
+    edited = tmp_path / "verifiers" / "rejection.py"
     edited.write_text(edited.read_text(encoding="utf-8").replace("draw order", "any order"), encoding="utf-8")
     proof_table._shipped.cache_clear()
     try:
