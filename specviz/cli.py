@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from specviz import check_cli
 from specviz.app import cli as app_cli
 from specviz.bench import cli as bench_cli
 from specviz.compare import cli as compare_cli
@@ -17,14 +18,13 @@ from specviz.figures import cli as figures_cli
 from specviz.models import cli as models_cli
 from specviz.trace import cli as trace_cli
 from specviz.train import cli as train_cli
-from specviz.verifiers import cli as verifiers_cli
 
 SUBJECTS = (
     app_cli,
     engine_cli,
     figures_cli,
     trace_cli,
-    verifiers_cli,
+    check_cli,
     bench_cli,
     compare_cli,
     lm_eval_cli,

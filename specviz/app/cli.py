@@ -7,8 +7,8 @@ import os
 import sys
 
 from specviz.arguments import Commands
+from specviz.check_cli import add_user_verifiers, load_user_verifiers
 from specviz.errors import SpecvizError
-from specviz.verifiers.cli import add_user_verifiers, load_user_verifiers
 
 
 def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:

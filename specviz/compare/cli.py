@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from specviz.arguments import Commands
+from specviz.check_cli import add_user_verifiers, load_user_verifiers
 from specviz.errors import SettingsError
 from specviz.models.cli import add_prompt_end, print_progress
 from specviz.models.pair_spec import ModelChoice
 from specviz.models.pair_spec import add_arguments as add_pair_arguments
-from specviz.verifiers.cli import add_user_verifiers, load_user_verifiers
 
 if TYPE_CHECKING:  # at run time they would import torch, even for --help
     from specviz.compare.jobs import Job

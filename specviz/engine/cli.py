@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from specviz.arguments import Commands
-from specviz.drafting.cli import add_tree_arguments
+from specviz.check_cli import add_user_verifiers, load_user_verifiers
 from specviz.engine.record import record as record_run
 from specviz.errors import RecordingInterrupted, SettingsError, SpecvizError, shown
 from specviz.models.cli import add_prompt_end, print_progress
@@ -19,7 +19,7 @@ from specviz.models.pair_spec import add_arguments as add_pair_arguments
 from specviz.trace.breakpoints import SHORT, Hit, last_hits, parse_short
 from specviz.trace.schema import Option, Step
 from specviz.trace.settings import parse_pairs
-from specviz.verifiers.cli import add_user_verifiers, load_user_verifiers
+from specviz.tree_cli import add_tree_arguments
 
 RECORD_DEFAULTS = {
     name: one.default for name, one in inspect.signature(record_run).parameters.items() if name != "prompt"

@@ -7,10 +7,10 @@ import sys
 from typing import TYPE_CHECKING, get_args
 
 from specviz.arguments import Commands, positive
-from specviz.drafting.cli import add_tree_arguments, chosen_tree
 from specviz.errors import SettingsError
 from specviz.models.pair_spec import ModelChoice, add_arguments, pair_names
 from specviz.trace.schema import PromptEnd
+from specviz.tree_cli import add_tree_arguments, chosen_tree
 
 if TYPE_CHECKING:  # at run time it would import torch, even for --help
     from specviz.models.download_cache import ProgressCallback

@@ -236,10 +236,10 @@ def assert_is_the_entry(found) -> None:
 
 
 def test_a_verifier_that_was_edited_since_is_not_proved(says, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = Path(proof_table.__file__).parent
-    for name in ("drafting", "verifying"):
+    package = Path(proof_table.__file__).parents[1]
+    for name in ("drafting", "verifiers"):
         (tmp_path / name).mkdir()
-    for path in (*package.glob("*.py"), *package.glob("drafting/*.py"), *package.glob("verifying/*.py")):
+    for path in (*package.glob("*.py"), *package.glob("drafting/*.py"), *package.glob("verifiers/*.py")):
         (tmp_path / path.relative_to(package)).write_bytes(path.read_bytes())
     monkeypatch.setattr(proof_table, "_PACKAGE", tmp_path)
     edited = tmp_path / "verifiers" / "rejection.py"

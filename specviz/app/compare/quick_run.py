@@ -62,7 +62,8 @@ def small_job(values: Mapping[str, Any], models: ModelChoice, limits: Limits) ->
         "tokens": tokens,
     }
     for name, size in sizes.items():
-        if not 1 <= size <= (most := SMALL_COMPARISON[name]):
+        most = SMALL_COMPARISON[name]
+        if not 1 <= size <= most:
             raise SettingsError(f"A small comparison has 1 to {most} {name}, and not {size}; {_LARGER}")
     if not 0 <= free <= count:
         raise SettingsError(f"Of {count} prompts 0 to {count} can also be run free, and not {free}.")

@@ -280,7 +280,7 @@ def test_a_run_is_logged_without_its_text(served, monkeypatch, wanted):
     visitor.leave()
     started, ended = [line for line in lines if line["logger"] == "specviz.app.server.visitors"]
     assert (started["event"], ended["event"]) == ("run started", "run ended")
-    assert started["target"] == "default"
+    assert started["target"] == "sample"  # of the run in sight, which the form is about
     assert ended["steps"] == 1
     assert ended["tokens"] >= 1
     assert ended["seconds"] >= 0

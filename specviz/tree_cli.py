@@ -1,4 +1,7 @@
-"""Options of all commands that draft a tree."""
+"""Options of all commands that draft a tree.
+
+Not in the folder of the builders, whose import takes torch: ``--help`` needs none.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""``specviz check``: arguments, which verifiers with which options, and the table that is shipped."""
+"""``specviz check``: arguments, which verifiers with which options, and the table that is shipped.
+
+Not in the folder of the verifiers, whose import takes torch: ``--help`` needs none.
+"""
 
 from __future__ import annotations
 
