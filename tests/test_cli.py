@@ -169,7 +169,8 @@ def test_what_was_recorded_is_saved_when_a_run_breaks_off(
 def test_a_verifier_of_ones_own_is_treated_like_ours(
     folders: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("specviz.verifiers.VERIFIERS", VERIFIERS.copy())
+    monkeypatch.setitem(VERIFIERS, "strict", None)  # the registry itself, so that what is registered goes again
+    monkeypatch.delitem(VERIFIERS, "strict")
     (tmp_path / "mine_for_cli.py").write_text(
         "from dataclasses import replace\n"
         "from specviz.verifiers import VERIFIERS\n"
@@ -178,7 +179,6 @@ def test_a_verifier_of_ones_own_is_treated_like_ours(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     arguments = ["--verifier", "mine_for_cli:strict", "--verifiers", "strict,rejection"]
-    monkeypatch.setattr("specviz.engine.resolve.VERIFIERS", sys.modules["specviz.verifiers"].VERIFIERS)
     assert record(folders, tmp_path / "t.json", *arguments) == 0
     assert load_trace(tmp_path / "t.json").steps[0].verdicts["strict"].lossless == "not proved"
 
@@ -258,7 +258,10 @@ def test_a_verifier_of_ones_own_is_checked_first(
 ) -> None:
     (tmp_path / "hasty.py").write_text(STALE)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("specviz.verifiers.VERIFIERS", {"rejection": VERIFIERS["rejection"]})
+    # The registry itself: modules that are first imported here would hold on to another one.
+    monkeypatch.setitem(VERIFIERS, "stale", None)
+    for name in [name for name in VERIFIERS if name != "rejection"]:
+        monkeypatch.delitem(VERIFIERS, name)
     assert main(["check", "--verifier", "hasty:STALE"]) == 1
     mine, ours = capsys.readouterr().out.split("promises checked", 1)
     assert mine.count("NOT LOSSLESS as promised") == 3

@@ -194,7 +194,7 @@ def test_one_tree_of_ours_proves_nothing_about_the_others(says) -> None:
 
 def test_a_tree_that_can_be_drawn_in_too_many_ways_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("specviz.verifiers.check.MOST_TREES", 10)
-    with pytest.raises(SettingsError, match=r"\(2,2\) can be drawn in more than 10 ways on V=3"):
+    with pytest.raises(SettingsError, match=r"\(2,2\) can be drawn in more than 10 ways on V=\d"):
         check_tree(VERIFIERS["naive"], Options(), Choice(name="k_config", options={"tree": "2,2"}))
 
 
