@@ -8,8 +8,8 @@ import json
 import pytest
 from tokenizers import processors
 
-from specviz.app.server.backend import begin
 from specviz.app.server.limits import Limits
+from specviz.app.server.session_start import new_session
 from specviz.cli import parse
 from specviz.compare.jobs import PLAN, Job, open_folder, refuse_ended_prompts
 from specviz.compare.prompts import Prompt
@@ -110,7 +110,7 @@ def test_texts_in_the_sentence_have_no_spaces_of_their_own():
 
 def test_the_setting_reaches_every_run():
     pair = pair_with(ending_tokenizer())
-    for session in (Session, lambda *given: begin(Limits(), *given)):
+    for session in (Session, lambda *given: new_session(Limits(), *given)):
         with pytest.raises(SettingsError, match="adds"):
             session(pair, Settings(), "the sea")
         kept = session(pair, Settings(prompt_end_token="keep"), "the sea")

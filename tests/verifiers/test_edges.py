@@ -410,7 +410,7 @@ def test_the_example_verifier_is_as_lossy_as_it_says(lenient, proposal: str):
 def test_the_example_verifier_is_exact_at_lenience_one(lenient):
     found = check_one(lenient, lenient.Options(lenience=1), "without_replacement")
     assert found.worst.distance < EXACT
-    assert found.verdict == "CALLED LOSSY, but nothing shows it"
+    assert found.verdict == "ok, lossless"  # of lenience one it promises that
 
 
 def test_the_documentation_shows_the_example_as_it_is():
