@@ -71,6 +71,10 @@ class StoppingError(SpecvizError):
     """The server is being stopped; nothing new is begun."""
 
 
+class BusyError(SpecvizError):
+    """A visitor of the page has its share of something, or all of it is in use; nothing was begun."""
+
+
 class RecordingInterrupted(KeyboardInterrupt):
     """An interrupt while :func:`specviz.record` was running.
 

@@ -37,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--limit", action="append", default=[], metavar="NAME=NUMBER", help="what a visitor may ask for: docs/limits.md"
     )
+    parser.add_argument(
+        "--proxies",
+        metavar="ADDRESSES",
+        help="addresses or networks, with commas, of the proxies before this page, which say who a visitor is: "
+        "docs/operating.md",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -55,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     from specviz.app.server.tempdir import open_scratch
     from specviz.trace.io import load_trace
 
-    limits = read_limits(os.environ, options.limit, options.public)
+    limits = read_limits(os.environ, options.limit, options.public, options.proxies)
     load_user_verifiers(options)  # before the page is built: it makes its form from the registry
     trace = load_trace(options.trace) if options.trace else None
     comparison_store = find_comparison_store(options.comparison)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import gradio as gr
 
 from specviz.app.blocks import MOST_WAITING, UNKNOWN, Page
+from specviz.app.server.clients import TRUSTED_PROXIES
 from specviz.app.server.middleware import Health, guarded
 from specviz.app.viewer_component import viewer_head
 
@@ -41,6 +43,9 @@ CSS = """
 
 def launch_page(page: Page, health: Health = lambda: (200, {}), **options: Any) -> Any:
     """``page.launch`` with everything switched off that would talk to anyone else or keep what a visitor typed."""
+    os.environ[TRUSTED_PROXIES] = ",".join(
+        page.limits.proxies
+    )  # uvicorn reads it; by default it would believe 127.0.0.1
     page.queue(max_size=MOST_WAITING + 2 * page.limits.queue, api_open=False)
     settings: dict[str, Any] = {
         # The base theme's own blue and greys are too faint to read.

@@ -5,11 +5,13 @@ They are checked by what does the work, not by the form alone, so a call made by
 
 from __future__ import annotations
 
+import ipaddress
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from specviz.app.server.pools import Pool
 from specviz.drafting import BUILDERS
 from specviz.errors import SettingsError, shown
 from specviz.models.pair_spec import ModelChoice
@@ -22,6 +24,7 @@ from specviz.tree import MAX_NODES
 PUBLIC = "SPECVIZ_PUBLIC"
 PREFIX = "SPECVIZ_MAX_"
 PRESETS_OFFERED = "SPECVIZ_PRESETS"
+PROXIES = "SPECVIZ_PROXIES"
 _OWN = "or run specviz on a machine of your own"
 
 # The same on every page: no option sets them.
@@ -43,10 +46,15 @@ class Limits:
 
     Attributes:
         public: whether strangers use it: they choose among ``presets`` and can open no comparison of their own.
+        proxies: addresses and networks of the proxies that are believed when they say for whom they ask.
+        addresses_count: whether a request's address tells who sent it. It does not behind a proxy that is not among
+            ``proxies``, as on a Space: there only sessions are told apart.
     """
 
     public: bool = False
     presets: tuple[str, ...] = tuple(PRESETS)
+    proxies: tuple[str, ...] = ()
+    addresses_count: bool = True
     prompt_characters: int = _limit(100_000, 8_000, "characters of a prompt")
     prompt_tokens: int = _limit(32_768, 1_024, "tokens of a prompt")
     context_tokens: int = _limit(131_072, 2_048, "tokens of a run: prompt and new ones")
@@ -67,6 +75,13 @@ class Limits:
     @property
     def upload_bytes(self) -> int:
         return self.upload_mb * 1024 * 1024
+
+    def pool(self, what: str, total: int) -> Pool:
+        """A pool of so much for everybody. On a public page a session has an eighth of it at most, and an address half,
+        because a class may sit behind one address; on a private page there is nobody to keep it from."""
+        if not self.public:
+            return Pool(what, total)
+        return Pool(what, total, of_session=max(1, total // 8), of_address=max(1, total // 2))
 
     # ------------------------------------------------------------------------- each raises SettingsError, or returns
 
@@ -136,7 +151,12 @@ class Limits:
         return f"This click has worked for its {self.seconds:,} seconds; press Step or Run to go on."
 
 
-def read_limits(environment: Mapping[str, str], options: Iterable[str] = (), public: bool | None = None) -> Limits:
+def read_limits(
+    environment: Mapping[str, str],
+    options: Iterable[str] = (),
+    public: bool | None = None,
+    proxies: str | None = None,
+) -> Limits:
     """The limits that the environment's variables and the command line's options set.
 
     An option counts more than a variable, a variable more than the default of a private or a public page. A page is
@@ -145,6 +165,7 @@ def read_limits(environment: Mapping[str, str], options: Iterable[str] = (), pub
     Args:
         options: ``name=number`` each.
         public: what the command line says; None for nothing.
+        proxies: likewise: addresses and networks with commas between them.
 
     Raises:
         SettingsError: naming the first value that is wrong, or that is no limit.
@@ -167,7 +188,14 @@ def read_limits(environment: Mapping[str, str], options: Iterable[str] = (), pub
     names = tuple(name.strip() for name in environment.get(PRESETS_OFFERED, "").split(",") if name.strip())
     for name in names:
         find_preset(name)
-    return Limits(public=public, presets=names or tuple(PRESETS), **values)
+    believed = _proxies(environment.get(PROXIES, "") if proxies is None else proxies)
+    return Limits(
+        public=public,
+        presets=names or tuple(PRESETS),
+        proxies=believed,
+        addresses_count=bool(believed) or not environment.get("SPACE_ID"),
+        **values,
+    )
 
 
 def _named(models: ModelChoice) -> tuple[str, str]:
@@ -177,6 +205,19 @@ def _named(models: ModelChoice) -> tuple[str, str]:
         target if models.target.strip() == "default" else models.target.strip(),
         draft if models.draft.strip() == "default" else models.draft.strip(),
     )
+
+
+def _proxies(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    for name in names:
+        try:
+            ipaddress.ip_network(name)
+        except ValueError:
+            raise SettingsError(
+                f"{shown(name)} is no address of a proxy; give addresses or networks such as 10.0.0.0/8, with commas "
+                "between them."
+            ) from None
+    return names
 
 
 def _whole(where: str, text: str, most: int) -> int:
