@@ -19,11 +19,12 @@ from specviz.app.server.progress import Progress, mapped
 from specviz.app.server.session_registry import Live, Sessions, Ticket
 from specviz.app.server.session_start import SessionStart
 from specviz.assets import ASSETS
+from specviz.engine.run_until import StepDone, run_until
 from specviz.errors import SettingsError, SpecvizError, TraceError, shown
 from specviz.figures import block, dump_block, step_frame
 from specviz.figures.text import one_line
 from specviz.models.pair_spec import ModelChoice
-from specviz.trace.breakpoints import Breakpoints, Hit, first_hit, last_hits
+from specviz.trace.breakpoints import Breakpoints, Hit, first_hit
 from specviz.trace.identity import caveats
 from specviz.trace.io import load_trace
 from specviz.trace.schema import Settings, Trace
@@ -181,33 +182,37 @@ def _go_on(
     Args:
         said: is shown with the last step, unless a breakpoint was hit there.
     """
-    session, began = live.session, time.monotonic()
-    for done in range(1, steps + 1):
-        if sessions.must_stop(page):
-            yield dump_block({"notice": None}), session.trace, ticket
-            return
-        if done > 1 and (said := sessions.limits.out_of_time(began)):
-            yield message("info", said), session.trace, ticket
-            return
-        if not sessions.step(ticket, live):
-            session.release()
-            yield message("info", EVICTED), session.trace, ticket
-            return
+    session = live.session
+
+    def answer(done: StepDone) -> Answer:
         trace = session.trace
         position = len(trace.steps) - 1
         # The page asks for the steps before, should it miss them: after a fork, or where a session was made again.
         value = block(trace, [position], go=position)
-        found = last_hits(trace, until)
-        going_on = session.end_reason is None and done < steps and not found
-        if going_on:
-            value["notice"] = notice("working", f"Running: {done} of at most {steps} steps.")
-        elif found:
-            value |= stopped_at(found)
+        if not done.is_last:
+            value["notice"] = notice("working", f"Running: {done.count} of at most {steps} steps.")
+        elif done.hits:
+            value |= stopped_at(done.hits)
         elif said:
             value["notice"] = notice("info", said)
-        yield dump_block(value), trace, ticket
-        if not going_on:
-            return
+        return dump_block(value), trace, ticket
+
+    running = run_until(
+        session,
+        steps=steps,
+        breakpoints=until,
+        seconds=sessions.limits.seconds,
+        must_stop=lambda: sessions.must_stop(page),
+        step=lambda: sessions.step(ticket, live),
+    )
+    reason = yield from mapped(running, answer)
+    if reason == "stop":
+        yield dump_block({"notice": None}), session.trace, ticket
+    elif reason == "seconds":
+        yield message("info", sessions.limits.out_of_time()), session.trace, ticket
+    elif reason == "session gone":
+        session.release()
+        yield message("info", EVICTED), session.trace, ticket
 
 
 def stopped_at(found: Sequence[Hit]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from specviz.errors import RecordingInterrupted, SpecvizError
 from specviz.models.download_cache import ProgressCallback, silent
 from specviz.models.pair_spec import ModelChoice, pair_names
-from specviz.trace.breakpoints import last_hits, parse_short
+from specviz.trace.breakpoints import parse_short
 from specviz.trace.schema import Option, PromptEnd, Proposal, Step, Trace
 from specviz.trace.settings import (
     build_sampling,
@@ -107,6 +107,7 @@ def record(
         RecordingInterrupted: a KeyboardInterrupt in the middle of a run; its ``trace`` likewise.
     """
     from specviz.engine.resolve import resolve
+    from specviz.engine.run_until import run_until
     from specviz.engine.session import Session
     from specviz.verifiers import named_verifiers
 
@@ -138,11 +139,9 @@ def record(
     )
     session = Session(models.load(progress), settings, prompt, known=known)
     try:
-        for step in session.run():
+        for _ in run_until(session, breakpoints=breakpoints):
             if on_step is not None:
-                on_step(step)
-            if breakpoints and last_hits(session.trace, breakpoints):
-                break
+                on_step(session.steps[-1])
     except SpecvizError as error:
         error.trace = session.trace if session.steps or session.failed else None
         raise

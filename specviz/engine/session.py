@@ -18,6 +18,7 @@ from specviz.drafting import Limits, build_tree
 from specviz.engine.audit import HeadInput, audit
 from specviz.engine.recording import Attempt, Texts, record_attempt, record_step, record_tree
 from specviz.engine.resolve import resolve
+from specviz.engine.run_until import run_until
 from specviz.engine.runners import DraftRunner, TargetRunner
 from specviz.engine.step_clock import StepClock
 from specviz.engine.step_values import Commit, Scores, Verified
@@ -162,10 +163,8 @@ class Session:
 
     def run(self, steps: int | None = None) -> Iterator[Step]:
         """Yield up to ``steps`` steps (None: until the run ends). Closing the iterator stops between two steps."""
-        done = 0
-        while self.end_reason is None and (steps is None or done < steps):
-            yield self.step()
-            done += 1
+        for _ in run_until(self, steps=steps):
+            yield self.steps[-1]
 
     def go_on(self, max_new_tokens: int) -> None:
         """Set another token limit. A run that ended at the limit before goes on if the new one is higher."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from specviz.app.server.progress import Progress, mapped
 from specviz.app.server.session_registry import Live, Sessions, Ticket
 from specviz.app.server.session_start import new_session
 from specviz.compare.statistics import Group
+from specviz.engine.run_until import run_until
 from specviz.errors import SettingsError
 from specviz.figures import block, dump_block
 from specviz.trace.schema import Trace
@@ -64,19 +64,27 @@ def replay(
             live = Live(session, recipe.pair, recipe.prompt, form)
             ticket = unfinished = sessions.add(live)
         assert ticket is not None
-        session, began = live.session, time.monotonic()
-        while len(session.steps) <= step and session.end_reason is None:
-            if sessions.must_stop(page):
-                problem = "Stopped before the step was reached."
-            elif limits.out_of_time(began):
-                problem = f"Step {step + 1} is further than {limits.seconds:,} seconds get; choose an earlier one."
-            else:
-                done = len(session.steps)
-                said = f"Making the run again: step {done + 1} of {step + 1}."
-                yield _working(Progress(said, done / (step + 1)))
-                if sessions.step(ticket, live):
-                    continue
-                problem = "The models were needed for others meanwhile; choose the step again."
+        session, wanted = live.session, step + 1
+
+        def progress(_: object = None) -> AnswerAndInputs:
+            done = len(session.steps)
+            return _working(Progress(f"Making the run again: {done} of {wanted} steps.", done / wanted))
+
+        running = run_until(
+            session,
+            steps=max(0, wanted - len(session.steps)),
+            seconds=limits.seconds,
+            must_stop=lambda: sessions.must_stop(page),
+            step=lambda: sessions.step(ticket, live),
+        )
+        yield progress()
+        reason = yield from mapped(running, progress)
+        problem = {
+            "stop": "Stopped before the step was reached.",
+            "seconds": f"Step {wanted} is further than {limits.seconds:,} seconds get; choose an earlier one.",
+            "session gone": "The models were needed for others meanwhile; choose the step again.",
+        }.get(reason)
+        if problem is not None:
             yield (run_handlers.message("info", problem), None, None), None
             return
         trace = session.trace

@@ -6,7 +6,6 @@ They are checked by what does the work, not by the form alone, so a call made by
 from __future__ import annotations
 
 import ipaddress
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -144,10 +143,8 @@ class Limits:
             )
         return number
 
-    def out_of_time(self, began: float) -> str | None:
-        """What to say once a click has worked for too long since ``began`` (of ``time.monotonic``); None before."""
-        if time.monotonic() - began <= self.seconds:
-            return None
+    def out_of_time(self) -> str:
+        """What to say once a click has worked for all its seconds."""
         return f"This click has worked for its {self.seconds:,} seconds; press Step or Run to go on."
 
 
