@@ -92,12 +92,8 @@ def check(verifiers: str | Sequence[str | Verifier] | None = None) -> list[Findi
         SettingsError: for a name that there is not.
         VerifierError: if a verifier fails in its own code.
     """
-    from specviz.errors import SettingsError, shown
-    from specviz.verifiers import VERIFIERS, named_verifiers
+    from specviz.verifiers import VERIFIERS, find_verifier, named_verifiers
     from specviz.verifiers import check as proofs
 
     names, known = named_verifiers([*VERIFIERS] if verifiers is None else verifiers)
-    for name in names:
-        if name not in known:
-            raise SettingsError(f"There is no verifier {shown(name)}; choose from {', '.join(known)}.")
-    return list(proofs.check(known[name] for name in names))
+    return list(proofs.check([find_verifier(name, known) for name in names]))

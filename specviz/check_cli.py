@@ -112,11 +112,9 @@ def _groups(asked: Iterable[str], before: list[Verifier]) -> Iterator[list[Job]]
 
 
 def _job(choice: Choice) -> Job:
-    from specviz.options import parse_options
-    from specviz.verifiers import VERIFIERS
+    from specviz.verifiers import resolve_verifier
 
-    verifier = VERIFIERS[choice.name]
-    return verifier, parse_options(verifier.Options, "verifier", choice)
+    return resolve_verifier(choice)
 
 
 def _write(name: str) -> int:

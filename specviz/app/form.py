@@ -17,7 +17,7 @@ from specviz.models.choices import DEVICES, DTYPES, QUANTIZATIONS
 from specviz.models.pair_spec import ModelChoice
 from specviz.options import option_kind
 from specviz.trace.schema import Choice, PromptEnd, Settings
-from specviz.trace.settings import build_choice, build_sampling, build_settings, default_draft_sampling
+from specviz.trace.settings import build_choice, build_sampling, build_settings, draft_sampling
 from specviz.verifiers import BUILT_IN, VERIFIERS
 
 DEFAULT_PROMPT = "Why is the sky blue?"
@@ -168,7 +168,7 @@ def read_form(values: dict[str, Any]) -> tuple[str, ModelChoice, Settings]:
     )
     settings = build_settings(
         target=target,
-        draft=default_draft_sampling(target) if draft is None else build_sampling(temperature=draft),
+        draft=draft_sampling(target, draft),
         builder=build_choice(builder, _options(values, f"builder.{builder}")),
         verifiers=tuple(build_choice(name, _options(values, f"verifier.{name}")) for name in chosen),
         driver=values["driver"],
@@ -201,7 +201,7 @@ def write_form(prompt: str, models: ModelChoice, settings: Settings) -> dict[str
     """
     known = [choice for choice in settings.verifiers if choice.name in VERIFIERS]
     names = [choice.name for choice in known]
-    follows = settings.draft == default_draft_sampling(settings.target)
+    follows = settings.draft == draft_sampling(settings.target)
     values: dict[str, Any] = {
         "prompt": prompt,
         **vars(models),

@@ -7,7 +7,7 @@ from typing import Any
 
 from specviz.app import run_handlers
 from specviz.app.server.trace_store import StoredTrace
-from specviz.errors import SpecvizError, TraceError
+from specviz.errors import SpecvizError, TraceError, shown
 from specviz.figures import dump_block
 from specviz.lessons import LESSONS
 from specviz.trace.io import load_trace
@@ -19,7 +19,7 @@ def open_lesson(wanted: Any) -> tuple[str, StoredTrace | None]:
     try:
         lesson = next((one for one in LESSONS if one.name == name), None)
         if lesson is None:
-            raise TraceError(f"There is no lesson {str(name)[:80]!r}.")
+            raise TraceError(f"There is no lesson {shown(str(name))}.")
         stored = _run(lesson.run)
         trace = stored.trace
         filled = lesson.fill(trace)

@@ -61,13 +61,12 @@ def fits(form: Form, values: tuple[Any, ...]) -> str:
 
 def plan_text(models: ModelChoice, settings: Settings) -> str:
     """The memory plan: verdict and table. The config of a model that is no preset is fetched, a few kilobytes."""
-    from specviz.drafting import BUILDERS
+    from specviz.drafting import resolve_builder
     from specviz.models.devices import choose_device  # imports torch: not needed to look at a trace
     from specviz.models.planning import CONTEXT, plan_pair
-    from specviz.options import parse_options
 
-    builder = BUILDERS[settings.builder.name]
-    nodes = builder.max_nodes(parse_options(builder.Options, "builder", settings.builder))
+    builder, options = resolve_builder(settings.builder)
+    nodes = builder.max_nodes(options)
     plan = plan_pair(
         models.target,
         models.draft,

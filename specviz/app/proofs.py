@@ -11,9 +11,9 @@ from itertools import chain, islice
 from typing import Any
 
 from specviz.errors import SettingsError, SpecvizError
-from specviz.options import Options, parse_options
+from specviz.options import Options
 from specviz.trace.schema import Choice, Trace, options_key
-from specviz.verifiers import ALL_PROPOSALS, VERIFIERS, label_of
+from specviz.verifiers import ALL_PROPOSALS, VERIFIERS, label_of, resolve_verifier
 
 HEADERS = (
     "Verifier",
@@ -142,11 +142,9 @@ class Proofs:
                     self._changed.notify_all()
                     return
                 job, choice = self._wanted[0]
-            verifier = VERIFIERS[choice.name]
             for proposal in ALL_PROPOSALS:
                 try:
-                    options = parse_options(verifier.Options, "verifier", choice)
-                    finding = check_one(verifier, options, proposal)
+                    finding = check_one(*resolve_verifier(choice), proposal)
                 except Exception as error:  # a verifier of a user's own may fail in any way
                     said = str(error) if isinstance(error, SpecvizError) else f"{type(error).__name__}: {error}"
                     self._failed[job] = " ".join(said.split())[:300]
@@ -176,7 +174,8 @@ def _defaults(name: str) -> Choice:
 
 def _parsed(choice: Choice) -> Options | None:
     try:
-        return parse_options(VERIFIERS[choice.name].Options, "verifier", choice)
+        options: Options = resolve_verifier(choice)[1]
+        return options
     except SettingsError:
         return None
 

@@ -13,7 +13,7 @@ import torch
 
 from specviz import __version__
 from specviz.bench import greedy_speed, peak_memory, step_cost
-from specviz.errors import SettingsError
+from specviz.errors import SettingsError, shown
 from specviz.models.loading import Pair
 from specviz.models.pair_spec import ModelChoice
 
@@ -88,7 +88,7 @@ def parse_parts(text: str) -> tuple[str, ...]:
     """
     named = {name.strip() for name in text.split(",") if name.strip()}
     if unknown := sorted(named - PARTS.keys()):
-        raise SettingsError(f"There is no part {unknown[0][:20]!r} to measure; choose from {', '.join(PARTS)}.")
+        raise SettingsError(f"There is no part {shown(unknown[0])} to measure; choose from {', '.join(PARTS)}.")
     if not named:
         raise SettingsError(f"No part is chosen; choose from {', '.join(PARTS)}.")
     return tuple(part for part in PARTS if part in named)

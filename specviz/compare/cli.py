@@ -14,6 +14,7 @@ from specviz.errors import SettingsError
 from specviz.models.cli import add_prompt_end, print_progress
 from specviz.models.pair_spec import ModelChoice
 from specviz.models.pair_spec import add_arguments as add_pair_arguments
+from specviz.sampling_cli import add_sampling_arguments
 
 if TYPE_CHECKING:  # at run time they would import torch, even for --help
     from specviz.compare.jobs import Job
@@ -58,10 +59,7 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     add("--free", type=_count, default=0, metavar="N", help="prompts on which every verifier runs free (default 0)")
     add("--no-sampling", action="store_true", help="leave out ordinary sampling, which free runs are measured against")
     add("--max-new-tokens", type=int, default=32)
-    add("--top-k", type=int, default=0)
-    add("--top-p", type=float, default=1.0)
-    add("--eta-cutoff", type=float, default=0.0, help="eta sampling; not the eta verifier")
-    add("--draft-temperature", type=float, help="default: the target's, or 1 where that is 0")
+    add_sampling_arguments(parser)
     add("--seed", type=int, default=0)
     add("--no-chat", action="store_true", help="give prompts as they are, without the target's chat template")
     add_prompt_end(parser)

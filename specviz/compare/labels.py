@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from specviz.compare.spec import Comparison
-from specviz.drafting import BUILDERS
-from specviz.options import parse_options
-from specviz.verifiers import VERIFIERS
+from specviz.drafting import resolve_builder
+from specviz.verifiers import resolve_verifier
 
 
 @dataclass(frozen=True)
@@ -58,15 +57,11 @@ def labels_of(comparison: Comparison) -> Labels:
     """The labels of a comparison that was checked."""
     budgets = {}
     for tree in comparison.trees:
-        builder = BUILDERS[tree.choice.name]
-        options: Any = parse_options(builder.Options, "builder", tree.choice)
+        builder, options = resolve_builder(tree.choice)
         budgets[tree.label] = builder.max_nodes(options)
     rules = {one.label: one.choice.name for one in comparison.verifiers}
     return Labels(
         rules,
-        {
-            one.label: parse_options(VERIFIERS[one.choice.name].Options, "verifier", one.choice).model_dump()
-            for one in comparison.verifiers
-        },
+        {one.label: resolve_verifier(one.choice)[1].model_dump() for one in comparison.verifiers},
         budgets,
     )

@@ -27,7 +27,7 @@ from specviz.models.loading import Pair
 from specviz.models.pair_spec import ModelChoice
 from specviz.models.prompt_ends import without_added_end
 from specviz.trace.schema import Choice, Option, PromptEnd, Settings
-from specviz.trace.settings import build_choice, build_sampling, build_settings, default_draft_sampling
+from specviz.trace.settings import build_choice, build_sampling, build_settings, draft_sampling
 from specviz.verifiers import VERIFIERS, load_verifier
 
 _UNUSED = {"do_sample", "until", "max_gen_toks", "num_beams"}
@@ -219,12 +219,9 @@ class SpeculativeLM(TemplateLM):
                 f"The generation argument {unknown[0]!r} is not known; use temperature, top_k and top_p."
             )
         target = build_sampling(temperature=float(temperature), **others)
-        draft = default_draft_sampling(target)
-        if self._draft_temperature is not None:
-            draft = build_sampling(temperature=float(self._draft_temperature))
         return build_settings(
             target=target,
-            draft=draft,
+            draft=draft_sampling(target, self._draft_temperature),
             builder=self._tree,
             verifiers=(self._verifier,),
             driver=self._verifier.name,

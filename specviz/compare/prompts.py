@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from specviz.assets import ASSETS
-from specviz.errors import SettingsError
+from specviz.errors import SettingsError, shown
 
 PROMPTS = ASSETS / "prompts.jsonl"
 OWN = "default"
@@ -70,7 +70,7 @@ def load_prompts(
         readers = {".jsonl": _json_lines, ".csv": _csv, ".parquet": _parquet}
         if path.suffix.lower() not in readers:
             raise SettingsError(
-                f"The prompts {source[:200]!r} are no file ending in {', '.join(readers)}, nor {HUB}NAME, "
+                f"The prompts {shown(source, 200)} are no file ending in {', '.join(readers)}, nor {HUB}NAME, "
                 f"{HUMAN_EVAL} or {OWN}."
             )
         stem, found = path.stem, readers[path.suffix.lower()](path)
@@ -101,7 +101,7 @@ def _prompts(source: str, stem: str, rows: Rows, column: str | None) -> list[Pro
     known: dict[str, str] = {}
     for where, row in rows:
         if len(prompts) == LARGEST_SOURCE:
-            raise SettingsError(f"The prompts {source[:200]!r} are more than {LARGEST_SOURCE:,}; choose fewer.")
+            raise SettingsError(f"The prompts {shown(source, 200)} are more than {LARGEST_SOURCE:,}; choose fewer.")
         text_column = column or next((name for name in TEXT_COLUMNS if name in row), None)
         if text_column is None or text_column not in row:
             wanted = repr(column) if column else "any of " + ", ".join(TEXT_COLUMNS)
@@ -115,11 +115,11 @@ def _prompts(source: str, stem: str, rows: Rows, column: str | None) -> list[Pro
         if not prompt.text.strip():
             raise SettingsError(f"{where} has an empty prompt; fill it in or remove the line.")
         if prompt.id in known:
-            raise SettingsError(f"{where} has the id {prompt.id[:60]!r} of {known[prompt.id]}; ids must differ.")
+            raise SettingsError(f"{where} has the id {shown(prompt.id)} of {known[prompt.id]}; ids must differ.")
         known[prompt.id] = where
         prompts.append(prompt)
     if not prompts:
-        raise SettingsError(f"There are no prompts in {source[:200]!r}; choose another source.")
+        raise SettingsError(f"There are no prompts in {shown(source, 200)}; choose another source.")
     return prompts
 
 
@@ -194,7 +194,7 @@ def _data_set(source: str, split: str, config: str | None) -> Rows:
         import datasets
     except ImportError:
         raise SettingsError(
-            f"Reading {source[:200]!r} needs the package datasets; install it with: pip install datasets."
+            f"Reading {shown(source, 200)} needs the package datasets; install it with: pip install datasets."
         ) from None
     try:
         found = datasets.load_dataset(name, config, split=split)
@@ -204,7 +204,9 @@ def _data_set(source: str, split: str, config: str | None) -> Rows:
         raise
     except Exception as error:  # of the network, of the hub, of somebody's files
         said = " ".join(str(error).split())[:150]
-        raise SettingsError(f"The data set {name[:200]!r} cannot be read ({type(error).__name__}: {said}).") from error
+        raise SettingsError(
+            f"The data set {shown(name, 200)} cannot be read ({type(error).__name__}: {said})."
+        ) from error
 
 
 def _human_eval() -> Rows:

@@ -18,12 +18,12 @@ from pydantic import Field
 
 from specviz.compare.prompts import Prompt, spread
 from specviz.compare.rows import NO_DRAFT, SAMPLING
-from specviz.drafting import BUILDERS
+from specviz.drafting import find_builder
 from specviz.engine.resolve import resolve
-from specviz.errors import SettingsError
-from specviz.trace.schema import Choice, Option, PromptEnd, Sampling, Settings, Value
-from specviz.trace.settings import build_choice, build_sampling, build_settings, default_draft_sampling, parse_pairs
-from specviz.verifiers import VERIFIERS, Verifier
+from specviz.errors import SettingsError, shown
+from specviz.trace.schema import Choice, Option, PromptEnd, Settings, Value
+from specviz.trace.settings import build_choice, build_sampling, build_settings, draft_sampling, parse_pairs
+from specviz.verifiers import VERIFIERS, Verifier, find_verifier
 
 Mode = Literal["paired", "free"]
 _ALONE = Choice(name="k_config", options={"tree": ""})
@@ -101,9 +101,7 @@ def parse_tree(text: str) -> Named:
         return Named(label=label, choice=build_choice("explicit", {"paths": head} | options))
     if head[:1].isdigit():
         return Named(label=label, choice=build_choice("k_config", {"tree": head} | options))
-    if head not in BUILDERS:
-        raise SettingsError(f"There is no tree builder {head[:60]!r}; choose from {', '.join(BUILDERS)}.")
-    return Named(label=label, choice=build_choice(head, options))
+    return Named(label=label, choice=build_choice(find_builder(head).name, options))
 
 
 def parse_verifier(text: str) -> Named:
@@ -114,11 +112,10 @@ def parse_verifier(text: str) -> Named:
     """
     label, spec = _labelled(text)
     head, options = _split(spec, "verifier")
-    if head not in VERIFIERS:
-        raise SettingsError(f"There is no verifier {head[:60]!r}; choose from {', '.join(VERIFIERS)}.")
+    verifier = find_verifier(head)
     if label in VERIFIERS and label != head:
         raise SettingsError(f"{label!r} is a verifier of its own; give {head} another label.")
-    return Named(label=label, choice=build_choice(head, options))
+    return Named(label=label, choice=build_choice(verifier.name, options))
 
 
 def parse_verifiers(text: str) -> list[Named]:
@@ -138,7 +135,7 @@ def parse_verifiers(text: str) -> list[Named]:
         name, sign, values = pair.partition("=")
         choices.append([f"{name.strip()}{sign}{value.strip()}" for value in values.split("/")])
     if math.prod(map(len, choices)) > LARGEST_SWEEP:
-        raise SettingsError(f"The sweep {text[:60]!r} has more than {LARGEST_SWEEP} verifiers; take fewer values.")
+        raise SettingsError(f"The sweep {shown(text)} has more than {LARGEST_SWEEP} verifiers; take fewer values.")
     stem = head.strip() if label == text.strip()[:200] else label
     found = []
     for one in itertools.product(*choices):
@@ -252,12 +249,9 @@ def _settings(
         top_p=comparison.top_p,
         eta_cutoff=comparison.eta_cutoff,
     )
-    draft = default_draft_sampling(target)
-    if comparison.draft_temperature is not None:
-        draft = Sampling(temperature=comparison.draft_temperature)
     return build_settings(
         target=target,
-        draft=draft,
+        draft=draft_sampling(target, comparison.draft_temperature),
         builder=tree,
         verifiers=tuple(Choice(name=one.label, options=one.choice.options) for one in verifiers),
         driver=driver,
@@ -278,5 +272,5 @@ def known_verifiers(comparison: Comparison) -> dict[str, Verifier]:
     added = [named for named in taking_part(comparison) if named.label not in VERIFIERS]
     strange = next((named.choice.name for named in added if named.choice.name not in VERIFIERS), None)
     if strange is not None:
-        raise SettingsError(f"There is no verifier {strange[:60]!r} here; add it with --verifier MODULE:NAME.")
+        raise SettingsError(f"There is no verifier {shown(strange)} here; add it with --verifier MODULE:NAME.")
     return VERIFIERS | {named.label: replace(VERIFIERS[named.choice.name], name=named.label) for named in added}

@@ -16,6 +16,7 @@ from specviz.engine.record import record as record_run
 from specviz.errors import RecordingInterrupted, SettingsError, SpecvizError, shown
 from specviz.models.cli import add_prompt_end, print_progress
 from specviz.models.pair_spec import add_arguments as add_pair_arguments
+from specviz.sampling_cli import add_sampling_arguments
 from specviz.trace.breakpoints import SHORT, Hit, last_hits, parse_short
 from specviz.trace.schema import Option, Step
 from specviz.trace.settings import parse_pairs
@@ -60,12 +61,7 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
 def _add_sampling(parser: argparse.ArgumentParser) -> None:
     default = RECORD_DEFAULTS
     parser.add_argument("--temperature", type=float, default=default["temperature"], help="of the target; 0 is greedy")
-    parser.add_argument("--top-k", type=int, default=default["top_k"])
-    parser.add_argument("--top-p", type=float, default=default["top_p"])
-    parser.add_argument(
-        "--eta-cutoff", type=float, default=default["eta_cutoff"], help="eta sampling; not the eta verifier"
-    )
-    parser.add_argument("--draft-temperature", type=float, help="default: the target's, or 1 where that is 0")
+    add_sampling_arguments(parser)
     parser.add_argument("--draft-top-k", type=int, default=default["draft_top_k"])
     parser.add_argument("--draft-top-p", type=float, default=default["draft_top_p"])
 

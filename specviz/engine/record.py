@@ -16,7 +16,7 @@ from specviz.trace.schema import Option, PromptEnd, Proposal, Step, Trace
 from specviz.trace.settings import (
     build_sampling,
     build_settings,
-    default_draft_sampling,
+    draft_sampling,
     tree_choice,
     verifier_choices,
 )
@@ -113,11 +113,9 @@ def record(
 
     names, known = named_verifiers(verifiers)
     sampling = build_sampling(temperature=temperature, top_k=top_k, top_p=top_p, eta_cutoff=eta_cutoff)
-    if draft_temperature is None:
-        draft_temperature = default_draft_sampling(sampling).temperature
     settings = build_settings(
         target=sampling,
-        draft=build_sampling(temperature=draft_temperature, top_k=draft_top_k, top_p=draft_top_p),
+        draft=draft_sampling(sampling, draft_temperature, top_k=draft_top_k, top_p=draft_top_p),
         builder=tree_choice(builder, tree, proposal, builder_options or {}),
         verifiers=verifier_choices(names, verifier_options or {}),
         driver=driver or names[0],

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from specviz.drafting import BUILDERS, Builder
+from specviz.drafting import Builder, resolve_builder
 from specviz.errors import SettingsError
-from specviz.options import parse_options
 from specviz.trace.schema import Settings
 from specviz.tree import MAX_NODES
-from specviz.verifiers import VERIFIERS, Verifier
+from specviz.verifiers import Verifier, resolve_verifier
 
 
 @dataclass(frozen=True)
@@ -32,20 +31,11 @@ def resolve(settings: Settings, known: Mapping[str, Verifier] | None = None) -> 
     Raises:
         SettingsError: for an unknown builder or verifier, an unfit option, or a tree that is too large.
     """
-    known = VERIFIERS if known is None else known  # looked up now: a user's own may have joined
-    if settings.builder.name not in BUILDERS:
-        raise SettingsError(f"There is no tree builder {settings.builder.name!r}; choose from {', '.join(BUILDERS)}.")
-    builder = BUILDERS[settings.builder.name]
-    options: Any = parse_options(builder.Options, "builder", settings.builder)
+    builder, options = resolve_builder(settings.builder)
     nodes = builder.max_nodes(options)
     if nodes > MAX_NODES:
         raise SettingsError(f"The tree can have {nodes} nodes; choose one of at most {MAX_NODES}.")
     if settings.draft.eta_cutoff:
         raise SettingsError("The eta cutoff belongs to the target; set the draft's to 0.")
-    verifiers = []
-    for choice in settings.verifiers:
-        if choice.name not in known:
-            raise SettingsError(f"There is no verifier {choice.name!r}; choose from {', '.join(known)}.")
-        verifier = known[choice.name]
-        verifiers.append((verifier, parse_options(verifier.Options, "verifier", choice)))
-    return ResolvedSettings(builder, options, tuple(verifiers))
+    verifiers = tuple(resolve_verifier(choice, known) for choice in settings.verifiers)
+    return ResolvedSettings(builder, options, verifiers)

@@ -7,7 +7,6 @@ import sys
 from typing import TYPE_CHECKING, get_args
 
 from specviz.arguments import Commands, positive
-from specviz.errors import SettingsError
 from specviz.models.pair_spec import ModelChoice, add_arguments, pair_names
 from specviz.trace.schema import PromptEnd
 from specviz.tree_cli import add_tree_arguments, chosen_tree
@@ -75,16 +74,13 @@ def run_plan(options: argparse.Namespace) -> int:
     """
     import torch
 
-    from specviz.drafting import BUILDERS
+    from specviz.drafting import resolve_builder
     from specviz.models.devices import choose_device, parse_memory
     from specviz.models.planning import plan_pair
-    from specviz.options import parse_options
 
     size = None if options.device_memory is None else parse_memory(options.device_memory)
     choice = chosen_tree(options)  # its tree takes memory too
-    builder = BUILDERS.get(choice.name)
-    if builder is None:
-        raise SettingsError(f"There is no tree builder {choice.name!r}; choose from {', '.join(BUILDERS)}.")
+    builder, builder_options = resolve_builder(choice)
     # The memory of a card was given: whether a card is in this machine does not matter.
     on_card = size is not None and options.device in ("auto", "cuda")
     plan = plan_pair(
@@ -95,7 +91,7 @@ def run_plan(options: argparse.Namespace) -> int:
         target_quantization=options.target_quantization,
         draft_quantization=options.draft_quantization,
         context=options.context,
-        nodes=builder.max_nodes(parse_options(builder.Options, "builder", choice)),
+        nodes=builder.max_nodes(builder_options),
         device_memory=size,
         progress=print_progress(),
     )

@@ -116,7 +116,7 @@ def parse_short(written: Iterable[str]) -> Breakpoints:
         else:
             flags = {"parting": "parting", "nothing": "nothing_accepted", "audit": "audit"}
             if one not in flags:
-                raise SettingsError(f"There is no breakpoint {one[:60]!r}; choose from {', '.join(SHORT)}.")
+                raise SettingsError(f"There is no breakpoint {shown(one)}; choose from {', '.join(SHORT)}.")
             values[flags[one]] = True
     return parse_breakpoints(values)
 

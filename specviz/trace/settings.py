@@ -43,9 +43,15 @@ def build_choice(name: str, options: Mapping[str, Option]) -> Choice:
         raise SettingsError(first_fault(error)) from None
 
 
-def default_draft_sampling(target: Sampling) -> Sampling:
-    """The target's temperature, or 1 where that is 0 (a draft at temperature 0 collapses every tree into a chain)."""
-    return Sampling(temperature=target.temperature or 1.0)
+def draft_sampling(target: Sampling, temperature: float | None = None, **fields: Any) -> Sampling:
+    """Sampling parameters of the draft. Raises SettingsError as :func:`build_settings` does.
+
+    Args:
+        temperature: None for the target's, or 1 where that is 0: at temperature 0 every tree would collapse into a
+            chain.
+        fields: others than the temperature.
+    """
+    return build_sampling(temperature=(target.temperature or 1.0) if temperature is None else temperature, **fields)
 
 
 def parse_pairs(pairs: Iterable[str], what: str) -> dict[str, Option]:

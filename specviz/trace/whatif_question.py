@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from specviz.errors import SettingsError, plain
+from specviz.errors import SettingsError, plain, shown
 from specviz.trace.schema import Bonus, Choice, Decision, Option, Step, Verdict
 from specviz.trace.settings import build_choice
 
@@ -108,7 +108,7 @@ def _by_node(given: Any, step: Step) -> dict[int, Any]:
         node = int(text) if text.isascii() and text.isdigit() and len(text) < 8 else -1
         if not 0 < node < len(step.tree.nodes):
             raise SettingsError(
-                f"There is no drafted node {text[:20]!r} in this tree; nodes go from 1 to {len(step.tree.nodes) - 1}."
+                f"There is no drafted node {shown(text)} in this tree; nodes go from 1 to {len(step.tree.nodes) - 1}."
             )
         found[node] = value
     return found

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from specviz.errors import SettingsError, shown
+from specviz.options import parse_options
+from specviz.trace.schema import Choice
 from specviz.verifiers.base import (
     ALL_PROPOSALS,
     Context,
@@ -35,6 +38,34 @@ from specviz.verifiers.traversal import TRAVERSAL
 
 BUILT_IN = (REJECTION, ETA, LONGEST_PATH, TRAVERSAL, NAIVE, GREEDY)
 VERIFIERS: dict[str, Verifier] = {verifier.name: verifier for verifier in BUILT_IN}
+
+
+def find_verifier(name: str, known: Mapping[str, Verifier] | None = None) -> Verifier:
+    """The verifier of this name.
+
+    Args:
+        known: verifiers by name; None for the registered ones.
+
+    Raises:
+        SettingsError: if there is none.
+    """
+    known = VERIFIERS if known is None else known  # looked up now: a user's own may have joined
+    if name not in known:
+        raise SettingsError(f"There is no verifier {shown(name)}; choose from {', '.join(known)}.")
+    return known[name]
+
+
+def resolve_verifier(choice: Choice, known: Mapping[str, Verifier] | None = None) -> tuple[Verifier, Any]:
+    """The verifier of a choice, and its options, validated.
+
+    Args:
+        known: as for :func:`find_verifier`.
+
+    Raises:
+        SettingsError: for an unknown verifier or an unfit option.
+    """
+    verifier = find_verifier(choice.name, known)
+    return verifier, parse_options(verifier.Options, "verifier", choice)
 
 
 def load_verifier(spec: str) -> Verifier:
@@ -98,9 +129,11 @@ __all__ = [
     "default_options",
     "draft_edge_probs",
     "edge_probs",
+    "find_verifier",
     "label_of",
     "load_verifier",
     "named_verifiers",
+    "resolve_verifier",
     "verifier_errors",
     "verify",
 ]

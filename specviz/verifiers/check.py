@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from specviz.drafting import BUILDERS, BUILT_IN_BUILDERS, Builder
+from specviz.drafting import BUILDERS, BUILT_IN_BUILDERS, Builder, resolve_builder
 from specviz.errors import SettingsError
-from specviz.options import Options, parse_options
+from specviz.options import Options
 from specviz.trace.schema import Choice, Option, Promise, Proposal
 from specviz.verifiers import ALL_PROPOSALS, BUILT_IN, Verifier, default_options, label_of, proof_table, verifier_errors
 from specviz.verifiers.exact import Grown, Toy, draw_trees, emitted, toy
@@ -56,7 +56,8 @@ class Case:
         values = dict(self.options)
         if "proposal" in BUILDERS[self.builder].Options.model_fields:
             values["proposal"] = proposal
-        return parse_options(BUILDERS[self.builder].Options, "builder", Choice(name=self.builder, options=values))
+        options: Options = resolve_builder(Choice(name=self.builder, options=values))[1]
+        return options
 
     def nodes(self, proposal: Proposal) -> int:
         """Size of the tree, the root not counted."""
@@ -114,10 +115,7 @@ def cases_of(tree: Choice) -> list[Case]:
     Raises:
         SettingsError: for an unknown builder or unfit options.
     """
-    if tree.name not in BUILDERS:
-        raise SettingsError(f"There is no tree builder {tree.name[:60]!r}; choose from {', '.join(BUILDERS)}.")
-    builder = BUILDERS[tree.name]
-    options: Any = parse_options(builder.Options, "builder", tree)
+    builder, options = resolve_builder(tree)
     builder.max_nodes(options)
     return [Case(tree.name, tuple(tree.options.items()), pair) for pair in TOYS]
 
@@ -204,8 +202,7 @@ def check_tree(verifier: Verifier, options: Any, tree: Choice) -> Finding:
         SettingsError: for a tree that cannot be, or that can be drawn in more than :data:`MOST_TREES` ways.
     """
     cases = cases_of(tree)
-    builder = BUILDERS[tree.name]
-    chosen: Any = parse_options(builder.Options, "builder", tree)
+    builder, chosen = resolve_builder(tree)
     proposal = builder.proposal(chosen)
     with verifier_errors(verifier):
         found = _enumerate(verifier, options, proposal, cases)

@@ -355,6 +355,7 @@ def test_units_survive_packing(command: list[str], tmp_path: Path) -> None:
         (["--verifiers", "eta:epsilon=0.1/x"], "epsilon"),
         (["--verifiers", "eta:epsilon=" + "/".join(f"0.{i:03}" for i in range(1, 103))], "more than 100"),
         (["--temperatures", "-1"], "temperature"),
+        (["--draft-temperature", "-3"], "temperature"),
         (["--temperatures", "1", "1"], "named twice"),
         (["--max-new-tokens", "0"], "max_new_tokens"),
         (["--paired", "0", "--free", "0"], "nothing to run"),

@@ -132,6 +132,8 @@ def test_texts_end_before_the_first_stop_sequence(model_class, folders: tuple[st
         ({"verifier": "oracle"}, "There is no verifier 'oracle'"),
         ({"verifier": "eta", "epsilon": 7}, "epsilon"),
         ({"verifier": "rejection", "epsilon": 0.1}, "epsilon"),
+        ({"draft_temperature": -3}, "temperature"),
+        ({"draft_temperature": "hot"}, "temperature"),
         ({"tree": "oracle"}, "There is no tree builder"),
         ({"verifier": "no_such_module:it"}, "cannot be imported"),
     ],

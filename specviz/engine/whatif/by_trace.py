@@ -11,11 +11,10 @@ import torch
 from specviz.dice import Draw
 from specviz.engine.whatif.luck import QuestionLuck
 from specviz.engine.whatif.walk import asked_verifier, walk_with_forced
-from specviz.options import parse_options
 from specviz.trace.schema import Bonus, Choice, Decision, Node, Step, Trace, Verdict
 from specviz.trace.whatif_question import FORCED, Alternative, Question
 from specviz.tree import Shape
-from specviz.verifiers import VERIFIERS, Context, End, Ruling, Verifier, Walk
+from specviz.verifiers import VERIFIERS, Context, End, Ruling, Verifier, Walk, resolve_verifier
 
 
 class NeedsRows(Exception):
@@ -33,9 +32,8 @@ def from_trace(trace: Trace, position: int, question: Question) -> Alternative |
     recorded = step.verdicts.get(verifier.name)
     if recorded is None:
         return f"{verifier.name} did not judge this tree, so its thresholds are not in the trace."
-    if dict(options) != dict(
-        parse_options(verifier.Options, "verifier", Choice(name=verifier.name, options=recorded.options))
-    ):
+    _, recorded_options = resolve_verifier(Choice(name=verifier.name, options=recorded.options))
+    if dict(options) != dict(recorded_options):
         return f"Other options give {verifier.name} other thresholds, which are not in the trace."
     luck = RecordedLuck(trace, position, question, recorded)
     try:

@@ -7,20 +7,15 @@ from typing import Any
 
 from specviz.engine.whatif.luck import QuestionLuck
 from specviz.errors import SettingsError
-from specviz.options import parse_options
 from specviz.trace.whatif_question import FORCED, Question
-from specviz.verifiers import VERIFIERS, Context, Ruling, Verifier, Walk
+from specviz.verifiers import Context, Ruling, Verifier, Walk, resolve_verifier
 
 
 def asked_verifier(question: Question) -> tuple[Verifier, Any]:
-    if question.verifier.name not in VERIFIERS:
-        raise SettingsError(
-            f"There is no verifier {question.verifier.name!r} here; choose from {', '.join(VERIFIERS)}."
-        )
-    verifier = VERIFIERS[question.verifier.name]
+    verifier, options = resolve_verifier(question.verifier)
     if question.coins and verifier.comparison != "uniform < threshold":
         raise SettingsError(f"{verifier.name} flips no coin at a node; force the node, or change the bonus coin.")
-    return verifier, parse_options(verifier.Options, "verifier", question.verifier)
+    return verifier, options
 
 
 def walk_with_forced(verifier: Verifier, context: Context, luck: QuestionLuck, question: Question) -> Walk:

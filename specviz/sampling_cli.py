@@ -1,0 +1,19 @@
+"""Options of all commands that sample: how logits become distributions. Temperatures of the target are each command's
+own, because one of them takes several."""
+
+from __future__ import annotations
+
+import argparse
+
+from specviz.trace.schema import Sampling
+
+
+def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
+    """Top-k, top-p and eta cutoff of the target, and the draft's temperature."""
+    default = Sampling()
+    parser.add_argument("--top-k", type=int, default=default.top_k, help="of the target; 0 keeps all tokens")
+    parser.add_argument("--top-p", type=float, default=default.top_p, help="of the target; 1 keeps all tokens")
+    parser.add_argument(
+        "--eta-cutoff", type=float, default=default.eta_cutoff, help="eta sampling; not the eta verifier"
+    )
+    parser.add_argument("--draft-temperature", type=float, help="default: the target's, or 1 where that is 0")
