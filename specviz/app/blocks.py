@@ -1,7 +1,7 @@
-"""A page of Gradio's on which every call ends in an answer or in one sentence, and only what is documented has a name.
+"""Gradio's ``Blocks`` for callers from outside: every error becomes one sentence, and private events have no name.
 
-Gradio gives each event a name by which it can be called, also the private ones, and tells a caller nothing but "Error"
-where something is raised, with all that was sent in the server's log.
+Gradio itself gives each event a name by which it can be called, also the private ones. Where something is raised it
+answers nothing but "Error", and writes all that was sent into the server's log.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ class Page(gr.Blocks):
                 event.input_parameter_names = [by_id.get(component._id) for component in event.inputs]
 
     def queue(self, **options: Any) -> Page:
-        """As Gradio's, but only an event that would join a full queue is refused.
+        """As Gradio's, but an event is refused only if the queue that it would join is full.
 
-        Gradio counts all that wait for anything, and tells whoever comes next: where many wait for a model, no page
-        could be opened, no run saved and nothing stopped.
+        Gradio counts all waiting events together and refuses the next one, whatever it is. With many waiting for a
+        model, no page could be opened, no run saved and nothing stopped.
         """
         super().queue(**options)
         push, waiting = self._queue.push, self._queue.event_queue_per_concurrency_id
@@ -77,7 +77,7 @@ class Page(gr.Blocks):
             return await super().preprocess_data(*given, **named)
         except gr.Error as error:
             raise _told(error.message) from None
-        except Exception:  # of a component, about a value that no browser sends
+        except Exception:  # raised by a component for a value that no browser sends
             raise _told(UNFIT) from None
 
     async def process_api(self, *given: Any, **named: Any) -> Any:
@@ -105,10 +105,10 @@ UNKNOWN: dict[type[Exception], Any] = {FnIndexInferError: _unknown, KeyError: _u
 
 
 def asked_for(event: gr.EventData) -> Mapping[str, Any]:
-    """What came with an event: an object, whatever a call that was made by hand has sent."""
+    """The data of an event; empty where it is no object, which only a call made by hand can send."""
     return event._data if isinstance(event._data, Mapping) else {}
 
 
 def position_of(sent: Any) -> int | None:
-    """A position in a run, if that was sent; it need not be there."""
+    """The position in a run that was sent, or None if it is none. The run may be shorter."""
     return sent if isinstance(sent, int) and not isinstance(sent, bool) and 0 <= sent < 2**31 else None

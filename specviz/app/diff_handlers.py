@@ -23,38 +23,39 @@ def compare_runs(a: Trace, b: Trace, names: tuple[str, str]) -> dict[str, Any]:
     return comparison_value(compare(a, b, names))
 
 
-class Patience:
-    """Says when it is enough: so many seconds after it was first asked, or when ``must_stop`` says so.
+class StopCondition:
+    """Called after every token of a reference: True once its seconds are over, or if ``must_stop`` returns True.
 
-    What goes to another process, on ZeroGPU, takes the seconds along; nobody can stop it there.
+    The seconds count from the first call. On ZeroGPU it is pickled and sent to another process: there only the seconds
+    count, because ``must_stop`` asks this process.
 
     Attributes:
-        over: whether it has said so.
+        met: whether the last call returned True.
     """
 
     def __init__(self, seconds: float, must_stop: Callable[[], bool] | None = None):
         self._seconds, self._must_stop = seconds, must_stop
         self._until: float | None = None
-        self.over = False
+        self.met = False
 
     def __call__(self) -> bool:
         now = time.monotonic()
         self._until = now + self._seconds if self._until is None else self._until
-        self.over = now > self._until or (self._must_stop is not None and self._must_stop())
-        return self.over
+        self.met = now > self._until or (self._must_stop is not None and self._must_stop())
+        return self.met
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Patience, (self._seconds,)
+        return StopCondition, (self._seconds,)
 
 
-def _decoded(pair: Any, trace: Trace, count: int, enough: Patience) -> tuple[Reference, bool, Models]:
-    """The prompt of a run and so many tokens, decoded greedily, whether there would be more, and by what."""
+def _decoded(pair: Any, trace: Trace, count: int, stop: StopCondition) -> tuple[Reference, bool, Models]:
+    """(up to ``count`` tokens of plain greedy decoding after a run's prompt, whether it was stopped before, models)."""
     from specviz.bench.greedy import plain_greedy
 
-    tokens, scores = plain_greedy(pair, list(trace.prompt_tokens), count, enough)
+    tokens, scores = plain_greedy(pair, list(trace.prompt_tokens), count, stop)
     texts = {token: pair.token_text(token) for token in tokens}
     reference = Reference(PLAIN, tuple(tokens), texts, tuple(scores), pair.models.target)
-    return reference, enough.over and len(tokens) < count, pair.models
+    return reference, stop.met and len(tokens) < count, pair.models
 
 
 def against_greedy(
@@ -70,8 +71,8 @@ def against_greedy(
         count = max(1, len(trace.output_tokens()))
         said = f"Decoding {count} tokens greedily …"
         lock = sessions.backend.lock
-        enough = Patience(sessions.limits.seconds, lambda: lock.must_end() or sessions.must_stop(page))
-        asked = (_decoded, trace, count, enough)
+        stop = StopCondition(sessions.limits.seconds, lambda: lock.must_end() or sessions.must_stop(page))
+        asked = (_decoded, trace, count, stop)
         reference, cut, by = yield from run_handlers.ask_models(sessions, models, trace, said, count, *asked)
         value: dict[str, Any] = {"compare": comparison_value(compare(trace, reference, (title, PLAIN)))}
         words = [f"Stopped after {len(reference.tokens)} of {count} tokens."] if cut else []

@@ -87,7 +87,7 @@ class Actions:
             return
         before = None if there.anew else there.run
         ticket = before.ticket if before else None
-        trace = self.sessions.trace_of(ticket)  # at hand; the page's may have to be unpacked
+        trace = self.sessions.trace_of(ticket)  # in memory already; the page's copy may be compressed
         if trace is None and before is not None:
             trace = before.trace
         page = _page_id(request)
@@ -113,7 +113,7 @@ class Actions:
     def on_fork(
         self, known: PageState | None, event: gr.EventData, request: gr.Request, *values: Any
     ) -> Iterator[list[Any]]:
-        """Run a step of a run anew, as the first of a fork of it."""
+        """Fork a run at a step: run that step again in a new run, with the settings of the form."""
         there = known or self.start
         untouched = self.form.untouched()
         asked = asked_for(event)
@@ -122,7 +122,7 @@ class Actions:
             yield [self.not_open(), gr.skip(), *untouched]
             return
         trace = parent.trace
-        # Only what was filled in from this run, and then changed, can be meant for it.
+        # The form counts only if it was filled in from this run; otherwise its values belong to another one.
         inputs = (trace.prompt, parent.models, trace.settings_of(at) if at < len(trace.steps) else trace.settings)
         own = there.filled != trace.id
         try:
@@ -144,7 +144,7 @@ class Actions:
             caveat = caveats(moved.models, trace.models) if at else None
             forked = _forked(there.runs[-1].title, at, own)
             said = run_handlers.message("info", " ".join(filter(None, (forked, caveat))))
-            # What a failing step says stays in sight.
+            # Where the step failed its own notice stays, and not the one about the fork.
             yield [text if moved.failed else f"[{text},{said}]", there, *fill]
 
     # ------------------------------------------------------------------------------------------ opening

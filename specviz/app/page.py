@@ -22,7 +22,7 @@ from specviz.figures import dump_block
 from specviz.trace.schema import Trace
 
 TITLE = "# specviz\nevery step of a speculative decode"
-# The viewer knows where the reader is; Python is told with the click that needs it.
+# Which step is shown is known in the browser only; clicks that need it send it along.
 _WITH_STEP = "(where, ...rest) => [String(window.specvizViewer.mounted.at(-1)?.state.step ?? 0), ...rest]"
 
 
@@ -39,8 +39,8 @@ def build_page(
     many = CompareTab(act, comparison_store or ComparisonStore())
     options: dict[str, Any] = {"analytics_enabled": False, "fill_width": True, "delete_cache": (3600, 6 * 3600)}
     with Page(act.limits, title="specviz", **options) as page:
-        # A function: Gradio copies a component's callback for everybody who opens the page, a method with all that its
-        # object has, and that is the models.
+        # Not the method itself: Gradio copies a component's callback for everybody who opens the page, and the copy of
+        # a method has a copy of its object, with the models.
         page_state = gr.State(
             None, time_to_live=6 * 3600, delete_callback=lambda page_state: act.on_state_deleted(page_state)
         )
@@ -108,7 +108,7 @@ def build_page(
                     as_page = gr.Button(
                         "Save this run as one HTML page", size="md", scale=0, min_width=300, elem_id="save-page"
                     )
-                    # The button that a person presses has the file made; this one then hands it over.
+                    # The buttons above make the file; this hidden one is then pressed by the script to download it.
                     ready = gr.DownloadButton("Save", visible="hidden", elem_id="save-ready")
                 gr.Markdown(
                     "A trace file opens again under Runs; the HTML page opens anywhere, offline. **Link**, above the "
@@ -128,7 +128,7 @@ def build_page(
                 gr.Markdown("Seven short lessons on recorded runs; they need no model. Choose one below.")
         viewer = make_viewer(act.first_block, elem_id="viewer")
 
-        # One accelerator, one queue: all model work is one after the other.
+        # There is one accelerator, so all events that work with a model share one queue and run one at a time.
         work: dict[str, Any] = {"concurrency_id": MODEL_WORK, "concurrency_limit": 1, "show_progress": "hidden"}
         quick: dict[str, Any] = {"show_progress": "hidden", "queue": False}
         private: dict[str, Any] = {"api_visibility": "private"}

@@ -43,7 +43,7 @@ EVICTED = "This run's place was needed for others; press Step or Run to go on wi
 Inputs = tuple[str, ModelChoice, Settings]
 """(prompt, models, settings)"""
 Answer = tuple[str, "Trace | None", "Ticket | None"]
-"""(block as JSON, the trace so far, what finds the live session again)"""
+"""(block as JSON, the trace so far, the ticket of the live session)"""
 
 
 def notice(kind: str, text: str, fraction: float | None = None) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def opening_block(trace: Trace) -> str:
 
 
 def wanted_block(trace: Trace, run: str, steps: Any) -> str:
-    """The frames that a viewer misses, the first of a list of positions; "" if it speaks of another run."""
+    """The frames that a viewer misses, the first of a list of positions; "" if another run is asked for."""
     if run != trace.id or not isinstance(steps, list):
         return ""
     chosen = [step for step in steps[: 2 * MOST_AT_ONCE] if isinstance(step, int)][:MOST_AT_ONCE]
@@ -122,7 +122,7 @@ def run_steps(
     """Run up to ``steps`` steps, one answer a step; starts a new run if these inputs are not those of the live one.
 
     Args:
-        until: where to stop before.
+        until: breakpoints at which it stops earlier.
     """
     sessions.clear_stop(page)
     try:
@@ -142,9 +142,9 @@ def run_steps(
 
 
 def fork(sessions: Sessions, page: str, inputs: Inputs, trace: Trace, position: int) -> Iterator[Answer]:
-    """A new run that shares the steps before ``position`` and runs this one anew, with the settings of ``inputs``.
+    """A new run that shares the steps before ``position`` and runs that step again, with the settings of ``inputs``.
 
-    One step is run; the prompt of the inputs counts for nothing. A fork with the run's own settings repeats it.
+    One step is run. The prompt of ``inputs`` is not used. With the run's own settings the step comes out the same.
     """
     sessions.clear_stop(page)
     _, models, settings = inputs
@@ -268,8 +268,10 @@ def message(kind: str, text: str) -> str:
 def _session(
     sessions: Sessions, inputs: Inputs, steps: int, trace: Trace | None, ticket: Ticket | None
 ) -> Generator[Answer, None, tuple[Live, Ticket, str | None]]:
-    """The live session for these inputs, kept, made again from the trace, or new, and what is to be said of that. Tells
-    how loading goes."""
+    """(the live session for these inputs, its ticket, what to tell the visitor), yielding how loading goes.
+
+    The session is the one of the ticket if it is still there, or made again from the trace, or new.
+    """
     prompt, models, settings = inputs
     limits = sessions.limits
     limits.check_prompt(prompt)
@@ -284,7 +286,7 @@ def _session(
     del live  # its pair may have to make room for the one that is loaded now
     sessions.drop(ticket)
     left = trace is not None and _was_left(trace, prompt, settings, ticket, models)
-    # A run of this page stays the run it was, whether or not its session had to be made again.
+    # A run of this page keeps its id when its session is made again.
     start = SessionStart(prompt, settings, limits, trace if left else None, same=ticket is not None)
     session = yield from _opened(sessions, models, start, steps, trace, ticket)
     live = Live(session, models, prompt, settings)
@@ -297,7 +299,7 @@ def _session(
 
 
 def _was_left(trace: Trace, prompt: str, settings: Settings, ticket: Ticket | None, models: ModelChoice) -> bool:
-    """Whether these inputs go on with a run that is not live any more, or never was: a file that stops in mid-run."""
+    """Whether these inputs continue a run without a live session: it was dropped, or the run is an unfinished file."""
     limit = {"max_new_tokens": settings.max_new_tokens} if ticket is not None else {}
     if not _is_of(trace, prompt, settings, **limit):
         return False
@@ -305,7 +307,7 @@ def _was_left(trace: Trace, prompt: str, settings: Settings, ticket: Ticket | No
 
 
 def _is_of(trace: Trace, prompt: str, settings: Settings, **but: Any) -> bool:
-    """Whether these are the inputs of a run, ``but`` for some settings."""
+    """Whether these are the inputs of a run, with the settings in ``but`` replaced."""
     recorded = trace.settings.model_copy(update=but)
     return trace.prompt == prompt and settings in (recorded, as_form_reads(recorded))
 

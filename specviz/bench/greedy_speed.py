@@ -229,7 +229,7 @@ def generate(
     ids = torch.tensor([list(tokens)], device=pair.target.device)
 
     def listen(so_far: torch.Tensor, _scores: Any, **_: Any) -> torch.Tensor:
-        """A stopping criterion that never stops: the one place that hears of every step."""
+        """A stopping criterion that never stops: ``generate`` calls back after every step through these only."""
         tick(so_far.shape[1] - len(tokens))
         return torch.zeros(1, dtype=torch.bool, device=so_far.device)
 

@@ -78,7 +78,10 @@ def load_prompts(
 
 
 def spread(prompts: Iterable[Prompt], count: int | None) -> list[Prompt]:
-    """``count`` of the prompts (None: all), in their order, as evenly over the kinds as they come: firsts first."""
+    """``count`` of the prompts (None: all), in their order, with their kinds as even as they can be.
+
+    First prompts of every kind are taken first, then second ones, and so on.
+    """
     prompts = list(prompts)
     if count is None or count >= len(prompts):
         return prompts

@@ -55,7 +55,7 @@ class HeadStudent:
             self.head.load_state_dict({name: tensor.float().cpu() for name, tensor in own.state_dict().items()})
             return
         some = examples[:: max(1, len(examples) // FITTED)]
-        # The first place of a text is unlike all others, so it has no say.
+        # The hidden state at the first place of a text is unlike all others, so it is left out of the fit.
         rows = torch.from_numpy(np.concatenate([_states(example)[1::5] for example in some])).float()
         self.head.mean.copy_(rows.mean(0))
         self.head.spread.copy_(rows.std(0).clamp(min=1e-6))

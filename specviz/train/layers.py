@@ -58,7 +58,7 @@ def grown(pair: Pair, layers: int) -> Any:
     model = type(draft)(config).float()
     names = dict(model.state_dict())
     for name, value in draft.state_dict().items():
-        # The last layer stays the last: what it writes is read by the head.
+        # The draft's last layer becomes the last of the new model: the output head was trained on what it writes.
         moved = name.replace(f"layers.{old - 1}.", f"layers.{layers - 1}.") if old > 1 else name
         names[moved].copy_(value)
     for new in range(old - 1, layers - 1):

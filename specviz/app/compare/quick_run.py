@@ -1,4 +1,4 @@
-"""A small comparison, made while a visitor waits: its limits, its turns at the models, and what it grows into."""
+"""A small comparison that a visitor starts on the page and waits for: its limits, and the runs it consists of."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TITLE = "your small comparison"
 
 @dataclass(frozen=True)
 class QuickRun(Progress):
-    """A small comparison at a moment when there is something new to look at, or when it is over.
+    """The state of a small comparison after each finished prompt, and at its end.
 
     Attributes:
         opened: the part that can be looked at; None if it was stopped before there was any.
@@ -93,7 +93,10 @@ _LARGER = "choose fewer, or use python -m specviz compare."
 
 
 def run_small(sessions: Sessions, page: str, store: ComparisonStore, job: Any) -> Iterator[Progress]:
-    """Make it. Others have their turn at the models between any two steps; Stop keeps the prompts that are finished."""
+    """Make a small comparison, yielding how far it is.
+
+    Between any two steps other visitors can use the models. Stop keeps the prompts that are finished.
+    """
     from specviz.compare.jobs import refuse_ended_prompts
     from specviz.compare.labels import labels_of
     from specviz.compare.run_unit import Result, step_unit
@@ -101,7 +104,7 @@ def run_small(sessions: Sessions, page: str, store: ComparisonStore, job: Any) -
 
     sessions.clear_stop(page)
     labels = labels_of(job.comparison)
-    # Prompt by prompt, so that what is there at any moment is a whole comparison of fewer prompts.
+    # Prompt by prompt: the finished ones are a complete comparison of fewer prompts at any moment.
     places = {prompt.id: place for place, prompt in enumerate(job.prompts)}
     order = sorted(job.units(), key=lambda unit: places[unit.prompt.id])
     done: list[tuple[Any, Result]] = []
@@ -110,7 +113,7 @@ def run_small(sessions: Sessions, page: str, store: ComparisonStore, job: Any) -
     seconds = sessions.limits.comparison_seconds
     for number, unit in enumerate(order):
         label = f"Run {number + 1} of {len(order)}: {unit.prompt.id}, {unit.tree}, temperature {unit.temperature:g}"
-        # Should another pair need the memory, it waits for the end of this run, and we for it at the next one.
+        # The pair is taken anew for every run, so that another pair that needs the memory can be loaded in between.
         pair = yield from sessions.backend.pair(job.pair)
         if number == 0:
             refuse_ended_prompts(pair, job.comparison, job.prompts)
@@ -137,7 +140,7 @@ def run_small(sessions: Sessions, page: str, store: ComparisonStore, job: Any) -
 
 
 def _finished(store: ComparisonStore, job: Any, done: list[tuple[Any, Any]], wanted: int) -> QuickRun:
-    """Write the prompts that are whole as a comparison of their own."""
+    """Write the prompts all of whose runs are done as a finished comparison."""
     from specviz.compare.jobs import open_folder, write_unit
     from specviz.compare.run_unit import pack
     from specviz.compare.statistics import tallies
@@ -155,7 +158,8 @@ def _finished(store: ComparisonStore, job: Any, done: list[tuple[Any, Any]], wan
     if not whole:
         return QuickRun("Stopped before the first prompt was finished; there is nothing to show.")
     free = len({unit.prompt.id for unit in job.units() if unit.mode == "free"} & {prompt.id for prompt in whole})
-    # Free runs are spread over the kinds, so of fewer prompts others would be chosen: then all of them, or none.
+    # Which prompts run free is chosen by their kinds, and of fewer prompts others would be chosen. So either all of
+    # the finished ones ran free, or the free runs are left out.
     rest = replace(job, prompts=whole)
     if len(whole) < len(job.prompts):
         rest = replace(rest, comparison=job.comparison.model_copy(update={"free": None if free == len(whole) else 0}))

@@ -96,7 +96,7 @@ def replay(
     except Exception as error:
         yield (run_handlers.failed(error), None, None), None
     finally:
-        sessions.drop(unfinished)  # nobody has its ticket
+        sessions.drop(unfinished)  # the page never got its ticket
         sessions.end_click(ticket)
 
 

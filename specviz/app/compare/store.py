@@ -56,7 +56,7 @@ class ComparisonStore:
         """One that has been opened.
 
         Raises:
-            SettingsError: if it made room for others.
+            SettingsError: if it was removed to make room for newer ones.
         """
         with self._lock:
             if key in self._opened:
@@ -137,14 +137,14 @@ class ComparisonStore:
 
 
 def summarized(found: Sequence[Tally], folder: Path | None = None, labels: Any = None) -> Mapping[str, Any]:
-    """The summary as it is read back from a file: what is no number is null."""
+    """The summary as it would be read back from its file, where NaN is null."""
     if labels is None and folder is not None and (folder / PLAN).is_file():
         from specviz.compare.labels import labels_of  # imports torch: not needed for what ships
         from specviz.compare.replay import read_settings
 
         try:
             labels = labels_of(read_settings(folder)[0])
-        except (SettingsError, KeyError):
+        except SettingsError:
             labels = None  # of another version, or with verifiers that are not here: the rows have their labels
     result: Mapping[str, Any] = json.loads(dump(summarize(found, labels)))
     return result

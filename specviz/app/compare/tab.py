@@ -81,7 +81,7 @@ class CompareTab:
             self.download = gr.Button(
                 "Download it", size="md", scale=0, min_width=120, visible=False, elem_id="board-zip"
             )
-            # As for traces: the button that a person presses has the file made, this one hands it over.
+            # As for traces: the visible button makes the file, and this hidden one downloads it.
             self.ready = gr.DownloadButton("Save", visible="hidden", elem_id="board-ready")
         with gr.Accordion("Make a small comparison", open=False, elem_id="small"):
             self._small_form()
@@ -321,12 +321,12 @@ class CompareTab:
         return self._only(run_handlers.notice("working", progress.text, progress.fraction))
 
     def _only(self, notice: dict[str, Any]) -> list[Any]:
-        """A word, and what was shown stays."""
+        """A notice alone; everything else on the page stays as it is."""
         return [dump_block({"notice": notice}), *[gr.skip()] * 9]
 
 
 def _texts(chosen: Any) -> list[str]:
-    """The first of what was chosen in a list, or nothing."""
+    """The first twenty values chosen in a list, as text; none where no list was sent."""
     return [str(one) for one in chosen[:20]] if isinstance(chosen, list) else []
 
 

@@ -224,7 +224,8 @@ def filtered(summary: Mapping[str, Any], selection: Selection) -> list[Mapping[s
         names = ("verifier",) if picture.table != "differences" else ("a", "b")
         rows = [row for row in rows if all(row[name] in selection.verifiers for name in names)]
     if picture.table == "estimates" and selection.figure != "kinds":
-        # The figures draw what is of all kinds; a chosen kind takes that place.
+        # These figures draw the rows without a kind, which are over all kinds. Where one kind is chosen, its rows are
+        # passed without their kind instead.
         kind = None if selection.kind == ALL else selection.kind
         rows = [{**row, "kind": None} for row in rows if row["kind"] == kind]
     elif selection.figure == "kinds":
