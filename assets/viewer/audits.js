@@ -9,7 +9,7 @@
   const WIDTH = 44, HEIGHT = 12, SCALE = 34;
   const PARTS = ["keys", "values"];
 
-  /** Recorded for what is no finite number (INFINITE_DIFFERENCE in specviz/trace/schema.py). */
+  /** Recorded for what is no finite number (INFINITE_DIFFERENCE in specviz/trace/values.py). */
   const INFINITE = 1e308;
   const short = (value) => (value >= INFINITE ? "∞" : value === 0 ? "0" : value >= 0.095 ? value.toFixed(1) : value.toExponential(0).replace("e-", "e−"));
   const digits = (value) => (value >= INFINITE ? "no finite number" : ns.panels.digits(value, 2));

@@ -1,0 +1,127 @@
+"""The tree of a step: its tokens, and both models' distributions at its nodes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from specviz.trace.values import LONGEST_TOKEN, MOST_NODES, Count, Many, Probability, Proposal, Value
+
+
+class TokenText(Value):
+    """The text of one token id. ``bytes`` holds the hex form where the bytes alone are not valid UTF-8."""
+
+    id: Count
+    text: Annotated[str, Field(max_length=LONGEST_TOKEN)]
+    bytes: Annotated[str, Field(max_length=LONGEST_TOKEN)] | None = None
+
+    @model_validator(mode="after")
+    def _hex(self) -> TokenText:
+        if self.bytes is not None:
+            try:
+                bytes.fromhex(self.bytes)
+            except ValueError:
+                raise ValueError("bytes is not hexadecimal") from None
+        return self
+
+
+class TopK(Value):
+    """The most likely entries of a distribution, in falling order."""
+
+    ids: Many[Count]
+    probs: Many[Probability]
+
+    @model_validator(mode="after")
+    def _aligned(self) -> TopK:
+        if len(self.ids) != len(self.probs):
+            raise ValueError("ids and probs differ in length")
+        return self
+
+
+class Row(Value):
+    """One model's next-token distribution at one node."""
+
+    entropy: float
+    """Of the processed distribution, in nats."""
+    raw: TopK
+    """Plain softmax of the logits, before the sampling parameters."""
+    processed: TopK
+    """After the sampling parameters: what is sampled from and verified against."""
+    top_logit: float | None = None
+    """Of raw's first token, six digits: says how coarse rounding is. Null where not finite, and in older files."""
+
+
+def text_of_tokens(tokens: list[TokenText]) -> str:
+    """Join token texts, putting characters that were split over several tokens together again."""
+    parts = [bytes.fromhex(t.bytes) if t.bytes is not None else t.text.encode("utf-8", "replace") for t in tokens]
+    return b"".join(parts).decode("utf-8", "replace")
+
+
+class PartialNode(Value):
+    """One token of a tree in a step that may have failed: what was not computed is null."""
+
+    id: Count
+    parent: Annotated[int, Field(ge=-1)]
+    depth: Count
+    rank: Count
+    """Draw order among its siblings; 0 was drawn first."""
+    token: Count
+    text: str
+    draft_prob: Probability | None
+    """Probability of this token in its parent's processed draft row; null for the root."""
+    target_prob: Probability | None
+    """Probability of this token in its parent's processed target row; null for the root."""
+    draft: Row | None
+    """The draft's distribution at this node, where the draft ran it (expanded nodes)."""
+    target: Row | None
+
+
+class Node(PartialNode):
+    """One token of the draft tree."""
+
+    target: Row
+
+
+def check_tree(nodes: tuple[PartialNode, ...]) -> None:
+    siblings: dict[int, int] = {}
+    for i, node in enumerate(nodes):
+        if node.id != i:
+            raise ValueError(f"node {i} carries the id {node.id}")
+        if (i == 0) != (node.parent == -1) or node.parent >= i:
+            raise ValueError(f"node {i} has the parent {node.parent}")
+        if node.depth != (nodes[node.parent].depth + 1 if i else 0):
+            raise ValueError(f"node {i} has the depth {node.depth}")
+        if node.rank != siblings.get(node.parent, 0):
+            raise ValueError(f"node {i} has the draw rank {node.rank}")
+        siblings[node.parent] = node.rank + 1
+        if i and nodes[node.parent].draft is None:
+            raise ValueError(f"node {node.parent} has children and no draft row")
+
+
+class DraftTree(Value):
+    """A draft tree in topological order: every parent comes before its children."""
+
+    builder: str
+    proposal: Proposal
+    nodes: Annotated[Many[Node], Field(min_length=1, max_length=MOST_NODES)]
+
+    @model_validator(mode="after")
+    def _is_a_tree(self) -> DraftTree:
+        check_tree(self.nodes)
+        return self
+
+    def children(self) -> list[list[int]]:
+        """Children of every node in draw order."""
+        children: list[list[int]] = [[] for _ in self.nodes]
+        for node in self.nodes[1:]:
+            children[node.parent].append(node.id)
+        return children
+
+    def path(self, node: int) -> list[int]:
+        """Node ids from below the root down to ``node``; empty for the root."""
+        path: list[int] = []
+        while node > 0:
+            path.append(node)
+            node = self.nodes[node].parent
+        return path[::-1]

@@ -1,0 +1,102 @@
+"""What a run was made with: its settings, and the models as they were loaded."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from specviz.trace.values import (
+    MOST_OPTIONS,
+    MOST_RENAMED,
+    MOST_VERIFIERS,
+    Count,
+    Many,
+    Name,
+    Option,
+    Origin,
+    PromptEnd,
+    Value,
+)
+
+
+class Sampling(Value):
+    """How logits become the distribution that is sampled from. Order: temperature, top-k, top-p, eta cutoff."""
+
+    temperature: Annotated[float, Field(ge=0.0, le=100.0)] = 1.0
+    """0 puts all mass on the most likely token."""
+    top_k: Count = 0
+    """Keep the k most likely tokens; 0 keeps all."""
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Keep the smallest set of most likely tokens whose mass reaches top_p."""
+    eta_cutoff: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Hewitt et al. 2022, *eta sampling*: drop p < min(eta, sqrt(eta) exp(-H)); 0 is off. Target only."""
+
+
+class Choice(Value):
+    """A registered builder or verifier by name, with its options."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    options: dict[str, Option] = Field({}, max_length=MOST_OPTIONS)
+
+
+class Settings(Value):
+    """Everything that, with the models and the prompt, determines a run."""
+
+    target: Sampling = Sampling()
+    draft: Sampling = Sampling()
+    builder: Choice = Choice(name="k_config")
+    verifiers: Annotated[Many[Choice], Field(min_length=1, max_length=MOST_VERIFIERS)] = (Choice(name="rejection"),)
+    driver: str = "rejection"
+    """Name of the verifier whose verdict is committed."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    max_new_tokens: Annotated[int, Field(ge=1, le=1_000_000)] = 40
+    chat: bool = False
+    """Whether the prompt was wrapped in the target's chat template."""
+    prompt_end_token: PromptEnd = "refuse"
+    """What is done where a prompt outside a chat template ends in an end token."""
+    audit: bool = False
+    """Whether both caches are compared with a fresh recompute after every step."""
+    record_top_k: Annotated[int, Field(ge=1, le=100)] = 10
+    """How many entries of each distribution are recorded."""
+
+    @model_validator(mode="after")
+    def _driver_is_a_verifier(self) -> Settings:
+        names = [choice.name for choice in self.verifiers]
+        if self.driver not in names:
+            raise ValueError(f"driver {self.driver!r} is not one of the verifiers {names}")
+        if len(set(names)) != len(names):
+            raise ValueError(f"a verifier is named twice in {names}")
+        return self
+
+
+class ModelInfo(Value):
+    """What was loaded, as found on the loaded model."""
+
+    id: str
+    """As it was asked for; of a folder the last part of its path only."""
+    source: Origin | None = None
+    """Where it came from; null where that was not recorded."""
+    revision: str | None = None
+    """On the hub the commit; of the built-in draft a hash of its files."""
+    weights: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}:[0-9a-f]{64}$")] | None = None
+    """A hash over a sample of every tensor as loaded, see ``specviz.models.weights``; null where not recorded."""
+    config: dict[Name, Name] = Field({}, max_length=MOST_OPTIONS)
+    """Fields of its config that may change what it computes, as JSON; empty where not recorded."""
+    architecture: str
+    parameters: Count
+    layers: Count
+    vocabulary: Count
+    dtype: str
+    device: str
+    quantization: str | None = None
+    reads: Many[Count] = ()
+    """Of a draft that reads the target's hidden states: which. 0 is the embeddings, k the output of layer k."""
+    note: str | None = None
+
+
+class Models(Value):
+    target: ModelInfo
+    draft: ModelInfo
+    renamed_tokens: Annotated[Many[Count], Field(max_length=MOST_RENAMED)] = ()
+    """Ids of added tokens that the draft's tokenizer names otherwise, or has not: taken because it was asked for."""

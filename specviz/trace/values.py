@@ -1,0 +1,78 @@
+"""What the values of a trace share: their base class, kinds of numbers and texts, and how much a file may hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, FailFast, Field
+
+SCHEMA_VERSION = 1
+WEIGHTS_SCHEME = "sha256-sample1"
+"""In front of every hash of weights; hashes with another one in front say nothing about each other."""
+# What one file may hold of a kind, so that no work over it can grow with the square of the file.
+MOST_NODES = 1025
+"""Nodes of a tree, the root included."""
+MOST_VERIFIERS = 256
+MOST_DECISIONS = 16_384
+"""Of one verifier in one step."""
+MOST_SLOTS = 65_536
+"""Cache slots that are written in one step."""
+MOST_OPTIONS = 100
+MOST_RENAMED = 256
+"""Added tokens at which two tokenizers may differ: as many as Llama 3 has special ones."""
+LONGEST_NAME = 200
+INFINITE_DIFFERENCE = 1e308
+"""Stands in an audit for a difference that is no finite number: NaN, or an infinity on one side only."""
+LONGEST_TOKEN = 1_000
+"""Characters, or hexadecimal digits, of one token: a trace that repeats it pays its length each time."""
+
+Proposal = Literal["without_replacement", "with_replacement", "top_k"]
+"""How the siblings of a node were proposed; decides which verifier is lossless."""
+
+Outcome = Literal["accepted", "rejected", "passed, not chosen"]
+"""What became of a node that a verifier examined. A node without a decision was not examined by itself; it may still
+lie on the accepted path, where a rule accepts paths as a whole (traversal)."""
+
+Comparison = Literal["uniform < threshold", "p > threshold", "token = drawn", "token = argmax"]
+BonusKind = Literal["target", "residual", "truncated", "argmax"]
+Origin = Literal["built-in", "folder", "hub"]
+"""Where a model comes from: it is shipped with specviz or made by it, lies in a folder, or on the Hugging Face hub."""
+Promise = Literal["yes", "no", "greedy decoding"]
+"""What a verifier says of its output: distributed as target samples, not necessarily so, or greedy decoding."""
+Lossless = Literal["yes", "no", "greedy decoding", "not proved"]
+"""What is proved about that, for one set of options."""
+EndReason = Literal["end of sequence", "max_new_tokens", "context limit", "stopped", "error"]
+PromptEnd = Literal["refuse", "drop", "keep"]
+"""What is done with an end token that a prompt ends in: a run would begin after the end of its own text."""
+Option = bool | int | float | str | None
+Probability = Annotated[float, Field(ge=0.0, le=1.0 + 1e-5)]
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+"""Not larger than what a browser can count."""
+Name = Annotated[str, Field(max_length=LONGEST_NAME)]
+T = TypeVar("T")
+Many = Annotated[tuple[T, ...], FailFast()]
+"""A list whose first broken item is the only one that is told of: there could be millions."""
+
+
+def options_key(options: Mapping[str, Option]) -> str:
+    """One text for equal options, whatever their order."""
+    return json.dumps(dict(options), sort_keys=True, default=str)
+
+
+@cache
+def _all_fields(kind: type[BaseModel]) -> set[str]:
+    return set(kind.model_fields)
+
+
+class Value(BaseModel):
+    """A frozen value. Unknown fields, wrong types, NaN and infinities are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    def model_post_init(self, _: Any) -> None:
+        # pydantic gives every value a set of its own with the names of the fields that were given: more than a third
+        # of a trace's memory, and nothing here asks for it. All values of a class share one.
+        object.__setattr__(self, "__pydantic_fields_set__", _all_fields(type(self)))

@@ -1,0 +1,80 @@
+"""What a verifier made of the tree of a step: every decision, the accepted path and the bonus token."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from specviz.trace.draft_tree import TopK
+from specviz.trace.values import (
+    MOST_DECISIONS,
+    MOST_OPTIONS,
+    BonusKind,
+    Comparison,
+    Count,
+    Lossless,
+    Many,
+    Name,
+    Option,
+    Outcome,
+    Value,
+)
+
+
+class Residual(Value):
+    """What is left of the target after a rejection, ``max(p - q, 0)``: its mass, and its top entries scaled to 1."""
+
+    mass: Annotated[float, Field(ge=0.0)]
+    top: TopK
+
+
+class Decision(Value):
+    """One decision of a verifier about one node."""
+
+    node: Count
+    rule: str
+    """The rule in words and symbols, e.g. ``u < p/q``."""
+    comparison: Comparison
+    """Which two recorded numbers (or tokens) were compared."""
+    threshold: float
+    p: float | None
+    """Target probability as the rule used it (after earlier siblings were rejected)."""
+    q: float | None
+    """Draft probability as the rule used it (point mass 1 for top-k; renormalized without replacement)."""
+    uniform: Annotated[float, Field(gt=0.0, lt=1.0)] | None
+    expected: Count | None = None
+    """The drawn or argmax token this node's token was compared with."""
+    outcome: Outcome
+    reason: str
+    residual: Residual | None = None
+
+
+class Bonus(Value):
+    """The token after the accepted path, and where it was drawn from."""
+
+    token: Count
+    text: str
+    node: Count
+    """The node at whose target row (or residual) it was drawn."""
+    source: BonusKind
+    uniform: Annotated[float, Field(gt=0.0, lt=1.0)] | None
+    distribution: TopK
+
+
+class Verdict(Value):
+    """What one verifier made of the tree."""
+
+    verifier: Name
+    options: Annotated[dict[str, Option], Field(max_length=MOST_OPTIONS)]
+    lossless: Lossless
+    """Whether tokens emitted by this verifier, with these options and on this kind of proposal, are distributed as
+    target samples: ``yes`` and ``greedy decoding`` are promised and proved by enumeration, ``no`` was shown by it, and
+    ``not proved`` is everything else. What was known when the step was recorded."""
+    thresholds: Many[float]
+    """One per node, reached or not; the root's is 1."""
+    decisions: Annotated[Many[Decision], Field(max_length=MOST_DECISIONS)]
+    """In the order they were taken."""
+    path: Many[Count]
+    """Accepted nodes below the root, downwards."""
+    bonus: Bonus
