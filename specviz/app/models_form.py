@@ -8,7 +8,7 @@ import gradio as gr
 
 from specviz.app.form import Form
 from specviz.errors import SpecvizError
-from specviz.models.choices import DEVICES, DTYPES, QUANTIZATIONS
+from specviz.models.choices import DEVICES, DTYPES, PLANNED_CONTEXT, QUANTIZATIONS
 from specviz.models.pair_spec import ModelChoice
 from specviz.models.presets import PRESETS, find_preset
 from specviz.trace.schema import Settings
@@ -63,7 +63,7 @@ def plan_text(models: ModelChoice, settings: Settings) -> str:
     """The memory plan: verdict and table. The config of a model that is no preset is fetched, a few kilobytes."""
     from specviz.drafting import resolve_builder
     from specviz.models.devices import choose_device  # imports torch: not needed to look at a trace
-    from specviz.models.planning import CONTEXT, plan_pair
+    from specviz.models.planning import plan_pair
 
     builder, options = resolve_builder(settings.builder)
     nodes = builder.max_nodes(options)
@@ -78,4 +78,6 @@ def plan_text(models: ModelChoice, settings: Settings) -> str:
     )
     head, *lines = plan.table()
     rows = ["| " + " | ".join(line) + " |" for line in (head, ("---",) * len(head), *lines)]
-    return "\n".join([f"**{plan.verdict}** A context of {CONTEXT:,} tokens, a tree of {nodes} nodes.", "", *rows])
+    return "\n".join(
+        [f"**{plan.verdict}** A context of {PLANNED_CONTEXT:,} tokens, a tree of {nodes} nodes.", "", *rows]
+    )

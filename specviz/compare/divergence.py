@@ -34,8 +34,8 @@ from specviz.verifiers.rejection import REJECTION
 
 MOST_FUTURES = 4096
 """Ways a walk's coins can fall that are summed over; of a rule with more, the columns are null."""
-MOST_NODES = 256
-"""The same for longest_path, whose sum takes time with the square of the nodes."""
+LONGEST_PATH_NODES = 256
+"""Nodes up to which longest_path's sum is taken, whose time grows with their square; its columns are null beyond."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def _ends_of_longest_path(context: Context) -> _Ends | None:
     A path ends at v if the edges down to v pass and no node that would be taken before v is reached.
     """
     shape, n = context.shape, len(context.tokens)
-    if n > MOST_NODES:
+    if n > LONGEST_PATH_NODES:
         return None
     passes = [min(1.0, max(0.0, threshold)) for threshold in context.thresholds]
     score = [0.0] * n

@@ -20,6 +20,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from specviz.compare.prompts import Prompt
+from specviz.compare.read import PLAN
 from specviz.compare.run_unit import Result, pack, run_unit, unpack
 from specviz.compare.spec import Comparison, Unit, units
 from specviz.errors import SettingsError
@@ -31,7 +32,6 @@ from specviz.trace.identity import other_models
 from specviz.trace.schema import Models
 from specviz.verifiers import load_verifier
 
-PLAN = "comparison.json"
 PROMPTS = "prompts.jsonl"
 WORK = "work"
 MODELS = "models.json"

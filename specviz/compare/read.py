@@ -23,6 +23,7 @@ from specviz.errors import SettingsError
 from specviz.trace.schema import Models
 
 PLAN = "comparison.json"
+"""What a comparison compares: the file in its folder."""
 MODELS_KEY = "specviz.models"
 """Of a Parquet file's own metadata: which models made the rows, with a hash of their weights."""
 MOST_MODELS_BYTES = 100_000
@@ -34,7 +35,8 @@ MOST_PLAN_BYTES = 1_000_000
 MOST_DIFFERENT = {"prompt_id": 2_000, "verifier": 60, "tree": 24, "temperature": 12, "kind": 40, "mode": 2}
 MOST_FIGURES = 2_500
 """Combinations of mode, tree, temperature, verifier and kind that intervals are computed for."""
-MOST_NODES = 4_096
+LARGEST_COUNT = 4_096
+"""In the columns that count nodes or tokens of one step; a tree is smaller."""
 LONGEST_LABEL, LONGEST_TEXT = 300, 200_000
 _BATCH = 4_096
 
@@ -364,7 +366,7 @@ def _look_at(name: str, column: str, values: list[Any]) -> None:
     if column == "mode" and not set(known) <= {"paired", "free"}:
         raise SettingsError(f"The table {name} has a mode that is neither paired nor free.")
     word = TABLES[name][column][0]
-    limit = {"temperature": 100.0}.get(column, float(MOST_NODES) if column in _SMALL else 1e12)
+    limit = {"temperature": 100.0}.get(column, float(LARGEST_COUNT) if column in _SMALL else 1e12)
     low = 0.0 if column in _SMALL or column in ("temperature", "step") else -1e12
     if column == "seed":
         limit = 2.0**63

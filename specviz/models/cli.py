@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, get_args
 
 from specviz.arguments import Commands, positive
+from specviz.models.choices import PLANNED_CONTEXT
 from specviz.models.pair_spec import ModelChoice, add_arguments, pair_names
 from specviz.trace.schema import PromptEnd
 from specviz.tree_cli import add_tree_arguments, chosen_tree
@@ -21,7 +22,12 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     plan = commands.add_parser("plan", help="say what a pair needs and whether it fits, without loading it")
     add_arguments(plan)
     add_tree_arguments(plan)
-    plan.add_argument("--context", type=positive, default=2048, help="tokens of prompt and output (default 2048)")
+    plan.add_argument(
+        "--context",
+        type=positive,
+        default=PLANNED_CONTEXT,
+        help=f"tokens of prompt and output (default {PLANNED_CONTEXT})",
+    )
     plan.add_argument(
         "--device-memory", metavar="SIZE", help="of a card to plan for, e.g. 16GB (default: what is free)"
     )

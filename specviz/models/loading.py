@@ -17,6 +17,7 @@ import torch
 from specviz.errors import ModelError, OutOfMemoryError, SettingsError, SpecvizError
 from specviz.models.adapters import check_unquantized, merged
 from specviz.models.checkpoints import check_saved_quantization, tokenizer_error
+from specviz.models.choices import PLANNED_CONTEXT, PLANNED_NODES
 from specviz.models.compat import check_config
 from specviz.models.config_facts import config_facts
 from specviz.models.device_map import device_map, refuse_offloading, room_for_weights
@@ -41,9 +42,6 @@ from specviz.models.tree_check import check_tree_attention
 from specviz.models.vocabularies import check_tokenizers
 from specviz.models.weights import weights_hash
 from specviz.trace.schema import ModelInfo, Models, PromptEnd
-
-PLANNED_CONTEXT, PLANNED_NODES = 2_048, 28
-"""Context and tree that a pair's memory is planned for when it is loaded, before any run's settings are known."""
 
 log = logging.getLogger(__name__)
 

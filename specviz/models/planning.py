@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from specviz.models.checkpoints import check_saved_quantization
+from specviz.models.choices import PLANNED_CONTEXT, PLANNED_NODES
 from specviz.models.compat import check_config
 from specviz.models.devices import check_dtype, choose_dtype, free_memory
 from specviz.models.download_cache import ProgressCallback, silent
@@ -16,9 +17,6 @@ from specviz.models.presets import DEFAULT_DRAFT, DEFAULT_TARGET, PRESETS, SPECS
 from specviz.models.quantization import check_quantization
 from specviz.models.sources import DEFAULT, Role, Source, find_source, is_folder, load_error
 from specviz.models.weight_sizes import config_of
-
-CONTEXT = 2_048
-"""Tokens of prompt and output that are planned for by default."""
 
 
 def plan_pair(
@@ -29,8 +27,8 @@ def plan_pair(
     dtype: str = "auto",
     target_quantization: str = "none",
     draft_quantization: str = "none",
-    context: int = CONTEXT,
-    nodes: int = 28,
+    context: int = PLANNED_CONTEXT,
+    nodes: int = PLANNED_NODES,
     device_memory: int | None = None,
     progress: ProgressCallback = silent,
 ) -> MemoryPlan:

@@ -109,7 +109,7 @@ def test_distances_by_hand() -> None:
 def test_what_cannot_be_summed_over_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     grown = trees_of("drawn", toy(3, depth=3))[0]
     monkeypatch.setattr(divergence, "MOST_FUTURES", 1)
-    monkeypatch.setattr(divergence, "MOST_NODES", 1)
+    monkeypatch.setattr(divergence, "LONGEST_PATH_NODES", 1)
     found = watched(grown, ("traversal", "longest_path", "naive"))
     assert found["traversal"] == found["longest_path"] == divergence.NONE
     assert found["naive"].first_tv == 0
