@@ -238,6 +238,20 @@ def test_marks_of_outcomes_stand_in_one_table(mark: str) -> None:
     assert not [file for file in _files_with("passed, not chosen") if not file.startswith("specviz/")]
 
 
+@pytest.mark.parametrize(
+    ("text", "file"),
+    [
+        ("There is no verifier {shown(name)}", "specviz/verifiers/__init__.py"),
+        ("There is no tree builder", "specviz/drafting/__init__.py"),
+        ('"--draft-temperature"', "specviz/sampling_cli.py"),
+        ('= "comparison.json"', "specviz/compare/read.py"),
+        ("last_hits(session", "specviz/engine/run_until.py"),
+    ],
+)
+def test_what_stood_twice_stands_once(text: str, file: str) -> None:
+    assert _files_with(text) == [file]
+
+
 @pytest.mark.parametrize("command", [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]], ids=" ".join)
 def test_tools_are_content(command: list[str]) -> None:
     done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)
