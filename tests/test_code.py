@@ -51,7 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 UPWARDS = {("trace/schema.py", "specviz.notebook_html")}
 """The one import that goes up, through the public package: a trace in a notebook finds the viewer that draws it."""
 
-WHOLE = {"claims", "cli", "code", "contributing", "docs", "package", "public_api"}
+WHOLE = {"claims", "cli", "code", "contributing", "docs", "opens_old_files", "package", "public_api"}
 """What tests beside the folders are about, where it is no module of the package: all of it."""
 HELPING = {"spaces_stand_in", "tools"}
 """Folders of the tests that hold no tests."""

@@ -152,9 +152,8 @@ def run(options: argparse.Namespace) -> int:
     from specviz.compare.jobs import is_finished, missing, open_folder, write_unit
 
     load_user_verifiers(options)
-    job = job_of(options)
     folder = Path(options.output)
-    open_folder(folder, job)
+    job = open_folder(folder, job_of(options))
     if is_finished(folder):
         print(f"{folder} is finished already.", file=sys.stderr)
         return _finish(folder, job)

@@ -13,7 +13,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from specviz.compare.prompts import Prompt
 from specviz.compare.read import PLAN
 from specviz.compare.run_unit import Result, pack, run_unit, unpack
-from specviz.compare.spec import Comparison, Unit, units
+from specviz.compare.spec import Comparison, Unit, read_comparison, units
 from specviz.errors import SettingsError
 from specviz.models.download_cache import ProgressCallback
 from specviz.models.loading import Pair
@@ -94,8 +94,12 @@ def refuse_ended_prompts(pair: Pair, comparison: Comparison, prompts: Sequence[P
 # --------------------------------------------------------------------------------------------------- the folder
 
 
-def open_folder(folder: Path, job: Job) -> None:
+def open_folder(folder: Path, job: Job) -> Job:
     """Prepare an empty folder for this job, or check that the folder was prepared for the same one.
+
+    Returns:
+        The job, as the folder began it: one that 0.1.0 began goes on with prompts as they are, see
+        :func:`~specviz.compare.spec.read_comparison`.
 
     Raises:
         SettingsError: if it belongs to another comparison, or cannot be written to.
@@ -110,8 +114,13 @@ def open_folder(folder: Path, job: Job) -> None:
             lines = "".join(json.dumps(_without_none(prompt), ensure_ascii=False) + "\n" for prompt in job.prompts)
             write_atomically(folder / PROMPTS, lines.encode("utf-8", "replace"))
             write_atomically(folder / PLAN, (json.dumps(plan, indent=1, ensure_ascii=False) + "\n").encode())
-            return
-        found = _with_defaults(json.loads((folder / PLAN).read_text(encoding="utf-8")))
+            return job
+        written = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+        found = _with_defaults(written)
+        is_old = found != written and "prompt_end_token" not in written["comparison"]
+        if is_old and job.comparison.prompt_end_token == "refuse":  # nothing else was asked for
+            job = replace(job, comparison=job.comparison.model_copy(update={"prompt_end_token": "keep"}))
+            plan = _plan(job)
     except OSError as error:
         raise SettingsError(f"The folder {str(folder)!r} cannot be used ({error.strerror}); name another.") from None
     except ValueError:
@@ -122,6 +131,7 @@ def open_folder(folder: Path, job: Job) -> None:
             f"The folder {str(folder)!r} holds another comparison (other {', '.join(other) or 'fields'}); "
             "repeat its options, or name another folder."
         )
+    return job
 
 
 def is_finished(folder: Path) -> bool:
@@ -137,7 +147,7 @@ def read_plan(folder: Path) -> tuple[Comparison, ModelChoice]:
     """
     try:
         found = json.loads((folder / PLAN).read_text(encoding="utf-8"))
-        return Comparison.model_validate_json(json.dumps(found["comparison"])), ModelChoice(**found["pair"])
+        return read_comparison(found["comparison"]), ModelChoice(**found["pair"])
     except (OSError, ValueError, KeyError, TypeError, ValidationError):
         raise SettingsError(f"There is no comparison in {str(folder)!r}; make one with compare.") from None
 
@@ -159,7 +169,7 @@ def _plan(job: Job) -> dict[str, Any]:
 def _with_defaults(found: Any) -> Any:
     """A folder's plan with what an earlier version did not write yet; unchanged where it is no plan."""
     try:
-        comparison = Comparison.model_validate_json(json.dumps(found["comparison"]))
+        comparison = read_comparison(found["comparison"])
         pair = asdict(ModelChoice(**found["pair"]))
     except (ValidationError, KeyError, TypeError):
         return found

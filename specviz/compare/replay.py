@@ -17,7 +17,7 @@ from specviz.compare.prompts import Prompt
 from specviz.compare.read import MOST_PLAN_BYTES, PLAN, models_of, output_of, steps_of
 from specviz.compare.rows import NO_DRAFT, SAMPLING, Row
 from specviz.compare.run_unit import named
-from specviz.compare.spec import Comparison, Unit, known_verifiers, settings_of, taking_part
+from specviz.compare.spec import Comparison, Unit, known_verifiers, read_comparison, settings_of, taking_part
 from specviz.compare.statistics import Group
 from specviz.errors import SettingsError
 from specviz.models.pair_spec import ModelChoice
@@ -73,7 +73,7 @@ def read_settings(folder: Path) -> tuple[Comparison, ModelChoice]:
         if len(text) > MOST_PLAN_BYTES:
             raise ValueError
         found = json.loads(text)
-        comparison = Comparison.model_validate_json(json.dumps(found["comparison"]))
+        comparison = read_comparison(found["comparison"])
         given = {name: value for name, value in found["pair"].items() if name in _PAIR}
         renamed = given.get("allow_renamed_tokens", False)
         texts = [value for name, value in given.items() if name != "allow_renamed_tokens"]

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -67,6 +68,17 @@ class Comparison(Value):
     """Whether prompts are wrapped in the target's chat template; null: if it has one."""
     prompt_end_token: PromptEnd = "refuse"
     """What is done where a prompt outside a chat template ends in an end token."""
+
+
+def read_comparison(fields: Mapping[str, Any]) -> Comparison:
+    """A comparison as ``comparison.json`` says it.
+
+    0.1.0 wrote no ``prompt_end_token`` and ran every prompt as it is: where the field is missing, it is ``keep``.
+
+    Raises:
+        pydantic.ValidationError, TypeError: if it is none.
+    """
+    return Comparison.model_validate_json(json.dumps({"prompt_end_token": "keep", **fields}))
 
 
 @dataclass(frozen=True)
