@@ -9,6 +9,7 @@ import gradio as gr
 
 from specviz.app.blocks import MOST_WAITING, UNKNOWN, Page
 from specviz.app.server.clients import TRUSTED_PROXIES
+from specviz.app.server.connections import listen_carefully
 from specviz.app.server.middleware import Health, guarded
 from specviz.app.viewer_component import viewer_head
 
@@ -46,6 +47,7 @@ def launch_page(page: Page, health: Health = lambda: (200, {}), **options: Any) 
     os.environ[TRUSTED_PROXIES] = ",".join(
         page.limits.proxies
     )  # uvicorn reads it; by default it would believe 127.0.0.1
+    listen_carefully(page.limits)
     page.queue(max_size=MOST_WAITING + 2 * page.limits.queue, api_open=False)
     settings: dict[str, Any] = {
         # The base theme's own blue and greys are too faint to read.

@@ -5,6 +5,7 @@ They are checked by what does the work, not by the form alone, so a call made by
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -67,6 +68,7 @@ class Limits:
     live_runs: int = _limit(8, 64, "runs that keep their caches between two clicks; others are prefilled again")
     live_mb: int = _limit(2_048, 2_048, "MB of these runs and their caches; the one used last stays in any case")
     pairs: int = _limit(1, 1, "pairs of models that stay loaded")
+    connections: int = _limit(1_000, 1_000, "connections that are open at once; an open page has about three", 100_000)
     queue: int = _limit(
         16, 32, "clicks that wait for the models (small comparisons likewise); the next is told to wait"
     )
@@ -74,6 +76,13 @@ class Limits:
     @property
     def upload_bytes(self) -> int:
         return self.upload_mb * 1024 * 1024
+
+    def is_proxy(self, host: str) -> bool:
+        """Whether an address is one of :attr:`proxies`."""
+        with contextlib.suppress(ValueError):
+            address = ipaddress.ip_address(host)
+            return any(address in ipaddress.ip_network(proxy) for proxy in self.proxies)
+        return False
 
     def pool(self, what: str, total: int) -> Pool:
         """A pool of so much for everybody. On a public page a session has an eighth of it at most, and an address half,

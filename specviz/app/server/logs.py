@@ -10,12 +10,18 @@ import json
 import logging
 import os
 import threading
+import time
 import traceback
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
 from typing import Any, TextIO
 
 PROMPTS = "SPECVIZ_LOG_PROMPTS"
+SAME_SECONDS = 60.0
+SAME_LINES = 3
+"""Of lines that say the same within so many seconds these are written; the next one says how many more came."""
+KINDS_KEPT = 500
+"""Kinds of lines that are counted at a time; beyond them each is written, as there are only so many lines of code."""
 SERVER_LOGGERS = ("uvicorn", "uvicorn.error", "uvicorn.access")
 
 
@@ -38,6 +44,7 @@ def set_up(stream: TextIO | None = None) -> None:
 
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonLines())
+    handler.addFilter(Repeated())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("specviz").setLevel(logging.INFO)
     logging.captureWarnings(True)
@@ -55,6 +62,52 @@ def adopt(names: Iterable[str] = SERVER_LOGGERS) -> None:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
+
+
+class Repeated(logging.Filter):
+    """Lets few of the lines through that say the same: whoever can cause an error can cause it a thousand times.
+
+    What is the same is the place in the code that logs, and of an error its type and where it was raised. The count of
+    those held back stands, as ``more``, on the next line of the kind that is written, or on a line of its own.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kinds: dict[tuple[object, ...], list[float]] = {}
+        """Of each kind when its first line came, and how many came."""
+        self._lock = threading.Lock()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether this line is written."""
+        if record.levelno < logging.WARNING:
+            return True  # what happened: one line for each run, and no error
+        now, kind = time.monotonic(), _kind(record)
+        with self._lock:
+            began, count = self._kinds.get(kind, (now, 0))
+            if now - began > SAME_SECONDS:
+                if count > SAME_LINES:
+                    _add_field(record, "more", int(count) - SAME_LINES)
+                began, count = now, 0
+            if kind in self._kinds or len(self._kinds) < KINDS_KEPT:
+                self._kinds[kind] = [began, count + 1]
+            else:
+                self._kinds = {one: seen for one, seen in self._kinds.items() if now - seen[0] <= SAME_SECONDS}
+            if count + 1 == SAME_LINES:
+                _add_field(record, "held_back", f"more of these, for {SAME_SECONDS:g} s")
+            return count < SAME_LINES
+
+
+def _kind(record: logging.LogRecord) -> tuple[object, ...]:
+    error = record.exc_info[1] if record.exc_info else None
+    raised: object = None
+    if error is not None:
+        frames = traceback.extract_tb(error.__traceback__)
+        raised = (type(error), (frames[-1].filename, frames[-1].lineno) if frames else None)
+    return record.name, record.levelno, record.pathname, record.lineno, raised
+
+
+def _add_field(record: logging.LogRecord, name: str, value: object) -> None:
+    record.fields = {**getattr(record, "fields", {}), name: value}
 
 
 class JsonLines(logging.Formatter):

@@ -18,6 +18,8 @@ NAMES = {
     "comparisons": "small comparisons",
     "uploads": "files taken in",
     "busy": "requests refused because too many were waiting",
+    "connections": "connections refused because there were too many",
+    "slow": "requests that did not come, and answers that were not read, in time",
     "refused": "requests for addresses that are closed here, or too large",
 }
 PAGES = "pages open now"

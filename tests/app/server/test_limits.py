@@ -67,7 +67,7 @@ def test_a_private_machine_is_the_default_and_a_space_is_public() -> None:
 
 def test_no_public_default_is_looser_where_a_visitor_alone_would_gain() -> None:
     private, public = Limits(), read_limits({}, public=True)
-    shared = {"visitors", "live_runs", "live_mb", "pairs", "queue"}
+    shared = {"visitors", "live_runs", "live_mb", "pairs", "queue", "connections"}
     for one in LIMITS:
         if one.name not in shared:
             assert getattr(public, one.name) < getattr(private, one.name), one.name
