@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     trace = load_trace(options.trace) if options.trace else None
     comparison_store = find_comparison_store(options.comparison)
     open_scratch()
-    sessions, share_store = Sessions(backend=zerogpu_entry.find_backend(limits)), ShareStore()
+    sessions, share_store = Sessions(backend=zerogpu_entry.find_backend(limits)), ShareStore(limits=limits)
     page = build_page(sessions, trace, share_store, comparison_store=comparison_store)
     serve(page, sessions, share_store, server_name=options.host, server_port=options.port)
     return 0

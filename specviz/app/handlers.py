@@ -17,6 +17,7 @@ from specviz.app.blocks import asked_for, position_of
 from specviz.app.form import Form, as_form_reads, read_models, write_form
 from specviz.app.page_state import PageState, Run, describe, models_of
 from specviz.app.proofs import Proofs, in_use
+from specviz.app.server.clients import Client, client_of
 from specviz.app.server.session_registry import Sessions
 from specviz.app.server.share_store import ShareStore
 from specviz.app.server.trace_store import StoredTrace
@@ -27,7 +28,7 @@ from specviz.figures import dump_block, standalone_page
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.breakpoints import Breakpoints, parse_breakpoints
 from specviz.trace.identity import caveats
-from specviz.trace.io import save_trace
+from specviz.trace.io import packed, write_file
 from specviz.trace.schema import Choice, Trace
 
 TO_LOOK_AT = "This is a recorded run, to look at. Step and Run start a new one from the prompt above."
@@ -66,6 +67,10 @@ class Actions:
         written = write_form(first.trace.prompt, first.models, first.trace.settings) if first and trace else {}
         self.form, self.stops = Form(self.limits, start=written), Form(self.limits)
         self.first_block = problem or opening.first_block(first, TO_LOOK_AT if trace is None else None)
+
+    def client(self, request: gr.Request) -> Client:
+        """Who sent a request, for what is shared among clients."""
+        return client_of(request.request.scope, request.session_hash, self.limits.addresses_count)
 
     # ------------------------------------------------------------------------------------------ running
 
@@ -316,14 +321,14 @@ class Actions:
         found = (known or self.start).find(stored.id)
         return self.show_run(known, found or Run(stored, f"lesson {event._data['name']}", models_of(stored.head)), text)
 
-    def on_hold(self, known: PageState | None, event: gr.EventData) -> tuple[str, Any]:
+    def on_hold(self, known: PageState | None, event: gr.EventData, request: gr.Request) -> tuple[str, Any]:
         """Save a run for some days and answer with the link that opens it."""
         there = known or self.start
         one = there.find(asked_for(event).get("run"))
         if one is None:
             return self.not_open(), gr.skip()
         try:
-            named = replace(one, link=self.share_store.save(one.trace))
+            named = replace(one, link=self.share_store.save(one.trace, self.client(request)))
         except SpecvizError as error:
             return run_handlers.failed(error), gr.skip()
         link = {"run": one.id, "name": named.link, "steps": one.stored.steps, "copy": True}
@@ -337,13 +342,17 @@ class Actions:
         there = (known or self.start).run
         if there is None:
             raise gr.Error("No run is open.", print_exception=False)
-        path = self.visitors.new_folder(_page_id(request)) / f"specviz-{there.id}{ending}"
-        write(there.trace, path)
-        return str(path)
+        name, trace = f"specviz-{there.id}{ending}", there.trace
+        try:
+            return self.visitors.save_file(
+                _page_id(request), self.client(request), name, lambda path: write(trace, path)
+            )
+        except SpecvizError as error:
+            raise gr.Error(str(error), print_exception=False) from None
 
     def on_save_trace(self, known: PageState | None, request: gr.Request) -> str:
         """Save the run in sight as a trace file."""
-        return self.save_file(known, request, save_trace, ".json.gz")
+        return self.save_file(known, request, lambda trace, path: write_file(path, packed(trace)), ".json.gz")
 
     def on_save_page(self, known: PageState | None, request: gr.Request) -> str:
         """Save the run in sight as an HTML page."""

@@ -18,6 +18,7 @@ from specviz.app.server.metrics import COUNTS
 from specviz.app.server.progress import Progress, mapped
 from specviz.app.server.session_registry import Live, Sessions, Ticket
 from specviz.app.server.session_start import SessionStart
+from specviz.app.server.tempdir import FULL
 from specviz.assets import ASSETS
 from specviz.engine.run_until import StepDone, run_until
 from specviz.errors import SettingsError, SpecvizError, TraceError, shown
@@ -26,7 +27,7 @@ from specviz.figures.text import one_line
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.breakpoints import Breakpoints, Hit, first_hit
 from specviz.trace.identity import caveats
-from specviz.trace.io import load_trace
+from specviz.trace.io import load_trace, read_trace
 from specviz.trace.schema import Settings, Trace
 from specviz.verifiers import VERIFIERS
 
@@ -76,7 +77,11 @@ def read_upload(path: str, most_bytes: int) -> Trace:
     """
     if not os.path.isfile(path):  # so that no sentence names a folder of this machine; any text may be asked for
         raise TraceError("The file is not here any more; send it again.")
-    return load_trace(path, max_bytes=most_bytes)
+    try:
+        return read_trace(path, max_bytes=most_bytes)
+    except OSError as error:  # whose words name a folder of this machine
+        log.warning("a file that was sent cannot be read", exc_info=error)
+        raise TraceError("The server cannot read the file now; send it again.") from None
 
 
 def file_title(path: str) -> str:
@@ -252,6 +257,8 @@ def sentence(error: Exception) -> str:
     if isinstance(error, SpecvizError):
         return str(error)
     log.error("unexpected error", exc_info=error)
+    if isinstance(error, OSError) and error.errno in FULL:
+        return "The server's disk is full; try again later."
     return f"Something is wrong in specviz ({type(error).__name__}); see the server's log."
 
 

@@ -58,11 +58,21 @@ def parse_trace(data: bytes, *, max_bytes: int = MAX_TRACE_BYTES) -> Trace:
 def load_trace(path: str | os.PathLike[str], *, max_bytes: int = MAX_TRACE_BYTES) -> Trace:
     """Read a trace file, ``.json`` or ``.json.gz``. See :func:`parse_trace`."""
     try:
-        with open(path, "rb") as file:
-            data = file.read(max_bytes + 1)
+        return read_trace(path, max_bytes=max_bytes)
     except (OSError, ValueError) as error:  # a name with a null character
         why = getattr(error, "strerror", None) or error
         raise TraceError(f"The trace {_short(path)} cannot be read ({why}); check the path.") from None
+
+
+def read_trace(path: str | os.PathLike[str], *, max_bytes: int = MAX_TRACE_BYTES) -> Trace:
+    """As :func:`load_trace`, where whoever hears of an error may not know the path.
+
+    Raises:
+        OSError: if the file cannot be read.
+        TraceError: see :func:`parse_trace`.
+    """
+    with open(path, "rb") as file:
+        data = file.read(max_bytes + 1)
     return parse_trace(data, max_bytes=max_bytes)
 
 
@@ -72,23 +82,33 @@ def save_trace(trace: Trace, path: str | os.PathLike[str]) -> None:
     Raises:
         TraceError: if the folder cannot be written to.
     """
-    target = Path(path)
-    data = dump_trace(trace)
-    if target.suffix == ".gz":
-        data = gzip.compress(data, compresslevel=6, mtime=0)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, target)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        write_file(Path(path), packed(trace) if Path(path).suffix == ".gz" else dump_trace(trace))
     except OSError as error:
-        raise TraceError(f"The trace cannot be saved to {str(target)!r} ({error.strerror}); choose another.") from None
+        raise TraceError(f"The trace cannot be saved to {str(path)!r} ({error.strerror}); choose another.") from None
+
+
+def packed(trace: Trace) -> bytes:
+    """A trace as gzipped UTF-8 JSON, the same bytes whenever it is made."""
+    return gzip.compress(dump_trace(trace), compresslevel=6, mtime=0)
+
+
+def write_file(target: Path, data: bytes) -> None:
+    """Write a file whole, or leave what was there before.
+
+    Raises:
+        OSError: if it cannot be written; nothing of it is left then.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, target)
+    except BaseException:
+        os.unlink(temporary)
+        raise
 
 
 def _gunzip(data: bytes, max_bytes: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from dataclasses import replace
@@ -11,11 +12,13 @@ import pytest
 from specviz.app import page_state as desks
 from specviz.app.page_state import PageState, Run, describe, models_of
 from specviz.app.proofs import Proofs, in_use
+from specviz.app.server.clients import Client
+from specviz.app.server.limits import LEAST_BYTES, Limits
 from specviz.app.server.share_store import ShareStore
 from specviz.app.server.trace_store import StoredTrace
-from specviz.errors import TraceError
+from specviz.errors import BusyError, TraceError
 from specviz.models.pair_spec import ModelChoice
-from specviz.trace.io import load_trace
+from specviz.trace.io import read_trace
 from specviz.trace.schema import Choice, ForkedFrom, Trace, options_key
 from specviz.verifiers import VERIFIERS
 from specviz.verifiers.eta import ETA
@@ -127,9 +130,9 @@ def test_a_trace_that_is_tidied_away_while_it_is_opened_has_expired(tmp_path, mo
 
     def too_late(path, **options):
         path.unlink()
-        return load_trace(path, **options)
+        return read_trace(path, **options)
 
-    monkeypatch.setattr("specviz.app.server.share_store.load_trace", too_late)
+    monkeypatch.setattr("specviz.app.server.share_store.read_trace", too_late)
     with pytest.raises(TraceError, match="unknown here or has expired") as caught:
         share_store.load(name)
     assert str(tmp_path) not in str(caught.value)
@@ -144,16 +147,59 @@ def test_opening_keeps_a_trace_from_growing_old(tmp_path):
     assert time.time() - path.stat().st_mtime < 10
 
 
+def held(tmp_path, *names: str) -> list[bool]:
+    return [(tmp_path / f"{name}.json.gz").exists() for name in names]
+
+
+def saved_ago(share_store, seconds: float, client: Client | None = None) -> str:
+    """The name of a small run that was saved so long ago."""
+    name = share_store.save(sample_trace(steps=1, seed=1), client)
+    os.utime(share_store._home() / f"{name}.json.gz", (time.time() - seconds,) * 2)
+    return name
+
+
 def test_the_oldest_goes_when_there_is_too_much(tmp_path):
-    size = 0
-    names = []
-    for i in range(4):
-        share_store = ShareStore(tmp_path, most_bytes=int(2.5 * size) or 10**9)
-        names.append(share_store.save(sample_trace(steps=1, seed=1)))
-        path = tmp_path / f"{names[-1]}.json.gz"
-        size = path.stat().st_size
-        os.utime(path, (time.time() - 100 + i, time.time() - 100 + i))
-    assert [(tmp_path / f"{name}.json.gz").exists() for name in names] == [False, False, True, True]
+    names = [saved_ago(ShareStore(tmp_path, most_bytes=2 * LEAST_BYTES), 100 - i) for i in range(4)]
+    assert held(tmp_path, *names) == [False, False, True, True], "also where a restart has forgotten whose they are"
+
+
+def test_the_links_of_one_visitor_never_remove_anothers(tmp_path):
+    honest, other = Client("192.0.2.1", "a"), Client("192.0.2.2")
+    share_store = ShareStore(tmp_path, most_bytes=16 * LEAST_BYTES, limits=Limits(public=True))
+    mine = saved_ago(share_store, 1000, honest)
+    theirs = [saved_ago(share_store, 900 - i, Client("192.0.2.2", f"{i}")) for i in range(8)]
+    with pytest.raises(BusyError, match="all the bytes of links that one visitor can have"):
+        share_store.save(sample_trace(steps=1), Client("192.0.2.2", "z"))
+    assert all(held(tmp_path, mine, *theirs))
+
+    # With all of it used, whoever has most makes room.
+    more = [saved_ago(share_store, 800 - i, Client("192.0.2.3", f"{i}")) for i in range(7)]
+    new = saved_ago(share_store, 0, honest)
+    assert held(tmp_path, mine, new, *theirs, *more) == [True, True, False, *[True] * 14]
+    assert share_store._shares.held_by(other) == 7 * LEAST_BYTES, "what went counts no more"
+
+
+def full(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device", "/somewhere/private")
+
+
+def test_on_a_full_disk_a_link_is_one_sentence_and_nothing_half_stays(tmp_path, monkeypatch):
+    share_store = ShareStore(tmp_path)
+    monkeypatch.setattr("specviz.trace.io.os.replace", full)
+    with pytest.raises(BusyError) as caught:
+        share_store.save(sample_trace(steps=1), Client("192.0.2.1"))
+    assert str(caught.value) == "The run could not be saved: the server's disk is full; try again later."
+    assert not list(tmp_path.iterdir())
+    assert share_store._shares.held == 0
+
+
+def test_a_link_that_cannot_be_read_names_no_folder(tmp_path, monkeypatch):
+    share_store = ShareStore(tmp_path)
+    name = share_store.save(sample_trace(steps=1))
+    monkeypatch.setattr("specviz.app.server.share_store.read_trace", full)
+    with pytest.raises(TraceError, match="cannot read this run now") as caught:
+        share_store.load(name)
+    assert "private" not in str(caught.value)
 
 
 def test_a_cache_folder_that_cannot_be_written_to_still_holds(tmp_path, monkeypatch):

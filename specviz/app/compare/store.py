@@ -30,6 +30,7 @@ from specviz.figures.text import one_line
 
 SHIPPED = ASSETS / "comparison"
 MOST_KEPT = 6
+PACKED_NAME = "specviz-comparison.zip"
 PACKED = (PLAN, "prompts.jsonl", "README.md")
 """What a zip has beside the tables and the summary."""
 
@@ -175,15 +176,14 @@ def about(folder: Path | None, summary: Mapping[str, Any]) -> str:
 _MODES = {"paired": "on the same trees", "free": "with each verifier on its own text"}
 
 
-def packed(opened: Opened, into: Path) -> Path:
-    """The comparison's files in one zip.
+def packed(opened: Opened, path: Path) -> None:
+    """Write the comparison's files as one zip.
 
     Raises:
         SettingsError: while it is being made, and if a file is missing.
     """
     if opened.folder is None:
         raise SettingsError("This comparison is not finished yet.")
-    path = into / "specviz-comparison.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         others = [opened.folder / name for name in PACKED]
         tables = [file for table in TABLES for file in table_files(opened.folder, table)]
@@ -191,7 +191,6 @@ def packed(opened: Opened, into: Path) -> Path:
             if file.is_file():
                 archive.write(file, f"comparison/{file.name}")
         archive.writestr(f"comparison/{SUMMARY}", dump(dict(opened.summary)))
-    return path
 
 
 def _plan(folder: Path) -> Mapping[str, Any]:

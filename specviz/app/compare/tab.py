@@ -15,7 +15,7 @@ from specviz.app import run_handlers
 from specviz.app.blocks import COMPARISONS, asked_for, position_of
 from specviz.app.compare.quick_run import QuickRun, run_small, small_job
 from specviz.app.compare.replay_step import replay
-from specviz.app.compare.store import ComparisonStore, packed
+from specviz.app.compare.store import PACKED_NAME, ComparisonStore, packed
 from specviz.app.compare.view import ALL, PICTURES, Selection, board, choices, settled
 from specviz.app.page_state import PageState, Run
 from specviz.app.server.limits import SMALL_COMPARISON
@@ -287,7 +287,9 @@ class CompareTab:
         try:
             if state is None:
                 raise SettingsError("No comparison is open; open one first.")
-            return str(packed(self.store.get(state[0]), self.act.visitors.new_folder(str(request.session_hash))))
+            opened = self.store.get(state[0])
+            page, client = str(request.session_hash), self.act.client(request)
+            return self.act.visitors.save_file(page, client, PACKED_NAME, lambda path: packed(opened, path))
         except SpecvizError as error:
             raise gr.Error(str(error), print_exception=False) from None
 

@@ -30,6 +30,12 @@ _OWN = "or run specviz on a machine of your own"
 # The same on every page: no option sets them.
 LINK_SECONDS = 7 * 24 * 3600.0
 """How long the server holds a run for its link, since it was last opened."""
+HELD_BYTES = 500_000_000
+"""Bytes of the runs that are held for links, all together."""
+SAVED_BYTES = 1_000_000_000
+"""Bytes of the files that open pages have saved, all together."""
+LEAST_BYTES = 16 * 1024
+"""So many bytes count for a smaller file, too: a disk gives whole blocks, and only so many names."""
 RUNS_KEPT = 24
 """Runs that an open page keeps; the oldest one that is not shown goes first."""
 SMALL_COMPARISON = {"prompts": 16, "trees": 6, "verifiers": 8, "temperatures": 3, "tokens": 64}

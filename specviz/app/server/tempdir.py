@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
+import logging
 import os
 import secrets
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 from gradio.utils import get_upload_folder
 
+from specviz.errors import BusyError
+
+log = logging.getLogger(__name__)
 PREFIX = "specviz-of-"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says of a full disk, or of a user's full share of it."""
 
 
 def open_scratch() -> Path:
@@ -37,6 +45,24 @@ def open_scratch() -> Path:
 def hidden_folder(kind: str = "") -> tempfile.TemporaryDirectory[str]:
     """A folder for files of one visitor, under a name that cannot be guessed: Gradio serves what lies there."""
     return tempfile.TemporaryDirectory(prefix=f"specviz-{kind}{secrets.token_urlsafe(16)}-", dir=upload_folder())
+
+
+@contextlib.contextmanager
+def writing(what: str) -> Iterator[None]:
+    """While a file is written on the server for a visitor.
+
+    Args:
+        what: is written, as the beginning of a sentence.
+
+    Raises:
+        BusyError: instead of any error of the system's, without its words, which name folders of this machine.
+    """
+    try:
+        yield
+    except OSError as error:
+        log.warning("a file of a visitor cannot be written", exc_info=error)
+        why = "the server's disk is full" if error.errno in FULL else "the server cannot write files now"
+        raise BusyError(f"{what} could not be saved: {why}; try again later.") from None
 
 
 def upload_folder() -> Path:

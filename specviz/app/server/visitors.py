@@ -19,10 +19,11 @@ from specviz.app.compare.quick_run import QuickRun
 from specviz.app.compare.store import ComparisonStore
 from specviz.app.run_handlers import Answer, Inputs
 from specviz.app.server import logs
+from specviz.app.server.clients import Client
 from specviz.app.server.metrics import COUNTS, RUNNING
 from specviz.app.server.progress import Progress
+from specviz.app.server.saved_files import SavedFiles
 from specviz.app.server.session_registry import Sessions, Ticket
-from specviz.app.server.tempdir import hidden_folder
 from specviz.trace.schema import Trace
 
 MOST_PAGES = 256
@@ -41,6 +42,7 @@ class Visitors:
 
     def __init__(self, sessions: Sessions):
         self._sessions = sessions
+        self.saved = SavedFiles(sessions.limits)
         self._resources: OrderedDict[str, OrderedDict[Hashable, Release]] = OrderedDict()
         self._working: Counter[str] = Counter()
         self._left: set[str] = set()
@@ -62,14 +64,14 @@ class Visitors:
         for give_back in to_release:
             give_back()
 
-    def new_folder(self, page: str) -> Path:
-        """A folder for a file that the page saves.
+    def save_file(self, page: str, client: Client, name: str, write: Callable[[Path], None]) -> str:
+        """The path of a file that the page saves, see :meth:`~specviz.app.server.saved_files.SavedFiles.write`.
 
         It lies where Gradio serves from, so no copy of the file is made that would stay.
         """
-        home = hidden_folder()
-        self.register(page, home.name, home.cleanup)
-        return Path(home.name)
+        path = self.saved.write(page, client, name, write)
+        self.register(page, "saved files", lambda: self.saved.drop(page))
+        return str(path)
 
     def close_page(self, page: str) -> None:
         """The page was closed: stop its work after the step it is in, and give back what it has."""
