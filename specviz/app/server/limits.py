@@ -30,7 +30,7 @@ _OWN = "or run specviz on a machine of your own"
 # The same on every page: no option sets them.
 LINK_SECONDS = 7 * 24 * 3600.0
 """How long the server holds a run for its link, since it was last opened."""
-HELD_BYTES = 500_000_000
+LINK_BYTES = 500_000_000
 """Bytes of the runs that are held for links, all together."""
 SAVED_BYTES = 1_000_000_000
 """Bytes of the files that open pages have saved, all together."""

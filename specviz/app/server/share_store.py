@@ -18,7 +18,7 @@ from collections import Counter
 from pathlib import Path
 
 from specviz.app.server.clients import Client
-from specviz.app.server.limits import HELD_BYTES, LEAST_BYTES, LINK_SECONDS, Limits
+from specviz.app.server.limits import LEAST_BYTES, LINK_BYTES, LINK_SECONDS, Limits
 from specviz.app.server.tempdir import upload_folder, writing
 from specviz.errors import ModelError, TraceError
 from specviz.models.download_cache import cache_root
@@ -49,7 +49,7 @@ class ShareStore:
         self,
         folder: Path | None = None,
         seconds: float = LINK_SECONDS,
-        most_bytes: int = HELD_BYTES,
+        most_bytes: int = LINK_BYTES,
         limits: Limits | None = None,
     ):
         self._folder = folder
