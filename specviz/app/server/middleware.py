@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from specviz.app.server.metrics import COUNTS, PAGES
+from specviz.app.server.streams import STREAMS, stream_name
 from specviz.app.server.uploads import arrived, remove_halves, room_for
 from specviz.figures.export import VIEWER_FOLDER
 from specviz.figures.outcomes import outcomes_script
@@ -142,12 +143,14 @@ class Guard:
             await _refuse(404, "There is nothing at this address.", scope, receive, send)
         elif path == "/" and method == "GET":
             await self.app(scope, receive, _Page(send))
-        elif path.startswith("/gradio_api/heartbeat/"):
-            COUNTS.add(PAGES)
+        elif (name := stream_name(scope)) is not None:
+            is_page = path.startswith("/gradio_api/heartbeat/")
+            COUNTS.add(PAGES, int(is_page))
             try:
-                await self.app(scope, receive, send)
+                with STREAMS.opened(name, scope):
+                    await self.app(scope, receive, send)
             finally:
-                COUNTS.add(PAGES, -1)
+                COUNTS.add(PAGES, -int(is_page))
         elif method == "POST":
             await self._post(path, scope, receive, send)
         else:
