@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 
 from specviz.app.page import build_page, launch_page
+from specviz.app.server.limits import Limits
 from specviz.app.server.serve import health_of
 from specviz.app.server.session_registry import Sessions
 from specviz.app.server.share_store import ShareStore
@@ -57,9 +58,15 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, load_pair: Callable[..., Any] | None = None, trace: Trace | None = None) -> Iterator[Server]:
+def serving(
+    folder: Path,
+    load_pair: Callable[..., Any] | None = None,
+    trace: Trace | None = None,
+    limits: Limits | None = None,
+) -> Iterator[Server]:
     """Serve the page on small random models, or what ``load_pair`` gives."""
-    sessions, share_store = Sessions(load_pair or (lambda *_, **__: pairs.make_pair())), ShareStore(folder / "held")
+    sessions = Sessions(load_pair or (lambda *_, **__: pairs.make_pair()), limits)
+    share_store = ShareStore(folder / "held")
     page = build_page(sessions, trace, share_store=share_store)
     # Without Gradio's own look whether it can be reached: it gives up after seconds on a busy machine.
     options = {"prevent_thread_lock": True, "quiet": True, "server_name": "127.0.0.1", "_frontend": False}
@@ -86,7 +93,7 @@ class Visitor:
         self.session = secrets.token_hex(8)
         self.heard: list[str] = []
         """Everything the server has told this visitor."""
-        self._web = web_client(url, timeout=120)
+        self._web = web_client(url, timeout=20)
         self._beat = web_client(url, timeout=None)
         self._alive = self._beat.stream("GET", f"/gradio_api/heartbeat/{self.session}")
         self._alive.__enter__()

@@ -17,12 +17,11 @@ from starlette.responses import JSONResponse
 
 from specviz.app import run_handlers
 from specviz.app.server.limits import Limits
+from specviz.app.server.turns import UNHEARD, Turns, is_heard
 
 MODEL_WORK, COMPARISONS = "model", "comparison"
 """Concurrency ids of the events that work with a model. Of each kind, one event runs at a time."""
-BUSY = "The page is busy: {} others wait for their turn with the models; try again in a minute."
-MOST_WAITING = 1_000
-"""How many events that do not work with a model may wait."""
+KINDS = {MODEL_WORK: "clicks that wait for the models", COMPARISONS: "small comparisons that wait for the models"}
 UNFIT = "What was sent is not what this page takes; choose on the page, or see docs/api.md for what each input can be."
 
 
@@ -51,24 +50,9 @@ class Page(gr.Blocks):
                 event.input_parameter_names = [by_id.get(component._id) for component in event.inputs]
 
     def queue(self, **options: Any) -> Page:
-        """As Gradio's, but an event is refused only if the queue that it would join is full.
-
-        Gradio counts all waiting events together and refuses the next one, whatever it is. With many waiting for a
-        model, no page could be opened, no run saved and nothing stopped.
-        """
+        """As Gradio's, but by the rules of :class:`~specviz.app.server.turns.Turns`."""
         super().queue(**options)
-        push, waiting = self._queue.push, self._queue.event_queue_per_concurrency_id
-
-        async def join(body: Any, request: Any, username: Any) -> Any:
-            event = self.fns.get(body.fn_index)
-            kind = event.concurrency_id if event is not None else None
-            if kind in (MODEL_WORK, COMPARISONS) and kind in waiting:
-                count = len(waiting[kind].queue)
-                if count >= self.limits.queue:
-                    return False, BUSY.format(count), "queue_full"
-            return await push(body, request, username)
-
-        self._queue.push = join
+        Turns(self._queue, lambda: self.limits, KINDS)
         return self
 
     async def preprocess_data(self, *given: Any, **named: Any) -> Any:
@@ -81,7 +65,10 @@ class Page(gr.Blocks):
             raise _told(UNFIT) from None
 
     async def process_api(self, *given: Any, **named: Any) -> Any:
-        """Run a handler, or get its next answer; an error becomes one sentence."""
+        """Run a handler, or get its next answer while somebody listens; an error becomes one sentence."""
+        event = self._queue.event_ids_to_events.get(named.get("event_id") or "")
+        if event is not None and not is_heard(event):
+            raise _told(UNHEARD)
         try:
             return await super().process_api(*given, **named)
         except gr.Error as error:

@@ -15,7 +15,7 @@ import gradio as gr
 from specviz.app import diff_handlers, lessons, opening, run_handlers, whatif
 from specviz.app.blocks import asked_for, position_of
 from specviz.app.form import Form, as_form_reads, read_models, write_form
-from specviz.app.page_state import PageState, Run, describe, models_of
+from specviz.app.page_state import PageState, Run, describe, describe_fork, models_of
 from specviz.app.proofs import Proofs, in_use
 from specviz.app.server.clients import Client, client_of
 from specviz.app.server.session_registry import Sessions
@@ -84,6 +84,9 @@ class Actions:
     ) -> Iterator[tuple[Any, Any]]:
         """The endpoint ``run``: up to ``count`` steps, one answer a step."""
         there = known or self.start
+        if there.lost:
+            yield run_handlers.message("error", there.absent()), replace(there, lost=False)
+            return
         try:
             inputs, until = self.inputs_of(values)
             limit = self.limits.steps_of(count)
@@ -106,14 +109,14 @@ class Actions:
         """The endpoint ``step``."""
         yield from self.on_run(1, known, request, *values)
 
-    def not_open(self) -> str:
+    def not_open(self, there: PageState) -> str:
         """The answer to an event about a run that the page does not have any more."""
-        return run_handlers.message("error", "This run is not open any more; open it again under Runs.")
+        return run_handlers.message("error", there.absent())
 
     def on_new(self, known: PageState | None) -> tuple[str, PageState]:
         """The endpoint ``new``: the next step starts a new run."""
         text = "The next step starts a new run from the prompt."
-        return run_handlers.message("info", text), replace(known or self.start, anew=True)
+        return run_handlers.message("info", text), replace(known or self.start, anew=True, lost=False)
 
     def on_fork(
         self, known: PageState | None, event: gr.EventData, request: gr.Request, *values: Any
@@ -124,7 +127,7 @@ class Actions:
         asked = asked_for(event)
         parent, at = there.find(asked.get("run")), position_of(asked.get("step"))
         if parent is None or at is None:
-            yield [self.not_open(), gr.skip(), *untouched]
+            yield [self.not_open(there), gr.skip(), *untouched]
             return
         trace = parent.trace
         # The form counts only if it was filled in from this run; otherwise its values belong to another one.
@@ -147,7 +150,7 @@ class Actions:
                 continue
             there = there.after_step(moved, inputs[1], ticket)
             caveat = caveats(moved.models, trace.models) if at else None
-            forked = _forked(there.runs[-1].title, at, own)
+            forked = describe_fork(there.runs[-1].title, at, own)
             said = run_handlers.message("info", " ".join(filter(None, (forked, caveat))))
             # Where the step failed its own notice stays, and not the one about the fork.
             yield [text if moved.failed else f"[{text},{said}]", there, *fill]
@@ -221,10 +224,11 @@ class Actions:
     def on_frames_wanted(self, known: PageState | None, event: gr.EventData) -> Any:
         """The frames that the viewer misses."""
         asked = asked_for(event)
-        there = (known or self.start).find(asked.get("run"))
-        if there is None:
-            return gr.skip()
-        return run_handlers.wanted_block(there.trace, there.trace.id, asked.get("steps")) or gr.skip()
+        there = known or self.start
+        one = there.find(asked.get("run"))
+        if one is None:
+            return self.not_open(there) if there.lost else gr.skip()
+        return run_handlers.wanted_block(one.trace, one.id, asked.get("steps")) or gr.skip()
 
     def on_list_runs(self, known: PageState | None) -> Any:
         """The list of the runs of the page."""
@@ -284,11 +288,11 @@ class Actions:
 
     def on_next_hit(self, at: str, known: PageState | None, *values: Any) -> str:
         """Go to the next step that hits a breakpoint."""
-        there = (known or self.start).run
-        if there is None:
-            return run_handlers.message("info", "No run is open.")
+        there = known or self.start
+        if (run := there.run) is None:
+            return run_handlers.message("info", there.absent("No run is open."))
         try:
-            return run_handlers.next_hit(there.trace, _whole(at, 0) + 1, parse_breakpoints(self.stops.named(values)))
+            return run_handlers.next_hit(run.trace, _whole(at, 0) + 1, parse_breakpoints(self.stops.named(values)))
         except SpecvizError as error:
             return run_handlers.failed(error)
 
@@ -296,15 +300,16 @@ class Actions:
 
     def on_what_if(self, known: PageState | None, event: gr.EventData) -> Any:
         """Answer a what-if question from what the trace has recorded."""
-        there = (known or self.start).find(asked_for(event).get("run"))
-        return whatif.from_trace(there.trace, event._data) if there else self.not_open()
+        there = known or self.start
+        one = there.find(asked_for(event).get("run"))
+        return whatif.from_trace(one.trace, event._data) if one else self.not_open(there)
 
     def on_what_if_models(self, known: PageState | None, event: gr.EventData, *values: Any) -> Iterator[str]:
         """Answer a what-if question with the models."""
         there = known or self.start
         one = there.find(asked_for(event).get("run"))
         if one is None:
-            yield self.not_open()
+            yield self.not_open(there)
             return
         try:
             models = self.models_for(there, one, values)
@@ -326,7 +331,7 @@ class Actions:
         there = known or self.start
         one = there.find(asked_for(event).get("run"))
         if one is None:
-            return self.not_open(), gr.skip()
+            return self.not_open(there), gr.skip()
         try:
             named = replace(one, link=self.share_store.save(one.trace, self.client(request)))
         except SpecvizError as error:
@@ -339,14 +344,13 @@ class Actions:
         self, known: PageState | None, request: gr.Request, write: Callable[[Trace, Path], None], ending: str
     ) -> str:
         """Write the run in sight to a file, and answer with its path."""
-        there = (known or self.start).run
-        if there is None:
-            raise gr.Error("No run is open.", print_exception=False)
-        name, trace = f"specviz-{there.id}{ending}", there.trace
+        there = known or self.start
+        if there.run is None:
+            raise gr.Error(there.absent("No run is open."), print_exception=False)
+        name, trace = f"specviz-{there.run.id}{ending}", there.run.trace
+        page, client = _page_id(request), self.client(request)
         try:
-            return self.visitors.save_file(
-                _page_id(request), self.client(request), name, lambda path: write(trace, path)
-            )
+            return self.visitors.save_file(page, client, name, lambda path: write(trace, path))
         except SpecvizError as error:
             raise gr.Error(str(error), print_exception=False) from None
 
@@ -385,13 +389,6 @@ class Actions:
         """End the sessions of a page that nobody has used for so long that Gradio forgets its state."""
         for run in page_state.runs if page_state else ():
             self.sessions.drop(run.ticket)
-
-
-def _forked(title: str, at: int, own: bool) -> str:
-    said = f"Step {at + 1} was run anew as {title}"
-    if own:
-        said += ", with the settings of its parent; they stand under Settings now: change them and fork again"
-    return f"{said}. Step or Run goes on from here."
 
 
 def _whole(text: Any, otherwise: Any) -> Any:

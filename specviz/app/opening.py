@@ -51,7 +51,7 @@ def uploaded(path: str | None, most_bytes: int) -> Run:
 def listed(page_state: PageState, id: object) -> Run:
     run = page_state.find(id)
     if run is None:
-        raise SettingsError("This run is not open any more; choose one that is listed.")
+        raise SettingsError(page_state.absent("This run is not open any more; choose one that is listed."))
     return run
 
 

@@ -16,6 +16,12 @@ from specviz.models.pair_spec import ModelChoice
 from specviz.models.sources import as_typed
 from specviz.trace.schema import Choice, ModelInfo, Trace
 
+LOST = (
+    "The runs of this page made room for others', or were not used for hours; press Step again to start a new one, or "
+    "open one under Runs."
+)
+NOT_OPEN = "This run is not open any more; open it again under Runs."
+
 MOST_BYTES = 128 * 1024 * 1024
 """Of JSON, all runs of a page together: 2,000 steps of small trees. The run in sight stays, however large it is."""
 
@@ -57,6 +63,7 @@ class PageState:
         filled: id of the run whose settings the form shows (possibly edited since).
         count: how many runs were ever put here; numbers the new ones.
         anew: whether the next step is to start a new run, whatever is in sight.
+        lost: whether the page had runs that the server has forgotten, and was not told yet.
     """
 
     runs: tuple[Run, ...] = ()
@@ -64,6 +71,7 @@ class PageState:
     filled: str | None = None
     count: int = 0
     anew: bool = False
+    lost: bool = False
 
     def find(self, id: object) -> Run | None:
         """The run whose trace has this id."""
@@ -89,7 +97,12 @@ class PageState:
             filled=run.id if filled else self.filled,
             count=self.count + (known is None),
             anew=False,
+            lost=False,
         )
+
+    def absent(self, otherwise: str = NOT_OPEN) -> str:
+        """What to say of a run that is asked for and is not here."""
+        return LOST if self.lost else otherwise
 
     def after_step(self, trace: Trace, models: ModelChoice, ticket: Ticket) -> PageState:
         """The state with a run in sight that was started, or took a step. A link to it does not have the new step."""
@@ -148,6 +161,14 @@ def describe(run: Run) -> str:
     if head.end_reason not in (None, "stopped"):
         parts.append(f"ended: {head.end_reason}")
     return " · ".join(parts) + f" · “{one_line(head.prompt.strip(), 40)}”"
+
+
+def describe_fork(title: str, at: int, own: bool) -> str:
+    """What to say of a fork at a step, with settings of its ``own`` or those in the form."""
+    said = f"Step {at + 1} was run anew as {title}"
+    if own:
+        said += ", with the settings of its parent; they stand under Settings now: change them and fork again"
+    return f"{said}. Step or Run goes on from here."
 
 
 def describe_tree(builder: Choice) -> str:

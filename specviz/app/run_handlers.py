@@ -134,7 +134,7 @@ def run_steps(
         if trace is not None and ticket is not None and _has_ended(trace, inputs, ticket):
             yield message("info", ENDED.format(trace.end_reason)), trace, ticket
             return
-        live, ticket, said = yield from _session(sessions, inputs, steps, trace, ticket)
+        live, ticket, said = yield from _session(sessions, page, inputs, steps, trace, ticket)
         if live.session.end_reason is not None:
             yield message("info", ENDED.format(live.session.end_reason)), live.session.trace, ticket
             return
@@ -162,7 +162,7 @@ def fork(sessions: Sessions, page: str, inputs: Inputs, trace: Trace, position: 
         start = SessionStart(trace.prompt, settings, sessions.limits, trace, fork_at=position)
         session = yield from _opened(sessions, models, start, 1, trace, None)
         # Compared with what the form says next, and the form spells every option out.
-        live = Live(session, models, trace.prompt, as_form_reads(settings) or settings)
+        live = Live(session, models, trace.prompt, as_form_reads(settings) or settings, page)
         ticket = sessions.add(live)
         yield from _go_on(sessions, page, live, ticket, 1)
     except Exception as error:
@@ -273,7 +273,7 @@ def message(kind: str, text: str) -> str:
 
 
 def _session(
-    sessions: Sessions, inputs: Inputs, steps: int, trace: Trace | None, ticket: Ticket | None
+    sessions: Sessions, page: str, inputs: Inputs, steps: int, trace: Trace | None, ticket: Ticket | None
 ) -> Generator[Answer, None, tuple[Live, Ticket, str | None]]:
     """(the live session for these inputs, its ticket, what to tell the visitor), yielding how loading goes.
 
@@ -296,7 +296,7 @@ def _session(
     # A run of this page keeps its id when its session is made again.
     start = SessionStart(prompt, settings, limits, trace if left else None, same=ticket is not None)
     session = yield from _opened(sessions, models, start, steps, trace, ticket)
-    live = Live(session, models, prompt, settings)
+    live = Live(session, models, prompt, settings, page)
     said = None
     if left and trace is not None:
         said = caveats(session.trace.models, trace.models)

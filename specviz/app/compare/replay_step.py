@@ -61,7 +61,7 @@ def replay(
 
             session = yield from mapped(sessions.backend.with_pair(recipe.pair, start), _working)
             form = as_form_reads(recipe.settings) or recipe.settings
-            live = Live(session, recipe.pair, recipe.prompt, form)
+            live = Live(session, recipe.pair, recipe.prompt, form, page)
             ticket = unfinished = sessions.add(live)
         assert ticket is not None
         session, wanted = live.session, step + 1

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import AsyncIterator
 from typing import Any
 
 import gradio as gr
 
-from specviz.app.blocks import MOST_WAITING, UNKNOWN, Page
+from specviz.app.blocks import UNKNOWN, Page
 from specviz.app.server.clients import TRUSTED_PROXIES
 from specviz.app.server.connections import listen_carefully
 from specviz.app.server.middleware import Health, guarded
+from specviz.app.server.page_states import PageStates
 from specviz.app.viewer_component import viewer_head
 
 # Low, so that at 1280 x 800 the tree is in sight: everything that is no picture shares three lines.
@@ -44,11 +47,19 @@ CSS = """
 
 def launch_page(page: Page, health: Health = lambda: (200, {}), **options: Any) -> Any:
     """``page.launch`` with everything switched off that would talk to anyone else or keep what a visitor typed."""
-    os.environ[TRUSTED_PROXIES] = ",".join(
-        page.limits.proxies
-    )  # uvicorn reads it; by default it would believe 127.0.0.1
+    # uvicorn reads it, and by default believes 127.0.0.1.
+    os.environ[TRUSTED_PROXIES] = ",".join(page.limits.proxies)
     listen_carefully(page.limits)
-    page.queue(max_size=MOST_WAITING + 2 * page.limits.queue, api_open=False)
+    page.queue(api_open=False)
+    guard = guarded(health)
+
+    @contextlib.asynccontextmanager
+    async def with_states(app: Any) -> AsyncIterator[None]:
+        app.state_holder = PageStates(page.limits.addresses_count)
+        app.state_holder.set_blocks(page)
+        async with guard["lifespan"](app):
+            yield
+
     settings: dict[str, Any] = {
         # The base theme's own blue and greys are too faint to read.
         "theme": gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]).set(
@@ -61,7 +72,7 @@ def launch_page(page: Page, health: Health = lambda: (200, {}), **options: Any) 
         ),
         "css": CSS,
         "head": viewer_head(),
-        "app_kwargs": {**guarded(health), "exception_handlers": UNKNOWN},
+        "app_kwargs": {**guard, "lifespan": with_states, "exception_handlers": UNKNOWN},
         "share": False,
         "ssr_mode": False,
         "pwa": False,

@@ -36,6 +36,14 @@ SAVED_BYTES = 1_000_000_000
 """Bytes of the files that open pages have saved, all together."""
 LEAST_BYTES = 16 * 1024
 """So many bytes count for a smaller file, too: a disk gives whole blocks, and only so many names."""
+LISTEN_SECONDS = 30.0
+"""How long an event waits for somebody to listen for its answer; it does not begin before."""
+EVENTS_WAITING = 256
+"""Clicks that need no models and wait or work at once, all pages together: opening, saving, comparing."""
+SESSIONS_TOLD = 2_000
+"""Sessions that have answers waiting for them; the oldest one that nobody listens for goes first."""
+LOST_TOLD = 10_000
+"""Pages that are told, at their next click, that their runs had to make room."""
 RUNS_KEPT = 24
 """Runs that an open page keeps; the oldest one that is not shown goes first."""
 SMALL_COMPARISON = {"prompts": 16, "trees": 6, "verifiers": 8, "temperatures": 3, "tokens": 64}
@@ -76,7 +84,7 @@ class Limits:
     pairs: int = _limit(1, 1, "pairs of models that stay loaded")
     connections: int = _limit(1_000, 1_000, "connections that are open at once; an open page has about three", 100_000)
     queue: int = _limit(
-        16, 32, "clicks that wait for the models (small comparisons likewise); the next is told to wait"
+        16, 64, "clicks that wait for the models or use them (small comparisons likewise); the next is told to wait"
     )
 
     @property

@@ -52,7 +52,7 @@ class Pool:
     def held_by(self, client: Client) -> int:
         """What a client has: its session, or where there is none its address."""
         with self._lock:
-            return self._held[_keys(client)[0]] if _keys(client) else 0
+            return self._held[keys_of(client)[0]] if keys_of(client) else 0
 
     def take(self, client: Client, amount: int = 1) -> None:
         """Count so much more as this client's.
@@ -61,7 +61,7 @@ class Pool:
             BusyError: if that is more than its share, or more than is left; nothing is counted then.
         """
         with self._lock:
-            for kind, name in _keys(client):
+            for kind, name in keys_of(client):
                 if self._held[kind, name] + amount > self._most[kind]:
                     raise BusyError(
                         f"You have all the {self.what} that one visitor can have ({self._most[kind]:,}); wait until "
@@ -72,13 +72,13 @@ class Pool:
                     f"All the {self.what} that this page has ({self.total:,}) are in use; try again in a minute."
                 )
             self._all += amount
-            self._held.update(dict.fromkeys(_keys(client), amount))
+            self._held.update(dict.fromkeys(keys_of(client), amount))
 
     def give_back(self, client: Client, amount: int = 1) -> None:
         """Count so much as nobody's again; the client must have taken it."""
         with self._lock:
             self._all -= amount
-            for key in _keys(client):
+            for key in keys_of(client):
                 self._held[key] -= amount
                 if self._held[key] <= 0:
                     del self._held[key]  # strangers make up keys: none stays
@@ -97,6 +97,7 @@ class Pool:
             self.give_back(client, amount)
 
 
-def _keys(client: Client) -> list[Key]:
+def keys_of(client: Client) -> list[Key]:
+    """What is known of a client: ("session", its session), ("address", its address)."""
     found = (("session", client.session), ("address", client.address))
     return [(kind, name) for kind, name in found if name is not None]

@@ -1,7 +1,7 @@
 """The sessions, with their caches, that stay on the server between two clicks, and which pages want to stop.
 
-Pages hold a ticket only. The session used longest ago makes room for the next one; one that was dropped is made again
-from the recorded run by prefilling.
+Pages hold a ticket only. Sessions make room for the next one; one that was dropped is made again from the recorded run
+by prefilling.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 from specviz.app.server.backend import Backend, LoadPair, LocalBackend
 from specviz.app.server.limits import Limits
+from specviz.app.server.streams import STREAMS
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.schema import Settings, Trace
 
@@ -29,12 +30,13 @@ class Ticket:
 
 @dataclass
 class Live:
-    """A session and what it was started from."""
+    """A session, what it was started from, and the page that it is of."""
 
     session: Any
     models: ModelChoice
     prompt: str
     settings: Settings
+    page: str = ""
 
     def goes_on_for(self, models: ModelChoice, prompt: str, settings: Settings) -> bool:
         """Whether another step with these inputs belongs to this run; only the token limit may differ."""
@@ -79,7 +81,7 @@ class Sessions:
         return self.backend.in_turn(step_if_here)
 
     def add(self, live: Live) -> Ticket:
-        """Keep a session; the one used longest ago makes room."""
+        """Keep a session; another makes room, see :meth:`~specviz.app.server.streams.Streams.first_to_go`."""
         key = secrets.token_hex(8)
         with self._guard:
             self._live[key] = live
@@ -130,12 +132,14 @@ class Sessions:
         return page in self._stops
 
     def _make_room(self) -> None:
-        """Drop the sessions used longest ago, until the others are within the limits."""
+        """Drop sessions until the others are within the limits. The one used last stays."""
         sizes = {key: live.session.held_bytes for key, live in self._live.items()}
         most = self.limits.live_mb * 1024 * 1024
-        while len(sizes) > 1 and (len(sizes) > self.limits.live_runs or sum(sizes.values()) > most):
-            oldest, _ = self._live.popitem(last=False)
-            del sizes[oldest]
+        while len(sizes) > 1 and ((many := len(sizes) > self.limits.live_runs) or sum(sizes.values()) > most):
+            older = list(sizes)[:-1]
+            held = [(self._live[key].page, 1 if many else sizes[key]) for key in older]
+            goes = older[STREAMS.first_to_go(held, self.limits.addresses_count)]
+            del self._live[goes], sizes[goes]
 
     def _keep_only_on(self, loaded: Collection[ModelChoice]) -> None:
         """Drop the sessions whose pair is not loaded any more."""

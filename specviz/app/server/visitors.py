@@ -24,6 +24,7 @@ from specviz.app.server.metrics import COUNTS, RUNNING
 from specviz.app.server.progress import Progress
 from specviz.app.server.saved_files import SavedFiles
 from specviz.app.server.session_registry import Sessions, Ticket
+from specviz.app.server.streams import STREAMS
 from specviz.trace.schema import Trace
 
 MOST_PAGES = 256
@@ -49,8 +50,8 @@ class Visitors:
         self._guard = threading.RLock()
 
     def register(self, page: str, resource: Hashable, release: Release) -> None:
-        """Note that a page has a resource, and what to call to give it back. Too many resources or pages: the oldest
-        are given back."""
+        """Note that a page has a resource, and what to call to give it back. Of too many resources the oldest is given
+        back; of too many pages, all that one has, see :meth:`~specviz.app.server.streams.Streams.first_to_go`."""
         to_release: list[Release] = []
         with self._guard:
             resources = self._resources.setdefault(page, OrderedDict())
@@ -60,7 +61,9 @@ class Visitors:
             if len(resources) > MOST_RESOURCES:
                 to_release.append(resources.popitem(last=False)[1])
             if len(self._resources) > MOST_PAGES:
-                to_release += self._resources.popitem(last=False)[1].values()
+                others = [(name, len(had)) for name, had in self._resources.items() if name != page]
+                name, _ = others[STREAMS.first_to_go(others, self._sessions.limits.addresses_count)]
+                to_release += self._resources.pop(name).values()
         for give_back in to_release:
             give_back()
 

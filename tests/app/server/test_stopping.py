@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 from specviz.app import diff_handlers
-from specviz.app.blocks import BUSY
 from specviz.app.compare.tab import CompareTab
 from specviz.app.server.limits import Limits
 from specviz.app.server.metrics import COUNTS, RUNNING
@@ -44,6 +43,9 @@ def gate(monkeypatch):
     made = server.Gate()
     monkeypatch.setattr(Session, "step", made.around(Session.step))
     return made
+
+
+FULL = "All the places among the {} that this page has (2) are in use; try again in a minute."
 
 
 # -------------------------------------------------------------------------------------------------- a closed tab
@@ -158,7 +160,7 @@ def test_stop_acts_within_the_step_that_is_under_way(served, gate):
 
 
 def test_a_full_queue_is_told_to_who_wants_to_join_it_and_all_else_goes_on(served, gate, monkeypatch):
-    monkeypatch.setattr(served.page, "limits", replace(served.page.limits, queue=1))
+    monkeypatch.setattr(served.page, "limits", replace(served.page.limits, queue=2))
     works, waits, comes = (served.visitor() for _ in range(3))
     working = works.begin("on_step")
     gate.wait()
@@ -166,7 +168,7 @@ def test_a_full_queue_is_told_to_who_wants_to_join_it_and_all_else_goes_on(serve
     number, step = comes._function("on_step")
     answer = comes._web.post("/gradio_api/queue/join", json=comes._asked(number, step, None, {}))
     assert answer.status_code == 503
-    assert answer.json()["detail"] == BUSY.format(1)
+    assert answer.json()["detail"] == FULL.format("clicks that wait for the models")
     assert Path(comes.saved()).is_file()
     joined = comes.begin("on_load", query={"trace": "chain-of-4"})  # as browsers open a link
     opened = comes.wait(joined)[0]
@@ -177,7 +179,7 @@ def test_a_full_queue_is_told_to_who_wants_to_join_it_and_all_else_goes_on(serve
 
 
 def test_small_comparisons_have_a_queue_of_their_own_that_can_be_full(served, monkeypatch):
-    monkeypatch.setattr(served.page, "limits", replace(served.page.limits, queue=1))
+    monkeypatch.setattr(served.page, "limits", replace(served.page.limits, queue=2))
     works, waits, comes = (served.visitor() for _ in range(3))
     works.begin("on_small_comparison", prompts=16)
     server.until(lambda: COUNTS[RUNNING] == 1)
@@ -185,7 +187,7 @@ def test_small_comparisons_have_a_queue_of_their_own_that_can_be_full(served, mo
     number, step = comes._function("on_small_comparison")
     answer = comes._web.post("/gradio_api/queue/join", json=comes._asked(number, step, None, {}))
     assert answer.status_code == 503
-    assert answer.json()["detail"] == BUSY.format(1)
+    assert answer.json()["detail"] == FULL.format("small comparisons that wait for the models")
     assert "run" in json.loads(comes.wait(comes.begin("on_step"))[0])
     works.leave()
     waits.wait(waiting)

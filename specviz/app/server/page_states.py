@@ -1,0 +1,61 @@
+"""The states of open pages: which of them makes room for another, and that its page is told."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from gradio.state_holder import SessionState, StateHolder
+
+from specviz.app.page_state import PageState
+from specviz.app.server.limits import LOST_TOLD
+from specviz.app.server.streams import STREAMS
+
+
+class PageStates(StateHolder):
+    """Gradio's states of all sessions. Its own forgets the session used longest ago, be its page open, keeps what the
+    page has elsewhere, and gives the page an empty state at its next click, as if it had just been opened.
+
+    Args:
+        addresses_count: see :func:`~specviz.app.server.clients.client_of`.
+    """
+
+    def __init__(self, addresses_count: bool):
+        super().__init__()
+        self._addresses_count = addresses_count
+        self._lost: OrderedDict[int, int] = OrderedDict()
+        """Of a session whose runs were forgotten, its hash: the component that had them."""
+
+    def __getitem__(self, session_id: str) -> SessionState:
+        known = session_id in self.session_data
+        state = super().__getitem__(session_id)
+        component = None if known else self._lost.pop(hash(session_id), None)
+        if component is not None:
+            state[component] = PageState(lost=True)
+        return state
+
+    def update(self, session_id: str) -> None:
+        """Note that a session is used, and make room for it."""
+        gone: list[tuple[str, SessionState]] = []
+        with self.lock:
+            self.session_data.move_to_end(session_id)
+            while len(self.session_data) > self.capacity > 0:
+                others = [(name, 1) for name in self.session_data if name != session_id]
+                name, _ = others[STREAMS.first_to_go(others, self._addresses_count)]
+                gone.append((name, self.session_data.pop(name)))
+                self.time_last_used.pop(name, None)
+        for name, state in gone:
+            for component, value, _ in state.state_components:
+                component.delete_callback(value)
+                if isinstance(value, PageState) and value.runs:
+                    self._lost[hash(name)] = component._id
+            while len(self._lost) > LOST_TOLD:
+                self._lost.popitem(last=False)
+
+    def delete_state(self, session_id: str, expired_only: bool = False) -> None:
+        """As Gradio's, for a session that nobody has used for hours; its page is told, too."""
+        state = self.session_data.get(session_id)
+        before = [] if state is None else [(c._id, value) for c, value, _ in state.state_components]
+        super().delete_state(session_id, expired_only)
+        for component, value in before:
+            if state is not None and isinstance(value, PageState) and value.runs and component not in state.state_data:
+                state[component] = PageState(lost=True)

@@ -1,0 +1,142 @@
+"""The queue of the page: who may join it, whose event is next, and which events nobody waits for.
+
+Gradio takes whoever comes first, as many events as anybody likes to send, and runs them whether or not somebody is
+there to hear the answer. Here every client has its share of the places, clients take turns, and an event begins once
+somebody listens and ends when nobody does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from gradio.exceptions import Error
+from gradio.queueing import AsyncQueue, Event, Queue
+from gradio.server_messages import ProcessCompletedMessage
+from gradio.utils import LRUCache, error_payload
+
+from specviz.app.server.clients import Client, client_of
+from specviz.app.server.limits import EVENTS_WAITING, LISTEN_SECONDS, SESSIONS_TOLD, Limits
+from specviz.app.server.pools import Key, keys_of
+from specviz.app.server.streams import STREAMS
+from specviz.errors import BusyError
+
+UNHEARD = "Nobody listened for the answer to this click, so it was ended; click again, and wait for the answer."
+_OTHERS = "clicks that need no models"
+
+
+class Turns:
+    """The rules of a queue of Gradio's, which obeys them from then on.
+
+    Args:
+        limits: the page's, which a test may change.
+        kinds: concurrency ids of the events that have ``limits.queue`` places each, and what a visitor calls them. All
+            other events together have :data:`~specviz.app.server.limits.EVENTS_WAITING`.
+    """
+
+    def __init__(self, queue: Queue, limits: Callable[[], Limits], kinds: Mapping[str, str]):
+        self._queue, self._limits, self._kinds = queue, limits, kinds
+        self._push = queue.push
+        self._last: dict[Key, int] = {}
+        """The number of the last turn that a client which waits has had."""
+        self._turn = 0
+        queue.push = self.push
+        queue.get_events = self.next_event
+        queue.pending_messages_per_session = _Messages(queue.pending_event_ids_session)
+        queue.ANALYTICS_MAX_EVENTS = 0  # nobody reads them, and each end of an event would go over all
+
+    async def push(self, body: Any, request: Any, username: Any) -> Any:
+        """As Gradio's, but a client that has all its places is refused, and so is whoever comes when all are taken."""
+        function = self._queue.blocks.fns.get(body.fn_index)
+        kind = self._kind(function.concurrency_id if function is not None else None)
+        there = self._there()
+        for forgotten in self._queue.event_ids_to_events.keys() - {event._id for event in there}:
+            del self._queue.event_ids_to_events[forgotten]  # its end was cut short, by being cancelled twice
+        limits = self._limits()
+        # Counted anew from what waits and works, so that no way to leave can be forgotten.
+        pool = limits.pool(f"places among the {kind}", EVENTS_WAITING if kind == _OTHERS else limits.queue)
+        try:
+            for event in there:
+                if self._kind(event.concurrency_id) == kind:
+                    pool.take(self._client(event))
+            pool.take(client_of(request.scope, body.session_hash, limits.addresses_count))
+        except BusyError as error:
+            return False, str(error), "queue_full"
+        return await self._push(body, request, username)
+
+    def next_event(self) -> tuple[list[Event], bool, str] | None:
+        """As Gradio's ``get_events``: the event that is begun now, if there is one; it leaves the queue.
+
+        It is of the client that has not had a turn for longest: among addresses, then among the sessions of one.
+        """
+        for kind, line in self._queue.event_queue_per_concurrency_id.items():
+            limit = line.concurrency_limit
+            if not line.queue or (limit is not None and line.current_concurrency >= limit):
+                continue
+            self._drop_unheard(line.queue)
+            heard = [event for event in line.queue if is_heard(event)]
+            if heard:
+                event = min(heard, key=self._last_turns)  # of equals, the one that came first
+                self._note_turn(event)
+                line.queue.remove(event)
+                return [event], event.fn.batch, kind
+        return None
+
+    def _drop_unheard(self, waiting: list[Event]) -> None:
+        late = time.monotonic() - LISTEN_SECONDS
+        for event in [event for event in waiting if event.enqueue_time < late and not is_heard(event)]:
+            waiting.remove(event)
+            self._queue.event_ids_to_events.pop(event._id, None)
+            said = error_payload(Error(UNHEARD, print_exception=False), show_error=False)
+            self._queue.send_message(event, ProcessCompletedMessage(output=said, success=False))
+
+    def _last_turns(self, event: Event) -> tuple[int, int]:
+        last = {kind: self._last.get((kind, name), 0) for kind, name in keys_of(self._client(event))}
+        return last.get("address", 0), last.get("session", 0)
+
+    def _note_turn(self, event: Event) -> None:
+        lines = self._queue.event_queue_per_concurrency_id.values()
+        waiting = {key for line in lines for other in line.queue for key in keys_of(self._client(other))}
+        self._turn += 1
+        self._last = {key: turn for key, turn in self._last.items() if key in waiting}
+        self._last |= dict.fromkeys(keys_of(self._client(event)), self._turn)
+
+    def _there(self) -> list[Event]:
+        """All events that wait or work."""
+        lines: Iterable[list[Event]] = (line.queue for line in self._queue.event_queue_per_concurrency_id.values())
+        return [event for line in (*lines, *filter(None, self._queue.active_jobs)) for event in line]
+
+    def _kind(self, concurrency_id: str | None) -> str:
+        return self._kinds.get(concurrency_id or "", _OTHERS)
+
+    def _client(self, event: Event) -> Client:
+        return client_of(event.request.scope, event.session_hash, self._limits().addresses_count)
+
+
+def is_heard(event: Event) -> bool:
+    """Whether somebody listens for the answers of an event."""
+    return STREAMS.is_open(event.session_hash) or STREAMS.is_open(event._id)
+
+
+class _Messages(LRUCache[str, AsyncQueue[Any]]):
+    """What each session is still to be told. Gradio forgets the oldest session, be it somebody's who waits, and its
+    queue then ends with a KeyError, for everybody.
+
+    Args:
+        event_ids: Gradio's, of each session; they are forgotten with it.
+    """
+
+    def __init__(self, event_ids: dict[str, set[str]]):
+        super().__init__(SESSIONS_TOLD)
+        self._event_ids = event_ids
+
+    def __setitem__(self, session: str, messages: AsyncQueue[Any]) -> None:
+        if session not in self and len(self) >= self.max_size:
+            gone = next((name for name in self if not STREAMS.is_open(name)), next(iter(self)))
+            del self[gone]
+            self._event_ids.pop(gone, None)
+        super().__setitem__(session, messages)
+
+    def __missing__(self, session: str) -> AsyncQueue[Any]:
+        return AsyncQueue()  # nobody hears it
