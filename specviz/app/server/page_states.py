@@ -38,9 +38,9 @@ class PageStates(StateHolder):
         gone: list[tuple[str, SessionState]] = []
         with self.lock:
             self.session_data.move_to_end(session_id)
-            while len(self.session_data) > self.capacity > 0:
-                others = [(name, 1) for name in self.session_data if name != session_id]
-                name, _ = others[STREAMS.first_to_go(others, self._addresses_count)]
+            while len(self.session_data) > max(1, self.capacity):
+                held = [(name, 1) for name in self.session_data]
+                name, _ = held[STREAMS.first_to_go(held, self._addresses_count)]
                 gone.append((name, self.session_data.pop(name)))
                 self.time_last_used.pop(name, None)
         for name, state in gone:

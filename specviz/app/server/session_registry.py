@@ -136,9 +136,8 @@ class Sessions:
         sizes = {key: live.session.held_bytes for key, live in self._live.items()}
         most = self.limits.live_mb * 1024 * 1024
         while len(sizes) > 1 and ((many := len(sizes) > self.limits.live_runs) or sum(sizes.values()) > most):
-            older = list(sizes)[:-1]
-            held = [(self._live[key].page, 1 if many else sizes[key]) for key in older]
-            goes = older[STREAMS.first_to_go(held, self.limits.addresses_count)]
+            held = [(self._live[key].page, 1 if many else size) for key, size in sizes.items()]
+            goes = list(sizes)[STREAMS.first_to_go(held, self.limits.addresses_count)]
             del self._live[goes], sizes[goes]
 
     def _keep_only_on(self, loaded: Collection[ModelChoice]) -> None:

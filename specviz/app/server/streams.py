@@ -59,7 +59,8 @@ class Streams:
         listens to, else the oldest one of the client that holds most.
 
         Args:
-            held: the session and the size of each thing, the oldest first.
+            held: the session and the size of each thing, the oldest first; the last one is what room is made for, and
+                stays.
             addresses_count: see :func:`~specviz.app.server.clients.client_of`.
 
         Returns:
@@ -67,15 +68,15 @@ class Streams:
         """
         with self._lock:
             scopes = {name: next(iter(self._open[name].values())) for name, _ in held if name in self._open}
-        for position, (name, _) in enumerate(held):
+        for position, (name, _) in enumerate(held[:-1]):
             if name not in scopes:
                 return position
-        clients = [client_of(scopes[name], name, addresses_count) for name, _ in held]
+        clients = [client_of(scopes.get(name, {}), name, addresses_count) for name, _ in held]
         holders = [client.address or client.session for client in clients]
         sizes: Counter[str | None] = Counter()
         for holder, (_, size) in zip(holders, held, strict=True):
             sizes[holder] += size
-        return holders.index(max(holders, key=sizes.__getitem__))
+        return holders.index(max(holders[:-1], key=sizes.__getitem__))
 
 
 STREAMS = Streams()

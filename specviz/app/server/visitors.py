@@ -61,8 +61,8 @@ class Visitors:
             if len(resources) > MOST_RESOURCES:
                 to_release.append(resources.popitem(last=False)[1])
             if len(self._resources) > MOST_PAGES:
-                others = [(name, len(had)) for name, had in self._resources.items() if name != page]
-                name, _ = others[STREAMS.first_to_go(others, self._sessions.limits.addresses_count)]
+                held = [(name, len(had)) for name, had in self._resources.items()]
+                name, _ = held[STREAMS.first_to_go(held, self._sessions.limits.addresses_count)]
                 to_release += self._resources.pop(name).values()
         for give_back in to_release:
             give_back()

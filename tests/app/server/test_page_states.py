@@ -11,7 +11,7 @@ from specviz.app.page_state import LOST, PageState
 from specviz.app.server.limits import Limits
 from specviz.app.server.metrics import COUNTS
 from specviz.app.server.page_states import PageStates
-from specviz.app.server.session_registry import Live, Sessions
+from specviz.app.server.session_registry import Live, Sessions, Ticket
 from specviz.app.server.streams import STREAMS
 from specviz.app.server.visitors import MOST_PAGES, Visitors
 from specviz.models.pair_spec import ModelChoice
@@ -113,7 +113,7 @@ def listening(there: ExitStack, *pages: str, host: str = "192.0.2.1") -> None:
 def test_caches_of_a_page_that_nobody_has_open_make_room_first_then_those_of_the_client_with_most() -> None:
     settings = pairs.make_settings()
 
-    def add(page: str, megabytes: int = 1) -> object:
+    def add(page: str, megabytes: int = 1) -> Ticket:
         return sessions.add(Live(Caches(megabytes), ModelChoice(), "prompt", settings, page))
 
     sessions = Sessions(limits=Limits(live_runs=4, live_mb=100))
@@ -122,15 +122,15 @@ def test_caches_of_a_page_that_nobody_has_open_make_room_first_then_those_of_the
         listening(there, "a", "b", host="192.0.2.2")
         tickets = {page: add(page) for page in ("honest", "gone", "a", "b")}
         add("c")
-        left = [page for page, ticket in tickets.items() if sessions.get(ticket) is not None]
+        left = [page for page, ticket in tickets.items() if ticket.key in sessions._live]
         assert left == ["honest", "a", "b"]
         listening(there, "c", host="192.0.2.2")
         tickets["d"] = add("d")
-        left = [page for page, ticket in tickets.items() if sessions.get(ticket) is not None]
+        left = [page for page, ticket in tickets.items() if ticket.key in sessions._live]
         assert left == ["honest", "b", "d"]
         listening(there, "d", host="192.0.2.3")
         add("d", 98)
-        assert sessions.get(tickets["honest"]) is not None, "the client that has most gives, however old it is"
+        assert tickets["honest"].key in sessions._live, "the client that has most gives, however old it is"
 
 
 def test_what_an_open_page_has_is_not_given_back_for_pages_that_nobody_has_open() -> None:

@@ -66,7 +66,8 @@ def test_whoever_is_not_there_makes_room_first_then_the_client_that_holds_most()
         for name, host in (("a", "192.0.2.1"), ("b", "192.0.2.2"), ("c", "192.0.2.2"), ("d", "192.0.2.3")):
             there.enter_context(streams.opened(name, request("/", host=host)))
         assert streams.first_to_go([("a", 1), ("gone", 1), ("b", 1), ("too", 1)], addresses_count=True) == 1
-        held = [("a", 1), ("b", 1), ("c", 1), ("d", 1)]
+        held = [("a", 1), ("b", 1), ("c", 1), ("d", 1), ("comes", 1)]
         assert streams.first_to_go(held, addresses_count=True) == 1, "two sessions of one address"
         assert streams.first_to_go(held, addresses_count=False) == 0, "the oldest, where only sessions are known"
-        assert streams.first_to_go([*held, ("d", 5)], addresses_count=True) == 3, "by size"
+        assert streams.first_to_go([*held, ("d", 5)], addresses_count=True) == 4, "nobody listens for what came last"
+        assert streams.first_to_go([*held[:4], ("d", 5)], addresses_count=True) == 3, "by size, and what comes counts"
