@@ -9,6 +9,7 @@ import sys
 from specviz.arguments import Commands
 from specviz.check_cli import add_user_verifiers, load_user_verifiers
 from specviz.errors import SpecvizError
+from specviz.models.pair_spec import add_loading_arguments
 
 
 def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -43,6 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="addresses or networks, with commas, of the proxies before this page, which say who a visitor is: "
         "docs/operating.md",
     )
+    # What the form begins with; on a public page nobody can choose another.
+    add_loading_arguments(parser, given=False)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -61,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
     from specviz.app.server.tempdir import open_scratch
     from specviz.trace.io import load_trace
 
-    limits = read_limits(os.environ, options.limit, options.public, options.proxies)
+    limits = read_limits(os.environ, options.limit, options.public, options.proxies, vars(options))
     load_user_verifiers(options)  # before the page is built: it makes its form from the registry
     trace = load_trace(options.trace) if options.trace else None
     comparison_store = find_comparison_store(options.comparison)

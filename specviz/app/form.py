@@ -69,7 +69,7 @@ class Form:
 
     def write(self, prompt: str, models: ModelChoice, settings: Settings) -> list[Any]:
         """Updates that make the components show these inputs; one for each of :attr:`inputs`."""
-        shown = write_form(prompt, models, settings)
+        shown = write_form(prompt, self.limits.as_set(models), settings)
         return [gr.update(value=shown[name]) if name in shown else gr.skip() for name in self.components]
 
     def untouched(self) -> list[Any]:

@@ -64,7 +64,9 @@ class Actions:
         self.start = PageState().show(first, filled=trace is not None) if first else PageState()
         # The form starts with the run that the page was told to open, and with its own defaults beside one to look at:
         # they are those of a call by a program, too.
-        written = write_form(first.trace.prompt, first.models, first.trace.settings) if first and trace else {}
+        written = {}
+        if first and trace:
+            written = write_form(first.trace.prompt, self.limits.as_set(first.models), first.trace.settings)
         self.form, self.stops = Form(self.limits, start=written), Form(self.limits)
         self.first_block = problem or opening.first_block(first, TO_LOOK_AT if trace is None else None)
 
@@ -131,7 +133,8 @@ class Actions:
             return
         trace = parent.trace
         # The form counts only if it was filled in from this run; otherwise its values belong to another one.
-        inputs = (trace.prompt, parent.models, trace.settings_of(at) if at < len(trace.steps) else trace.settings)
+        recorded = trace.settings_of(at) if at < len(trace.steps) else trace.settings
+        inputs = (trace.prompt, self.limits.as_set(parent.models), recorded)
         own = there.filled != trace.id
         try:
             if not own:
@@ -182,7 +185,7 @@ class Actions:
         Raises:
             SettingsError: for a choice in the form that cannot be made.
         """
-        return read_models(self.form.named(values)) if there.filled == one.id else one.models
+        return read_models(self.form.named(values)) if there.filled == one.id else self.limits.as_set(one.models)
 
     def on_open(self, name: str | None, known: PageState | None) -> list[Any]:
         """The endpoint ``open``: a recorded run that comes with specviz."""
@@ -245,22 +248,10 @@ class Actions:
         other = next((id for id in ids if id != shown), None)
         return [gr.Dropdown(names, value=shown), gr.Dropdown(names, value=other)]
 
-    def chosen_run(self, known: PageState | None, id: str | None) -> Run:
-        """The run that was chosen as a side of a comparison.
-
-        Raises:
-            SettingsError: if none was, or if it is not open any more.
-        """
-        if id and id.startswith("recorded:"):
-            return opening.recorded(id.removeprefix("recorded:"))
-        if not id:
-            raise SettingsError("Two runs are needed; choose the one that is missing above.")
-        return opening.listed(known or self.start, id)
-
     def on_compare(self, known: PageState | None, a: str | None, b: str | None) -> tuple[str, Any]:
         """Compare two runs."""
         try:
-            one, two = self.chosen_run(known, a), self.chosen_run(known, b)
+            one, two = (opening.chosen(known or self.start, side) for side in (a, b))
             if one.id == two.id:
                 raise SettingsError("A and B are the same run; choose another one for B.")
             value = diff_handlers.compare_runs(one.trace, two.trace, (one.title, two.title))
@@ -277,7 +268,7 @@ class Actions:
     ) -> Iterator[str]:
         """Compare a run with plain greedy decoding of its prompt."""
         try:
-            one = self.chosen_run(known, a)
+            one = opening.chosen(known or self.start, a)
             models = self.models_for(known or self.start, one, values)
         except SpecvizError as error:
             yield run_handlers.failed(error)
@@ -345,12 +336,13 @@ class Actions:
     ) -> str:
         """Write the run in sight to a file, and answer with its path."""
         there = known or self.start
-        if there.run is None:
+        if (run := there.run) is None:
             raise gr.Error(there.absent("No run is open."), print_exception=False)
-        name, trace = f"specviz-{there.run.id}{ending}", there.run.trace
-        page, client = _page_id(request), self.client(request)
+        name, trace = f"specviz-{run.id}{ending}", run.trace
         try:
-            return self.visitors.save_file(page, client, name, lambda path: write(trace, path))
+            return self.visitors.save_file(
+                _page_id(request), self.client(request), name, lambda path: write(trace, path)
+            )
         except SpecvizError as error:
             raise gr.Error(str(error), print_exception=False) from None
 

@@ -29,11 +29,15 @@ def models_form(form: Form) -> None:
         draft = form.add("draft", gr.Textbox(names[1], label="Draft model", info=said, interactive=free))
         form.add("chat", gr.Checkbox(True, label="Chat template", info="wrap the prompt as a chat turn", min_width=120))
     with gr.Row():
-        bits = {"info": "8 or 4 bit", "min_width": 120}
-        form.add("target_quantization", gr.Dropdown([*QUANTIZATIONS], value="none", label="Target weights", **bits))
-        form.add("draft_quantization", gr.Dropdown([*QUANTIZATIONS], value="none", label="Draft weights", **bits))
-        form.add("device", gr.Dropdown([*DEVICES], value="auto", label="Device", min_width=100))
-        form.add("dtype", gr.Dropdown([*DTYPES], value="auto", label="Number type", min_width=100))
+        bits = {"info": "8 or 4 bit", "min_width": 120, "interactive": free}
+        loading, how = form.limits.loading, {"min_width": 100, "interactive": free}
+        for name, label, known, looks in (
+            ("target_quantization", "Target weights", QUANTIZATIONS, bits),
+            ("draft_quantization", "Draft weights", QUANTIZATIONS, bits),
+            ("device", "Device", DEVICES, how),
+            ("dtype", "Number type", DTYPES, how),
+        ):
+            form.add(name, gr.Dropdown([*known], value=getattr(loading, name), label=label, **looks))
         renamed = gr.Checkbox(
             False, label="Allow renamed tokens", info="the draft misreads them", visible=free, min_width=130
         )

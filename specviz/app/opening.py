@@ -55,6 +55,19 @@ def listed(page_state: PageState, id: object) -> Run:
     return run
 
 
+def chosen(page_state: PageState, id: str | None) -> Run:
+    """The run that was chosen as a side of a comparison of two.
+
+    Raises:
+        SettingsError: if none was, or if it is not open any more.
+    """
+    if id and id.startswith("recorded:"):
+        return recorded(id.removeprefix("recorded:"))
+    if not id:
+        raise SettingsError("Two runs are needed; choose the one that is missing above.")
+    return listed(page_state, id)
+
+
 def linked(share_store: ShareStore, name: str) -> Run:
     if name in run_handlers.recorded_traces():
         return recorded(name)

@@ -56,17 +56,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", metavar="NAME", help="a pair that works together; 'python -m specviz models' lists")
     parser.add_argument("--target", help="default, a model folder, or a hub id (id@revision); instead of the preset's")
     parser.add_argument("--draft", help="as --target")
-    parser.add_argument("--device", default="auto", choices=DEVICES)
-    parser.add_argument("--dtype", default="auto", choices=DTYPES)
-    for model in ("target", "draft"):
-        parser.add_argument(
-            f"--{model}-quantization",
-            default="none",
-            choices=QUANTIZATIONS,
-            help="weights in 8 or 4 bit through bitsandbytes, on CUDA and CPU (default none)",
-        )
+    add_loading_arguments(parser)
     parser.add_argument(
         "--allow-renamed-tokens",
         action="store_true",
         help="take a draft whose tokenizer names added tokens otherwise; it misreads them and may be accepted less",
     )
+
+
+def add_loading_arguments(parser: argparse.ArgumentParser, given: bool = True) -> None:
+    """Those of them that say how models are loaded.
+
+    Args:
+        given: whether each has a value where the command line says nothing; else it is None.
+    """
+    parser.add_argument("--device", default="auto" if given else None, choices=DEVICES)
+    parser.add_argument("--dtype", default="auto" if given else None, choices=DTYPES)
+    for model in ("target", "draft"):
+        parser.add_argument(
+            f"--{model}-quantization",
+            default="none" if given else None,
+            choices=QUANTIZATIONS,
+            help="weights in 8 or 4 bit through bitsandbytes, on CUDA and CPU (default none)",
+        )

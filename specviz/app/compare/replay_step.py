@@ -41,8 +41,9 @@ def replay(
         recipe = replayable_run(folder, group, *run)
         if not 0 <= step <= max(row["step"] for row in recipe.rows):
             raise SettingsError(f"This run has no step {step + 1}; choose one that is listed.")
-        inputs = (recipe.prompt, recipe.pair, recipe.settings)
         limits = sessions.limits
+        models = limits.as_set(recipe.pair)
+        inputs = (recipe.prompt, models, recipe.settings)
         at_hand = _at_hand(page_state, inputs, step)
         if at_hand is not None:
             recipe.refuse_others(at_hand.models)
@@ -59,9 +60,9 @@ def replay(
                 recipe.refuse_others(pair.models)
                 return new_session(limits, pair, recipe.settings, recipe.prompt, recipe.known)
 
-            session = yield from mapped(sessions.backend.with_pair(recipe.pair, start), _working)
+            session = yield from mapped(sessions.backend.with_pair(models, start), _working)
             form = as_form_reads(recipe.settings) or recipe.settings
-            live = Live(session, recipe.pair, recipe.prompt, form, page)
+            live = Live(session, models, recipe.prompt, form, page)
             ticket = unfinished = sessions.add(live)
         assert ticket is not None
         session, wanted = live.session, step + 1

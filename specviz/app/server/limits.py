@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from specviz.app.server.pools import Pool
 from specviz.drafting import BUILDERS
 from specviz.errors import SettingsError, shown
+from specviz.models.choices import DEVICES, DTYPES, QUANTIZATIONS
 from specviz.models.pair_spec import ModelChoice
 from specviz.models.presets import PRESETS, find_preset
 from specviz.models.sources import unplaced
@@ -25,6 +26,13 @@ PUBLIC = "SPECVIZ_PUBLIC"
 PREFIX = "SPECVIZ_MAX_"
 PRESETS_OFFERED = "SPECVIZ_PRESETS"
 PROXIES = "SPECVIZ_PROXIES"
+LOADING = {
+    "device": DEVICES,
+    "dtype": DTYPES,
+    "target_quantization": QUANTIZATIONS,
+    "draft_quantization": QUANTIZATIONS,
+}
+"""How a pair is loaded: the fields of a ModelChoice that the operator sets, by ``SPECVIZ_DEVICE`` and so on."""
 _OWN = "or run specviz on a machine of your own"
 
 # The same on every page: no option sets them.
@@ -63,12 +71,15 @@ class Limits:
         proxies: addresses and networks of the proxies that are believed when they say for whom they ask.
         addresses_count: whether a request's address tells who sent it. It does not behind a proxy that is not among
             ``proxies``, as on a Space: there only sessions are told apart.
+        loading: its fields of :data:`LOADING` say how pairs are loaded. The form begins with them, and on a public page
+            nobody can choose others: that would load a pair anew, in the place of the one that all use.
     """
 
     public: bool = False
     presets: tuple[str, ...] = tuple(PRESETS)
     proxies: tuple[str, ...] = ()
     addresses_count: bool = True
+    loading: ModelChoice = field(default_factory=ModelChoice)
     prompt_characters: int = _limit(100_000, 8_000, "characters of a prompt")
     prompt_tokens: int = _limit(32_768, 1_024, "tokens of a prompt")
     context_tokens: int = _limit(131_072, 2_048, "tokens of a run: prompt and new ones")
@@ -78,7 +89,7 @@ class Limits:
     comparison_tokens: int = _limit(6_000, 1_500, "tokens of a small comparison, all runs together")
     comparison_seconds: int = _limit(1_800, 300, "seconds of a small comparison")
     upload_mb: int = _limit(64, 16, "MB of a file that is sent; of a trace, unpacked", most=1_024)
-    visitors: int = _limit(100, 100, "visitors whose open runs are kept; the one away longest goes first")
+    visitors: int = _limit(100, 100, "visitors whose open runs are kept; who has no page open goes first")
     live_runs: int = _limit(8, 64, "runs that keep their caches between two clicks; others are prefilled again")
     live_mb: int = _limit(2_048, 2_048, "MB of these runs and their caches; the one used last stays in any case")
     pairs: int = _limit(1, 1, "pairs of models that stay loaded")
@@ -116,10 +127,19 @@ class Limits:
                 f"This public page runs its presets only ({', '.join(self.presets)}); choose one under Settings, "
                 f"{_OWN}."
             )
+        if self.as_set(models) != models:
+            ways = ", ".join(f"{name.replace('_', ' ')} {getattr(self.loading, name)}" for name in LOADING)
+            raise SettingsError(f"This public page loads its models in one way ({ways}); leave that as it is, {_OWN}.")
         if said := unplaced(models.target, "target") or unplaced(models.draft, "draft"):
             raise SettingsError(said)
         if self.public and models.allow_renamed_tokens:
             raise SettingsError(f"This public page allows no renamed tokens; leave that off, {_OWN}.")
+
+    def as_set(self, models: ModelChoice) -> ModelChoice:
+        """The same models, on a public page loaded as the operator has set it, however a run was recorded."""
+        if not self.public:
+            return models
+        return replace(models, **{name: getattr(self.loading, name) for name in LOADING})
 
     def check_prompt(self, prompt: str) -> None:
         if len(prompt) > self.prompt_characters:
@@ -176,6 +196,7 @@ def read_limits(
     options: Iterable[str] = (),
     public: bool | None = None,
     proxies: str | None = None,
+    loading: Mapping[str, str | None] | None = None,
 ) -> Limits:
     """The limits that the environment's variables and the command line's options set.
 
@@ -186,6 +207,7 @@ def read_limits(
         options: ``name=number`` each.
         public: what the command line says; None for nothing.
         proxies: likewise: addresses and networks with commas between them.
+        loading: likewise, of :data:`LOADING` by name.
 
     Raises:
         SettingsError: naming the first value that is wrong, or that is no limit.
@@ -208,12 +230,22 @@ def read_limits(
     names = tuple(name.strip() for name in environment.get(PRESETS_OFFERED, "").split(",") if name.strip())
     for name in names:
         find_preset(name)
+    if public and not names:
+        names = tuple(PRESETS)[: values["pairs"]]
+    elif public and "pairs" not in given:
+        values["pairs"] = len(names)
+    elif public and len(names) > values["pairs"]:
+        raise SettingsError(
+            f"{PRESETS_OFFERED} names {len(names)} pairs and this page keeps {values['pairs']} loaded, so visitors "
+            f"would push out each other's; name fewer, or set --limit pairs={len(names)} if they fit into memory."
+        )
     believed = _proxies(environment.get(PROXIES, "") if proxies is None else proxies)
     return Limits(
         public=public,
         presets=names or tuple(PRESETS),
         proxies=believed,
         addresses_count=bool(believed) or not environment.get("SPACE_ID"),
+        loading=_loading(environment, loading or {}),
         **values,
     )
 
@@ -238,6 +270,17 @@ def _proxies(text: str) -> tuple[str, ...]:
                 "between them."
             ) from None
     return names
+
+
+def _loading(environment: Mapping[str, str], options: Mapping[str, str | None]) -> ModelChoice:
+    values: dict[str, Any] = {}
+    for name, known in LOADING.items():
+        variable = f"SPECVIZ_{name.upper()}"
+        text = options.get(name) or environment.get(variable, "").strip() or getattr(ModelChoice(), name)
+        if text not in known:
+            raise SettingsError(f"{variable} cannot be {shown(text)}; choose from {', '.join(known)}.")
+        values[name] = text
+    return ModelChoice(**values)
 
 
 def _whole(where: str, text: str, most: int) -> int:

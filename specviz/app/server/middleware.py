@@ -20,6 +20,8 @@ from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from specviz.app.server.forwarded import ForwardedNotice
+from specviz.app.server.limits import Limits
 from specviz.app.server.metrics import COUNTS, PAGES
 from specviz.app.server.streams import STREAMS, stream_name
 from specviz.app.server.uploads import arrived, remove_halves, room_for
@@ -93,9 +95,9 @@ def _inline_scripts(html: bytes) -> Iterator[bytes]:
 _HAS_SOURCE = re.compile(rb"\ssrc=")
 
 
-def guarded(health: Health) -> dict[str, Any]:
+def guarded(health: Health, limits: Limits) -> dict[str, Any]:
     """What ``launch(app_kwargs=...)`` needs to put the guard before Gradio."""
-    return {"middleware": [Middleware(Guard, health=health)], "lifespan": _headers_everywhere}
+    return {"middleware": [Middleware(Guard, health=health, limits=limits)], "lifespan": _headers_everywhere}
 
 
 @contextlib.asynccontextmanager
@@ -126,13 +128,15 @@ def with_headers(app: ASGIApp) -> ASGIApp:
 class Guard:
     """The middleware next to Gradio, where answers are not compressed yet."""
 
-    def __init__(self, app: ASGIApp, health: Health):
+    def __init__(self, app: ASGIApp, health: Health, limits: Limits):
         self.app, self.health = app, health
+        self._notice = ForwardedNotice(limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        self._notice.look_at(scope)
         path, method = scope["path"], scope["method"]
         if path == "/healthz":
             status, said = self.health()

@@ -61,16 +61,16 @@ class Pool:
             BusyError: if that is more than its share, or more than is left; nothing is counted then.
         """
         with self._lock:
+            if self._all + amount > self.total:
+                raise BusyError(
+                    f"All the {self.what} that this page has ({self.total:,}) are in use; try again in a minute."
+                )
             for kind, name in keys_of(client):
                 if self._held[kind, name] + amount > self._most[kind]:
                     raise BusyError(
                         f"You have all the {self.what} that one visitor can have ({self._most[kind]:,}); wait until "
                         "some are given back."
                     )
-            if self._all + amount > self.total:
-                raise BusyError(
-                    f"All the {self.what} that this page has ({self.total:,}) are in use; try again in a minute."
-                )
             self._all += amount
             self._held.update(dict.fromkeys(keys_of(client), amount))
 

@@ -93,6 +93,10 @@ def test_an_option_counts_more_than_a_variable_and_that_more_than_the_default() 
         ({"SPECVIZ_MAX_NODEZ": "5"}, []),
         ({"SPECVIZ_PUBLIC": "maybe"}, []),
         ({"SPECVIZ_PRESETS": "default,gpt-5"}, []),
+        ({"SPECVIZ_DTYPE": "int3"}, []),
+        ({"SPECVIZ_TARGET_QUANTIZATION": "auto"}, []),
+        ({"SPECVIZ_PUBLIC": "1", "SPECVIZ_PRESETS": "default,llama-160m", "SPECVIZ_MAX_PAIRS": "1"}, []),
+        ({"SPECVIZ_PUBLIC": "1", "SPECVIZ_PRESETS": "default,llama-160m"}, ["pairs=1"]),
         ({}, ["nodes"]),
         ({}, ["nodes=few"]),
         ({}, ["nothing=5"]),
@@ -223,9 +227,48 @@ def test_a_public_page_loads_every_preset() -> None:
 def test_a_public_page_may_offer_fewer_presets() -> None:
     limits = read_limits({"SPECVIZ_PUBLIC": "1", "SPECVIZ_PRESETS": " llama-160m, default "})
     assert limits.presets == ("llama-160m", "default")
+    assert limits.pairs == 2, "no visitor's choice pushes out what others use"
     limits.check_models(ModelChoice("JackFram/llama-160m", "JackFram/llama-68m"))
     with pytest.raises(SettingsError, match="llama-160m, default"):
         limits.check_models(ModelChoice(*PRESETS["vicuna-7b"].names))
+
+
+def test_a_public_page_offers_no_more_pairs_than_stay_loaded() -> None:
+    assert read_limits({}, public=True).presets == ("default",)
+    assert read_limits({}, ["pairs=2"], public=True).presets == tuple(PRESETS)[:2]
+    assert read_limits({}).presets == tuple(PRESETS)
+
+
+ONE_WAY = {"device": "cpu", "dtype": "bfloat16", "target_quantization": "int8", "draft_quantization": "nf4"}
+
+
+@pytest.mark.parametrize("name", list(ONE_WAY))
+def test_a_public_page_loads_its_pairs_as_its_operator_has_set_it_and_in_no_other_way(name: str) -> None:
+    """Another way to load the same models is another pair, and would push out the one that all use."""
+    loaded: list[Any] = []
+    options = {"SPECVIZ_DTYPE": "float16"} | {f"SPECVIZ_{key.upper()}": value for key, value in ONE_WAY.items()}
+    limits = read_limits(options, public=True)
+    sessions = Sessions(lambda **fields: loaded.append(fields), limits)
+    with pytest.raises(SettingsError, match="loads its models in one way") as caught:
+        list(sessions.backend.pair(replace(ModelChoice(**ONE_WAY), **{name: getattr(ModelChoice(), name)})))
+    assert is_one_sentence(str(caught.value))
+    assert not loaded
+    list(sessions.backend.pair(limits.as_set(ModelChoice())))
+    assert loaded[0].items() >= ONE_WAY.items()
+    form = form_of(limits)
+    assert form.components[name].value == ONE_WAY[name]
+    assert not form.components[name].interactive
+    shown = dict(zip(form.components, form.write("x", ModelChoice(dtype="float32"), SETTINGS), strict=True))
+    assert shown[name]["value"] == ONE_WAY[name], "whatever a run that is opened was recorded with"
+
+
+def test_on_a_private_page_the_form_begins_as_the_operator_has_set_it_and_all_can_be_chosen() -> None:
+    limits = read_limits({"SPECVIZ_DTYPE": "float16"}, loading={"dtype": "bfloat16", "device": None})
+    limits.check_models(ModelChoice(dtype="float32"))
+    form = form_of(limits)
+    assert (form.components["dtype"].value, form.components["device"].value) == ("bfloat16", "auto")
+    assert form.components["dtype"].interactive
+    assert limits.as_set(ModelChoice(dtype="float32")).dtype == "float32"
 
 
 def form_of(limits: Limits) -> Form:

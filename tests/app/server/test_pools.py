@@ -9,6 +9,7 @@ import pytest
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from specviz.app.server.clients import Client, client_of
+from specviz.app.server.forwarded import UNNAMED, ForwardedNotice
 from specviz.app.server.limits import Limits, read_limits
 from specviz.app.server.pools import Pool
 from specviz.errors import BusyError, SettingsError
@@ -91,3 +92,13 @@ def test_a_proxy_is_an_address_or_a_network() -> None:
     assert read_limits({"SPECVIZ_PROXIES": "10.0.0.0/8, 2001:db8::1"}).proxies == ("10.0.0.0/8", "2001:db8::1")
     with pytest.raises(SettingsError, match=r"'proxy\.example' is no address of a proxy"):
         read_limits({"SPECVIZ_PROXIES": "proxy.example"})
+
+
+@pytest.mark.parametrize(("proxies", "said"), [((), 1), (("10.0.0.0/8",), 0)])
+def test_a_proxy_that_nobody_has_named_is_logged_once(
+    proxies: tuple[str, ...], said: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    notice = ForwardedNotice(Limits(proxies=proxies))
+    for headers in ([], [(b"x-forwarded-for", b"192.0.2.1")], [(b"x-forwarded-for", b"192.0.2.2")]):
+        notice.look_at({"headers": headers})
+    assert [record.getMessage() for record in caplog.records] == [UNNAMED] * said
