@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
+from fastapi.exceptions import RequestValidationError
 from gradio.route_utils import FnIndexInferError
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -87,8 +88,22 @@ def _unknown(_: Request, __: Exception) -> JSONResponse:
     return JSONResponse({"detail": "There is nothing of this name or number; see docs/api.md for what there is."}, 404)
 
 
-UNKNOWN: dict[type[Exception], Any] = {FnIndexInferError: _unknown, KeyError: _unknown}
-"""Handlers for what Gradio's routes raise when a call names an event or a component that the page has not."""
+def _invalid(_: Request, error: Exception) -> JSONResponse:
+    """FastAPI would repeat what was sent, once for each error."""
+    assert isinstance(error, RequestValidationError), "it is registered for these"
+    first = error.errors()[0]
+    where = " ".join(".".join(str(part) for part in first["loc"]).split())[:60]
+    said = f"This request is not what the page takes ({where}: {str(first['msg'])[:100]}); see docs/api.md."
+    return JSONResponse({"detail": said}, 422)
+
+
+UNKNOWN: dict[type[Exception], Any] = {
+    FnIndexInferError: _unknown,
+    KeyError: _unknown,
+    RequestValidationError: _invalid,
+}
+"""Handlers for what Gradio's routes raise when a call names an event or a component that the page has not, or is not of
+the form that they take."""
 
 
 def asked_for(event: gr.EventData) -> Mapping[str, Any]:

@@ -20,6 +20,8 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from specviz.app.server.clients import Client, client_of
+from specviz.app.server.limits import BODY_BYTES_A_SECOND as READ_RATE
+from specviz.app.server.limits import BODY_SECONDS as READ_SECONDS
 from specviz.app.server.limits import Limits
 from specviz.app.server.metrics import COUNTS
 from specviz.app.server.pools import Pool
@@ -29,9 +31,10 @@ OTHER_FILES = 512
 """Files that are no connections: those of models and traces, pipes, Gradio's own."""
 HEADER_SECONDS = 20.0
 """How long a connection may wait until the head of its request is there."""
-BODY_SECONDS = 30.0
-BODY_RATE = 1024
-"""The body of a request may take so many seconds, and one more for each so many bytes that have come."""
+BODY_SECONDS = 2 * READ_SECONDS
+BODY_RATE = READ_RATE
+"""The body of a request may take so many seconds, and one more for each so many bytes that have come. Whoever takes it in
+ends it sooner, with a sentence; this is for a body that nobody takes in."""
 ANSWER_SECONDS = 60.0
 ANSWER_RATE = 1024
 """Of an answer that a socket does not hold, so many bytes a second are to be read, looked at after so many seconds."""

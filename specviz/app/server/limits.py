@@ -57,6 +57,34 @@ RUNS_KEPT = 24
 SMALL_COMPARISON = {"prompts": 16, "trees": 6, "verifiers": 8, "temperatures": 3, "tokens": 64}
 """How much of each a small comparison has at most."""
 
+# Of every request: checked before anything parses it.
+ADDRESS_BYTES = 8 * 1024
+"""Of an address with what follows its question mark; proxies take as many."""
+HEADERS, HEADERS_BYTES = 100, 16 * 1024
+"""Headers of a request, and their bytes together; a browser sends about twenty, in 2 kB."""
+FORM_BYTES = 64 * 1024
+"""Of a request beside its prompt: the whole form takes less than 1 kB, a list of all verifiers a few."""
+CHARACTER_BYTES = 12
+"""Of one character in JSON: a program may write an emoji as two escapes of six."""
+JSON_VALUES = 4_096
+"""Brackets, commas and colons of a request outside its texts; Step sends about sixty."""
+JSON_DEPTH = 32
+"""Lists and objects within each other; Step sends three of them."""
+BODY_SECONDS, BODY_BYTES_A_SECOND = 20.0, 8 * 1024
+"""A request ends when nothing of it has come for so long, or when it comes more slowly after that time."""
+
+# Of files that are sent.
+UPLOADS_AT_ONCE = 64
+"""Uploads that come in at the same time."""
+REQUEST_BYTES = 512 * 1024 * 1024
+"""Of all the files of one request; each of them has ``upload_mb`` besides."""
+UNREAD_BYTES = 2 * 1024 * 1024 * 1024
+"""Of files that were sent and not opened yet, half ones too."""
+FILE_BYTES = 256 * 1024
+"""Counted for each of these files beside its bytes, for its folder, its blocks and its place in the tables."""
+UNREAD_SECONDS = 15 * 60.0
+"""How long a file that nobody opens stays; the page opens one as soon as it is there."""
+
 
 def _limit(private: int, public: int, meaning: str, most: int = 2**31) -> Any:
     return field(default=private, metadata={"public": public, "meaning": meaning, "most": most})
@@ -89,6 +117,7 @@ class Limits:
     comparison_tokens: int = _limit(6_000, 1_500, "tokens of a small comparison, all runs together")
     comparison_seconds: int = _limit(1_800, 300, "seconds of a small comparison")
     upload_mb: int = _limit(64, 16, "MB of a file that is sent; of a trace, unpacked", most=1_024)
+    upload_files: int = _limit(64, 1, "files that one request sends; a comparison is several")
     visitors: int = _limit(100, 100, "visitors whose open runs are kept; who has no page open goes first")
     live_runs: int = _limit(8, 64, "runs that keep their caches between two clicks; others are prefilled again")
     live_mb: int = _limit(2_048, 2_048, "MB of these runs and their caches; the one used last stays in any case")
@@ -108,6 +137,16 @@ class Limits:
             address = ipaddress.ip_address(host)
             return any(address in ipaddress.ip_network(proxy) for proxy in self.proxies)
         return False
+
+    @property
+    def request_bytes(self) -> int:
+        """The most that a request has which sends no file."""
+        return self.prompt_characters * CHARACTER_BYTES + FORM_BYTES
+
+    @property
+    def request_upload_bytes(self) -> int:
+        """The most that a request has which sends files: their bytes, and the form's around them."""
+        return min(self.upload_files * self.upload_bytes, REQUEST_BYTES) + FORM_BYTES
 
     def pool(self, what: str, total: int) -> Pool:
         """A pool of so much for everybody. On a public page a session has an eighth of it at most, and an address half,

@@ -6,28 +6,45 @@ disk. Only those of :data:`OPEN` are answered. A request is refused with one sen
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
+import errno
 import hashlib
 import json
+import logging
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
+import anyio
 from fastapi import FastAPI
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import MutableHeaders, QueryParams
 from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from specviz.app.server.bodies import Arriving, RefusedError, again, check_head, read_json, too_large
+from specviz.app.server.clients import client_of
 from specviz.app.server.forwarded import ForwardedNotice
 from specviz.app.server.limits import Limits
 from specviz.app.server.metrics import COUNTS, PAGES
 from specviz.app.server.streams import STREAMS, stream_name
-from specviz.app.server.uploads import arrived, remove_halves, room_for
+from specviz.app.server.uploads import (
+    MOST_ID,
+    Upload,
+    Uploads,
+    bound_gradios_parser,
+    end_progress,
+    remember_progress,
+    remove_unread,
+)
+from specviz.errors import BusyError
 from specviz.figures.export import VIEWER_FOLDER
 from specviz.figures.outcomes import outcomes_script
 
+log = logging.getLogger(__name__)
 Health = Callable[[], tuple[int, dict[str, Any]]]
 """The status and the words of ``/healthz``."""
 
@@ -37,10 +54,9 @@ OPEN = re.compile(
     r"|queue/(join|data|status)|(call|run|api)/.+|cancel|reset/?|upload|upload_progress|file=(?!\w*:).+)"
 )
 UPLOAD = "/gradio_api/upload"
-JSON_BYTES = 1024 * 1024
-"""Largest request that is not an upload; the page's own are a few kilobytes."""
-UPLOADS_BYTES = 512 * 1024 * 1024
-"""Largest upload, all its files together; each of them has a limit of its own."""
+UPLOADS = (UPLOAD, "/gradio_api/upload_progress")
+SWEEP_SECONDS = 60.0
+"""How often files that nobody opens are looked for."""
 
 FRAMES = "frame-ancestors 'self' https://huggingface.co"
 """A Space is shown in a frame of the hub's; nobody else may frame the page."""
@@ -97,16 +113,42 @@ _HAS_SOURCE = re.compile(rb"\ssrc=")
 
 def guarded(health: Health, limits: Limits) -> dict[str, Any]:
     """What ``launch(app_kwargs=...)`` needs to put the guard before Gradio."""
-    return {"middleware": [Middleware(Guard, health=health, limits=limits)], "lifespan": _headers_everywhere}
+    bound_gradios_parser()
+    return {"middleware": [Middleware(Guard, health=health, limits=limits)], "lifespan": _lifespan}
 
 
 @contextlib.asynccontextmanager
-async def _headers_everywhere(app: FastAPI) -> AsyncIterator[None]:
-    """Gradio puts its own middleware around ours; what answers there needs the headers, too."""
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Gradio puts its own middleware around ours; what answers there needs the headers and the bounds, too."""
     inner = app.middleware_stack
     assert inner is not None, "the application is built before it starts"
-    app.middleware_stack = with_headers(inner)
-    yield
+    app.middleware_stack = with_headers(with_bounds(inner))
+    sweeping = asyncio.create_task(_sweep())
+    try:
+        yield
+    finally:
+        sweeping.cancel()
+
+
+async def _sweep() -> None:
+    while True:
+        await asyncio.sleep(SWEEP_SECONDS)
+        await anyio.to_thread.run_sync(remove_unread)
+
+
+def with_bounds(app: ASGIApp) -> ASGIApp:
+    """An application that answers no request whose address or headers are too large."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            if scope["type"] == "http":
+                check_head(scope)
+        except RefusedError as refused:
+            await _refuse(refused, scope, receive, send)
+        else:
+            await app(scope, receive, send)
+
+    return answer
 
 
 def with_headers(app: ASGIApp) -> ASGIApp:
@@ -129,8 +171,9 @@ class Guard:
     """The middleware next to Gradio, where answers are not compressed yet."""
 
     def __init__(self, app: ASGIApp, health: Health, limits: Limits):
-        self.app, self.health = app, health
+        self.app, self.health, self.limits = app, health, limits
         self._notice = ForwardedNotice(limits)
+        self.uploads = Uploads(limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -144,7 +187,7 @@ class Guard:
         elif path == "/counters":
             await PlainTextResponse(COUNTS.text())(scope, receive, send)
         elif not OPEN.fullmatch(path):
-            await _refuse(404, "There is nothing at this address.", scope, receive, send)
+            await _refuse(RefusedError(404, "There is nothing at this address."), scope, receive, send)
         elif path == "/" and method == "GET":
             await self.app(scope, receive, _Page(send))
         elif (name := stream_name(scope)) is not None:
@@ -155,37 +198,67 @@ class Guard:
                     await self.app(scope, receive, send)
             finally:
                 COUNTS.add(PAGES, -int(is_page))
-        elif method == "POST":
-            await self._post(path, scope, receive, send)
+        elif method == "POST" or path in UPLOADS:
+            try:
+                await self._take_in(path, scope, receive, send)
+            except RefusedError as refused:
+                await _refuse(refused, scope, receive, send)
+            except ClientDisconnect:  # nobody is there to be told anything
+                pass
         else:
             await self.app(scope, receive, send)
 
-    async def _post(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _take_in(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request that sends something, or tells how a file comes in.
+
+        Raises:
+            RefusedError: if it is not taken; nothing was answered then.
+        """
+        if path in UPLOADS:
+            upload_id = QueryParams(scope["query_string"]).get("upload_id", "")
+            if len(upload_id) > MOST_ID:
+                raise RefusedError(
+                    400, f"The name of an upload has at most {MOST_ID} characters; choose a shorter one."
+                )
+            if upload_id:
+                remember_progress(upload_id)
+            if scope["method"] != "POST":
+                await self.app(scope, receive, send)
+                return
+            try:
+                await self._upload(scope, receive, send)
+            finally:
+                end_progress(upload_id)
+            return
+
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] == 503:
                 COUNTS.add("busy")
             await send(message)
 
-        if path == UPLOAD:
-            length = dict(scope["headers"]).get(b"content-length", b"%d" % UPLOADS_BYTES)
-            if not length.isdigit() or int(length) > UPLOADS_BYTES:
-                await _refuse(413, f"Send at most {UPLOADS_BYTES >> 20} MB at once.", scope, receive, send)
-                return
-            remove_halves()
-            with room_for(int(length)) as there_is:
-                if there_is:
-                    await self.app(scope, _at_most(int(length), receive), _Uploaded(send))
-                else:
-                    said = "The server holds all the files that it can; try again later."
-                    await _refuse(507, said, scope, receive, send)
-            return
-        body = await _read(receive)
-        if body is None:
-            await _refuse(413, f"This request is larger than {JSON_BYTES >> 20} MB.", scope, receive, send)
-        elif names_an_address(body):
-            await _refuse(400, "Files are sent and not fetched; upload the file itself.", scope, receive, send)
-        else:
-            await self.app(scope, _again(body, receive), watched)
+        body = await read_json(receive, self.limits.request_bytes)
+        await self.app(scope, again(body, receive), watched)
+
+    async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
+        most = self.limits.request_upload_bytes
+        announced = dict(scope["headers"]).get(b"content-length", b"0")
+        if not announced.isdigit() or int(announced) > most:
+            raise too_large(most)
+        client = client_of(scope, None, self.limits.addresses_count)
+        try:
+            with self.uploads.receiving(client) as upload:
+                answer = _Uploaded(scope, upload, send)
+                await self.app(scope, Arriving(receive, most, upload.take), answer)
+        except BusyError as error:
+            COUNTS.add("busy")
+            raise RefusedError(503, str(error)) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            log.warning("an upload met a full disk")
+            raise RefusedError(
+                507, "The server's disk is full; nothing of the file was kept, try again later."
+            ) from None
 
 
 class _Page:
@@ -213,90 +286,34 @@ class _Page:
 
 
 class _Uploaded:
-    """Counts what was taken in, and remembers where, before whoever sent it is told."""
+    """Holds the answer back until the files are known as their sender's, so that nobody is told of others."""
 
-    def __init__(self, send: Send):
-        self._send = send
-        self._taken = False
+    def __init__(self, scope: Scope, upload: Upload, send: Send):
+        self._scope, self._upload, self._send = scope, upload, send
+        self._start: Message | None = None
         self._body = bytearray()
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self._taken = message["status"] == 200
-        elif self._taken:
-            self._body += message.get("body", b"")
-            if not message.get("more_body"):
-                COUNTS.add("uploads")
-                arrived(json.loads(self._body))
-        await self._send(message)
+            self._start = message
+            return
+        self._body += message.get("body", b"")
+        if message.get("more_body"):
+            return
+        assert self._start is not None, "an answer starts before its body"
+        if self._start["status"] == 200:
+            paths = json.loads(self._body)
+            self._upload.keep(paths)
+            # Gradio remembers each file for ever, and looks for all of them once an hour.
+            self._scope["app"].get_blocks().upload_file_set.difference_update(paths)
+            COUNTS.add("uploads")
+        await self._send(self._start)
+        await self._send({"type": "http.response.body", "body": bytes(self._body)})
 
 
-def names_an_address(body: bytes) -> bool:
-    """Whether a request asks for a file on another machine: Gradio would go and fetch it."""
-    try:
-        value = json.loads(body)
-    except ValueError:
-        return False  # Gradio refuses it
-    except RecursionError:
-        return True
-    return any(_is_address(path) for path in _paths(value))
-
-
-def _paths(value: Any) -> Iterator[Any]:
-    left = [value]
-    while left:
-        one = left.pop()
-        if isinstance(one, dict):
-            yield one.get("path")
-            left += one.values()
-        elif isinstance(one, list):
-            left += one
-
-
-def _is_address(path: Any) -> bool:
-    return isinstance(path, str) and path.strip().lower().startswith(("http:", "https:"))
-
-
-async def _read(receive: Receive) -> bytes | None:
-    """The body of a request; None if it is too large."""
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            return bytes(body)
-        body += message.get("body", b"")
-        if len(body) > JSON_BYTES:
-            return None
-        if not message.get("more_body"):
-            return bytes(body)
-
-
-def _again(body: bytes, receive: Receive) -> Receive:
-    """Gives a body that was read once more, and then what else comes."""
-    left = [body]
-
-    async def give() -> Message:
-        return {"type": "http.request", "body": left.pop()} if left else await receive()
-
-    return give
-
-
-def _at_most(count: int, receive: Receive) -> Receive:
-    """Hangs up on whoever sends more bytes than they said they would, or did not say."""
-    taken = 0
-
-    async def give() -> Message:
-        nonlocal taken
-        message = await receive()
-        taken += len(message.get("body", b""))
-        return message if taken <= count else {"type": "http.disconnect"}
-
-    return give
-
-
-async def _refuse(status: int, said: str, scope: Scope, receive: Receive, send: Send) -> None:
+async def _refuse(refused: RefusedError, scope: Scope, receive: Receive, send: Send) -> None:
     COUNTS.add("refused")
-    await JSONResponse({"detail": said}, status)(scope, receive, send)
+    await JSONResponse({"detail": refused.said}, refused.status)(scope, receive, send)
 
 
 def _hash(script: bytes) -> str:

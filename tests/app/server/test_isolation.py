@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
-import time
 import uuid
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from gradio.utils import get_upload_folder
 
 from specviz.app import run_handlers
 from specviz.app.compare.tab import CompareTab
 from specviz.app.compare.view import Opened
-from specviz.app.server.uploads import HALF_SECONDS, forget_upload
+from specviz.app.server.uploads import forget_upload
 from specviz.errors import SettingsError, TraceError
 from specviz.figures.export import PLOTLY_SCRIPT
 from tests import server
@@ -123,8 +120,7 @@ def test_an_upload_is_gone_once_it_is_read(two, tmp_path):
     assert file_of(running, path) == 403
 
 
-def test_a_file_that_two_have_sent_stays_until_both_have_read_it(two, tmp_path):
-    """Gradio names a file by what is in it, so a class that opens the same file has one file here."""
+def test_a_file_that_two_have_sent_is_each_ones_own(two, tmp_path):
     running, _, _ = two
     visitors = running.visitor(), running.visitor()
     from specviz.trace.io import save_trace
@@ -132,21 +128,11 @@ def test_a_file_that_two_have_sent_stays_until_both_have_read_it(two, tmp_path):
     save_trace(sample_trace(steps=1), tmp_path / "ours.json")
     sent = {"files": ("ours.json", (tmp_path / "ours.json").read_bytes())}
     paths = [running.web.post("/gradio_api/upload", files=sent).json()[0] for _ in range(2)]
+    assert paths[0] != paths[1]
     for visitor, path in zip(visitors, paths, strict=True):
         opened = visitor.press("on_upload", open_a_trace_file={"path": path, "meta": {"_type": "gradio.FileData"}})
         assert '"frames"' in opened[0]
-    assert not Path(paths[1]).exists()
-
-
-def test_an_upload_that_was_broken_off_goes_with_a_later_one(two):
-    running, _, _ = two
-    old, new = (Path(get_upload_folder()) / f"tmp{name}" for name in ("-broken-off", "-under-way"))
-    for path in (old, new):
-        path.write_bytes(b"half")
-    os.utime(old, (time.time() - HALF_SECONDS - 1,) * 2)
-    running.web.post("/gradio_api/upload", files={"files": ("b.json", b"{}")})
-    assert (old.exists(), new.exists()) == (False, True)
-    new.unlink()
+        assert not Path(path).exists()
 
 
 @pytest.mark.parametrize("name", ["gone.json", "x" * 5000, "a\0b", ""])
