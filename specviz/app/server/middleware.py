@@ -13,6 +13,7 @@ import errno
 import hashlib
 import json
 import logging
+import os
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -55,6 +56,8 @@ OPEN = re.compile(
 )
 UPLOAD = "/gradio_api/upload"
 UPLOADS = (UPLOAD, "/gradio_api/upload_progress")
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE}
+"""What the system says when it can write no more files, by whatever it has too little of."""
 SWEEP_SECONDS = 60.0
 """How often files that nobody opens are looked for."""
 
@@ -253,12 +256,11 @@ class Guard:
             COUNTS.add("busy")
             raise RefusedError(503, str(error)) from None
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno not in DISK_ERRORS:
                 raise
-            log.warning("an upload met a full disk")
-            raise RefusedError(
-                507, "The server's disk is full; nothing of the file was kept, try again later."
-            ) from None
+            log.warning("an upload could not be written: %s", os.strerror(error.errno))
+            said = f"The server cannot write the file ({os.strerror(error.errno)}); nothing of it was kept, try later."
+            raise RefusedError(507, said) from None
 
 
 class _Page:

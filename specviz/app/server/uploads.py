@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import gradio.route_utils
 import gradio.routes
@@ -83,7 +83,7 @@ class Upload:
         self.client, self.most_files = client, most_files
         self._pool = pool
         self._taken = 0
-        self._halves: list[Path] = []
+        self._halves: list[IO[bytes]] = []
 
     def take(self, size: int) -> None:
         """Count so many bytes that have arrived.
@@ -94,8 +94,8 @@ class Upload:
         self._pool.take(self.client, size)
         self._taken += size
 
-    def begin(self, half: Path) -> None:
-        """Note a file of which more comes."""
+    def begin(self, half: IO[bytes]) -> None:
+        """Note a file of which more comes, open under a name of its own."""
         self._halves.append(half)
         self.take(FILE_BYTES)
 
@@ -111,8 +111,10 @@ class Upload:
         """Give back and remove what was not kept."""
         self._pool.give_back(self.client, self._taken)
         self._taken = 0
-        for half in self._halves:  # a whole one has another name by now
-            half.unlink(missing_ok=True)
+        for half in self._halves:
+            with contextlib.suppress(OSError):  # what it has not written yet may not fit on the disk
+                half.close()  # else the disk would have it until Python collects it
+            Path(half.name).unlink(missing_ok=True)  # a whole one has another name by now
 
 
 class _Parser(gradio.route_utils.GradioMultiPartParser):
@@ -137,7 +139,7 @@ class _Parser(gradio.route_utils.GradioMultiPartParser):
             raise MultiPartException("An upload is made of files only; give each a file name.")
         # Gradio names the folder by this sum. With what nobody knows in it no two files share one.
         file.sha.update(secrets.token_bytes(16))
-        upload.begin(Path(file.file.name))
+        upload.begin(file.file)
 
 
 def bound_gradios_parser() -> None:
