@@ -33,8 +33,8 @@ HEADER_SECONDS = 20.0
 """How long a connection may wait until the head of its request is there."""
 BODY_SECONDS = 2 * READ_SECONDS
 BODY_RATE = READ_RATE
-"""The body of a request may take so many seconds, and one more for each so many bytes that have come. Whoever takes it in
-ends it sooner, with a sentence; this is for a body that nobody takes in."""
+"""The body of a request may take so many seconds, and one more for each so many bytes that have come. Whoever takes it
+in ends it sooner, with a sentence; this is for a body that nobody takes in."""
 ANSWER_SECONDS = 60.0
 ANSWER_RATE = 1024
 """Of an answer that a socket does not hold, so many bytes a second are to be read, looked at after so many seconds."""

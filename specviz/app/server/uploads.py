@@ -175,20 +175,27 @@ def forget_upload(path: str | None) -> None:
 
 
 def remove_unread(seconds: float = UNREAD_SECONDS) -> None:
-    """Remove the files that nobody has opened for so long."""
+    """Remove the files that nobody has opened for so long, and the empty ones that Gradio leaves of each it opens.
+
+    It looks through a folder, so it is for a thread of its own.
+    """
     while True:
         with _lock:
             path, unread = next(iter(_unread.items()), (None, None))
             if path is None or unread is None or time.monotonic() - unread.since <= seconds:
-                return
+                break
             del _unread[path]
         _remove(path)
         unread.give_back()
+    for half in Path(get_upload_folder()).glob("tmp*"):
+        with contextlib.suppress(OSError):
+            if half.is_file() and time.time() - half.stat().st_mtime > seconds:
+                half.unlink()
 
 
 def _remove(path: str) -> None:
-    Path(path).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # where something else lies in it
+    with contextlib.suppress(OSError):  # it has gone, or something else lies in its folder
+        Path(path).unlink(missing_ok=True)
         Path(path).parent.rmdir()
 
 

@@ -8,6 +8,7 @@ import errno
 import gc
 import os
 import tempfile
+import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,16 @@ def test_what_nobody_opens_goes(guard, folder):
     remove_unread(-1.0)
     assert nothing_is_left(guard, folder)
     assert list(folder.iterdir()) == []
+
+
+def test_what_gradio_leaves_of_each_file_that_it_opens_goes(folder):
+    """It makes an empty one for its own use. One that was written lately may be a half that is coming in."""
+    old, new = folder / "tmp-left", folder / "tmp-under-way"
+    for path in (old, new):
+        path.write_bytes(b"")
+    os.utime(old, (time.time() - 1_000,) * 2)
+    remove_unread(900.0)
+    assert files_in(folder) == [new]
 
 
 def test_the_server_sweeps_by_itself(app, folder, monkeypatch):
