@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from specviz.arguments import Commands
+from specviz.display import say
 from specviz.errors import SettingsError
 
 if TYPE_CHECKING:  # at run time they would import torch, even for --help
@@ -93,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
         for verifier, chosen in group:
             found += [check_tree(verifier, chosen, tree)] if tree else check([verifier], {verifier.name: chosen})
         if found:
-            print(format_report(found), end="\n\n", flush=True)
+            say(format_report(found), end="\n\n", flush=True)
             fine = fine and all(one.ok for one in found)
     return 0 if fine else 1
 
@@ -126,11 +127,11 @@ def _write(name: str) -> int:
     broken: list[Finding] = []
     for verifier, options in built_in_jobs():
         now = list(check([verifier], {verifier.name: options}))
-        print(f"{now[0].verifier}: {', '.join(one.verdict for one in now)}", file=sys.stderr, flush=True)
+        say(f"{now[0].verifier}: {', '.join(one.verdict for one in now)}", file=sys.stderr, flush=True)
         broken += [one for one in now if not one.ok]
         entries += [entry(verifier, one) for one in now]
     if broken:
-        print(f"{format_report(broken)}\n\nNothing is saved.")
+        say(f"{format_report(broken)}\n\nNothing is saved.")
         return 1
     path = proof_table.TABLE if name == SHIPPED else Path(name)
     lines = ",\n".join(one.model_dump_json() for one in entries)  # one a line, so that changes can be read
@@ -139,5 +140,5 @@ def _write(name: str) -> int:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"The table cannot be saved to {str(path)!r} ({error.strerror}); choose another.") from None
-    print(f"saved {path} ({len(entries)} proofs)")
+    say(f"saved {path} ({len(entries)} proofs)")
     return 0

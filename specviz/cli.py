@@ -12,6 +12,7 @@ from specviz.app import cli as app_cli
 from specviz.bench import cli as bench_cli
 from specviz.compare import cli as compare_cli
 from specviz.compare import lm_eval_cli
+from specviz.display import say
 from specviz.engine import cli as engine_cli
 from specviz.errors import SpecvizError
 from specviz.figures import cli as figures_cli
@@ -45,10 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         models_cli.fill_in_names(options)
         return int(options.run(options))
     except SpecvizError as error:
-        print(f"specviz: {error}", file=sys.stderr)
+        say(f"specviz: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("specviz: stopped", file=sys.stderr)
+        say("specviz: stopped", file=sys.stderr)
         return 130
 
 

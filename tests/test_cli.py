@@ -10,6 +10,7 @@ import pytest
 
 from specviz.cli import main
 from specviz.digits import digits
+from specviz.display import printable, say
 from specviz.engine.session import Session
 from specviz.errors import NumericsError
 from specviz.trace.io import load_trace
@@ -217,10 +218,10 @@ def test_export_writes_one_page_that_holds_the_run(
     assert "cannot be read" in capsys.readouterr().err
 
 
-def test_hostile_text_does_not_reach_the_terminal_raw() -> None:
-    from specviz.trace.summary import _printable
-
-    assert _printable("a\x1b[31mb\u202ec\nd") == "a\\x1b[31mb\\x202ec\nd"
+def test_hostile_text_does_not_reach_the_terminal_raw(capsys: pytest.CaptureFixture[str]) -> None:
+    say("a\x1b[31mb\u202ec\r\u200fd\ne\u2028f\ud800")
+    assert capsys.readouterr().out == "a⟨U+001B⟩[31mb⟨U+202E⟩c⟨U+000D⟩⟨U+200F⟩d\ne⟨U+2028⟩f⟨U+D800⟩\n"
+    assert printable("a\nb", keep="") == "a⟨U+000A⟩b"
 
 
 def test_a_run_stops_at_a_breakpoint(folders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

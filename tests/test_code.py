@@ -17,7 +17,8 @@ from tests.paths import ROOT
 
 PACKAGE = ROOT / "specviz"
 
-LEAVES = {"arguments", "assets", "digits", "errors", "dice", "options", "sampling", "tree", "verifier_styles"}
+LEAVES = {"arguments", "assets", "digits", "display", "errors", "dice", "options", "sampling"}
+LEAVES |= {"tree", "verifier_styles"}
 VIEWING = {"figures", "lessons"}
 DECIDING = {"drafting", "verifiers"}
 
@@ -25,14 +26,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "arguments": set(),
     "assets": set(),
     "digits": set(),
+    "display": set(),
     "errors": set(),
     "dice": set(),
-    "trace": {"digits", "errors"},
+    "trace": {"digits", "display", "errors"},
     "options": {"errors", "trace"},
     "sampling": {"trace"},
     "tree": {"errors", "trace"},
     "verifier_styles": set(),
-    "figures": {"assets", "digits", "errors", "trace", "verifier_styles"},
+    "figures": {"assets", "digits", "display", "errors", "trace", "verifier_styles"},
     "lessons": {"assets", "digits", "errors", "trace"},
     "drafting": LEAVES | {"trace"},
     "verifiers": LEAVES | {"trace", "drafting"},
@@ -60,6 +62,7 @@ WITHOUT_TORCH = {
     "arguments",
     "assets",
     "digits",
+    "display",
     "errors",
     "trace",
     "options",
@@ -119,6 +122,16 @@ def test_imports_go_down_only(path: Path) -> None:
         assert top != "torch" or room not in WITHOUT_TORCH, f"{room} must not import torch"
         assert top != "transformers" or {room, file} & WITH_TRANSFORMERS, f"{room} must not import transformers"
         assert top != "gradio" or room in WITH_GRADIO, f"{room} must not import gradio"
+
+
+def test_everything_that_is_printed_goes_one_way() -> None:
+    """A terminal obeys what names and messages hold, see :mod:`specviz.display`."""
+
+    def prints(path: Path) -> bool:
+        calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+        return any(isinstance(call.func, ast.Name) and call.func.id == "print" for call in calls)
+
+    assert [path.name for path in rooms() if prints(path)] == ["display.py"]
 
 
 def test_every_room_imports_downwards() -> None:

@@ -94,5 +94,9 @@ def test_the_documents_say_these_values() -> None:
     assert f"| `RUNS_KEPT` | {limits.RUNS_KEPT} |" in table
     bounds = ", ".join(f"{most} {name}" for name, most in limits.SMALL_COMPARISON.items())
     assert f"| `SMALL_COMPARISON` | {bounds} |" in table
+    for name in ("ANSWER_BYTES", "FRAMES_BYTES", "LARGE_RUN_BYTES"):
+        assert f"| `{name}` | {getattr(limits, name) / 1e6:g} MB |" in table
+    assert f"| `LARGE_ANSWERS` | {limits.LARGE_ANSWERS} |" in table
+    assert f"| `SAVED_PAGE_BYTES` | {limits.SAVED_PAGE_BYTES >> 20} MB |" in table
     held = f"held by the server for {limits.LINK_SECONDS / 86400:g} days"
     assert held in (DOCS / "debugging.md").read_text(encoding="utf-8")

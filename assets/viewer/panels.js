@@ -99,7 +99,7 @@
           verdict.verifier === frame.driver ? el("span", { class: "sv-badge", title: "its verdict is committed" }, "driver") : null,
           options ? el("small", {}, options) : null),
         el("td", { class: "sv-number" }, String(verdict.path.length), cutOff(frame, verdict) > 1 ? el("small", {}, `${frame.commit.length} written`) : null),
-        el("td", {}, verdict.pathText.length ? verdict.pathText.map((text, i) => [nodeButton(verdict.path[i], text, act), " "]) : el("em", {}, "nothing")),
+        el("td", {}, verdict.path.length ? verdict.path.map((node) => [nodeButton(node, frame.nodes.text[node], act), " "]) : el("em", {}, "nothing")),
         el("td", {}, token(verdict.bonus.text), cutOff(frame, verdict) ? el("small", {}, unwritten(frame, verdict, verdict.path.length)) : null),
         el("td", {}, `${verdict.bonus.source}, at node `, nodeButton(verdict.bonus.node, String(verdict.bonus.node), act), verdict.bonus.fault ? el("p", { class: "sv-bad sv-wide" }, `✕ ${verdict.bonus.fault}`) : null),
         el("td", {}, lawOf(frame, verdict, view)),

@@ -19,7 +19,7 @@
     const handlers = options || {};
     const state = {
       run: null, frames: new Map(), step: 0, phase: null, selected: null, lens: null, hidden: new Set(), open: new Map(),
-      zoom: 1, focus: false, hits: [], cacheHits: [], maskHits: {}, scale: 1, looks: 0, playing: null, asked: new Set(), opened: new Set(),
+      zoom: 1, focus: false, hits: [], cacheHits: [], maskHits: {}, scale: 1, looks: 0, playing: null, asked: new Set(), refused: new Map(), opened: new Set(),
     };
     const ui = ns.dom.build();
     element.classList.add("specviz");
@@ -40,6 +40,7 @@
       const blocks = [typeof value === "string" ? JSON.parse(value) : value].flat(Infinity);
       for (const block of blocks) {
         if (!block) continue;
+        for (const step of block.left || []) state.asked.delete(step); // there was no room for them
         if (!block.fills) showNotice(block.notice); // what was missing came; nothing else has happened
         if (block.proofs) state.proofs = block.proofs;
         if (!block.run) {
@@ -49,7 +50,7 @@
         const atEnd = state.run !== null && state.step >= state.run.steps - 1;
         if (!state.run || state.run.id !== block.run.id) {
           stop();
-          Object.assign(state, { frames: new Map(), step: 0, phase: null, selected: null, lens: null, open: new Map(), asked: new Set() });
+          Object.assign(state, { frames: new Map(), step: 0, phase: null, selected: null, lens: null, open: new Map(), asked: new Set(), refused: new Map() });
           state.hidden = new Set();
           state.run = block.run;
           if (typeof block.go === "number") state.step = block.go;
@@ -61,6 +62,7 @@
           if (typeof block.go === "number" && (atEnd || block.jump)) go(block.go);
         }
         for (const frame of block.frames) state.frames.set(frame.step, frame);
+        for (const [step, said] of block.refused || []) state.refused.set(step, said), state.asked.add(step);
         tellTools("take", block);
       }
       if (!state.run) return;
@@ -242,8 +244,10 @@
     }
 
     function renderEmpty(count) {
-      ui.empty.classList.toggle("sv-loading", count > 0);
-      ui.empty.replaceChildren(...(count
+      const refused = count > 0 && state.refused.get(state.step);
+      ui.empty.classList.toggle("sv-loading", count > 0 && !refused);
+      ui.empty.replaceChildren(...(refused ? [el("b", {}, `Step ${state.step + 1} cannot be shown here.`), el("span", {}, refused)]
+        : count
         ? [el("b", {}, `Loading step ${state.step + 1} …`), el("span", {}, "Its frame is on the way; the other steps can be opened meanwhile.")]
         : state.run.failed ? [el("b", {}, "This run has no step that went through."), el("span", {}, "Its first one failed; what is known of it stands above.")]
         : [el("b", {}, "This run has no step yet."), el("span", {}, "Press Step to draft the first tree, or Run to decode until the end.")]));

@@ -8,6 +8,7 @@ import sys
 
 from specviz.arguments import Commands
 from specviz.check_cli import add_user_verifiers, load_user_verifiers
+from specviz.display import say
 from specviz.errors import SpecvizError
 from specviz.models.pair_spec import add_loading_arguments
 
@@ -83,5 +84,5 @@ def main() -> int:
     try:
         return run(options)
     except SpecvizError as error:
-        print(error, file=sys.stderr)
+        say(error, file=sys.stderr)
         return 2

@@ -6,9 +6,8 @@ import time
 from collections.abc import Callable, Generator
 from typing import Any
 
-from specviz.app import run_handlers
+from specviz.app import answers, run_handlers
 from specviz.app.server.session_registry import Sessions
-from specviz.figures import dump_block
 from specviz.figures.diff import comparison_value
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.diff import PLAIN, Reference, compare
@@ -79,7 +78,7 @@ def against_greedy(
         if caveat := caveats(by, trace.models, ["target"]):
             words.append(caveat)
         if words:
-            value["notice"] = run_handlers.notice("info", " ".join(words))
-        yield dump_block(value)
+            value["notice"] = answers.notice("info", " ".join(words))
+        yield answers.bounded(value)
     except Exception as error:
         yield run_handlers.failed(error)

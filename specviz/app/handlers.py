@@ -13,18 +13,21 @@ from typing import Any
 import gradio as gr
 
 from specviz.app import diff_handlers, lessons, opening, run_handlers, whatif
+from specviz.app.answers import LargeAnswers, bounded, message
 from specviz.app.blocks import asked_for, position_of
 from specviz.app.form import Form, as_form_reads, read_models, write_form
 from specviz.app.page_state import PageState, Run, describe, describe_fork, models_of
 from specviz.app.proofs import Proofs, in_use
 from specviz.app.server.clients import Client, client_of
+from specviz.app.server.limits import SAVED_PAGE_BYTES
 from specviz.app.server.session_registry import Sessions
 from specviz.app.server.share_store import ShareStore
 from specviz.app.server.trace_store import StoredTrace
 from specviz.app.server.uploads import forget_upload
 from specviz.app.server.visitors import Visitors
 from specviz.errors import SettingsError, SpecvizError
-from specviz.figures import dump_block, standalone_page
+from specviz.figures import dump_block
+from specviz.figures.export import save_page
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.breakpoints import Breakpoints, parse_breakpoints
 from specviz.trace.identity import caveats
@@ -50,6 +53,7 @@ class Actions:
     def __init__(self, sessions: Sessions, share_store: ShareStore, proofs: Proofs, trace: Trace | None = None):
         self.sessions, self.share_store, self.proofs = sessions, share_store, proofs
         self.limits = sessions.limits
+        self.large_answers = LargeAnswers(self.limits)
         self.recorded = run_handlers.recorded_traces()
         self.visitors = Visitors(sessions)
         first, problem = None, None
@@ -113,12 +117,12 @@ class Actions:
 
     def not_open(self, there: PageState) -> str:
         """The answer to an event about a run that the page does not have any more."""
-        return run_handlers.message("error", there.absent())
+        return message("error", there.absent())
 
     def on_new(self, known: PageState | None) -> tuple[str, PageState]:
         """The endpoint ``new``: the next step starts a new run."""
         text = "The next step starts a new run from the prompt."
-        return run_handlers.message("info", text), replace(known or self.start, anew=True, lost=False)
+        return message("info", text), replace(known or self.start, anew=True, lost=False)
 
     def on_fork(
         self, known: PageState | None, event: gr.EventData, request: gr.Request, *values: Any
@@ -154,7 +158,7 @@ class Actions:
             there = there.after_step(moved, inputs[1], ticket)
             caveat = caveats(moved.models, trace.models) if at else None
             forked = describe_fork(there.runs[-1].title, at, own)
-            said = run_handlers.message("info", " ".join(filter(None, (forked, caveat))))
+            said = message("info", " ".join(filter(None, (forked, caveat))))
             # Where the step failed its own notice stays, and not the one about the fork.
             yield [text if moved.failed else f"[{text},{said}]", there, *fill]
 
@@ -224,14 +228,15 @@ class Actions:
             answer[0] = f"[{answer[0]},{dump_block({'look': look})}]"
         return answer
 
-    def on_frames_wanted(self, known: PageState | None, event: gr.EventData) -> Any:
-        """The frames that the viewer misses."""
+    async def on_frames_wanted(self, known: PageState | None, event: gr.EventData, request: gr.Request) -> Any:
+        """The frames that the viewer misses, or those that it has to ask for again."""
         asked = asked_for(event)
         there = known or self.start
-        one = there.find(asked.get("run"))
-        if one is None:
+        run = there.find(asked.get("run"))
+        if run is None:
             return self.not_open(there) if there.lost else gr.skip()
-        return run_handlers.wanted_block(one.trace, one.id, asked.get("steps")) or gr.skip()
+        text = await run_handlers.wanted_frames(self.large_answers, request, run.stored, asked.get("steps"))
+        return text or gr.skip()
 
     def on_list_runs(self, known: PageState | None) -> Any:
         """The list of the runs of the page."""
@@ -254,14 +259,14 @@ class Actions:
             one, two = (opening.chosen(known or self.start, side) for side in (a, b))
             if one.id == two.id:
                 raise SettingsError("A and B are the same run; choose another one for B.")
-            value = diff_handlers.compare_runs(one.trace, two.trace, (one.title, two.title))
+            text = bounded({"compare": diff_handlers.compare_runs(one.trace, two.trace, (one.title, two.title))})
         except SpecvizError as error:
             return run_handlers.failed(error), gr.skip()
         there = known or self.start
         for added in (one, two):  # so that its steps can be opened from the comparison
             if there.find(added.id) is None:
                 there = replace(there.show(added), shown=there.shown, anew=there.anew)
-        return dump_block({"compare": value}), there
+        return text, there
 
     def on_plain_greedy(
         self, known: PageState | None, a: str | None, request: gr.Request, *values: Any
@@ -281,7 +286,7 @@ class Actions:
         """Go to the next step that hits a breakpoint."""
         there = known or self.start
         if (run := there.run) is None:
-            return run_handlers.message("info", there.absent("No run is open."))
+            return message("info", there.absent("No run is open."))
         try:
             return run_handlers.next_hit(run.trace, _whole(at, 0) + 1, parse_breakpoints(self.stops.named(values)))
         except SpecvizError as error:
@@ -339,12 +344,9 @@ class Actions:
         if (run := there.run) is None:
             raise gr.Error(there.absent("No run is open."), print_exception=False)
         name, trace = f"specviz-{run.id}{ending}", run.trace
-        try:
-            return self.visitors.save_file(
-                _page_id(request), self.client(request), name, lambda path: write(trace, path)
-            )
-        except SpecvizError as error:
-            raise gr.Error(str(error), print_exception=False) from None
+        # Page turns an error into its sentence.
+        page, client = _page_id(request), self.client(request)
+        return self.visitors.save_file(page, client, name, lambda path: write(trace, path))
 
     def on_save_trace(self, known: PageState | None, request: gr.Request) -> str:
         """Save the run in sight as a trace file."""
@@ -352,7 +354,9 @@ class Actions:
 
     def on_save_page(self, known: PageState | None, request: gr.Request) -> str:
         """Save the run in sight as an HTML page."""
-        return self.save_file(known, request, lambda trace, path: _write(path, standalone_page(trace)), ".html")
+        return self.save_file(
+            known, request, lambda trace, path: save_page(trace, path, most_bytes=SAVED_PAGE_BYTES), ".html"
+        )
 
     def on_verifiers(self, known: PageState | None, *values: Any) -> Iterator[list[Any]]:
         """The table of what ``check`` finds about every verifier, again and again until it is complete."""
@@ -385,10 +389,6 @@ class Actions:
 
 def _whole(text: Any, otherwise: Any) -> Any:
     return int(text) if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 8 else otherwise
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 def _page_id(request: gr.Request) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from specviz.app.form import Form
+from specviz.display import upright
 from specviz.errors import SpecvizError
 from specviz.models.choices import DEVICES, DTYPES, PLANNED_CONTEXT, QUANTIZATIONS
 from specviz.models.pair_spec import ModelChoice
@@ -60,7 +61,7 @@ def fits(form: Form, values: tuple[Any, ...]) -> str:
         form.limits.check_tree(settings.builder)
         return plan_text(models, settings)
     except SpecvizError as error:
-        return str(error)
+        return upright(str(error))
 
 
 def plan_text(models: ModelChoice, settings: Settings) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from specviz.app import run_handlers, whatif
+from specviz.app import answers, run_handlers, whatif
 from specviz.app.page_state import PageState, Run, models_of
 from specviz.app.server.share_store import ShareStore
 from specviz.app.server.trace_store import StoredTrace
@@ -18,7 +18,7 @@ def first_block(run: Run | None, said: str | None = None) -> str:
         return ""
     extra: dict[str, object] = {"verifiers": whatif.verifier_choices()}
     if said:
-        extra["notice"] = run_handlers.notice("info", said)
+        extra["notice"] = answers.notice("info", said)
     if run.link:
         extra["link"] = {"run": run.id, "name": run.link, "steps": run.stored.steps}
     recorded = run.link is not None and run.link in run_handlers.recorded_traces()

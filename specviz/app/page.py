@@ -140,7 +140,7 @@ def build_page(
             viewer.fork(act.on_fork, [page_state, *form.inputs], opened, **work, **private),
             library.input(act.on_open, [library, page_state], opened, api_name="open", **quick),
             upload.upload(act.on_upload, [upload, page_state], opened, show_progress="hidden", **private),
-            viewer.open_run(act.on_open_run, page_state, opened, **quick, **private),
+            viewer.open_run(act.on_open_run, page_state, opened, show_progress="hidden", **private),
             viewer.lesson(act.on_lesson, page_state, opened, **quick, **private),
             *many.wire(viewer, page_state, work, quick),
         ]
@@ -153,7 +153,7 @@ def build_page(
         viewer.what_if_models(act.on_what_if_models, [page_state, *form.inputs], viewer, **work, **private)
         viewer.frames_wanted(act.on_frames_wanted, page_state, viewer, trigger_mode="multiple", **quick, **private)
         viewer.hold(act.on_hold, page_state, [viewer, page_state], **quick, **private)
-        listed.input(act.on_open_listed, [listed, page_state], opened, **quick, **private)
+        listed.input(act.on_open_listed, [listed, page_state], opened, show_progress="hidden", **private)
         compare_tab.select(act.on_compare_tab, page_state, [side_a, side_b], **quick, **private)
         compare.click(
             act.on_compare, [page_state, side_a, side_b], [viewer, page_state], show_progress="hidden", **private

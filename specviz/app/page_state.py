@@ -152,7 +152,7 @@ def describe(run: Run) -> str:
     if head.forked_from:
         parts.append(f"from step {head.forked_from.step + 1} on")
     parts += [
-        f"{settings.driver} drives",
+        f"{one_line(settings.driver, 32)} drives",
         describe_tree(settings.builder),
         heat,
         f"seed {settings.seed}",

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any
 
+from specviz.display import printable
 from specviz.errors import SettingsError, SpecvizError
 from specviz.options import Options
 from specviz.trace.schema import Choice, Trace, options_key
@@ -199,7 +200,7 @@ def _cell(finding: Any) -> str:
 
 
 def _plain(text: str) -> str:
-    return "".join(f"\\{c}" if c in "\\`*_{}[]<>|$#~" else c for c in text.replace("\n", " "))
+    return "".join(f"\\{c}" if c in "\\`*_{}[]<>|$#~" else c for c in printable(text.replace("\n", " "), keep=""))
 
 
 def _smallest(findings: Iterable[Any]) -> str:

@@ -8,34 +8,34 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from specviz.app.answers import LargeAnswers, frames_block, message, notice
 from specviz.app.form import as_form_reads
 from specviz.app.server.metrics import COUNTS
 from specviz.app.server.progress import Progress, mapped
 from specviz.app.server.session_registry import Live, Sessions, Ticket
 from specviz.app.server.session_start import SessionStart
 from specviz.app.server.tempdir import FULL
+from specviz.app.server.trace_store import StoredTrace
 from specviz.assets import ASSETS
+from specviz.display import upright
 from specviz.engine.run_until import StepDone, run_until
-from specviz.errors import SettingsError, SpecvizError, TraceError, shown
-from specviz.figures import block, dump_block, step_frame
+from specviz.errors import BusyError, SettingsError, SpecvizError, TraceError, shown
+from specviz.figures import dump_block
 from specviz.figures.text import one_line
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.breakpoints import Breakpoints, Hit, first_hit
 from specviz.trace.identity import caveats
 from specviz.trace.io import load_trace, read_trace
-from specviz.trace.schema import Settings, Trace
+from specviz.trace.schema import Settings, Trace, cut
 from specviz.verifiers import VERIFIERS
 
 log = logging.getLogger(__name__)
 TRACES = ASSETS / "traces"
 FIRST_TRACE = "default-4-2-2"
-OPENING_BYTES = 2_000_000
-"""A page opens with at most so much of a recorded run; the viewer asks for the rest."""
 MOST_AT_ONCE = 24
 ENDED = "This run has ended ({}). Press New run, or change a setting."
 REPEATED = "The run that was in sight has ended ({}); this is a new one from its prompt, with its settings."
@@ -45,11 +45,6 @@ Inputs = tuple[str, ModelChoice, Settings]
 """(prompt, models, settings)"""
 Answer = tuple[str, "Trace | None", "Ticket | None"]
 """(block as JSON, the trace so far, the ticket of the live session)"""
-
-
-def notice(kind: str, text: str, fraction: float | None = None) -> dict[str, Any]:
-    """A message for the page: ``error``, ``info`` or ``working``; ``none`` takes it away."""
-    return {"kind": kind, "text": text, "fraction": fraction, "at": time.time()}
 
 
 def recorded_traces(folder: Path = TRACES) -> list[str]:
@@ -95,24 +90,31 @@ def verifier_names() -> list[str]:
 
 
 def opening_block(trace: Trace) -> str:
-    """The first frames of a run, as many as fit :data:`OPENING_BYTES`."""
-    chosen = block(trace, [], go=0)
-    size = 0
-    for position in range(len(trace.steps)):
-        frame = step_frame(trace, position)
-        size += len(dump_block(frame))
-        if chosen["frames"] and size > OPENING_BYTES:
-            break
-        chosen["frames"].append(frame)
-    return dump_block(chosen)
+    """The first frames of a run, as many as fit; the viewer asks for the rest."""
+    return frames_block(trace, range(len(trace.steps)), go=0)
 
 
 def wanted_block(trace: Trace, run: str, steps: Any) -> str:
-    """The frames that a viewer misses, the first of a list of positions; "" if another run is asked for."""
+    """The frames that a viewer misses, those of the first positions of a list; "" if another run is asked for."""
     if run != trace.id or not isinstance(steps, list):
         return ""
-    chosen = [step for step in steps[: 2 * MOST_AT_ONCE] if isinstance(step, int)][:MOST_AT_ONCE]
-    return dump_block(block(trace, chosen) | {"fills": True})
+    return frames_block(trace, positions_of(steps), fills=True)
+
+
+async def wanted_frames(large: LargeAnswers, request: Any, stored: StoredTrace, steps: Any) -> str:
+    """:func:`wanted_block` in its turn; where the client has its share of turns, ``left`` says to ask again."""
+    try:
+        return str(await large.make(request, stored.size, lambda: wanted_block(stored.trace, stored.id, steps)))
+    except BusyError:
+        return dump_block({"fills": True, "left": positions_of(steps)})
+    except SpecvizError as error:
+        return failed(error)
+
+
+def positions_of(steps: Any) -> list[int]:
+    """The positions that a viewer asks for, each once; nothing else of what was sent."""
+    sent = steps[: 2 * MOST_AT_ONCE] if isinstance(steps, list) else []
+    return list(dict.fromkeys(step for step in sent if type(step) is int and 0 <= step < 2**31))[:MOST_AT_ONCE]
 
 
 def run_steps(
@@ -193,14 +195,14 @@ def _go_on(
         trace = session.trace
         position = len(trace.steps) - 1
         # The page asks for the steps before, should it miss them: after a fork, or where a session was made again.
-        value = block(trace, [position], go=position)
+        more: dict[str, Any] = {}
         if not done.is_last:
-            value["notice"] = notice("working", f"Running: {done.count} of at most {steps} steps.")
+            more["notice"] = notice("working", f"Running: {done.count} of at most {steps} steps.")
         elif done.hits:
-            value |= stopped_at(done.hits)
+            more |= stopped_at(done.hits)
         elif said:
-            value["notice"] = notice("info", said)
-        return dump_block(value), trace, ticket
+            more["notice"] = notice("info", said)
+        return frames_block(trace, [position], go=position, **more), trace, ticket
 
     running = run_until(
         session,
@@ -246,16 +248,16 @@ def failed(error: Exception, trace: Trace | None = None) -> str:
     Args:
         trace: the run that it ended, if it did; what is known of its last step is shown, too.
     """
-    if trace is None or trace.failed is None or trace.end_message != str(error):
+    if trace is None or trace.failed is None or trace.end_message != cut(str(error)):
         return message("error", sentence(error))
-    return dump_block(block(trace, [], go=max(0, len(trace.steps) - 1)) | {"notice": notice("error", sentence(error))})
+    return frames_block(trace, [], go=max(0, len(trace.steps) - 1), notice=notice("error", sentence(error)))
 
 
 def sentence(error: Exception) -> str:
     """What to tell a visitor of an error; a bug in specviz goes to the log."""
     COUNTS.failed(error)
     if isinstance(error, SpecvizError):
-        return str(error)
+        return upright(str(error))
     log.error("unexpected error", exc_info=error)
     if isinstance(error, OSError) and error.errno in FULL:
         return "The server's disk is full; try again later."
@@ -264,12 +266,7 @@ def sentence(error: Exception) -> str:
 
 def working(progress: Progress) -> str:
     """A block that only says that work is going on."""
-    return _only(notice("working", progress.text, progress.fraction))
-
-
-def message(kind: str, text: str) -> str:
-    """A block that only shows a notice."""
-    return _only(notice(kind, text))
+    return dump_block({"notice": notice("working", progress.text, progress.fraction)})
 
 
 def _session(
@@ -351,7 +348,3 @@ def ask_models(
     """As :meth:`specviz.app.server.backend.Backend.ask`, yielding blocks on the way."""
     asking = sessions.backend.ask(models, trace, forwards, said, function, *arguments)
     return (yield from mapped(asking, working))
-
-
-def _only(said: dict[str, Any]) -> str:
-    return dump_block({"notice": said})

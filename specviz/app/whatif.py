@@ -8,9 +8,9 @@ from typing import Any, get_args
 from pydantic.fields import FieldInfo
 
 from specviz.app import run_handlers
+from specviz.app.answers import bounded
 from specviz.app.server.session_registry import Sessions
 from specviz.errors import SettingsError, SpecvizError
-from specviz.figures import dump_block
 from specviz.figures.whatif import alternative_value
 from specviz.models.pair_spec import ModelChoice
 from specviz.options import option_kind
@@ -78,8 +78,11 @@ def _value(step: Step, found: Any, question: Question) -> dict[str, Any]:
 def _block(wanted: Any, value: dict[str, Any]) -> str:
     """The answer, with what the page needs to know which question it belongs to."""
     said = {key: wanted.get(key) for key in ("run", "step", "id")} if isinstance(wanted, Mapping) else {}
-    echo = {key: value if isinstance(value, (str, int)) else None for key, value in said.items()}
-    return dump_block({"whatif": {**echo, **value}})
+    echo = {
+        key: value if isinstance(value, int) or (isinstance(value, str) and len(value) <= 64) else None
+        for key, value in said.items()
+    }
+    return bounded({"whatif": {**echo, **value}})
 
 
 def _option(name: str, info: FieldInfo) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from specviz.arguments import Commands, positive
+from specviz.display import say
 from specviz.errors import SettingsError
 from specviz.models.cli import load_pair
 from specviz.models.pair_spec import ModelChoice
@@ -58,8 +59,8 @@ def run_bench(options: argparse.Namespace) -> int:
     report = bench(
         load_pair(options), ModelChoice.of(options), parts, sizes, partial(print, file=sys.stderr, flush=True)
     )
-    print(format_report(report))
+    say(format_report(report))
     if output is not None:
         output.write_text(json.dumps(report.as_json(), indent=1) + "\n", encoding="utf-8")
-        print(f"\nsaved {output}")
+        say(f"\nsaved {output}")
     return 0

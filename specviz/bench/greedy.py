@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from specviz.compare.prompts import load_prompts
+from specviz.display import say
 from specviz.engine.session import Session
 from specviz.models.generating import generate
 from specviz.models.loading import Pair
@@ -107,9 +108,9 @@ def tell(lines: Iterable[Comparison]) -> bool:
     """
     counts: Counter[str] = Counter()
     for line in lines:
-        print(line.text(), flush=True)
+        say(line.text(), flush=True)
         counts[line.kind or "equal"] += 1
-    print(", ".join(f"{count} {kind}" for kind, count in counts.items()))
+    say(", ".join(f"{count} {kind}" for kind, count in counts.items()))
     return not counts.keys() - {"equal", "near tie"}
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from specviz.arguments import Commands
 from specviz.check_cli import add_user_verifiers, load_user_verifiers
+from specviz.display import printable, say
 from specviz.errors import SettingsError
 from specviz.models.cli import add_prompt_end, print_progress
 from specviz.models.pair_spec import ModelChoice
@@ -155,7 +156,7 @@ def run(options: argparse.Namespace) -> int:
     folder = Path(options.output)
     job = open_folder(folder, job_of(options))
     if is_finished(folder):
-        print(f"{folder} is finished already.", file=sys.stderr)
+        say(f"{folder} is finished already.", file=sys.stderr)
         return _finish(folder, job)
     todo = missing(folder, job, options.shard)
     for index, packed in _with_time_left(_engine(options, job, todo), job, options.shard, len(todo)):
@@ -163,7 +164,7 @@ def run(options: argparse.Namespace) -> int:
     left = len(missing(folder, job))
     # Asked after that: another part may have merged, and removed the units, in between.
     if left and not is_finished(folder):
-        print(f"Part {options.shard[0]} of {options.shard[1]} is done; {left} runs are left to the other parts.")
+        say(f"Part {options.shard[0]} of {options.shard[1]} is done; {left} runs are left to the other parts.")
         return 0
     return _finish(folder, job)
 
@@ -229,13 +230,13 @@ def _report(folder: Path, job: Job) -> int:
     lines += _listed("things in the rows contradict each other", problems)
     summary = ", ".join(f"{count:,} {name if name != 'steps' else 'step rows'}" for name, count in counts.items())
     lines.append(f"{summary}: " + ("every row agrees with itself." if not problems else "NOT all agree."))
-    text = "\n".join(lines)
+    text = printable("\n".join(lines))
     made = summarize(found, labels)
     _save(folder / REPORT, f"{text}\n".encode("utf-8", "replace"))
     _save(folder / SUMMARY, dump(made))
     _save(folder / PAGE, comparison_page(made).encode("utf-8", "replace"))
-    print(text)
-    print(f"\nsaved {folder}")
+    say(text)
+    say(f"\nsaved {folder}")
     return 1 if problems else 0
 
 

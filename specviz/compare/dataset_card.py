@@ -10,6 +10,7 @@ from specviz.compare.prompts import load_prompts
 from specviz.compare.rows import KEY, NO_DRAFT, SAMPLING, TABLES
 from specviz.compare.run_unit import named
 from specviz.compare.spec import Named
+from specviz.display import upright
 from specviz.trace.schema import Models
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -22,7 +23,7 @@ def data_card(job: Job, models: Models, counts: Mapping[str, int], files: Mappin
         counts: rows by table.
         files: name or glob of its files by table.
     """
-    return "\n".join([*_head(job, counts, files), *_body(job, models, counts, files)]) + "\n"
+    return upright("\n".join([*_head(job, counts, files), *_body(job, models, counts, files)]) + "\n")
 
 
 def _head(job: Job, counts: Mapping[str, int], files: Mapping[str, str]) -> list[str]:

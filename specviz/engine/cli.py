@@ -12,6 +12,7 @@ from typing import Any
 
 from specviz.arguments import Commands
 from specviz.check_cli import add_user_verifiers, load_user_verifiers
+from specviz.display import say
 from specviz.engine.record import record as record_run
 from specviz.errors import RecordingInterrupted, SettingsError, SpecvizError, shown
 from specviz.models.cli import add_prompt_end, print_progress
@@ -115,16 +116,16 @@ def run(options: argparse.Namespace) -> int:
             reached = last_hits(trace, until)
         except RecordingInterrupted as stopped:
             trace = stopped.trace
-            print("\nstopped; saving what was recorded", file=sys.stderr)
+            say("\nstopped; saving what was recorded", file=sys.stderr)
         except SpecvizError as error:
             if error.trace is None:
                 raise
             trace, failure = error.trace, error
     save_trace(trace, output)
-    print(summary(trace))
+    say(summary(trace))
     for hit in reached:
-        print(f"\nstopped at step {hit.position + 1}: {hit.reason}")
-    print(f"\nsaved {output} ({output.stat().st_size / 1e3:.0f} kB, {len(trace.steps)} steps)")
+        say(f"\nstopped at step {hit.position + 1}: {hit.reason}")
+    say(f"\nsaved {output} ({output.stat().st_size / 1e3:.0f} kB, {len(trace.steps)} steps)")
     if failure is not None:
         raise failure
     return 0

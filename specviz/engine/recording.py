@@ -12,6 +12,7 @@ import torch
 from specviz.engine.step_values import Change, Commit, Scores, Verified
 from specviz.sampling import entropy, top_k
 from specviz.trace.schema import (
+    LONGEST_NAME,
     Bonus,
     CacheChange,
     Caches,
@@ -30,6 +31,7 @@ from specviz.trace.schema import (
     TokenText,
     TopK,
     Verdict,
+    cut,
 )
 from specviz.tree import TokenTree
 from specviz.verifiers import Judgement, Ruling, edge_probs, verifier_errors
@@ -218,7 +220,7 @@ def record_verdict(verified: Verified, k: int, texts: Texts) -> Verdict:
     decisions = tuple(
         Decision(
             node=ruling.node,
-            rule=verifier.rule,
+            rule=cut(verifier.rule, LONGEST_NAME),
             comparison=verifier.comparison,
             threshold=thresholds[ruling.node],
             p=_number(p[ruling.node]),
@@ -226,7 +228,7 @@ def record_verdict(verified: Verified, k: int, texts: Texts) -> Verdict:
             uniform=ruling.uniform,
             expected=ruling.expected,
             outcome=ruling.outcome,
-            reason=_reason(ruling, residuals),
+            reason=cut(_reason(ruling, residuals)),
             residual=residuals.get(ruling.node),
         )
         for ruling in walk.rulings

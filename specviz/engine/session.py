@@ -28,7 +28,7 @@ from specviz.models.loading import Pair
 from specviz.models.nonfinite import LogitsError, told_with
 from specviz.sampling import process
 from specviz.trace.identity import refuse_other_models
-from specviz.trace.schema import Caches, EndReason, FailedStep, ForkedFrom, Settings, Step, Trace
+from specviz.trace.schema import LONGEST_PROMPT, Caches, EndReason, FailedStep, ForkedFrom, Settings, Step, Trace, cut
 from specviz.tree import TokenTree
 from specviz.verifiers import StepLuck, Verifier, proof_table, verifier_errors, verify
 
@@ -67,6 +67,10 @@ class Session:
         known: Mapping[str, Verifier] | None = None,
     ):
         self._resolved = resolve(settings, known)
+        if len(prompt) > LONGEST_PROMPT:  # no file could hold it
+            raise SettingsError(
+                f"The prompt has {len(prompt):,} characters and a run takes {LONGEST_PROMPT:,}; shorten it."
+            )
         if tokens is None:
             tokens = pair.encode(prompt, settings.chat, settings.prompt_end_token)
         self._start(pair, settings, prompt, tokens, ())
@@ -196,7 +200,7 @@ class Session:
         except BaseException as error:  # an interrupt, too, leaves the caches in the middle of a step
             try:
                 if isinstance(error, SpecvizError):
-                    self.end_reason, self.end_message = "error", str(error)
+                    self.end_reason, self.end_message = "error", cut(str(error))
                     self.failed = self._failed_step(error)
             finally:
                 self.release()
@@ -332,7 +336,7 @@ class Session:
             proposal=attempt.tree.proposal,
             nodes=record_attempt(attempt, self._draft_runner.rows, self.settings),
             tokens=attempt.texts.seen(),
-            message=str(error),
+            message=cut(str(error)),
             nonfinite=error.found.recorded() if isinstance(error, LogitsError) else None,
         )
 

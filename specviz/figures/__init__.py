@@ -6,6 +6,14 @@ Nothing here needs a model, a page or a tensor.
 """
 
 from specviz.figures.export import standalone_page, viewer_files
-from specviz.figures.frames import block, dump_block, run_header, step_frame
+from specviz.figures.frames import block, dump_block, fitting_block, run_header, step_frame
 
-__all__ = ["block", "dump_block", "run_header", "standalone_page", "step_frame", "viewer_files"]
+__all__ = [
+    "block",
+    "dump_block",
+    "fitting_block",
+    "run_header",
+    "standalone_page",
+    "step_frame",
+    "viewer_files",
+]

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from specviz.arguments import Commands
+from specviz.display import say
 
 
 def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -25,5 +26,5 @@ def run(options: argparse.Namespace) -> int:
     name = options.trace.removesuffix(".gz").removesuffix(".json")
     output = Path(options.output or f"{name}.html")
     save_page(trace, output)
-    print(f"saved {output} ({output.stat().st_size / 1e6:.1f} MB, {len(trace.steps)} steps)")
+    say(f"saved {output} ({output.stat().st_size / 1e6:.1f} MB, {len(trace.steps)} steps)")
     return 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from specviz.figures.text import one_line, pieces, shorten, token_label, visible
@@ -11,6 +13,10 @@ from specviz.trace.near_tie import Meaning
 from specviz.trace.schema import TokenText
 
 NAME_COLUMNS = 32
+MOST_CHARACTERS = 200_000
+"""Of each text that a page shows beside the other; a piece counts as sixteen at least."""
+MOST_SETTINGS = 1_000
+"""Settings that differ, of those that are listed."""
 VALUE_COLUMNS = 60
 """Of a setting that is named in a sentence."""
 KINDS = {
@@ -27,12 +33,17 @@ def comparison_value(found: Comparison) -> dict[str, Any]:
 
     ``texts`` holds for each side [kind, readable text, tokens] with kind ``equal`` or ``differs``.
     """
+    texts, said = [_marked(found, 0), _marked(found, 1)], difference_sentences(found)
+    if not all(whole for _, whole in texts):
+        said.append("The texts are long; their beginnings are shown.")
+    if len(found.settings) > MOST_SETTINGS:
+        said.append(f"{len(found.settings):,} settings differ; {MOST_SETTINGS:,} of them are listed.")
     return {
         "sides": [_side(found.a), _side(found.b)],
-        "said": difference_sentences(found),
+        "said": said,
         "parting": _parting(found.parting, found.texts) if found.parting else None,
-        "texts": [_marked(found, 0), _marked(found, 1)],
-        "settings": [[_line(cell) for cell in row] for row in found.settings],
+        "texts": [marked for marked, _ in texts],
+        "settings": [[_line(cell) for cell in row] for row in found.settings[:MOST_SETTINGS]],
     }
 
 
@@ -40,7 +51,7 @@ def format_comparison(found: Comparison) -> str:
     """The comparison as text for a terminal."""
     head = ("run", "driver", "tokens", "forwards", "block efficiency")
     rows = [
-        (_line(side.name), side.driver, str(side.tokens), str(side.steps), f"{side.block_efficiency:.3f}")
+        (_line(side.name), _line(side.driver), str(side.tokens), str(side.steps), f"{side.block_efficiency:.3f}")
         for side in (found.a, found.b)
     ]
     lines = [*difference_sentences(found), "", *_aligned([head, *rows])]
@@ -58,16 +69,18 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 def difference_sentences(found: Comparison) -> list[str]:
     """What the comparison found, in sentences."""
     sentences = []
-    a, b = found.a.name, found.b.name
+    a, b = _line(found.a.name), _line(found.b.name)
     if found.parting is None:
         if not found.same_prompt:
             sentences.append("The prompts differ, so the runs answer different questions.")
         sentences.append(f"{a} and {b} write the same {found.shared} tokens.")
         if found.a.tokens != found.b.tokens:
             short, long = sorted((found.a, found.b), key=lambda side: side.tokens)
-            sentences.append(f"There {short.name} ends; {long.name} has {long.tokens - short.tokens} more.")
+            sentences.append(
+                f"There {_line(short.name)} ends; {_line(long.name)} has {long.tokens - short.tokens} more."
+            )
         sentences += [
-            f"{side.name} samples, so its text follows its coins and not only the models."
+            f"{_line(side.name)} samples, so its text follows its coins and not only the models."
             for side in (found.a, found.b)
             if side.samples
         ]
@@ -77,8 +90,9 @@ def difference_sentences(found: Comparison) -> list[str]:
 
 
 def _how(parting: Parting, found: Comparison) -> list[str]:
+    a, b = _line(found.a.name), _line(found.b.name)
     wrote = ["nothing more" if token is None else f"“{_name(token, found.texts)}”" for token in parting.tokens]
-    sentences = [f"They part at token {parting.index + 1}: {found.a.name} wrote {wrote[0]}, {found.b.name} {wrote[1]}."]
+    sentences = [f"They part at token {parting.index + 1}: {a} wrote {wrote[0]}, {b} {wrote[1]}."]
     if parting.margin is not None:
         top = ", ".join(
             f"“{_name(token, found.texts)}” {p:.4g}" for token, p in zip(parting.top, parting.probs, strict=True)
@@ -102,7 +116,7 @@ def _side(side: Side) -> dict[str, Any]:
     return {
         "name": _line(side.name),
         "run": side.id,
-        "driver": side.driver,
+        "driver": _line(side.driver),
         "tokens": side.tokens,
         "steps": side.steps,
         "efficiency": None if side.block_efficiency != side.block_efficiency else round(side.block_efficiency, 4),
@@ -123,17 +137,24 @@ def _parting(parting: Parting, texts: dict[int, TokenText]) -> dict[str, Any]:
     }
 
 
-def _marked(found: Comparison, side: int) -> list[list[Any]]:
-    """[kind, text] pieces of one side's output; a character split over tokens appears where it is complete."""
+def _marked(found: Comparison, side: int) -> tuple[list[list[Any]], bool]:
+    """[kind, text] pieces of one side's output, and whether that is all of it; a character split over tokens appears
+    where it is complete."""
     tokens: list[tuple[str, int]] = [(kind, token) for kind, *sides in found.pieces for token in sides[side]]
-    texts = pieces(found.texts.get(token) or TokenText(id=token, text=f"#{token}") for _, token in tokens)
+    kinds: list[str] = []
+    texts: list[TokenText] = []
+    left = MOST_CHARACTERS
+    for kind, token in tokens:
+        text = found.texts.get(token) or TokenText(id=token, text=f"#{token}")
+        left -= len(text.text) + (16 if not kinds or kinds[-1] != kind else 0)
+        if left < 0:
+            break
+        kinds.append(kind)
+        texts.append(text)
     marked: list[list[Any]] = []
-    for (kind, _), text in zip(tokens, texts, strict=True):
-        if marked and marked[-1][0] == kind:
-            marked[-1][1] += text
-        else:
-            marked.append([kind, text])
-    return marked
+    for kind, run in groupby(zip(kinds, pieces(texts), strict=True), key=itemgetter(0)):
+        marked.append([kind, "".join(piece for _, piece in run)])
+    return marked, len(texts) == len(tokens)
 
 
 def _name(token: int, texts: dict[int, TokenText]) -> str:

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import html
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import plotly
@@ -14,7 +14,7 @@ import plotly
 from specviz.assets import ASSETS
 from specviz.errors import SettingsError
 from specviz.figures.figure_style import verifier_css
-from specviz.figures.frames import block, dump_block
+from specviz.figures.frames import block_head, block_parts, dump_block, step_frame
 from specviz.figures.outcomes import outcomes_script
 from specviz.trace.schema import Trace
 
@@ -54,15 +54,20 @@ def viewer_files() -> tuple[list[Path], list[Path]]:
 
 def standalone_page(trace: Trace, *, go: int = 0, theme: str | None = None) -> str:
     """The whole run as one HTML file. ``theme`` is ``light`` or ``dark``; by default the reader's own setting."""
+    return "".join(page_parts(trace, go=go, theme=theme))
+
+
+def page_parts(trace: Trace, *, go: int = 0, theme: str | None = None) -> Iterator[str]:
+    """What :func:`standalone_page` consists of, in order and a frame at a time: all of them take far more memory than
+    the run."""
     scripts, styles = viewer_files()
     # Nothing in our scripts or in Plotly's contains a closing script tag; the data has no "<" left at all.
     inline = [outcomes_script(), *(path.read_text(encoding="utf-8") for path in scripts)]
     looks = verifier_css() + "\n".join(path.read_text(encoding="utf-8") for path in styles)
-    data = dump_block(block(trace, range(len(trace.steps)), go=go))
     attribute = f' data-theme="{html.escape(theme)}"' if theme else ""
     first = [] if theme else [_FOLLOW_THE_READER]
     policy = _policy([*first, *inline, _MOUNT])
-    return f"""<!doctype html>
+    yield f"""<!doctype html>
 <html lang="en"{attribute}>
 <head>
 <meta charset="utf-8">
@@ -75,20 +80,40 @@ def standalone_page(trace: Trace, *, go: int = 0, theme: str | None = None) -> s
 {_tags(first)}</head>
 <body class="specviz-page">
 <main id="viewer"></main>
-<script type="application/json" id="run">{data}</script>
+<script type="application/json" id="run">"""
+    frames = (dump_block(step_frame(trace, position)) for position in range(len(trace.steps)))
+    yield from block_parts(block_head(trace, go), frames)
+    yield f"""</script>
 {_tags([*inline, _MOUNT])}</body>
 </html>
 """
 
 
-def save_page(trace: Trace, path: str | os.PathLike[str], *, go: int = 0, theme: str | None = None) -> None:
-    """Write :func:`standalone_page` to a file.
+def save_page(
+    trace: Trace,
+    path: str | os.PathLike[str],
+    *,
+    go: int = 0,
+    theme: str | None = None,
+    most_bytes: int | None = None,
+) -> None:
+    """Write :func:`standalone_page` to a file, a frame at a time.
 
     Raises:
-        SettingsError: if it cannot be written there.
+        SettingsError: if it cannot be written there, or is larger than ``most_bytes``; then nothing of it is left.
     """
     try:
-        Path(path).write_text(standalone_page(trace, go=go, theme=theme), encoding="utf-8")
+        with open(path, "wb") as file:
+            for part in page_parts(trace, go=go, theme=theme):
+                file.write(part.encode())
+                if most_bytes is not None and file.tell() > most_bytes:
+                    raise SettingsError(
+                        f"The HTML page of this run is larger than {most_bytes >> 20} MB; save the run as a trace file "
+                        "instead, of which python -m specviz export makes the page."
+                    )
+    except SettingsError:
+        Path(path).unlink()
+        raise
     except OSError as error:
         where = os.fspath(path)
         raise SettingsError(f"The page cannot be saved to {where!r} ({error.strerror}); choose another.") from None

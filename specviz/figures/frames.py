@@ -8,10 +8,12 @@ sends each step once.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, Literal
 
+from specviz.display import upright
+from specviz.errors import TraceError
 from specviz.figures.audit import DECADES
 from specviz.figures.cache import cache_columns, lag, settled_slots
 from specviz.figures.cache_style import cache_figures
@@ -19,12 +21,12 @@ from specviz.figures.failures import failed_rows
 from specviz.figures.figure_style import figure_json, geometry, tree_figure, verifier_looks
 from specviz.figures.node import COMPARISONS, TokenTable, commit_line, node_columns, summary, verdict_rows
 from specviz.figures.phases import draft_ran, step_phases
-from specviz.figures.text import pieces
+from specviz.figures.text import pieces, short_options
 from specviz.figures.totals import run_totals
 from specviz.figures.tree import tree_columns
 from specviz.trace.identity import short_weights
 from specviz.trace.metrics import tolerances
-from specviz.trace.schema import CacheChange, Trace
+from specviz.trace.schema import CacheChange, Settings, Trace
 
 FRAME_VERSION = 1
 PROMPT_CHARACTERS = 4000
@@ -50,7 +52,7 @@ def run_header(trace: Trace) -> dict[str, Any]:
         "promptTokens": len(trace.prompt_tokens),
         "models": {"target": trace.models.target.model_dump(), "draft": trace.models.draft.model_dump()},
         "weights": [short_weights(trace.models.target), short_weights(trace.models.draft)],
-        "settings": trace.settings.model_dump(mode="json"),
+        "settings": _settings(trace.settings),
         "driver": trace.settings.driver,
         "draftRan": any(draft_ran(step) for step in trace.steps) if trace.steps else None,
         "verifiers": verifier_looks(names),
@@ -60,6 +62,13 @@ def run_header(trace: Trace) -> dict[str, Any]:
         "decades": DECADES,
         "totals": run_totals(trace, names),
     }
+
+
+def _settings(settings: Settings) -> dict[str, Any]:
+    values = settings.model_dump(mode="json")
+    for choice in (values["builder"], *values["verifiers"]):
+        choice["options"] = short_options(choice["options"])
+    return values
 
 
 @lru_cache(maxsize=32)
@@ -107,15 +116,70 @@ def _cache(trace: Trace, position: int, name: Literal["target", "draft"]) -> dic
 def block(trace: Trace, positions: Iterable[int], *, go: int | None = None) -> dict[str, Any]:
     """The run and the frames at ``positions``; ``go`` asks the page to show that position."""
     wanted = [position for position in positions if 0 <= position < len(trace.steps)]
-    return {
-        "version": FRAME_VERSION,
-        "run": run_header(trace),
-        "frames": [step_frame(trace, position) for position in wanted],
-        "go": go,
-    }
+    return {**block_head(trace, go), "frames": [step_frame(trace, position) for position in wanted]}
+
+
+def block_head(trace: Trace, go: int | None = None) -> dict[str, Any]:
+    """A block without its frames."""
+    return {"version": FRAME_VERSION, "run": run_header(trace), "go": go}
+
+
+def block_parts(head: dict[str, Any], frames: Iterable[str]) -> Iterator[str]:
+    """The text of a block in parts, from its head and the text of each of its frames."""
+    yield dump_block(head).removesuffix("}") + ',"frames":['
+    for number, frame in enumerate(frames):
+        yield f",{frame}" if number else frame
+    yield "]}"
+
+
+def fitting_block(
+    trace: Trace, positions: Iterable[int], room: int, largest: int, *, go: int | None = None, **more: Any
+) -> str:
+    """A block as text, with as many of the frames at ``positions``, in this order, as fit.
+
+    Args:
+        room: bytes that all frames together may take; the first one may take more.
+        largest: bytes that one frame may take, and what is said of the run. In the place of a larger frame stands, in
+            ``refused``, [position, a sentence].
+        more: what else the block says. ``left`` has the positions for which there was no room: a viewer asks for them.
+
+    Raises:
+        TraceError: if what is said of the whole run is larger than ``largest``.
+    """
+    frames: list[str] = []
+    refused: list[list[Any]] = []
+    size, left = 0, [position for position in dict.fromkeys(positions) if 0 <= position < len(trace.steps)]
+    while left:
+        text = dump_block(step_frame(trace, left[0]))
+        # No character takes more than four bytes.
+        length = len(text) if len(text) > largest else len(text.encode())
+        if length > largest:
+            refused.append([left.pop(0), TOO_LARGE.format(length / 1e6, largest / 1e6)])
+            continue
+        if frames and size + length > room:
+            break
+        frames.append(text)
+        size += length
+        left.pop(0)
+    head = {**block_head(trace, go), "refused": refused, "left": left, **more}
+    if len(dump_block(head).encode()) > largest:
+        raise TraceError(
+            f"What there is to say of this whole run is larger than the {largest / 1e6:g} MB that the page sends at "
+            "once; record it with fewer verifiers, or export it on the command line."
+        )
+    return "".join(block_parts(head, frames))
+
+
+TOO_LARGE = (
+    "The frame of this step has {:.1f} MB, more than the {:g} MB that the page sends at once; save the run as a trace "
+    "file and open its HTML page, which python -m specviz export writes."
+)
 
 
 def dump_block(value: dict[str, Any]) -> str:
-    """A block as compact JSON that may stand inside a ``<script>`` element: no ``<`` and no line separator is left."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    """A block as compact JSON that may stand inside a ``<script>`` element: no ``<`` and no line separator is left.
+
+    All that a page draws comes this way, so nothing in it turns text around: see :func:`specviz.display.upright`.
+    """
+    text = upright(json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

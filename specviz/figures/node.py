@@ -13,9 +13,9 @@ from typing import Any
 from specviz.digits import CARRIED
 from specviz.figures.bonus import bonus_fault
 from specviz.figures.outcomes import LETTERS
-from specviz.figures.text import pieces, token_label
+from specviz.figures.text import listed, pieces, short_options, token_label
 from specviz.figures.tree import node_label
-from specviz.trace.schema import Decision, Row, Step, TokenText, TopK, Trace, Verdict, options_key
+from specviz.trace.schema import Decision, Row, Step, TokenText, TopK, Trace, Verdict, cut, options_key
 
 COMPARISONS = ("uniform < threshold", "p > threshold", "token = drawn", "token = argmax")
 FULL_DETAIL = 64
@@ -109,17 +109,18 @@ def summary(step: Step, position: int) -> str:
     """The step in one or two sentences, for the line under the picture and for screen readers."""
     verdict = step.verdicts[step.driver]
     texts = step.text_of()
-    named = [f"“{node_label(step.tree.nodes[node], texts)}”" for node in verdict.path]
+    accepted = len(verdict.path)
+    named = listed(verdict.path, lambda node: f"“{node_label(step.tree.nodes[node], texts)}”")
     drafted = len(step.tree.nodes) - 1
-    taken = f"accepted {len(named)} of {drafted} drafted tokens" + (f" ({' '.join(named)})" if named else "")
+    taken = f"accepted {accepted} of {drafted} drafted tokens" + (f" ({named})" if named else "")
     bonus = token_label(texts.get(verdict.bonus.token) or TokenText(id=verdict.bonus.token, text=verdict.bonus.text))
     written = len(step.committed)
     if not drafted:
         rest = f"nothing was drafted; {step.driver} takes “{bonus}” from the {verdict.bonus.source}"
-    elif written > len(named):
+    elif written > accepted:
         rest = f"{step.driver} {taken}, then “{bonus}” from the {verdict.bonus.source}"
     else:
-        until = "with them" if written == len(named) else f"after {written} of them"
+        until = "with them" if written == accepted else f"after {written} of them"
         rest = f"{step.driver} {taken}; the text ends {until} ({step.end_reason}), without the bonus token"
     said = f"Step {position + 1}: {rest}."
     others = [f"{name} {len(v.path)}" for name, v in step.verdicts.items() if name != step.driver]
@@ -139,11 +140,10 @@ def _verdict(step: Step, verdict: Verdict, tokens: TokenTable, shown: Collection
     rules = {rule: place for place, rule in enumerate(dict.fromkeys(decision.rule for decision in verdict.decisions))}
     return {
         "verifier": verdict.verifier,
-        "options": verdict.options,
-        "optionsKey": options_key(verdict.options),
+        "options": short_options(verdict.options),
+        "optionsKey": cut(options_key(verdict.options)),
         "lossless": verdict.lossless,
         "path": verdict.path,
-        "pathText": [node_label(step.tree.nodes[node], texts) for node in verdict.path],
         "bonus": {
             "token": bonus.token,
             "text": token_label(texts.get(bonus.token) or TokenText(id=bonus.token, text=bonus.text)),

@@ -13,7 +13,7 @@ from typing import Any
 from specviz.digits import apart, digits
 from specviz.figures.cache import after_rows
 from specviz.figures.outcomes import LETTERS
-from specviz.figures.text import shorten, token_label
+from specviz.figures.text import listed, shorten, token_label
 from specviz.figures.tree import node_label
 from specviz.trace.schema import Bonus, CacheChange, Decision, Step, TokenText, Verdict
 
@@ -174,7 +174,7 @@ def _verdict_caption(step: Step, verdict: Verdict) -> str:
 def _commit_caption(step: Step) -> str:
     verdict = step.verdicts[step.driver]
     texts = step.text_of()
-    added = " ".join(_name(token_label(texts[token])) for token in step.committed)
+    added = listed(step.committed, lambda token: _name(token_label(texts[token])))
     said = f"Commit: {step.driver} is the driver, so the text grows by {added}"
     cut = len(verdict.path) + 1 - len(step.committed)
     return said + (f" (cut by {cut}: {step.end_reason})" if cut > 0 else "")
@@ -206,7 +206,7 @@ def _change(step: Step, model: str, change: CacheChange) -> str:
 
 def _path(step: Step, verdict: Verdict) -> str:
     texts = step.text_of()
-    return " ".join(_name(node_label(step.tree.nodes[node], texts)) for node in verdict.path)
+    return listed(verdict.path, lambda node: _name(node_label(step.tree.nodes[node], texts)))
 
 
 def _bonus_name(step: Step, bonus: Bonus) -> str:

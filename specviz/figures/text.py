@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import codecs
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import TypeVar
 
-from specviz.trace.schema import TokenText
+from specviz.display import has_no_shape, spelt_out
+from specviz.trace.schema import Option, TokenText, cut
 
 _VISIBLE = {" ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍"}
-_SPELT_OUT = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-"""Unicode categories without a shape of their own; bidi marks (Cf) would also turn the text after them around."""
+T = TypeVar("T")
+MOST_LISTED = 32
+"""Names that a sentence has in a row."""
 LONGEST = 200
 """Characters of a token that are ever sent to a page."""
 
 
+@lru_cache(maxsize=4096)  # a frame names the same few tokens hundreds of thousands of times
 def visible(text: str) -> str:
     """``text`` with every character showing: ``␣ ⏎ ⇥``, ``⟨U+202E⟩`` for what has no shape, ``∅`` for nothing."""
     if not text:
@@ -40,6 +45,7 @@ def columns(text: str) -> int:
     return sum(_width(char) for char in text)
 
 
+@lru_cache(maxsize=4096)
 def shorten(text: str, width: int) -> str:
     """``text`` in at most ``width`` columns, cut with ``…`` where it is longer."""
     if columns(text) <= width:
@@ -56,6 +62,17 @@ def shorten(text: str, width: int) -> str:
 def one_line(text: str, width: int) -> str:
     """What a person wrote, for a title or a table: visible, with plain spaces, in at most ``width`` columns."""
     return shorten(visible(text).replace("␣", " "), width)
+
+
+def listed(items: Sequence[T], name: Callable[[T], str]) -> str:
+    """Names in a row for a sentence, the first of them where there are many: a path may have a thousand nodes."""
+    more = f" and {len(items) - MOST_LISTED} more" if len(items) > MOST_LISTED else ""
+    return " ".join(map(name, items[:MOST_LISTED])) + more
+
+
+def short_options(options: Mapping[str, Option]) -> dict[str, Option]:
+    """Options as a page shows them: a text of thousands of characters, such as the paths of a large tree, is cut."""
+    return {name: cut(value) if isinstance(value, str) else value for name, value in options.items()}
 
 
 def pieces(tokens: Iterable[TokenText]) -> list[str]:
@@ -75,9 +92,7 @@ def pieces(tokens: Iterable[TokenText]) -> list[str]:
 def _show(char: str) -> str:
     if char in _VISIBLE:
         return _VISIBLE[char]
-    if unicodedata.category(char) in _SPELT_OUT:
-        return f"⟨U+{ord(char):04X}⟩"
-    return char
+    return spelt_out(char) if has_no_shape(char) else char
 
 
 def _width(char: str) -> int:

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, get_args
 
 from specviz.arguments import Commands, positive
+from specviz.display import say
 from specviz.models.choices import PLANNED_CONTEXT
 from specviz.models.pair_spec import ModelChoice, add_arguments, pair_names
 from specviz.trace.schema import PromptEnd
@@ -66,7 +67,7 @@ def print_progress() -> ProgressCallback:
     def progress(message: str, _fraction: float | None) -> None:
         nonlocal said
         if message != said:
-            print(message, file=sys.stderr, flush=True)
+            say(message, file=sys.stderr, flush=True)
             said = message
 
     return progress
@@ -101,7 +102,7 @@ def run_plan(options: argparse.Namespace) -> int:
         device_memory=size,
         progress=print_progress(),
     )
-    print(plan.text())
+    say(plan.text())
     return 1 if plan.fits is False else 0
 
 
@@ -109,5 +110,5 @@ def run_models(_options: argparse.Namespace) -> int:
     """Print the presets."""
     from specviz.models.planning import presets_text
 
-    print(presets_text())
+    say(presets_text())
     return 0

@@ -41,7 +41,7 @@ from specviz.models.tokens import TokenTexts
 from specviz.models.tree_check import check_tree_attention
 from specviz.models.vocabularies import check_tokenizers
 from specviz.models.weights import weights_hash
-from specviz.trace.schema import ModelInfo, Models, PromptEnd
+from specviz.trace.schema import LONGEST_NAME, ModelInfo, Models, PromptEnd, cut
 
 log = logging.getLogger(__name__)
 
@@ -292,7 +292,7 @@ def language_model(model: Any, source: Source, head: HiddenStateHead | None = No
         revision=(source.kind == "hub" and getattr(config, "_commit_hash", None)) or source.revision,
         weights=weights_hash(model, head) if head else weights_hash(model),
         config=config_facts(config),
-        architecture=type(model).__name__,
+        architecture=cut(type(model).__name__, LONGEST_NAME),
         parameters=model.num_parameters(),
         layers=config.num_hidden_layers,
         vocabulary=config.vocab_size,
@@ -300,7 +300,7 @@ def language_model(model: Any, source: Source, head: HiddenStateHead | None = No
         device=str(model.get_input_embeddings().weight.device),
         quantization=quantization_name(config),
         reads=head.layers if head else (),
-        note="; ".join(note for note in (source.note, quantization_note(config)) if note) or None,
+        note=cut("; ".join(note for note in (source.note, quantization_note(config)) if note)) or None,
     )
     device = model.get_input_embeddings().weight.device
     wrapped = LanguageModel(model, info, head.to(device) if head else None)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 
 from specviz.errors import NumericsError
-from specviz.trace.schema import Nonfinite
+from specviz.trace.schema import Nonfinite, cut
 
 Kind = Literal["NaN", "infinity", "-infinity for every token"]
 
@@ -85,7 +85,7 @@ class Found:
             model=self.model,
             found=self.kind,
             nodes=self.nodes,
-            module=self.origin.module if self.origin else None,
+            module=cut(self.origin.module) if self.origin else None,
             layer=self.origin.layer if self.origin else None,
             first_nodes=self.first_nodes,
             first_tokens=self.first_tokens,

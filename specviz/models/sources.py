@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from specviz.display import printable
 from specviz.errors import ModelError, plain, shown
 from specviz.models import default_pair
 from specviz.models.adapters import base_of
@@ -112,7 +113,7 @@ def as_typed(model: ModelInfo, role: Role) -> str:
     # Any file can say that a path is of the hub; a name that could be one is asked for.
     if kind == "hub" and HUB_ID.fullmatch(id) and (not at or REVISION.fullmatch(revision)):
         return model.id
-    return " ".join(model.id.split())[:120] + (_FOLDER if kind == "folder" else _FOLDER_OR_HUB)
+    return printable(" ".join(model.id.split()), keep="")[:120] + (_FOLDER if kind == "folder" else _FOLDER_OR_HUB)
 
 
 def unplaced(name: str, role: Role) -> str | None:

@@ -11,6 +11,7 @@ but for
 * spaces at the two ends, which belong to the word before or after; and ``##``, which ``decode`` keeps in first place;
 * ``<0xF0>`` tokens in a row that are no UTF-8 as a whole: ``decode`` has U+FFFD for all of them, here the characters
   among them are kept;
+* what is longer than a trace holds of one token (:data:`~specviz.trace.schema.LONGEST_TOKEN`), which is cut;
 * ids that the tokenizer does not have, which ``decode`` leaves out, and added tokens in which it finds no text.
 """
 
@@ -21,7 +22,7 @@ import re
 from typing import Any
 
 from specviz.errors import ModelError
-from specviz.trace.schema import TokenText
+from specviz.trace.schema import LONGEST_TOKEN, TokenText, cut
 
 BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 NEIGHBOUR = "x"
@@ -66,10 +67,10 @@ class TokenTexts:
             return TokenText(id=id, text=f"⟨id {id}⟩")
         text = self._between(piece)
         if "\ufffd" not in text:
-            return TokenText(id=id, text=text)
+            return TokenText(id=id, text=cut(text, LONGEST_TOKEN))
         if id in self._added:
             # Added tokens are matched in the text itself and never spelled in the vocabulary's alphabet.
-            return TokenText(id=id, text=self._added[id].content)
+            return TokenText(id=id, text=cut(self._added[id].content, LONGEST_TOKEN))
         return as_text(id, piece_bytes(piece, self._kinds))
 
     def _between(self, piece: str) -> str:
@@ -86,8 +87,9 @@ def token_text(tokenizer: Any, id: int) -> TokenText:
 def as_text(id: int, data: bytes) -> TokenText:
     """``data`` as text where it is valid UTF-8, and otherwise as visible hex, ``⟨F0 9F⟩``, with ``bytes`` filled in."""
     try:
-        return TokenText(id=id, text=data.decode())
+        return TokenText(id=id, text=cut(data.decode(), LONGEST_TOKEN))
     except UnicodeDecodeError:
+        data = data[: LONGEST_TOKEN // 4]
         return TokenText(id=id, text=f"⟨{data.hex(' ').upper()}⟩", bytes=data.hex())
 
 

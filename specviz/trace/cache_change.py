@@ -6,7 +6,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from specviz.trace.values import MOST_NODES, MOST_SLOTS, Count, Many, Value
+from specviz.trace.values import (
+    MOST_NODES,
+    MOST_SLOTS,
+    Cells,
+    Count,
+    Fingerprint,
+    Layers,
+    Many,
+    Slots,
+    Value,
+)
 
 
 class Slot(Value):
@@ -18,7 +28,7 @@ class Slot(Value):
     role: Literal["context", "node", "pruned"]
     """``context``: a committed token fed late; ``node``: a tree node; ``pruned``: run, but not kept in the tree."""
     node: Count | None
-    sees: Many[Count]
+    sees: Slots
     """Slots of this step that the attention mask let this row see, itself included."""
     sees_before: Count
     """How many slots from before this step the mask let this row see."""
@@ -32,12 +42,12 @@ class Audit(Value):
 
     first_slot: Count
     """Slot of the first column; earlier slots are summed up in ``earlier_*``."""
-    keys: Many[Many[float]]
+    keys: Cells
     """[layer][slot], for slots written in this step and kept."""
-    values: Many[Many[float]]
-    earlier_keys: Many[float]
+    values: Cells
+    earlier_keys: Layers
     """[layer], the largest over all earlier slots."""
-    earlier_values: Many[float]
+    earlier_values: Layers
     logits: float | None
     """Next-token logits, relative to the largest absolute logit of those that do not just rule a token out; null where
     the context is full and has none."""
@@ -61,13 +71,13 @@ class CacheChange(Value):
 
     length_before: Count
     appended: Annotated[Many[Slot], Field(max_length=MOST_SLOTS)]
-    moves: Many[tuple[Count, Count]]
+    moves: Annotated[Many[tuple[Count, Count]], Field(max_length=MOST_SLOTS)]
     """(from slot, to slot) of kept slots that changed place."""
-    dropped: Many[Count]
+    dropped: Slots
     length_after: Count
-    fingerprints_before: Many[str]
+    fingerprints_before: Annotated[Many[Fingerprint], Field(max_length=MOST_SLOTS)]
     """One per appended slot, read from keys and values after the forward."""
-    fingerprints_after: Many[str]
+    fingerprints_after: Annotated[Many[Fingerprint], Field(max_length=MOST_SLOTS)]
     """One per slot from ``length_before`` to ``length_after``, read after the update."""
     audit: Audit | None = None
 

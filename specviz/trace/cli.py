@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from specviz.arguments import Commands
+from specviz.display import say
 
 
 def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -21,5 +22,5 @@ def run(options: argparse.Namespace) -> int:
     from specviz.trace.diff import compare
     from specviz.trace.io import load_trace
 
-    print(format_comparison(compare(load_trace(options.a), load_trace(options.b), (options.a, options.b))))
+    say(format_comparison(compare(load_trace(options.a), load_trace(options.b), (options.a, options.b))))
     return 0

@@ -6,15 +6,25 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from specviz.trace.values import LONGEST_TOKEN, MOST_NODES, Count, Many, Probability, Proposal, Value
+from specviz.trace.values import (
+    MOST_NODES,
+    MOST_TOP,
+    Count,
+    Many,
+    Name,
+    Probability,
+    Proposal,
+    TokenString,
+    Value,
+)
 
 
 class TokenText(Value):
     """The text of one token id. ``bytes`` holds the hex form where the bytes alone are not valid UTF-8."""
 
     id: Count
-    text: Annotated[str, Field(max_length=LONGEST_TOKEN)]
-    bytes: Annotated[str, Field(max_length=LONGEST_TOKEN)] | None = None
+    text: TokenString
+    bytes: TokenString | None = None
 
     @model_validator(mode="after")
     def _hex(self) -> TokenText:
@@ -29,8 +39,8 @@ class TokenText(Value):
 class TopK(Value):
     """The most likely entries of a distribution, in falling order."""
 
-    ids: Many[Count]
-    probs: Many[Probability]
+    ids: Annotated[Many[Count], Field(max_length=MOST_TOP)]
+    probs: Annotated[Many[Probability], Field(max_length=MOST_TOP)]
 
     @model_validator(mode="after")
     def _aligned(self) -> TopK:
@@ -67,7 +77,7 @@ class PartialNode(Value):
     rank: Count
     """Draw order among its siblings; 0 was drawn first."""
     token: Count
-    text: str
+    text: TokenString
     draft_prob: Probability | None
     """Probability of this token in its parent's processed draft row; null for the root."""
     target_prob: Probability | None
@@ -102,7 +112,7 @@ def check_tree(nodes: tuple[PartialNode, ...]) -> None:
 class DraftTree(Value):
     """A draft tree in topological order: every parent comes before its children."""
 
-    builder: str
+    builder: Name
     proposal: Proposal
     nodes: Annotated[Many[Node], Field(min_length=1, max_length=MOST_NODES)]
 

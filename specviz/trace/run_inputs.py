@@ -7,15 +7,17 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from specviz.trace.values import (
+    MOST_LAYERS,
     MOST_OPTIONS,
     MOST_RENAMED,
     MOST_VERIFIERS,
     Count,
     Many,
     Name,
-    Option,
+    Options,
     Origin,
     PromptEnd,
+    Text,
     Value,
 )
 
@@ -36,8 +38,8 @@ class Sampling(Value):
 class Choice(Value):
     """A registered builder or verifier by name, with its options."""
 
-    name: Annotated[str, Field(min_length=1, max_length=200)]
-    options: dict[str, Option] = Field({}, max_length=MOST_OPTIONS)
+    name: Annotated[Name, Field(min_length=1)]
+    options: Options = Field({})
 
 
 class Settings(Value):
@@ -47,7 +49,7 @@ class Settings(Value):
     draft: Sampling = Sampling()
     builder: Choice = Choice(name="k_config")
     verifiers: Annotated[Many[Choice], Field(min_length=1, max_length=MOST_VERIFIERS)] = (Choice(name="rejection"),)
-    driver: str = "rejection"
+    driver: Name = "rejection"
     """Name of the verifier whose verdict is committed."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     max_new_tokens: Annotated[int, Field(ge=1, le=1_000_000)] = 40
@@ -73,26 +75,26 @@ class Settings(Value):
 class ModelInfo(Value):
     """What was loaded, as found on the loaded model."""
 
-    id: str
+    id: Text
     """As it was asked for; of a folder the last part of its path only."""
     source: Origin | None = None
     """Where it came from; null where that was not recorded."""
-    revision: str | None = None
+    revision: Text | None = None
     """On the hub the commit; of the built-in draft a hash of its files."""
     weights: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}:[0-9a-f]{64}$")] | None = None
     """A hash over a sample of every tensor as loaded, see ``specviz.models.weights``; null where not recorded."""
     config: dict[Name, Name] = Field({}, max_length=MOST_OPTIONS)
     """Fields of its config that may change what it computes, as JSON; empty where not recorded."""
-    architecture: str
+    architecture: Name
     parameters: Count
     layers: Count
     vocabulary: Count
-    dtype: str
-    device: str
-    quantization: str | None = None
-    reads: Many[Count] = ()
+    dtype: Name
+    device: Name
+    quantization: Name | None = None
+    reads: Annotated[Many[Count], Field(max_length=MOST_LAYERS)] = ()
     """Of a draft that reads the target's hidden states: which. 0 is the embeddings, k the output of layer k."""
-    note: str | None = None
+    note: Text | None = None
 
 
 class Models(Value):

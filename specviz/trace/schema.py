@@ -26,12 +26,16 @@ from specviz.trace.run_inputs import Choice, ModelInfo, Models, Sampling, Settin
 from specviz.trace.values import (
     INFINITE_DIFFERENCE,
     LONGEST_NAME,
+    LONGEST_OPTION,
+    LONGEST_PROMPT,
+    LONGEST_TEXT,
     LONGEST_TOKEN,
     MOST_DECISIONS,
     MOST_NODES,
     MOST_OPTIONS,
     MOST_RENAMED,
     MOST_SLOTS,
+    MOST_TOP,
     MOST_VERIFIERS,
     SCHEMA_VERSION,
     WEIGHTS_SCHEME,
@@ -42,6 +46,7 @@ from specviz.trace.values import (
     Lossless,
     Many,
     Name,
+    Nodes,
     Option,
     Origin,
     Outcome,
@@ -49,7 +54,9 @@ from specviz.trace.values import (
     Promise,
     PromptEnd,
     Proposal,
+    Text,
     Value,
+    cut,
     options_key,
 )
 from specviz.trace.verdict import Bonus, Decision, Residual, Verdict
@@ -57,12 +64,16 @@ from specviz.trace.verdict import Bonus, Decision, Residual, Verdict
 __all__ = [
     "INFINITE_DIFFERENCE",
     "LONGEST_NAME",
+    "LONGEST_OPTION",
+    "LONGEST_PROMPT",
+    "LONGEST_TEXT",
     "LONGEST_TOKEN",
     "MOST_DECISIONS",
     "MOST_NODES",
     "MOST_OPTIONS",
     "MOST_RENAMED",
     "MOST_SLOTS",
+    "MOST_TOP",
     "MOST_VERIFIERS",
     "SCHEMA_VERSION",
     "WEIGHTS_SCHEME",
@@ -106,6 +117,7 @@ __all__ = [
     "Trace",
     "Value",
     "Verdict",
+    "cut",
     "options_key",
     "text_of_tokens",
 ]
@@ -132,8 +144,8 @@ class Step(Value):
     """Committed tokens before this step, the root included."""
     tree: DraftTree
     verdicts: Annotated[dict[Name, Verdict], Field(max_length=MOST_VERIFIERS)]
-    driver: str
-    committed: Annotated[Many[Count], Field(min_length=1)]
+    driver: Name
+    committed: Annotated[Many[Count], Field(min_length=1, max_length=MOST_NODES)]
     """Tokens appended to the text: the driver's path and bonus, cut at end of sequence and at max_new_tokens."""
     end_reason: EndReason | None = None
     caches: Caches
@@ -203,14 +215,14 @@ class Nonfinite(Value):
     model: Literal["target", "draft"]
     found: Literal["NaN", "infinity", "-infinity for every token"]
     """In the logits."""
-    nodes: Many[Count]
+    nodes: Nodes
     """Whose logits were so."""
-    module: str | None
+    module: Text | None
     """The first part of the model, as it is called there, with NaN or infinity in its output; null where a repeated
     forward had none."""
     layer: Count | None
     """The layer that part belongs to, the first one 0; null for a part outside the layers."""
-    first_nodes: Many[Count]
+    first_nodes: Nodes
     """Nodes at which that part's output was so."""
     first_tokens: Many[Count]
     """The same for tokens of the text, by their place in it, the first one 0."""
@@ -227,13 +239,13 @@ class FailedStep(Value):
     index: Count
     context: Annotated[int, Field(ge=1)]
     """Committed tokens before this step, the root included."""
-    builder: str
+    builder: Name
     proposal: Proposal
     nodes: Annotated[Many[PartialNode], Field(min_length=1, max_length=MOST_NODES)]
     """The tree as far as it was grown; ``target`` only where the target's forward was fine."""
     tokens: Many[TokenText]
     """Text of every token id this step mentions."""
-    message: str
+    message: Text
     nonfinite: Nonfinite | None = None
 
     @model_validator(mode="after")
@@ -247,7 +259,7 @@ class FailedStep(Value):
 
 
 class ForkedFrom(Value):
-    trace: str
+    trace: Name
     step: Count
 
 
@@ -256,12 +268,12 @@ class Trace(Value):
 
     schema_version: Literal[1] = 1
     id: Annotated[str, Field(pattern=r"^[0-9a-zA-Z_-]{1,64}$")]
-    created: str
+    created: Name
     """ISO 8601, UTC."""
-    specviz_version: str
+    specviz_version: Name
     models: Models
     settings: Settings
-    prompt: str
+    prompt: Annotated[str, Field(max_length=LONGEST_PROMPT)]
     prompt_tokens: Annotated[Many[Count], Field(min_length=1)]
     prompt_texts: Many[TokenText]
     """Text of every token id in the prompt."""
@@ -269,7 +281,7 @@ class Trace(Value):
     """Token ids that end the text."""
     steps: Many[Step] = ()
     end_reason: EndReason | None = None
-    end_message: str | None = None
+    end_message: Text | None = None
     """For ``error``: the sentence that was shown."""
     forked_from: ForkedFrom | None = None
     failed: FailedStep | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from specviz.digits import digits
+from specviz.display import printable
 from specviz.trace.metrics import (
     FORMULAS,
     acceptance_by_depth,
@@ -25,7 +26,7 @@ def summary(trace: Trace) -> str:
     text = text_of_tokens([texts[token] for token in trace.output_tokens()])
     ended = trace.end_reason or ("not yet" if steps else "not started")
     tokens = len(trace.output_tokens())
-    lines = [_printable(text), "", f"{tokens} tokens in {len(steps)} steps, ended: {ended}", ""]
+    lines = [printable(text, keep="\n"), "", f"{tokens} tokens in {len(steps)} steps, ended: {ended}", ""]
     if not steps:
         return "\n".join([*lines, *_failed(trace)])
     lines.append(f"{'verifier':<16}{'block eff.':>10}{'accepted':>10}   by depth{'':<22}by sibling rank")
@@ -36,7 +37,7 @@ def summary(trace: Trace) -> str:
         accepted = sum(accepted_lengths(steps, name))
         depth = _shares(acceptance_by_depth(steps, name))
         rank = _shares(acceptance_by_rank(steps, name))
-        lines.append(f"{mark}{name:<15}{efficiency:>10.2f}{accepted:>10}   {depth:<30}{rank}")
+        lines.append(f"{mark}{printable(name, keep=''):<15}{efficiency:>10.2f}{accepted:>10}   {depth:<30}{rank}")
     lines += [
         "* drives",
         f"block efficiency: {FORMULAS['block_efficiency']}",
@@ -70,13 +71,13 @@ def _failed(trace: Trace) -> list[str]:
     if failed is None:
         return []
     lines = [
-        f"step {failed.index + 1} failed: {_printable(failed.message)}",
+        f"step {failed.index + 1} failed: {printable(failed.message, keep='')}",
         f"its tree as far as it got, {len(failed.nodes) - 1} drafted tokens; - is what was not computed:",
         f"{'node':>5}{'parent':>7}  {'token':<20}{'draft p':>12}{'target p':>12}",
     ]
     marks = failed.nonfinite.marks() if failed.nonfinite else {}
     for node in failed.nodes[:_NODES_LISTED]:
-        text = _printable(node.text).replace("\n", "\\n")[:18]
+        text = printable(node.text, keep="")[:18]
         parent = str(node.parent) if node.id else "-"
         q, p = _probability(node.draft_prob), _probability(node.target_prob)
         line = f"{node.id:>5}{parent:>7}  {text:<20}{q:>12}{p:>12}"
@@ -92,8 +93,3 @@ def _probability(p: float | None) -> str:
 
 def _shares(counts: list[tuple[int, int]]) -> str:
     return " ".join(f"{accepted / taken:.2f}" if taken else "-" for accepted, taken in counts) or "-"
-
-
-def _printable(text: str) -> str:
-    """Text from a model without control characters: a terminal obeys them."""
-    return "".join(c if c == "\n" or c.isprintable() else f"\\x{ord(c):02x}" for c in text)

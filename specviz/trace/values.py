@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field
 
 SCHEMA_VERSION = 1
 WEIGHTS_SCHEME = "sha256-sample1"
@@ -21,9 +21,20 @@ MOST_DECISIONS = 16_384
 MOST_SLOTS = 65_536
 """Cache slots that are written in one step."""
 MOST_OPTIONS = 100
+MOST_LAYERS = 1_000
+"""Of a model; the deepest that are published have some two hundred."""
 MOST_RENAMED = 256
 """Added tokens at which two tokenizers may differ: as many as Llama 3 has special ones."""
 LONGEST_NAME = 200
+"""Characters of a name, and of a rule in symbols. Recorded ones have at most 31."""
+LONGEST_TEXT = 1_000
+"""Characters of a sentence, such as a reason, and of an id. Recorded ones have at most 106."""
+LONGEST_OPTION = 1_200_000
+"""Characters of an option: ``paths`` of the explicit builder takes so many for a chain of 1,024 nodes."""
+LONGEST_PROMPT = 4_000_000
+"""Characters of a prompt: a context of a million tokens."""
+MOST_TOP = 100
+"""Recorded entries of a distribution."""
 INFINITE_DIFFERENCE = 1e308
 """Stands in an audit for a difference that is no finite number: NaN, or an infinity on one side only."""
 LONGEST_TOKEN = 1_000
@@ -52,9 +63,32 @@ Probability = Annotated[float, Field(ge=0.0, le=1.0 + 1e-5)]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 """Not larger than what a browser can count."""
 Name = Annotated[str, Field(max_length=LONGEST_NAME)]
+Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
+Fingerprint = Annotated[str, Field(max_length=64)]
+TokenString = Annotated[str, Field(max_length=LONGEST_TOKEN)]
 T = TypeVar("T")
 Many = Annotated[tuple[T, ...], FailFast()]
 """A list whose first broken item is the only one that is told of: there could be millions."""
+
+
+def _fitting(options: dict[str, Option]) -> dict[str, Option]:
+    # Not a limit of the type: of a union pydantic tells of the first kind alone, "not a valid boolean".
+    for name, value in options.items():
+        if isinstance(value, str) and len(value) > LONGEST_OPTION:
+            raise ValueError(f"the option {name} should have at most {LONGEST_OPTION} characters")
+    return options
+
+
+Options = Annotated[dict[Name, Option], Field(max_length=MOST_OPTIONS), AfterValidator(_fitting)]
+Nodes = Annotated[Many[Count], Field(max_length=MOST_NODES)]
+Slots = Annotated[Many[Count], Field(max_length=MOST_SLOTS)]
+Layers = Annotated[Many[float], Field(max_length=MOST_LAYERS)]
+Cells = Annotated[Many[Annotated[Many[float], Field(max_length=MOST_SLOTS)]], Field(max_length=MOST_LAYERS)]
+
+
+def cut(text: str, most: int = LONGEST_TEXT) -> str:
+    """``text`` as a trace holds it: in at most so many characters, the last one ``…`` where it was longer."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def options_key(options: Mapping[str, Option]) -> str:

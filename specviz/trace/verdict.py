@@ -9,15 +9,17 @@ from pydantic import Field
 from specviz.trace.draft_tree import TopK
 from specviz.trace.values import (
     MOST_DECISIONS,
-    MOST_OPTIONS,
+    MOST_NODES,
     BonusKind,
     Comparison,
     Count,
     Lossless,
     Many,
     Name,
-    Option,
+    Options,
     Outcome,
+    Text,
+    TokenString,
     Value,
 )
 
@@ -33,7 +35,7 @@ class Decision(Value):
     """One decision of a verifier about one node."""
 
     node: Count
-    rule: str
+    rule: Name
     """The rule in words and symbols, e.g. ``u < p/q``."""
     comparison: Comparison
     """Which two recorded numbers (or tokens) were compared."""
@@ -46,7 +48,7 @@ class Decision(Value):
     expected: Count | None = None
     """The drawn or argmax token this node's token was compared with."""
     outcome: Outcome
-    reason: str
+    reason: Text
     residual: Residual | None = None
 
 
@@ -54,7 +56,7 @@ class Bonus(Value):
     """The token after the accepted path, and where it was drawn from."""
 
     token: Count
-    text: str
+    text: TokenString
     node: Count
     """The node at whose target row (or residual) it was drawn."""
     source: BonusKind
@@ -66,15 +68,15 @@ class Verdict(Value):
     """What one verifier made of the tree."""
 
     verifier: Name
-    options: Annotated[dict[str, Option], Field(max_length=MOST_OPTIONS)]
+    options: Options
     lossless: Lossless
     """Whether tokens emitted by this verifier, with these options and on this kind of proposal, are distributed as
     target samples: ``yes`` and ``greedy decoding`` are promised and proved by enumeration, ``no`` was shown by it, and
     ``not proved`` is everything else. What was known when the step was recorded."""
-    thresholds: Many[float]
+    thresholds: Annotated[Many[float], Field(max_length=MOST_NODES)]
     """One per node, reached or not; the root's is 1."""
     decisions: Annotated[Many[Decision], Field(max_length=MOST_DECISIONS)]
     """In the order they were taken."""
-    path: Many[Count]
+    path: Annotated[Many[Count], Field(max_length=MOST_NODES)]
     """Accepted nodes below the root, downwards."""
     bonus: Bonus

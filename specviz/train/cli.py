@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from specviz.arguments import Commands
+from specviz.display import say
 from specviz.errors import SettingsError
 from specviz.models.cli import load_pair
 from specviz.models.pair_spec import add_arguments as add_pair_arguments
@@ -83,7 +84,7 @@ def train_draft(options: argparse.Namespace) -> int:
         HEAD_PLAN if reads else TrainingPlan(), layers=options.layers, seed=options.seed, reads=reads, **given
     )
     written = train(pair, folder, plan, report)
-    print(f"the layers are in {written}; copy its files to assets/draft to make them the built-in draft")
+    say(f"the layers are in {written}; copy its files to assets/draft to make them the built-in draft")
     return 0
 
 
@@ -100,7 +101,7 @@ def measure_draft(options: argparse.Namespace) -> int:
         new_tokens=options.max_new_tokens,
         say=_say,
     )
-    print(quality.table())
+    say(quality.table())
     return 0
 
 
@@ -131,4 +132,4 @@ def _check(fine: bool, what: str) -> None:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    say(text, file=sys.stderr, flush=True)

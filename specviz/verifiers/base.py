@@ -17,9 +17,9 @@ import torch
 
 from specviz import sampling
 from specviz.dice import Dice, Draw, Key
-from specviz.errors import SpecvizError, VerifierError
+from specviz.errors import SettingsError, SpecvizError, VerifierError, shown
 from specviz.options import Options, parse_options
-from specviz.trace.schema import BonusKind, Choice, Comparison, Outcome, Promise, Proposal
+from specviz.trace.schema import LONGEST_NAME, BonusKind, Choice, Comparison, Outcome, Promise, Proposal
 from specviz.tree import Shape, TokenTree
 
 RECORDED_RESIDUAL = 10
@@ -163,10 +163,10 @@ class Context:
 
 @dataclass(frozen=True)
 class Verifier:
-    """A registered verifier.
+    """A registered verifier. Raises SettingsError for a name that cannot be shown.
 
     Attributes:
-        name: how it is called on the command line, in traces and on the page.
+        name: how it is called on the command line, in traces and on the page; of characters that show.
         summary: one line for people.
         judge: (tree, target rows [n, V], options) -> Judgement. Computes in the dtype of the rows.
         walk: (context, luck) -> Walk.
@@ -191,6 +191,12 @@ class Verifier:
     is_greedy: bool = False
     Options: type[Options] = Options
     plain: bool = False
+
+    def __post_init__(self) -> None:
+        if not (0 < len(self.name) <= LONGEST_NAME and self.name.isprintable()):
+            raise SettingsError(
+                f"A verifier cannot be named {shown(self.name)}; give it at most {LONGEST_NAME} characters that show."
+            )
 
     def promise(self, proposal: Proposal, options: Any) -> Promise:
         """What this verifier promises about its output on trees of this proposal, with these options.

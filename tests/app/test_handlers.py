@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
-from specviz.app import run_handlers
+from specviz.app import answers, run_handlers
 from specviz.app.form import DEFAULT_VERIFIERS, Form, prompt_box, settings_form, write_form
 from specviz.app.models_form import fits, models_form
 from specviz.app.page_state import models_of
@@ -226,10 +226,12 @@ def test_missing_frames_are_given_for_the_run_that_is_shown():
 
 
 def test_a_page_opens_with_a_bounded_part_of_a_long_run(monkeypatch):
-    monkeypatch.setattr(run_handlers, "OPENING_BYTES", 60_000)
+    monkeypatch.setattr(answers, "FRAMES_BYTES", 60_000)
     opened = answer_of(run_handlers.opening_block(sample_trace(steps=8)))
     assert opened["run"]["steps"] == 8
-    assert 1 <= len(opened["frames"]) < 8
+    count = len(opened["frames"])
+    assert 1 <= count < 8
+    assert opened["left"] == list(range(count, 8)), "the viewer asks for these"
 
 
 def test_recorded_runs_are_found_by_name_only(tmp_path):

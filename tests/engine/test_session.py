@@ -16,8 +16,8 @@ from specviz.errors import NumericsError, OutOfMemoryError, SettingsError, Verif
 from specviz.models.language_model import LanguageModel, Output
 from specviz.trace.io import dump_trace, parse_trace
 from specviz.trace.metrics import emitted_lengths
-from specviz.trace.schema import Choice, Sampling, Step, Trace
-from specviz.verifiers import VERIFIERS
+from specviz.trace.schema import LONGEST_NAME, LONGEST_PROMPT, LONGEST_TEXT, Choice, Sampling, Step, Trace
+from specviz.verifiers import VERIFIERS, Context, Luck, Walk
 from tests import faults, tiny
 from tests.pairs import TREES, greedy_settings, make_pair, make_settings, make_trace, pair_of
 
@@ -472,3 +472,31 @@ def test_unfit_settings_are_one_sentence(settings: dict, message: str) -> None:
     with pytest.raises(SettingsError, match=message) as caught:
         Session(make_pair(), make_settings(**({"tree": settings.pop("builder", "4,2,2")} | settings)), "the sea")
     assert "\n" not in str(caught.value)
+
+
+def test_a_reason_without_end_is_cut_so_that_the_file_opens() -> None:
+    """A verifier of a user's own says what it likes: what is recorded can be opened again."""
+    plain = VERIFIERS["rejection"]
+
+    def walk(context: Context, luck: Luck) -> Walk:
+        found = plain.walk(context, luck)
+        return replace(found, rulings=tuple(replace(one, reason="why " * 10_000) for one in found.rulings))
+
+    wordy = replace(plain, name="wordy", rule="r" * 10_000, walk=walk)
+    settings = make_settings(verifiers=(Choice(name="wordy"),), driver="wordy", max_new_tokens=4)
+    session = Session(make_pair(), settings, "the sea", known={"wordy": wordy})
+    list(session.run())
+    decisions = parse_trace(dump_trace(session.trace)).steps[0].verdicts["wordy"].decisions
+    assert {(len(one.rule), len(one.reason)) for one in decisions} == {(LONGEST_NAME, LONGEST_TEXT)}
+    assert decisions[0].reason.endswith("…")
+
+
+@pytest.mark.parametrize("name", ["", "x" * (LONGEST_NAME + 1), "a\u202eb", "a\x1b[31m"])
+def test_a_verifier_has_a_name_that_shows(name: str) -> None:
+    with pytest.raises(SettingsError, match="cannot be named"):
+        replace(VERIFIERS["rejection"], name=name)
+
+
+def test_a_prompt_that_no_file_could_hold_is_refused() -> None:
+    with pytest.raises(SettingsError, match="a run takes 4,000,000; shorten it"):
+        Session(make_pair(), make_settings(), "x" * (LONGEST_PROMPT + 1))

@@ -7,13 +7,25 @@ import json
 import os
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from specviz.errors import TraceError
+from specviz.trace import schema
 from specviz.trace.io import dump_trace, load_trace, parse_trace, save_trace
-from specviz.trace.schema import TokenText, Trace, text_of_tokens
+from specviz.trace.schema import (
+    LONGEST_NAME,
+    LONGEST_OPTION,
+    LONGEST_PROMPT,
+    LONGEST_TEXT,
+    LONGEST_TOKEN,
+    TokenText,
+    Trace,
+    text_of_tokens,
+)
 from tests.pairs import make_trace
+from tests.sample_traces import sample_trace
 
 
 @pytest.fixture(scope="module")
@@ -174,3 +186,58 @@ def test_a_small_file_of_brackets_is_refused_before_values_are_made_of_it() -> N
     few = b'{"schema_version": 1, "steps": [' + b"[[[0]]]," * 1000 + b"0]}"
     with pytest.raises(TraceError, match="broken at"):
         parse_trace(few)
+
+
+@pytest.mark.parametrize(
+    ("path", "most"),
+    [
+        *(((name,), LONGEST_NAME) for name in ("created", "specviz_version")),
+        (("prompt",), LONGEST_PROMPT),
+        (("end_message",), LONGEST_TEXT),
+        *((("models", "target", name), LONGEST_TEXT) for name in ("id", "revision", "note")),
+        *((("models", "draft", name), LONGEST_NAME) for name in ("architecture", "dtype", "device", "quantization")),
+        (("settings", "builder", "options", "x"), LONGEST_OPTION),
+        (("steps", 0, "tree", "builder"), LONGEST_NAME),
+        (("steps", 0, "tree", "nodes", 1, "text"), LONGEST_TOKEN),
+        (("steps", 0, "verdicts", "rejection", "options", "x"), LONGEST_OPTION),
+        (("steps", 0, "verdicts", "rejection", "bonus", "text"), LONGEST_TOKEN),
+        (("steps", 0, "verdicts", "rejection", "decisions", 0, "rule"), LONGEST_NAME),
+        (("steps", 0, "verdicts", "rejection", "decisions", 0, "reason"), LONGEST_TEXT),
+        (("steps", 0, "caches", "target", "fingerprints_before", 0), 64),
+    ],
+    ids=lambda value: ".".join(map(str, value)) if isinstance(value, tuple) else "",
+)
+def test_no_text_is_longer_than_a_page_can_bear(path: tuple[str | int, ...], most: int) -> None:
+    """A reason of 15 MB, 273 kB gzipped, was sent with every frame."""
+    data = json.loads(dump_trace(sample_trace(steps=1)))
+    place = data
+    for part in path[:-1]:
+        place = place[part]
+    place[path[-1]] = "x" * most
+    parse_trace(json.dumps(data).encode())
+    place[path[-1]] += "x"
+    with pytest.raises(TraceError, match=f"at most {most} characters"):
+        parse_trace(json.dumps(data).encode())
+
+
+def test_every_text_of_the_schema_has_a_limit() -> None:
+    for model in vars(schema).values():
+        if isinstance(model, type) and issubclass(model, schema.Value) and model is not schema.Value:
+            for name, one in texts_of(model.model_json_schema()["properties"]):
+                if name == "options":
+                    continue  # one of a few kinds of values: the test above
+                assert {"maxLength", "pattern", "enum", "const"} & one.keys(), (model.__name__, name)
+
+
+def texts_of(properties: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """(field, JSON schema) of every text in the fields of a model, in lists and as values of objects too."""
+    found = []
+    left = list(properties.items())
+    while left:
+        name, one = left.pop()
+        if one.get("type") == "string":
+            found.append((name, one))
+        inner = [*one.get("anyOf", []), *one.get("prefixItems", []), one.get("items"), one.get("propertyNames")]
+        inner.append(one.get("additionalProperties"))
+        left += [(name, part) for part in inner if isinstance(part, dict)]
+    return found

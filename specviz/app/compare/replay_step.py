@@ -6,7 +6,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from specviz.app import run_handlers
+from specviz.app import answers, run_handlers
 from specviz.app.form import as_form_reads
 from specviz.app.page_state import PageState, Run
 from specviz.app.server.progress import Progress, mapped
@@ -15,7 +15,7 @@ from specviz.app.server.session_start import new_session
 from specviz.compare.statistics import Group
 from specviz.engine.run_until import run_until
 from specviz.errors import SettingsError
-from specviz.figures import block, dump_block
+from specviz.figures import dump_block
 from specviz.trace.schema import Trace
 
 AnswerAndInputs = tuple[run_handlers.Answer, "run_handlers.Inputs | None"]
@@ -126,8 +126,9 @@ def _at_hand(page_state: PageState, inputs: run_handlers.Inputs, step: int) -> T
 
 def _opened(trace: Trace, step: int, told: str | None) -> str:
     positions = range(max(0, step - run_handlers.MOST_AT_ONCE + 1), min(len(trace.steps), step + 2))
-    value = block(trace, positions, go=step)
     said = told or f"Step {step + 1} was made again and is as it was recorded."
-    value["notice"] = run_handlers.notice("error" if told else "info", said)
-    look = {"notice": value["notice"], "look": {"step": step, "node": None, "verifier": None}}
-    return f"[{dump_block(value)},{dump_block(look)}]"
+    notice = answers.notice("error" if told else "info", said)
+    look = {"notice": notice, "look": {"step": step, "node": None, "verifier": None}}
+    # The step that was asked for comes first: what does not fit is asked for by the viewer.
+    shown = answers.frames_block(trace, [step, *positions], go=step, notice=notice)
+    return f"[{shown},{dump_block(look)}]"

@@ -126,7 +126,7 @@ class ComparisonStore:
             place.cleanup()
 
     def _name(self, folder: Path) -> str:
-        return "the comparison that comes with specviz" if folder == self._shipped else folder.name
+        return "the comparison that comes with specviz" if folder == self._shipped else one_line(folder.name, 80)
 
     def _summarized(self, folder: Path) -> Generator[Progress, None, Mapping[str, Any]]:
         found: list[Tally] = []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from specviz.app import run_handlers
+from specviz.app import answers, run_handlers
 from specviz.app.blocks import COMPARISONS, asked_for, position_of
 from specviz.app.compare.quick_run import QuickRun, run_small, small_job
 from specviz.app.compare.replay_step import replay
@@ -291,18 +291,18 @@ class CompareTab:
             page, client = str(request.session_hash), self.act.client(request)
             return self.act.visitors.save_file(page, client, PACKED_NAME, lambda path: packed(opened, path))
         except SpecvizError as error:
-            raise gr.Error(str(error), print_exception=False) from None
+            raise gr.Error(run_handlers.sentence(error), print_exception=False) from None
 
     # -------------------------------------------------------------------------------------------------- answers
 
     def _quick_run(self, run: QuickRun) -> list[Any]:
         if run.key is not None:
             shown = self._show(run.key, Selection())
-            shown[0] = _with(shown[0], run_handlers.notice("info", run.text))
+            shown[0] = _with(shown[0], answers.notice("info", run.text))
             return shown
         if run.opened is None:
-            return self._only(run_handlers.notice("info", run.text))
-        said = run_handlers.notice("working", run.text, run.fraction)
+            return self._only(answers.notice("info", run.text))
+        said = answers.notice("working", run.text, run.fraction)
         return [_with(board(run.opened, settled(run.opened.summary, Selection())), said), *[gr.skip()] * 9]
 
     def _show(self, key: str, wanted: Selection) -> list[Any]:
@@ -320,7 +320,7 @@ class CompareTab:
         return [board(opened, selection), (key, selection), gr.Button(visible=True), gr.Row(visible=True), *updates]
 
     def _working(self, progress: Progress) -> list[Any]:
-        return self._only(run_handlers.notice("working", progress.text, progress.fraction))
+        return self._only(answers.notice("working", progress.text, progress.fraction))
 
     def _only(self, notice: dict[str, Any]) -> list[Any]:
         """A notice alone; everything else on the page stays as it is."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from specviz.app.answers import bounded
 from specviz.compare.read import RunSums, output_of, runs_of, steps_of
 from specviz.compare.report import figures
 from specviz.compare.report.charts import Theme
@@ -18,7 +19,6 @@ from specviz.compare.report.run_charts import runs_figure, steps_figure
 from specviz.compare.rows import SAMPLING
 from specviz.compare.statistics import Group
 from specviz.errors import SettingsError
-from specviz.figures import dump_block
 from specviz.figures.figure_style import figure_json
 from specviz.figures.text import one_line
 
@@ -243,7 +243,7 @@ def board(opened: Opened, selection: Selection) -> str:
         sections.append(_runs_section(opened, selection, selection.group))
         if selection.run is not None:
             sections.append(_steps_section(opened, selection.group, *selection.run))
-    return dump_block({"title": _plain(opened.title, 80), "about": opened.about, "sections": sections})
+    return bounded({"title": _plain(opened.title, 80), "about": opened.about, "sections": sections})
 
 
 def _figure_section(summary: Mapping[str, Any], selection: Selection) -> dict[str, Any]:

@@ -56,6 +56,16 @@ RUNS_KEPT = 24
 """Runs that an open page keeps; the oldest one that is not shown goes first."""
 SMALL_COMPARISON = {"prompts": 16, "trees": 6, "verifiers": 8, "temperatures": 3, "tokens": 64}
 """How much of each a small comparison has at most."""
+ANSWER_BYTES = 8_000_000
+"""Of one answer: of a frame alone, a comparison, a what-if."""
+FRAMES_BYTES = 2_000_000
+"""Of the frames of one answer, unless a single one has more; the viewer asks for the rest."""
+LARGE_RUN_BYTES = 1_000_000
+"""Of a run's JSON: answers with frames of a larger one are made one at a time."""
+LARGE_ANSWERS = 32
+"""How many answers about large runs may be waited for; the viewer asks again."""
+SAVED_PAGE_BYTES = 128 * 1024 * 1024
+"""Of a run that is saved as an HTML page."""
 
 # Of every request: checked before anything parses it.
 ADDRESS_BYTES = 8 * 1024

@@ -26,7 +26,7 @@ from specviz.app.server.session_start import SessionStart, refuse_other_target
 from specviz.errors import SettingsError, SpecvizError, shown
 from specviz.models.download_cache import ProgressCallback
 from specviz.models.pair_spec import ModelChoice
-from specviz.trace.schema import EndReason, FailedStep, Trace
+from specviz.trace.schema import EndReason, FailedStep, Trace, cut
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -253,7 +253,7 @@ class ZeroGpuSession:
             raise SpecvizError(OVER.format(self._seconds))
         if isinstance(value, Failure):
             if value.ended:
-                said = {"end_reason": "error", "end_message": str(value.error), "failed": value.failed}
+                said = {"end_reason": "error", "end_message": cut(str(value.error)), "failed": value.failed}
                 self.trace = self.trace.model_copy(update=said)
             raise value.error
         steps = (*self.trace.steps, value)

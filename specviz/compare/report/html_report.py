@@ -19,6 +19,7 @@ from specviz.compare.report.figures import (
     tradeoff_figure,
     trees_figure,
 )
+from specviz.display import upright
 from specviz.figures.export import CHART_SCRIPT, PLOTLY_SCRIPT
 from specviz.figures.figure_style import figure_json
 
@@ -73,7 +74,7 @@ def comparison_page(summary: Summary, title: str = "Verifiers compared") -> str:
         sections.append(f'<section><h2>{words}</h2><div class="chart" id="chart{index}"></div>{_table(rows)}</section>')
     data = _json({"light": [figure_json(figure) for figure, _ in drawn], "dark": [figure_json(it) for it in dark]})
     light, night = PALETTES["light"], PALETTES["dark"]
-    return f"""<!doctype html>
+    page = f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -113,11 +114,12 @@ draw();
 </body>
 </html>
 """
+    return upright(page)
 
 
 def _json(value: Any) -> str:
-    """JSON that cannot end a script element."""
-    return json.dumps(value, separators=(",", ":"), default=_plain).replace("<", "\\u003c")
+    """JSON that cannot end a script element. As text, so that :func:`upright` sees what it says."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain).replace("<", "\\u003c")
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,128 @@
+"""What the page answers with is bounded by bytes, whatever the run is and whatever is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from specviz.app import answers, run_handlers
+from specviz.app.answers import LargeAnswers
+from specviz.app.server.limits import LARGE_RUN_BYTES, Limits
+from specviz.app.server.trace_store import StoredTrace
+from specviz.errors import BusyError, SettingsError
+from specviz.figures import block, dump_block, fitting_block, standalone_page
+from specviz.figures.diff import MOST_CHARACTERS, comparison_value
+from specviz.figures.export import save_page
+from specviz.trace.diff import compare
+from specviz.trace.io import dump_trace, parse_trace
+from specviz.trace.schema import Trace
+from tests.sample_traces import sample_trace
+
+REQUEST = SimpleNamespace(session_hash="page", request=SimpleNamespace(scope={"client": ("127.0.0.1", 1)}))
+
+
+@pytest.fixture(scope="module")
+def trace() -> Trace:
+    return sample_trace(steps=4)
+
+
+def test_a_position_is_given_once_however_often_it_is_asked_for(trace: Trace) -> None:
+    given = json.loads(run_handlers.wanted_block(trace, trace.id, [0] * 24 + [True, -1, "1", None, 2]))
+    assert [frame["step"] for frame in given["frames"]] == [0, 2]
+    assert given["left"] == []
+
+
+def test_what_does_not_fit_is_left_to_be_asked_for(trace: Trace) -> None:
+    whole = block(trace, range(4))
+    sizes = [len(dump_block(frame).encode()) for frame in whole["frames"]]
+    room = sizes[3] + sizes[1]
+    given = json.loads(fitting_block(trace, [3, 1, 0], room, 10**6, go=3))
+    assert [frame["step"] for frame in given["frames"]] == [3, 1]
+    assert given["left"] == [0]
+    assert (given["run"], given["go"]) == (json.loads(json.dumps(whole["run"])), 3)
+    alone = json.loads(fitting_block(trace, [2, 1], 1, 10**6))
+    assert [frame["step"] for frame in alone["frames"]] == [2], "one at least, or nothing would ever come"
+
+
+def test_a_frame_that_is_too_large_alone_is_a_sentence_in_its_place(trace: Trace) -> None:
+    largest = 20_000  # the head of a run has 10 kB
+    given = json.loads(fitting_block(trace, range(4), 10**6, largest))
+    assert min(len(dump_block(frame)) for frame in block(trace, range(4))["frames"]) > largest
+    assert given["frames"] == given["left"] == []
+    assert [step for step, _ in given["refused"]] == [0, 1, 2, 3]
+    assert "more than the 0.02 MB" in given["refused"][0][1]
+
+
+def test_an_answer_over_the_limit_is_one_sentence(trace: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
+    value = {"x": "ü" * 600}
+    monkeypatch.setattr(answers, "ANSWER_BYTES", 1_000)
+    with pytest.raises(SettingsError, match=r"more than the 0\.001 MB"):
+        answers.bounded(value)
+    monkeypatch.setattr(answers, "ANSWER_BYTES", 1_300)
+    assert json.loads(answers.bounded(value)) == value
+    stored = StoredTrace(trace)
+    said = json.loads(asyncio.run(run_handlers.wanted_frames(LargeAnswers(Limits()), REQUEST, stored, [0])))
+    assert "record it with fewer verifiers" in said["notice"]["text"]
+
+
+def test_long_texts_are_compared_by_their_beginnings(trace: Trace) -> None:
+    value = json.loads(dump_trace(trace))
+    for token in (token for step in value["steps"] for token in step["tokens"]):
+        token["text"] = "x" * 1_000
+    long = parse_trace(json.dumps(value).encode())
+    whole = long.model_copy(update={"steps": long.steps * 100})
+    found = comparison_value(compare(whole, whole, ("A", "B")))
+    shown = sum(len(text) for _, text in found["texts"][0])
+    assert MOST_CHARACTERS - 2_000 < shown <= MOST_CHARACTERS
+    assert any("their beginnings are shown" in line for line in found["said"])
+    assert not any("beginnings" in line for line in comparison_value(compare(trace, trace, ("A", "B")))["said"])
+
+
+def test_of_answers_about_large_runs_one_is_made_at_a_time_and_a_client_has_a_share() -> None:
+    large, at_work, together = LargeAnswers(Limits(public=True)), 0, threading.Barrier(3)
+
+    def alone() -> str:
+        nonlocal at_work
+        at_work += 1
+        time.sleep(0.01)
+        at_work -= 1
+        return "together" if at_work else "alone"
+
+    async def ask(count: int, size: int, work: Callable[[], Any]) -> list[Any]:
+        asking = (large.make(REQUEST, size, work) for _ in range(count))  # type: ignore[arg-type]
+        return await asyncio.gather(*asking, return_exceptions=True)
+
+    found = asyncio.run(ask(6, LARGE_RUN_BYTES + 1, alone))
+    assert [one for one in found if isinstance(one, str)] == ["alone"] * 4, "an eighth of 32"
+    assert sum(isinstance(one, BusyError) for one in found) == 2
+    places = asyncio.run(ask(3, LARGE_RUN_BYTES, lambda: together.wait(30)))
+    assert sorted(places) == [0, 1, 2], "small ones do not wait for each other"
+
+
+def test_a_viewer_that_has_its_share_is_told_to_ask_again(trace: Trace) -> None:
+    class Busy(LargeAnswers):
+        async def make(self, *_: Any) -> Any:
+            raise BusyError("busy")
+
+    said = asyncio.run(run_handlers.wanted_frames(Busy(Limits()), REQUEST, StoredTrace(trace), [2, 2, 1]))
+    assert json.loads(said) == {"fills": True, "left": [2, 1]}
+
+
+def test_a_saved_page_is_written_frame_by_frame_and_bounded(trace: Trace, tmp_path: Path) -> None:
+    path = tmp_path / "run.html"
+    save_page(trace, path, go=1)
+    page = path.read_text(encoding="utf-8")
+    assert page == standalone_page(trace, go=1)
+    data = page.partition('id="run">')[2].partition("</script>")[0]
+    assert json.loads(data) == json.loads(json.dumps(block(trace, range(4), go=1)))
+    with pytest.raises(SettingsError, match="larger than 1 MB"):
+        save_page(trace, path, most_bytes=2**20)
+    assert not path.exists(), "half a page is none"
