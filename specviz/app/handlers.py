@@ -91,7 +91,7 @@ class Actions:
         """The endpoint ``run``: up to ``count`` steps, one answer a step."""
         there = known or self.start
         if there.lost:
-            yield run_handlers.message("error", there.absent()), replace(there, lost=False)
+            yield message("error", there.absent()), replace(there, lost=False)
             return
         try:
             inputs, until = self.inputs_of(values)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from specviz.drafting.base import Builder, Draft, Limits, build_tree
+from specviz.drafting.base import Builder, BuilderWork, Draft, Limits, build_tree
 from specviz.drafting.dynamic import DYNAMIC
 from specviz.drafting.lookup import PROMPT_LOOKUP
 from specviz.drafting.sequoia import SEQUOIA
@@ -40,6 +40,7 @@ __all__ = [
     "BUILDERS",
     "BUILT_IN_BUILDERS",
     "Builder",
+    "BuilderWork",
     "Draft",
     "Limits",
     "build_tree",

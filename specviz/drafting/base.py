@@ -43,6 +43,21 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class BuilderWork:
+    """What growing one tree takes at most, the nodes that are pruned in the end among it.
+
+    Attributes:
+        forwards: of the draft.
+        rows: nodes that are expanded, the root among them. For each of them a row [V] is held until the tree is done.
+        nodes: that are grown before pruning, the root not counted.
+    """
+
+    forwards: int
+    rows: int
+    nodes: int
+
+
+@dataclass(frozen=True)
 class Builder:
     """A registered tree builder.
 
@@ -57,6 +72,20 @@ class Builder:
     """Largest number of nodes, the root not counted, that these options can produce; SettingsError if none can."""
     runs_draft: bool = True
     """Whether trees come from the draft model. Otherwise it is never run, and its cache stays empty."""
+    most_work: Callable[[Any], BuilderWork] | None = None
+    """What these options can take at most. A builder that prunes must say it; None for one that keeps all it grows."""
+
+    def work(self, options: Any) -> BuilderWork:
+        """What growing one tree with these options takes at most.
+
+        Raises:
+            SettingsError: if no tree can be grown with them.
+        """
+        if self.most_work is not None:
+            return self.most_work(options)
+        nodes = self.max_nodes(options)
+        rows = nodes + 1  # each node is expanded once at most
+        return BuilderWork(rows if self.runs_draft else 0, rows, nodes)
 
 
 def build_tree(

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field
 
 from specviz.dice import Dice
-from specviz.drafting.base import Builder, Draft, Limits
+from specviz.drafting.base import Builder, BuilderWork, Draft, Limits
 from specviz.options import Options
 from specviz.trace.schema import Proposal
 from specviz.tree import MAX_NODES, Growth
@@ -37,7 +37,7 @@ def _grow(growth: Growth, draft: Draft, options: DynamicOptions, dice: Dice, ste
     A product never grows downwards, so with ties broken towards the shallower (and then the earlier) node no child
     outlives its parent. For the same reason nothing below a node outside the best ``total`` can enter them: best_first,
     which expands every node inside, ends with the best tree of that size there is. Children are chosen, not sampled:
-    the dice is not asked.
+    the dice is not asked. A node outside stays outside, so each level is compared with the best so far only.
     """
     score = {0: 1.0}
     kept = [0]
@@ -56,7 +56,7 @@ def _grow(growth: Growth, draft: Draft, options: DynamicOptions, dice: Dice, ste
                     score[child] = score[node] * prob
                     level.append(child)
         before = sum(score[node] for node in kept)
-        kept = _best(growth, score, options.total)
+        kept = _best(growth, score, [*kept, *level], options.total)
         expandable = [node for node in level if growth.tokens[node] not in limits.end_tokens]
         if options.rule == "eagle2":
             frontier = sorted(sorted(expandable, key=lambda node: (-score[node], node))[: options.top_k])
@@ -68,10 +68,24 @@ def _grow(growth: Growth, draft: Draft, options: DynamicOptions, dice: Dice, ste
     return kept
 
 
-def _best(growth: Growth, score: dict[int, float], total: int) -> list[int]:
-    """The root and the ``total`` best nodes, ascending."""
-    order = sorted(score, key=lambda node: (-score[node], growth.depths[node], node))
+def _best(growth: Growth, score: dict[int, float], nodes: list[int], total: int) -> list[int]:
+    """The root and the ``total`` best of ``nodes``, ascending."""
+    order = sorted(nodes, key=lambda node: (-score[node], growth.depths[node], node))
     return sorted(order[: total + 1])
+
+
+def _most_work(options: DynamicOptions) -> BuilderWork:
+    """Level by level as many nodes as the rule can expand. A node of best_first is kept when it is expanded, and so are
+    its ancestors: that leaves less room on every level."""
+    forwards = rows = nodes = 0
+    expanded = 1
+    for depth in range(options.depth):
+        forwards, rows, nodes = forwards + 1, rows + expanded, nodes + expanded * options.top_k
+        room = options.top_k if options.rule == "eagle2" else options.total - depth
+        expanded = min(expanded * options.top_k, room)
+        if expanded < 1:
+            break
+    return BuilderWork(forwards, rows, nodes)
 
 
 def _proposal(options: DynamicOptions) -> Proposal:
@@ -85,4 +99,5 @@ DYNAMIC = Builder(
     grow=_grow,
     proposal=_proposal,
     max_nodes=lambda options: options.total if options.depth else 0,
+    most_work=_most_work,
 )

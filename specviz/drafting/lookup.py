@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from specviz.dice import Dice
-from specviz.drafting.base import Builder, Draft, Limits
+from specviz.drafting.base import Builder, BuilderWork, Draft, Limits
 from specviz.errors import SettingsError
 from specviz.options import Options
 from specviz.trace.schema import Proposal
@@ -91,5 +91,6 @@ PROMPT_LOOKUP = Builder(
     grow=_grow,
     proposal=_proposal,
     max_nodes=_max_nodes,
+    most_work=lambda options: BuilderWork(0, 1 + options.places * (options.depth - 1), _max_nodes(options)),
     runs_draft=False,
 )

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from specviz.dice import Dice
-from specviz.drafting.base import Builder, Draft, Limits
+from specviz.drafting.base import Builder, BuilderWork, Draft, Limits
 from specviz.drafting.static import Plan, RankPath, grow_plan
 from specviz.errors import SettingsError
 from specviz.options import Options
@@ -96,11 +96,20 @@ def _grow(growth: Growth, draft: Draft, options: SequoiaOptions, dice: Dice, ste
     grow_plan(growth, draft, plan, options.proposal, dice, step, limits)
 
 
+def _most_work(options: SequoiaOptions) -> BuilderWork:
+    """From the sizes alone: computing the plan of a large tree is itself work, which a limit must come before."""
+    ranks, levels = len(parse_acceptance(options.acceptance)), min(options.depth, options.total)
+    widest = sum(ranks**level for level in range(1, levels + 1))  # every node with a child of every rank
+    nodes = min(options.total, widest)
+    return BuilderWork(levels, min(nodes, 1 + widest - ranks**levels), nodes)
+
+
 SEQUOIA = Builder(
     name="sequoia",
     summary="the best static shape for measured acceptance by sibling rank",
     Options=SequoiaOptions,
     grow=_grow,
     proposal=lambda options: options.proposal,
-    max_nodes=lambda options: sum(sequoia_plan(options.acceptance, options.total, options.depth).values()),
+    max_nodes=lambda options: _most_work(options).nodes,
+    most_work=_most_work,
 )

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pydantic import Field
 
 from specviz.dice import Dice
-from specviz.drafting.base import Builder, Draft, Limits, propose
+from specviz.drafting.base import Builder, BuilderWork, Draft, Limits, propose
 from specviz.errors import SettingsError
 from specviz.options import Options
 from specviz.trace.schema import Proposal
@@ -113,6 +113,11 @@ def grow_plan(
             level += [(growth.add(node, token), (*path, rank)) for rank, token in enumerate(tokens)]
 
 
+def plan_work(plan: Plan) -> BuilderWork:
+    """What growing a plan takes: a forward a level, a row for every node that has children."""
+    return BuilderWork(len({len(path) for path in plan}), len(plan), sum(plan.values()))
+
+
 def _grow_k_config(
     growth: Growth, draft: Draft, options: KConfigOptions, dice: Dice, step: int, limits: Limits
 ) -> None:
@@ -132,6 +137,7 @@ K_CONFIG = Builder(
     grow=_grow_k_config,
     proposal=lambda options: options.proposal,
     max_nodes=lambda options: sum(k_config_plan(options.tree).values()),
+    most_work=lambda options: plan_work(k_config_plan(options.tree)),
 )
 
 EXPLICIT = Builder(
@@ -141,4 +147,5 @@ EXPLICIT = Builder(
     grow=_grow_explicit,
     proposal=lambda options: options.proposal,
     max_nodes=lambda options: sum(explicit_plan(options.paths).values()),
+    most_work=lambda options: plan_work(explicit_plan(options.paths)),
 )

@@ -86,7 +86,7 @@ def replay(
             "session gone": "The models were needed for others meanwhile; choose the step again.",
         }.get(reason)
         if problem is not None:
-            yield (run_handlers.message("info", problem), None, None), None
+            yield (answers.message("info", problem), None, None), None
             return
         trace = session.trace
         told = replay_difference(recipe, trace.steps, trace.models)
