@@ -7,7 +7,10 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from specviz.app import answers, run_handlers
+from specviz.app.server.limits import Limits
 from specviz.app.server.session_registry import Sessions
+from specviz.drafting import BuilderWork
+from specviz.engine.work import StepWork
 from specviz.figures.diff import comparison_value
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.diff import PLAIN, Reference, compare
@@ -47,10 +50,14 @@ class StopCondition:
         return StopCondition, (self._seconds,)
 
 
-def _decoded(pair: Any, trace: Trace, count: int, stop: StopCondition) -> tuple[Reference, bool, Models]:
+def _decoded(
+    pair: Any, limits: Limits, trace: Trace, count: int, stop: StopCondition
+) -> tuple[Reference, bool, Models]:
     """(up to ``count`` tokens of plain greedy decoding after a run's prompt, whether it was stopped before, models)."""
     from specviz.bench.greedy import plain_greedy
 
+    lower = "choose a run of fewer tokens"
+    limits.check_step(pair, len(trace.prompt_tokens) + count, StepWork(BuilderWork(0, 0, 0), 0), lower, lower)
     tokens, scores = plain_greedy(pair, list(trace.prompt_tokens), count, stop)
     texts = {token: pair.token_text(token) for token in tokens}
     reference = Reference(PLAIN, tuple(tokens), texts, tuple(scores), pair.models.target)
@@ -71,7 +78,7 @@ def against_greedy(
         said = f"Decoding {count} tokens greedily …"
         lock = sessions.backend.lock
         stop = StopCondition(sessions.limits.seconds, lambda: lock.must_end() or sessions.must_stop(page))
-        asked = (_decoded, trace, count, stop)
+        asked = (_decoded, sessions.limits, trace, count, stop)
         reference, cut, by = yield from run_handlers.ask_models(sessions, models, trace, said, count, *asked)
         value: dict[str, Any] = {"compare": comparison_value(compare(trace, reference, (title, PLAIN)))}
         words = [f"Stopped after {len(reference.tokens)} of {count} tokens."] if cut else []

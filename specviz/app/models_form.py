@@ -58,7 +58,7 @@ def fits(form: Form, values: tuple[Any, ...]) -> str:
     try:
         _, models, settings = form.read(values)
         form.limits.check_models(models)
-        form.limits.check_tree(settings.builder)
+        form.limits.check_tree(settings.builder, len(settings.verifiers))
         return plan_text(models, settings)
     except SpecvizError as error:
         return upright(str(error))

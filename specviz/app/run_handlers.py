@@ -7,7 +7,6 @@ An expected failure becomes a notice in the page; what was recorded stays.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from specviz.figures.text import one_line
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.breakpoints import Breakpoints, Hit, first_hit
 from specviz.trace.identity import caveats
-from specviz.trace.io import load_trace, read_trace
+from specviz.trace.io import load_trace
 from specviz.trace.schema import Settings, Trace, cut
 from specviz.verifiers import VERIFIERS
 
@@ -62,21 +61,6 @@ def open_recorded(name: str, folder: Path = TRACES) -> Trace:
     if name not in recorded_traces(folder):
         raise TraceError(f"There is no recorded run {shown(name)}.")
     return load_trace(folder / f"{name}.json.gz")
-
-
-def read_upload(path: str, most_bytes: int) -> Trace:
-    """A trace that a visitor sent, checked and limited.
-
-    Raises:
-        TraceError: if it is no trace, or too large.
-    """
-    if not os.path.isfile(path):  # so that no sentence names a folder of this machine; any text may be asked for
-        raise TraceError("The file is not here any more; send it again.")
-    try:
-        return read_trace(path, max_bytes=most_bytes)
-    except OSError as error:  # whose words name a folder of this machine
-        log.warning("a file that was sent cannot be read", exc_info=error)
-        raise TraceError("The server cannot read the file now; send it again.") from None
 
 
 def file_title(path: str) -> str:
@@ -159,7 +143,7 @@ def fork(sessions: Sessions, page: str, inputs: Inputs, trace: Trace, position: 
     try:
         if not 0 <= position < max(1, len(trace.steps)):
             raise SettingsError(f"This run has no step {position + 1}; choose a step that is there.")
-        sessions.limits.check_tree(settings.builder)
+        sessions.limits.check_tree(settings.builder, len(settings.verifiers))
         sessions.limits.check_context(len(trace.prompt_tokens), settings.max_new_tokens)
         start = SessionStart(trace.prompt, settings, sessions.limits, trace, fork_at=position)
         session = yield from _opened(sessions, models, start, 1, trace, None)
@@ -279,11 +263,11 @@ def _session(
     prompt, models, settings = inputs
     limits = sessions.limits
     limits.check_prompt(prompt)
-    limits.check_tree(settings.builder)
+    limits.check_tree(settings.builder, len(settings.verifiers))
     live = sessions.get(ticket)
     if live is not None and ticket is not None and live.goes_on_for(models, prompt, settings):
         if settings.max_new_tokens != live.settings.max_new_tokens:
-            limits.check_context(len(live.session.prompt_tokens), settings.max_new_tokens)
+            limits.check_run(live.session.pair, settings, len(live.session.prompt_tokens))
             live.session.go_on(settings.max_new_tokens)
             live.settings = settings
         return live, ticket, None

@@ -9,7 +9,10 @@ from pydantic.fields import FieldInfo
 
 from specviz.app import run_handlers
 from specviz.app.answers import bounded
+from specviz.app.server.limits import Limits
 from specviz.app.server.session_registry import Sessions
+from specviz.drafting import BuilderWork
+from specviz.engine.work import StepWork
 from specviz.errors import SettingsError, SpecvizError
 from specviz.figures.whatif import alternative_value
 from specviz.models.pair_spec import ModelChoice
@@ -40,15 +43,28 @@ def through_models(sessions: Sessions, trace: Trace, models: ModelChoice, wanted
     try:
         position, question = _parse(trace, wanted)
         step = trace.steps[position]
-        sessions.limits.check_nodes(len(step.tree.nodes) - 1)
-        sessions.limits.check_context(len(trace.prompt_tokens), step.context - len(trace.prompt_tokens))
-        from specviz.engine.whatif import through_models as ask
-
+        limits = sessions.limits
+        limits.check_nodes(len(step.tree.nodes) - 1)
+        limits.check_context(len(trace.prompt_tokens), step.context - len(trace.prompt_tokens))
         said = "Scoring the tree again …"
-        found = yield from run_handlers.ask_models(sessions, models, trace, said, 2, ask, trace, position, question)
+        asked = (_scored_again, limits, trace, position, question)
+        found = yield from run_handlers.ask_models(sessions, models, trace, said, 2, *asked)
         yield _block(wanted, _value(step, found, question))
     except Exception as error:
         yield run_handlers.failed(error)
+
+
+def _scored_again(pair: Any, limits: Limits, trace: Trace, position: int, question: Question) -> Any:
+    """What the models answer, if this page has the memory for it. A recorded tree may be of any shape."""
+    from specviz.engine.whatif import through_models as ask
+
+    step = trace.steps[position]
+    depths = {node.depth for node in step.tree.nodes if node.draft is not None}
+    rows = sum(node.draft is not None for node in step.tree.nodes)
+    nodes = len(step.tree.nodes) - 1
+    work = StepWork(BuilderWork(len(depths), rows, nodes), nodes)
+    limits.check_step(pair, step.context, work, "ask about a step with a smaller tree", "ask about an earlier step")
+    return ask(pair, trace, position, question)
 
 
 def verifier_choices() -> list[dict[str, Any]]:

@@ -32,8 +32,10 @@ from specviz.trace.schema import LONGEST_PROMPT, Caches, EndReason, FailedStep, 
 from specviz.tree import TokenTree
 from specviz.verifiers import StepLuck, Verifier, proof_table, verifier_errors, verify
 
-_BYTES_A_NODE = 10_000
-"""Memory that a node of a recorded step takes, with six verifiers and ten entries of every distribution."""
+_BYTES_A_NODE, _BYTES_AN_ENTRY, _BYTES_A_SLOT = 10_000, 150, 1_000
+"""Memory of a recorded step: what a node takes with six verifiers, what every entry of its recorded distributions adds,
+and what a slot of the caches takes, those of pruned nodes among them. Measured: 6 to 11 kB a node with ten entries, 12
+to 23 kB with a hundred."""
 
 
 Watcher = Callable[[TokenTree, torch.Tensor, Mapping[str, Verified]], None]
@@ -179,7 +181,10 @@ class Session:
     @property
     def held_bytes(self) -> int:
         """Memory of both caches, and roughly that of the recorded steps."""
-        recorded = _BYTES_A_NODE * sum(len(step.tree.nodes) for step in self.steps)
+        nodes = sum(len(step.tree.nodes) for step in self.steps)
+        caches = [cache for step in self.steps for cache in (step.caches.target, step.caches.draft)]
+        recorded = nodes * (_BYTES_A_NODE + _BYTES_AN_ENTRY * self.settings.record_top_k)
+        recorded += _BYTES_A_SLOT * sum(len(cache.appended) for cache in caches)
         return self._target_runner.cache.allocated + self._draft_runner.cache.allocated + recorded
 
     def release(self) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from specviz.errors import OutOfMemoryError
 from specviz.models.choices import QUANTIZATIONS
-from specviz.models.language_model import PREFILL_CHUNK
+from specviz.models.language_model import PREFILL_CHUNK, LanguageModel
 from specviz.models.presets import PRESETS
 from specviz.models.weight_sizes import Tensors, config_of, planned_tensors
 
@@ -18,6 +18,9 @@ ROW_COPIES = 6
 """float32 matrices [nodes, V] alive at the worst moment of a step: logits, probabilities, the draft's, and what softmax
 and verifiers make of them. Measured on the default pair: 4.0 to 5.0 at temperature 1 with one to six verifiers, 28 to
 212 nodes."""
+PRUNED_COPIES = 3
+"""The same of the draft's rows at nodes that are pruned: logits, probabilities and the tree's own copy of them.
+Measured: 2.4 GB for 4,033 of them on the default pair."""
 SLACK = 0.05
 """What PyTorch's allocator loses between tensors, as a share of the rest."""
 CUDA_ITSELF = 500_000_000
@@ -38,6 +41,11 @@ class ToLoad:
     """Of transformers."""
     dtype: torch.dtype
     quantization: str = "none"
+
+
+def as_loaded(model: LanguageModel) -> ToLoad:
+    """A model that is loaded already, for an estimate of what a step needs beside its weights."""
+    return ToLoad(model.info.id, model.model.config, model.dtype)
 
 
 @dataclass(frozen=True)
@@ -124,6 +132,48 @@ def plan_memory(
     return replace(plan, advice=_advice(target, draft, context, nodes, plan.free or 0, whole_card))
 
 
+@dataclass(frozen=True)
+class StepMemory:
+    """What a step needs beside the weights, in bytes.
+
+    Attributes:
+        caches: keys and values of both models, with the room that their caches may keep.
+        rows: logits and probabilities.
+        forward: working memory of the largest forward, masks among it.
+    """
+
+    caches: int
+    rows: int
+    forward: int
+
+    @property
+    def total(self) -> int:
+        return self.caches + self.rows + self.forward
+
+
+def step_memory(
+    target: ToLoad, draft: ToLoad, *, context: int, nodes: int, draft_rows: int, audit: bool = False
+) -> StepMemory:
+    """The most that a step needs beside the weights.
+
+    Args:
+        context: tokens of prompt and output together.
+        nodes: of the finished tree, the root not counted.
+        draft_rows: nodes that the draft runs, or has rows of; those that are pruned among them.
+        audit: whether both caches are compared with a recompute of the whole context.
+    """
+    context = min(context, _positions(target), _positions(draft))
+    runs = ((target, nodes + 1), (draft, draft_rows + 1))  # the draft may have to catch up with one token
+    caches = sum(_slot_bytes(model) * slots_for(context + rows) for model, rows in runs)
+    forward = max(_forward_bytes(model, 0, context, rows) for model, rows in runs)
+    if audit:
+        caches += max(_slot_bytes(model) for model, _ in runs) * context
+        forward = max(forward, *(_forward_bytes(model, 0, context, context) for model, _ in runs))
+    row = 4 * max(target.config.vocab_size, draft.config.vocab_size)
+    pruned = max(0, draft_rows - nodes - 1)
+    return StepMemory(caches, row * (ROW_COPIES * (nodes + 1) + PRUNED_COPIES * pruned), forward)
+
+
 def refuse_if_weights_exceed(plan: MemoryPlan, room: int | None, device: torch.device) -> None:
     """Raise OutOfMemoryError, with the plan's advice, if the weights alone are more than ``room`` bytes."""
     if room is not None and plan.weights > room:
@@ -148,7 +198,8 @@ def _plan(target: ToLoad, draft: ToLoad, context: int, nodes: int, free: int | N
     spare = slots_for(needed) - needed
     tree = ROW_COPIES * 4 * (nodes + 1) * target.config.vocab_size
     forward = [
-        _forward_bytes(m, t, context, nodes) for m, t in zip(models, (ours, ours if shared else theirs), strict=True)
+        _forward_bytes(model, tensors.widest, context, nodes + 1)
+        for model, tensors in zip(models, (ours, ours if shared else theirs), strict=True)
     ]
     rows = [
         MemoryRow("quantized matrices", ours.quantized, theirs.quantized),
@@ -175,22 +226,26 @@ def _slot_bytes(model: ToLoad) -> int:
     return 2 * config.num_hidden_layers * _kv_heads(config) * _head_dim(config) * model.dtype.itemsize
 
 
-def _forward_bytes(model: ToLoad, tensors: Tensors, context: int, nodes: int) -> int:
+def _forward_bytes(model: ToLoad, widest: int, context: int, rows: int) -> int:
     """Working memory of the largest forward of one layer at a time, rounded up.
 
     The rows of a prefill chunk or of the tree: about ten vectors of the hidden and three of the feed-forward width
     each, and their line of the mask, twice. Keys and values repeated for the query heads that share them. One quantized
     matrix as numbers again: int8 products on the CPU and nf4 products of several rows take it whole.
+
+    Args:
+        widest: numbers of the largest quantized matrix.
+        rows: of the tree's largest forward.
     """
     config, size = model.config, model.dtype.itemsize
-    rows = max(min(PREFILL_CHUNK, context), nodes + 1)
-    slots = context + nodes + 1
+    slots = context + rows
+    rows = max(min(PREFILL_CHUNK, context), rows)
     hidden = config.hidden_size
     wide = getattr(config, "intermediate_size", None) or 4 * hidden
     wide = max(wide) if isinstance(wide, (list, tuple)) else wide
     repeated = 2 * config.num_attention_heads * _head_dim(config) * slots
     vectors = rows * (10 * hidden + 3 * wide + 2 * slots) + repeated
-    return vectors * size + tensors.widest * max(size, 4 if model.quantization == "int8" else size)
+    return vectors * size + widest * max(size, 4 if model.quantization == "int8" else size)
 
 
 def _positions(model: ToLoad) -> int:

@@ -67,6 +67,7 @@ def small_job(values: Mapping[str, Any], models: ModelChoice, limits: Limits) ->
             raise SettingsError(f"A small comparison has 1 to {most} {name}, and not {size}; {_LARGER}")
     if not 0 <= free <= count:
         raise SettingsError(f"Of {count} prompts 0 to {count} can also be run free, and not {free}.")
+    fed = {tree.label: limits.check_tree(tree.choice, len(verifiers)).fed for tree in trees}
     comparison = Comparison(
         trees=tuple(trees),
         verifiers=tuple(verifiers),
@@ -77,14 +78,18 @@ def small_job(values: Mapping[str, Any], models: ModelChoice, limits: Limits) ->
         prompt_end_token=values.get("prompt_end_token", "refuse"),
     )
     check(comparison)
-    for tree in trees:
-        limits.check_tree(tree.choice)
     job = Job(comparison, tuple(spread(load_prompts(), count)), models)
     whole = len(job.units()) * tokens
     if whole > limits.comparison_tokens:
         raise SettingsError(
             f"These are {len(job.units())} runs of {tokens} tokens, {whole:,} in all; the page makes at most "
             f"{limits.comparison_tokens:,}: {_LARGER}"
+        )
+    rows = sum(fed.get(unit.tree, 1) for unit in job.units()) * tokens  # a step commits a token at least
+    if rows > limits.comparison_rows:
+        raise SettingsError(
+            f"The trees of these runs can feed the models {rows:,} tokens and the page feeds a small comparison "
+            f"{limits.comparison_rows:,}: lower tokens or the trees' nodes, or use python -m specviz compare."
         )
     return job
 
@@ -117,6 +122,7 @@ def run_small(sessions: Sessions, page: str, store: ComparisonStore, job: Any) -
         pair = yield from sessions.backend.pair(job.pair)
         if number == 0:
             refuse_ended_prompts(pair, job.comparison, job.prompts)
+            _check_memory(sessions.limits, pair, job)
             began = time.monotonic()
         steps = step_unit(pair, job.comparison, unit)
         result: Result | None = None
@@ -137,6 +143,14 @@ def run_small(sessions: Sessions, page: str, store: ComparisonStore, job: Any) -
             opened = Opened(f"{TITLE}, so far", about(None, summary), summary)
             yield QuickRun(f"{label}.", (number + 1) / len(order), opened)
     yield _finished(store, job, done, len(order))
+
+
+def _check_memory(limits: Limits, pair: Any, job: Any) -> None:
+    """See that the steps of all runs fit, by the characters of the longest prompt, which are more than its tokens."""
+    longest = max(len(prompt.text) for prompt in job.prompts)
+    for tree in job.comparison.trees:
+        work = limits.check_tree(tree.choice, len(job.comparison.verifiers))
+        limits.check_step(pair, longest + job.comparison.max_new_tokens, work, "choose smaller trees")
 
 
 def _finished(store: ComparisonStore, job: Any, done: list[tuple[Any, Any]], wanted: int) -> QuickRun:

@@ -51,7 +51,7 @@ def replay(
             yield (_opened(at_hand, step, told), at_hand, None), inputs
             return
         limits.check_prompt(recipe.prompt)
-        limits.check_tree(recipe.settings.builder)
+        limits.check_tree(recipe.settings.builder, len(recipe.settings.verifiers))
         ticket = _live(sessions, page_state, inputs)
         live = sessions.get(ticket)
         if live is None:

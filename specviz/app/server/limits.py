@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from specviz.app.server.pools import Pool
-from specviz.drafting import BUILDERS
+from specviz.engine.work import StepWork, option_to_lower, step_work
 from specviz.errors import SettingsError, shown
 from specviz.models.choices import DEVICES, DTYPES, QUANTIZATIONS
 from specviz.models.pair_spec import ModelChoice
 from specviz.models.presets import PRESETS, find_preset
 from specviz.models.sources import unplaced
-from specviz.options import parse_options
-from specviz.trace.schema import Choice
+from specviz.trace.schema import Choice, Settings
 from specviz.tree import MAX_NODES
 
 PUBLIC = "SPECVIZ_PUBLIC"
@@ -34,6 +33,7 @@ LOADING = {
 }
 """How a pair is loaded: the fields of a ModelChoice that the operator sets, by ``SPECVIZ_DEVICE`` and so on."""
 _OWN = "or run specviz on a machine of your own"
+_SHORTER = "lower New tokens at most, or shorten the prompt"
 
 # The same on every page: no option sets them.
 LINK_SECONDS = 7 * 24 * 3600.0
@@ -54,6 +54,14 @@ LOST_TOLD = 10_000
 """Pages that are told, at their next click, that their runs had to make room."""
 RUNS_KEPT = 24
 """Runs that an open page keeps; the oldest one that is not shown goes first."""
+LARGE_TRACE_BYTES = 2 * 1024 * 1024
+"""A trace file of more than so many bytes, unpacked, is read in a process of its own, with limited memory and time."""
+SMALL_FILES, LARGE_FILES = 4, 2
+"""Files that are opened at once, the small and the large ones; a client opens one of each at a time."""
+WAITING_FILES = 16
+"""Files of either kind that wait to be opened; the next is told to come again."""
+READ_SECONDS = 120.0
+"""How long such a file is waited for, and then read, at most."""
 SMALL_COMPARISON = {"prompts": 16, "trees": 6, "verifiers": 8, "temperatures": 3, "tokens": 64}
 """How much of each a small comparison has at most."""
 ANSWER_BYTES = 8_000_000
@@ -122,9 +130,13 @@ class Limits:
     prompt_tokens: int = _limit(32_768, 1_024, "tokens of a prompt")
     context_tokens: int = _limit(131_072, 2_048, "tokens of a run: prompt and new ones")
     nodes: int = _limit(MAX_NODES, 128, "drafted tokens of one tree", most=MAX_NODES)
+    rows: int = _limit(16_384, 1_024, "tokens that one step feeds both models, those of pruned nodes among them")
+    verdicts: int = _limit(65_536, 2_048, "nodes of one tree, once for each verifier that judges it")
+    step_mb: int = _limit(65_536, 4_096, "MB of one step at the end of its run, beside the models: caches, rows, masks")
     steps: int = _limit(1_000, 200, "steps that one click runs")
     seconds: int = _limit(3_600, 120, "seconds that one click works, without the loading of models")
     comparison_tokens: int = _limit(6_000, 1_500, "tokens of a small comparison, all runs together")
+    comparison_rows: int = _limit(2_000_000, 200_000, "tokens that it feeds the models at most, all steps together")
     comparison_seconds: int = _limit(1_800, 300, "seconds of a small comparison")
     upload_mb: int = _limit(64, 16, "MB of a file that is sent; of a trace, unpacked", most=1_024)
     upload_files: int = _limit(64, 1, "files that one request sends; a comparison is several")
@@ -197,12 +209,62 @@ class Limits:
                 f"shorten it, {_OWN}."
             )
 
-    def check_tree(self, choice: Choice) -> None:
-        """Check how many nodes a builder can draft; a builder that is not registered is left to the engine."""
-        if choice.name in BUILDERS:
-            builder = BUILDERS[choice.name]
-            options: Any = parse_options(builder.Options, "builder", choice)
-            self.check_nodes(builder.max_nodes(options))
+    def check_tree(self, choice: Choice, verifiers: int = 1) -> StepWork:
+        """Check what growing and judging a tree of a registered builder can take, before anything runs.
+
+        Args:
+            verifiers: how many judge it.
+
+        Raises:
+            SettingsError: also for a builder that there is not.
+        """
+        work = step_work(choice, verifiers)
+        self.check_nodes(work.nodes)
+        if work.fed > self.rows:
+            raise SettingsError(
+                f"A step with this tree can feed the models {work.fed:,} tokens, because {work.tree.nodes:,} nodes are "
+                f"grown of which {work.nodes:,} stay, and this page feeds {self.rows:,}; "
+                f"{_lower(choice, lambda work: work.fed)}, {_OWN}."
+            )
+        self.check_judged(work)
+        return work
+
+    def check_judged(self, work: StepWork) -> None:
+        if work.judged > self.verdicts:
+            raise SettingsError(
+                f"{work.verifiers:,} verifiers of a tree of {work.nodes:,} nodes are {work.judged:,} verdicts a step "
+                f"and this page gives {self.verdicts:,}; choose fewer verifiers or a smaller tree, {_OWN}."
+            )
+
+    def check_run(self, pair: Any, settings: Settings, prompt_tokens: int) -> None:
+        """Check the context of a run, and the memory that its last step takes, its largest.
+
+        Args:
+            pair: loaded.
+        """
+        self.check_context(prompt_tokens, settings.max_new_tokens)
+        work = self.check_tree(settings.builder, len(settings.verifiers))
+        smaller = _lower(settings.builder, lambda work: work.tree.rows + work.nodes)
+        self.check_step(pair, prompt_tokens + settings.max_new_tokens, work, smaller, audit=settings.audit)
+
+    def check_step(
+        self, pair: Any, context: int, work: StepWork, smaller: str, shorter: str = _SHORTER, audit: bool = False
+    ) -> None:
+        """Check the memory of a step after so many tokens.
+
+        Args:
+            smaller, shorter: what to do where it is the tree, or the context, that takes most.
+        """
+        from specviz.models.memory import as_loaded, step_memory  # imports transformers: not needed to look at a trace
+
+        rows = {"nodes": work.nodes, "draft_rows": work.tree.rows}
+        needed = step_memory(as_loaded(pair.target), as_loaded(pair.draft), context=context, audit=audit, **rows)
+        if needed.total > self.step_mb * 2**20:
+            raise SettingsError(
+                f"A step after {context:,} tokens can take {needed.total >> 20:,} MB beside the models (caches "
+                f"{needed.caches >> 20:,}, rows {needed.rows >> 20:,}) and this page gives it {self.step_mb:,}; "
+                f"{smaller if needed.rows >= needed.caches else shorter}, {_OWN}."
+            )
 
     def check_nodes(self, nodes: int) -> None:
         if nodes > self.nodes:
@@ -297,6 +359,11 @@ def read_limits(
         loading=_loading(environment, loading or {}),
         **values,
     )
+
+
+def _lower(choice: Choice, size: Callable[[StepWork], int]) -> str:
+    option = option_to_lower(choice, size)
+    return f"lower {option} of the tree" if option else "choose a smaller tree"
 
 
 def _named(models: ModelChoice) -> tuple[str, str]:

@@ -41,7 +41,10 @@ class SessionStart:
         new_tokens = self.settings.max_new_tokens
         if self.before is None:
             return new_session(self.limits, pair, self.settings, self.prompt)
-        self.limits.check_context(len(self.before.prompt_tokens), new_tokens)
+        chosen = self.settings
+        if self.fork_at is None:
+            chosen = self.before.settings.model_copy(update={"max_new_tokens": new_tokens})
+        self.limits.check_run(pair, chosen, len(self.before.prompt_tokens))
         if self.fork_at is not None:
             session = Session.resume(pair, self.before, steps=self.fork_at, settings=self.settings)
             if session.end_reason is not None:
@@ -81,7 +84,7 @@ def new_session(
     from specviz.engine.session import Session
 
     tokens = pair.encode(prompt, settings.chat, settings.prompt_end_token)
-    limits.check_context(len(tokens), settings.max_new_tokens)
+    limits.check_run(pair, settings, len(tokens))
     return Session(pair, settings, prompt, tokens, known)
 
 
