@@ -18,8 +18,8 @@ from specviz.app.blocks import asked_for, position_of
 from specviz.app.form import Form, as_form_reads, read_models, write_form
 from specviz.app.page_state import PageState, Run, describe, describe_fork, models_of
 from specviz.app.proofs import Proofs, in_use
-from specviz.app.server.clients import Client, client_of
-from specviz.app.server.limits import SAVED_PAGE_BYTES
+from specviz.app.server.clients import client_of_event
+from specviz.app.server.readers import Readers
 from specviz.app.server.session_registry import Sessions
 from specviz.app.server.share_store import ShareStore
 from specviz.app.server.trace_store import StoredTrace
@@ -27,13 +27,13 @@ from specviz.app.server.uploads import forget_upload
 from specviz.app.server.visitors import Visitors
 from specviz.errors import SettingsError, SpecvizError
 from specviz.figures import dump_block
-from specviz.figures.export import save_page
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.breakpoints import Breakpoints, parse_breakpoints
 from specviz.trace.identity import caveats
 from specviz.trace.io import packed, write_file
 from specviz.trace.schema import Choice, Trace
 
+_Write = Callable[[Trace, Path], None]
 TO_LOOK_AT = "This is a recorded run, to look at. Step and Run start a new one from the prompt above."
 
 
@@ -56,6 +56,7 @@ class Actions:
         self.large_answers = LargeAnswers(self.limits)
         self.recorded = run_handlers.recorded_traces()
         self.visitors = Visitors(sessions)
+        self.readers = Readers(self.limits)
         first, problem = None, None
         try:
             if trace is not None:
@@ -73,10 +74,6 @@ class Actions:
             written = write_form(first.trace.prompt, self.limits.as_set(first.models), first.trace.settings)
         self.form, self.stops = Form(self.limits, start=written), Form(self.limits)
         self.first_block = problem or opening.first_block(first, TO_LOOK_AT if trace is None else None)
-
-    def client(self, request: gr.Request) -> Client:
-        """Who sent a request, for what is shared among clients."""
-        return client_of(request.request.scope, request.session_hash, self.limits.addresses_count)
 
     # ------------------------------------------------------------------------------------------ running
 
@@ -195,10 +192,11 @@ class Actions:
         """The endpoint ``open``: a recorded run that comes with specviz."""
         return self.open_run(known, lambda: opening.recorded(name or ""))
 
-    def on_upload(self, path: str | None, known: PageState | None) -> list[Any]:
+    def on_upload(self, path: str | None, known: PageState | None, request: gr.Request) -> list[Any]:
         """Open a trace file that the visitor sent."""
+        client, most = client_of_event(request, self.limits), self.limits.upload_bytes
         try:
-            return self.open_run(known, lambda: opening.uploaded(path, self.limits.upload_bytes))
+            return self.open_run(known, lambda: opening.uploaded(self.readers, path, most, client))
         finally:
             forget_upload(path)
 
@@ -221,7 +219,8 @@ class Actions:
         asked = dict(request.query_params)
         if "trace" not in asked:
             return [gr.skip(), gr.skip(), *self.form.untouched()]
-        answer = self.open_run(None, lambda: opening.linked(self.share_store, str(asked["trace"])))
+        client, name = client_of_event(request, self.limits), str(asked["trace"])
+        answer = self.open_run(None, lambda: opening.linked(self.readers, self.share_store, name, client))
         if isinstance(answer[1], PageState):
             look = {"step": _whole(asked.get("step"), 1) - 1, "node": _whole(asked.get("node"), None)}
             look["verifier"] = asked.get("verifier")
@@ -329,23 +328,21 @@ class Actions:
         if one is None:
             return self.not_open(there), gr.skip()
         try:
-            named = replace(one, link=self.share_store.save(one.trace, self.client(request)))
+            named = replace(one, link=self.share_store.save(one.trace, client_of_event(request, self.limits)))
         except SpecvizError as error:
             return run_handlers.failed(error), gr.skip()
         link = {"run": one.id, "name": named.link, "steps": one.stored.steps, "copy": True}
         kept = replace(there, runs=tuple(named if run is one else run for run in there.runs))
         return dump_block({"link": link, "notice": None}), kept
 
-    def save_file(
-        self, known: PageState | None, request: gr.Request, write: Callable[[Trace, Path], None], ending: str
-    ) -> str:
+    def save_file(self, known: PageState | None, request: gr.Request, write: _Write, ending: str) -> str:
         """Write the run in sight to a file, and answer with its path."""
         there = known or self.start
         if (run := there.run) is None:
             raise gr.Error(there.absent("No run is open."), print_exception=False)
         name, trace = f"specviz-{run.id}{ending}", run.trace
         # Page turns an error into its sentence.
-        page, client = _page_id(request), self.client(request)
+        page, client = _page_id(request), client_of_event(request, self.limits)
         return self.visitors.save_file(page, client, name, lambda path: write(trace, path))
 
     def on_save_trace(self, known: PageState | None, request: gr.Request) -> str:
@@ -354,9 +351,8 @@ class Actions:
 
     def on_save_page(self, known: PageState | None, request: gr.Request) -> str:
         """Save the run in sight as an HTML page."""
-        return self.save_file(
-            known, request, lambda trace, path: save_page(trace, path, most_bytes=SAVED_PAGE_BYTES), ".html"
-        )
+        client = client_of_event(request, self.limits)
+        return self.save_file(known, request, lambda run, path: self.readers.write_page(run, path, client), ".html")
 
     def on_verifiers(self, known: PageState | None, *values: Any) -> Iterator[list[Any]]:
         """The table of what ``check`` finds about every verifier, again and again until it is complete."""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from functools import lru_cache
 
 from specviz.app import answers, run_handlers, whatif
 from specviz.app.page_state import PageState, Run, models_of
+from specviz.app.server.clients import Client
+from specviz.app.server.readers import Readers
 from specviz.app.server.share_store import ShareStore
 from specviz.app.server.trace_store import StoredTrace
 from specviz.errors import SettingsError, TraceError
 from specviz.figures import dump_block
+
+log = logging.getLogger(__name__)
 
 
 def first_block(run: Run | None, said: str | None = None) -> str:
@@ -41,11 +47,17 @@ def recorded(name: str) -> Run:
     return Run(stored, name, models_of(stored.head), link=name)
 
 
-def uploaded(path: str | None, most_bytes: int) -> Run:
+def uploaded(readers: Readers, path: str | None, most_bytes: int, client: Client) -> Run:
     if not path:
         raise TraceError("No file came; choose a trace that specviz recorded.")
-    trace = run_handlers.read_upload(path, most_bytes)
-    return Run(StoredTrace(trace), run_handlers.file_title(path), models_of(trace))
+    if not os.path.isfile(path):  # so that no sentence names a folder of this machine; any text may be asked for
+        raise TraceError("The file is not here any more; send it again.")
+    try:
+        stored = readers.read_trace(path, most_bytes, client)
+    except OSError as error:  # whose words name a folder of this machine
+        log.warning("a file that was sent cannot be read", exc_info=error)
+        raise TraceError("The server cannot read the file now; send it again.") from None
+    return Run(stored, run_handlers.file_title(path), models_of(stored.head))
 
 
 def listed(page_state: PageState, id: object) -> Run:
@@ -68,8 +80,8 @@ def chosen(page_state: PageState, id: str | None) -> Run:
     return listed(page_state, id)
 
 
-def linked(share_store: ShareStore, name: str) -> Run:
+def linked(readers: Readers, share_store: ShareStore, name: str, client: Client) -> Run:
     if name in run_handlers.recorded_traces():
         return recorded(name)
-    trace = share_store.load(name)
-    return Run(StoredTrace(trace), "a shared run", models_of(trace), link=name)
+    stored = share_store.read(name, lambda path, most_bytes: readers.read_trace(path, most_bytes, client))
+    return Run(stored, "a shared run", models_of(stored.head), link=name)

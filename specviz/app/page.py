@@ -131,6 +131,8 @@ def build_page(
         # There is one accelerator, so all events that work with a model share one queue and run one at a time.
         work: dict[str, Any] = {"concurrency_id": MODEL_WORK, "concurrency_limit": 1, "show_progress": "hidden"}
         quick: dict[str, Any] = {"show_progress": "hidden", "queue": False}
+        # Files are read in turns of their own.
+        files: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden"}
         private: dict[str, Any] = {"api_visibility": "private"}
         opened = [viewer, page_state, *form.inputs]
         everything = [*form.inputs, *stops.inputs]
@@ -139,7 +141,7 @@ def build_page(
             run.click(act.on_run, [steps, page_state, *everything], [viewer, page_state], api_name="run", **work),
             viewer.fork(act.on_fork, [page_state, *form.inputs], opened, **work, **private),
             library.input(act.on_open, [library, page_state], opened, api_name="open", **quick),
-            upload.upload(act.on_upload, [upload, page_state], opened, show_progress="hidden", **private),
+            upload.upload(act.on_upload, [upload, page_state], opened, **files, **private),
             viewer.open_run(act.on_open_run, page_state, opened, show_progress="hidden", **private),
             viewer.lesson(act.on_lesson, page_state, opened, **quick, **private),
             *many.wire(viewer, page_state, work, quick),

@@ -95,12 +95,32 @@ def save_page(
     *,
     go: int = 0,
     theme: str | None = None,
-    most_bytes: int | None = None,
 ) -> None:
     """Write :func:`standalone_page` to a file, a frame at a time.
 
     Raises:
-        SettingsError: if it cannot be written there, or is larger than ``most_bytes``; then nothing of it is left.
+        SettingsError: if it cannot be written there.
+    """
+    try:
+        write_page(trace, path, go=go, theme=theme)
+    except OSError as error:
+        where = os.fspath(path)
+        raise SettingsError(f"The page cannot be saved to {where!r} ({error.strerror}); choose another.") from None
+
+
+def write_page(
+    trace: Trace,
+    path: str | os.PathLike[str],
+    *,
+    go: int = 0,
+    theme: str | None = None,
+    most_bytes: int | None = None,
+) -> None:
+    """As :func:`save_page`, where whoever hears of an error may not know the path.
+
+    Raises:
+        OSError: if it cannot be written there.
+        SettingsError: if it is larger than ``most_bytes``; then nothing of it is left.
     """
     try:
         with open(path, "wb") as file:
@@ -114,9 +134,6 @@ def save_page(
     except SettingsError:
         Path(path).unlink()
         raise
-    except OSError as error:
-        where = os.fspath(path)
-        raise SettingsError(f"The page cannot be saved to {where!r} ({error.strerror}); choose another.") from None
 
 
 def _tags(scripts: Iterable[str]) -> str:

@@ -26,7 +26,7 @@ from specviz.trace.schema import Choice, Trace
 from tests import pairs, tiny
 from tests.paths import ASSETS
 
-REQUEST: Any = SimpleNamespace(session_hash="page", query_params={})
+REQUEST: Any = SimpleNamespace(session_hash="page", query_params={}, request=None)
 ASKED = "was in a folder called target; write the path of that folder as target model under Settings."
 
 
@@ -242,10 +242,12 @@ def test_every_other_way_brings_the_run_into_the_form(way: str, left_off: Trace,
     wanted = left_off
     if way == "upload":
         save_trace(left_off, tmp_path / "mine.json.gz")
-        page.take(page.act.on_upload(str(tmp_path / "mine.json.gz"), page.desk))
+        page.take(page.act.on_upload(str(tmp_path / "mine.json.gz"), page.desk, gr.Request(session_hash="page")))
     elif way == "link":
         page.take(
-            page.act.on_load(SimpleNamespace(session_hash="page", query_params={"trace": share_store.save(left_off)}))
+            page.act.on_load(
+                SimpleNamespace(session_hash="page", query_params={"trace": share_store.save(left_off)}, request=None)
+            )
         )
     elif way == "recorded":
         page.take(page.act.on_open("chain-of-4", page.desk))

@@ -13,6 +13,9 @@ import pytest
 from specviz.app.compare.replay_step import replay
 from specviz.app.compare.store import ComparisonStore, packed
 from specviz.app.page_state import PageState
+from specviz.app.server.clients import Client
+from specviz.app.server.limits import Limits
+from specviz.app.server.readers import Readers
 from specviz.app.server.session_registry import Sessions
 from specviz.compare import read, tables
 from specviz.compare.jobs import CARD, Job, is_finished, open_folder, write_unit
@@ -185,7 +188,7 @@ def test_its_steps_are_made_again_from_the_tab_and_its_zip(parted: Path, tmp_pat
     path = packed(opened, tmp_path)
     with zipfile.ZipFile(path) as archive:
         assert {f"comparison/{name}" for name in names_in(parted)} < set(archive.namelist())
-    brought = shelf.get(finish(shelf.add_files([str(path)])))
+    brought = shelf.get(finish(shelf.add_files([str(path)], Readers(Limits()), Client())))
     assert brought.summary == opened.summary
     for one in (opened, brought):
         sessions = Sessions(lambda **_: make_pair())

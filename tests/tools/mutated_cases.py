@@ -100,11 +100,9 @@ class Runner:
 
     def _open(self, data: bytes, luck: random.Random) -> str | None:
         """A file as a visitor sends it, and all that a visitor can do with it."""
-        from specviz.app import run_handlers
-
         path = self.home / "upload.json"
         path.write_bytes(data)
-        trace = run_handlers.read_upload(str(path), PAGE_BYTES)
+        trace = load_trace(path, max_bytes=PAGE_BYTES)
         return self._use(trace, luck)
 
     def _use(self, trace: Trace, luck: random.Random) -> str | None:

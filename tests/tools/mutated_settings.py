@@ -101,7 +101,7 @@ class Maker:
         actions.form.components = dict.fromkeys(self.values)
         actions.stops.components = dict.fromkeys(BREAKPOINTS)
         actions.sessions.backend._load_pair = checked_only
-        self.request = SimpleNamespace(session_hash="page", query_params={})
+        self.request = SimpleNamespace(session_hash="page", query_params={}, request=None)
         self.makers: list[Callable[[random.Random], Made]] = [
             *[
                 self.form,
@@ -215,7 +215,7 @@ class Maker:
             asked_for["trace"] = "chain-of-4"
 
         def run() -> str | None:
-            request = SimpleNamespace(session_hash="page", query_params=asked_for)
+            request = SimpleNamespace(session_hash="page", query_params=asked_for, request=None)
             return _said([self.actions.on_load(request)[0]])
 
         return f"link {asked_for['trace']!r:.60}", run
@@ -247,7 +247,8 @@ class Maker:
         )
 
         def run() -> str | None:
-            from specviz.app import run_handlers
+            from specviz.app import opening
+            from specviz.app.server.clients import Client
 
             told = [
                 self.actions.on_open(name, self.desk)[0],
@@ -255,7 +256,7 @@ class Maker:
                 self.actions.on_compare(self.desk, name, self.trace.id)[0],
             ]
             try:
-                run_handlers.read_upload(path, 1 << 20)
+                opening.uploaded(self.actions.readers, path, 1 << 20, Client())
             except SpecvizError as error:
                 return _longest(_said(told), str(error))
             return _said(told)

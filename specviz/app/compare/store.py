@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from specviz.app.compare.view import Opened
+from specviz.app.server.clients import Client
 from specviz.app.server.progress import Progress, result_of
+from specviz.app.server.readers import Readers
 from specviz.app.server.tempdir import hidden_folder
 from specviz.assets import ASSETS
 from specviz.compare.parquet_files import table_files
-from specviz.compare.read import PLAN, find_comparisons, look_through, take_files, tallies_of
+from specviz.compare.read import PLAN, find_comparisons, tallies_of
 from specviz.compare.rows import TABLES
 from specviz.compare.statistics import Tally
 from specviz.compare.summary import SUMMARY, dump, load, summarize
@@ -86,19 +88,23 @@ class ComparisonStore:
             self._opened[key] = (opened, None)
         return opened
 
-    def add_files(self, paths: Sequence[str]) -> Generator[Progress, None, str]:
+    def add_files(self, paths: Sequence[str], readers: Readers, client: Client) -> Generator[Progress, None, str]:
         """Open files that a visitor sent; tells how far it is and returns the key.
 
         Raises:
             SettingsError: saying what is wrong with them.
+            TraceError, BusyError: see :meth:`~specviz.app.server.readers.Readers.read_comparison`.
         """
         yield Progress("Looking through the files …")
         home = hidden_folder("comparison-")
         folder = Path(home.name)
         try:
-            take_files([Path(path) for path in paths], folder)
-            look_through(folder)
-            summary = yield from self._summarized(folder)
+            found: list[Tally] = []
+            for done, some in readers.read_comparison([Path(path) for path in paths], folder, client):
+                found += some
+                yield Progress("Reading the rows …", done)
+            yield Progress("Computing the intervals …")
+            summary = summarized(found, folder)
         except BaseException:
             home.cleanup()
             raise

@@ -18,6 +18,7 @@ from specviz.app.compare.replay_step import replay
 from specviz.app.compare.store import PACKED_NAME, ComparisonStore, packed
 from specviz.app.compare.view import ALL, PICTURES, Selection, board, choices, settled
 from specviz.app.page_state import PageState, Run
+from specviz.app.server.clients import client_of_event
 from specviz.app.server.limits import SMALL_COMPARISON
 from specviz.app.server.progress import Progress, mapped
 from specviz.app.server.trace_store import StoredTrace
@@ -147,8 +148,9 @@ class CompareTab:
         settings = self.act.form.inputs
         shown = [self.board, self.state, self.download, self.row, *self.choosers.values()]
         one: dict[str, Any] = {"concurrency_limit": 1, "show_progress": "hidden"}
+        files = one | {"concurrency_limit": None}  # they are read in turns of their own
         self.listed.input(self.on_open_comparison, self.listed, shown, show_progress="hidden", **private)
-        self.upload.upload(self.on_upload_comparison, self.upload, shown, **one, **private)
+        self.upload.upload(self.on_upload_comparison, self.upload, shown, **files, **private)
         for name, component in self.choosers.items():
             component.input(
                 self.on_choose,
@@ -191,7 +193,8 @@ class CompareTab:
                 raise SettingsError(
                     "This public page opens no comparison of a visitor's; run specviz on your own machine."
                 )
-            key = yield from mapped(self.store.add_files(paths or []), self._working)
+            client = client_of_event(request, self.act.limits)
+            key = yield from mapped(self.store.add_files(paths or [], self.act.readers, client), self._working)
             self.act.visitors.register_comparison(str(request.session_hash), self.store, key)
             yield self._show(key, Selection())
         except Exception as error:
@@ -288,7 +291,7 @@ class CompareTab:
             if state is None:
                 raise SettingsError("No comparison is open; open one first.")
             opened = self.store.get(state[0])
-            page, client = str(request.session_hash), self.act.client(request)
+            page, client = str(request.session_hash), client_of_event(request, self.act.limits)
             return self.act.visitors.save_file(page, client, PACKED_NAME, lambda path: packed(opened, path))
         except SpecvizError as error:
             raise gr.Error(run_handlers.sentence(error), print_exception=False) from None

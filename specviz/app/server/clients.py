@@ -42,6 +42,12 @@ def client_of(scope: Mapping[str, Any], session: str | None, addresses_count: bo
     return Client(_network(host) if addresses_count else None, session)
 
 
+def client_of_event(request: Any, limits: Any) -> Client:
+    """Who sent an event of a page, by Gradio's request and the page's limits; see :func:`client_of`."""
+    scope = request.request.scope if request.request is not None else {}
+    return client_of(scope, request.session_hash, limits.addresses_count)
+
+
 def _network(host: str) -> str | None:
     try:
         address = ipaddress.ip_address(host.partition("%")[0])

@@ -15,7 +15,9 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from specviz.app.server.clients import Client
 from specviz.app.server.limits import LEAST_BYTES, LINK_BYTES, LINK_SECONDS, Limits
@@ -33,6 +35,7 @@ _NAME = re.compile(r"h-[A-Za-z0-9_-]{16}")
 _ENDING = ".json.gz"
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class ShareStore:
@@ -90,7 +93,11 @@ class ShareStore:
         return name
 
     def load(self, name: str) -> Trace:
-        """A trace that was saved.
+        """A trace that was saved; see :meth:`read`."""
+        return self.read(name, lambda path, most_bytes: read_trace(path, max_bytes=most_bytes))
+
+    def read(self, name: str, reader: Callable[[Path, int], T]) -> T:
+        """What ``reader(path, most_bytes)`` makes of a trace that was saved.
 
         Raises:
             TraceError: if it is not, or not any more.
@@ -98,10 +105,10 @@ class ShareStore:
         path = self._home() / f"{name}{_ENDING}"
         try:
             if _NAME.fullmatch(name) and not self._is_old(path):
-                trace = read_trace(path, max_bytes=MOST_BYTES)
+                found = reader(path, MOST_BYTES)
                 with contextlib.suppress(OSError):  # tidied away meanwhile: touch() would leave an empty file
                     os.utime(path)
-                return trace
+                return found
         except FileNotFoundError:
             pass
         except OSError as error:  # whose words name a folder of this machine

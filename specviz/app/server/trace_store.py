@@ -11,12 +11,34 @@ import threading
 import weakref
 import zlib
 from collections import OrderedDict
+from typing import Any
 
 from specviz.trace.io import dump_trace
-from specviz.trace.schema import Trace
+from specviz.trace.schema import FailedStep, Step, Trace
 
 MOST_UNPACKED = 48 * 1024 * 1024
 """Bytes of JSON that may be unpacked, all runs of all pages together."""
+
+
+def pack(trace: Trace) -> bytes:
+    """A trace's JSON, compressed: the run without its steps, the failed one or null, then every step, in lines."""
+    head = trace.model_copy(update={"steps": (), "failed": None})
+    parts = [dump_trace(head), trace.failed.model_dump_json().encode() if trace.failed else b"null"]
+    parts += [step.model_dump_json().encode() for step in trace.steps]
+    return zlib.compress(b"\n".join(parts), level=1)
+
+
+def unpack(packed: bytes, *, steps: bool = True) -> Trace:
+    """The trace that was packed, which was a valid one, so that no limit is checked again. It is made step by step, so
+    that others have their turn at the interpreter meanwhile.
+
+    Args:
+        steps: False leaves them out.
+    """
+    first, failed, *rest = zlib.decompress(packed).split(b"\n")
+    known: dict[str, Any] = {} if failed == b"null" else {"failed": FailedStep.model_validate_json(failed)}
+    known["steps"] = tuple(Step.model_validate_json(line) for line in rest) if steps else ()
+    return Trace.model_validate_json(first).model_copy(update=known)
 
 
 class StoredTrace:
@@ -43,6 +65,16 @@ class StoredTrace:
         self.number = next(_NUMBERS)
         _UNPACKED.mark_used(self)
 
+    @classmethod
+    def of_packed(cls, packed: bytes, *, steps: int, tokens: int, size: int) -> StoredTrace:
+        """A trace that :func:`pack` has packed, in another process perhaps; it is unpacked when it is first used."""
+        stored = cls.__new__(cls)
+        stored.head = unpack(packed, steps=False)
+        stored.id, stored.steps, stored.tokens, stored.size = stored.head.id, steps, tokens, size
+        stored._trace, stored._packed = None, packed
+        stored._lock, stored.number = threading.Lock(), next(_NUMBERS)
+        return stored
+
     @property
     def trace(self) -> Trace:
         """The whole run, unpacked if need be."""
@@ -50,8 +82,7 @@ class StoredTrace:
             trace = self._trace
             if trace is None:
                 assert self._packed is not None
-                # It was a valid trace when it was packed, so no limit is checked again.
-                trace = self._trace = Trace.model_validate_json(zlib.decompress(self._packed))
+                trace = self._trace = unpack(self._packed)
         _UNPACKED.mark_used(self)
         return trace
 
@@ -64,7 +95,7 @@ class StoredTrace:
         with self._lock:
             if self._packed is None:
                 assert self._trace is not None
-                self._packed = zlib.compress(dump_trace(self._trace), level=1)
+                self._packed = pack(self._trace)
             self._trace = None
 
 

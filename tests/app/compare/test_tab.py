@@ -16,7 +16,9 @@ from specviz.app.compare.store import ComparisonStore, packed
 from specviz.app.compare.view import PICTURES, Opened, Selection, board, choices, settled
 from specviz.app.page import build_page, launch_page
 from specviz.app.page_state import PageState, Run
+from specviz.app.server.clients import Client
 from specviz.app.server.limits import Limits
+from specviz.app.server.readers import Readers
 from specviz.app.server.session_registry import Sessions
 from specviz.app.server.share_store import ShareStore
 from specviz.app.server.trace_store import StoredTrace
@@ -37,6 +39,7 @@ from tests.generators import finish
 from tests.pairs import make_pair
 from tests.sample_traces import sample_trace
 
+READERS = Readers(Limits())
 HOSTILE = "<img src=x onerror=alert(1)>"
 PAIRED = Group("paired", "2,2", 1.0)
 FILES = ("comparison.json", "steps.parquet", "decisions.parquet", "outputs.parquet")
@@ -86,7 +89,7 @@ def test_a_zip_and_loose_files_say_what_the_folder_says(folder, tmp_path) -> Non
     before = sorted(tmp_path.rglob("*"))
     for paths in ([path], [folder / name for name in FILES]):
         shelf = ComparisonStore(shipped=Path("nowhere"))
-        opened = shelf.get(finish(shelf.add_files([str(one) for one in paths])))
+        opened = shelf.get(finish(shelf.add_files([str(one) for one in paths], READERS, Client())))
         values = {(r["tree"], r["verifier"], r["measure"]): r["value"] for r in opened.summary["estimates"]}
         expected = json.loads(dump(summarize(found)))["estimates"]
         assert values == {(r["tree"], r["verifier"], r["measure"]): r["value"] for r in expected}
@@ -172,9 +175,10 @@ def test_files_that_are_none_are_one_sentence(folder, tmp_path, monkeypatch) -> 
         look_through(into)
 
 
-def test_brought_comparisons_make_room_and_their_files_go(folder) -> None:
+def test_brought_comparisons_make_room_and_their_files_go(folder, monkeypatch) -> None:
+    monkeypatch.setattr("specviz.app.compare.store.MOST_KEPT", 1)
     shelf = ComparisonStore(shipped=Path("nowhere"))
-    keys = [finish(shelf.add_files([str(folder / "steps.parquet")])) for _ in range(7)]
+    keys = [finish(shelf.add_files([str(folder / "steps.parquet")], READERS, Client())) for _ in range(2)]
     with pytest.raises(SettingsError, match="not open any more"):
         shelf.get(keys[0])
     assert shelf.get(keys[-1]).folder.is_dir()
@@ -329,7 +333,7 @@ def test_a_small_comparison_grows_and_can_be_opened_again(sessions, tmp_path) ->
     assert len(runs) == 4
     again = ComparisonStore(shipped=Path("nowhere"))
     path = packed(opened, tmp_path)
-    brought = again.get(finish(again.add_files([str(path)])))
+    brought = again.get(finish(again.add_files([str(path)], READERS, Client())))
     assert brought.summary["estimates"] == opened.summary["estimates"]
     *_, ((text, _, _), _) = replay(
         sessions, "p", brought.folder, Group("paired", "2", 1.0), (runs[0].prompt_id, "rejection"), 1, PageState()

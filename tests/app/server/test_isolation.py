@@ -10,9 +10,12 @@ from urllib.parse import quote
 
 import pytest
 
-from specviz.app import run_handlers
+from specviz.app import opening
 from specviz.app.compare.tab import CompareTab
 from specviz.app.compare.view import Opened
+from specviz.app.server.clients import Client
+from specviz.app.server.limits import Limits
+from specviz.app.server.readers import Readers
 from specviz.app.server.uploads import forget_upload
 from specviz.errors import SettingsError, TraceError
 from specviz.figures.export import PLOTLY_SCRIPT
@@ -138,7 +141,7 @@ def test_a_file_that_two_have_sent_is_each_ones_own(two, tmp_path):
 @pytest.mark.parametrize("name", ["gone.json", "x" * 5000, "a\0b", ""])
 def test_an_upload_that_is_not_there_is_told_without_naming_a_folder(tmp_path, name):
     with pytest.raises(TraceError) as caught:
-        run_handlers.read_upload(f"{tmp_path}/{name}", 1000)
+        opening.uploaded(Readers(Limits()), f"{tmp_path}/{name}", 1000, Client())
     assert str(caught.value) == "The file is not here any more; send it again."
 
 

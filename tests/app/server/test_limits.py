@@ -328,6 +328,6 @@ def test_an_upload_over_the_limit_is_one_sentence_and_the_desk_stays(tmp_path: P
     path = tmp_path / "large.json"
     path.write_bytes(b"[" + b"0," * 600_000 + b"0]")
     act = Actions(Sessions(limits=Limits(upload_mb=1)), ShareStore(tmp_path), Proofs())
-    text, desk, *_ = act.on_upload(str(path), None)
+    text, desk, *_ = act.on_upload(str(path), None, gr.Request(session_hash="page"))
     assert "1 MB" in told(text), told(text)
     assert not isinstance(desk, type(act.start))
