@@ -28,6 +28,7 @@ MODELS_KEY = "specviz.models"
 """Of a Parquet file's own metadata: which models made the rows, with a hash of their weights."""
 MOST_MODELS_BYTES = 100_000
 MOST_FILES = 40
+NO_STEPS = "There are no steps among these files; choose a comparison's files, or them in a zip."
 MOST_ROWS = {"steps": 1_000_000, "decisions": 8_000_000, "outputs": 100_000}
 MOST_BYTES = 256 * 1024 * 1024
 """Of all files, unpacked from a zip; and of a Parquet file's columns, unpacked again."""
@@ -194,7 +195,7 @@ def take_files(paths: Iterable[Path], into: Path) -> None:
         for name, final in zip(sorted(copies), file_names(table, len(copies)), strict=True):
             copies[name].rename(into / final)
     if "steps" not in tables:
-        raise SettingsError("There are no steps among these files; choose a comparison's files, or them in a zip.")
+        raise SettingsError(NO_STEPS)
 
 
 def _copies(paths: Iterable[Path], into: Path) -> list[tuple[str, Path]]:

@@ -31,6 +31,7 @@ from specviz.app.server.limits import (
 )
 from specviz.app.server.reading_process import NO_MEMORY, REFUSED
 from specviz.app.server.trace_store import StoredTrace, pack
+from specviz.compare.read import NO_STEPS
 from specviz.compare.statistics import Group, Tally
 from specviz.errors import BusyError, SettingsError, TraceError
 from specviz.figures.export import write_page
@@ -145,6 +146,8 @@ class Readers:
             SettingsError: saying what is wrong with them.
             BusyError: see :meth:`Lane.turn`.
         """
+        if not any(os.path.isfile(path) and path.suffix.lower() in (".parquet", ".zip") for path in paths):
+            raise SettingsError(NO_STEPS)
         with self.large.turn(client), _process("comparison", COMPARISON_BYTES, into, *paths) as answer:
             for line in answer:
                 found = _checked(line, SettingsError)

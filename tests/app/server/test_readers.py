@@ -105,6 +105,13 @@ def test_a_comparison_is_refused_in_its_process(tmp_path: Path) -> None:
         list(Readers(Limits()).read_comparison([tmp_path / "steps.parquet"], tmp_path / "into", A))
 
 
+def test_no_process_is_started_for_files_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_process", lambda *_: pytest.fail("a process was started"))
+    for path in (tmp_path / "none.parquet", tmp_path, Path("a\0b.zip"), Path("x" * 5000 + ".zip")):
+        with pytest.raises(SettingsError, match="There are no steps among these files"):
+            list(Readers(Limits()).read_comparison([path], tmp_path, A))
+
+
 def test_the_process_imports_neither_torch_nor_gradio() -> None:
     import subprocess
     import sys
