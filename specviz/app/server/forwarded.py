@@ -10,8 +10,8 @@ from specviz.app.server.limits import PROXIES, Limits
 
 log = logging.getLogger(__name__)
 UNNAMED = (
-    "a request says that it was forwarded (X-Forwarded-For), and no proxy is named: whoever comes through one shares "
-    f"an address, or all of them count by session only; if there is a proxy, name it with --proxies or {PROXIES}"
+    "a request says that it was forwarded (X-Forwarded-For), and no proxy is named: all who come through one share "
+    f"an address, or count by session only; if there is a proxy, name it with --proxies or {PROXIES}"
 )
 
 
