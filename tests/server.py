@@ -26,9 +26,14 @@ SETTINGS = {"chat": False, "max_new_tokens": 200}
 """What every visitor sets in the form: the small models know no chat, and no run is to end by itself."""
 
 
-def web_client(url: str, timeout: float | None) -> httpx.Client:
-    """For a server without TLS: to read the certificates takes more CPU than most of what is asked."""
-    return httpx.Client(base_url=url.rstrip("/"), timeout=timeout, verify=False)
+def web_client(url: str, timeout: float | None, address: str | None = None) -> httpx.Client:
+    """For a server without TLS: to read the certificates takes more CPU than most of what is asked.
+
+    Args:
+        address: of this machine, that the server is to see; by default the one that the system chooses.
+    """
+    transport = httpx.HTTPTransport(verify=False, local_address=address)
+    return httpx.Client(base_url=url.rstrip("/"), timeout=timeout, transport=transport)
 
 
 def answers(url: str) -> bool:
@@ -86,15 +91,16 @@ class Visitor:
 
     Args:
         page: Gradio's object, from which a visitor knows what a browser reads in the page's configuration.
+        address: of this machine, that the server is to see.
     """
 
-    def __init__(self, url: str, page: Any):
+    def __init__(self, url: str, page: Any, address: str | None = None):
         self.url, self.page = url, page
         self.session = secrets.token_hex(8)
         self.heard: list[str] = []
         """Everything the server has told this visitor."""
-        self._web = web_client(url, timeout=20)
-        self._beat = web_client(url, timeout=None)
+        self._web = web_client(url, 20, address)
+        self._beat = web_client(url, None, address)
         self._alive = self._beat.stream("GET", f"/gradio_api/heartbeat/{self.session}")
         self._alive.__enter__()
 

@@ -64,8 +64,8 @@ class Busy(Exception):
 class Tab(Visitor):
     """A visitor who is told apart from failures that the page is busy."""
 
-    def __init__(self, url: str, page: Any):
-        super().__init__(url, page)
+    def __init__(self, url: str, page: Any, address: str | None = None):
+        super().__init__(url, page, address)
         self.heard: Ears = Ears()
 
     def begin(self, handler: str, event: Any = None, query: dict[str, str] | None = None, **values: Any) -> str:
