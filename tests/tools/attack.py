@@ -17,6 +17,7 @@ import os
 import resource
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -40,6 +41,8 @@ STEP_PATIENCE = 30.0
 ENDING_SECONDS = 30.0
 """How long an attack may take to end after its time."""
 MINUTES = 12.0
+TOLD_FULL = 'Fault: 507 {"detail":'
+"""What a visitor meets who sends a file to a full disk."""
 ITEMS = {
     1: "answers sized by what is asked for",
     2: "processor time per byte on the event loop",
@@ -94,20 +97,26 @@ def run_case(case: Case, running: Running, honest: Honest | None, page: Any, sec
     ours, theirs = _FORKING.Pipe()
     attacker = _FORKING.Process(target=_attack, args=(case, running, page, case.longer * seconds, theirs))
     scales = Scales(running.pid, running.files, running.links, running.log)
+    began = time.monotonic()
     attacker.start()
     theirs.close()
     scales.start()
     if honest:
         honest.start()
     attacker.join(case.longer * seconds + ENDING_SECONDS)
+    if honest:  # an attack that is refused at once leaves too few clicks to judge by
+        time.sleep(max(0.0, seconds - (time.monotonic() - began)))
     if attacker.is_alive():
         attacker.kill()
-        seen.faults.append("the attack did not come to its end: an answer hangs")
+        seen.faults.append("the attack itself failed: it did not end")
     with contextlib.suppress(EOFError):
         if ours.poll():
-            seen.answered, faults = ours.recv()
+            answered, faults = ours.recv()
+            seen.answered.update(answered)
             seen.faults += faults
     came = honest.stop(seen, STEP_PATIENCE) if honest else True
+    if case.server == "full disk":  # whoever sends a file there has to be told so
+        seen.clicks = [click for click in seen.clicks if not (click.fault or "").startswith(TOLD_FULL)]
     if honest and case.away:
         seen.steps += [*away, honest.step_away()]
     if not came:
@@ -121,11 +130,19 @@ def run_case(case: Case, running: Running, honest: Honest | None, page: Any, sec
 def _attack(case: Case, running: Running, page: Any, seconds: float, theirs: Any) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     attacker = Attacker(running.url, page, seconds, running.pid, running.files, running.log)
-    try:
-        case.attack(attacker)
-    except BaseException as error:  # it must be known that it did not attack
-        attacker.faults.append(f"the attack itself failed: {type(error).__name__}: {error}")
-    theirs.send((attacker.answered, attacker.faults))
+
+    def attack() -> None:
+        try:
+            case.attack(attacker)
+        except BaseException as error:  # it must be known that it did not attack
+            attacker.faults.append(f"the attack itself failed: {type(error).__name__}: {error}")
+
+    thread = threading.Thread(target=attack, daemon=True)
+    thread.start()
+    thread.join(seconds + ENDING_SECONDS / 2)
+    if thread.is_alive():  # that an attacker waits is nobody's harm
+        attacker.note("an answer was still waited for at the end")
+    theirs.send((dict(attacker.answered), list(attacker.faults)))
     os._exit(0)  # the page's own threads are not here
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tests.tools import attack_traces as traces
@@ -38,7 +39,7 @@ def small_files(attacker: Attacker) -> None:
 
 def wide_trees(attacker: Attacker) -> None:
     """A dynamic tree that keeps 128 nodes and runs 64 for each of 64 levels."""
-    _press_again(attacker, "on_step", builder="dynamic", **_dynamic(top_k=64, depth=64, total=128))
+    _press_again(attacker, "on_step", **_dynamic(top_k=64, depth=64, total=128))
 
 
 def wide_work(attacker: Attacker) -> None:
@@ -100,15 +101,15 @@ def full_disk(attacker: Attacker) -> None:
     with attacker.web(timeout=60) as web:
         path = attacker.upload(web, "run.json.gz", traces.noisy("full", 3, 3 * traces.MB))
         run = run_id(attacker.open_file(tab, path)) if path else None
-        for i in range(30):
-            if attacker.over or not attacker.upload(web, f"{i}.json.gz", traces.noisy(f"full{i}", i, 6 * traces.MB)):
-                break
-        for size in (1 << 20, 1 << 18, 1 << 16, 1 << 14, 1 << 12):  # what room is left
-            for i in range(4):
-                attacker.upload(web, f"{size}-{i}.json", b"%d" % i * size)
-        halves = [one for one in attacker.tmp.rglob("tmp*") if one.is_file()]
-        if halves:
-            attacker.fault(f"{len(halves)} halves of files were left")
+        for power in range(22, 11, -1):  # what room is left
+            for i in range(20):
+                data = attacker.luck.randbytes(1 << power)
+                if attacker.over or not attacker.upload(web, f"{power}-{i}.json.gz", data):
+                    break
+    halves = _halves(attacker)
+    attacker.wait(2)  # those that still come in are none
+    if left := halves & _halves(attacker):
+        attacker.fault(f"{len(left)} halves of files were left")
     for handler, event in (("on_hold", {"run": run}), ("on_save_trace", None), ("on_save_page", None)):
         text = attacker.press(tab, handler, f"{handler}: ", event)
         if "Something is wrong" in text:
@@ -119,6 +120,11 @@ def full_disk(attacker: Attacker) -> None:
         if said.startswith("upload: 507") and not said.removeprefix("upload: 507").strip():
             attacker.fault("an upload is refused without a sentence")
     tab.leave()
+
+
+def _halves(attacker: Attacker) -> set[Path]:
+    """Files under the names that Gradio gives them until all of them is there."""
+    return {path for path in attacker.tmp.rglob("tmp*") if path.is_file()}
 
 
 def _dynamic(top_k: int, depth: int, total: int) -> dict[str, Any]:
