@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from typing import Any
+
+from playwright.sync_api import Browser, Page
 
 QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
+SHARING = ["--renderer-process-limit=1", "--js-flags=--no-enable-lazy-source-positions"]
+"""For :class:`Tabs`. The second: places in a script are noted when it is compiled, not by parsing it again."""
 DRAWN = "[data-painted]"
 VIEW = "const {state} = window.specvizViewer.mounted.at(-1), picture = document.querySelector('[data-picture=tree]');"
 """Start of a script: the state of the viewer mounted last, and its tree picture."""
@@ -17,11 +22,39 @@ LABELS = "[...document.querySelector(`[data-picture='%s']`).labels.children].map
 
 
 def find_chromium() -> str | None:
-    """Path of the Chromium that SPECVIZ_CHROMIUM names, or of the system's, if there is one."""
+    """Path of the Chromium that SPECVIZ_CHROMIUM names, or of the system's, if there is one.
+
+    The shell without windows first: a page takes two thirds of the CPU in it.
+    """
     if named := os.environ.get("SPECVIZ_CHROMIUM"):
         return named
-    names = ("chromium", "chromium-browser", "google-chrome")
+    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
     return next((found for name in names if (found := shutil.which(name))), None)
+
+
+class Tabs:
+    """Pages of one browser, launched with :data:`SHARING`, that share what it has read and compiled of a script.
+
+    That holds from page to page for the same addresses, in one process, which lives as long as one page is open.
+    """
+
+    def __init__(self, browser: Browser):
+        self._browser, self._context = browser, browser.new_context()
+        self._context.new_page()
+
+    def new_page(self, viewport: Any = None, **options: Any) -> Page:
+        """Open an empty page; nothing that an earlier one stored is there. With ``options`` it shares nothing."""
+        if options:
+            return self._browser.new_page(viewport=viewport, **options)
+        page = self._context.new_page()
+        self._context.clear_cookies()
+        # Of all origins; not what was read of the server's files, which it asks for again.
+        page.context.new_cdp_session(page).send(
+            "Storage.clearDataForOrigin", {"origin": "*", "storageTypes": "local_storage,indexeddb,service_workers"}
+        )
+        if viewport:
+            page.set_viewport_size(viewport)
+        return page
 
 
 class Watched:
@@ -36,7 +69,7 @@ class Watched:
         self.page.on("dialog", lambda dialog: (self.wrong.append(f"dialog {dialog.message}"), dialog.dismiss()))
         self.page.on("request", lambda r: r.url.startswith((home, "data:", "blob:")) or self.wrong.append(r.url))
         self.page.on("response", lambda r: r.status < 400 or self.wrong.append(f"{r.status} {r.url}"))
-        self.page.set_default_timeout(15_000)
+        self.page.set_default_timeout(30_000)
         self.page.goto(home)
 
     def where(self) -> str:

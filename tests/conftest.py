@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 # Nothing in the tests may wait for a hub or phone home; set before transformers and gradio are imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -17,10 +18,14 @@ from playwright.sync_api import sync_playwright
 
 from specviz.figures import standalone_page
 from specviz.trace.schema import Trace
-from tests.browser import DRAWN, QUIET, Watched, find_chromium
+from tests.browser import DRAWN, QUIET, SHARING, Tabs, Watched, find_chromium
 
 # The models of the tests are so small that a second thread only waits for the first.
 torch.set_num_threads(1)
+
+PORT = 7760 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+"""Of every page that this process serves: the same address, of which Chromium knows the scripts again. It is below
+those that Gradio chooses from, and those of outgoing connections."""
 
 LONGEST = (
     "test_package.py",
@@ -40,26 +45,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator:
+def browser() -> Iterator[Tabs]:
     """Chromium; without it the tests are skipped on a desk and fail in CI."""
     path = find_chromium()
     if path is None:
         message = "Chromium is not installed"
         pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
     with sync_playwright() as p:
-        yield p.chromium.launch(executable_path=path, args=QUIET)
+        yield Tabs(p.chromium.launch(executable_path=path, args=[*QUIET, *SHARING]))
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory) -> Path:
+    """The same address for every exported page of a module: Chromium knows its scripts again."""
+    return tmp_path_factory.mktemp("exported") / "run.html"
 
 
 @pytest.fixture
-def from_file(browser, tmp_path):
+def from_file(browser, exported):
     """Open a trace as the exported HTML file."""
     opened = []
 
     def open_trace(trace: Trace, **options) -> Watched:
-        path = tmp_path / "run.html"
         shown = {"theme": options.pop("theme", "light"), "go": options.pop("go", 0)}
-        path.write_text(standalone_page(trace, **shown), encoding="utf-8")
-        watched = Watched(browser, path.as_uri(), **options)
+        exported.write_text(standalone_page(trace, **shown), encoding="utf-8")
+        watched = Watched(browser, exported.as_uri(), **options)
         watched.page.wait_for_selector(DRAWN)
         opened.append(watched)
         return watched
@@ -80,7 +90,12 @@ def served(browser, tmp_path):
 
     def open_page(trace: Trace | None = None, load_pair=None, **options) -> Watched:
         page = build_page(Sessions(load_pair), trace, share_store=ShareStore(tmp_path / "held"))
-        _, url, _ = launch_page(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+        # Without Gradio's own look whether it can be reached: it gives up after seconds on a busy machine.
+        launch = {"prevent_thread_lock": True, "quiet": True, "server_name": "127.0.0.1", "_frontend": False}
+        try:
+            _, url, _ = launch_page(page, server_port=PORT, **launch)
+        except OSError:  # another run of the tests has the port
+            _, url, _ = launch_page(page, **launch)
         watched = Watched(browser, url.rstrip("/"), **options)
         watched.page.wait_for_selector(DRAWN)
         opened.append((watched, page))

@@ -21,7 +21,7 @@ from tests.tools.load_visitors import Ears, Person, Seen, Wanted, check, in_turn
 def report(tmp_path_factory) -> load.Report:
     """Two sessions and, if there is Chromium, a browser, for a few seconds on a real ``app.py``."""
     target, draft = tiny.save_pair(tmp_path_factory.mktemp("pair"))
-    small = {"sessions": 2, "minutes": 0.3, "browsers": 1 if find_chromium() else 0, "idle_moves": 4}
+    small = {"sessions": 2, "minutes": 0.2, "browsers": 1 if find_chromium() else 0, "idle_moves": 4}
     models = ModelChoice(target=str(target), draft=str(draft), device="cpu")
     return load.run(load.Load(**small, click_pause=0.5, move_pause=0.5, models=models))
 
