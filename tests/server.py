@@ -99,7 +99,7 @@ class Visitor:
         self.session = secrets.token_hex(8)
         self.heard: list[str] = []
         """Everything the server has told this visitor."""
-        self._web = web_client(url, 20, address)
+        self._web = web_client(url, 120, address)
         self._beat = web_client(url, None, address)
         self._alive = self._beat.stream("GET", f"/gradio_api/heartbeat/{self.session}")
         self._alive.__enter__()
