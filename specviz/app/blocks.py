@@ -7,7 +7,7 @@ answers nothing but "Error", and writes all that was sent into the server's log.
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gradio as gr
@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from specviz.app import run_handlers
+from specviz.app.server.ending import Ending
 from specviz.app.server.limits import Limits
 from specviz.app.server.turns import UNHEARD, Turns, is_heard
 
@@ -32,11 +33,22 @@ class Page(gr.Blocks):
     Args:
         limits: what a visitor may ask for.
         options: see ``gr.Blocks``.
+
+    Attributes:
+        ending: whether the server of this page stops.
+        closed: called with the session of a tab that was closed.
     """
 
     def __init__(self, limits: Limits, **options: Any):
         super().__init__(**options)
         self.limits = limits
+        self.ending = Ending()
+        self.closed: Callable[[str], object] = lambda _: None
+
+    def close(self, verbose: bool = True) -> None:
+        """As Gradio's, but streams end in order."""
+        self.ending.begin()
+        super().close(verbose)
 
     def name_inputs(self, names: Mapping[Any, str]) -> None:
         """Give the inputs of public endpoints the names of their components, and private events no name at all.

@@ -373,10 +373,6 @@ class Actions:
 
     # ------------------------------------------------------------------------------------------ leaving
 
-    def on_unload(self, request: gr.Request) -> None:
-        """Give back what a page has, after its tab was closed."""
-        self.visitors.close_page(_page_id(request))
-
     def on_state_deleted(self, page_state: PageState | None) -> None:
         """End the sessions of a page that nobody has used for so long that Gradio forgets its state."""
         for run in page_state.runs if page_state else ():

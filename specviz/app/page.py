@@ -176,7 +176,7 @@ def build_page(
         )
         lessons_tab.select(lambda: dump_block(lessons.list_block()), None, viewer, **quick, **private)
         page.load(act.on_load, None, opened, **quick, **private)
-        page.unload(act.on_unload)
+        page.closed = act.visitors.close_page
     own = {library: "name", steps: "steps"} | {
         component: f"stop_{name}" for name, component in stops.components.items()
     }

@@ -47,12 +47,11 @@ CSS = """
 
 def launch_page(page: Page, health: Health = lambda: (200, {}), **options: Any) -> Any:
     """``page.launch`` with everything switched off that would talk to anyone else or keep what a visitor typed."""
-    os.environ[TRUSTED_PROXIES] = ",".join(
-        page.limits.proxies
-    )  # uvicorn reads it; by default it would believe 127.0.0.1
+    # uvicorn reads it, and by default believes 127.0.0.1.
+    os.environ[TRUSTED_PROXIES] = ",".join(page.limits.proxies)
     listen_carefully(page.limits)
     page.queue(api_open=False)
-    guard = guarded(health, page.limits)
+    guard = guarded(health, page.limits, page.ending, page.closed)
 
     @contextlib.asynccontextmanager
     async def with_states(app: Any) -> AsyncIterator[None]:

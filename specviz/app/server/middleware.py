@@ -28,6 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from specviz.app.server.bodies import Arriving, RefusedError, again, check_head, read_json, too_large
 from specviz.app.server.clients import client_of
+from specviz.app.server.ending import Ending, OpenPages, ended_in_order
 from specviz.app.server.forwarded import ForwardedNotice
 from specviz.app.server.limits import Limits
 from specviz.app.server.metrics import COUNTS, PAGES
@@ -114,10 +115,13 @@ def _inline_scripts(html: bytes) -> Iterator[bytes]:
 _HAS_SOURCE = re.compile(rb"\ssrc=")
 
 
-def guarded(health: Health, limits: Limits) -> dict[str, Any]:
+def guarded(
+    health: Health, limits: Limits, ending: Ending | None = None, closed: Callable[[str], object] = lambda _: None
+) -> dict[str, Any]:
     """What ``launch(app_kwargs=...)`` needs to put the guard before Gradio."""
     bound_gradios_parser()
-    return {"middleware": [Middleware(Guard, health=health, limits=limits)], "lifespan": _lifespan}
+    guard = Middleware(Guard, health=health, limits=limits, ending=ending or Ending(), closed=closed)
+    return {"middleware": [guard], "lifespan": _lifespan}
 
 
 @contextlib.asynccontextmanager
@@ -171,10 +175,16 @@ def with_headers(app: ASGIApp) -> ASGIApp:
 
 
 class Guard:
-    """The middleware next to Gradio, where answers are not compressed yet."""
+    """The middleware next to Gradio, where answers are not compressed yet.
 
-    def __init__(self, app: ASGIApp, health: Health, limits: Limits):
-        self.app, self.health, self.limits = app, health, limits
+    Args:
+        ending: ends the streams when the server stops.
+        closed: called with the session of a tab that was closed.
+    """
+
+    def __init__(self, app: ASGIApp, health: Health, limits: Limits, ending: Ending, closed: Callable[[str], object]):
+        self.app, self.health, self.limits, self.ending = app, health, limits, ending
+        self._pages = OpenPages(closed)
         self._notice = ForwardedNotice(limits)
         self.uploads = Uploads(limits)
 
@@ -194,13 +204,7 @@ class Guard:
         elif path == "/" and method == "GET":
             await self.app(scope, receive, _Page(send))
         elif (name := stream_name(scope)) is not None:
-            is_page = path.startswith("/gradio_api/heartbeat/")
-            COUNTS.add(PAGES, int(is_page))
-            try:
-                with STREAMS.opened(name, scope):
-                    await self.app(scope, receive, send)
-            finally:
-                COUNTS.add(PAGES, -int(is_page))
+            await self._stream(name, path.startswith("/gradio_api/heartbeat/"), scope, receive, send)
         elif method == "POST" or path in UPLOADS:
             try:
                 await self._take_in(path, scope, receive, send)
@@ -210,6 +214,23 @@ class Guard:
                 pass
         else:
             await self.app(scope, receive, send)
+
+    async def _stream(self, name: str, is_page: bool, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with a stream.
+
+        Args:
+            is_page: whether it is the one that a page keeps open as long as its tab is.
+        """
+        if is_page:
+            COUNTS.add(PAGES)
+            self._pages.opened(name)
+        try:
+            with STREAMS.opened(name, scope):
+                await ended_in_order(self.app, self.ending, scope, receive, send)
+        finally:
+            if is_page:
+                COUNTS.add(PAGES, -1)
+                self._pages.ended(name)
 
     async def _take_in(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request that sends something, or tells how a file comes in.

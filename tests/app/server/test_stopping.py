@@ -10,9 +10,11 @@ import subprocess
 import sys
 import threading
 import weakref
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from specviz.app import diff_handlers
@@ -326,6 +328,34 @@ sys.exit(0)
 """
 
 
+def streams_of(url: str, visitor, count: int) -> list[Future[str]]:
+    """How streams that are open now will have ended: of other tabs, and of who waits for a click's turn."""
+    threads, is_open = ThreadPoolExecutor(count), threading.Semaphore(0)
+
+    def follow(number: int) -> str:
+        session = f"other{number}"
+        with server.web_client(url, timeout=120) as web:
+            path = f"/gradio_api/heartbeat/{session}"
+            if number % 2:
+                step, fn = visitor._function("on_step")
+                asked = visitor._asked(step, fn, None, {}) | {"session_hash": session}
+                assert web.post("/gradio_api/queue/join", json=asked).status_code == 200
+                path = f"/gradio_api/queue/data?session_hash={session}"
+            try:
+                with web.stream("GET", path) as answer:
+                    for _ in answer.iter_raw():
+                        is_open.release()
+            except httpx.HTTPError as error:
+                return repr(error)
+        return "whole"
+
+    found = [threads.submit(follow, number) for number in range(count)]
+    for _ in range(count):
+        assert is_open.acquire(timeout=60)
+    threads.shutdown(wait=False)
+    return found
+
+
 def test_sigterm_finishes_the_step_and_loses_no_saved_run(tmp_path, served):
     port = _free_port()
     command = [sys.executable, "-c", SERVER, str(tmp_path), str(port)]
@@ -340,6 +370,7 @@ def test_sigterm_finishes_the_step_and_loses_no_saved_run(tmp_path, served):
         link = json.loads(visitor.press("on_hold", {"run": run})[0])["link"]["name"]
         event = visitor.begin("on_run", prompt="a secret", steps_a_run=50)
         server.until((tmp_path / "inside").exists)
+        ends = streams_of(url, visitor, count=6)
         process.send_signal(signal.SIGTERM)
         with server.web_client(url, timeout=60) as web:
             server.until(lambda: web.get("/healthz").status_code == 503)
@@ -347,6 +378,7 @@ def test_sigterm_finishes_the_step_and_loses_no_saved_run(tmp_path, served):
         (tmp_path / "go").touch()
         told = visitor.wait(event)
         assert process.wait(timeout=60) == 0
+        assert [end.result(timeout=60) for end in ends] == ["whole"] * 6
     finally:
         process.kill()
     assert (tmp_path / "step-2").exists()
