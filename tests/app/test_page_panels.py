@@ -373,3 +373,29 @@ def test_numbers_that_were_sent_rounded_do_not_accuse_a_verifier(from_file):
     said = seen.page.inner_text(".sv-decision[data-verifier=rejection]")
     assert "u 0.100 < 0.600 threshold" in said
     assert "✕ These numbers do not give this outcome." in said
+
+
+def test_frames_that_had_no_room_are_asked_for_again_and_refused_ones_say_why(from_file):
+    asked = from_file(sample_trace(steps=4)).page.evaluate(
+        """async () => {
+          const whole = JSON.parse(document.getElementById("run").textContent), asked = [];
+          const place = document.createElement("div");
+          document.body.append(place);
+          const viewer = specvizViewer.mount(place, { onNeed: (_, steps) => asked.push(steps) });
+          const pause = () => new Promise((done) => setTimeout(done, 400));
+          const of = (steps) => whole.frames.filter((frame) => steps.includes(frame.step));
+          const some = (steps, more) => ({ ...whole, go: 0, frames: of(steps), ...more });
+          viewer.update(some([0], { left: [1, 2, 3] }));
+          await pause();
+          viewer.update(some([1], { fills: true, left: [3], refused: [[2, "too large to be sent"]] }));
+          await pause();
+          viewer.update({ fills: true, left: [3] });
+          await pause();
+          viewer.show(2);
+          await pause();
+          return [asked, place.querySelector(".sv-empty").textContent];
+        }"""
+    )
+    assert asked[0] == [[1, 2, 3], [3], [3]]
+    assert "Step 3 cannot be shown here." in asked[1]
+    assert "too large to be sent" in asked[1]
