@@ -33,7 +33,7 @@ def bounded(value: dict[str, Any]) -> str:
         SettingsError: if it is larger than :data:`ANSWER_BYTES`.
     """
     text = dump_block(value)
-    if len(text.encode()) > ANSWER_BYTES:
+    if len(text.encode("utf-8", "surrogatepass")) > ANSWER_BYTES:
         raise SettingsError(
             f"This answer has {len(text) / 1e6:.1f} MB, more than the {ANSWER_BYTES / 1e6:g} MB that the page sends at "
             "once; ask for less of it, or use the command line."

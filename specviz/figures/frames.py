@@ -162,7 +162,7 @@ def fitting_block(
         size += length
         left.pop(0)
     head = {**block_head(trace, go), "refused": refused, "left": left, **more}
-    if len(dump_block(head).encode()) > largest:
+    if len(dump_block(head).encode("utf-8", "surrogatepass")) > largest:
         raise TraceError(
             f"What there is to say of this whole run is larger than the {largest / 1e6:g} MB that the page sends at "
             "once; record it with fewer verifiers, or export it on the command line."
