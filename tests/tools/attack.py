@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -83,7 +84,7 @@ class Result:
         yield f"{'holds' if self.holds else 'FAILS'}  {said}"
         for verdict in self.verdicts:
             yield f"    {'holds' if verdict.holds else 'FAILS'}  {verdict.name}: {verdict.said}"
-        for said, count in self.seen.answered.most_common(6):
+        for said, count in Counter(self.seen.answered).most_common(6):
             yield f"           {count:>6,} x {said}"
 
 
@@ -111,8 +112,7 @@ def run_case(case: Case, running: Running, honest: Honest | None, page: Any, sec
         seen.faults.append("the attack itself failed: it did not end")
     with contextlib.suppress(EOFError):
         if ours.poll():
-            answered, faults = ours.recv()
-            seen.answered.update(answered)
+            seen.answered, faults = ours.recv()
             seen.faults += faults
     came = honest.stop(seen, STEP_PATIENCE) if honest else True
     if case.server == "full disk":  # whoever sends a file there has to be told so
@@ -216,6 +216,11 @@ def table(results: Sequence[Result]) -> Iterator[str]:
         yield f"| {result.item} | {result.name} | {' | '.join(numbers)} | {wrong or 'holds'} |"
 
 
+def as_json(results: Sequence[Result]) -> str:
+    """All that was seen."""
+    return json.dumps([asdict(result) | {"holds": result.holds} for result in results], indent=1) + "\n"
+
+
 def parser() -> argparse.ArgumentParser:
     """The options of the command line."""
     names = ["idle", *(case.name for case in CASES)]
@@ -248,8 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = run(choose(given.only), given.seconds, given.minutes, given.host)
     print("\n".join(table(results)))
     if given.json:
-        written = [asdict(result) | {"holds": result.holds} for result in results]
-        given.json.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+        given.json.write_text(as_json(results), encoding="utf-8")
     return 0 if all(result.holds for result in results) else 1
 
 

@@ -65,10 +65,10 @@ def _queue(attacker: Attacker, headers: Callable[[int], dict[str, str]], address
 
 
 def announced_uploads(attacker: Attacker) -> None:
-    """25 connections announce uploads of all sizes, more than may lie on the server together, and send nothing."""
+    """25 connections announce more than may lie on the server together, send the first bytes, and wait."""
     held = []
     for i in range(ANNOUNCED):
-        size = 500_000_000 >> 4 * (i // 6)
+        size = 512 << 20 if i < 4 else 15_000_000
         head = (
             f"POST /gradio_api/upload HTTP/1.1\r\nHost: {attacker.host}\r\nContent-Length: {size}\r\n"
             "Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
@@ -139,7 +139,7 @@ def saved_files(attacker: Attacker) -> None:
 
 CASES = [
     Case(3, "queued runs", "33 made-up visitors press Run and nobody listens", queued_runs),
-    Case(3, "announced uploads", "25 connections announce uploads of all sizes and wait", announced_uploads, 1.5),
+    Case(3, "announced uploads", "25 connections announce 2.4 GB and wait", announced_uploads, 1.5),
     Case(3, "cheap posts", "480 made-up sessions press New run once", cheap_posts, 1.5, away=True),
     Case(3, "links", "one visitor asks for 44 links of 11 MB", links, 4),
     Case(3, "saved files", "four visitors of one address save files of 11 MB", saved_files, 6),

@@ -74,7 +74,7 @@ class Seen:
     files: int = 0
     links_mb: float = 0.0
     log_mb: float = 0.0
-    answered: Counter[str] = field(default_factory=Counter)
+    answered: dict[str, int] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     load: tuple[float, float] = (0.0, 0.0)
 

@@ -44,25 +44,34 @@ def wide_trees(attacker: Attacker) -> None:
 
 def wide_work(attacker: Attacker) -> None:
     """The same rows in other ways: long contexts, questions to the models, forks, plain greedy of a long run."""
-    tab = attacker.tab(timeout=60)
-    with attacker.web() as web:
-        path = attacker.upload(web, "heavy.json.gz", traces.heavy("wide", 2 * traces.MB))
-    run = run_id(attacker.open_file(tab, path)) if path else None
     wide = _dynamic(top_k=64, depth=64, total=128)
-    asked = {"run": run, "step": 0, "id": 1, "verifier": "spectr"}
     long = {"prompt": "the sea is salt and " * 190, "max_new_tokens": 1_000, "chat": False}
-    works: list[Callable[[], Any]] = [
-        lambda: attacker.press(tab, "on_step", "context: ", **long, **_dynamic(top_k=10, depth=12, total=120)),
-        lambda: attacker.press(tab, "on_what_if_models", "question: ", asked),
-        lambda: attacker.press(tab, "on_fork", "fork: ", {"run": run, "step": 5}, **wide),
-        lambda: attacker.press(tab, "on_plain_greedy", "greedy: ", run_a=run),
-        lambda: attacker.press(tab, "on_save_page", "page: "),
-    ]
-    while not attacker.over:
-        for work in works:
-            if not attacker.over:
-                work()
-    tab.leave()
+    works: dict[str, Callable[[Any], dict[str, Any]]] = {
+        "context": lambda run: {"handler": "on_step", **long, **_dynamic(top_k=10, depth=12, total=120)},
+        "question": lambda run: {"handler": "on_what_if_models", "event": _question(run)},
+        "fork": lambda run: {"handler": "on_fork", "event": {"run": run, "step": 5}, **wide},
+        "greedy": lambda run: {"handler": "on_plain_greedy", "run_a": run},
+        "page": lambda run: {"handler": "on_save_page"},
+    }
+    names = list(works)
+    file = traces.heavy("wide", 2 * traces.MB)
+
+    def work(number: int) -> None:
+        name = names[number]
+        tab = attacker.tab(timeout=60)
+        with attacker.web() as web:
+            path = attacker.upload(web, f"{name}.json.gz", file)
+        run = run_id(attacker.open_file(tab, path)) if path else None
+        while not attacker.over:
+            attacker.press(tab, what=f"{name}: ", **works[name](run))
+            attacker.wait(0.2)
+        tab.leave()
+
+    attacker.many(len(works), work)
+
+
+def _question(run: str | None) -> dict[str, Any]:
+    return {"run": run, "step": 0, "id": 1, "verifier": "rejection", "bonus": 0.5}
 
 
 def heavy_files(attacker: Attacker) -> None:
@@ -86,12 +95,12 @@ def other_dtypes(attacker: Attacker) -> None:
     """Steps with one dtype after the other, which only another copy of the models could run."""
     tab = attacker.tab(timeout=60)
     loads = attacker.log.read_text().count("pair loaded")
+    choices = ({"dtype": "bfloat16"}, {"dtype": "float16"}, {"target_quantization": "int8"}, {"device": "cpu"})
     while not attacker.over:
-        for values in ({"dtype": "bfloat16"}, {"dtype": "float16"}, {"target_quantization": "int8"}, {"device": "cpu"}):
+        for values in choices:
             attacker.press(tab, "on_step", f"{next(iter(values.values()))}: ", max_new_tokens=20, **values)
-    again = attacker.log.read_text().count("pair loaded") - loads
-    if again:
-        attacker.fault(f"a visitor's choice had the models loaded anew {again} times")
+            if attacker.log.read_text().count("pair loaded") > loads:
+                attacker.fault("a visitor's choice had the models loaded anew")
     tab.leave()
 
 

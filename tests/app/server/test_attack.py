@@ -58,7 +58,16 @@ def test_every_item_has_a_case_and_every_case_a_name():
 def seen(**more) -> Seen:
     """Of a page that holds."""
     clicks = [Click(kind, 0.1) for kind in ("open", "list") for _ in range(20)] + [Click("file", 0.5)]
-    return Seen(**{"clicks": clicks, "steps": [Click("step", 40.0)], "idle_mb": 1000.0, "peak_mb": 1900.0} | more)
+    return Seen(
+        **{
+            "clicks": clicks,
+            "steps": [Click("step", 40.0)],
+            "idle_mb": 1000.0,
+            "peak_mb": 1900.0,
+            "answered": {"200": 3},
+        }
+        | more
+    )
 
 
 def failed(some: Seen, honest: bool = True) -> list[str]:
@@ -93,6 +102,9 @@ def test_each_verdict_can_fail(wrong, verdict):
     assert not result.holds
     assert "FAILS  3 links: asks" in next(result.lines())
     assert verdict in list(attack.table([result]))[-1]
+    (written,) = json.loads(attack.as_json([result]))
+    assert not written["holds"]
+    assert written["seen"]["answered"] == {"200": 3}
 
 
 def test_one_slow_click_of_many_is_no_percentile():
