@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 from specviz.trace.io import dump_trace
+from tests.paths import ASSETS
 from tests.sample_traces import sample_trace
 
 MB = 1024 * 1024
@@ -53,8 +54,9 @@ def with_value(path: tuple[str | int, ...], value: Any, name: str) -> bytes:
 
 
 def heavy(name: str, most: int = 15 * MB) -> bytes:
-    """A trace of as many steps with 128 drafted nodes each as fit so many bytes."""
+    """A trace, of the default pair, of as many steps with 128 drafted nodes each as fit so many bytes."""
     trace = copy.deepcopy(_base(1, 128))
+    trace["models"] = json.loads(gzip.decompress((ASSETS / "traces" / "default-4-2-2.json.gz").read_bytes()))["models"]
     (step,) = trace["steps"]
     count = max(1, most // len(json.dumps(step)))
     trace["id"] = name

@@ -62,6 +62,8 @@ def wide_work(attacker: Attacker) -> None:
         with attacker.web() as web:
             path = attacker.upload(web, f"{name}.json.gz", file)
         run = run_id(attacker.open_file(tab, path)) if path else None
+        with attacker.noting():
+            tab.press("on_compare_tab")  # the page offers the runs that it has from then on
         while not attacker.over:
             attacker.press(tab, what=f"{name}: ", **works[name](run))
             attacker.wait(0.2)
