@@ -15,6 +15,7 @@ import json
 import multiprocessing
 import os
 import resource
+import signal
 import sys
 import tempfile
 import threading
@@ -250,6 +251,7 @@ def choose(names: Sequence[str] | None) -> list[Case]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     given = parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the server that it has started ends with it
     results = run(choose(given.only), given.seconds, given.minutes, given.host)
     print("\n".join(table(results)))
     if given.json:
