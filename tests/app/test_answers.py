@@ -20,7 +20,7 @@ from specviz.app.server.trace_store import StoredTrace
 from specviz.errors import BusyError, SettingsError
 from specviz.figures import block, dump_block, fitting_block, standalone_page
 from specviz.figures.diff import MOST_CHARACTERS, comparison_value
-from specviz.figures.export import save_page
+from specviz.figures.export import save_page, write_page
 from specviz.trace.diff import compare
 from specviz.trace.io import dump_trace, parse_trace
 from specviz.trace.schema import Trace
@@ -124,5 +124,5 @@ def test_a_saved_page_is_written_frame_by_frame_and_bounded(trace: Trace, tmp_pa
     data = page.partition('id="run">')[2].partition("</script>")[0]
     assert json.loads(data) == json.loads(json.dumps(block(trace, range(4), go=1)))
     with pytest.raises(SettingsError, match="larger than 1 MB"):
-        save_page(trace, path, most_bytes=2**20)
+        write_page(trace, path, most_bytes=2**20)
     assert not path.exists(), "half a page is none"

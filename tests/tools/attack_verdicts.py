@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from specviz.app.server import share_store, uploads
+from specviz.app.server import limits
 
 MOST_SECONDS = 1.0
 """95th percentile of an honest visitor's clicks, all together and of each kind."""
@@ -22,9 +22,9 @@ FEWEST_CLICKS = 20
 """Of fewer clicks of one kind the 95th percentile is the slowest of all: there the median counts."""
 MEMORY_TIMES, MEMORY_MORE = 1.5, 500.0
 """Resident memory may reach so many times what it is when idle, and so many MB more."""
-FILES_MB = uploads.HELD_BYTES / 2 / 1e6
+FILES_MB = limits.UNREAD_BYTES / 2 / 1e6
 """What one address may leave in the folder of files that were sent or saved: half of what all may."""
-LINKS_MB = share_store.HELD_BYTES / 2 / 1e6
+LINKS_MB = limits.LINK_BYTES / 2 / 1e6
 """The same of the files behind links."""
 LOG_MB = 1.0
 """What the log may grow by in one case; a case takes seconds."""

@@ -12,7 +12,7 @@ import pytest
 
 from specviz.app.compare.quick_run import QuickRun, run_small, small_job
 from specviz.app.compare.replay_step import replay
-from specviz.app.compare.store import ComparisonStore, packed
+from specviz.app.compare.store import PACKED_NAME, ComparisonStore, packed
 from specviz.app.compare.view import PICTURES, Opened, Selection, board, choices, settled
 from specviz.app.page import build_page, launch_page
 from specviz.app.page_state import PageState, Run
@@ -332,7 +332,8 @@ def test_a_small_comparison_grows_and_can_be_opened_again(sessions, tmp_path) ->
     runs = runs_of(opened.folder, Group("paired", "2", 1.0))
     assert len(runs) == 4
     again = ComparisonStore(shipped=Path("nowhere"))
-    path = packed(opened, tmp_path)
+    path = tmp_path / PACKED_NAME
+    packed(opened, path)
     brought = again.get(finish(again.add_files([str(path)], READERS, Client())))
     assert brought.summary["estimates"] == opened.summary["estimates"]
     *_, ((text, _, _), _) = replay(
