@@ -189,7 +189,7 @@ def test_what_is_in_sight_is_saved_before_a_new_run_begins(served, tmp_path):
 
 def test_saved_files_do_not_pile_up_on_the_server(served, tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr("specviz.app.server.visitors.MOST_RESOURCES", 2)
+    monkeypatch.setattr("specviz.app.server.saved_files.FILES_KEPT", 2)
     seen = served(sample_trace(steps=1))
     for _ in range(4):
         saved(seen, tmp_path)
