@@ -185,7 +185,8 @@ def test_what_is_looked_up_is_the_same(whole: Path, parted: Path) -> None:
 def test_its_steps_are_made_again_from_the_tab_and_its_zip(parted: Path, tmp_path: Path) -> None:
     shelf = ComparisonStore(shipped=Path("nowhere"), more=[parted])
     opened = shelf.open_listed(shelf.names()[0][1])
-    path = packed(opened, tmp_path)
+    path = tmp_path / "comparison.zip"
+    packed(opened, path)
     with zipfile.ZipFile(path) as archive:
         assert {f"comparison/{name}" for name in names_in(parted)} < set(archive.namelist())
     brought = shelf.get(finish(shelf.add_files([str(path)], Readers(Limits()), Client())))
