@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from specviz.drafting import BUILDERS, Builder, BuilderWork
-from specviz.errors import SettingsError, shown
-from specviz.options import option_kind, parse_options
+from specviz.drafting import BuilderWork, resolve_builder
+from specviz.options import option_kind
 from specviz.trace.schema import Choice
 
 
@@ -46,13 +44,13 @@ def step_work(choice: Choice, verifiers: int = 1) -> StepWork:
     Raises:
         SettingsError: for a builder that there is not, or options that it cannot have.
     """
-    builder, options = _resolved(choice)
+    builder, options = resolve_builder(choice)
     return StepWork(builder.work(options), builder.max_nodes(options), verifiers)
 
 
 def option_to_lower(choice: Choice, size: Callable[[StepWork], int]) -> str:
     """The whole number among a builder's options that lowers ``size`` most when it is halved; "" if none does."""
-    builder, options = _resolved(choice)
+    builder, options = resolve_builder(choice)
     best, least = "", size(step_work(choice))
     for name, info in builder.Options.model_fields.items():
         if option_kind(info) != "whole":
@@ -62,10 +60,3 @@ def option_to_lower(choice: Choice, size: Callable[[StepWork], int]) -> str:
         if lower < least:
             best, least = name, lower
     return best
-
-
-def _resolved(choice: Choice) -> tuple[Builder, Any]:
-    if choice.name not in BUILDERS:
-        raise SettingsError(f"There is no tree builder {shown(choice.name)}; choose from {', '.join(BUILDERS)}.")
-    builder = BUILDERS[choice.name]
-    return builder, parse_options(builder.Options, "builder", choice)
