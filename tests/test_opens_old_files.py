@@ -18,6 +18,9 @@ from specviz.app.compare.replay_step import replay
 from specviz.app.compare.store import ComparisonStore
 from specviz.app.compare.view import Selection, board, choices, settled
 from specviz.app.page_state import PageState
+from specviz.app.server.clients import Client
+from specviz.app.server.limits import Limits
+from specviz.app.server.readers import Readers
 from specviz.app.server.session_registry import Sessions
 from specviz.cli import main
 from specviz.compare.statistics import Group
@@ -180,7 +183,7 @@ WHERE = {"step": "2", "node": "3", "verifier": "eta"}
     ],
 )
 def test_an_address_opens_its_run(opened: Page, name: str, query: dict[str, str], look: dict[str, Any]) -> None:
-    request: Any = SimpleNamespace(session_hash="page", query_params={"trace": name} | query)
+    request: Any = SimpleNamespace(session_hash="page", query_params={"trace": name} | query, request=None)
     answer = opened.act.on_load(request)
     shown = dict(fields(json.loads(answer[0])))
     assert shown["look"] == look
@@ -212,7 +215,7 @@ def test_a_zip_of_the_page_opens_and_its_steps_do(
 ) -> None:
     monkeypatch.chdir(folder)
     store = ComparisonStore(shipped=Path("nowhere"))
-    brought = store.get(finish(store.add_files([str(MADE / "specviz-comparison.zip")])))
+    brought = store.get(finish(store.add_files([str(MADE / "specviz-comparison.zip")], Readers(Limits()), Client())))
     assert "models pair/target ← pair/draft" in brought.about
     figures = choices(brought.summary)["figure"]
     assert {"accepted_length", "first_tv_bound", "nll_per_token"} <= set(figures)

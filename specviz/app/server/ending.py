@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 GRACE_SECONDS = 1.0
@@ -65,10 +66,15 @@ async def ended_in_order(app: ASGIApp, ending: Ending, scope: Scope, receive: Re
         if not answer.done():
             await asyncio.wait({answer}, timeout=GRACE_SECONDS)
         if answer.done():
-            answer.result()
-            return
-        answer.cancel()
-        await asyncio.wait({answer}, timeout=GRACE_SECONDS)
+            # Gradio tells of a session that there is not, and then raises in the middle of its answer, which Starlette
+            # calls an error of its own.
+            error = answer.exception()
+            if not (is_open and error is not None and isinstance(error.__cause__, HTTPException)):
+                answer.result()
+                return
+        else:
+            answer.cancel()
+            await asyncio.wait({answer}, timeout=GRACE_SECONDS)
         if is_open:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
     finally:

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from starlette.exceptions import HTTPException
 
 from specviz.app.server import ending
 from specviz.app.server.ending import Ending, OpenPages, ended_in_order
@@ -70,6 +71,21 @@ def test_what_a_stream_raises_is_raised_and_one_that_ends_by_itself_is_left_alon
 
     asyncio.run(both())
     assert sent == [{"type": "http.response.body", "body": b"all"}]
+
+
+def test_an_answer_that_tells_of_an_error_is_complete() -> None:
+    async def unknown(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"not found", "more_body": True})
+        raise RuntimeError("response already started") from HTTPException(404)  # as Starlette does
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(ended_in_order(unknown, Ending(), {}, None, send))  # type: ignore[arg-type]
+    assert sent[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
 
 
 def test_a_page_is_closed_once_its_last_stream_has_ended() -> None:
