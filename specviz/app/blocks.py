@@ -36,6 +36,7 @@ class Page(gr.Blocks):
 
     Attributes:
         ending: whether the server of this page stops.
+        turns: who is next; once the page has a queue.
         closed: called with the session of a tab that was closed.
     """
 
@@ -43,6 +44,7 @@ class Page(gr.Blocks):
         super().__init__(**options)
         self.limits = limits
         self.ending = Ending()
+        self.turns: Turns
         self.closed: Callable[[str], object] = lambda _: None
 
     def close(self, verbose: bool = True) -> None:
@@ -65,7 +67,7 @@ class Page(gr.Blocks):
     def queue(self, **options: Any) -> Page:
         """As Gradio's, but by the rules of :class:`~specviz.app.server.turns.Turns`."""
         super().queue(**options)
-        Turns(self._queue, lambda: self.limits, KINDS)
+        self.turns = Turns(self._queue, lambda: self.limits, KINDS)
         return self
 
     async def preprocess_data(self, *given: Any, **named: Any) -> Any:

@@ -13,11 +13,11 @@ import time
 from types import SimpleNamespace
 from typing import Any
 
-import gradio as gr
 import gradio.queueing
 import gradio.routes
 
 from specviz import __version__
+from specviz.app.blocks import Page
 from specviz.app.server import logs
 from specviz.app.server.launch import launch_page
 from specviz.app.server.metrics import COUNTS, RUNNING
@@ -58,7 +58,7 @@ def health_of(sessions: Sessions) -> Health:
     return health
 
 
-def serve(page: gr.Blocks, sessions: Sessions, share_store: ShareStore, **options: Any) -> None:
+def serve(page: Page, sessions: Sessions, share_store: ShareStore, **options: Any) -> None:
     """Serve until SIGTERM or an interrupt; then finish the step and the save under way, tell the pages, and return.
 
     A second signal ends the process as if there were no such care.
@@ -89,13 +89,14 @@ def serve(page: gr.Blocks, sessions: Sessions, share_store: ShareStore, **option
         os._exit(0)  # at its ordinary end Python would wait for the thread of the models, for however long it takes
 
 
-def stop(page: gr.Blocks, sessions: Sessions, share_store: ShareStore) -> bool:
+def stop(page: Page, sessions: Sessions, share_store: ShareStore) -> bool:
     """Begin nothing new, finish what is under way, and close the server. Whether the step under way came to its end."""
     logs.event(log, "stopping", running=COUNTS[RUNNING])
+    page.turns.end()
     finished = sessions.backend.lock.close(STEP_SECONDS)
     share_store.close()
     until = time.monotonic() + ANSWER_SECONDS
-    while COUNTS[RUNNING] and time.monotonic() < until:
+    while (COUNTS[RUNNING] or page.turns.waiting) and time.monotonic() < until:
         time.sleep(0.05)
     page.close(verbose=False)
     logs.event(log, "stopped", finished=finished, steps=COUNTS["steps"], tokens=COUNTS["tokens"])

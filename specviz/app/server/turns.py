@@ -23,6 +23,7 @@ from specviz.app.server.streams import STREAMS
 from specviz.errors import BusyError
 
 UNHEARD = "Nobody listened for the answer to this click, so it was ended; click again, and wait for the answer."
+STOPPING = "The server is being restarted; click again in a minute."
 _OTHERS = "clicks that need no models"
 
 
@@ -41,13 +42,17 @@ class Turns:
         self._last: dict[Key, int] = {}
         """The number of the last turn that a client which waits has had."""
         self._turn = 0
+        self._ended = False
         queue.push = self.push
         queue.get_events = self.next_event
         queue.pending_messages_per_session = _Messages(queue.pending_event_ids_session)
         queue.ANALYTICS_MAX_EVENTS = 0  # nobody reads them, and each end of an event would go over all
 
     async def push(self, body: Any, request: Any, username: Any) -> Any:
-        """As Gradio's, but a client that has all its places is refused, and so is whoever comes when all are taken."""
+        """As Gradio's, but a client that has all its places is refused, and so is whoever comes when all are taken, or
+        at the end."""
+        if self._ended:
+            return False, STOPPING, "queue_full"
         function = self._queue.blocks.fns.get(body.fn_index)
         kind = self._kind(function.concurrency_id if function is not None else None)
         there = self._there()
@@ -71,6 +76,8 @@ class Turns:
         It is of the client that has not had a turn for longest: among addresses, then among the sessions of one.
         """
         for kind, line in self._queue.event_queue_per_concurrency_id.items():
+            if self._ended:
+                self._drop(line.queue, list(line.queue), STOPPING)
             limit = line.concurrency_limit
             if not line.queue or (limit is not None and line.current_concurrency >= limit):
                 continue
@@ -83,12 +90,25 @@ class Turns:
                 return [event], event.fn.batch, kind
         return None
 
+    def end(self) -> None:
+        """Begin nothing any more; whoever waits, or comes, is told so. From any thread."""
+        self._ended = True
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait."""
+        return sum(len(line.queue) for line in self._queue.event_queue_per_concurrency_id.values())
+
     def _drop_unheard(self, waiting: list[Event]) -> None:
         late = time.monotonic() - LISTEN_SECONDS
-        for event in [event for event in waiting if event.enqueue_time < late and not is_heard(event)]:
+        unheard = [event for event in waiting if event.enqueue_time < late and not is_heard(event)]
+        self._drop(waiting, unheard, UNHEARD)
+
+    def _drop(self, waiting: list[Event], events: list[Event], why: str) -> None:
+        for event in events:
             waiting.remove(event)
             self._queue.event_ids_to_events.pop(event._id, None)
-            said = error_payload(Error(UNHEARD, print_exception=False), show_error=False)
+            said = error_payload(Error(why, print_exception=False), show_error=False)
             self._queue.send_message(event, ProcessCompletedMessage(output=said, success=False))
 
     def _last_turns(self, event: Event) -> tuple[int, int]:

@@ -329,7 +329,7 @@ sys.exit(0)
 
 
 def streams_of(url: str, visitor, count: int) -> list[Future[str]]:
-    """How streams that are open now will have ended: of other tabs, and of who waits for a click's turn."""
+    """How streams that are open now will have ended: of other tabs, and of who waits for a click's turn and is told."""
     threads, is_open = ThreadPoolExecutor(count), threading.Semaphore(0)
 
     def follow(number: int) -> str:
@@ -341,13 +341,15 @@ def streams_of(url: str, visitor, count: int) -> list[Future[str]]:
                 asked = visitor._asked(step, fn, None, {}) | {"session_hash": session}
                 assert web.post("/gradio_api/queue/join", json=asked).status_code == 200
                 path = f"/gradio_api/queue/data?session_hash={session}"
+            said = ""
             try:
                 with web.stream("GET", path) as answer:
-                    for _ in answer.iter_raw():
+                    for text in answer.iter_text():
+                        said += text
                         is_open.release()
             except httpx.HTTPError as error:
                 return repr(error)
-        return "whole"
+        return "told" if "The server is being restarted" in said else "whole"
 
     found = [threads.submit(follow, number) for number in range(count)]
     for _ in range(count):
@@ -378,7 +380,7 @@ def test_sigterm_finishes_the_step_and_loses_no_saved_run(tmp_path, served):
         (tmp_path / "go").touch()
         told = visitor.wait(event)
         assert process.wait(timeout=60) == 0
-        assert [end.result(timeout=60) for end in ends] == ["whole"] * 6
+        assert [end.result(timeout=60) for end in ends] == ["whole", "told"] * 3
     finally:
         process.kill()
     assert (tmp_path / "step-2").exists()
@@ -404,7 +406,7 @@ from specviz.app.server import serve
 from specviz.app.server.session_registry import Sessions
 
 sessions, share_store = Sessions(), SimpleNamespace(close=int)
-page = SimpleNamespace(close=lambda verbose: None)
+page = SimpleNamespace(close=lambda verbose: None, turns=SimpleNamespace(end=int, waiting=0))
 serve.launch_page = lambda *_, **__: (None, "nowhere", None)
 serve.STEP_SECONDS = 0.1
 threading.Thread(target=sessions.backend.lock.do, args=(time.sleep, 600), daemon=True).start()

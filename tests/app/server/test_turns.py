@@ -183,6 +183,22 @@ def test_an_event_waits_for_its_listener_and_not_for_ever(page: Page, monkeypatc
     assert page._queue.get_events() == ([first], False, MODEL_WORK)
 
 
+def test_whoever_waits_when_the_server_stops_is_told_while_a_step_is_finished(page: Page) -> None:
+    queue = page._queue
+    line = line_of(page, [event_of("a", "127.0.0.2"), event_of("b", "127.0.0.3")])
+    line.current_concurrency = 1
+    queue.pending_messages_per_session["a"] = told = turns.AsyncQueue()
+    page.turns.end()
+    assert page.turns.waiting == 2
+    assert queue.get_events() is None
+    assert page.turns.waiting == 0
+    message = told.get_nowait()
+    assert not message.success
+    assert message.output["error"] == turns.STOPPING
+    body = SimpleNamespace(fn_index=None, session_hash="next")
+    assert asyncio.run(queue.push(body, event_of("next", "::1").request, None)) == (False, turns.STOPPING, "queue_full")
+
+
 def test_an_event_whose_end_was_cut_short_is_forgotten(page: Page) -> None:
     """Gradio forgets it after its places are free, and does not where it is cancelled a second time in between."""
     queue = page._queue
