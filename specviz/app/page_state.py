@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from specviz.app.server.limits import RUNS_KEPT
+from specviz.app.server.limits import KEPT_BYTES, RUNS_KEPT
 from specviz.app.server.session_registry import Ticket
 from specviz.app.server.trace_store import StoredTrace
 from specviz.figures.text import one_line
@@ -22,8 +22,8 @@ LOST = (
 )
 NOT_OPEN = "This run is not open any more; open it again under Runs."
 
-MOST_BYTES = 128 * 1024 * 1024
-"""Of JSON, all runs of a page together: 2,000 steps of small trees. The run in sight stays, however large it is."""
+MOST_BYTES = KEPT_BYTES // 8
+"""All runs of a page together, packed: 2,000 steps of small trees. The run in sight stays, however large it is."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +82,17 @@ class PageState:
         """The run in sight."""
         return self.find(self.shown)
 
+    @property
+    def held_bytes(self) -> int:
+        """Of all its runs, packed; their caches are not among them."""
+        return sum(run.stored.held_bytes for run in self.runs)
+
     def show(self, run: Run, *, filled: bool = False) -> PageState:
         """The state with this run in sight: in the place of an earlier state of the same run, or added."""
         known = self.find(run.id)
         runs = (*self.runs, run) if known is None else tuple(run if one is known else one for one in self.runs)
         stay = [one for one in runs if one.id not in (self.shown, run.id)]
-        while stay and (len(runs) > RUNS_KEPT or sum(one.stored.size for one in runs) > MOST_BYTES):
+        while stay and (len(runs) > RUNS_KEPT or sum(one.stored.held_bytes for one in runs) > MOST_BYTES):
             goes = stay.pop(0)
             runs = tuple(one for one in runs if one is not goes)
         return replace(

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from gradio.state_holder import SessionState, StateHolder
 
 from specviz.app.page_state import PageState
-from specviz.app.server.limits import LOST_TOLD
+from specviz.app.server.limits import KEPT_BYTES, LOST_TOLD
 from specviz.app.server.streams import STREAMS
 
 
@@ -38,9 +38,16 @@ class PageStates(StateHolder):
         gone: list[tuple[str, SessionState]] = []
         with self.lock:
             self.session_data.move_to_end(session_id)
-            while len(self.session_data) > max(1, self.capacity):
-                held = [(name, 1) for name in self.session_data]
+            sizes = {name: _held_bytes(state) for name, state in self.session_data.items()}
+            while (many := len(sizes) > max(1, self.capacity)) or sum(sizes.values()) > KEPT_BYTES:
+                # What has no bytes makes no room for them.
+                held = [(name, 1 if many else size) for name, size in sizes.items() if many or size]
+                if held[-1][0] != session_id:
+                    held.append((session_id, 0))
+                if len(held) < 2:
+                    break
                 name, _ = held[STREAMS.first_to_go(held, self._addresses_count)]
+                del sizes[name]
                 gone.append((name, self.session_data.pop(name)))
                 self.time_last_used.pop(name, None)
         for name, state in gone:
@@ -59,3 +66,7 @@ class PageStates(StateHolder):
         for component, value in before:
             if state is not None and isinstance(value, PageState) and value.runs and component not in state.state_data:
                 state[component] = PageState(lost=True)
+
+
+def _held_bytes(state: SessionState) -> int:
+    return sum(value.held_bytes for value in list(state.state_data.values()) if isinstance(value, PageState))

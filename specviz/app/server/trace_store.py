@@ -87,6 +87,12 @@ class StoredTrace:
         return trace
 
     @property
+    def held_bytes(self) -> int:
+        """Bytes of the packed form; until there is one, what a recorded run takes. What is unpacked has a limit of its
+        own."""
+        return self.size // 4 if self._packed is None else len(self._packed)
+
+    @property
     def is_packed(self) -> bool:
         return self._trace is None
 

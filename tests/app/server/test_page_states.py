@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
+from types import SimpleNamespace
 
 import pytest
 
-from specviz.app.page_state import LOST, PageState
+from specviz.app.blocks import Page
+from specviz.app.page_state import LOST, PageState, Run
+from specviz.app.server import page_states
 from specviz.app.server.limits import Limits
 from specviz.app.server.metrics import COUNTS
 from specviz.app.server.page_states import PageStates
@@ -91,6 +94,38 @@ def test_a_new_page_is_told_nothing_of_the_kind(served):
     cheap_posts(served, 4)
     assert "run" in served.visitor().step(prompt="first")
     assert not PageState().lost
+
+
+def test_pages_make_room_for_the_bytes_of_runs_and_whoever_holds_most_gives(monkeypatch):
+    """Files of noise that 100 pages have opened were ten gigabytes."""
+
+    def keeps(session: str, megabytes: int) -> PageState:
+        stored = SimpleNamespace(id=session, held_bytes=megabytes * 1024 * 1024)
+        state = PageState(runs=(Run(stored, session, ModelChoice()),))
+        held[session].state_data[0] = state
+        return state
+
+    monkeypatch.setattr(page_states, "KEPT_BYTES", 16 * 1024 * 1024)
+    held = PageStates(addresses_count=True)
+    held.set_blocks(Page(Limits(public=True), analytics_enabled=False))
+    with ExitStack() as there:
+        listening(there, "honest", "looks")
+        listening(there, "a", "b", "c", host="192.0.2.2")
+        keeps("honest", 4)
+        assert held["looks"]
+        keeps("gone", 3)
+        for session in ("a", "b"):
+            keeps(session, 4)
+        assert list(held.session_data) == ["honest", "looks", "gone", "a", "b"]
+        keeps("c", 4)
+        assert held["c"]
+        assert list(held.session_data) == ["honest", "looks", "a", "b", "c"], "nobody has this one open"
+        keeps("c", 8)
+        assert held["honest"]
+        assert list(held.session_data) == ["looks", "b", "c", "honest"], "the oldest of the address that holds most"
+        keeps("honest", 99)
+        assert held["honest"]
+        assert list(held.session_data) == ["looks", "honest"], "whoever has nothing makes no room"
 
 
 # --------------------------------------------------------------------------------- live runs, and what pages have

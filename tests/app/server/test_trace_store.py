@@ -83,9 +83,16 @@ def test_a_longer_state_of_a_run_is_measured_by_its_new_steps(room):
     assert StoredTrace(long, StoredTrace(short)).size == pytest.approx(whole, rel=0.01)
 
 
+def test_a_run_counts_by_its_packed_form():
+    kept = StoredTrace(trace_of("a"))
+    assert kept.held_bytes == kept.size // 4
+    kept.pack()
+    assert kept.held_bytes == len(storing.pack(kept.trace)) < kept.size
+
+
 def test_a_desk_lets_the_oldest_go_when_its_runs_are_large(room, monkeypatch):
     one = StoredTrace(trace_of("x"))
-    monkeypatch.setattr(desks, "MOST_BYTES", int(2.5 * one.size))
+    monkeypatch.setattr(desks, "MOST_BYTES", int(2.5 * one.held_bytes))
     desk = PageState()
     for id in "abc":
         desk = desk.show(Run(StoredTrace(trace_of(id)), id, ModelChoice()))
