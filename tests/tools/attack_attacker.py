@@ -19,9 +19,12 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from specviz.app.server.limits import read_limits
 from tests.server import web_client
 from tests.tools.load_visitors import Tab
 
+PUBLIC = read_limits({}, public=True)
+"""What the server that is attacked allows."""
 ADDRESS = "127.0.0.2"
 """The attacker's. More of them follow it where one is not enough."""
 PROXY = "127.0.0.9"

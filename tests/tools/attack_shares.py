@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
 
 from tests.tools import attack_traces as traces
-from tests.tools.attack_attacker import ADDRESS, PROXY, Attacker, Case, forged, run_id
-from tests.tools.attack_verdicts import FILES_MB, size_of
+from tests.tools.attack_attacker import ADDRESS, PROXY, PUBLIC, Attacker, Case, forged, run_id
+from tests.tools.attack_verdicts import SAVED_MB, size_of
 
-MOST_QUEUED = 16
-"""Half the queue of a public page (``limits.queue``): the share of one address."""
-LINKS, MADE_UP, ANNOUNCED = 44, 120, 25
+MOST_QUEUED = PUBLIC.pool("queue", PUBLIC.queue).most["address"]
+QUEUED = MOST_QUEUED + 17
+LINKS, SAVERS, MADE_UP, ANNOUNCED = 44, 14, 120, 25
+"""A page keeps its last four saved files, so it takes a dozen of them to pass the share of an address."""
 
 
 def queued_runs(attacker: Attacker) -> None:
-    """33 made-up visitors of one address press Run, and none of them listens."""
+    """More made-up visitors than one address has places press Run, and none of them listens."""
     _queue(attacker, lambda _: {})
 
 
@@ -52,14 +54,14 @@ def _queue(attacker: Attacker, headers: Callable[[int], dict[str, str]], address
     number, fn = tab._function("on_run")
     taken = 0
     with attacker.web(address) as web:
-        for i in range(33):
+        for i in range(QUEUED):
             values = {"steps_a_run": 200, "seed": i, "max_new_tokens": 1000}
             body = tab._asked(number, fn, None, values) | {"session_hash": forged(i)}
             sent = {"json": body, "headers": headers(i)}
             answer = attacker.post(web, "/gradio_api/queue/join", "queue: ", **sent)
             taken += answer is not None and answer.status_code == 200
     if taken > MOST_QUEUED:
-        attacker.fault(f"{taken} of 33 runs of one address were queued, its share is {MOST_QUEUED}")
+        attacker.fault(f"{taken} of {QUEUED} runs of one address were queued, its share is {MOST_QUEUED}")
     attacker.wait(attacker.seconds)
     tab.leave()
 
@@ -106,6 +108,26 @@ def cheap_posts(attacker: Attacker) -> None:
     tab.leave()
 
 
+def kept_runs(attacker: Attacker) -> None:
+    """Pages of four addresses open one file of 15 MB after the other, which their pages keep."""
+    file = gzip.decompress(traces.noisy("noisy", 3))
+
+    def open_files(number: int) -> None:
+        address = f"127.0.0.{2 + number % 4}"
+        tab = attacker.tab(address, timeout=60)
+        with attacker.web(address, timeout=60) as web:
+            count = 0
+            while not attacker.over:
+                count += 1
+                name = f"{number}-{count}"
+                path = attacker.upload(web, f"{name}.json", file.replace(b'"noisy"', f'"{name}"'.encode(), 1))
+                if path:
+                    attacker.open_file(tab, path)
+        tab.leave()
+
+    attacker.many(8, open_files)
+
+
 def links(attacker: Attacker) -> None:
     """One visitor asks for links of 44 runs of 11 MB each."""
     tab = attacker.tab(timeout=60)
@@ -121,7 +143,7 @@ def links(attacker: Attacker) -> None:
 
 
 def saved_files(attacker: Attacker) -> None:
-    """Visitors of one address save traces and pages, until one address has more than its share of the disk."""
+    """Visitors of one address save traces, until that address has more than its share of the disk."""
     file = traces.noisy("saved", 2)
 
     def save(number: int) -> None:
@@ -130,19 +152,23 @@ def saved_files(attacker: Attacker) -> None:
             path = attacker.upload(web, f"saved{number}.json.gz", file)
         if path and run_id(attacker.open_file(tab, path)):
             # A little more than the share is enough to see: nobody's disk need be filled.
-            while not attacker.over and size_of(attacker.tmp)[0] < 1.2 * FILES_MB:
+            while not attacker.over:
                 attacker.press(tab, "on_save_trace", "save: ")
+                if size_of(attacker.tmp)[0] > 1.2 * SAVED_MB:  # enough to see: nobody's disk need be filled
+                    attacker.fault(f"one address has saved more than {SAVED_MB:,.0f} MB")
+                    break
         tab.leave()
 
-    attacker.many(4, save)
+    attacker.many(SAVERS, save)
 
 
 CASES = [
-    Case(3, "queued runs", "33 made-up visitors press Run and nobody listens", queued_runs),
+    Case(3, "queued runs", f"{QUEUED} made-up visitors press Run and nobody listens", queued_runs),
     Case(3, "announced uploads", "25 connections announce 2.4 GB and wait", announced_uploads, 1.5),
     Case(3, "cheap posts", "480 made-up sessions press New run once", cheap_posts, 1.5, away=True),
+    Case(3, "kept runs", "eight pages of four addresses keep files of 15 MB", kept_runs, 4),
     Case(3, "links", "one visitor asks for 44 links of 11 MB", links, 4),
-    Case(3, "saved files", "four visitors of one address save files of 11 MB", saved_files, 6),
+    Case(3, "saved files", f"{SAVERS} visitors of one address save files of 11 MB", saved_files, 6),
     Case(10, "forged headers", "queued runs, each with another X-Forwarded-For", forged_headers),
     Case(10, "behind a proxy", "queued runs through a trusted proxy", behind_a_proxy, server="proxied"),
 ]

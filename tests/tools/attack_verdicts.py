@@ -22,8 +22,10 @@ FEWEST_CLICKS = 20
 """Of fewer clicks of one kind the 95th percentile is the slowest of all: there the median counts."""
 MEMORY_TIMES, MEMORY_MORE = 1.5, 500.0
 """Resident memory may reach so many times what it is when idle, and so many MB more."""
-FILES_MB = limits.UNREAD_BYTES / 2 / 1e6
-"""What one address may leave in the folder of files that were sent or saved: half of what all may."""
+SAVED_MB = limits.SAVED_BYTES / 2 / 1e6
+"""What one address may have saved: half of what all may."""
+FILES_MB = limits.UNREAD_BYTES / 2 / 1e6 + SAVED_MB
+"""What one address may leave in the folder of files that were sent or saved."""
 LINKS_MB = limits.LINK_BYTES / 2 / 1e6
 """The same of the files behind links."""
 LOG_MB = 1.0

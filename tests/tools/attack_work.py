@@ -10,7 +10,7 @@ from typing import Any
 from tests.tools import attack_traces as traces
 from tests.tools.attack_attacker import Attacker, Case, run_id
 
-TINY_REQUESTS, TINY_FILES, HEAVY_FILES = 14, 1_000, 12
+TINY_REQUESTS, TINY_FILES, HEAVY_FILES, LIVE = 14, 1_000, 12, 6
 PRIVATE = re.compile(r"specviz-of-|/tmp/|/held\b|site-packages")
 """Parts of paths of the server, which no answer may name."""
 
@@ -74,6 +74,24 @@ def wide_work(attacker: Attacker) -> None:
 
 def _question(run: str | None) -> dict[str, Any]:
     return {"run": run, "step": 0, "id": 1, "verifier": "rejection", "bonus": 0.5}
+
+
+def live_runs(attacker: Attacker) -> None:
+    """Pages of one address take a step of one run after the other: long prompts, the largest trees that are taken."""
+    trees = [_dynamic(top_k=64, depth=12, total=128), _dynamic(top_k=10, depth=60, total=128)]
+
+    def begin(number: int) -> None:
+        tab = attacker.tab(timeout=60)
+        turn = 0
+        while not attacker.over:
+            prompt = f"{number} {turn} " + "salt " * 1_000
+            values = {"prompt": prompt, "max_new_tokens": 1_000, "chat": False, "audit": number % 2 == 0}
+            attacker.press(tab, "on_step", "step: ", **values, **trees[turn % 2])
+            attacker.press(tab, "on_new", "new: ")
+            turn += 1
+        tab.leave()
+
+    attacker.many(LIVE, begin)
 
 
 def heavy_files(attacker: Attacker) -> None:
@@ -155,6 +173,7 @@ CASES = [
     Case(5, "small files", "one tiny file a request, as many as can be sent", small_files),
     Case(6, "wide trees", "a dynamic tree of 128 kept nodes that runs 64 x 64", wide_trees, 2),
     Case(6, "wide work", "long contexts, questions, forks, greedy runs and pages", wide_work, 2),
+    Case(6, "live runs", f"{LIVE} pages begin runs of long prompts and large trees", live_runs, 4),
     Case(7, "heavy files", "12 visitors of one address open 15 MB each", heavy_files, 2),
     Case(7, "other dtypes", "steps with one dtype after the other", other_dtypes, 2),
     Case(9, "full disk", "files until the disk is full, then links and saves", full_disk, 2, server="full disk"),
