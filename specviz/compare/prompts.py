@@ -107,7 +107,7 @@ def _prompts(source: str, stem: str, rows: Rows, column: str | None) -> list[Pro
             raise SettingsError(f"The prompts {shown(source, 200)} are more than {LARGEST_SOURCE:,}; choose fewer.")
         text_column = column or next((name for name in TEXT_COLUMNS if name in row), None)
         if text_column is None or text_column not in row:
-            wanted = repr(column) if column else "any of " + ", ".join(TEXT_COLUMNS)
+            wanted = shown(column) if column else "any of " + ", ".join(TEXT_COLUMNS)
             raise SettingsError(f"{where} has no column {wanted}; name the one with the prompts (--column).")
         prompt = Prompt(
             id=_string(row, "id", where) or f"{stem}-{len(prompts) + 1:04}",

@@ -60,12 +60,12 @@ def check_folder(folder: Path) -> None:
     """
     what = f"The folder {shown(str(folder), 200)}"
     names = {path.name for path in folder.iterdir() if path.is_file()}
+    check_names(names, what)  # first: in a folder that is no model's nothing is opened
     if pointers := sorted(name for name in names if name.endswith(READ_ENDS) and _is_pointer(folder / name)):
         raise ModelError(
             f"{what} has only a pointer of git-lfs in place of {pointers[0][:80]}; run 'git lfs pull' in it, or "
             "download the model again."
         )
-    check_names(names, what)
     if not _weights(names):
         raise ModelError(f"{what} has no safetensors weights; save it with safetensors first.")
     if "model.safetensors" not in names:

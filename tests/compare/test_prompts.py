@@ -69,6 +69,9 @@ def test_csv(tmp_path: Path) -> None:
     assert load_prompts(str(path)) == [Prompt("mine-0001", "other", "a, b\nc"), Prompt("x", "other", "d")]
     with pytest.raises(SettingsError, match=r"Line 3 of mine\.csv has no column 'body'"):
         load_prompts(str(path), column="body")
+    with pytest.raises(SettingsError) as caught:
+        load_prompts(str(path), column="9" * 4_000)
+    assert len(str(caught.value)) < 200
 
 
 @pytest.mark.parametrize(

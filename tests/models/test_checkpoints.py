@@ -57,6 +57,14 @@ def test_a_whole_folder_is_taken(folder):
     assert sources.find_source(str(folder), "target", silent).name == "model"
 
 
+def test_in_a_folder_that_is_no_models_nothing_is_opened(tmp_path, monkeypatch):
+    (tmp_path / "of_somebody.json").write_text("{}")
+    opened = []
+    monkeypatch.setattr(Path, "open", lambda path, *_: opened.append(path))
+    assert "has no config.json" in refusal(tmp_path)
+    assert not opened
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
 def test_a_pointer_of_git_lfs_in_place_of_a_file(folder, name):
     (folder / name).write_text(POINTER)
