@@ -26,6 +26,9 @@ class Pool:
         of_session: that one session may have; None for the total.
         of_address: that one address may have; None for the total.
 
+    Attributes:
+        most: the same two shares, as numbers: of "session" and of "address".
+
     Example:
         >>> links = Pool("links", total=4, of_address=3)
         >>> links.take(Client("192.0.2.1"), 3)
@@ -36,7 +39,7 @@ class Pool:
 
     def __init__(self, what: str, total: int, of_session: int | None = None, of_address: int | None = None):
         self.what, self.total = what, total
-        self._most = {
+        self.most = {
             "session": total if of_session is None else of_session,
             "address": total if of_address is None else of_address,
         }
@@ -66,9 +69,9 @@ class Pool:
                     f"All the {self.what} that this page has ({self.total:,}) are in use; try again in a minute."
                 )
             for kind, name in keys_of(client):
-                if self._held[kind, name] + amount > self._most[kind]:
+                if self._held[kind, name] + amount > self.most[kind]:
                     raise BusyError(
-                        f"You have all the {self.what} that one visitor can have ({self._most[kind]:,}); wait until "
+                        f"You have all the {self.what} that one visitor can have ({self.most[kind]:,}); wait until "
                         "some are given back."
                     )
             self._all += amount
