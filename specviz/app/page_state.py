@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from specviz.app.server.limits import KEPT_BYTES, RUNS_KEPT
 from specviz.app.server.session_registry import Ticket
-from specviz.app.server.trace_store import StoredTrace
+from specviz.app.server.trace_store import StoredTrace, head_of
 from specviz.figures.text import one_line
 from specviz.models.choices import QUANTIZATIONS
 from specviz.models.pair_spec import ModelChoice
@@ -114,7 +114,7 @@ class PageState:
         known = self.find(trace.id)
         title = known.title if known else self.new_title(trace)
         stored = known.stored if known else None
-        if stored is None or (stored.steps, stored.head) != (len(trace.steps), trace.model_copy(update={"steps": ()})):
+        if stored is None or trace.failed or (stored.steps, stored.head) != (len(trace.steps), head_of(trace)):
             stored = StoredTrace(trace, stored)
         return self.show(Run(stored, title, models, ticket), filled=True)
 

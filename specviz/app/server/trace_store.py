@@ -20,6 +20,16 @@ MOST_UNPACKED = 48 * 1024 * 1024
 """Bytes of JSON that may be unpacked, all runs of all pages together."""
 
 
+TEXT_BYTES = 4
+"""Memory of a head for each byte of its JSON: a character of a text takes up to so many."""
+
+
+def head_of(trace: Trace) -> Trace:
+    """The trace without what is as long as the run or its prompt: steps, failed step, tokens and their texts. As values
+    those of a file of 16 MB take 200 MB."""
+    return trace.model_copy(update={"steps": (), "failed": None, **dict.fromkeys(_LISTS, ())})
+
+
 def pack(trace: Trace) -> bytes:
     """A trace's JSON, compressed: the run without its steps, the failed one or null, then every step, in lines."""
     head = trace.model_copy(update={"steps": (), "failed": None})
@@ -49,30 +59,32 @@ class StoredTrace:
 
     Attributes:
         id: the trace's.
-        head: the trace without its steps.
+        head: see :func:`head_of`.
         steps, tokens: how many the run has, and has put out.
         size: bytes of its JSON, about.
         number: tells it from all others, also from those that are gone.
     """
 
     def __init__(self, trace: Trace, before: StoredTrace | None = None):
-        self.id, self.head = trace.id, trace.model_copy(update={"steps": ()})
+        self.id, self.head = trace.id, head_of(trace)
         self.steps, self.tokens = len(trace.steps), sum(len(step.committed) for step in trace.steps)
         self.size: int = len(dump_trace(trace)) if before is None else before.size + _bytes(trace, before.steps)
         self._trace: Trace | None = trace
         self._packed: bytes | None = None
         self._lock = threading.Lock()
         self.number = next(_NUMBERS)
+        self._head_bytes = TEXT_BYTES * len(dump_trace(self.head))
         _UNPACKED.mark_used(self)
 
     @classmethod
     def of_packed(cls, packed: bytes, *, steps: int, tokens: int, size: int) -> StoredTrace:
         """A trace that :func:`pack` has packed, in another process perhaps; it is unpacked when it is first used."""
         stored = cls.__new__(cls)
-        stored.head = unpack(packed, steps=False)
+        stored.head = head_of(unpack(packed, steps=False))
         stored.id, stored.steps, stored.tokens, stored.size = stored.head.id, steps, tokens, size
         stored._trace, stored._packed = None, packed
         stored._lock, stored.number = threading.Lock(), next(_NUMBERS)
+        stored._head_bytes = TEXT_BYTES * len(dump_trace(stored.head))
         return stored
 
     @property
@@ -88,9 +100,9 @@ class StoredTrace:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of the packed form; until there is one, what a recorded run takes. What is unpacked has a limit of its
-        own."""
-        return self.size // 4 if self._packed is None else len(self._packed)
+        """Bytes of the packed form and of the head; until there is one, what a recorded run takes. What is unpacked has
+        a limit of its own."""
+        return self._head_bytes + (self.size // 4 if self._packed is None else len(self._packed))
 
     @property
     def is_packed(self) -> bool:
@@ -152,5 +164,6 @@ def _bytes(trace: Trace, first: int) -> int:
     return sum(len(part.model_dump_json()) for part in parts)
 
 
+_LISTS = ("prompt_tokens", "prompt_texts", "end_tokens")
 _NUMBERS = itertools.count()
 _UNPACKED = TraceLru(MOST_UNPACKED)

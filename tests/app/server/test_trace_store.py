@@ -12,7 +12,7 @@ from specviz.app.server import trace_store as storing
 from specviz.app.server.trace_store import StoredTrace, TraceLru
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.io import dump_trace
-from specviz.trace.schema import Trace
+from specviz.trace.schema import TokenText, Trace
 from tests.sample_traces import sample_trace
 
 
@@ -45,7 +45,9 @@ def test_the_head_is_at_hand_without_unpacking(room):
     trace = trace_of("a")
     stored = StoredTrace(trace)
     stored.pack()
-    assert stored.head == trace.model_copy(update={"steps": ()})
+    for name in ("prompt", "settings", "models", "forked_from", "end_reason"):
+        assert getattr(stored.head, name) == getattr(trace, name)
+    assert stored.head.steps == ()
     assert (stored.id, stored.steps, stored.tokens) == ("a", 3, len(trace.output_tokens()))
     assert stored.is_packed
 
@@ -85,9 +87,24 @@ def test_a_longer_state_of_a_run_is_measured_by_its_new_steps(room):
 
 def test_a_run_counts_by_its_packed_form():
     kept = StoredTrace(trace_of("a"))
-    assert kept.held_bytes == kept.size // 4
+    head = kept.held_bytes - kept.size // 4
     kept.pack()
-    assert kept.held_bytes == len(storing.pack(kept.trace)) < kept.size
+    assert kept.held_bytes == head + len(storing.pack(kept.trace))
+    assert 0 < head < 20_000
+
+
+def test_what_is_kept_of_a_packed_run_has_no_list_that_a_file_makes_long():
+    """A prompt of 400,000 tokens packs to nothing, and was kept as 200 MB of values."""
+    count = 20_000
+    texts = tuple(TokenText(id=i, text="a") for i in range(count))
+    long = trace_of("a").model_copy(
+        update={"prompt_tokens": tuple(range(count)), "prompt_texts": texts, "end_tokens": tuple(range(count))}
+    )
+    packed = storing.pack(long)
+    for kept in (StoredTrace(long), StoredTrace.of_packed(packed, steps=long.steps, tokens=1, size=10**6)):
+        assert len(dump_trace(kept.head)) < 20_000
+        assert kept.head.prompt == long.prompt
+        assert kept.trace.prompt_texts == texts
 
 
 def test_a_desk_lets_the_oldest_go_when_its_runs_are_large(room, monkeypatch):
