@@ -134,7 +134,7 @@ class Limits:
     nodes: int = _limit(MAX_NODES, 128, "drafted tokens of one tree", most=MAX_NODES)
     rows: int = _limit(16_384, 1_024, "tokens that one step feeds both models, those of pruned nodes among them")
     verdicts: int = _limit(65_536, 2_048, "nodes of one tree, once for each verifier that judges it")
-    step_mb: int = _limit(65_536, 1_024, "MB of one step at the end of its run, beside the models: caches, rows, masks")
+    step_mb: int = _limit(65_536, 640, "MB of one step at the end of its run, beside the models: caches, rows, masks")
     steps: int = _limit(1_000, 200, "steps that one click runs")
     seconds: int = _limit(3_600, 120, "seconds that one click works, without the loading of models")
     comparison_tokens: int = _limit(6_000, 1_500, "tokens of a small comparison, all runs together")
@@ -144,7 +144,7 @@ class Limits:
     upload_files: int = _limit(64, 1, "files that one request sends; a comparison is several")
     visitors: int = _limit(100, 100, "visitors whose open runs are kept; who has no page open goes first")
     live_runs: int = _limit(8, 64, "runs that keep their caches between two clicks; others are prefilled again")
-    live_mb: int = _limit(2_048, 512, "MB of these runs and their caches; the one used last stays in any case")
+    live_mb: int = _limit(2_048, 384, "MB of these runs and their caches; the one used last stays in any case")
     pairs: int = _limit(1, 1, "pairs of models that stay loaded")
     connections: int = _limit(1_000, 1_000, "connections that are open at once; an open page has about three", 100_000)
     queue: int = _limit(
