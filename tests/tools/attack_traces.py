@@ -79,6 +79,17 @@ def noisy(name: str, seed: int, most: int = 15 * MB) -> bytes:
     return packed(trace)
 
 
+def many_tokens(name: str, most: int = 12 * MB) -> bytes:
+    """A trace of a prompt of 250,000 tokens: as values it takes far more than as a file, and packed next to nothing."""
+    trace = copy.deepcopy(_base())
+    trace["id"] = name
+    count = most // 48
+    trace["prompt_tokens"] = list(range(count))
+    trace["prompt_texts"] = [{"id": i, "text": "a", "bytes": None} for i in range(count)]
+    trace["steps"], trace["end_reason"] = [], "stopped"
+    return packed(trace)
+
+
 def turning() -> bytes:
     """A trace whose names and texts turn what follows them around."""
     trace = copy.deepcopy(_base())
