@@ -198,6 +198,7 @@ class LocalBackend(Backend):
         self._loaded(models)
 
     def _loaded(self, models: ModelChoice) -> Any:
+        models = self.limits.as_set(models)
         with self._guard:
             if models in self._pairs:
                 self._pairs.move_to_end(models)
@@ -232,6 +233,7 @@ class LocalBackend(Backend):
             from specviz.models.loading import load_pair  # imports transformers: not needed to look at a trace
 
             self._load_pair = load_pair
+        models = self.limits.as_set(models)
         began = time.monotonic()
         pair = self._load_pair(**vars(models), progress=self._moving(progress))
         with self._guard:

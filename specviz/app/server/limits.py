@@ -190,7 +190,7 @@ class Limits:
                 f"This public page runs its presets only ({', '.join(self.presets)}); choose one under Settings, "
                 f"{_OWN}."
             )
-        if self.as_set(models) != models:
+        if self.public and any(getattr(models, name) != getattr(self.loading, name) for name in LOADING):
             ways = ", ".join(f"{name.replace('_', ' ')} {getattr(self.loading, name)}" for name in LOADING)
             raise SettingsError(f"This public page loads its models in one way ({ways}); leave that as it is, {_OWN}.")
         if said := unplaced(models.target, "target") or unplaced(models.draft, "draft"):
@@ -199,10 +199,13 @@ class Limits:
             raise SettingsError(f"This public page allows no renamed tokens; leave that off, {_OWN}.")
 
     def as_set(self, models: ModelChoice) -> ModelChoice:
-        """The same models, on a public page loaded as the operator has set it, however a run was recorded."""
+        """The same models, on a public page loaded as the operator has set it, however a run was recorded; and under
+        one name each, because the default pair has two. What is loaded as the same is equal then."""
         if not self.public:
             return models
-        return replace(models, **{name: getattr(self.loading, name) for name in LOADING})
+        own = PRESETS["default"].names
+        target, draft = ("default" if name == known else name for name, known in zip(_named(models), own, strict=True))
+        return replace(models, target=target, draft=draft, **{name: getattr(self.loading, name) for name in LOADING})
 
     def check_prompt(self, prompt: str) -> None:
         if len(prompt) > self.prompt_characters:
@@ -370,11 +373,9 @@ def _lower(choice: Choice, size: Callable[[StepWork], int]) -> str:
 
 def _named(models: ModelChoice) -> tuple[str, str]:
     """(target, draft) as the presets write them."""
-    target, draft = PRESETS["default"].names
-    return (
-        target if models.target.strip() == "default" else models.target.strip(),
-        draft if models.draft.strip() == "default" else models.draft.strip(),
-    )
+    target, draft = (name.strip() for name in (models.target, models.draft))
+    names = PRESETS["default"].names
+    return names[0] if target == "default" else target, names[1] if draft == "default" else draft
 
 
 def _proxies(text: str) -> tuple[str, ...]:

@@ -143,5 +143,5 @@ class Sessions:
     def _keep_only_on(self, loaded: Collection[ModelChoice]) -> None:
         """Drop the sessions whose pair is not loaded any more."""
         with self._guard:
-            for key in [key for key, live in self._live.items() if live.models not in loaded]:
+            for key in [key for key, live in self._live.items() if self.limits.as_set(live.models) not in loaded]:
                 del self._live[key]

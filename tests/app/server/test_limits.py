@@ -218,10 +218,16 @@ def test_a_public_page_loads_its_presets_and_nothing_else(models: ModelChoice) -
 
 def test_a_public_page_loads_every_preset() -> None:
     loaded: list[Any] = []
-    sessions = Sessions(lambda **fields: loaded.append(fields), Limits(public=True, pairs=99))
-    for models in (ModelChoice(), *(ModelChoice(*preset.names) for preset in PRESETS.values())):
+    sessions = Sessions(lambda **fields: loaded.append(fields) or fields, Limits(public=True, pairs=99))
+    names = PRESETS["default"].names
+    for models in (
+        ModelChoice(),
+        ModelChoice(target=names[0]),
+        ModelChoice(target=f" {names[0]} ", draft=f" {names[1]}"),
+        *(ModelChoice(*preset.names) for preset in PRESETS.values()),
+    ):
         list(sessions.backend.pair(models))
-    assert len(loaded) == len(PRESETS) + 1
+    assert len(loaded) == len(PRESETS), "the default pair has two names, and is loaded once"
 
 
 def test_a_public_page_may_offer_fewer_presets() -> None:
