@@ -7,19 +7,24 @@ the trace's JSON, which is about a fifth of what the values take and four times 
 from __future__ import annotations
 
 import itertools
+import json
 import threading
 import weakref
 import zlib
 from collections import OrderedDict
 from typing import Any
 
-from specviz.trace.io import dump_trace
-from specviz.trace.schema import FailedStep, Step, Trace
+from pydantic import TypeAdapter
 
-MOST_UNPACKED = 48 * 1024 * 1024
+from specviz.trace.io import dump_trace
+from specviz.trace.schema import FailedStep, Step, TokenText, Trace
+
+MOST_UNPACKED = 24 * 1024 * 1024
 """Bytes of JSON that may be unpacked, all runs of all pages together."""
 
 
+TEXTS_A_LINE = 500
+"""Texts of a prompt's tokens that are unpacked at a time."""
 TEXT_BYTES = 4
 """Memory of a head for each byte of its JSON: a character of a text takes up to so many."""
 
@@ -31,24 +36,32 @@ def head_of(trace: Trace) -> Trace:
 
 
 def pack(trace: Trace) -> bytes:
-    """A trace's JSON, compressed: the run without its steps, the failed one or null, then every step, in lines."""
-    head = trace.model_copy(update={"steps": (), "failed": None})
+    """A trace's JSON, compressed, in lines: the run without what is long, the failed step or null, the tokens of the
+    prompt, how many lines of their texts follow, these, then every step."""
+    first = next(text for text in trace.prompt_texts if text.id == trace.prompt_tokens[0])
+    short = {"prompt_tokens": (first.id,), "prompt_texts": (first,)}
+    head = trace.model_copy(update={"steps": (), "failed": None, **short})
+    texts = [trace.prompt_texts[i : i + TEXTS_A_LINE] for i in range(0, len(trace.prompt_texts), TEXTS_A_LINE)]
     parts = [dump_trace(head), trace.failed.model_dump_json().encode() if trace.failed else b"null"]
+    parts += [json.dumps(trace.prompt_tokens).encode(), str(len(texts)).encode(), *map(_TEXTS.dump_json, texts)]
     parts += [step.model_dump_json().encode() for step in trace.steps]
     return zlib.compress(b"\n".join(parts), level=1)
 
 
-def unpack(packed: bytes, *, steps: bool = True) -> Trace:
-    """The trace that was packed, which was a valid one, so that no limit is checked again. It is made step by step, so
-    that others have their turn at the interpreter meanwhile.
-
-    Args:
-        steps: False leaves them out.
-    """
-    first, failed, *rest = zlib.decompress(packed).split(b"\n")
+def unpack(packed: bytes) -> Trace:
+    """The trace that was packed, which was a valid one, so that no limit is checked again. It is made line by line, so
+    that others have their turn at the interpreter meanwhile."""
+    first, failed, tokens, count, *rest = zlib.decompress(packed).split(b"\n")
     known: dict[str, Any] = {} if failed == b"null" else {"failed": FailedStep.model_validate_json(failed)}
-    known["steps"] = tuple(Step.model_validate_json(line) for line in rest) if steps else ()
+    known["prompt_tokens"] = tuple(json.loads(tokens))
+    known["prompt_texts"] = tuple(text for line in rest[: int(count)] for text in _TEXTS.validate_json(line))
+    known["steps"] = tuple(Step.model_validate_json(line) for line in rest[int(count) :])
     return Trace.model_validate_json(first).model_copy(update=known)
+
+
+def unpack_head(packed: bytes) -> Trace:
+    """The same as :func:`head_of` of the trace that was packed."""
+    return head_of(Trace.model_validate_json(zlib.decompress(packed).partition(b"\n")[0]))
 
 
 class StoredTrace:
@@ -80,7 +93,7 @@ class StoredTrace:
     def of_packed(cls, packed: bytes, *, steps: int, tokens: int, size: int) -> StoredTrace:
         """A trace that :func:`pack` has packed, in another process perhaps; it is unpacked when it is first used."""
         stored = cls.__new__(cls)
-        stored.head = head_of(unpack(packed, steps=False))
+        stored.head = unpack_head(packed)
         stored.id, stored.steps, stored.tokens, stored.size = stored.head.id, steps, tokens, size
         stored._trace, stored._packed = None, packed
         stored._lock, stored.number = threading.Lock(), next(_NUMBERS)
@@ -164,6 +177,7 @@ def _bytes(trace: Trace, first: int) -> int:
     return sum(len(part.model_dump_json()) for part in parts)
 
 
+_TEXTS = TypeAdapter(tuple[TokenText, ...])
 _LISTS = ("prompt_tokens", "prompt_texts", "end_tokens")
 _NUMBERS = itertools.count()
 _UNPACKED = TraceLru(MOST_UNPACKED)
