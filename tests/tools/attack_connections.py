@@ -54,7 +54,7 @@ def slow_headers(attacker: Attacker) -> None:
 def slow_bodies(attacker: Attacker) -> None:
     """300 connections announce a body and send a byte of it each second."""
     head = b"POST /gradio_api/run/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-    _slowly(attacker, head + b"Content-Length: 900000\r\n\r\n")
+    _slowly(attacker, head + b"Content-Length: 90000\r\n\r\n")  # of more it is said at once that it is too much
 
 
 def _slowly(attacker: Attacker, first: bytes) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from specviz.models.presets import PRESETS
 from tests.tools import attack_traces as traces
 from tests.tools.attack_attacker import Attacker, Case, run_id
 
@@ -78,14 +79,14 @@ def _question(run: str | None) -> dict[str, Any]:
 
 def live_runs(attacker: Attacker) -> None:
     """Pages of one address take a step of one run after the other: long prompts, the largest trees that are taken."""
-    trees = [_dynamic(top_k=64, depth=12, total=128), _dynamic(top_k=10, depth=60, total=128)]
+    trees = [_dynamic(top_k=40, depth=12, total=128), _dynamic(top_k=10, depth=16, total=128) | {"audit": True}]
 
     def begin(number: int) -> None:
         tab = attacker.tab(timeout=60)
         turn = 0
         while not attacker.over:
             prompt = f"{number} {turn} " + "salt " * 1_000
-            values = {"prompt": prompt, "max_new_tokens": 1_000, "chat": False, "audit": number % 2 == 0}
+            values = {"prompt": prompt, "max_new_tokens": 1_000, "chat": False}
             attacker.press(tab, "on_step", "step: ", **values, **trees[turn % 2])
             attacker.press(tab, "on_new", "new: ")
             turn += 1
@@ -115,7 +116,13 @@ def other_dtypes(attacker: Attacker) -> None:
     """Steps with one dtype after the other, which only another copy of the models could run."""
     tab = attacker.tab(timeout=60)
     loads = attacker.log.read_text().count("pair loaded")
-    choices = ({"dtype": "bfloat16"}, {"dtype": "float16"}, {"target_quantization": "int8"}, {"device": "cpu"})
+    choices = (
+        {"dtype": "bfloat16"},
+        {"dtype": "float16"},
+        {"target_quantization": "int8"},
+        {"device": "cpu"},
+        {"target": PRESETS["default"].names[0]},  # the same model by its other name
+    )
     while not attacker.over:
         for values in choices:
             attacker.press(tab, "on_step", f"{next(iter(values.values()))}: ", max_new_tokens=20, **values)
