@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -196,8 +196,20 @@ def read_rows(folder: Path) -> Iterator[Rows]:
             raise SettingsError(f"The comparison in {str(folder)!r} lacks a table; copy all of its files.")
         ids = read_files(files["outputs"], ["prompt_id"])["prompt_id"].unique()
         for prompt_id in ids.to_pylist():
-            only = [("prompt_id", "=", prompt_id)]
-            yield Rows(**{name: read_files(paths, filters=only).to_pylist() for name, paths in files.items()})
+            yield rows_of(files, prompt_id)
     except (OSError, pyarrow.ArrowException) as error:
         said = " ".join(str(error).split())[:150]
         raise SettingsError(f"The comparison in {str(folder)!r} cannot be read ({said}).") from None
+
+
+def rows_of(files: Mapping[str, Sequence[Path]], prompt_id: str) -> Rows:
+    """The rows of one prompt.
+
+    Args:
+        files: the files of every table, see :func:`~specviz.compare.parquet_files.table_files`.
+
+    Raises:
+        OSError, pyarrow.ArrowException: if a file cannot be read.
+    """
+    only = [("prompt_id", "=", prompt_id)]
+    return Rows(**{name: read_files(paths, filters=only).to_pylist() for name, paths in files.items()})

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from specviz.app.compare.store import SHIPPED
+from specviz.compare.parquet_files import read_files, table_files
 from specviz.compare.prompts import load_prompts
 from specviz.compare.read import find_comparisons
+from specviz.compare.rows import TABLES
 from specviz.compare.summary import load
-from specviz.compare.tables import read_rows
+from specviz.compare.tables import rows_of
 from specviz.compare.verify_rows import verify_rows
 from specviz.models.default_pair import assets_hash, draft_assets
 from tests.tools import findings
@@ -33,18 +35,18 @@ def test_both_ways_of_comparing_and_a_sweep_are_there() -> None:
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_rows_follow_from_their_numbers(folder: Path) -> None:
     """Of some prompts: the command that made them went through all."""
-    kinds: set[str] = set()
-    for rows in read_rows(folder):
-        kind = rows.outputs[0]["kind"]
-        if kind in kinds:
-            continue
-        kinds.add(kind)
+    files = {name: table_files(folder, name) for name in TABLES}
+    outputs = read_files(files["outputs"], ["prompt_id", "kind"]).to_pylist()
+    first = {row["kind"]: row["prompt_id"] for row in reversed(outputs)}
+    assert len(first) == KINDS
+    for kind, prompt_id in first.items():
+        rows = rows_of(files, prompt_id)
+        assert {row["kind"] for row in rows.outputs} == {kind}
         assert rows.decisions
         assert verify_rows(rows) == []
         assert {row["draft"] for row in rows.outputs} == {f"specviz-draft-2-layers@{assets_hash(draft_assets())}"}
         for row in rows.steps:
             assert row["new_tokens"] - row["accepted"] in (0, 1)  # the bonus, unless the path ended the text
-    assert len(kinds) == KINDS
 
 
 def test_traversal_accepts_no_less_than_rejection_and_that_no_less_than_naive() -> None:
