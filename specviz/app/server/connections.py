@@ -88,11 +88,31 @@ class Connections:
         self._pool.give_back(client)
 
 
+class _Announced(h11.Connection):
+    """Takes bodies whose length is announced, as browsers and Gradio's clients send them.
+
+    In a body that comes in chunks each chunk is an event, and may hold one byte: a megabyte of these keeps the server,
+    and with it everybody, for more than a second.
+    """
+
+    is_in_chunks = False
+
+    def next_event(self) -> Any:
+        event = super().next_event()
+        if isinstance(event, h11.Request) and any(name == b"transfer-encoding" for name, _ in event.headers):
+            self.is_in_chunks = True
+            raise h11.RemoteProtocolError("a body in chunks", error_status_hint=411)
+        return event
+
+
 class GuardedProtocol(H11Protocol):
     """uvicorn's protocol, with a place among the :class:`Connections` and an end to each kind of waiting."""
 
+    conn: _Announced
+
     def __init__(self, connections: Connections, *given: Any, **named: Any):
         super().__init__(*given, **named)
+        self.conn = _Announced(h11.SERVER, HEAD_BYTES)
         self._connections = connections
         self._counted: Client | None = None
         self._waiting: asyncio.TimerHandle | None = None
@@ -131,6 +151,15 @@ class GuardedProtocol(H11Protocol):
         if self._kind == "body":
             self._until += len(data) / BODY_RATE
         self._wait_for_more()
+
+    def send_400_response(self, msg: str) -> None:
+        """As uvicorn's, but whoever sends a body in chunks is told what to do instead."""
+        if not self.conn.is_in_chunks:
+            super().send_400_response(msg)
+            return
+        COUNTS.add("refused")
+        self.transport.write(_refusal(411, "This request comes in chunks; send it with its length (Content-Length)."))
+        self.transport.close()
 
     def on_response_complete(self) -> None:
         self._begun = False
@@ -208,6 +237,6 @@ def open_files(wanted: int) -> int:
 
 def _refusal(status: int, said: str) -> bytes:
     body = json.dumps({"detail": said}).encode()
-    reason = {408: "Request Timeout", 503: "Service Unavailable"}[status]
+    reason = {408: "Request Timeout", 411: "Length Required", 503: "Service Unavailable"}[status]
     head = f"HTTP/1.1 {status} {reason}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
     return f"{head}Connection: close\r\n\r\n".encode() + body

@@ -188,3 +188,18 @@ def test_the_limit_of_open_files_is_raised_as_far_as_the_system_lets_it() -> Non
         assert connections.open_files(200) == min(300, hard), "it is never lowered"
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_body_in_chunks_is_refused_before_they_are_looked_at() -> None:
+    refused = COUNTS["refused"]
+    head = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with served(Limits()) as port, opened(port) as connection:
+        connection.sendall(head + 100 * b"1\r\na\r\n" + b"0\r\n\r\n")
+        said = answer(connection)
+        assert said.startswith(b"HTTP/1.1 411 ")
+        assert b"send it with its length" in said
+        assert COUNTS["refused"] == refused + 1
+        assert asked(port).startswith(b"HTTP/1.1 200 ")
+        with opened(port) as other:
+            other.sendall(b"POST / HTTP/1.1\r\nHost: h\r\nnonsense\r\n\r\n")
+            assert answer(other).startswith(b"HTTP/1.1 400 ")
