@@ -46,6 +46,8 @@ NO_LIMITS = {
     "serve.M_ARENA_MAX",
     "serve.STEP_SECONDS",
     "share_store.SAVE_SECONDS",
+    "trace_store.TEXTS_A_LINE",
+    "trace_store.TEXT_BYTES",
     "values.INFINITE_DIFFERENCE",
     "values.SCHEMA_VERSION",
 }
