@@ -39,8 +39,9 @@ class Turns:
     def __init__(self, queue: Queue, limits: Callable[[], Limits], kinds: Mapping[str, str]):
         self._queue, self._limits, self._kinds = queue, limits, kinds
         self._push = queue.push
-        self._last: dict[Key, int] = {}
-        """The number of the last turn that a client which waits has had."""
+        self._last: dict[tuple[str, Key], int] = {}
+        """The number of the last turn that a client which waits in a line has had in this line. Turns elsewhere do not
+        count: whoever looks at runs while a step waits would wait for ever."""
         self._turn = 0
         self._ended = False
         queue.push = self.push
@@ -112,15 +113,16 @@ class Turns:
             self._queue.send_message(event, ProcessCompletedMessage(output=said, success=False))
 
     def _last_turns(self, event: Event) -> tuple[int, int]:
-        last = {kind: self._last.get((kind, name), 0) for kind, name in keys_of(self._client(event))}
+        line = event.concurrency_id
+        last = {kind: self._last.get((line, (kind, name)), 0) for kind, name in keys_of(self._client(event))}
         return last.get("address", 0), last.get("session", 0)
 
     def _note_turn(self, event: Event) -> None:
-        lines = self._queue.event_queue_per_concurrency_id.values()
-        waiting = {key for line in lines for other in line.queue for key in keys_of(self._client(other))}
+        lines = self._queue.event_queue_per_concurrency_id.items()
+        waiting = {(name, key) for name, line in lines for other in line.queue for key in keys_of(self._client(other))}
         self._turn += 1
         self._last = {key: turn for key, turn in self._last.items() if key in waiting}
-        self._last |= dict.fromkeys(keys_of(self._client(event)), self._turn)
+        self._last |= {(event.concurrency_id, key): self._turn for key in keys_of(self._client(event))}
 
     def _there(self) -> list[Event]:
         """All events that wait or work."""

@@ -169,6 +169,22 @@ def test_addresses_take_turns_and_among_them_sessions(page: Page, monkeypatch: p
     assert page._queue.get_events() is None
 
 
+def test_turns_in_another_line_do_not_count(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A visitor who looked at runs while their step waited had no turn as long as somebody else only stepped."""
+    monkeypatch.setattr(STREAMS, "is_open", lambda _: True)
+    line = line_of(page, [event_of("a", "127.0.0.2"), event_of("b", "127.0.0.2")])
+    page._queue.event_queue_per_concurrency_id["files"] = files = EventQueue("files", None)
+    assert page._queue.get_events()[0][0].session_hash == "a"
+    line.queue.append(event_of("honest", "127.0.0.1"))
+    line.current_concurrency = 1
+    for _ in range(3):
+        files.queue.append(event_of("looks", "127.0.0.1"))
+        files.queue[0].concurrency_id = "files"
+        assert page._queue.get_events()[0][0].session_hash == "looks"
+    line.current_concurrency = 0
+    assert page._queue.get_events()[0][0].session_hash == "honest"
+
+
 def test_an_event_waits_for_its_listener_and_not_for_ever(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     heard: set[str] = set()
     monkeypatch.setattr(STREAMS, "is_open", heard.__contains__)
