@@ -71,10 +71,12 @@ def _slowly(attacker: Attacker, first: bytes) -> None:
                     closed += 1
                     held.remove(one)
             attacker.wait(1)
-        closed += sum(_is_closed(one) for one in held)
-        attacker.answered["connections closed by the server"] = closed
-        if closed < SLOW:
-            attacker.fault(f"{SLOW - closed} of {SLOW} requests that come byte by byte were still waited for")
+        told = [_told(one) for one in held]
+        for first_line in filter(None, told):
+            attacker.note(first_line)
+        attacker.answered["connections closed by the server"] = closed + told.count("")
+        if waited := told.count(None):
+            attacker.fault(f"{waited} of {SLOW} requests that come byte by byte were still waited for")
 
 
 def heartbeats(attacker: Attacker) -> None:
@@ -178,6 +180,17 @@ def stopping(attacker: Attacker) -> None:
         attacker.fault(
             f"SIGTERM broke {len(broken) + STREAMS - len(ends)} of {STREAMS} streams: {'; '.join(broken[:1])}"
         )
+
+
+def _told(one: socket.socket) -> str | None:
+    """The first line that a connection was told, "" if it was closed without one; None if it is still waited for."""
+    one.setblocking(False)
+    try:
+        return one.recv(200).decode("latin-1").partition("\r\n")[0]
+    except BlockingIOError:
+        return None
+    except OSError:
+        return ""
 
 
 def _is_closed(one: socket.socket) -> bool:
