@@ -20,6 +20,7 @@ from specviz.app import run_handlers
 from specviz.app.server.ending import Ending
 from specviz.app.server.limits import Limits
 from specviz.app.server.turns import UNHEARD, Turns, is_heard
+from specviz.display import upright
 
 MODEL_WORK, COMPARISONS = "model", "comparison"
 """Concurrency ids of the events that work with a model. Of each kind, one event runs at a time."""
@@ -93,8 +94,8 @@ class Page(gr.Blocks):
 
 
 def _told(message: str) -> gr.Error:
-    """The error as one line, escaped, because a browser shows it as HTML."""
-    text = " ".join(str(message).split())
+    """The error as one line that turns no text around, escaped, because a browser shows it as HTML."""
+    text = upright(" ".join(str(message).split()))
     return gr.Error(html.escape(text if len(text) <= 300 else f"{text[:299]}…", quote=False), print_exception=False)
 
 

@@ -10,6 +10,7 @@ import gradio as gr
 import pytest
 
 from specviz.app import answers, run_handlers
+from specviz.app.blocks import _told
 from specviz.app.form import DEFAULT_VERIFIERS, Form, prompt_box, settings_form, write_form
 from specviz.app.models_form import fits, models_form
 from specviz.app.page_state import models_of
@@ -237,3 +238,7 @@ def test_a_page_opens_with_a_bounded_part_of_a_long_run(monkeypatch):
 def test_recorded_runs_are_found_by_name_only(tmp_path):
     with pytest.raises(Exception, match="no recorded run"):
         run_handlers.open_recorded("../../etc/passwd", tmp_path)
+
+
+def test_an_error_of_gradios_that_repeats_a_value_turns_no_text_around():
+    assert str(_told("Value: x\u202egpj is not in the list").message) == "Value: x⟨U+202E⟩gpj is not in the list"
