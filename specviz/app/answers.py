@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import anyio
 import gradio as gr
 
-from specviz.app.server.clients import client_of
+from specviz.app.server.clients import Client, client_of_event
 from specviz.app.server.limits import ANSWER_BYTES, FRAMES_BYTES, LARGE_ANSWERS, LARGE_RUN_BYTES, Limits
+from specviz.app.server.pools import Rounds
 from specviz.errors import SettingsError
 from specviz.figures import dump_block, fitting_block
 from specviz.trace.schema import Trace
@@ -47,15 +49,18 @@ def frames_block(trace: Trace, positions: Iterable[int], *, go: int | None = Non
 
 
 class LargeAnswers:
-    """One answer about a large run is made at a time; the others wait without a thread, each client with a share.
+    """One answer about a large run is made at a time; the others wait without a thread, each client with a share, and
+    clients take turns.
 
-    Large is a run of more than :data:`LARGE_RUN_BYTES`. The frames of a small one are made at once.
+    Large is a run of more than :data:`LARGE_RUN_BYTES`. What is about a small one is made at once.
     """
 
     def __init__(self, limits: Limits):
         self._limits = limits
         self._pool = limits.pool("answers about large runs", LARGE_ANSWERS)
-        self._one = anyio.CapacityLimiter(1)
+        self._rounds = Rounds()
+        self._waiting: dict[asyncio.Future[None], Client] = {}
+        self._at_work = False
 
     async def make(self, request: gr.Request, size: int, function: Callable[..., Any], *arguments: Any) -> Any:
         """What ``function`` returns, called in a thread.
@@ -68,5 +73,32 @@ class LargeAnswers:
         """
         if size <= LARGE_RUN_BYTES:
             return await anyio.to_thread.run_sync(function, *arguments)
-        with self._pool.lent(client_of(request.request.scope, str(request.session_hash), self._limits.addresses_count)):
-            return await anyio.to_thread.run_sync(function, *arguments, limiter=self._one)
+        client = client_of_event(request, self._limits)
+        with self._pool.lent(client):
+            await self._turn(client)
+            try:
+                return await anyio.to_thread.run_sync(function, *arguments)
+            finally:
+                self._end_turn()
+
+    async def _turn(self, client: Client) -> None:
+        if not self._at_work:
+            self._at_work = True
+            self._rounds.take(client, ())
+            return
+        called = asyncio.get_running_loop().create_future()
+        self._waiting[called] = client
+        try:
+            await called
+        except asyncio.CancelledError:
+            if self._waiting.pop(called, None) is None:  # it was called in the same moment
+                self._end_turn()
+            raise
+
+    def _end_turn(self) -> None:
+        self._at_work = bool(self._waiting)
+        if self._waiting:
+            called = min(self._waiting, key=lambda one: self._rounds.last_turns(self._waiting[one]))
+            client = self._waiting.pop(called)
+            self._rounds.take(client, self._waiting.values())
+            called.set_result(None)

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse
 from specviz.app import run_handlers
 from specviz.app.server.ending import Ending
 from specviz.app.server.limits import Limits
-from specviz.app.server.turns import UNHEARD, Turns, is_heard
+from specviz.app.server.turns import UNHEARD, Turns
 from specviz.display import upright
 
 MODEL_WORK, COMPARISONS = "model", "comparison"
@@ -83,7 +83,7 @@ class Page(gr.Blocks):
     async def process_api(self, *given: Any, **named: Any) -> Any:
         """Run a handler, or get its next answer while somebody listens; an error becomes one sentence."""
         event = self._queue.event_ids_to_events.get(named.get("event_id") or "")
-        if event is not None and not is_heard(event):
+        if event is not None and not self.turns.is_heard(event):
             raise _told(UNHEARD)
         try:
             return await super().process_api(*given, **named)

@@ -60,7 +60,7 @@ class Actions:
         first, problem = None, None
         try:
             if trace is not None:
-                first = Run(StoredTrace(trace), "the run it was started with", models_of(trace))
+                first = Run(StoredTrace.shared(trace), "the run it was started with", models_of(trace))
             elif self.recorded:
                 first = opening.recorded(self.recorded[0])
         except SpecvizError as error:
@@ -281,23 +281,34 @@ class Actions:
         with self.visitors.working(page):
             yield from diff_handlers.against_greedy(self.sessions, page, one.trace, models, one.title)
 
-    def on_next_hit(self, at: str, known: PageState | None, *values: Any) -> str:
+    async def on_next_hit(self, at: str, known: PageState | None, request: gr.Request, *values: Any) -> Any:
         """Go to the next step that hits a breakpoint."""
         there = known or self.start
         if (run := there.run) is None:
             return message("info", there.absent("No run is open."))
+        start = _whole(at, 0) + 1
         try:
-            return run_handlers.next_hit(run.trace, _whole(at, 0) + 1, parse_breakpoints(self.stops.named(values)))
+            until = parse_breakpoints(self.stops.named(values))
+            return await self.about(run, request, lambda: run_handlers.next_hit(run.trace, start, until))
         except SpecvizError as error:
             return run_handlers.failed(error)
 
+    async def about(self, run: Run, request: gr.Request, work: Callable[[], Any]) -> Any:
+        """What ``work`` returns, which goes over a whole run; see :meth:`~specviz.app.answers.LargeAnswers.make`."""
+        return await self.large_answers.make(request, run.stored.size, work)
+
     # ---------------------------------------------------------------------------------- asking, sharing
 
-    def on_what_if(self, known: PageState | None, event: gr.EventData) -> Any:
+    async def on_what_if(self, known: PageState | None, event: gr.EventData, request: gr.Request) -> Any:
         """Answer a what-if question from what the trace has recorded."""
         there = known or self.start
         one = there.find(asked_for(event).get("run"))
-        return whatif.from_trace(one.trace, event._data) if one else self.not_open(there)
+        if one is None:
+            return self.not_open(there)
+        try:
+            return await self.about(one, request, lambda: whatif.from_trace(one.trace, event._data))
+        except SpecvizError as error:
+            return run_handlers.failed(error)
 
     def on_what_if_models(self, known: PageState | None, event: gr.EventData, *values: Any) -> Iterator[str]:
         """Answer a what-if question with the models."""
@@ -321,16 +332,18 @@ class Actions:
         found = (known or self.start).find(stored.id)
         return self.show_run(known, found or Run(stored, f"lesson {event._data['name']}", models_of(stored.head)), text)
 
-    def on_hold(self, known: PageState | None, event: gr.EventData, request: gr.Request) -> tuple[str, Any]:
+    async def on_hold(self, known: PageState | None, event: gr.EventData, request: gr.Request) -> tuple[str, Any]:
         """Save a run for some days and answer with the link that opens it."""
         there = known or self.start
         one = there.find(asked_for(event).get("run"))
         if one is None:
             return self.not_open(there), gr.skip()
         try:
-            named = replace(one, link=self.share_store.save(one.trace, client_of_event(request, self.limits)))
+            client = client_of_event(request, self.limits)
+            name = await self.about(one, request, lambda: self.share_store.save(one.trace, client))
         except SpecvizError as error:
             return run_handlers.failed(error), gr.skip()
+        named = replace(one, link=name)
         link = {"run": one.id, "name": named.link, "steps": one.stored.steps, "copy": True}
         kept = replace(there, runs=tuple(named if run is one else run for run in there.runs))
         return dump_block({"link": link, "notice": None}), kept

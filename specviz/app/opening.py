@@ -39,7 +39,7 @@ def _frames_of(name: str) -> str:
 
 @lru_cache(maxsize=32)
 def _stored(name: str) -> StoredTrace:
-    return StoredTrace(run_handlers.open_recorded(name))
+    return StoredTrace.shared(run_handlers.open_recorded(name))
 
 
 def recorded(name: str) -> Run:

@@ -85,7 +85,7 @@ class PageState:
     @property
     def held_bytes(self) -> int:
         """Of all its runs, packed; their caches are not among them."""
-        return sum(run.stored.held_bytes for run in self.runs)
+        return sum(run.stored.held_bytes for run in self.runs if not run.stored.is_shared)
 
     def show(self, run: Run, *, filled: bool = False) -> PageState:
         """The state with this run in sight: in the place of an earlier state of the same run, or added."""

@@ -15,7 +15,11 @@ import pytest
 
 from specviz.app import answers, run_handlers
 from specviz.app.answers import LargeAnswers
+from specviz.app.handlers import Actions
+from specviz.app.proofs import Proofs
 from specviz.app.server.limits import LARGE_RUN_BYTES, Limits
+from specviz.app.server.session_registry import Sessions
+from specviz.app.server.share_store import ShareStore
 from specviz.app.server.trace_store import StoredTrace
 from specviz.errors import BusyError, SettingsError
 from specviz.figures import block, dump_block, fitting_block, standalone_page
@@ -26,7 +30,7 @@ from specviz.trace.io import dump_trace, parse_trace
 from specviz.trace.schema import Trace
 from tests.sample_traces import sample_trace
 
-REQUEST = SimpleNamespace(session_hash="page", request=SimpleNamespace(scope={"client": ("127.0.0.1", 1)}))
+REQUEST: Any = SimpleNamespace(session_hash="page", request=SimpleNamespace(scope={"client": ("127.0.0.1", 1)}))
 
 
 @pytest.fixture(scope="module")
@@ -100,11 +104,51 @@ def test_of_answers_about_large_runs_one_is_made_at_a_time_and_a_client_has_a_sh
         asking = (large.make(REQUEST, size, work) for _ in range(count))  # type: ignore[arg-type]
         return await asyncio.gather(*asking, return_exceptions=True)
 
-    found = asyncio.run(ask(6, LARGE_RUN_BYTES + 1, alone))
-    assert [one for one in found if isinstance(one, str)] == ["alone"] * 4, "an eighth of 32"
+    found = asyncio.run(ask(10, LARGE_RUN_BYTES + 1, alone))
+    assert [one for one in found if isinstance(one, str)] == ["alone"] * 8, "an eighth of 64"
     assert sum(isinstance(one, BusyError) for one in found) == 2
     places = asyncio.run(ask(3, LARGE_RUN_BYTES, lambda: together.wait(30)))
     assert sorted(places) == [0, 1, 2], "small ones do not wait for each other"
+
+
+def test_clients_take_turns_at_large_answers_and_whoever_left_has_none() -> None:
+    large, order = LargeAnswers(Limits(public=True)), []
+
+    def of(session: str, address: str) -> Any:
+        return SimpleNamespace(session_hash=session, request=SimpleNamespace(scope={"client": (address, 1)}))
+
+    async def ask() -> None:
+        clients = [*[("a", "192.0.2.1")] * 4, *[("b", "192.0.2.1")] * 2, ("honest", "192.0.2.2")]
+        asked = [
+            asyncio.create_task(large.make(of(*client), LARGE_RUN_BYTES + 1, order.append, client[0]))
+            for client in clients
+        ]
+        await asyncio.sleep(0)  # the first is at work, the others wait
+        asked[1].cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+
+    asyncio.run(ask())
+    assert order == ["a", "honest", "b", "a", "b", "a"]
+    assert large._pool.held == 0
+    assert not large._at_work
+
+
+def test_whatever_goes_over_a_whole_run_waits_for_its_turn(tmp_path: Path) -> None:
+    class Busy(LargeAnswers):
+        async def make(self, _: Any, size: int, *__: Any) -> Any:
+            raise BusyError(f"busy with {size}")
+
+    actions = Actions(Sessions(), ShareStore(tmp_path), Proofs(), sample_trace(steps=4))
+    actions.large_answers = Busy(Limits())
+    run = actions.start.runs[0]
+    asked: Any = SimpleNamespace(_data={"run": run.id, "step": 0, "steps": [0]})
+    stops = [component.value for component in actions.stops.components.values()]
+    hold, _ = asyncio.run(actions.on_hold(None, asked, REQUEST))
+    what_if = asyncio.run(actions.on_what_if(None, asked, REQUEST))
+    hit = asyncio.run(actions.on_next_hit("0", None, REQUEST, *stops))
+    for text in (hold, what_if, hit):
+        assert json.loads(text)["notice"]["text"] == f"busy with {run.stored.size}"
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_viewer_that_has_its_share_is_told_to_ask_again(trace: Trace) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import random
@@ -18,6 +19,8 @@ from specviz.app.server.trace_store import StoredTrace
 from specviz.errors import ModelError, SpecvizError
 from specviz.trace.schema import Settings, Trace
 from tests.tools.mutated_values import HOSTILE_TEXTS, NUMBERS, SURROGATES, WHOLE, hostile
+
+_REQUEST: Any = SimpleNamespace(session_hash="page", request=None)
 
 BREAKPOINTS = ("parting", "nothing_accepted", "audit", "text", "token", "entropy_above", "target_prob_below")
 NAMES = [
@@ -198,7 +201,7 @@ class Maker:
         stops = self._mutated(luck, dict.fromkeys(BREAKPOINTS, ""))
         at = luck.choice(["0", "1", "7"])
         return f"breakpoints {list(stops.values())!r:.60}", lambda: _said(
-            [self.actions.on_next_hit(at, self.desk, *stops.values())]
+            [asyncio.run(self.actions.on_next_hit(at, self.desk, _REQUEST, *stops.values()))]
         )
 
     def link(self, luck: random.Random) -> Made:

@@ -48,6 +48,8 @@ LISTEN_SECONDS = 30.0
 """How long an event waits for somebody to listen for its answer; it does not begin before."""
 EVENTS_WAITING = 256
 """Clicks that need no models and wait or work at once, all pages together: opening, saving, comparing."""
+ANSWERS_WAITING = 256_000_000
+"""Characters of answers that wait in the server until they are read, all pages together."""
 SESSIONS_TOLD = 2_000
 """Sessions that have answers waiting for them; the oldest one that nobody listens for goes first."""
 LOST_TOLD = 10_000
@@ -72,10 +74,11 @@ FRAMES_BYTES = 2_000_000
 """Of the frames of one answer, unless a single one has more; the viewer asks for the rest."""
 LARGE_RUN_BYTES = 1_000_000
 """Of a run's JSON: answers with frames of a larger one are made one at a time."""
-LARGE_ANSWERS = 32
+LARGE_ANSWERS = 64
 """How many answers about large runs may be waited for; the viewer asks again."""
 SAVED_PAGE_BYTES = 128 * 1024 * 1024
 """Of a run that is saved as an HTML page."""
+
 
 # Of every request: checked before anything parses it.
 ADDRESS_BYTES = 8 * 1024

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from types import SimpleNamespace
+from typing import Any, cast
 
 from gradio.state_holder import SessionState, StateHolder
 
@@ -27,6 +29,8 @@ class PageStates(StateHolder):
 
     def __getitem__(self, session_id: str) -> SessionState:
         known = session_id in self.session_data
+        if not known:
+            self.session_data[session_id] = _State(self.blocks)
         state = super().__getitem__(session_id)
         component = None if known else self._lost.pop(hash(session_id), None)
         if component is not None:
@@ -64,8 +68,17 @@ class PageStates(StateHolder):
         before = [] if state is None else [(c._id, value) for c, value, _ in state.state_components]
         super().delete_state(session_id, expired_only)
         for component, value in before:
-            if state is not None and isinstance(value, PageState) and value.runs and component not in state.state_data:
+            had = isinstance(value, PageState) and (value.runs or value.lost)
+            if state is not None and had and component not in state.state_data:
                 state[component] = PageState(lost=True)
+
+
+class _State(SessionState):
+    """Gradio's state of one session, without the configuration of every component: only its deep links read that, and
+    to make it keeps the loop, and with it everybody, for 20 ms whenever somebody makes up a session."""
+
+    def __init__(self, blocks: Any):
+        super().__init__(cast(Any, SimpleNamespace(default_config=blocks.default_config, blocks={})))
 
 
 def _held_bytes(state: SessionState) -> int:

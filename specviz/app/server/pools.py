@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from specviz.app.server.clients import Client
 from specviz.errors import BusyError
@@ -98,6 +98,28 @@ class Pool:
             yield
         finally:
             self.give_back(client, amount)
+
+
+class Rounds:
+    """Whose turn is next: of those who wait, the client's that has not had one for longest, among addresses first, then
+    among the sessions of one."""
+
+    def __init__(self) -> None:
+        self._last: dict[Key, int] = {}
+        """The number of the last turn that a client which waits has had."""
+        self._turn = 0
+
+    def last_turns(self, client: Client) -> tuple[int, int]:
+        """What is least for the client whose turn is next."""
+        last = {kind: self._last.get((kind, name), 0) for kind, name in keys_of(client)}
+        return last.get("address", 0), last.get("session", 0)
+
+    def take(self, client: Client, waiting: Iterable[Client]) -> None:
+        """Note that a client has a turn, while these wait for theirs."""
+        keys = {key for other in waiting for key in keys_of(other)}
+        self._turn += 1
+        self._last = {key: turn for key, turn in self._last.items() if key in keys}
+        self._last |= dict.fromkeys(keys_of(client), self._turn)
 
 
 def keys_of(client: Client) -> list[Key]:

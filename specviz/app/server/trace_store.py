@@ -76,7 +76,10 @@ class StoredTrace:
         steps, tokens: how many the run has, and has put out.
         size: bytes of its JSON, about.
         number: tells it from all others, also from those that are gone.
+        is_shared: whether it comes with specviz, and is the same value for all pages.
     """
+
+    is_shared = False
 
     def __init__(self, trace: Trace, before: StoredTrace | None = None):
         self.id, self.head = trace.id, head_of(trace)
@@ -120,6 +123,13 @@ class StoredTrace:
     @property
     def is_packed(self) -> bool:
         return self._trace is None
+
+    @classmethod
+    def shared(cls, trace: Trace) -> StoredTrace:
+        """A trace that comes with specviz."""
+        stored = cls(trace)
+        stored.is_shared = True
+        return stored
 
     def pack(self) -> None:
         """Keep no more than the packed form; the packing itself is done once."""

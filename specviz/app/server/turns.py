@@ -7,23 +7,27 @@ somebody listens and ends when nobody does.
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from gradio.exceptions import Error
 from gradio.queueing import AsyncQueue, Event, Queue
-from gradio.server_messages import ProcessCompletedMessage
+from gradio.server_messages import EventMessage, ProcessCompletedMessage
 from gradio.utils import LRUCache, error_payload
 
 from specviz.app.server.clients import Client, client_of
-from specviz.app.server.limits import EVENTS_WAITING, LISTEN_SECONDS, SESSIONS_TOLD, Limits
-from specviz.app.server.pools import Key, keys_of
+from specviz.app.server.limits import ANSWERS_WAITING, EVENTS_WAITING, LISTEN_SECONDS, SESSIONS_TOLD, Limits
+from specviz.app.server.pools import Rounds
 from specviz.app.server.streams import STREAMS
 from specviz.errors import BusyError
 
 UNHEARD = "Nobody listened for the answer to this click, so it was ended; click again, and wait for the answer."
 STOPPING = "The server is being restarted; click again in a minute."
+_SMALL = 4_096
+"""Characters of an answer that is kept in any case: an error, or how far something is."""
 _OTHERS = "clicks that need no models"
 
 
@@ -38,15 +42,14 @@ class Turns:
 
     def __init__(self, queue: Queue, limits: Callable[[], Limits], kinds: Mapping[str, str]):
         self._queue, self._limits, self._kinds = queue, limits, kinds
-        self._push = queue.push
-        self._last: dict[tuple[str, Key], int] = {}
-        """The number of the last turn that a client which waits in a line has had in this line. Turns elsewhere do not
-        count: whoever looks at runs while a step waits would wait for ever."""
-        self._turn = 0
+        self._push, self._send = queue.push, queue.send_message
+        self._rounds: defaultdict[str, Rounds] = defaultdict(Rounds)
+        """Of each line. Turns elsewhere do not count: whoever looks at runs while a step waits would wait for ever."""
         self._ended = False
         queue.push = self.push
         queue.get_events = self.next_event
-        queue.pending_messages_per_session = _Messages(queue.pending_event_ids_session)
+        queue.send_message = self.send_message
+        self._messages = queue.pending_messages_per_session = _Messages(queue.pending_event_ids_session)
         queue.ANALYTICS_MAX_EVENTS = 0  # nobody reads them, and each end of an event would go over all
 
     async def push(self, body: Any, request: Any, username: Any) -> Any:
@@ -83,10 +86,11 @@ class Turns:
             if not line.queue or (limit is not None and line.current_concurrency >= limit):
                 continue
             self._drop_unheard(line.queue)
-            heard = [event for event in line.queue if is_heard(event)]
+            heard = [event for event in line.queue if self.is_heard(event)]
             if heard:
-                event = min(heard, key=self._last_turns)  # of equals, the one that came first
-                self._note_turn(event)
+                rounds = self._rounds[kind]
+                event = min(heard, key=lambda one: rounds.last_turns(self._client(one)))  # of equals, the first
+                rounds.take(self._client(event), map(self._client, line.queue))
                 line.queue.remove(event)
                 return [event], event.fn.batch, kind
         return None
@@ -100,29 +104,46 @@ class Turns:
         """How many events wait."""
         return sum(len(line.queue) for line in self._queue.event_queue_per_concurrency_id.values())
 
+    def send_message(self, event: Event, message: EventMessage) -> None:
+        """As Gradio's, which keeps answers for a session however many it does not read. One that does not fit beside
+        the others of its client is not kept, and its event ends."""
+        size = _size(getattr(message, "output", None))
+        answers = self._messages[event.session_hash]
+        if size > _SMALL and not self._fits(self._client(event), size):
+            answers.are_full = True
+            self._send(event, _ended(UNHEARD))
+            event.alive = False
+            return
+        answers.client = self._client(event)
+        self._send(event, message)
+
+    def _fits(self, client: Client, size: int) -> bool:
+        pool = self._limits().pool("bytes of answers that nobody reads", ANSWERS_WAITING)
+        for answers in self._messages.values():
+            with contextlib.suppress(BusyError):
+                pool.take(answers.client, answers.size)
+        try:
+            pool.take(client, size)
+        except BusyError:
+            return False
+        return True
+
+    def is_heard(self, event: Event) -> bool:
+        """Whether somebody listens for the answers of an event, and reads those of the events before."""
+        if not event.alive or self._messages[event.session_hash].are_full:
+            return False
+        return STREAMS.is_open(event.session_hash) or STREAMS.is_open(event._id)
+
     def _drop_unheard(self, waiting: list[Event]) -> None:
         late = time.monotonic() - LISTEN_SECONDS
-        unheard = [event for event in waiting if event.enqueue_time < late and not is_heard(event)]
+        unheard = [event for event in waiting if event.enqueue_time < late and not self.is_heard(event)]
         self._drop(waiting, unheard, UNHEARD)
 
     def _drop(self, waiting: list[Event], events: list[Event], why: str) -> None:
         for event in events:
             waiting.remove(event)
             self._queue.event_ids_to_events.pop(event._id, None)
-            said = error_payload(Error(why, print_exception=False), show_error=False)
-            self._queue.send_message(event, ProcessCompletedMessage(output=said, success=False))
-
-    def _last_turns(self, event: Event) -> tuple[int, int]:
-        line = event.concurrency_id
-        last = {kind: self._last.get((line, (kind, name)), 0) for kind, name in keys_of(self._client(event))}
-        return last.get("address", 0), last.get("session", 0)
-
-    def _note_turn(self, event: Event) -> None:
-        lines = self._queue.event_queue_per_concurrency_id.items()
-        waiting = {(name, key) for name, line in lines for other in line.queue for key in keys_of(self._client(other))}
-        self._turn += 1
-        self._last = {key: turn for key, turn in self._last.items() if key in waiting}
-        self._last |= {(event.concurrency_id, key): self._turn for key in keys_of(self._client(event))}
+            self._send(event, _ended(why))
 
     def _there(self) -> list[Event]:
         """All events that wait or work."""
@@ -136,12 +157,46 @@ class Turns:
         return client_of(event.request.scope, event.session_hash, self._limits().addresses_count)
 
 
-def is_heard(event: Event) -> bool:
-    """Whether somebody listens for the answers of an event."""
-    return STREAMS.is_open(event.session_hash) or STREAMS.is_open(event._id)
+def _ended(why: str) -> ProcessCompletedMessage:
+    said = error_payload(Error(why, print_exception=False), show_error=False)
+    return ProcessCompletedMessage(output=said, success=False)
 
 
-class _Messages(LRUCache[str, AsyncQueue[Any]]):
+def _size(value: Any) -> int:
+    """Characters of the texts in an answer."""
+    if isinstance(value, dict):
+        return sum(map(_size, value.values()))
+    if isinstance(value, list):
+        return sum(map(_size, value))
+    return len(value) if isinstance(value, str) else 0
+
+
+class _Answers(AsyncQueue[Any]):
+    """What one session is still to be told.
+
+    Attributes:
+        client: whose they are.
+        size: characters of all of them.
+        are_full: whether there was no room for another one since it has last read one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.client, self.size, self.are_full = Client(), 0, False
+        self._sizes: deque[int] = deque()
+
+    def _put(self, item: Any) -> None:
+        super()._put(item)
+        self._sizes.append(_size(getattr(item, "output", None)))
+        self.size += self._sizes[-1]
+
+    def _get(self) -> Any:
+        self.size -= self._sizes.popleft()
+        self.are_full = False
+        return super()._get()
+
+
+class _Messages(LRUCache[str, _Answers]):
     """What each session is still to be told. Gradio forgets the oldest session, be it somebody's who waits, and its
     queue then ends with a KeyError, for everybody.
 
@@ -153,12 +208,13 @@ class _Messages(LRUCache[str, AsyncQueue[Any]]):
         super().__init__(SESSIONS_TOLD)
         self._event_ids = event_ids
 
-    def __setitem__(self, session: str, messages: AsyncQueue[Any]) -> None:
+    def __setitem__(self, session: str, _: AsyncQueue[Any]) -> None:
+        """Keep a queue that counts in the place of Gradio's, which is empty."""
         if session not in self and len(self) >= self.max_size:
             gone = next((name for name in self if not STREAMS.is_open(name)), next(iter(self)))
             del self[gone]
             self._event_ids.pop(gone, None)
-        super().__setitem__(session, messages)
+        super().__setitem__(session, _Answers())
 
-    def __missing__(self, session: str) -> AsyncQueue[Any]:
-        return AsyncQueue()  # nobody hears it
+    def __missing__(self, session: str) -> _Answers:
+        return _Answers()  # nobody hears it

@@ -36,10 +36,14 @@ def states(running: server.Server) -> PageStates:
 
 def cheap_posts(running: server.Server, count: int) -> None:
     """Somebody's who opens no page: each makes a state on the server, of another session."""
-    number = next(i for i, fn in running.page.fns.items() if fn.api_name == "new")
     for one in range(count):
-        body = {"data": [None], "fn_index": number, "session_hash": f"made up {one}"}
+        body = nothing_new(running, f"made up {one}")
         assert running.web.post("/gradio_api/run/predict", json=body).status_code == 200
+
+
+def nothing_new(running: server.Server, session: str) -> dict:
+    number = next(i for i, fn in running.page.fns.items() if fn.api_name == "stop")
+    return {"data": [], "fn_index": number, "session_hash": session}
 
 
 def said(text: str) -> str:
@@ -96,11 +100,16 @@ def test_a_new_page_is_told_nothing_of_the_kind(served):
     assert not PageState().lost
 
 
+def test_a_made_up_session_costs_no_configuration_of_all_components(served):
+    cheap_posts(served, 1)
+    assert len(states(served).session_data["made up 0"].config_values) < 5 < len(served.page.blocks)
+
+
 def test_pages_make_room_for_the_bytes_of_runs_and_whoever_holds_most_gives(monkeypatch):
     """Files of noise that 100 pages have opened were ten gigabytes."""
 
-    def keeps(session: str, megabytes: int) -> PageState:
-        stored = SimpleNamespace(id=session, held_bytes=megabytes * 1024 * 1024)
+    def keeps(session: str, megabytes: int, is_shared: bool = False) -> PageState:
+        stored = SimpleNamespace(id=session, held_bytes=megabytes * 1024 * 1024, is_shared=is_shared)
         state = PageState(runs=(Run(stored, session, ModelChoice()),))
         held[session].state_data[0] = state
         return state
@@ -112,6 +121,7 @@ def test_pages_make_room_for_the_bytes_of_runs_and_whoever_holds_most_gives(monk
         listening(there, "honest", "looks")
         listening(there, "a", "b", "c", host="192.0.2.2")
         keeps("honest", 4)
+        keeps("looks", 99, is_shared=True)
         assert held["looks"]
         keeps("gone", 3)
         for session in ("a", "b"):

@@ -129,6 +129,34 @@ def test_however_an_event_ends_its_place_is_free(served, gate, monkeypatch, how)
     server.until(lambda: nothing_left(served.page._queue), seconds=10)
 
 
+def test_answers_that_nobody_reads_take_a_share_and_then_no_click_of_their_page_begins(served, monkeypatch):
+    monkeypatch.setattr(turns, "ANSWERS_WAITING", 24_000_000)  # a session has three
+    away, library = served.visitor(), served.visitor()
+    opened = away.press("on_open", open_a_recorded_run="default-4-2-2")
+    run = json.loads(opened[0])[0]["run"]["id"]
+    waiting = served.page._queue.pending_messages_per_session
+    handler, size = "on_open_run", len(opened[0])
+    fits = 3_000_000 // size
+    asked = [away.begin(handler, {"run": run, "step": 0})]
+    server.until(lambda: nothing_left(served.page._queue))
+    for _ in range(fits + 1):
+        asked.append(away.begin(handler, {"run": run, "step": 0}))
+        server.until(lambda: nothing_left(served.page._queue) or waiting[away.session].are_full)
+    asked.append(away.begin(handler, {"run": run, "step": 0}))
+    assert fits * size < waiting[away.session].size < 3_000_000
+    assert "run" in library.step(), "another page is answered"
+    monkeypatch.setattr(turns, "LISTEN_SECONDS", 0.0)
+    server.until(lambda: nothing_left(served.page._queue))
+    with served.web.stream("GET", "/gradio_api/queue/data", params={"session_hash": away.session}) as stream:
+        said = [json.loads(line.removeprefix("data:")) for line in stream.iter_lines() if line.startswith("data:")]
+    ends = {one["event_id"]: one for one in said if one["msg"] == "process_completed"}
+    assert [ends[event]["success"] for event in asked] == [True] * fits + [False] * (len(asked) - fits)
+    assert turns.UNHEARD in str(ends[asked[-1]]["output"])
+    monkeypatch.undo()
+    assert waiting[away.session].size == 0
+    assert "run" in away.step(), "it has read them, and goes on"
+
+
 # ------------------------------------------------------------------------------------------------- without a server
 
 
