@@ -159,8 +159,9 @@ def full_disk(attacker: Attacker) -> None:
 
 
 def _halves(attacker: Attacker) -> set[Path]:
-    """Files under the names that Gradio gives them until all of them is there."""
-    return {path for path in attacker.tmp.rglob("tmp*") if path.is_file()}
+    """Files under the names that Gradio gives them until all of them is there. It also leaves an empty one of each that
+    it opens, which a sweep removes."""
+    return {path for path in attacker.tmp.rglob("tmp*") if path.is_file() and path.stat().st_size}
 
 
 def _dynamic(top_k: int, depth: int, total: int) -> dict[str, Any]:
