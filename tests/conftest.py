@@ -44,10 +44,15 @@ LONGEST = (
 """Files that take longest come first: one that begins last leaves the other processes with nothing to do."""
 
 
-def pytest_collection_finish() -> None:
-    """What is imported by now stays: a full collection need not go through it again (a fifth of a second each time)."""
-    gc.collect()
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """What is imported stays: collecting garbage need not go through it, now or later (0.2 seconds each time)."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
