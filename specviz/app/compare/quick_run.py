@@ -142,7 +142,7 @@ def run_small(sessions: Sessions, page: str, store: ComparisonStore, job: Any) -
             summary = summarized(found, labels=labels)
             opened = Opened(f"{TITLE}, so far", about(None, summary), summary)
             yield QuickRun(f"{label}.", (number + 1) / len(order), opened)
-    yield _finished(store, job, done, len(order))
+    yield _finished(store, job, done, len(order), page, sessions.limits)
 
 
 def _check_memory(limits: Limits, pair: Any, job: Any) -> None:
@@ -153,7 +153,9 @@ def _check_memory(limits: Limits, pair: Any, job: Any) -> None:
         limits.check_step(pair, longest + job.comparison.max_new_tokens, work, "choose smaller trees")
 
 
-def _finished(store: ComparisonStore, job: Any, done: list[tuple[Any, Any]], wanted: int) -> QuickRun:
+def _finished(
+    store: ComparisonStore, job: Any, done: list[tuple[Any, Any]], wanted: int, page: str, limits: Limits
+) -> QuickRun:
     """Write the prompts all of whose runs are done as a finished comparison."""
     from specviz.compare.jobs import open_folder, write_unit
     from specviz.compare.run_unit import pack
@@ -193,7 +195,7 @@ def _finished(store: ComparisonStore, job: Any, done: list[tuple[Any, Any]], wan
         if len(done) == wanted
         else f"Stopped after {len(done)} of {wanted} runs; kept are the {len(whole)} prompts that were finished."
     )
-    return QuickRun(text, None, opened, store.add(opened, home))
+    return QuickRun(text, None, opened, store.add(opened, home, page, limits))
 
 
 def _left(began: float, done: int, wanted: int) -> str:

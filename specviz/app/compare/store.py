@@ -1,7 +1,7 @@
 """The comparisons a page can open: those that ship, those the server was started with, and a few that visitors brought.
 
 A visitor's comparison is known by a name that cannot be guessed, lies in a temporary folder, and goes when newer ones
-need its place.
+need its place: those of pages that nobody has open first, then those of the client that has most.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from typing import Any
 
 from specviz.app.compare.view import Opened
 from specviz.app.server.clients import Client
+from specviz.app.server.limits import Limits
 from specviz.app.server.progress import Progress, result_of
 from specviz.app.server.readers import Readers
+from specviz.app.server.streams import STREAMS
 from specviz.app.server.tempdir import hidden_folder
 from specviz.assets import ASSETS
 from specviz.compare.parquet_files import table_files
@@ -31,7 +33,8 @@ from specviz.errors import SettingsError
 from specviz.figures.text import one_line
 
 SHIPPED = ASSETS / "comparison"
-MOST_KEPT = 6
+MOST_KEPT, MOST_SMALL = 6, 64
+"""Comparisons of visitors; on a public page, where all of them are small, more."""
 PACKED_NAME = "specviz-comparison.zip"
 PACKED = (PLAN, "prompts.jsonl", "README.md")
 """What a zip has beside the tables and the summary."""
@@ -49,6 +52,8 @@ class ComparisonStore:
         self._listed = {f"{number}": folder for number, folder in enumerate([*find_comparisons(shipped), *more])}
         self._shipped = shipped
         self._opened: OrderedDict[str, tuple[Opened, tempfile.TemporaryDirectory[str] | None]] = OrderedDict()
+        self._pages: dict[str, str] = {}
+        """Of each that visitors have brought or made: the page that did."""
         self._lock = threading.Lock()
 
     def names(self) -> list[tuple[str, str]]:
@@ -88,7 +93,9 @@ class ComparisonStore:
             self._opened[key] = (opened, None)
         return opened
 
-    def add_files(self, paths: Sequence[str], readers: Readers, client: Client) -> Generator[Progress, None, str]:
+    def add_files(
+        self, paths: Sequence[str], readers: Readers, client: Client, limits: Limits | None = None
+    ) -> Generator[Progress, None, str]:
         """Open files that a visitor sent; tells how far it is and returns the key.
 
         Raises:
@@ -110,16 +117,28 @@ class ComparisonStore:
             raise
         first = Path(paths[0]).stem if len(paths) == 1 else "your files"
         title = one_line(first, 40)
-        return self.add(Opened(title, about(folder, summary), summary, folder), home)
+        return self.add(Opened(title, about(folder, summary), summary, folder), home, client.session or "", limits)
 
-    def add(self, opened: Opened, home: tempfile.TemporaryDirectory[str]) -> str:
-        """Keep a visitor's comparison, and let the one used longest ago go."""
-        key = secrets.token_urlsafe(12)
+    def add(
+        self, opened: Opened, home: tempfile.TemporaryDirectory[str], page: str = "", limits: Limits | None = None
+    ) -> str:
+        """Keep a visitor's comparison; another makes room, see
+        :meth:`~specviz.app.server.streams.Streams.first_to_go`.
+
+        Args:
+            page: whose it is.
+        """
+        key, limits = secrets.token_urlsafe(12), limits or Limits()
+        most = MOST_SMALL if limits.public else MOST_KEPT
         with self._lock:
             self._opened[key] = (opened, home)
+            self._pages[key] = page
             brought = [name for name, (_, place) in self._opened.items() if place is not None]
-            for name in brought[: max(0, len(brought) - MOST_KEPT)]:
+            while len(brought) > most:
+                held = [(self._pages[name], 1) for name in brought]
+                name = brought.pop(STREAMS.first_to_go(held, limits.addresses_count))
                 place = self._opened.pop(name)[1]
+                del self._pages[name]
                 if place is not None:
                     place.cleanup()
         return key
@@ -128,6 +147,7 @@ class ComparisonStore:
         """Let a visitor's comparison go, with its files."""
         with self._lock:
             _, place = self._opened.pop(key, (None, None))
+            self._pages.pop(key, None)
         if place is not None:
             place.cleanup()
 

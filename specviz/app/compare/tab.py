@@ -194,7 +194,9 @@ class CompareTab:
                     "This public page opens no comparison of a visitor's; run specviz on your own machine."
                 )
             client = client_of_event(request, self.act.limits)
-            key = yield from mapped(self.store.add_files(paths or [], self.act.readers, client), self._working)
+            key = yield from mapped(
+                self.store.add_files(paths or [], self.act.readers, client, self.act.limits), self._working
+            )
             self.act.visitors.register_comparison(str(request.session_hash), self.store, key)
             yield self._show(key, Selection())
         except Exception as error:

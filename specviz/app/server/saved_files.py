@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 from specviz.app.server.clients import Client
 from specviz.app.server.limits import LEAST_BYTES, SAVED_BYTES, Limits
+from specviz.app.server.streams import STREAMS
 from specviz.app.server.tempdir import hidden_folder, writing
 from specviz.errors import BusyError
 
@@ -35,7 +36,8 @@ class SavedFiles:
         return self._pool.held
 
     def write(self, page: str, client: Client, name: str, write: Callable[[Path], None]) -> Path:
-        """Write a file that only who knows its path can fetch; the page's oldest ones go where its share asks for that.
+        """Write a file that only who knows its path can fetch; the page's oldest ones go where its share asks for that,
+        then those of pages that nobody has open.
 
         Args:
             name: of the file.
@@ -65,10 +67,21 @@ class SavedFiles:
             try:
                 self._pool.take(client, size)
             except BusyError:
-                if not self._drop_oldest(page):
+                if not (self._drop_oldest(page) or self._drop_left(client, size)):
                     raise
             else:
                 return
+
+    def _drop_left(self, client: Client, size: int) -> bool:
+        """Drop a file of a page that nobody has open: of the same address, or of any where the total is reached."""
+        is_full = self._pool.held + size > self._pool.total
+        with self._lock:
+            firsts = {page: next(iter(files.values()))[0] for page, files in self._files.items()}
+        for page, owner in firsts.items():
+            own = owner.address is not None and owner.address == client.address
+            if (is_full or own) and not STREAMS.is_open(page):
+                return self._drop_oldest(page)
+        return False
 
     def _drop_oldest(self, page: str) -> bool:
         """Whether there was one."""

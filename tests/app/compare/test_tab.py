@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from specviz.app.server.limits import Limits
 from specviz.app.server.readers import Readers
 from specviz.app.server.session_registry import Sessions
 from specviz.app.server.share_store import ShareStore
+from specviz.app.server.streams import STREAMS
 from specviz.app.server.trace_store import StoredTrace
 from specviz.compare import read
 from specviz.compare.jobs import Job, open_folder, write_unit
@@ -182,6 +184,22 @@ def test_brought_comparisons_make_room_and_their_files_go(folder, monkeypatch) -
     with pytest.raises(SettingsError, match="not open any more"):
         shelf.get(keys[0])
     assert shelf.get(keys[-1]).folder.is_dir()
+
+
+def test_comparisons_of_one_client_do_not_push_out_those_of_others(monkeypatch) -> None:
+    monkeypatch.setattr("specviz.app.compare.store.MOST_SMALL", 3)
+    shelf, public = ComparisonStore(shipped=Path("nowhere")), Limits(public=True)
+
+    def add(page: str) -> str:
+        return shelf.add(Opened(page, "", {}), tempfile.TemporaryDirectory(), page, public)
+
+    with STREAMS.opened("mine", {"client": ("192.0.2.1", 1)}), STREAMS.opened("b", {"client": ("192.0.2.2", 1)}):
+        mine, left, *others = (add(page) for page in ("mine", "left", "b", "b", "b", "b"))
+        assert shelf.get(mine).title == "mine"
+        assert [key for key in (left, *others) if key in shelf._opened] == others[-2:]
+    for key in (mine, *others):
+        shelf.remove(key)
+    assert not shelf._pages
 
 
 # ---------------------------------------------------------------------------------------------------- figures
