@@ -9,6 +9,7 @@ a megabyte of a trace, 37 ms from its JSON).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -71,9 +72,11 @@ def limit_memory(size: int) -> None:
         import resource
     except ImportError:  # Windows
         return
-    resource.setrlimit(resource.RLIMIT_AS, (size, size))
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for kind, most in ((resource.RLIMIT_AS, size), (resource.RLIMIT_CPU, CPU_SECONDS), (resource.RLIMIT_CORE, 0)):
+        hard = resource.getrlimit(kind)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)  # nobody may raise that one
+        with contextlib.suppress(OSError, ValueError):  # macOS knows no limit on address space
+            resource.setrlimit(kind, (most, most))
     os.nice(5)  # who clicks goes first
 
 

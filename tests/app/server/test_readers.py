@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from specviz.app.server import readers as reading
+from specviz.app.server import reading_process
 from specviz.app.server.clients import Client
 from specviz.app.server.limits import Limits
 from specviz.app.server.readers import Lane, Readers
@@ -208,3 +209,21 @@ def test_the_process_has_the_limits_it_is_given(tmp_path: Path) -> None:
         finally:
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_where_the_system_knows_no_such_limit_or_has_a_lower_one_files_are_read_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resource = pytest.importorskip("resource")
+    given: dict[int, tuple[int, int]] = {}
+
+    def set_limit(kind: int, most: tuple[int, int]) -> None:
+        if kind == resource.RLIMIT_AS:
+            raise ValueError("current limit exceeds maximum limit")  # macOS
+        given[kind] = most
+
+    monkeypatch.setattr(resource, "setrlimit", set_limit)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (30, 30))
+    monkeypatch.setattr(reading_process.os, "nice", lambda _: 0)
+    reading_process.limit_memory(2**30)
+    assert given == {resource.RLIMIT_CPU: (30, 30), resource.RLIMIT_CORE: (0, 0)}
