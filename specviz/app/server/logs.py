@@ -20,6 +20,8 @@ PROMPTS = "SPECVIZ_LOG_PROMPTS"
 SAME_SECONDS = 60.0
 SAME_LINES = 3
 """Of lines that say the same within so many seconds these are written; the next one says how many more came."""
+SAME_EVENTS = 60
+"""The same for events of one name, such as "run ended": whoever clicks all the time writes no more of them."""
 KINDS_KEPT = 500
 """Kinds of lines that are counted at a time; beyond them each is written, as there are only so many lines of code."""
 SERVER_LOGGERS = ("uvicorn", "uvicorn.error", "uvicorn.access")
@@ -67,7 +69,8 @@ def adopt(names: Iterable[str] = SERVER_LOGGERS) -> None:
 class Repeated(logging.Filter):
     """Lets few of the lines through that say the same: whoever can cause an error can cause it a thousand times.
 
-    What is the same is the place in the code that logs, and of an error its type and where it was raised. The count of
+    What is the same is the place in the code that logs, of an event its name, of an error its type and where it was
+    raised. The count of
     those held back stands, as ``more``, on the next line of the kind that is written, or on a line of its own.
     """
 
@@ -79,22 +82,21 @@ class Repeated(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether this line is written."""
-        if record.levelno < logging.WARNING:
-            return True  # what happened: one line for each run, and no error
+        most = SAME_LINES if record.levelno >= logging.WARNING else SAME_EVENTS
         now, kind = time.monotonic(), _kind(record)
         with self._lock:
             began, count = self._kinds.get(kind, (now, 0))
             if now - began > SAME_SECONDS:
-                if count > SAME_LINES:
-                    _add_field(record, "more", int(count) - SAME_LINES)
+                if count > most:
+                    _add_field(record, "more", int(count) - most)
                 began, count = now, 0
             if kind in self._kinds or len(self._kinds) < KINDS_KEPT:
                 self._kinds[kind] = [began, count + 1]
             else:
                 self._kinds = {one: seen for one, seen in self._kinds.items() if now - seen[0] <= SAME_SECONDS}
-            if count + 1 == SAME_LINES:
+            if count + 1 == most:
                 _add_field(record, "held_back", f"more of these, for {SAME_SECONDS:g} s")
-            return count < SAME_LINES
+            return count < most
 
 
 def _kind(record: logging.LogRecord) -> tuple[object, ...]:
@@ -103,7 +105,8 @@ def _kind(record: logging.LogRecord) -> tuple[object, ...]:
     if error is not None:
         frames = traceback.extract_tb(error.__traceback__)
         raised = (type(error), (frames[-1].filename, frames[-1].lineno) if frames else None)
-    return record.name, record.levelno, record.pathname, record.lineno, raised
+    name = record.msg if record.levelno < logging.WARNING else None  # all events come from one line of code
+    return record.name, record.levelno, record.pathname, record.lineno, name, raised
 
 
 def _add_field(record: logging.LogRecord, name: str, value: object) -> None:

@@ -57,6 +57,25 @@ def test_a_thousand_equal_errors_are_three_lines_and_others_are_written_beside_t
     assert [line["number"] for line in lines[4:]] == list(range(10)), "what happened is no error"
 
 
+def test_of_events_of_one_name_so_many_a_minute_are_written_and_the_next_says_how_many_more(
+    written, monkeypatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(logs.time, "monotonic", lambda: clock[0])
+
+    def work() -> None:
+        for number in range(1_000):
+            logs.event(log, "run started", number=number)
+        logs.event(log, "stopping")
+        clock[0] += logs.SAME_SECONDS + 1
+        logs.event(log, "run started", number=1_000)
+
+    lines = written(work)
+    assert [line.get("number") for line in lines] == [*range(logs.SAME_EVENTS), None, 1_000]
+    assert "held_back" in lines[logs.SAME_EVENTS - 1]
+    assert lines[-1]["more"] == 1_000 - logs.SAME_EVENTS
+
+
 def test_after_a_while_the_next_line_says_how_many_were_held_back(written, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr(logs.time, "monotonic", lambda: clock[0])
