@@ -23,6 +23,7 @@ from specviz.app.server.limits import (
     HEADERS_BYTES,
     JSON_DEPTH,
     JSON_VALUES,
+    SESSION_CHARACTERS,
 )
 
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -119,7 +120,8 @@ async def read_json(receive: Receive, most: int) -> bytes:
 
 
 def check_json(body: bytes) -> None:
-    """Check that JSON has no more values than a form, is not deep, and names no file on another machine.
+    """Check that JSON has no more values than a form, is not deep, names no file on another machine, which Gradio would
+    go and fetch, and no session at length, which would be kept in many places.
 
     What is no JSON is left to Gradio, which refuses it.
 
@@ -139,17 +141,19 @@ def check_json(body: bytes) -> None:
         depth += 1 if bracket in b"[{" else -1
         if depth > JSON_DEPTH:
             raise RefusedError(413, _CROWDED)
-    if names_an_address(body):
+    value = _parsed(body)
+    if any(_is_address(path) for path in _paths(value)):
         raise RefusedError(400, "Files are sent and not fetched; upload the file itself.")
+    session = value.get("session_hash") if isinstance(value, dict) else None
+    if isinstance(session, str) and len(session) > SESSION_CHARACTERS:
+        raise RefusedError(400, f"A session hash has at most {SESSION_CHARACTERS} characters; choose a shorter one.")
 
 
-def names_an_address(body: bytes) -> bool:
-    """Whether a request asks for a file on another machine: Gradio would go and fetch it."""
+def _parsed(body: bytes) -> Any:
     try:
-        value = json.loads(body)
+        return json.loads(body)
     except (ValueError, RecursionError):
-        return False  # Gradio refuses it
-    return any(_is_address(path) for path in _paths(value))
+        return None  # Gradio refuses it
 
 
 def again(body: bytes, receive: Receive) -> Receive:

@@ -63,7 +63,8 @@ LARGE_TRACE_BYTES = 2 * 1024 * 1024
 SMALL_FILES, LARGE_FILES = 4, 2
 """Files that are opened at once, the small and the large ones; a client opens one of each at a time."""
 WAITING_FILES = 16
-"""Files of either kind that wait to be opened; the next is told to come again."""
+"""Files of either kind that wait to be opened; a client's further ones wait in the queue until it has fewer than its
+share of these, and where others have them all the next is told to come again."""
 READ_SECONDS = 120.0
 """How long such a file is waited for, and then read, at most."""
 SMALL_COMPARISON = {"prompts": 16, "trees": 6, "verifiers": 8, "temperatures": 3, "tokens": 64}
@@ -93,6 +94,8 @@ JSON_VALUES = 4_096
 """Brackets, commas and colons of a request outside its texts; Step sends about sixty."""
 JSON_DEPTH = 32
 """Lists and objects within each other; Step sends three of them."""
+SESSION_CHARACTERS = 64
+"""Of the name that a page gives to its session; a browser's has a dozen, a program's 36."""
 BODY_SECONDS, BODY_BYTES_A_SECOND = 20.0, 8 * 1024
 """A request ends when nothing of it has come for so long, or when it comes more slowly after that time."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -19,8 +19,15 @@ from gradio.server_messages import EventMessage, ProcessCompletedMessage
 from gradio.utils import LRUCache, error_payload
 
 from specviz.app.server.clients import Client, client_of
-from specviz.app.server.limits import ANSWERS_WAITING, EVENTS_WAITING, LISTEN_SECONDS, SESSIONS_TOLD, Limits
-from specviz.app.server.pools import Rounds
+from specviz.app.server.limits import (
+    ANSWERS_WAITING,
+    EVENTS_WAITING,
+    LISTEN_SECONDS,
+    SESSIONS_TOLD,
+    WAITING_FILES,
+    Limits,
+)
+from specviz.app.server.pools import Rounds, keys_of
 from specviz.app.server.streams import STREAMS
 from specviz.errors import BusyError
 
@@ -87,6 +94,8 @@ class Turns:
                 continue
             self._drop_unheard(line.queue)
             heard = [event for event in line.queue if self.is_heard(event)]
+            if limit is None and heard:
+                heard = self._within_shares(heard, kind)
             if heard:
                 rounds = self._rounds[kind]
                 event = min(heard, key=lambda one: rounds.last_turns(self._client(one)))  # of equals, the first
@@ -103,6 +112,13 @@ class Turns:
     def waiting(self) -> int:
         """How many events wait."""
         return sum(len(line.queue) for line in self._queue.event_queue_per_concurrency_id.values())
+
+    def _within_shares(self, heard: list[Event], kind: str) -> list[Event]:
+        """Those that may begin in a line without a limit, whose events wait elsewhere, each with a thread."""
+        shares = self._limits().pool("files", WAITING_FILES).most
+        at_work = [event for events in self._queue.active_jobs if events for event in events]
+        held = Counter(key for event in at_work if event.concurrency_id == kind for key in keys_of(self._client(event)))
+        return [event for event in heard if all(held[key] < shares[key[0]] for key in keys_of(self._client(event)))]
 
     def send_message(self, event: Event, message: EventMessage) -> None:
         """As Gradio's, which keeps answers for a session however many it does not read. One that does not fit beside

@@ -79,7 +79,7 @@ def nested(depth: int) -> bytes:
     ],
 )
 def test_what_would_take_long_to_parse_is_refused_before_it_is(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "names_an_address", lambda _: pytest.fail("it was parsed"))
+    monkeypatch.setattr(bodies, "_parsed", lambda _: pytest.fail("it was parsed"))
     with pytest.raises(RefusedError) as caught:
         check_json(body)
     assert caught.value.status in (400, 413)
@@ -116,6 +116,13 @@ def test_addresses_are_found_wherever_they_stand() -> None:
 
 
 # --------------------------------------------------------------------------------------------------- how it comes in
+
+
+def test_a_session_has_a_short_name() -> None:
+    check_json(json.dumps({"data": ["x" * 65], "session_hash": "s" * 64}).encode())
+    with pytest.raises(RefusedError, match="at most 64 characters") as caught:
+        check_json(json.dumps({"data": [], "session_hash": "s" * 65}).encode())
+    assert caught.value.status == 400
 
 
 def test_a_body_that_is_too_large_is_read_no_further() -> None:

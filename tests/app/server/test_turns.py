@@ -15,7 +15,7 @@ from gradio.queueing import EventQueue
 
 from specviz.app.blocks import MODEL_WORK, Page
 from specviz.app.server import turns
-from specviz.app.server.limits import Limits
+from specviz.app.server.limits import WAITING_FILES, Limits
 from specviz.app.server.metrics import COUNTS
 from specviz.app.server.streams import STREAMS
 from specviz.engine.session import Session
@@ -211,6 +211,26 @@ def test_turns_in_another_line_do_not_count(page: Page, monkeypatch: pytest.Monk
         assert page._queue.get_events()[0][0].session_hash == "looks"
     line.current_concurrency = 0
     assert page._queue.get_events()[0][0].session_hash == "honest"
+
+
+def test_of_one_address_so_many_files_are_begun_that_none_is_refused_and_the_others_wait_without_a_thread(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(STREAMS, "is_open", lambda _: True)
+    line = line_of(page, [event_of(f"{number}", "127.0.0.2") for number in range(30)])
+    line.concurrency_limit = None
+    line.queue += [event_of("honest", "127.0.0.1") for _ in range(3)]
+    jobs: list[Any] = []
+    page._queue.active_jobs = jobs
+    while found := page._queue.get_events():
+        jobs.append(found[0])
+    begun = [event.session_hash for job in jobs for event in job]
+    assert len(begun) == WAITING_FILES // 2 + WAITING_FILES // 8, "half of an address, an eighth of a session"
+    assert begun.count("honest") == WAITING_FILES // 8
+    del jobs[0]
+    found = page._queue.get_events()
+    assert found is not None
+    assert found[0][0].session_hash not in begun
 
 
 def test_an_event_waits_for_its_listener_and_not_for_ever(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
