@@ -25,7 +25,7 @@ HEADERS = (
 PENDING = "…"
 MOST_KEPT = 64
 """Sets of options other than the defaults whose findings are kept."""
-MOST_WAITING = 16
+MOST_WAITING = 4
 """Sets of options that wait to be checked; what is asked beyond is not checked until it is asked again."""
 
 Job = tuple[str, str]
