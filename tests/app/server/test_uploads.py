@@ -20,6 +20,7 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 
 from specviz.app.blocks import UNKNOWN, Page
 from specviz.app.server import bodies, uploads
+from specviz.app.server.ending import Ending
 from specviz.app.server.limits import FILE_BYTES, UPLOADS_AT_ONCE, Limits, read_limits
 from specviz.app.server.middleware import UPLOAD, Guard, guarded
 from specviz.app.server.uploads import FOLLOWED, MOST_ID, forget_upload, remove_unread
@@ -62,7 +63,7 @@ def guard_of(app: App, limits: Limits) -> Guard:
         scope["app"] = app
         await routes(scope, receive, send)
 
-    return Guard(inside, lambda: (200, {}), limits)
+    return Guard(inside, lambda: (200, {}), limits, Ending(), lambda _: None)
 
 
 def part(data: bytes, name: str | None = "a.json") -> bytes:
