@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from specviz.app.server.ending import Ending
 from specviz.app.server.limits import Limits
 from specviz.app.server.middleware import Guard
 from specviz.app.server.streams import STREAMS, Streams, stream_name
@@ -44,7 +45,7 @@ def test_a_stream_is_open_while_it_is_answered_and_not_after_an_error() -> None:
         seen.append(STREAMS.is_open("of this test"))
         raise ConnectionResetError
 
-    guard = Guard(application, lambda: (200, {}), Limits())
+    guard = Guard(application, lambda: (200, {}), Limits(), Ending(), lambda _: None)
     with pytest.raises(ConnectionResetError):
         asyncio.run(guard(request("/gradio_api/heartbeat/of this test"), None, None))  # type: ignore[arg-type]
     assert seen == [True]

@@ -251,7 +251,8 @@ def test_whoever_waits_when_the_server_stops_is_told_while_a_step_is_finished(pa
     queue = page._queue
     line = line_of(page, [event_of("a", "127.0.0.2"), event_of("b", "127.0.0.3")])
     line.current_concurrency = 1
-    queue.pending_messages_per_session["a"] = told = turns.AsyncQueue()
+    queue.pending_messages_per_session["a"] = turns.AsyncQueue()
+    told = queue.pending_messages_per_session["a"]
     page.turns.end()
     assert page.turns.waiting == 2
     assert queue.get_events() is None
