@@ -115,10 +115,10 @@ class Turns:
 
     def _within_shares(self, heard: list[Event], kind: str) -> list[Event]:
         """Those that may begin in a line without a limit, whose events wait elsewhere, each with a thread."""
-        shares = self._limits().pool("files", WAITING_FILES).most
+        most = self._limits().pool("files", WAITING_FILES).most
         at_work = [event for events in self._queue.active_jobs if events for event in events]
         held = Counter(key for event in at_work if event.concurrency_id == kind for key in keys_of(self._client(event)))
-        return [event for event in heard if all(held[key] < shares[key[0]] for key in keys_of(self._client(event)))]
+        return [event for event in heard if all(held[key] < most[key[0]] for key in keys_of(self._client(event)))]
 
     def send_message(self, event: Event, message: EventMessage) -> None:
         """As Gradio's, which keeps answers for a session however many it does not read. One that does not fit beside
