@@ -99,6 +99,7 @@ class Maker:
         from specviz.app.page_state import PageState, Run, models_of
 
         self.actions, self.trace, self.home = actions, trace, home
+        self.loop = asyncio.new_event_loop()  # made here, because that opens sockets
         self.desk = PageState().show(Run(StoredTrace(trace), "a run", models_of(trace)), filled=True)
         self.values = _form_values()
         actions.form.components = dict.fromkeys(self.values)
@@ -201,7 +202,7 @@ class Maker:
         stops = self._mutated(luck, dict.fromkeys(BREAKPOINTS, ""))
         at = luck.choice(["0", "1", "7"])
         return f"breakpoints {list(stops.values())!r:.60}", lambda: _said(
-            [asyncio.run(self.actions.on_next_hit(at, self.desk, _REQUEST, *stops.values()))]
+            [self.loop.run_until_complete(self.actions.on_next_hit(at, self.desk, _REQUEST, *stops.values()))]
         )
 
     def link(self, luck: random.Random) -> Made:
