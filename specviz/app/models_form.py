@@ -30,8 +30,9 @@ def models_form(form: Form) -> None:
         draft = form.add("draft", gr.Textbox(names[1], label="Draft model", info=said, interactive=free))
         form.add("chat", gr.Checkbox(True, label="Chat template", info="wrap the prompt as a chat turn", min_width=120))
     with gr.Row():
-        bits = {"info": "8 or 4 bit", "min_width": 120, "interactive": free}
-        loading, how = form.limits.loading, {"min_width": 100, "interactive": free}
+        set_by = None if free else "set by this page's operator"
+        bits = {"info": set_by or "8 or 4 bit", "min_width": 120, "interactive": free}
+        loading, how = form.limits.loading, {"info": set_by, "min_width": 100, "interactive": free}
         for name, label, known, looks in (
             ("target_quantization", "Target weights", QUANTIZATIONS, bits),
             ("draft_quantization", "Draft weights", QUANTIZATIONS, bits),
