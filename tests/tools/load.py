@@ -46,6 +46,9 @@ MOST_SLOWER = 3.0
 """Times that a move may take as long as on an idle server."""
 SAMPLE_SECONDS = 2.0
 IDLE_MOVES = 40
+THREADS = 1
+"""Of PyTorch, in the app and where its runs are made again: with another number sums differ in their last digits, and
+once in a hundred steps another token is drafted."""
 FORM = {"chat": True, "max_new_tokens": 40}
 
 
@@ -126,6 +129,7 @@ def app(load: Load, folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]
     command = [sys.executable, "app.py", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--public"] if load.public else ["--no-public"]
     environment = {**os.environ, "GRADIO_TEMP_DIR": str(folder / "gradio"), "GRADIO_ANALYTICS_ENABLED": "False"}
+    environment["OMP_NUM_THREADS"] = f"{THREADS}"
     log = folder / "log"
     with log.open("wb") as said:
         process = subprocess.Popen(
@@ -267,8 +271,11 @@ async def _until(true: Any, over: asyncio.Event) -> None:
 
 
 def _wrong(page: Any, chosen: Sequence[Wanted], models: ModelChoice) -> Iterator[str]:
+    import torch
+
     from specviz.models.loading import load_pair
 
+    torch.set_num_threads(THREADS)
     form = next(fn.fn for fn in page.fns.values() if getattr(fn.fn, "__name__", "") == "on_step").__self__.form
     pair = load_pair(**asdict(models))
     for wanted in chosen:

@@ -148,7 +148,7 @@ class Limits:
     comparison_seconds: int = _limit(1_800, 300, "seconds of a small comparison")
     upload_mb: int = _limit(64, 16, "MB of a file that is sent; of a trace, unpacked", most=1_024)
     upload_files: int = _limit(64, 1, "files that one request sends; a comparison is several")
-    visitors: int = _limit(100, 100, "visitors whose open runs are kept; who has no page open goes first")
+    visitors: int = _limit(500, 500, "visitors whose open runs are kept; who has no page open goes first")
     live_runs: int = _limit(8, 64, "runs that keep their caches between two clicks; others are prefilled again")
     live_mb: int = _limit(2_048, 384, "MB of these runs and their caches; the one used last stays in any case")
     pairs: int = _limit(1, 1, "pairs of models that stay loaded")
