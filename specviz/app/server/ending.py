@@ -16,6 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+RETURN_SECONDS = 1.0
+"""How long a page may be without its stream: browsers open it anew when it breaks, and no run ends for that."""
 GRACE_SECONDS = 1.0
 """How long a stream has for its last answers once the server stops, before it is ended."""
 
@@ -104,5 +106,9 @@ class OpenPages:
         self._streams[session] -= 1
         if self._streams[session] <= 0:
             del self._streams[session]
+            asyncio.get_running_loop().call_later(RETURN_SECONDS, self._close, session)
+
+    def _close(self, session: str) -> None:
+        if session not in self._streams:
             with contextlib.suppress(RuntimeError):  # the process ends
                 self._thread.submit(self._closed, session)

@@ -88,15 +88,22 @@ def test_an_answer_that_tells_of_an_error_is_complete() -> None:
     assert sent[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
 
 
-def test_a_page_is_closed_once_its_last_stream_has_ended() -> None:
+def test_a_page_is_closed_once_it_has_been_without_a_stream_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ending, "RETURN_SECONDS", 0.05)
     closed: list[str] = []
     pages = OpenPages(closed.append)
-    pages.opened("a")
-    pages.opened("a")  # a browser that opens the stream again before the old one is found dead
-    pages.opened("b")
-    pages.ended("a")
-    pages.ended("b")
-    pages.ended("a")
+
+    async def streams() -> None:
+        pages.opened("a")
+        pages.opened("a")  # a browser that opens the stream again before the old one is found dead
+        pages.opened("b")
+        pages.opened("c")
+        for session in ("a", "b", "c"):
+            pages.ended(session)
+        pages.opened("c")  # and one that opens it again after it has broken
+        await asyncio.sleep(0.2)
+
+    asyncio.run(streams())
     pages._thread.shutdown()
-    assert closed == ["b", "a"]
-    assert not pages._streams
+    assert closed == ["b"]
+    assert pages._streams == {"a": 1, "c": 1}

@@ -37,6 +37,7 @@ MODULES = COMPLETE | {
 NO_LIMITS = {
     "backend.LET_GO_SECONDS",
     "ending.GRACE_SECONDS",
+    "ending.RETURN_SECONDS",
     "middleware.SWEEP_SECONDS",
     "model_worker.NICE",
     "reading_process.NO_MEMORY",
