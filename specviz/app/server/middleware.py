@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -284,8 +285,8 @@ class Guard:
             raise RefusedError(507, said) from None
 
 
-class _Page:
-    """Holds the page back until all of it is there, since its policy comes before it; puts :data:`FIRST_SCRIPT` in."""
+class _Held(ABC):
+    """Holds an answer back until all of it is there."""
 
     def __init__(self, send: Send):
         self._send = send
@@ -300,38 +301,41 @@ class _Page:
         if message.get("more_body"):
             return
         assert self._start is not None, "an answer starts before its body"
-        html = bytes(self._body).replace(b"<head>", b"<head>" + FIRST_SCRIPT, 1)
-        headers = MutableHeaders(scope=self._start)
+        body = self.complete(self._start, bytes(self._body))
+        await self._send(self._start)
+        await self._send({"type": "http.response.body", "body": body})
+
+    @abstractmethod
+    def complete(self, start: Message, body: bytes) -> bytes:
+        """The body that is sent for ``body``; ``start`` may be changed."""
+
+
+class _Page(_Held):
+    """The page, whose policy comes before it; puts :data:`FIRST_SCRIPT` in."""
+
+    def complete(self, start: Message, body: bytes) -> bytes:
+        html = body.replace(b"<head>", b"<head>" + FIRST_SCRIPT, 1)
+        headers = MutableHeaders(scope=start)
         headers["Content-Security-Policy"] = page_policy(html)
         headers["Content-Length"] = str(len(html))
-        await self._send(self._start)
-        await self._send({"type": "http.response.body", "body": html})
+        return html
 
 
-class _Uploaded:
-    """Holds the answer back until the files are known as their sender's, so that nobody is told of others."""
+class _Uploaded(_Held):
+    """Whoever sent files is told of them once they are known as theirs, so that nobody is told of others."""
 
     def __init__(self, scope: Scope, upload: Upload, send: Send):
-        self._scope, self._upload, self._send = scope, upload, send
-        self._start: Message | None = None
-        self._body = bytearray()
+        super().__init__(send)
+        self._scope, self._upload = scope, upload
 
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self._start = message
-            return
-        self._body += message.get("body", b"")
-        if message.get("more_body"):
-            return
-        assert self._start is not None, "an answer starts before its body"
-        if self._start["status"] == 200:
-            paths = json.loads(self._body)
+    def complete(self, start: Message, body: bytes) -> bytes:
+        if start["status"] == 200:
+            paths = json.loads(body)
             self._upload.keep(paths)
             # Gradio remembers each file for ever, and looks for all of them once an hour.
             self._scope["app"].get_blocks().upload_file_set.difference_update(paths)
             COUNTS.add("uploads")
-        await self._send(self._start)
-        await self._send({"type": "http.response.body", "body": bytes(self._body)})
+        return body
 
 
 async def _refuse(refused: RefusedError, scope: Scope, receive: Receive, send: Send) -> None:

@@ -34,10 +34,10 @@ def test_a_stream_is_complete_after_the_server_has_stopped(monkeypatch: pytest.M
         async def send(message: Any) -> None:
             sent.append(message)
 
-        streams = [asyncio.ensure_future(ended_in_order(endless, end, {}, None, send)) for _ in range(1)]  # type: ignore[arg-type]
+        stream = asyncio.ensure_future(ended_in_order(endless, end, {}, None, send))  # type: ignore[arg-type]
         await asyncio.sleep(0.02)
         await asyncio.get_running_loop().run_in_executor(None, end.begin)
-        await asyncio.wait_for(asyncio.gather(*streams), timeout=30)
+        await asyncio.wait_for(stream, timeout=30)
         late: list[dict[str, Any]] = []
 
         async def send_late(message: Any) -> None:
