@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from specviz.app.server import limits
+from tests.tools.load import Verdict
 
 MOST_SECONDS = 1.0
 """95th percentile of an honest visitor's clicks, all together and of each kind."""
@@ -40,15 +41,6 @@ class Click:
     kind: str
     seconds: float
     fault: str | None = None
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One thing that must hold, and what was seen of it."""
-
-    name: str
-    holds: bool
-    said: str
 
 
 @dataclass

@@ -25,7 +25,6 @@ from specviz.app.server.model_worker import NICE, ModelLock
 from specviz.app.server.session_registry import Sessions
 from specviz.app.server.visitors import MOST_PAGES, MOST_RESOURCES, Visitors
 from specviz.engine.runners import TargetRunner
-from specviz.engine.session import Session
 from specviz.errors import StoppingError
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.io import load_trace
@@ -38,13 +37,6 @@ from tests.sample_traces import sample_trace
 def served(tmp_path_factory):
     with server.serving(tmp_path_factory.mktemp("served"), trace=sample_trace(steps=2)) as running:
         yield running
-
-
-@pytest.fixture
-def gate(monkeypatch):
-    made = server.Gate()
-    monkeypatch.setattr(Session, "step", made.around(Session.step))
-    return made
 
 
 FULL = "All the places among the {} that this page has (2) are in use; try again in a minute."

@@ -33,13 +33,6 @@ def served(tmp_path_factory):
 
 
 @pytest.fixture
-def gate(monkeypatch):
-    made = server.Gate()
-    monkeypatch.setattr(Session, "step", made.around(Session.step))
-    return made
-
-
-@pytest.fixture
 def stranger(served):
     """Another address of this machine."""
     transport = httpx.HTTPTransport(local_address="127.0.0.2")
