@@ -199,7 +199,11 @@ def check(wanted: Wanted, settings: Settings, pair: Any) -> str | None:
     session = Session(pair, settings, wanted.values["prompt"])
     try:
         for step in trace.steps:
+            if step.prefilled:  # caches that had been given back: the same text in one forward, not the same last bits
+                session.release()
             session.step()
+            if step.prefilled != session.steps[-1].prefilled:
+                return f"{who}: step {step.index + 1} was fed {step.prefilled} tokens of its context"
             if step_essence(step) != step_essence(session.steps[-1]):
                 return f"{who}: step {step.index + 1} is another one than the engine makes by itself"
         if not trace.steps or trace.end_reason not in (session.end_reason, "stopped"):
