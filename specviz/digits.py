@@ -1,4 +1,4 @@
-"""How a number is written for people: the same rule as in ``assets/viewer/digits.js``, which a test holds it to."""
+"""How a number is written for people: the rule of ``assets/viewer/core/digits.js``, too, which a test holds to it."""
 
 from __future__ import annotations
 

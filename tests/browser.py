@@ -18,7 +18,7 @@ VIEW = "const {state} = window.specvizViewer.mounted.at(-1), picture = document.
 
 NAMES = "document.querySelector(`[data-picture='%s']`).data.map(trace => trace.name)"
 """Script: the names of the traces that a picture is drawn with."""
-LABELS = "[...document.querySelector(`[data-picture='%s']`).labels.children].map(label => label.textContent)"
+LABELS = "[...document.querySelectorAll(`[data-picture='%s'] + .sv-labels > *`)].map(label => label.textContent)"
 
 
 def find_chromium() -> str | None:

@@ -114,7 +114,7 @@ def claims_something(text: str) -> bool:
 
 def test_no_string_that_claims_something_is_missing_in_the_table() -> None:
     untold = []
-    for path in sorted([*(ROOT / "specviz").rglob("*.py"), *(ROOT / "assets" / "viewer").glob("*.js")]):
+    for path in sorted([*(ROOT / "specviz").rglob("*.py"), *(ROOT / "assets" / "viewer").rglob("*.js")]):
         name = path.relative_to(ROOT).as_posix()
         told = [claim.words for claim in CLAIMS if claim.file == name]
         untold += [

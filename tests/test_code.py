@@ -14,6 +14,7 @@ import specviz
 from specviz.verifier_styles import SLOTS, STYLES
 from specviz.verifiers import BUILT_IN
 from tests.paths import ROOT
+from tests.tools import viewer_types
 
 PACKAGE = ROOT / "specviz"
 
@@ -227,9 +228,9 @@ sys.exit(bool({"torch", "transformers", "gradio"} & {*sys.modules}))
 
 
 def _files_with(text: str) -> list[str]:
-    """Sources of the package and of its viewer that hold a text."""
-    sources = [*PACKAGE.rglob("*.py"), *(ROOT / "assets" / "viewer").iterdir()]
-    read = {path: path.read_text(encoding="utf-8").lower() for path in sources}
+    """Sources of the package and of its viewer that hold a text, but for what is made of Python's."""
+    sources = [*PACKAGE.rglob("*.py"), *(ROOT / "assets" / "viewer").rglob("*.*")]
+    read = {path: path.read_text(encoding="utf-8").lower() for path in {*sources} - {*viewer_types.made()}}
     return sorted(path.relative_to(ROOT).as_posix() for path, source in read.items() if text.lower() in source)
 
 

@@ -69,7 +69,7 @@ def test_the_place_is_there(change: str) -> None:
 def test_a_place_that_is_not_there_is_seen() -> None:
     assert missing("specviz/nothing.py", "")
     assert missing("specviz/tree.py", "LEAST_NODES")
-    assert missing("assets/viewer/viewer.css", "--no-such-colour")
+    assert missing("assets/viewer/core/viewer.css", "--no-such-colour")
     assert not missing("specviz/app/server/limits.py", "Limits.nodes")
     assert places("`a/b.py`: `X`, `Y`, and `docs/c.md`") == [
         ("a/b.py", ""),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
+import subprocess
 from fractions import Fraction
-from pathlib import Path
 
 import pytest
+from playwright._impl._driver import compute_driver_executable
 
 from specviz.digits import CARRIED, apart, digits
 from specviz.engine.recording import _short
@@ -67,14 +69,14 @@ def values() -> list[float]:
     return made
 
 
-@pytest.mark.browser
-def test_python_and_the_browser_write_the_same(browser):
-    page = browser.new_page()
-    page.add_script_tag(path=str(Path(VIEWER_FOLDER) / "digits.js"))
+def test_python_and_the_viewer_write_the_same() -> None:
     tried = [(value, count) for value in values() for count in (1, 2, 3, 7)]
-    written = page.evaluate("tried => tried.map(([value, count]) => window.specvizViewer.digits(value, count))", tried)
-    assert [digits(value, count) for value, count in tried] == written
-    page.close()
+    script = f"""import {{ digits }} from {json.dumps((VIEWER_FOLDER / "core" / "digits.js").as_uri())};
+const tried = {json.dumps(tried)};
+console.log(JSON.stringify(tried.map(([value, count]) => digits(value, count))));"""
+    node = compute_driver_executable()[0]
+    done = subprocess.run([node, "--input-type=module", "-"], input=script, capture_output=True, text=True, check=True)
+    assert [digits(value, count) for value, count in tried] == json.loads(done.stdout)
 
 
 def test_what_a_page_is_sent_reads_as_what_was_recorded():

@@ -124,7 +124,9 @@ def test_the_wheel_has_the_package_and_its_assets_and_is_not_large(wheel: Path) 
     code = {f"specviz/{name}" for name in files_of(ROOT / "specviz")}
     assets = {f"specviz/_assets/{name}" for name in files_of(ASSETS) if not name.startswith(f"{LARGEST_COMPARISON}/")}
     assert {name for name in names if name.startswith("specviz/")} == code | assets
-    assert {"specviz/py.typed", "specviz/_assets/viewer/viewer.js", "specviz/_assets/draft/config.json"} <= {*names}
+    assert {"specviz/py.typed", "specviz/_assets/viewer/core/frame.d.ts", "specviz/_assets/draft/config.json"} <= {
+        *names
+    }
     assert not [name for name in names if "test" in name.lower()]
 
 

@@ -5,8 +5,9 @@
 (() => {
   "use strict";
   const native = window.requestAnimationFrame, ask = native.bind(window);
+  /** @type {{callback: FrameRequestCallback, early: boolean} | null} */
   let running = null;
-  const copies = (one, other) => one !== other && String(one) === String(other);
+  const copies = (/** @type {Function} */ one, /** @type {Function} */ other) => one !== other && String(one) === String(other);
 
   window.requestAnimationFrame = (callback) => {
     const isThere = document.querySelector(".specviz-mount [data-painted]") !== null;

@@ -2,154 +2,220 @@
  *
  * What did not change is not painted again. A move that is followed by another one never pays for the lower panels.
  */
-(function (root) {
-  "use strict";
-  const ns = (root.specvizViewer = root.specvizViewer || {});
-  const SMALLEST_SCALE = 0.86, LARGEST_SCALE = 1.3, LARGEST_FOCUS = 2.2, SMALLEST_FOCUS = 0.8, QUIET_MS = 70, UNSEEN_MS = 400, AROUND_TREE = 130, BESIDE = 306;
 
-  function make(ui, state, act) {
-    const { el, swatch } = ns.panels;
-    let treeKey = null, treeFrame = null, legendKey = null, lowerKey = null, lowerFrame = null, after = null, soon = null, quiet = null, pending = null;
+import { el, swatch } from "./core/dom.js";
+import { frameDrawn, runDrawn } from "./core/state.js";
+import { drawAlarm } from "./panels/alarm.js";
+import { story } from "./panels/findings.js";
+import { nodePanel } from "./panels/inspector.js";
+import { cancelPanels, drawPanels } from "./panels/scheduler.js";
+import { phasePanel, stepPanel } from "./panels/step.js";
+import { verdictTable } from "./panels/verdicts.js";
+import { drawTree } from "./tree/draw.js";
+import { layOut } from "./tree/layout.js";
+import { knownIn, phasesOf } from "./tree/phases.js";
 
-    const shown = () => new Set(state.run.verifiers.map((v) => v.name).filter((name) => !state.hidden.has(name)));
-    const lensOf = (frame) => (state.lens && frame.tree.states[state.lens] ? state.lens : frame.driver);
-    const openOf = () => state.open.get(state.step) || new Set();
+/** @import { Frame, Run } from "./core/frame.d.ts" */
+/** @import { Act, State, View } from "./core/state.js" */
+/** @import { Ui } from "./parts.js" */
+/** @import { makeSelection } from "./tree/selection.js" */
+/** @import { Layout } from "./tree/layout.js" */
 
-    function viewOf(frame) {
-      const lens = lensOf(frame);
-      return { lens, shown: shown(), selected: state.selected, open: openOf(), scale: 1, proofs: state.proofs || {}, known: ns.phases.known(frame, lens, state.phase) };
-    }
+const SMALLEST_SCALE = 0.86, LARGEST_SCALE = 1.3, LARGEST_FOCUS = 2.2, SMALLEST_FOCUS = 0.8, QUIET_MS = 70, UNSEEN_MS = 400, AROUND_TREE = 130, BESIDE = 306;
 
-    /** `change`: "move" for another step, "select" where only the selection changed, anything else for another look. */
-    function paint(change) {
-      const frame = state.frames.get(state.step), view = viewOf(frame);
-      state.known = view.known;
-      tree(frame, view);
-      words(frame, view);
-      cancelAnimationFrame(after);
-      clearTimeout(soon);
-      clearTimeout(quiet);
-      pending = null;
-      ns.panelScheduler.cancel(state);
-      // Panels that a reader just asked for are there at once; after a move they may come one frame behind the tree.
-      if (change === "move") after = requestAnimationFrame(() => (soon = setTimeout(() => (beside(frame, view, true), lower(frame, view)), 0)));
-      else {
-        beside(frame, view, false);
-        lower(frame, view);
-      }
-    }
+/**
+ * The verifier that is watched: the one that was chosen, if it judged this tree.
+ * @param {State} state
+ * @param {Frame} frame
+ */
+export const lensOf = (state, frame) => (state.lens && frame.tree.states[state.lens] ? state.lens : frame.driver);
 
-    /* ------------------------------------------------------------------------------------------------- tree */
+/**
+ * @param {Ui} ui
+ * @param {State} state
+ * @param {ReturnType<typeof makeSelection>} selection
+ * @param {Act} act
+ */
+export function makeRenderer(ui, state, selection, act) {
+  let treeKey = "", legendKey = "", lowerKey = "";
+  /** @type {Frame | null} */
+  let treeFrame = null;
+  /** @type {Frame | null} */
+  let lowerFrame = null;
+  /** @type {(() => void) | null} */
+  let pending = null;
+  let after = 0;
+  /** @type {number | undefined} */
+  let soon;
+  /** @type {number | undefined} */
+  let quiet;
 
-    function tree(frame, view) {
-      const spot = ns.scene.layoutOf(state.run, frame, view.open);
-      view.scale = scaleFor(spot) * state.zoom;
-      const key = [state.run.id, state.run.verifiers.length, frame.step, state.phase, view.lens, [...view.shown], [...view.open], view.scale, state.looks].join();
-      if (key === treeKey && frame === treeFrame) return;
-      treeKey = key;
-      treeFrame = frame;
-      const drawn = ns.scene.drawTree(ui.tree, ui.layer, state.run, frame, view);
-      state.hits = drawn.hits;
-      state.scale = view.scale;
-      ui.stage.style.width = `${Math.round(drawn.width * view.scale)}px`;
-      ui.tree.setAttribute("aria-label", `Draft tree. ${frame.summary}`);
-      ui.folded.textContent = drawn.folded ? `${drawn.folded} of ${frame.tree.parent.length} nodes are folded: nobody accepted them or a sibling of theirs. Click “+ n folded” to open.` : "";
-    }
-
-    /** Fits the width; and the height too, as far as labels stay readable. */
-    function scaleFor(spot) {
-      const wide = (ui.treeBox.clientWidth || 900) / spot.width;
-      if (state.focus) return focusScale(spot);
-      const tall = Math.max(SMALLEST_SCALE, (root.innerHeight - AROUND_TREE) / spot.height);
-      return Math.max(SMALLEST_SCALE, Math.min(LARGEST_SCALE, wide, tall));
-    }
-
-    /** In the whole window: as large as it fits, with the words beside the tree where they cost it nothing. */
-    function focusScale(spot) {
-      const tall = (ui.treeBox.clientHeight || 600) / spot.height, wide = (root.innerWidth - 30) / spot.width;
-      const scale = Math.max(SMALLEST_FOCUS, Math.min(LARGEST_FOCUS, wide, tall));
-      ui.root.classList.toggle("sv-roomy", spot.width * scale + BESIDE < root.innerWidth);
-      return scale;
-    }
-
-    function words(frame, view) {
-      const inside = state.phase !== null, all = inside ? ns.phases.list(frame, view.lens) : [];
-      const kind = inside ? all[state.phase].kind : "";
-      ui.root.dataset.phase = kind;
-      ui.root.classList.toggle("sv-has-node", state.selected !== null);
-      ui.root.dataset.drawn = `${state.run.id}/${state.step}/${inside ? state.phase : ""}`;
-      const said = inside ? all[state.phase].caption : frame.summary;
-      if (ui.summary.textContent !== said) ui.summary.textContent = said;
-      ui.phaseWhere.textContent = inside ? `phase ${state.phase + 1} of ${all.length}` : "step into";
-      ui.phaseLeave.hidden = !inside;
-      ui.phaseBack.disabled = inside && state.phase === 0 && state.step === 0;
-      ui.phaseNext.disabled = inside && state.phase === all.length - 1 && state.step === state.run.steps - 1;
-    }
-
-    /* ----------------------------------------------------------------------------------------------- panels */
-
-    function beside(frame, view, moved) {
-      const selected = state.selected;
-      ui.inspector.replaceChildren(...(selected !== null ? ns.panels.nodePanel(state.run, frame, selected, view, act)
-        : state.phase !== null ? ns.phases.panel(frame, view.lens, state.phase, act.phase)
-          : ns.panels.stepPanel(state.run, frame, view, act)));
-      const current = ui.inspector.querySelector("[aria-current=step]");
-      ui.inspector.scrollTop = current ? Math.max(0, current.offsetTop - ui.inspector.clientHeight / 2) : 0;
-      legend(frame, view);
-      ns.panelScheduler.alarm(ui, frame, state, act); // beside the tree, so it must not speak of the step before
-      ui.verdicts.replaceChildren(ns.panels.verdictTable(state.run, frame, view, act));
-      state.links.refresh();
-      if (moved && selected !== null) state.links.show(selected);
-    }
-
-    function legend(frame, view) {
-      const key = [state.run.id, Object.keys(frame.tree.states), [...view.shown], view.lens, frame.driver].join();
-      if (key === legendKey) return;
-      legendKey = key;
-      const held = ui.legend.contains(document.activeElement) ? document.activeElement.dataset.verifier || "lens" : null;
-      const chips = state.run.verifiers.filter((v) => frame.tree.states[v.name]).map((v) =>
-        el("button", { type: "button", class: "sv-chip", "data-verifier": v.name, "aria-pressed": String(!state.hidden.has(v.name)), title: `Show or hide ${v.name}`, onclick: () => act.toggle(v.name) },
-          swatch(v), ` ${v.name}`, v.name === frame.driver ? el("span", { class: "sv-badge", title: "its verdict is committed" }, "driver") : null));
-      const choice = el("select", { "aria-label": "Frames and crosses show the verdict of", onchange: (event) => act.watch(event.target.value) },
-        frame.verdicts.map((v) => el("option", { value: v.verifier, selected: v.verifier === view.lens }, v.verifier)));
-      ui.legend.replaceChildren(...chips, el("label", { class: "sv-lens" }, "frames: ", choice));
-      if (held) (held === "lens" ? choice : chips.find((chip) => chip.dataset.verifier === held))?.focus();
-    }
-
-    /* ---------------------------------------------------------------------------------------- lower panels */
-
-    /** Pictures below the tree: when the keys have been quiet for a moment, sooner where they can be seen. */
-    function lower(frame, view) {
-      const run = state.run, key = [run.id, frame.step, run.steps, state.looks, state.selected, [...view.shown], [...view.open], JSON.stringify(ns.panelScheduler.story(state.frames, run.steps).get(frame.step))].join();
-      const done = () => {
-        state.links.refresh();
-        ui.root.dataset.painted = `${run.id}/${state.step}`;
-      };
-      if (key === lowerKey && frame === lowerFrame) return done();
-      lowerKey = null;
-      pending = () => {
-        pending = null;
-        ns.panelScheduler.draw(ui, state, frame, view, act, () => {
-          lowerKey = key;
-          lowerFrame = frame;
-          done();
-        });
-      };
-      quiet = setTimeout(pending, belowInSight() ? QUIET_MS : UNSEEN_MS);
-    }
-
-    const belowInSight = () => !state.focus && ui.columns.getBoundingClientRect().bottom < root.innerHeight;
-
-    /** Scrolled down before the lower panels were drawn: draw them now. */
-    function hurry() {
-      if (!pending || !belowInSight()) return;
-      clearTimeout(quiet);
-      pending();
-    }
-    document.addEventListener("scroll", hurry, { capture: true, passive: true });
-
-    return { paint, lensOf, dispose: () => document.removeEventListener("scroll", hurry, { capture: true }) };
+  /**
+   * @param {Run} run
+   * @param {Frame} frame
+   * @returns {View}
+   */
+  function viewOf(run, frame) {
+    const lens = lensOf(state, frame), shown = new Set(run.verifiers.map((v) => v.name).filter((name) => !state.hidden.has(name)));
+    return { lens, shown, selected: state.selected, open: state.open.get(state.step) || new Set(), scale: 1, proofs: state.proofs, known: knownIn(frame, lens, state.phase) };
   }
 
-  ns.render = { make };
-})(window);
+  /** @param {"move" | "look" | "select"} change another step, another look at the same, or only another selection */
+  function paint(change) {
+    const run = runDrawn(state), frame = frameDrawn(state), view = viewOf(run, frame);
+    state.known = view.known;
+    tree(run, frame, view);
+    words(run, frame, view);
+    cancelAnimationFrame(after);
+    clearTimeout(soon);
+    clearTimeout(quiet);
+    pending = null;
+    cancelPanels(state);
+    // Panels that a reader just asked for are there at once; after a move they may come one frame behind the tree.
+    if (change === "move") after = requestAnimationFrame(() => (soon = setTimeout(() => (beside(run, frame, view, true), lower(run, frame, view)), 0)));
+    else {
+      beside(run, frame, view, false);
+      lower(run, frame, view);
+    }
+  }
+
+  /* --------------------------------------------------------------------------------------------------- tree */
+
+  /**
+   * @param {Run} run
+   * @param {Frame} frame
+   * @param {View} view
+   */
+  function tree(run, frame, view) {
+    const spot = layOut(frame.tree, frame.nodes.depth, view.open);
+    view.scale = scaleFor(spot) * state.zoom;
+    const key = [run.id, run.verifiers.length, frame.step, state.phase, view.lens, [...view.shown], [...view.open], view.scale, state.looks].join();
+    if (key === treeKey && frame === treeFrame) return;
+    treeKey = key;
+    treeFrame = frame;
+    state.hits = drawTree(ui.tree, ui.layer, run, frame, view, spot);
+    state.scale = view.scale;
+    ui.stage.style.width = `${Math.round(spot.width * view.scale)}px`;
+    ui.tree.setAttribute("aria-label", `Draft tree. ${frame.summary}`);
+    ui.folded.textContent = spot.folded ? `${spot.folded} of ${frame.tree.parent.length} nodes are folded: nobody accepted them or a sibling of theirs. Click “+ n folded” to open.` : "";
+  }
+
+  /**
+   * Fits the width; and the height too, as far as labels stay readable.
+   * @param {Layout} spot
+   */
+  function scaleFor(spot) {
+    if (state.focus) return focusScale(spot);
+    const wide = (ui.treeBox.clientWidth || 900) / spot.width, tall = Math.max(SMALLEST_SCALE, (window.innerHeight - AROUND_TREE) / spot.height);
+    return Math.max(SMALLEST_SCALE, Math.min(LARGEST_SCALE, wide, tall));
+  }
+
+  /**
+   * In the whole window: as large as it fits, with the words beside the tree where they cost it nothing.
+   * @param {Layout} spot
+   */
+  function focusScale(spot) {
+    const tall = (ui.treeBox.clientHeight || 600) / spot.height, wide = (window.innerWidth - 30) / spot.width;
+    const scale = Math.max(SMALLEST_FOCUS, Math.min(LARGEST_FOCUS, wide, tall));
+    ui.root.classList.toggle("sv-roomy", spot.width * scale + BESIDE < window.innerWidth);
+    return scale;
+  }
+
+  /**
+   * @param {Run} run
+   * @param {Frame} frame
+   * @param {View} view
+   */
+  function words(run, frame, view) {
+    const { phase } = state, all = phase === null ? [] : phasesOf(frame, view.lens), at = phase === null ? null : all[phase];
+    ui.root.dataset.phase = at ? at.kind : "";
+    ui.root.classList.toggle("sv-has-node", state.selected !== null);
+    ui.root.dataset.drawn = `${run.id}/${state.step}/${phase ?? ""}`;
+    const said = at ? at.caption : frame.summary;
+    if (ui.summary.textContent !== said) ui.summary.textContent = said;
+    ui.phaseWhere.textContent = phase === null ? "step into" : `phase ${phase + 1} of ${all.length}`;
+    ui.phaseLeave.hidden = phase === null;
+    ui.phaseBack.disabled = phase === 0 && state.step === 0;
+    ui.phaseNext.disabled = phase === all.length - 1 && state.step === run.steps - 1;
+  }
+
+  /* ------------------------------------------------------------------------------------------------- panels */
+
+  /**
+   * @param {Run} run
+   * @param {Frame} frame
+   * @param {View} view
+   * @param {boolean} moved
+   */
+  function beside(run, frame, view, moved) {
+    const { selected, phase } = state;
+    ui.inspector.replaceChildren(...(selected !== null ? nodePanel(run, frame, selected, view, act)
+      : phase !== null ? phasePanel(frame, view.lens, phase, act.phase) : stepPanel(run, frame, view)));
+    const current = /** @type {HTMLElement | null} */ (ui.inspector.querySelector("[aria-current=step]"));
+    ui.inspector.scrollTop = current ? Math.max(0, current.offsetTop - ui.inspector.clientHeight / 2) : 0;
+    legend(run, frame, view);
+    drawAlarm(ui, run, frame, state, act); // beside the tree, so it must not speak of the step before
+    ui.verdicts.replaceChildren(verdictTable(run, frame, view, act));
+    selection.refresh();
+    if (moved && selected !== null) selection.show(selected);
+  }
+
+  /**
+   * @param {Run} run
+   * @param {Frame} frame
+   * @param {View} view
+   */
+  function legend(run, frame, view) {
+    const key = [run.id, Object.keys(frame.tree.states), [...view.shown], view.lens, frame.driver].join();
+    if (key === legendKey) return;
+    legendKey = key;
+    const active = /** @type {HTMLElement | null} */ (document.activeElement), held = active && ui.legend.contains(active) ? active.dataset.verifier || "lens" : null;
+    const chips = run.verifiers.filter((v) => frame.tree.states[v.name]).map((v) =>
+      el("button", { type: "button", class: "sv-chip", "data-verifier": v.name, "aria-pressed": String(!state.hidden.has(v.name)), title: `Show or hide ${v.name}`, onclick: () => act.toggle(v.name) },
+        swatch(v), ` ${v.name}`, v.name === frame.driver ? el("span", { class: "sv-badge", title: "its verdict is committed" }, "driver") : null));
+    const choice = el("select", { "aria-label": "Frames and crosses show the verdict of", onchange: () => act.watch(choice.value) },
+      frame.verdicts.map((v) => el("option", { value: v.verifier, selected: v.verifier === view.lens }, v.verifier)));
+    ui.legend.replaceChildren(...chips, el("label", { class: "sv-lens" }, "frames: ", choice));
+    if (held) (held === "lens" ? choice : chips.find((chip) => chip.dataset.verifier === held))?.focus();
+  }
+
+  /* ------------------------------------------------------------------------------------------- lower panels */
+
+  /**
+   * Pictures below the tree: when the keys have been quiet for a moment, sooner where they can be seen.
+   * @param {Run} run
+   * @param {Frame} frame
+   * @param {View} view
+   */
+  function lower(run, frame, view) {
+    const tale = JSON.stringify(story(state.frames, run.steps).get(frame.step));
+    const key = [run.id, frame.step, run.steps, state.looks, state.selected, [...view.shown], [...view.open], tale].join();
+    const done = () => {
+      selection.refresh();
+      ui.root.dataset.painted = `${run.id}/${state.step}`;
+    };
+    if (key === lowerKey && frame === lowerFrame) return done();
+    lowerKey = "";
+    pending = () => {
+      pending = null;
+      drawPanels(ui, state, run, frame, view, act, () => {
+        lowerKey = key;
+        lowerFrame = frame;
+        done();
+      });
+    };
+    quiet = setTimeout(pending, belowInSight() ? QUIET_MS : UNSEEN_MS);
+  }
+
+  const belowInSight = () => !state.focus && ui.columns.getBoundingClientRect().bottom < window.innerHeight;
+
+  /** Scrolled down before the lower panels were drawn: draw them now. */
+  function hurry() {
+    if (!pending || !belowInSight()) return;
+    clearTimeout(quiet);
+    pending();
+  }
+  document.addEventListener("scroll", hurry, { capture: true, passive: true });
+
+  return { paint, dispose: () => document.removeEventListener("scroll", hurry, { capture: true }) };
+}

@@ -6,14 +6,18 @@ would run as code: the script reads it from ``props.value`` and writes text with
 
 from __future__ import annotations
 
+import hashlib
 import html
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from specviz.figures import viewer_files
-from specviz.figures.export import BOARD_FILES
+from specviz.app.server.tempdir import upload_folder
+from specviz.figures.bundle import script_of, style_of
+from specviz.figures.export import PLOTLY_SCRIPT, VIEWER_FOLDER
 from specviz.figures.figure_style import verifier_css
 
 _MOUNT = """
@@ -21,7 +25,7 @@ const place = element.querySelector('.specviz-mount');
 let viewer = null;
 const take = () => { if (viewer) viewer.update(props.value); };
 const start = () => {
-  if (!window.Plotly || !window.specvizViewer || !window.specvizViewer.mount) return void setTimeout(start, 25);
+  if (!window.Plotly || !window.specvizViewer) return void setTimeout(start, 25);
   viewer = window.specvizViewer.mount(place, {
     onNeed: (run, steps) => trigger('frames_wanted', {run, steps}),
     ask: (kind, data) =>
@@ -53,7 +57,7 @@ const place = element.querySelector('.specviz-mount');
 let board = null;
 const take = () => { if (board) board.update(props.value); };
 const start = () => {
-  if (!window.Plotly || !window.specvizViewer || !window.specvizViewer.board) return void setTimeout(start, 25);
+  if (!window.Plotly || !window.specvizViewer) return void setTimeout(start, 25);
   board = window.specvizViewer.board(place, (kind, data) => ['point', 'step'].includes(kind) && trigger(kind, data));
   take();
 };
@@ -74,19 +78,28 @@ def make_board(**options: Any) -> gr.HTML:
 
 
 def viewer_head() -> str:
-    """Tags for ``launch(head=...)`` that load Plotly and the viewer from this server, in order.
-
-    The viewer's table of outcomes comes before them; see :data:`specviz.app.server.middleware.FIRST_SCRIPT`.
-    """
-    scripts, styles = viewer_files()
-    scripts, styles = [*scripts, *BOARD_FILES[0]], [*styles, *BOARD_FILES[1]]
-    gr.set_static_paths([*scripts, *styles])
-    tags = [f"<style>{verifier_css()}</style>"]
-    tags += [f'<link rel="stylesheet" href="{_address(style)}">' for style in styles]
-    tags += [f'<script defer src="{_address(script)}"></script>' for script in scripts]
+    """Tags for ``launch(head=...)`` that load Plotly and the viewer from this server, in order."""
+    script = _keep("viewer.js", script_of(VIEWER_FOLDER / "page.js"))
+    style = _keep("viewer.css", verifier_css() + style_of(VIEWER_FOLDER / "page.css"))
+    gr.set_static_paths([PLOTLY_SCRIPT, script, style])
+    plotly = f"{_address(PLOTLY_SCRIPT)}?v={int(PLOTLY_SCRIPT.stat().st_mtime)}"  # so that an old copy is not used
+    tags = [f'<link rel="stylesheet" href="{_address(style)}">']
+    tags += [f'<script defer src="{address}"></script>' for address in (plotly, _address(script))]
     return "\n".join(tags)
 
 
+def _keep(name: str, text: str) -> Path:
+    """A file with this text, in Gradio's folder; its name says what is in it, so that browsers may keep it."""
+    content = text.encode("utf-8")
+    path = upload_folder() / "specviz-viewer" / f"{hashlib.sha256(content).hexdigest()[:16]}-{name}"
+    path.parent.mkdir(exist_ok=True)
+    if not path.exists():
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            file.write(content)
+        os.replace(file.name, path)  # never in part, whoever reads it meanwhile
+    return path
+
+
 def _address(path: Path) -> str:
-    # Relative, so that it also holds behind a proxy with a path of its own; the time keeps an old copy from being used.
-    return html.escape(f"gradio_api/file={path.resolve().as_posix()}?v={int(path.stat().st_mtime)}")
+    # Relative, so that it also holds behind a proxy with a path of its own.
+    return html.escape(f"gradio_api/file={path.resolve().as_posix()}")

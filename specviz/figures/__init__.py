@@ -1,11 +1,12 @@
 """Trace -> frames: what the page and the HTML export draw, as pure functions of a recorded run.
 
 Python decides everything that has a meaning (layout, labels, states, colours as roles, tables); the viewer script in
-``assets/viewer/`` only expands columns into the coordinates of a few Plotly traces and walks from frame to frame.
+``assets/viewer/`` lays the tree out, expands columns into the coordinates of a few Plotly traces and walks from
+frame to frame.
 Nothing here needs a model, a page or a tensor.
 """
 
-from specviz.figures.export import standalone_page, viewer_files
+from specviz.figures.export import standalone_page
 from specviz.figures.frames import block, dump_block, fitting_block, run_header, step_frame
 
 __all__ = [
@@ -15,5 +16,4 @@ __all__ = [
     "run_header",
     "standalone_page",
     "step_frame",
-    "viewer_files",
 ]

@@ -6,9 +6,9 @@ A cell's shade is the order of magnitude of the difference; cells beyond what ro
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from specviz.digits import digits
+from specviz.figures.cache_types import Audit as AuditColumns
 from specviz.trace.metrics import difference_text
 from specviz.trace.schema import Audit
 
@@ -24,14 +24,8 @@ def shade(difference: float) -> int:
     return sum(exponent >= decade for decade in DECADES)
 
 
-def audit_columns(audit: Audit | None, tolerance: float) -> dict[str, Any] | None:
-    """What the heat map is expanded from; null where nothing was audited.
-
-    keys, values  [layer][column]; the first column stands for all earlier slots
-    first         slot of the second column
-    shades        of keys and of values: one digit a cell, layers parted by ``/``
-    wrong         how many cells lie beyond the tolerance
-    """
+def audit_columns(audit: Audit | None, tolerance: float) -> AuditColumns | None:
+    """What the heat map is expanded from; null where nothing was audited."""
     if audit is None:
         return None
     parts = [

@@ -7,9 +7,10 @@ and are compared with what the driver's path, the recorded moves and the tree de
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 from specviz.figures.audit import audit_columns, audit_faults
+from specviz.figures.cache_types import Cache, Settled
 from specviz.figures.mask import Row, mask_columns, mask_faults, mask_rows
 from specviz.figures.text import shorten, token_label
 from specviz.trace.schema import CacheChange, Slot, Step, TokenText, Trace
@@ -21,26 +22,32 @@ LOOK_BACK = 256
 """Steps that are searched for the one that wrote such a slot, which is nearly always one of the last three."""
 
 
-def cache_columns(
-    step: Step, change: CacheChange, settled: list[list[Any]], tolerance: float, lag_before: int = 0
-) -> dict[str, Any]:
-    """One model's strip. Arrays run over the slots written in this step, ``after`` over the slots that are left.
+class LeftSlot(NamedTuple):
+    """A slot that the update left. ``due`` and ``held`` are places among the slots written in the step, or None.
 
-    ``lag_before`` is what the step before had for :func:`lag`.
+    Attributes:
+        due: what it should hold.
+        good: whether it holds that.
+        held: what it does hold, by fingerprint.
+    """
 
-    state    one letter a slot, by its fingerprint and not by the recorded moves: ``k`` kept where it was, ``m`` moved,
-             ``d`` dropped, ``l`` lost (the run does not say that it dropped it)
-    to       the slot that holds it after the update, or null
-    prints   fingerprint after the forward
-    after    [slot, written slot it should hold or null, fingerprint, 1 if it holds that one, written slot it does hold]
-    settled  see :func:`settled_slots`
-    faults   sentences about what does not fit; empty in a sound step
-    fresh    how many of them arose in this step, whatever earlier steps left in the cache
+    slot: int
+    due: int | None
+    fingerprint: str
+    good: bool
+    held: int | None
+
+
+def cache_columns(step: Step, change: CacheChange, settled: Settled, tolerance: float, lag_before: int = 0) -> Cache:
+    """One model's strip. What became of a slot is told by its fingerprint and not by the recorded moves: it is lost
+    where the run does not say that it dropped it.
+
+    ``lag_before`` is what the step before had for :func:`lag`; ``settled`` is of :func:`settled_slots`.
     """
     texts = step.text_of()
     dropped = set(change.dropped)
     after = after_rows(step, change)
-    slot_of = {held: slot for slot, _, _, _, held in after if held is not None}
+    slot_of = {left.held: left.slot for left in after if left.held is not None}
     to = [slot_of.get(index) for index in range(len(change.appended))]
     labels = [token_label(texts.get(s.token) or TokenText(id=s.token, text=f"#{s.token}")) for s in change.appended]
     rows = mask_rows(step, change)
@@ -57,7 +64,13 @@ def cache_columns(
         "state": "".join(_state(s, t, dropped) for s, t in zip(change.appended, to, strict=True)),
         "to": to,
         "prints": list(change.fingerprints_before),
-        "after": after,
+        "after": {
+            "slot": [left.slot for left in after],
+            "due": [left.due for left in after],
+            "print": [left.fingerprint for left in after],
+            "good": [int(left.good) for left in after],
+            "held": [left.held for left in after],
+        },
         "settled": settled,
         "mask": mask_columns(change, rows),
         "audit": audit_columns(change.audit, tolerance),
@@ -66,21 +79,22 @@ def cache_columns(
     }
 
 
-def settled_slots(trace: Trace, position: int, model: Literal["target", "draft"]) -> list[list[Any]]:
-    """[token, step] of the last few slots from before a step: what they hold, as far as it was observed.
+def settled_slots(trace: Trace, position: int, model: Literal["target", "draft"]) -> Settled:
+    """The last few slots from before a step: what they hold, as far as it was observed.
 
-    ``step`` is the position of the step that left something else there than the text has, or null. The token is null
-    where that step did not write what the slot holds. Slots that were prefilled, or written very long ago, were
-    not looked into: they are taken to hold the text.
+    Slots that were prefilled, or written very long ago, were not looked into: they are taken to hold the text.
     """
     step = trace.steps[position]
     length, context = getattr(step.caches, model).length_before, step.context
-    return [
-        _settled(trace, position, model, slot) for slot in range(max(0, length - SETTLED_SHOWN), min(length, context))
-    ]
+    slots = range(max(0, length - SETTLED_SHOWN), min(length, context))
+    found = [_settled(trace, position, model, slot) for slot in slots]
+    return {"text": [text for text, _ in found], "step": [step for _, step in found]}
 
 
-def _settled(trace: Trace, position: int, model: Literal["target", "draft"], slot: int) -> list[Any]:
+def _settled(
+    trace: Trace, position: int, model: Literal["target", "draft"], slot: int
+) -> tuple[str | None, int | None]:
+    """What a slot holds, and the step that left something else there than the text has."""
     due = _text_at(trace, slot)
     oldest = max(0, position - LOOK_BACK)
     while position > oldest and not trace.steps[position].prefilled:
@@ -88,13 +102,13 @@ def _settled(trace: Trace, position: int, model: Literal["target", "draft"], slo
         step = trace.steps[position]
         change: CacheChange = getattr(step.caches, model)
         if change.length_before <= slot < change.length_after:
-            _, _, _, good, held = after_rows(step, change)[slot - change.length_before]
-            if held is None:
-                return [None, position]
-            token = change.appended[held].token
+            left = after_rows(step, change)[slot - change.length_before]
+            if left.held is None:
+                return None, position
+            token = change.appended[left.held].token
             known = step.text_of().get(token) or TokenText(id=token, text=f"#{token}")
-            return [token_label(known), None if good and token == due.id else position]
-    return [token_label(due), None]
+            return token_label(known), None if left.good and token == due.id else position
+    return token_label(due), None
 
 
 def _text_at(trace: Trace, place: int) -> TokenText:
@@ -120,8 +134,8 @@ def kept_rows(step: Step, change: CacheChange) -> list[int]:
     return late + [row_of[node] for node in nodes if node in row_of]
 
 
-def after_rows(step: Step, change: CacheChange) -> list[list[Any]]:
-    """What the update left, by fingerprint; see ``after`` in :func:`cache_columns`."""
+def after_rows(step: Step, change: CacheChange) -> list[LeftSlot]:
+    """What the update left, by fingerprint."""
     wanted = dict(enumerate(kept_rows(step, change)))
     written = {print_: index for index, print_ in reversed(list(enumerate(change.fingerprints_before)))}
     after = []
@@ -129,7 +143,7 @@ def after_rows(step: Step, change: CacheChange) -> list[list[Any]]:
         due = wanted.get(offset)
         good = due is not None and change.fingerprints_before[due] == fingerprint
         held = due if good else written.get(fingerprint)
-        after.append([change.length_before + offset, due, fingerprint, int(good), held])
+        after.append(LeftSlot(change.length_before + offset, due, fingerprint, good, held))
     return after
 
 
@@ -147,7 +161,7 @@ def lag(step: Step, change: CacheChange) -> int:
 
 
 def _faults(
-    step: Step, change: CacheChange, after: list[list[Any]], labels: list[str], rows: list[Row], lag_before: int
+    step: Step, change: CacheChange, after: list[LeftSlot], labels: list[str], rows: list[Row], lag_before: int
 ) -> list[tuple[str, bool]]:
     """What does not fit, and whether it arose in this step: a cache that is behind stays so, and shifts positions."""
     behind = lag(step, change)
@@ -161,7 +175,7 @@ def _faults(
     return found + [(sentence, i > 0 or not shifted) for i, sentence in enumerate(mask_faults(change, rows))]
 
 
-def _slot_faults(step: Step, change: CacheChange, after: list[list[Any]], labels: list[str]) -> list[str]:
+def _slot_faults(step: Step, change: CacheChange, after: list[LeftSlot], labels: list[str]) -> list[str]:
     """What the update left, against what the driver's path demands."""
 
     def name(index: int) -> str:
@@ -170,7 +184,7 @@ def _slot_faults(step: Step, change: CacheChange, after: list[list[Any]], labels
         return told if slot.node is None else f"node {slot.node} {told}"
 
     found = []
-    wrong = [row for row in after if not row[3]]
+    wrong = [left for left in after if not left.good]
     for slot, due, _, _, held in wrong[:4]:
         there = "what it holds was not written in this step" if held is None else f"{name(held)} is"
         should = "nothing" if due is None else name(due)

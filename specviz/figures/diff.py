@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
 
+from specviz.figures import block_types
 from specviz.figures.text import one_line, pieces, shorten, token_label, visible
 from specviz.trace.diff import Comparison, Parting, Side
 from specviz.trace.near_tie import Meaning
@@ -28,22 +28,24 @@ KINDS = {
 """How a sentence about what a difference means begins."""
 
 
-def comparison_value(found: Comparison) -> dict[str, Any]:
-    """Plain values for the page: sentences, both texts in marked pieces, accepted lengths, settings that differ.
-
-    ``texts`` holds for each side [kind, readable text, tokens] with kind ``equal`` or ``differs``.
-    """
+def comparison_value(found: Comparison) -> block_types.ComparisonValue:
+    """Plain values for the page: sentences, both texts in marked pieces, accepted lengths, settings that differ."""
     texts, said = [_marked(found, 0), _marked(found, 1)], difference_sentences(found)
     if not all(whole for _, whole in texts):
         said.append("The texts are long; their beginnings are shown.")
     if len(found.settings) > MOST_SETTINGS:
         said.append(f"{len(found.settings):,} settings differ; {MOST_SETTINGS:,} of them are listed.")
+    listed = found.settings[:MOST_SETTINGS]
     return {
         "sides": [_side(found.a), _side(found.b)],
         "said": said,
         "parting": _parting(found.parting, found.texts) if found.parting else None,
         "texts": [marked for marked, _ in texts],
-        "settings": [[_line(cell) for cell in row] for row in found.settings[:MOST_SETTINGS]],
+        "settings": {
+            "name": [_line(name) for name, _, _ in listed],
+            "a": [_line(a) for _, a, _ in listed],
+            "b": [_line(b) for _, _, b in listed],
+        },
     }
 
 
@@ -112,7 +114,7 @@ def _meaning(meaning: Meaning) -> list[str]:
     return sentences
 
 
-def _side(side: Side) -> dict[str, Any]:
+def _side(side: Side) -> block_types.ComparedRun:
     return {
         "name": _line(side.name),
         "run": side.id,
@@ -124,22 +126,21 @@ def _side(side: Side) -> dict[str, Any]:
     }
 
 
-def _parting(parting: Parting, texts: dict[int, TokenText]) -> dict[str, Any]:
+def _parting(parting: Parting, texts: dict[int, TokenText]) -> block_types.Parting:
     return {
         "index": parting.index,
         "tokens": [None if token is None else _name(token, texts) for token in parting.tokens],
         "steps": [None if place is None else place.step for place in parting.places],
         "nodes": [None if place is None else place.node for place in parting.places],
-        "top": [[_name(token, texts), p] for token, p in zip(parting.top, parting.probs, strict=True)],
         "margin": parting.margin,
         "chosen": list(parting.chosen),
         "meaning": parting.meaning.kind,
     }
 
 
-def _marked(found: Comparison, side: int) -> tuple[list[list[Any]], bool]:
-    """[kind, text] pieces of one side's output, and whether that is all of it; a character split over tokens appears
-    where it is complete."""
+def _marked(found: Comparison, side: int) -> tuple[block_types.Pieces, bool]:
+    """Pieces of one side's output, and whether that is all of it; a character split over tokens appears where it is
+    complete."""
     tokens: list[tuple[str, int]] = [(kind, token) for kind, *sides in found.pieces for token in sides[side]]
     kinds: list[str] = []
     texts: list[TokenText] = []
@@ -151,9 +152,10 @@ def _marked(found: Comparison, side: int) -> tuple[list[list[Any]], bool]:
             break
         kinds.append(kind)
         texts.append(text)
-    marked: list[list[Any]] = []
+    marked: block_types.Pieces = {"kind": [], "text": []}
     for kind, run in groupby(zip(kinds, pieces(texts), strict=True), key=itemgetter(0)):
-        marked.append([kind, "".join(piece for _, piece in run)])
+        marked["kind"].append("equal" if kind == "equal" else "differs")
+        marked["text"].append("".join(piece for _, piece in run))
     return marked, len(texts) == len(tokens)
 
 

@@ -13,21 +13,13 @@ import plotly
 
 from specviz.assets import ASSETS
 from specviz.errors import SettingsError
+from specviz.figures.bundle import script_of, style_of
 from specviz.figures.figure_style import verifier_css
 from specviz.figures.frames import block_head, block_parts, dump_block, step_frame
-from specviz.figures.outcomes import outcomes_script
 from specviz.trace.schema import Trace
 
 VIEWER_FOLDER = ASSETS / "viewer"
 PLOTLY_SCRIPT = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-_SCRIPTS = (
-    *("paint.js", "fold.js", "digits.js", "panels.js", "labels.js", "cards.js", "scene.js", "phases.js", "node.js"),
-    *("text.js", "totals.js", "failed.js", "caches.js", "masks.js", "audits.js", "panel_scheduler.js", "links.js"),
-    *("pointer.js", "render.js", "dom.js", "share.js", "pictures.js", "compare.js", "whatif.js", "lessons.js"),
-    "viewer.js",
-)
-_STYLES = ("viewer.css", "tree.css", "panels.css", "tools.css", "compare.css", "whatif.css", "lessons.css")
-
 
 _FOLLOW_THE_READER = """
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -35,21 +27,11 @@ const follow = () => (document.documentElement.dataset.theme = dark.matches ? "d
 dark.addEventListener("change", follow);
 follow();
 """
-_MOUNT = """
-const viewer = specvizViewer.mount(document.getElementById("viewer"), {});
-viewer.update(JSON.parse(document.getElementById("run").textContent));
-"""
 
 
-CHART_SCRIPT = VIEWER_FOLDER / "chart.js"
-"""Draws a chart of a comparison, on the page and in its report."""
-BOARD_FILES = ((CHART_SCRIPT, VIEWER_FOLDER / "board.js"), (VIEWER_FOLDER / "board.css",))
-"""Scripts and style sheets of the page's Compare tab; an exported run does without."""
-
-
-def viewer_files() -> tuple[list[Path], list[Path]]:
-    """Scripts in the order they must run (Plotly's own first), and the style sheets."""
-    return [PLOTLY_SCRIPT, *(VIEWER_FOLDER / name for name in _SCRIPTS)], [VIEWER_FOLDER / name for name in _STYLES]
+def viewer_scripts(entry: str) -> list[str]:
+    """Plotly's script, and the viewer's with what stands in ``entry``, a module in ``assets/viewer/``."""
+    return [PLOTLY_SCRIPT.read_text(encoding="utf-8"), script_of(VIEWER_FOLDER / entry)]
 
 
 def standalone_page(trace: Trace, *, go: int = 0, theme: str | None = None) -> str:
@@ -60,13 +42,12 @@ def standalone_page(trace: Trace, *, go: int = 0, theme: str | None = None) -> s
 def page_parts(trace: Trace, *, go: int = 0, theme: str | None = None) -> Iterator[str]:
     """What :func:`standalone_page` consists of, in order and a frame at a time: all of them take far more memory than
     the run."""
-    scripts, styles = viewer_files()
     # Nothing in our scripts or in Plotly's contains a closing script tag; the data has no "<" left at all.
-    inline = [outcomes_script(), *(path.read_text(encoding="utf-8") for path in scripts)]
-    looks = verifier_css() + "\n".join(path.read_text(encoding="utf-8") for path in styles)
+    inline = viewer_scripts("exported.js")
+    looks = verifier_css() + style_of(VIEWER_FOLDER / "exported.css")
     attribute = f' data-theme="{html.escape(theme)}"' if theme else ""
     first = [] if theme else [_FOLLOW_THE_READER]
-    policy = _policy([*first, *inline, _MOUNT])
+    policy = _policy([*first, *inline])
     yield f"""<!doctype html>
 <html lang="en"{attribute}>
 <head>
@@ -84,7 +65,7 @@ def page_parts(trace: Trace, *, go: int = 0, theme: str | None = None) -> Iterat
     frames = (dump_block(step_frame(trace, position)) for position in range(len(trace.steps)))
     yield from block_parts(block_head(trace, go), frames)
     yield f"""</script>
-{_tags([*inline, _MOUNT])}</body>
+{_tags(inline)}</body>
 </html>
 """
 

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from specviz.figures.block_types import Failed
 from specviz.figures.node import number
 from specviz.figures.text import token_label
 from specviz.trace.schema import Trace
 
 
-def failed_rows(trace: Trace) -> dict[str, Any] | None:
-    """What the page shows of a failed step; null for a run without one.
-
-    step      place of the step, the first one 0
-    message   the sentence
-    nodes     [parent or null, token as text, draft probability or null, target probability or null, what is wrong
-              with the logits there or null], by node
-    """
+def failed_columns(trace: Trace) -> Failed | None:
+    """What the page shows of a failed step; null for a run without one."""
     failed = trace.failed
     if failed is None:
         return None
@@ -25,14 +18,11 @@ def failed_rows(trace: Trace) -> dict[str, Any] | None:
     return {
         "step": failed.index,
         "message": failed.message,
-        "nodes": [
-            [
-                node.parent if node.id else None,
-                token_label(texts[node.token]),
-                number(node.draft_prob),
-                number(node.target_prob),
-                marks.get(node.id),
-            ]
-            for node in failed.nodes
-        ],
+        "nodes": {
+            "parent": [node.parent if node.id else None for node in failed.nodes],
+            "text": [token_label(texts[node.token]) for node in failed.nodes],
+            "q": [number(node.draft_prob) for node in failed.nodes],
+            "p": [number(node.target_prob) for node in failed.nodes],
+            "wrong": [marks.get(node.id) for node in failed.nodes],
+        },
     }

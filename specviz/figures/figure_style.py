@@ -8,11 +8,10 @@ The script copies these traces and fills in the coordinates it expands from a fr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import plotly.graph_objects as go
 
-from specviz.figures import layout
+from specviz.figures.block_types import Looks, PlotlyFigure
 from specviz.verifier_styles import SLOTS, slots_of
 
 EDGE_WIDTHS = (0.8, 1.6, 3.2, 6.0)
@@ -22,7 +21,7 @@ RIBBON_WIDTH = 2.8
 BAR_WIDTH = 4.0
 
 
-def verifier_looks(names: Sequence[str]) -> list[dict[str, Any]]:
+def verifier_looks(names: Sequence[str]) -> list[Looks]:
     """Colour role and dash of every verifier; see :mod:`specviz.verifier_styles`."""
     return [{"name": name, "role": f"v{slot}", "dash": SLOTS[slot].dash} for name, slot in slots_of(names).items()]
 
@@ -65,24 +64,9 @@ def tree_figure(names: Sequence[str]) -> go.Figure:
     )
 
 
-def geometry() -> dict[str, float]:
-    """The measures that the viewer script expands columns with."""
-    return {
-        "cardWidth": layout.CARD_WIDTH,
-        "cardHeight": layout.CARD_HEIGHT,
-        "column": layout.COLUMN,
-        "row": layout.ROW,
-        "extraRow": layout.EXTRA_ROW,
-        "top": layout.TOP,
-        "left": layout.LEFT,
-        "bonusWidth": layout.BONUS_WIDTH,
-        "bonusHeight": layout.BONUS_HEIGHT,
-    }
-
-
-def figure_json(figure: go.Figure) -> dict[str, Any]:
+def figure_json(figure: go.Figure) -> PlotlyFigure:
     """A figure as plain JSON values, without Plotly's own template."""
-    plain: dict[str, Any] = figure.to_plotly_json()
+    plain: PlotlyFigure = figure.to_plotly_json()
     plain["layout"].pop("template", None)
     return plain
 

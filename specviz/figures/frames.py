@@ -8,18 +8,20 @@ sends each step once.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Literal
 
 from specviz.display import upright
 from specviz.errors import TraceError
-from specviz.figures.audit import DECADES
+from specviz.figures.block_types import Block, BlockHead, PlotlyFigure, Refused, Run
 from specviz.figures.cache import cache_columns, lag, settled_slots
 from specviz.figures.cache_style import cache_figures
-from specviz.figures.failures import failed_rows
-from specviz.figures.figure_style import figure_json, geometry, tree_figure, verifier_looks
-from specviz.figures.node import COMPARISONS, TokenTable, commit_line, node_columns, summary, verdict_rows
+from specviz.figures.cache_types import Cache
+from specviz.figures.failures import failed_columns
+from specviz.figures.figure_style import figure_json, tree_figure, verifier_looks
+from specviz.figures.frame_types import Frame
+from specviz.figures.node import TokenTable, commit_columns, node_columns, summary, verdict_rows
 from specviz.figures.phases import draft_ran, step_phases
 from specviz.figures.text import pieces, short_options
 from specviz.figures.totals import run_totals
@@ -28,11 +30,11 @@ from specviz.trace.identity import short_weights
 from specviz.trace.metrics import tolerances
 from specviz.trace.schema import CacheChange, Settings, Trace
 
-FRAME_VERSION = 1
+FRAME_VERSION = 2
 PROMPT_CHARACTERS = 4000
 
 
-def run_header(trace: Trace) -> dict[str, Any]:
+def run_header(trace: Trace) -> Run:
     """What does not change from step to step: models, settings, prompt, looks and empty figures."""
     names = [choice.name for choice in trace.settings.verifiers]
     for step in trace.steps:
@@ -47,19 +49,16 @@ def run_header(trace: Trace) -> dict[str, Any]:
         "steps": len(trace.steps),
         "endReason": trace.end_reason,
         "endMessage": trace.end_message,
-        "failed": failed_rows(trace),
+        "failed": failed_columns(trace),
         "prompt": prompt if whole else "… " + prompt[-PROMPT_CHARACTERS:],
         "promptTokens": len(trace.prompt_tokens),
         "models": {"target": trace.models.target.model_dump(), "draft": trace.models.draft.model_dump()},
-        "weights": [short_weights(trace.models.target), short_weights(trace.models.draft)],
+        "weights": {"target": short_weights(trace.models.target), "draft": short_weights(trace.models.draft)},
         "settings": _settings(trace.settings),
         "driver": trace.settings.driver,
         "draftRan": any(draft_ran(step) for step in trace.steps) if trace.steps else None,
         "verifiers": verifier_looks(names),
         "figures": {"tree": _tree_looks(tuple(names)), **cache_figures()},
-        "geometry": geometry(),
-        "comparisons": COMPARISONS,
-        "decades": DECADES,
         "totals": run_totals(trace, names),
     }
 
@@ -72,16 +71,16 @@ def _settings(settings: Settings) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=32)
-def _tree_looks(verifiers: tuple[str, ...]) -> dict[str, Any]:
+def _tree_looks(verifiers: tuple[str, ...]) -> PlotlyFigure:
     return figure_json(tree_figure(verifiers))
 
 
-def step_frame(trace: Trace, position: int) -> dict[str, Any]:
+def step_frame(trace: Trace, position: int) -> Frame:
     """The frame of ``trace.steps[position]``."""
     step = trace.steps[position]
     tokens = TokenTable(step)
-    tree = tree_columns(step)
-    shown = {node for node, y in enumerate(tree["y"]) if y is not None}
+    tree, tolerance = tree_columns(step), tolerances(trace.models_of(position))
+    shown = {*range(len(step.tree.nodes))} - {*tree["folded"]}
     return {
         "step": position,
         "index": step.index,
@@ -97,34 +96,33 @@ def step_frame(trace: Trace, position: int) -> dict[str, Any]:
         "nodes": node_columns(step, tokens, shown),
         "verdicts": verdict_rows(step, tokens, shown),
         "phases": step_phases(step, shown),
-        "commit": commit_line(trace, position),
-        "tolerance": tolerances(trace.models_of(position)),
-        "caches": {name: _cache(trace, position, name) for name in ("target", "draft")},
+        "commit": commit_columns(trace, position),
+        "tolerance": {"target": tolerance["target"], "draft": tolerance["draft"]},
+        "caches": {name: _cache(trace, position, name, tolerance[name]) for name in ("target", "draft")},
         "tokens": tokens.used,
     }
 
 
-def _cache(trace: Trace, position: int, name: Literal["target", "draft"]) -> dict[str, Any]:
+def _cache(trace: Trace, position: int, name: Literal["target", "draft"], tolerance: float) -> Cache:
     step = trace.steps[position]
     change: CacheChange = getattr(step.caches, name)
     before = trace.steps[position - 1] if position and not step.prefilled else None
     lag_before = lag(before, getattr(before.caches, name)) if before else 0
-    tolerance = tolerances(trace.models_of(position))[name]
     return cache_columns(step, change, settled_slots(trace, position, name), tolerance, lag_before)
 
 
-def block(trace: Trace, positions: Iterable[int], *, go: int | None = None) -> dict[str, Any]:
+def block(trace: Trace, positions: Iterable[int], *, go: int | None = None) -> Block:
     """The run and the frames at ``positions``; ``go`` asks the page to show that position."""
     wanted = [position for position in positions if 0 <= position < len(trace.steps)]
     return {**block_head(trace, go), "frames": [step_frame(trace, position) for position in wanted]}
 
 
-def block_head(trace: Trace, go: int | None = None) -> dict[str, Any]:
+def block_head(trace: Trace, go: int | None = None) -> BlockHead:
     """A block without its frames."""
     return {"version": FRAME_VERSION, "run": run_header(trace), "go": go}
 
 
-def block_parts(head: dict[str, Any], frames: Iterable[str]) -> Iterator[str]:
+def block_parts(head: Mapping[str, Any], frames: Iterable[str]) -> Iterator[str]:
     """The text of a block in parts, from its head and the text of each of its frames."""
     yield dump_block(head).removesuffix("}") + ',"frames":['
     for number, frame in enumerate(frames):
@@ -139,22 +137,22 @@ def fitting_block(
 
     Args:
         room: bytes that all frames together may take; the first one may take more.
-        largest: bytes that one frame may take, and what is said of the run. In the place of a larger frame stands, in
-            ``refused``, [position, a sentence].
+        largest: bytes that one frame may take, and what is said of the run. In the place of a larger frame stands,
+            in ``refused``, its position with a sentence.
         more: what else the block says. ``left`` has the positions for which there was no room: a viewer asks for them.
 
     Raises:
         TraceError: if what is said of the whole run is larger than ``largest``.
     """
     frames: list[str] = []
-    refused: list[list[Any]] = []
+    refused: list[Refused] = []
     size, left = 0, [position for position in dict.fromkeys(positions) if 0 <= position < len(trace.steps)]
     while left:
         text = dump_block(step_frame(trace, left[0]))
         # No character takes more than four bytes.
         length = len(text) if len(text) > largest else len(text.encode())
         if length > largest:
-            refused.append([left.pop(0), TOO_LARGE.format(length / 1e6, largest / 1e6)])
+            refused.append({"step": left.pop(0), "text": TOO_LARGE.format(length / 1e6, largest / 1e6)})
             continue
         if frames and size + length > room:
             break
@@ -176,7 +174,7 @@ TOO_LARGE = (
 )
 
 
-def dump_block(value: dict[str, Any]) -> str:
+def dump_block(value: Mapping[str, Any]) -> str:
     """A block as compact JSON that may stand inside a ``<script>`` element: no ``<`` and no line separator is left.
 
     All that a page draws comes this way, so nothing in it turns text around: see :func:`specviz.display.upright`.

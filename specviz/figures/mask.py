@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
+from specviz.figures.cache_types import Mask, Runs
 from specviz.trace.schema import CacheChange, Step
 
 MOST_RUNS = 5000
@@ -67,38 +67,33 @@ def _line(rows: list[Row], up: int) -> frozenset[int]:
     return (rows[up].demanded or frozenset()) if 0 <= up < len(rows) else frozenset()
 
 
-def mask_columns(change: CacheChange, rows: list[Row]) -> dict[str, Any]:
-    """What the picture is expanded from.
-
-    up       the row before each row in its line of descent, -1 for none, null where the tree does not tell
-    leaks    [row, first, last, first, last ...] runs of columns that a row sees and must not
-    missing  the same of columns that it must see and does not
-    unknown  the same of columns that a pruned row saw
-    earlier  [row, count] of rows that do not see exactly the settled slots
-    due      [row, position] of rows whose position is not the demanded one
-    wrong    how many rows have a leak, something missing or a position that is not due
-    cut      the first row whose runs are not carried any more, or null
-    """
-    kinds: dict[str, list[list[int]]] = {"leaks": [], "missing": [], "unknown": []}
+def mask_columns(change: CacheChange, rows: list[Row]) -> Mask:
+    """What the picture is expanded from."""
+    leaks, missing, unknown = (Runs(row=[], first=[], last=[]) for _ in range(3))
     left, cut = MOST_RUNS, None
     for row in rows:
-        told = {
-            "leaks": list(_runs(row.leaks)),
-            "missing": list(_runs(row.missing)),
-            "unknown": list(_runs(row.sees)) if row.demanded is None else [],
-        }
-        left -= sum(len(runs) for runs in told.values())
+        told = [
+            (leaks, list(_runs(row.leaks))),
+            (missing, list(_runs(row.missing))),
+            (unknown, list(_runs(row.sees)) if row.demanded is None else []),
+        ]
+        left -= sum(len(runs) for _, runs in told)
         if left < 0:
             cut = row.index
             break
-        for name, runs in told.items():
-            if runs:
-                kinds[name].append([row.index, *(end for run in runs for end in run)])
+        for columns, runs in told:
+            columns["row"] += [row.index] * len(runs)
+            columns["first"] += [first for first, _ in runs]
+            columns["last"] += [last for _, last in runs]
+    others = [row.index for row in rows if _sees_other_before(change, row)]
+    misplaced = [(row.index, row.due) for row in rows if row.due is not None and _is_misplaced(row)]
     return {
         "up": [row.up for row in rows],
-        **kinds,
-        "earlier": [[r.index, change.appended[r.index].sees_before] for r in rows if _sees_other_before(change, r)],
-        "due": [[row.index, row.due] for row in rows if _is_misplaced(row)],
+        "leaks": leaks,
+        "missing": missing,
+        "unknown": unknown,
+        "earlier": {"row": others, "seen": [change.appended[index].sees_before for index in others]},
+        "due": {"row": [index for index, _ in misplaced], "position": [due for _, due in misplaced]},
         "wrong": sum(
             bool(r.leaks or r.missing or r.outside) or _is_misplaced(r) or _sees_other_before(change, r) for r in rows
         ),

@@ -1,17 +1,28 @@
 """The data of the inspector beside the tree: each node's decisions and distributions, the verdicts, the new text.
 
-Everything here is data for ``textContent``: token text is made visible but not escaped. Rows are short lists, because
-a step of a large tree must stay small; the docstring of the function that makes a row says what each place holds.
+Everything here is data for ``textContent``: token text is made visible but not escaped. What there are many of comes in
+columns, because a step of a large tree must stay small.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import overload
 
 from specviz.digits import CARRIED
 from specviz.figures.bonus import bonus_fault
+from specviz.figures.frame_types import (
+    Commit,
+    DecisionDetails,
+    Decisions,
+    Distributions,
+    Nodes,
+    Residual,
+    Top,
+    TopColumns,
+)
+from specviz.figures.frame_types import Verdict as VerdictColumns
 from specviz.figures.outcomes import LETTERS
 from specviz.figures.text import listed, pieces, short_options, token_label
 from specviz.figures.tree import node_label
@@ -22,6 +33,10 @@ FULL_DETAIL = 64
 """Trees up to this many nodes carry every recorded detail."""
 
 
+@overload
+def number(value: float, digits: int = 4) -> float: ...
+@overload
+def number(value: float | None, digits: int = 4) -> float | None: ...
 def number(value: float | None, digits: int = 4) -> float | None:
     """``value`` with so many significant digits, to keep frames small; what is less than one stays so."""
     if value is None:
@@ -44,24 +59,31 @@ class TokenTable:
             self.used[token] = token_label(known) if known else f"#{token}"
         return token
 
-    def top(self, top: TopK, limit: int) -> list[list[Any]]:
-        """[ids, probabilities] of the first ``limit`` entries."""
+    def top(self, top: TopK, limit: int | None = None) -> Top:
+        """The first ``limit`` entries; by default all."""
         ids = [self.add(token) for token in top.ids[:limit]]
-        return [ids, [number(p, CARRIED) for p in top.probs[:limit]]]
+        return {"ids": ids, "probs": [number(p, CARRIED) for p in top.probs[:limit]]}
 
-    def row(self, row: Row | None, limit: int) -> list[Any] | None:
-        """[entropy, raw top-k, processed top-k], the last one 0 where it equals the raw one."""
-        if row is None:
-            return None
-        processed = 0 if row.raw == row.processed else self.top(row.processed, limit)
-        return [number(row.entropy), self.top(row.raw, limit), processed]
+    def distributions(self, rows: Sequence[Row | None], limits: Sequence[int]) -> Distributions:
+        """One model's rows, by node, with so many entries each."""
+        raw = [row and self.top(row.raw, limit) for row, limit in zip(rows, limits, strict=True)]
+        processed = [
+            None if row is None or row.raw == row.processed else self.top(row.processed, limit)
+            for row, limit in zip(rows, limits, strict=True)
+        ]
+        return {
+            "entropy": [None if row is None else number(row.entropy) for row in rows],
+            "raw": _top_columns(raw),
+            "processed": _top_columns(processed),
+        }
 
 
-def node_columns(step: Step, tokens: TokenTable, shown: Collection[int]) -> dict[str, Any]:
-    """Columns over the nodes: depth, rank, token id, uncut text, both probabilities, both rows.
+def _top_columns(tops: Sequence[Top | None]) -> TopColumns:
+    return {"ids": [top and top["ids"] for top in tops], "probs": [top and top["probs"] for top in tops]}
 
-    ``limits`` says how many entries of a distribution are carried for a node in sight and for a folded one.
-    """
+
+def node_columns(step: Step, tokens: TokenTable, shown: Collection[int]) -> Nodes:
+    """What is known of every node; those in ``shown`` are in sight at first."""
     nodes, texts = step.tree.nodes, step.text_of()
     recorded = max((len(node.target.raw.ids) for node in nodes), default=0)
     limits = _limits(len(nodes), recorded)
@@ -73,19 +95,19 @@ def node_columns(step: Step, tokens: TokenTable, shown: Collection[int]) -> dict
         "text": [node_label(node, texts) for node in nodes],
         "q": [number(node.draft_prob, CARRIED) for node in nodes],
         "p": [number(node.target_prob, CARRIED) for node in nodes],
-        "target": [tokens.row(node.target, k) for node, k in zip(nodes, limit, strict=True)],
-        "draft": [tokens.row(node.draft, k) for node, k in zip(nodes, limit, strict=True)],
-        "limits": limits,
+        "target": tokens.distributions([node.target for node in nodes], limit),
+        "draft": tokens.distributions([node.draft for node in nodes], limit),
+        "limits": {"shown": limits[0], "folded": limits[1]},
     }
 
 
-def verdict_rows(step: Step, tokens: TokenTable, shown: Collection[int]) -> list[dict[str, Any]]:
+def verdict_rows(step: Step, tokens: TokenTable, shown: Collection[int]) -> list[VerdictColumns]:
     """One entry a verifier, in the order they were run."""
     return [_verdict(step, verdict, tokens, shown) for verdict in step.verdicts.values()]
 
 
-def commit_line(trace: Trace, position: int) -> list[list[Any]]:
-    """[piece of text, visible token, origin ``accepted`` | ``bonus``] of every committed token of a step.
+def commit_columns(trace: Trace, position: int) -> Commit:
+    """Every committed token of a step.
 
     Pieces are decoded with the few tokens before them, so that a character split over two steps comes out whole.
     """
@@ -99,10 +121,11 @@ def commit_line(trace: Trace, position: int) -> list[list[Any]]:
     before = before[-4:]
     run = [texts.get(token) or TokenText(id=token, text=f"#{token}") for token in (*before, *step.committed)]
     accepted = len(step.verdicts[step.driver].path)
-    return [
-        [piece, token_label(token), "accepted" if i < accepted else "bonus"]
-        for i, (piece, token) in enumerate(zip(pieces(run)[len(before) :], run[len(before) :], strict=True))
-    ]
+    return {
+        "piece": pieces(run)[len(before) :],
+        "label": [token_label(token) for token in run[len(before) :]],
+        "origin": ["accepted" if i < accepted else "bonus" for i in range(len(step.committed))],
+    }
 
 
 def summary(step: Step, position: int) -> str:
@@ -133,50 +156,57 @@ def _limits(size: int, recorded: int) -> tuple[int, int]:
     return (recorded, min(3, recorded)) if size <= 320 else (min(6, recorded), min(2, recorded))
 
 
-def _verdict(step: Step, verdict: Verdict, tokens: TokenTable, shown: Collection[int]) -> dict[str, Any]:
+def _verdict(step: Step, verdict: Verdict, tokens: TokenTable, shown: Collection[int]) -> VerdictColumns:
     texts = step.text_of()
     bonus = verdict.bonus
     tokens.add(bonus.token)
-    rules = {rule: place for place, rule in enumerate(dict.fromkeys(decision.rule for decision in verdict.decisions))}
+    rules = list(dict.fromkeys(decision.rule for decision in verdict.decisions))
     return {
         "verifier": verdict.verifier,
         "options": short_options(verdict.options),
         "optionsKey": cut(options_key(verdict.options)),
         "lossless": verdict.lossless,
-        "path": verdict.path,
+        "path": list(verdict.path),
         "bonus": {
             "token": bonus.token,
             "text": token_label(texts.get(bonus.token) or TokenText(id=bonus.token, text=bonus.text)),
             "node": bonus.node,
             "source": bonus.source,
             "uniform": number(bonus.uniform, 7),
-            "top": tokens.top(bonus.distribution, len(bonus.distribution.ids)),
+            "top": tokens.top(bonus.distribution),
             "fault": bonus_fault(step, verdict),
         },
         "thresholds": [number(threshold, CARRIED) for threshold in verdict.thresholds],
-        "rules": list(rules),
-        "decisions": [_decision(d, rules, tokens, d.node in shown) for d in verdict.decisions],
+        "rules": rules,
+        "decisions": _decisions(verdict, rules, tokens, shown),
     }
 
 
-def _decision(decision: Decision, rules: dict[str, int], tokens: TokenTable, full: bool) -> list[Any]:
-    """[node, outcome letter, rule, comparison, uniform, p, q, token compared with, threshold, reason, residual].
+def _decisions(verdict: Verdict, rules: list[str], tokens: TokenTable, shown: Collection[int]) -> Decisions:
+    """Of a decision about a folded node fewer digits are carried, and no details."""
+    taken, places = verdict.decisions, {rule: place for place, rule in enumerate(rules)}
+    full = [decision.node in shown for decision in taken]
+    digits = [7 if is_full else CARRIED for is_full in full]
+    detailed = [decision for decision, is_full in zip(taken, full, strict=True) if is_full]
+    details: DecisionDetails = {
+        "at": [place for place, is_full in enumerate(full) if is_full],
+        "threshold": [number(decision.threshold, 7) for decision in detailed],
+        "reason": [decision.reason for decision in detailed],
+        "residual": [_residual(decision, tokens) for decision in detailed],
+    }
+    return {
+        "node": [decision.node for decision in taken],
+        "outcome": "".join(LETTERS[decision.outcome] for decision in taken),
+        "rule": [places[decision.rule] for decision in taken],
+        "comparison": [COMPARISONS.index(decision.comparison) for decision in taken],
+        "uniform": [number(decision.uniform, n) for decision, n in zip(taken, digits, strict=True)],
+        "p": [number(decision.p, n) for decision, n in zip(taken, digits, strict=True)],
+        "q": [number(decision.q, n) for decision, n in zip(taken, digits, strict=True)],
+        "expected": [None if decision.expected is None else tokens.add(decision.expected) for decision in taken],
+        "details": details,
+    }
 
-    A decision about a folded node stops after the token: its threshold is in the verdict's column.
-    """
-    row: list[Any] = [
-        decision.node,
-        LETTERS[decision.outcome],
-        rules[decision.rule],
-        COMPARISONS.index(decision.comparison),
-        number(decision.uniform, 7 if full else CARRIED),
-        number(decision.p, 7 if full else CARRIED),
-        number(decision.q, 7 if full else CARRIED),
-        None if decision.expected is None else tokens.add(decision.expected),
-    ]
-    if full:
-        row += [number(decision.threshold, 7), decision.reason]
-        if decision.residual is not None:
-            top = decision.residual.top
-            row.append([number(decision.residual.mass, 7), *tokens.top(top, len(top.ids))])
-    return row
+
+def _residual(decision: Decision, tokens: TokenTable) -> Residual | None:
+    residual = decision.residual
+    return residual and {"mass": number(residual.mass, 7), **tokens.top(residual.top)}

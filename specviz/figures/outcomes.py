@@ -1,12 +1,11 @@
 """What a verifier made of a node: letter, mark and words of every outcome, for Python's texts and the viewer's scripts.
 
-The scripts get the table as ``specvizViewer.outcomes``, before they run.
+The scripts have the table in ``core/constants.js``, which ``python -m tests.tools.viewer_types --write`` makes.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -32,9 +31,3 @@ OUTCOMES: dict[str, Outcome] = {
 """By letter, as frames carry them, one a node. ``t`` is the root, which is in the text already."""
 LETTERS = {outcome.words: letter for letter, outcome in OUTCOMES.items()}
 """Letter of an outcome by its words."""
-
-
-def outcomes_script() -> str:
-    """The table as a script that has to come before the viewer's own."""
-    table = {letter: asdict(outcome) for letter, outcome in OUTCOMES.items()}
-    return f"window.specvizViewer = {{ outcomes: {json.dumps(table)} }};"

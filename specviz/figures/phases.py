@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
-from typing import Any
 
 from specviz.digits import apart, digits
 from specviz.figures.cache import after_rows
+from specviz.figures.frame_types import Phase, Phases, VerdictPhases
 from specviz.figures.outcomes import LETTERS
 from specviz.figures.text import listed, shorten, token_label
 from specviz.figures.tree import node_label
@@ -22,19 +22,16 @@ LISTED = 4
 """Tokens that a sentence names before it counts the rest."""
 
 
-def step_phases(step: Step, shown: Collection[int]) -> dict[str, Any]:
-    """The phases of one step, split so that any verifier can be the one that is watched.
-
-    before     draft levels ``{kind: "draft", depth, caption}`` and ``{kind: "target", caption}``
-    verdicts   verifier -> ``{walk, phases}`` with ``{kind: "decide", node, upto, caption}``, where ``upto`` counts the
-               decisions taken so far, and ``{kind: "verdict", caption}``. ``walk`` says that an accepted node is final
-               at once; other rules only pass nodes and choose among them at the end.
-    after      ``{kind: "commit", caption}`` and ``{kind: "cache", caption}``
+def step_phases(step: Step, shown: Collection[int]) -> Phases:
+    """The phases of one step, split so that any verifier can be the one that is watched: draft levels and the target
+    before, one verifier's decisions and its verdict, commit and cache after.
 
     Decisions about nodes that are not in ``shown`` have no card to look at: a run of them is one phase without a node.
     """
     deepest = max(node.depth for node in step.tree.nodes)
-    before = [{"kind": "draft", "depth": d, "caption": _draft_caption(step, d)} for d in range(1, deepest + 1)]
+    before: list[Phase] = [
+        {"kind": "draft", "depth": d, "caption": _draft_caption(step, d)} for d in range(1, deepest + 1)
+    ]
     return {
         "before": [*before, {"kind": "target", "caption": _target_caption(step)}],
         "verdicts": {name: _verdict_phases(step, verdict, shown) for name, verdict in step.verdicts.items()},
@@ -57,9 +54,10 @@ def is_walk(step: Step, verdict: Verdict) -> bool:
     return tuple(path) == verdict.path
 
 
-def _verdict_phases(step: Step, verdict: Verdict, shown: Collection[int]) -> dict[str, Any]:
+def _verdict_phases(step: Step, verdict: Verdict, shown: Collection[int]) -> VerdictPhases:
+    # An accepted node is final at once in a walk; other rules only pass nodes and choose among them at the end.
     walk = is_walk(step, verdict)
-    phases: list[dict[str, Any]] = []
+    phases: list[Phase] = []
     folded: list[Decision] = []
     for taken, decision in enumerate(verdict.decisions):
         if decision.node in shown:
@@ -75,7 +73,7 @@ def _verdict_phases(step: Step, verdict: Verdict, shown: Collection[int]) -> dic
     return {"walk": walk, "phases": [*phases, {"kind": "verdict", "caption": _verdict_caption(step, verdict)}]}
 
 
-def _folded_phase(verdict: Verdict, folded: list[Decision], upto: int) -> dict[str, Any]:
+def _folded_phase(verdict: Verdict, folded: list[Decision], upto: int) -> Phase:
     rejected = sum(LETTERS[decision.outcome] == "r" for decision in folded)
     many = f"{len(folded)} decisions" if len(folded) > 1 else "one decision"
     caption = f"{verdict.verifier}: {many} about folded nodes, {rejected} rejected"
@@ -190,11 +188,11 @@ def _change(step: Step, model: str, change: CacheChange) -> str:
     if not change.appended:
         return f"{model} ran nothing, length {change.length_after}"
     rows = after_rows(step, change)
-    kept = [(change.appended[held].slot, slot) for slot, _, _, _, held in rows if held is not None]
+    kept = [(change.appended[left.held].slot, left.slot) for left in rows if left.held is not None]
     moves = [(source, slot) for source, slot in kept if source != slot]
     listed = ", ".join(f"{a}→{b}" for a, b in moves[:LISTED]) + (" …" if len(moves) > LISTED else "")
     moved = f" ({len(moves)} moved: {listed})" if moves else ""
-    wrong = sum(not good for _, _, _, good, held in rows if held is not None)
+    wrong = sum(not left.good for left in rows if left.held is not None)
     unknown = len(rows) - len(kept)
     fault = f", {wrong} of them not due there" if wrong else ""
     fault += f", {unknown} left with what no slot of this step held" if unknown else ""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from specviz.figures.block_types import Counts, Totals, VerifierTotals
 from specviz.trace import metrics
 from specviz.trace.schema import Trace
 
 
-def run_totals(trace: Trace, verifiers: Sequence[str]) -> dict[str, Any]:
-    """Counts, never rates alone: ``[accepted, of how many]`` for every depth (from 1) and draw rank (from 0).
+def run_totals(trace: Trace, verifiers: Sequence[str]) -> Totals:
+    """Counts, never rates alone.
 
     A verifier that some step does not know (a fork with other verifiers) is counted over the steps that know it.
     """
@@ -26,7 +26,7 @@ def run_totals(trace: Trace, verifiers: Sequence[str]) -> dict[str, Any]:
 _SHOWN = ("block_efficiency", "acceptance_by_depth", "acceptance_by_rank")
 
 
-def _totals(trace: Trace, name: str) -> dict[str, Any]:
+def _totals(trace: Trace, name: str) -> VerifierTotals:
     steps = tuple(step for step in trace.steps if name in step.verdicts)
     known = trace if len(steps) == len(trace.steps) else trace.model_copy(update={"steps": steps})
     emitted = sum(metrics.emitted_lengths(known, name))
@@ -37,6 +37,10 @@ def _totals(trace: Trace, name: str) -> dict[str, Any]:
         "accepted": sum(metrics.accepted_lengths(steps, name)),
         "emitted": emitted,
         "efficiency": round(emitted / len(steps), 4) if steps else None,
-        "depth": metrics.acceptance_by_depth(steps, name),
-        "rank": metrics.acceptance_by_rank(steps, name),
+        "depth": _counts(metrics.acceptance_by_depth(steps, name)),
+        "rank": _counts(metrics.acceptance_by_rank(steps, name)),
     }
+
+
+def _counts(pairs: Sequence[tuple[int, int]]) -> Counts:
+    return {"accepted": [accepted for accepted, _ in pairs], "of": [of for _, of in pairs]}

@@ -1,14 +1,13 @@
-"""One step's draft tree as columns of numbers and labels, ready to be expanded into the traces of ``figure_style``."""
+"""One step's draft tree as columns of numbers and labels, which the viewer lays out and draws."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from specviz.digits import digits
 from specviz.figures.figure_style import edge_class
-from specviz.figures.layout import Layout, folded_nodes, tidy_layout
+from specviz.figures.frame_types import BonusCard, Tree
 from specviz.figures.outcomes import LETTERS
 from specviz.figures.text import shorten, token_label
+from specviz.figures.tree_order import folded_nodes, postorder
 from specviz.trace.schema import Decision, Node, Step, TokenText, Verdict
 
 CARD_COLUMNS = 23
@@ -18,37 +17,21 @@ LABEL_COLUMNS = (3, 10)
 BONUS_COLUMNS = 11
 
 
-def tree_columns(step: Step) -> dict[str, Any]:
-    """Columns of the tree picture; arrays run over the nodes.
-
-    x, y         centre of the card in pixels; y is null where the node is folded
-    label        token, cut to what the digits leave of the card; like every text here for ``textContent``, so not
-                 escaped
-    digits       ``draft → target`` probability
-    draft, target  the probabilities in thousandths, for the bars
-    edge         one digit a node: width class of the edge from its parent
-    states       verifier -> one letter a node, see :data:`~specviz.figures.outcomes.OUTCOMES`
-    """
-    folded = folded_nodes(step)
-    place = tidy_layout(step, folded)
+def tree_columns(step: Step) -> Tree:
+    """Columns of the tree picture. Like every text of a frame, labels are for ``textContent``, so not escaped."""
     nodes, texts = step.tree.nodes, step.text_of()
-    said = [_digits(node) for node in nodes]
+    parents, said = [node.parent for node in nodes], [_digits(node) for node in nodes]
     return {
-        "width": place.width,
-        "height": place.height,
-        "columns": place.columns,
-        "x": place.x,
-        "y": [None if y is None else _round(y) for y in place.y],
-        "parent": [node.parent for node in nodes],
+        "parent": parents,
+        "order": postorder(parents),
+        "folded": sorted(folded_nodes(step)),
         "label": [shorten(node_label(n, texts), _room(text)) for n, text in zip(nodes, said, strict=True)],
         "digits": said,
         "draft": [_thousandths(node.draft_prob) for node in nodes],
         "target": [_thousandths(node.target_prob) for node in nodes],
         "edge": "".join(str(edge_class(node.target_prob)) for node in nodes),
         "states": {name: verdict_states(verdict, len(nodes)) for name, verdict in step.verdicts.items()},
-        "bonus": _bonus_cards(step, place, texts),
-        "stubs": [[node, _round(y)] for node, y in place.stubs.items()],
-        "folded": len(folded),
+        "bonus": [_bonus_card(step, name, texts) for name in step.verdicts],
         "parts": parting(step),
     }
 
@@ -95,21 +78,15 @@ def _is_written(step: Step, name: str) -> bool:
     return name != step.driver or len(step.committed) > len(step.verdicts[name].path)
 
 
-def _bonus_cards(step: Step, place: Layout, texts: dict[int, TokenText]) -> list[dict[str, Any]]:
-    cards = []
-    for name, (node, y) in place.bonus.items():
-        bonus = step.verdicts[name].bonus
-        label = token_label(texts.get(bonus.token) or TokenText(id=bonus.token, text=bonus.text))
-        cards.append(
-            {
-                "verifier": name,
-                "node": node,
-                "y": _round(y),
-                "label": shorten(label, BONUS_COLUMNS),
-                "note": shorten(f"{name} · {bonus.source}", 26) if _is_written(step, name) else f"{name} · not written",
-            }
-        )
-    return cards
+def _bonus_card(step: Step, name: str, texts: dict[int, TokenText]) -> BonusCard:
+    bonus = step.verdicts[name].bonus
+    label = token_label(texts.get(bonus.token) or TokenText(id=bonus.token, text=bonus.text))
+    return {
+        "verifier": name,
+        "node": bonus.node,
+        "label": shorten(label, BONUS_COLUMNS),
+        "note": shorten(f"{name} · {bonus.source}", 26) if _is_written(step, name) else f"{name} · not written",
+    }
 
 
 def _digits(node: Node) -> str:
@@ -126,7 +103,3 @@ def _room(said: str) -> int:
 
 def _thousandths(probability: float | None) -> int | None:
     return None if probability is None else round(probability * 1000)
-
-
-def _round(value: float) -> float | int:
-    return int(value) if value == int(value) else round(value, 1)

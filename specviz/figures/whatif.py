@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from specviz.figures.block_types import Judged, OtherBonus, PathNodes, WhatIfRow, WhatIfValue
 from specviz.figures.node import number
 from specviz.figures.outcomes import LETTERS
 from specviz.figures.phases import comparison
@@ -13,24 +12,23 @@ from specviz.trace.schema import Bonus, Decision, Step, TokenText, Verdict
 from specviz.trace.whatif_question import FORCED, Alternative, Question
 
 
-def alternative_value(step: Step, question: Question, answer: Alternative, beside: Verdict) -> dict[str, Any]:
-    """Plain values: both paths and bonus tokens, every decision of either side, and where they differ.
-
-    rows        [node, token, what was recorded, what would have been, whether they differ], ``[outcome letter,
-    comparison]`` each
-                or null where that side did not examine the node
-    differing   nodes whose outcome differs
-    unused      a sentence for each change that the rule never looked at, so that it changed nothing
-    """
+def alternative_value(step: Step, question: Question, answer: Alternative, beside: Verdict) -> WhatIfValue:
+    """Plain values: both paths and bonus tokens, every decision of either side, and where they differ."""
     texts = step.text_of()
     recorded = {decision.node: decision for decision in beside.decisions}
     now = {decision.node: decision for decision in answer.decisions}
-    rows = []
+    rows: list[WhatIfRow] = []
     for node in dict.fromkeys((*recorded, *now)):
         before, after = recorded.get(node), now.get(node)
         differs = (before.outcome if before else None) != (after.outcome if after else None)
         rows.append(
-            [node, node_label(step.tree.nodes[node], texts), _decision(step, before), _decision(step, after), differs]
+            {
+                "node": node,
+                "text": node_label(step.tree.nodes[node], texts),
+                "recorded": _decision(step, before),
+                "now": _decision(step, after),
+                "differs": differs,
+            }
         )
     return {
         "verifier": answer.verifier,
@@ -40,12 +38,14 @@ def alternative_value(step: Step, question: Question, answer: Alternative, besid
         "needs": answer.needs,
         "difference": None if answer.difference is None else float(f"{answer.difference:.2g}"),
         "caveat": answer.caveat,
-        "paths": [_path(step, beside.path), _path(step, answer.path)],
-        "bonuses": [_bonus(beside.bonus, texts), _bonus(answer.bonus, texts)],
+        "recordedPath": _path(step, beside.path),
+        "path": _path(step, answer.path),
+        "recordedBonus": _bonus(beside.bonus, texts),
+        "bonus": _bonus(answer.bonus, texts),
         "samePath": answer.path == beside.path,
         "sameBonus": answer.bonus is not None and answer.bonus.token == beside.bonus.token,
         "rows": rows,
-        "differing": [row[0] for row in rows if row[4]],
+        "differing": [row["node"] for row in rows if row["differs"]],
         "unused": unused(step, question, answer),
         "thresholds": [number(threshold, 7) for threshold in answer.thresholds],
     }
@@ -80,19 +80,19 @@ def unused(step: Step, question: Question, answer: Alternative) -> list[str]:
     return said
 
 
-def _decision(step: Step, decision: Decision | None) -> list[str] | None:
+def _decision(step: Step, decision: Decision | None) -> Judged | None:
     if decision is None:
         return None
     by_hand = decision.reason == FORCED
-    return [LETTERS[decision.outcome], FORCED if by_hand else comparison(step, decision)]
+    return {"outcome": LETTERS[decision.outcome], "said": FORCED if by_hand else comparison(step, decision)}
 
 
-def _path(step: Step, path: tuple[int, ...]) -> list[list[Any]]:
+def _path(step: Step, path: tuple[int, ...]) -> PathNodes:
     texts = step.text_of()
-    return [[node, node_label(step.tree.nodes[node], texts)] for node in path]
+    return {"node": list(path), "text": [node_label(step.tree.nodes[node], texts) for node in path]}
 
 
-def _bonus(bonus: Bonus | None, texts: dict[int, TokenText]) -> dict[str, Any] | None:
+def _bonus(bonus: Bonus | None, texts: dict[int, TokenText]) -> OtherBonus | None:
     if bonus is None:
         return None
     known = texts.get(bonus.token) or TokenText(id=bonus.token, text=bonus.text)

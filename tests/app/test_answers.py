@@ -61,8 +61,8 @@ def test_a_frame_that_is_too_large_alone_is_a_sentence_in_its_place(trace: Trace
     given = json.loads(fitting_block(trace, range(4), 10**6, largest))
     assert min(len(dump_block(frame)) for frame in block(trace, range(4))["frames"]) > largest
     assert given["frames"] == given["left"] == []
-    assert [step for step, _ in given["refused"]] == [0, 1, 2, 3]
-    assert "more than the 0.02 MB" in given["refused"][0][1]
+    assert [one["step"] for one in given["refused"]] == [0, 1, 2, 3]
+    assert "more than the 0.02 MB" in given["refused"][0]["text"]
 
 
 def test_an_answer_over_the_limit_is_one_sentence(trace: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +84,7 @@ def test_long_texts_are_compared_by_their_beginnings(trace: Trace) -> None:
     long = parse_trace(json.dumps(value).encode())
     whole = long.model_copy(update={"steps": long.steps * 100})
     found = comparison_value(compare(whole, whole, ("A", "B")))
-    shown = sum(len(text) for _, text in found["texts"][0])
+    shown = sum(map(len, found["texts"][0]["text"]))
     assert MOST_CHARACTERS - 2_000 < shown <= MOST_CHARACTERS
     assert any("their beginnings are shown" in line for line in found["said"])
     assert not any("beginnings" in line for line in comparison_value(compare(trace, trace, ("A", "B")))["said"])

@@ -113,22 +113,11 @@ def test_verifiers_are_switched_and_frames_follow_the_chosen_one(from_file):
     assert page.evaluate(cards) != before
 
 
-def test_folds_open_and_the_script_lays_out_as_python_does(from_file):
+def test_folds_open(from_file):
     trace = sample_trace(random_tree(200, seed=4), steps=1, verifiers=tuple(RULES))
     seen = from_file(trace)
     page = seen.page
     assert "folded" in page.inner_text(".sv-treepanel")
-    same = page.evaluate(
-        """() => {
-            const {run, frames} = window.specvizViewer.mounted.at(-1).state, tree = frames.get(0).tree;
-            const placed = window.specvizViewer.scene.place(tree, run.geometry, new Set());
-            const close = (a, b) => a === b || Math.abs(a - b) < 0.06;
-            return placed.y.every((y, i) => close(y, tree.y[i])) && close(placed.width, tree.width)
-                && close(placed.height, tree.height) && placed.bonus.every((card, i) => close(card.y, tree.bonus[i].y))
-                && JSON.stringify(placed.stubs.map(s => s[0])) === JSON.stringify(tree.stubs.map(s => s[0]));
-        }"""
-    )
-    assert same
     told = "document.querySelector('.sv-treepanel').innerText"
     folded = f"Number({told}.match(/(\\d+) of \\d+ nodes are folded/)?.[1] || 0)"
     before = page.evaluate(folded)

@@ -340,20 +340,6 @@ def test_small_probabilities_are_read_everywhere(from_file):
     )
 
 
-def test_a_share_that_is_not_all_never_reads_as_all(from_file):
-    seen = from_file(sample_trace(steps=1))
-    say = "shares => shares.map(window.specvizViewer.panels.percent)"
-    assert seen.page.evaluate(say, [0, 0.0004, 0.05, 0.5, 0.994, 0.9999, 1]) == [
-        "0 %",
-        "<0.1 %",
-        "5.0 %",
-        "50 %",
-        "99 %",
-        ">99 %",
-        "100 %",
-    ]
-
-
 def test_numbers_that_were_sent_rounded_do_not_accuse_a_verifier(from_file):
     """Coin and threshold that agree in all digits that are carried: only the outcome tells which is larger."""
     trace = sample_trace(steps=1, seed=3)
@@ -387,7 +373,7 @@ def test_frames_that_had_no_room_are_asked_for_again_and_refused_ones_say_why(fr
           const some = (steps, more) => ({ ...whole, go: 0, frames: of(steps), ...more });
           viewer.update(some([0], { left: [1, 2, 3] }));
           await pause();
-          viewer.update(some([1], { fills: true, left: [3], refused: [[2, "too large to be sent"]] }));
+          viewer.update(some([1], { fills: true, left: [3], refused: [{ step: 2, text: "too large to be sent" }] }));
           await pause();
           viewer.update({ fills: true, left: [3] });
           await pause();

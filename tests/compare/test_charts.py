@@ -24,7 +24,7 @@ from specviz.compare.report.html_report import charts, comparison_page
 from specviz.compare.rows import SAMPLING
 from specviz.compare.statistics import Group, Tally
 from specviz.compare.summary import dump, load, summarize
-from specviz.figures.export import CHART_SCRIPT, PLOTLY_SCRIPT
+from specviz.figures.export import viewer_scripts
 from specviz.figures.figure_style import figure_json
 from tests.paths import ROOT
 
@@ -152,8 +152,8 @@ def test_a_legend_of_many_names_keeps_off_its_chart_and_leaves_no_gap(browser) -
     )
     view = browser.new_page()
     view.set_content("<!doctype html><div id=chart></div>")
-    for script in (PLOTLY_SCRIPT, CHART_SCRIPT):
-        view.add_script_tag(path=str(script))
+    for script in viewer_scripts("report.js"):
+        view.add_script_tag(content=script)
     for number, width in enumerate((1000, 360, 700)):
         view.set_viewport_size({"width": width, "height": 800})
         if not number:

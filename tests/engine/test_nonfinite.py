@@ -254,8 +254,8 @@ def test_the_page_shows_a_step_that_fails_while_it_looks_on() -> None:
     assert said["notice"]["kind"] == "error"
     assert said["notice"]["text"] == trace.end_message == said["run"]["failed"]["message"]
     assert said["run"]["endReason"] == "error"
-    assert said["run"]["failed"]["nodes"][1][0] == 0
-    assert said["run"]["failed"]["nodes"][1][4] == "NaN (target), began here"
+    assert said["run"]["failed"]["nodes"]["parent"][1] == 0
+    assert said["run"]["failed"]["nodes"]["wrong"][1] == "NaN (target), began here"
     assert block(trace, [])["frames"] == []
     assert ticket is not None
 

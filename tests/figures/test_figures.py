@@ -1,11 +1,10 @@
-"""Frames: the laws of the layout, what a card says, what stays small, and that hostile text stays text."""
+"""Frames: what the layout begins from, what a card says, what stays small, and that hostile text stays text."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from itertools import pairwise
 
 import pytest
 
@@ -13,22 +12,14 @@ from specviz.digits import digits
 from specviz.figures import block, dump_block, standalone_page, step_frame
 from specviz.figures.diff import difference_sentences
 from specviz.figures.figure_style import edge_class, tree_figure, verifier_looks
-from specviz.figures.layout import CARD_HEIGHT, CARD_WIDTH, FOLD_ABOVE, folded_nodes, tidy_layout
 from specviz.figures.node import TokenTable
 from specviz.figures.text import columns, pieces, shorten, token_label, visible
 from specviz.figures.tree import CARD_COLUMNS, LABEL_COLUMNS, node_label, parting, verdict_states
+from specviz.figures.tree_order import FOLD_ABOVE, folded_nodes
 from specviz.trace.diff import compare
-from specviz.trace.schema import TokenText, Trace, text_of_tokens
+from specviz.trace.schema import Step, TokenText, Trace, text_of_tokens
 from specviz.verifier_styles import SLOTS
 from tests.sample_traces import HOSTILE, RULES, k_config, random_tree, sample_trace
-
-SHAPES = {
-    "root only": [-1],
-    "chain": [-1, 0, 1, 2, 3],
-    "4,2,2": k_config(4, 2, 2),
-    "heterogeneous": random_tree(40, seed=1),
-    "large": random_tree(300, seed=2),
-}
 
 
 def frame_of(trace: Trace, position: int = 0) -> dict:
@@ -36,52 +27,22 @@ def frame_of(trace: Trace, position: int = 0) -> dict:
     return json.loads(dump_block(step_frame(trace, position)))
 
 
-# ---------------------------------------------------------------------------------------------------- layout
+def frame_of_step(step: Step) -> dict:
+    return frame_of(sample_trace(steps=1).model_copy(update={"steps": (step,)}))
 
 
-@pytest.mark.parametrize("parents", SHAPES.values(), ids=SHAPES)
-def test_parents_stand_midway_between_their_first_and_last_child(parents):
+# ------------------------------------------------------------------------------------------------ order, folds
+
+
+@pytest.mark.parametrize("parents", [[-1], [-1, 0, 1, 2, 3], k_config(4, 2, 2), random_tree(300, seed=2)], ids=len)
+def test_leaves_come_in_draw_order_and_parents_after_their_children(parents):
     step = sample_trace(parents, steps=1).steps[0]
-    place = tidy_layout(step)
+    place = {node: i for i, node in enumerate(frame_of_step(step)["tree"]["order"])}
+    assert sorted(place) == list(range(len(parents)))
     for node, children in enumerate(step.tree.children()):
-        if children:
-            assert place.y[node] == (place.y[children[0]] + place.y[children[-1]]) / 2
-
-
-@pytest.mark.parametrize("parents", SHAPES.values(), ids=SHAPES)
-@pytest.mark.parametrize("fold", [False, True])
-def test_no_card_overlaps_another_and_no_bonus_edge_crosses_a_card(parents, fold):
-    step = sample_trace(parents, steps=1, verifiers=tuple(RULES)).steps[0]
-    place = tidy_layout(step, folded_nodes(step) if fold else ())
-    cards: dict[int, list[float]] = {}
-    for x, y in zip(place.x, place.y, strict=True):
-        if y is not None:
-            cards.setdefault(x, []).append(y)
-    for stack in cards.values():
-        stack.sort()
-        assert all(below - above >= CARD_HEIGHT for above, below in pairwise(stack))
-    for node, height in place.bonus.values():
-        passed = [y for x, stack in cards.items() if x > place.x[node] for y in stack]
-        assert all(abs(y - height) > CARD_HEIGHT / 2 for y in passed), "a bonus edge runs level through free rows"
-    assert len({height for _, height in place.bonus.values()}) == len(place.bonus)
-
-
-@pytest.mark.parametrize("parents", SHAPES.values(), ids=SHAPES)
-def test_edges_do_not_cross(parents):
-    """Between two columns, edges that start higher end higher."""
-    step = sample_trace(parents, steps=1).steps[0]
-    place = tidy_layout(step)
-    for depth in {node.depth for node in step.tree.nodes[1:]}:
-        level = [node for node in step.tree.nodes if node.depth == depth]
-        edges = sorted((place.y[node.parent], place.y[node.id]) for node in level)
-        assert [end for _, end in edges] == sorted(end for _, end in edges)
-
-
-def test_everything_lies_inside_the_picture():
-    step = sample_trace(SHAPES["large"], steps=1, verifiers=tuple(RULES)).steps[0]
-    place = tidy_layout(step, folded_nodes(step))
-    assert all(0 < y < place.height for y in place.y if y is not None)
-    assert max(x for x, y in zip(place.x, place.y, strict=True) if y is not None) + CARD_WIDTH / 2 < place.width
+        places = [place[child] for child in children]
+        assert places == sorted(places)
+        assert all(at < place[node] for at in places)
 
 
 def test_small_trees_are_never_folded_and_large_ones_keep_what_was_accepted():
@@ -92,7 +53,9 @@ def test_small_trees_are_never_folded_and_large_ones_keep_what_was_accepted():
     kept = {0}.union(*(verdict.path for verdict in step.verdicts.values()))
     assert len(folded) > 500
     assert not folded & kept
-    assert frame_of(sample_trace(random_tree(1024), steps=1, verifiers=tuple(RULES)))["tree"]["folded"] == len(folded)
+    assert frame_of(sample_trace(random_tree(1024), steps=1, verifiers=tuple(RULES)))["tree"]["folded"] == sorted(
+        folded
+    )
 
 
 # ------------------------------------------------------------------------------------------------------- text
@@ -176,12 +139,15 @@ def test_states_are_told_for_every_verifier():
 def test_a_decision_carries_its_numbers():
     trace = sample_trace()
     verdict = trace.steps[0].verdicts["rejection"]
-    row = frame_of(trace)["verdicts"][0]["decisions"][0]
+    told = frame_of(trace)["verdicts"][0]["decisions"]
     decision = verdict.decisions[0]
-    assert row[0] == decision.node
-    assert row[4] == pytest.approx(decision.uniform, rel=1e-6)
-    assert row[8] == pytest.approx(decision.threshold, rel=1e-6)
-    assert row[9] == decision.reason
+    assert told["node"][0] == decision.node
+    assert told["uniform"][0] == pytest.approx(decision.uniform, rel=1e-6)
+    assert told["details"]["at"][0] == 0
+    assert told["details"]["threshold"][0] == pytest.approx(decision.threshold, rel=1e-6)
+    assert told["details"]["reason"][0] == decision.reason
+    residuals = [one and one["mass"] for one in told["details"]["residual"]]
+    assert residuals == pytest.approx([one.residual and one.residual.mass for one in verdict.decisions], rel=1e-6)
 
 
 def test_where_paths_part():
@@ -229,7 +195,7 @@ def test_a_sound_step_has_no_faults():
     for position in range(3):
         caches = frame_of(sample_trace(seed=1), position)["caches"]
         assert caches["target"]["faults"] == caches["draft"]["faults"] == []
-        assert all(good for *_, good, _ in caches["target"]["after"])
+        assert all(caches["target"]["after"]["good"])
 
 
 @pytest.mark.parametrize(
@@ -247,7 +213,7 @@ def test_every_written_slot_is_kept_moved_or_dropped():
     columns_ = frame_of(trace)["caches"]["target"]
     assert columns_["state"].count("d") == len(change.dropped)
     assert columns_["state"].count("m") == len(change.moves)
-    assert len(columns_["after"]) == change.length_after - change.length_before
+    assert len(columns_["after"]["slot"]) == change.length_after - change.length_before
 
 
 # ------------------------------------------------------------------------------------------------------- rooms
@@ -273,9 +239,13 @@ def test_rows_are_called_equal_only_where_they_are():
     step = sample_trace(steps=1).steps[0]
     row = step.tree.nodes[0].target
     tokens = TokenTable(step)
-    assert tokens.row(row, 3)[2] == 0
+
+    def processed(row):
+        return tokens.distributions([row], [3])["processed"]["ids"][0]
+
+    assert processed(row) is None
     moved = row.processed.model_copy(update={"probs": tuple(p * 1.00001 for p in row.processed.probs)})
-    assert tokens.row(row.model_copy(update={"processed": moved}), 3)[2] != 0
+    assert processed(row.model_copy(update={"processed": moved})) is not None
     # Nor where they differ only beyond the entries that are carried.
     fewer = row.processed.model_copy(update={"ids": row.processed.ids[:-1], "probs": row.processed.probs[:-1]})
-    assert tokens.row(row.model_copy(update={"processed": fewer}), 3)[2] != 0
+    assert processed(row.model_copy(update={"processed": fewer})) is not None

@@ -108,9 +108,9 @@ def observed(columns: dict) -> list[set[int] | None]:
         must.append(None if up is None else {index} | ((must[up] or set()) if up >= 0 else set()))
 
     def lay(name: str) -> dict[int, set[int]]:
-        cells = {}
-        for row, *ends in columns[name]:
-            cells[row] = {c for first, last in zip(ends[::2], ends[1::2], strict=True) for c in range(first, last + 1)}
+        cells: dict[int, set[int]] = {}
+        for row, first, last in zip(*(columns[name][part] for part in ("row", "first", "last")), strict=True):
+            cells.setdefault(row, set()).update(range(first, last + 1))
         return cells
 
     leaks, missing, unknown = lay("leaks"), lay("missing"), lay("unknown")
@@ -138,10 +138,9 @@ def test_a_mask_that_is_wrong_everywhere_is_cut_and_says_where() -> None:
     trace = with_sees(sample_trace(random_tree(1024), steps=1), lambda slot, base: tuple(range(base, slot.slot + 1)))
     step = trace.steps[0]
     columns = mask_columns(step.caches.target, mask_rows(step, step.caches.target))
-    runs = [(len(line) - 1) // 2 for kind in ("leaks", "missing", "unknown") for line in columns[kind]]
-    assert sum(runs) <= MOST_RUNS
+    assert sum(len(columns[kind]["row"]) for kind in ("leaks", "missing", "unknown")) <= MOST_RUNS
     assert columns["cut"] > 500
-    assert max(line[0] for line in columns["leaks"]) == columns["cut"] - 1
+    assert max(columns["leaks"]["row"]) == columns["cut"] - 1
     assert columns["wrong"] > 1000
 
 
@@ -166,10 +165,12 @@ def test_what_must_be_left_comes_from_the_path_and_not_from_the_moves() -> None:
         cache = step_frame(trace, position)["caches"]["target"]
         assert cache["state"].count("d") == cache["state"].count("m") == 0
         assert cache["state"].count("l") == 29 - len(nodes)
-        for slot, due, print_, good, held in cache["after"]:
-            assert good == (cache["prints"][due] == print_)
-            assert cache["prints"][held] == print_, "the slot says what it holds instead"
-            assert cache["slot"][held] == slot, "nothing was moved"
+        after = cache["after"]
+        assert after["good"] == [
+            cache["prints"][due] == at for due, at in zip(after["due"], after["print"], strict=True)
+        ]
+        assert [cache["prints"][held] for held in after["held"]] == after["print"], "what the slots hold instead"
+        assert [cache["slot"][held] for held in after["held"]] == after["slot"], "nothing was moved"
 
 
 def test_settled_slots_hold_the_last_tokens_of_the_text() -> None:
@@ -179,8 +180,8 @@ def test_settled_slots_hold_the_last_tokens_of_the_text() -> None:
     for position, step in enumerate(trace.steps):
         for model, change in zip(("target", "draft"), changes(step), strict=True):
             length = change.length_before
-            expected = [[token_label(texts[token]), None] for token in text[max(0, length - 3) : length]]
-            assert settled_slots(trace, position, model) == expected
+            expected = [token_label(texts[token]) for token in text[max(0, length - 3) : length]]
+            assert settled_slots(trace, position, model) == {"text": expected, "step": [None] * len(expected)}
 
 
 def test_a_slot_that_an_earlier_step_left_wrong_is_told_with_what_it_holds() -> None:
@@ -191,15 +192,13 @@ def test_a_slot_that_an_earlier_step_left_wrong_is_told_with_what_it_holds() -> 
     change = trace.steps[position].caches.target
     held = [token_label(texts[slot.token]) for slot in change.appended[: change.length_after - change.length_before]]
     found = settled_slots(trace, position + 1, "target")
-    assert [text for text, _ in found] == held[-3:]
+    assert found["text"] == held[-3:]
     due = [
         token_label(texts[token])
         for token in (trace.steps[position].tree.nodes[0].token, *trace.steps[position].committed)
     ]
-    assert [step for _, step in found] == [
-        None if text == want else position for text, want in zip(held, due, strict=False)
-    ][-3:]
-    assert position in [step for _, step in found]
+    assert found["step"] == [None if text == want else position for text, want in zip(held, due, strict=False)][-3:]
+    assert position in found["step"]
 
 
 def test_a_slot_that_no_step_wrote_is_not_searched_for_through_the_whole_run(monkeypatch) -> None:
@@ -209,15 +208,15 @@ def test_a_slot_that_no_step_wrote_is_not_searched_for_through_the_whole_run(mon
     monkeypatch.setattr("specviz.figures.cache.LOOK_BACK", 4)
     seen = property(lambda step: looked.append(step.index) or 0)
     monkeypatch.setattr(type(trace.steps[0]), "prefilled", seen, raising=False)
-    assert [step for _, step in settled_slots(trace, 11, "draft")] == [None] * 3
+    assert settled_slots(trace, 11, "draft")["step"] == [None] * 3
     assert min(looked) >= 11 - 4
 
 
 def test_a_cache_that_is_behind_holds_other_tokens_than_the_text_has_there() -> None:
     with faults.draft_a_token_short():
         trace = make_trace("llama", SHORT, max_new_tokens=20)
-    assert any(step is not None for i in range(len(trace.steps)) for _, step in settled_slots(trace, i, "draft"))
-    assert all(step is None for i in range(len(trace.steps)) for _, step in settled_slots(trace, i, "target"))
+    assert any(step is not None for i in range(len(trace.steps)) for step in settled_slots(trace, i, "draft")["step"])
+    assert all(step is None for i in range(len(trace.steps)) for step in settled_slots(trace, i, "target")["step"])
 
 
 # ----------------------------------------------------------------------------------------------- where it began
@@ -329,8 +328,11 @@ def test_totals_are_the_metrics_with_their_formulas() -> None:
     for one in totals["verifiers"]:
         name = one["verifier"]
         assert one["efficiency"] == pytest.approx(metrics.block_efficiency(trace, name), abs=1e-4)
-        assert one["depth"] == metrics.acceptance_by_depth(trace.steps, name)
-        assert one["rank"] == metrics.acceptance_by_rank(trace.steps, name)
+        for kind, pairs in (
+            ("depth", metrics.acceptance_by_depth(trace.steps, name)),
+            ("rank", metrics.acceptance_by_rank(trace.steps, name)),
+        ):
+            assert list(zip(one[kind]["accepted"], one[kind]["of"], strict=True)) == pairs
         assert one["drives"] == (len(trace.steps) if name == "rejection" else 0)
 
 

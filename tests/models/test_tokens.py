@@ -159,10 +159,10 @@ def test_a_slow_tokenizer_is_refused():
 
 @pytest.mark.parametrize("kind", ["WordPiece", "end-of-word BPE", "Unigram"])
 def test_the_page_writes_the_decoded_text(kind):
-    """Its script puts these pieces one after the other, see assets/viewer/text.js; so does an exported page."""
+    """Its script puts these pieces one after the other, see assets/viewer/panels/text.js; so does an exported page."""
     trace, tokenizer = pairs.make_trace_of_kind(kind), KINDS[kind]()
     shown = block(trace, range(len(trace.steps)))
-    written = [piece for frame in shown["frames"] for piece, _label, _origin in frame["commit"]]
+    written = [piece for frame in shown["frames"] for piece in frame["commit"]["piece"]]
     ids = [*trace.prompt_tokens, *trace.output_tokens()]
     whole = shown["run"]["prompt"] + "".join(written)
     decoded = tokenizer.decode(ids, clean_up_tokenization_spaces=False)

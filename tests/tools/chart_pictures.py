@@ -17,7 +17,7 @@ from playwright.sync_api import sync_playwright
 from specviz.compare.report.charts import Theme
 from specviz.compare.report.html_report import charts
 from specviz.compare.summary import load
-from specviz.figures.export import CHART_SCRIPT, PLOTLY_SCRIPT
+from specviz.figures.export import viewer_scripts
 from specviz.figures.figure_style import figure_json
 from tests.browser import QUIET, find_chromium
 
@@ -38,8 +38,8 @@ def main(folder: Path, output: Path, theme: Theme = "light") -> list[Path]:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=QUIET)
         page = browser.new_page()
         page.set_content(f"<!doctype html><title>charts</title><div id=chart style='width: {WIDTH}px'></div>")
-        for script in (PLOTLY_SCRIPT, CHART_SCRIPT):
-            page.add_script_tag(path=str(script))
+        for script in viewer_scripts("report.js"):
+            page.add_script_tag(content=script)
         for number, (figure, _) in enumerate(charts(load(folder), theme), start=1):
             value: dict[str, Any] = figure_json(figure) | {"page": _PAGE[theme]}
             picture = page.evaluate(_DRAW, [value, WIDTH])

@@ -45,7 +45,6 @@ from specviz.app.server.uploads import (
 )
 from specviz.errors import BusyError
 from specviz.figures.export import VIEWER_FOLDER
-from specviz.figures.outcomes import outcomes_script
 
 log = logging.getLogger(__name__)
 Health = Callable[[], tuple[int, dict[str, Any]]]
@@ -72,9 +71,8 @@ HEADERS = {
     # An address can name a held run: it is told to nobody else.
     "Referrer-Policy": "same-origin",
 }
-_FIRST = ((VIEWER_FOLDER / "gradio_raf_patch.js").read_bytes(), outcomes_script().encode())
-FIRST_SCRIPT = b"<script>%b\n%b</script>" % _FIRST
-"""It must come before Gradio's own scripts and the viewer's. What is given to ``launch(head=...)`` comes after
+FIRST_SCRIPT = b"<script>%b</script>" % (VIEWER_FOLDER / "gradio_raf_patch.js").read_bytes()
+"""It must come before Gradio's own scripts. What is given to ``launch(head=...)`` comes after
 Gradio's, and Gradio puts scripts without an address into the page only when it runs, where the policy forbids them."""
 
 

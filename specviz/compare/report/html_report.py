@@ -20,7 +20,7 @@ from specviz.compare.report.figures import (
     trees_figure,
 )
 from specviz.display import upright
-from specviz.figures.export import CHART_SCRIPT, PLOTLY_SCRIPT
+from specviz.figures.export import viewer_scripts
 from specviz.figures.figure_style import figure_json
 
 Summary = Mapping[str, Any]
@@ -92,8 +92,7 @@ h1 {{ font-size: 22px; }} h2 {{ font-size: 16px; margin: 28px 0 4px; }}
 details {{ overflow-x: auto; }} table {{ border-collapse: collapse; font-size: 13px; }}
 th, td {{ padding: 2px 8px; text-align: left; border-bottom: 1px solid var(--grid); white-space: nowrap; }}
 </style>
-<script>{PLOTLY_SCRIPT.read_text(encoding="utf-8")}</script>
-<script>{CHART_SCRIPT.read_text(encoding="utf-8")}</script>
+{"".join(f"<script>{script}</script>" for script in viewer_scripts("report.js"))}
 </head>
 <body>
 <h1>{html.escape(title)}</h1>

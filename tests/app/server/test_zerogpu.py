@@ -235,7 +235,7 @@ def test_what_fails_there_is_said_here_and_the_steps_before_stay(
     # What is known of the failed step came over, too, and is shown.
     assert trace.failed.index == 1
     assert all(node.target is not None for node in trace.failed.nodes)
-    assert len(last["run"]["failed"]["nodes"]) == len(trace.failed.nodes) > 1
+    assert len(last["run"]["failed"]["nodes"]["parent"]) == len(trace.failed.nodes) > 1
 
 
 def test_a_process_that_is_ended_leaves_the_run_to_go_on_with(

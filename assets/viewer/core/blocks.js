@@ -1,0 +1,54 @@
+/* Taking blocks in: a message from Python becomes part of what a viewer holds. */
+
+/** @import { Block } from "./frame.d.ts" */
+/** @import { State } from "./state.js" */
+
+/**
+ * The blocks of a value: a block, a list of blocks (or of lists), or either as JSON text.
+ * @param {any} value
+ * @returns {Block[]}
+ */
+export function blocksOf(value) {
+  if (value === null || value === undefined || value === "") return [];
+  return [typeof value === "string" ? JSON.parse(value) : value].flat(Infinity).filter(Boolean);
+}
+
+/**
+ * Take the run and the frames of a block; says whether another run is shown from now on.
+ * @param {State} state
+ * @param {Block} block with a run
+ */
+export function takeRun(state, block) {
+  const run = /** @type {NonNullable<Block["run"]>} */ (block.run), other = state.run?.id !== run.id;
+  const atEnd = state.run !== null && state.step >= state.run.steps - 1;
+  state.run = run;
+  if (other) {
+    Object.assign(state, { frames: new Map(), step: 0, phase: null, selected: null, lens: null, open: new Map(), asked: new Set(), refused: new Map(), hidden: new Set() });
+    if (typeof block.go === "number") state.step = block.go;
+  } else {
+    for (const step of [...state.frames.keys()]) if (step >= run.steps) state.frames.delete(step);
+    // A reader who went back while the run goes on is left where they are.
+    if (typeof block.go === "number" && atEnd && block.go !== state.step) Object.assign(state, { step: block.go, phase: null, selected: null });
+  }
+  for (const frame of block.frames || []) state.frames.set(frame.step, frame);
+  for (const { step, text } of block.refused || []) {
+    state.refused.set(step, text);
+    state.asked.add(step);
+  }
+  return other;
+}
+
+/**
+ * Up to `most` steps whose frames are missing and were not asked for, the nearest first; they count as asked for.
+ * @param {State} state
+ * @param {number} most
+ */
+export function takeMissing(state, most) {
+  /** @type {number[]} */
+  const missing = [], steps = state.run ? state.run.steps : 0;
+  for (let away = 0; away < steps && missing.length < most; away++)
+    for (const step of away ? [state.step + away, state.step - away] : [state.step])
+      if (step >= 0 && step < steps && !state.frames.has(step) && !state.asked.has(step)) missing.push(step);
+  for (const step of missing) state.asked.add(step);
+  return missing;
+}

@@ -1,0 +1,92 @@
+/* Reading a frame's columns: a row is what stands at one place in all of them (specviz/figures/frame_types.py). */
+
+import { COMPARISONS } from "./constants.js";
+
+/** @import { Decisions, Distributions, Residual, Runs, Top, Verdict } from "./frame.d.ts" */
+
+/**
+ * @template C
+ * @typedef {{[K in keyof C]: C[K] extends ArrayLike<infer T> ? T : never}} RowOf a row of columns
+ */
+
+/**
+ * All rows of columns of one length.
+ * @template {Record<string, any>} C
+ * @param {C} columns
+ * @returns {RowOf<C>[]}
+ */
+export function rowsOf(columns) {
+  const names = Object.keys(columns);
+  return Array.from(columns[names[0]], (_, i) => /** @type {RowOf<C>} */ (Object.fromEntries(names.map((name) => [name, columns[name][i]]))));
+}
+
+/**
+ * @typedef {object} Decision one decision of a verifier
+ * @property {number} node
+ * @property {string} outcome a letter of OUTCOMES
+ * @property {string} rule
+ * @property {string} comparison one of COMPARISONS
+ * @property {number | null} uniform the coin
+ * @property {number | null} p
+ * @property {number | null} q
+ * @property {number | null} expected the token that the node's own was compared with
+ * @property {number} threshold
+ * @property {boolean} full whether its reason and its residual are carried
+ * @property {string} reason
+ * @property {Residual | null} residual
+ */
+
+/** @type {WeakMap<Decisions, Decision[]>} */
+const read = new WeakMap();
+
+/**
+ * A verdict's decisions, in the order they were taken.
+ * @param {Verdict} verdict
+ * @returns {Decision[]}
+ */
+export function decisionsOf(verdict) {
+  const known = read.get(verdict.decisions);
+  if (known) return known;
+  const { details, ...columns } = verdict.decisions;
+  const detailed = new Map(rowsOf(details).map((row) => [row.at, row]));
+  const decisions = rowsOf(columns).map((row, i) => {
+    const detail = detailed.get(i);
+    return {
+      ...row, rule: verdict.rules[row.rule], comparison: COMPARISONS[row.comparison], full: detail !== undefined,
+      threshold: detail ? detail.threshold : verdict.thresholds[row.node], reason: detail ? detail.reason : "", residual: detail ? detail.residual : null,
+    };
+  });
+  read.set(verdict.decisions, decisions);
+  return decisions;
+}
+
+/**
+ * One model's distribution after a node, raw and processed, which are one where they are equal; null where none was recorded.
+ * @param {Distributions} distributions
+ * @param {number} node
+ * @returns {{entropy: number | null, raw: Top, processed: Top} | null}
+ */
+export function distributionAt({ entropy, raw, processed }, node) {
+  const at = (/** @type {typeof raw} */ columns) => {
+    const ids = columns.ids[node], probs = columns.probs[node];
+    return ids && probs && { ids, probs };
+  };
+  const own = at(raw);
+  return own && { entropy: entropy[node], raw: own, processed: at(processed) || own };
+}
+
+/**
+ * Columns of the mask by row.
+ * @param {Runs} runs
+ * @returns {Map<number, Set<number>>}
+ */
+export function cellsOf(runs) {
+  /** @type {Map<number, Set<number>>} */
+  const found = new Map();
+  for (const { row, first, last } of rowsOf(runs)) {
+    let columns = found.get(row);
+    if (!columns) found.set(row, (columns = new Set()));
+    for (let column = first; column <= last; column++) columns.add(column);
+  }
+  return found;
+}

@@ -1,0 +1,819 @@
+/* Made by `python -m tests.tools.viewer_types --write`: change it in Python. */
+/**
+ * The likeliest tokens of a distribution, in falling order.
+ */
+export interface Top {
+  ids: number[];
+  probs: number[];
+}
+
+/**
+ * The likeliest tokens of one distribution a node; null where there is none.
+ */
+export interface TopColumns {
+  ids: (number[] | null)[];
+  probs: (number[] | null)[];
+}
+
+/**
+ * One model's distributions after every node. ``entropy`` is of the processed one, in nats.
+ *
+ * ``processed`` is null at a node where ``raw`` is not, if both are equal.
+ */
+export interface Distributions {
+  entropy: (number | null)[];
+  raw: TopColumns;
+  processed: TopColumns;
+}
+
+/**
+ * Entries of a distribution that are carried for a node in sight at first, and for a folded one.
+ */
+export interface Limits {
+  shown: number;
+  folded: number;
+}
+
+/**
+ * Columns over the nodes of the tree. ``q`` and ``p`` are the draft's and the target's probability.
+ */
+export interface Nodes {
+  depth: number[];
+  rank: number[];
+  token: number[];
+  text: string[];
+  q: (number | null)[];
+  p: (number | null)[];
+  target: Distributions;
+  draft: Distributions;
+  limits: Limits;
+}
+
+/**
+ * The bonus token of a verifier, drawn at a node, with the words of its card.
+ */
+export interface BonusCard {
+  verifier: string;
+  node: number;
+  label: string;
+  note: string;
+}
+
+/**
+ * The tree and what its cards say; columns run over the nodes.
+ *
+ * parent   -1 for the root
+ * order    all nodes, children in draw order and before their parent (postorder)
+ * folded   nodes that are folded at first
+ * label    token, cut to what the digits leave of the card
+ * digits   ``draft → target`` probability
+ * draft, target  the probabilities in thousandths, for the bars
+ * edge     one digit a node: width class of the edge from its parent
+ * states   verifier -> one letter a node, see ``OUTCOMES``
+ * parts    the last node that all accepted paths share; null where they are equal
+ */
+export interface Tree {
+  parent: number[];
+  order: number[];
+  folded: number[];
+  label: string[];
+  digits: string[];
+  draft: (number | null)[];
+  target: (number | null)[];
+  edge: string;
+  states: Record<string, string>;
+  bonus: BonusCard[];
+  parts: number | null;
+}
+
+/**
+ * What a rejection left of the target: its mass, and the likeliest tokens of it, scaled to 1.
+ */
+export interface Residual {
+  mass: number;
+  ids: number[];
+  probs: number[];
+}
+
+/**
+ * Columns over the decisions that are carried in full; ``at`` is their place among all.
+ */
+export interface DecisionDetails {
+  at: number[];
+  threshold: number[];
+  reason: string[];
+  residual: (Residual | null)[];
+}
+
+/**
+ * Columns over a verifier's decisions, in the order they were taken.
+ *
+ * outcome     a letter of ``OUTCOMES``
+ * rule        place in the verdict's ``rules``
+ * comparison  place in ``COMPARISONS``
+ * uniform     the coin, or null
+ * p, q        what was compared
+ * expected    the token that the node's token was compared with
+ * details     of the others the threshold stands in the verdict's column
+ */
+export interface Decisions {
+  node: number[];
+  outcome: string;
+  rule: number[];
+  comparison: number[];
+  uniform: (number | null)[];
+  p: (number | null)[];
+  q: (number | null)[];
+  expected: (number | null)[];
+  details: DecisionDetails;
+}
+
+/**
+ * A verifier's bonus token and the distribution it was drawn from. ``fault`` says why that cannot be.
+ */
+export interface Bonus {
+  token: number;
+  text: string;
+  node: number;
+  source: string;
+  uniform: number | null;
+  top: Top;
+  fault: string | null;
+}
+
+/**
+ * What one verifier made of the tree. ``thresholds`` has one a node.
+ */
+export interface Verdict {
+  verifier: string;
+  options: Record<string, string | number | boolean | null>;
+  optionsKey: string;
+  lossless: string;
+  path: number[];
+  bonus: Bonus;
+  thresholds: number[];
+  rules: string[];
+  decisions: Decisions;
+}
+
+/**
+ */
+export interface DraftPhase {
+  kind: "draft";
+  depth: number;
+  caption: string;
+}
+
+/**
+ * ``upto`` decisions were taken; ``node`` is null for a run of them about folded nodes.
+ */
+export interface DecidePhase {
+  kind: "decide";
+  node: number | null;
+  upto: number;
+  caption: string;
+}
+
+/**
+ */
+export interface PlainPhase {
+  kind: "target" | "verdict" | "commit" | "cache";
+  caption: string;
+}
+
+/**
+ * ``walk`` says that an accepted node is final at once.
+ */
+export interface VerdictPhases {
+  walk: boolean;
+  phases: (DraftPhase | DecidePhase | PlainPhase)[];
+}
+
+/**
+ * The phases inside a step: before any verdict, of the verifier that is watched, after.
+ */
+export interface Phases {
+  before: (DraftPhase | DecidePhase | PlainPhase)[];
+  verdicts: Record<string, VerdictPhases>;
+  after: (DraftPhase | DecidePhase | PlainPhase)[];
+}
+
+/**
+ * Columns over the committed tokens: piece of readable text, visible token, where it comes from.
+ */
+export interface Commit {
+  piece: string[];
+  label: string[];
+  origin: ("accepted" | "bonus")[];
+}
+
+/**
+ */
+export interface Tolerance {
+  target: number;
+  draft: number;
+}
+
+/**
+ * Everything the page shows of one step. ``tokens`` has the visible text of every token id it mentions.
+ */
+export interface Frame {
+  step: number;
+  index: number;
+  context: number;
+  driver: string;
+  summary: string;
+  builder: string;
+  proposal: string;
+  endReason: string | null;
+  prefilled: number;
+  timings: Timings;
+  tree: Tree;
+  nodes: Nodes;
+  verdicts: Verdict[];
+  phases: Phases;
+  commit: Commit;
+  tolerance: Tolerance;
+  caches: Caches;
+  tokens: Record<number, string>;
+}
+
+/**
+ * Seconds of one step. ``draft`` and ``target`` are the models' forwards; the rest is specviz's own work.
+ */
+export interface Timings {
+  draft: number;
+  target: number;
+  build: number;
+  verify: number;
+  commit: number;
+  record: number;
+  audit: number;
+}
+
+/**
+ */
+export interface Caches {
+  target: Cache;
+  draft: Cache;
+}
+
+/**
+ * One model's cache. Columns run over the slots written in this step, but those of ``after`` and ``settled``.
+ *
+ * before, length  slots before the step and after the update
+ * role     ``c``: fed late, ``n``: of the tree, ``p``: run and then pruned
+ * state    ``k`` kept where it was, ``m`` moved, ``d`` dropped, ``l`` lost
+ * to       the slot that holds it after the update, or null
+ * prints   fingerprint after the forward
+ * faults   sentences about what does not fit
+ * fresh    how many of them arose in this step
+ */
+export interface Cache {
+  before: number;
+  length: number;
+  slot: number[];
+  label: string[];
+  text: string[];
+  position: number[];
+  node: (number | null)[];
+  role: string;
+  state: string;
+  to: (number | null)[];
+  prints: string[];
+  after: Left;
+  settled: Settled;
+  mask: Mask;
+  audit: Audit | null;
+  faults: string[];
+  fresh: number;
+}
+
+/**
+ * Columns over the slots that the update left.
+ *
+ * due    place of the written slot it should hold, or null
+ * print  its fingerprint
+ * good   1 if it holds that one
+ * held   place of the written slot it does hold, or null
+ */
+export interface Left {
+  slot: number[];
+  due: (number | null)[];
+  print: string[];
+  good: number[];
+  held: (number | null)[];
+}
+
+/**
+ * Columns over the last slots from before the step.
+ *
+ * text   null where that step did not write what the slot holds
+ * step   of the step that left something else there than the text has, or null
+ */
+export interface Settled {
+  text: (string | null)[];
+  step: (number | null)[];
+}
+
+/**
+ * The mask against the one that ancestry demands.
+ *
+ * up       the row before each row in its line of descent, -1 for none, null where the tree does not tell
+ * leaks    columns that a row sees and must not
+ * missing  columns that it must see and does not
+ * unknown  columns that a pruned row saw
+ * wrong    how many rows have a leak, something missing or a position that is not due
+ * cut      the first row whose runs are not carried any more, or null
+ */
+export interface Mask {
+  up: (number | null)[];
+  leaks: Runs;
+  missing: Runs;
+  unknown: Runs;
+  earlier: Seen;
+  due: Due;
+  wrong: number;
+  cut: number | null;
+}
+
+/**
+ * Runs of neighbouring columns of the mask, ``first`` to ``last``, in a row.
+ */
+export interface Runs {
+  row: number[];
+  first: number[];
+  last: number[];
+}
+
+/**
+ * Rows that do not see exactly the settled slots, and how many of them each sees.
+ */
+export interface Seen {
+  row: number[];
+  seen: number[];
+}
+
+/**
+ * Rows whose position is not the demanded one, and the position that is.
+ */
+export interface Due {
+  row: number[];
+  position: number[];
+}
+
+/**
+ * Relative differences from a recompute.
+ *
+ * keys, values  [layer][column]; the first column stands for all earlier slots
+ * first         slot of the second column
+ * shades        of keys and of values: one digit a cell, layers parted by ``/``
+ * wrong         how many cells lie beyond the tolerance
+ */
+export interface Audit {
+  first: number;
+  keys: number[][];
+  values: number[][];
+  shades: string[];
+  wrong: number;
+  logits: number | null;
+  worst: number;
+}
+
+/**
+ * How a verifier is drawn: its colour's role (``v0`` ...) and its dash.
+ */
+export interface Looks {
+  name: string;
+  role: string;
+  dash: string;
+}
+
+/**
+ * Columns: how many were accepted, of how many.
+ */
+export interface Counts {
+  accepted: number[];
+  of: number[];
+}
+
+/**
+ * Of one verifier over the steps that know it; ``depth`` from depth 1, ``rank`` from draw rank 0.
+ */
+export interface VerifierTotals {
+  verifier: string;
+  drives: number;
+  steps: number;
+  accepted: number;
+  emitted: number;
+  efficiency: number | null;
+  depth: Counts;
+  rank: Counts;
+}
+
+/**
+ * The run so far.
+ */
+export interface Totals {
+  steps: number;
+  tokens: number;
+  formulas: Record<string, string>;
+  verifiers: VerifierTotals[];
+}
+
+/**
+ * Columns over the nodes of a failed step; ``wrong`` says what is wrong with the logits there.
+ */
+export interface FailedNodes {
+  parent: (number | null)[];
+  text: string[];
+  q: (number | null)[];
+  p: (number | null)[];
+  wrong: (string | null)[];
+}
+
+/**
+ * The step that an error ended, as far as it came.
+ */
+export interface Failed {
+  step: number;
+  message: string;
+  nodes: FailedNodes;
+}
+
+/**
+ */
+export interface RunModels {
+  target: ModelInfo;
+  draft: ModelInfo;
+}
+
+/**
+ * What was loaded, as found on the loaded model.
+ */
+export interface ModelInfo {
+  id: string;
+  source: "built-in" | "folder" | "hub" | null;
+  revision: string | null;
+  weights: string | null;
+  config: Record<string, string>;
+  architecture: string;
+  parameters: number;
+  layers: number;
+  vocabulary: number;
+  dtype: string;
+  device: string;
+  quantization: string | null;
+  reads: number[];
+  note: string | null;
+}
+
+/**
+ * A short name of each model's weights.
+ */
+export interface Weights {
+  target: string;
+  draft: string;
+}
+
+/**
+ * An empty figure: traces with their looks, see :mod:`specviz.figures.figure_style`.
+ */
+export interface PlotlyFigure {
+  data: any[];
+  layout: Record<string, any>;
+}
+
+/**
+ */
+export interface Figures {
+  tree: PlotlyFigure;
+  cache: PlotlyFigure;
+  mask: PlotlyFigure;
+  audit: PlotlyFigure;
+}
+
+/**
+ * What is said of a whole run. ``draftRan`` is null for a run without a step.
+ */
+export interface Run {
+  id: string;
+  created: string;
+  version: string;
+  steps: number;
+  endReason: string | null;
+  endMessage: string | null;
+  failed: Failed | null;
+  prompt: string;
+  promptTokens: number;
+  models: RunModels;
+  weights: Weights;
+  settings: Settings;
+  driver: string;
+  draftRan: boolean | null;
+  verifiers: Looks[];
+  figures: Figures;
+  totals: Totals;
+}
+
+/**
+ * Everything that, with the models and the prompt, determines a run.
+ */
+export interface Settings {
+  target: Sampling;
+  draft: Sampling;
+  builder: Choice;
+  verifiers: Choice[];
+  driver: string;
+  seed: number;
+  max_new_tokens: number;
+  chat: boolean;
+  prompt_end_token: "refuse" | "drop" | "keep";
+  audit: boolean;
+  record_top_k: number;
+}
+
+/**
+ * How logits become the distribution that is sampled from. Order: temperature, top-k, top-p, eta cutoff.
+ */
+export interface Sampling {
+  temperature: number;
+  top_k: number;
+  top_p: number;
+  eta_cutoff: number;
+}
+
+/**
+ * A registered builder or verifier by name, with its options.
+ */
+export interface Choice {
+  name: string;
+  options: Record<string, boolean | number | number | string | null>;
+}
+
+/**
+ * A message: an error, a word, or work going on, ``fraction`` of it done. ``at``: seconds, so that each is new.
+ */
+export interface Notice {
+  kind: "error" | "info" | "working";
+  text: string;
+  fraction: number | null;
+  at: number;
+}
+
+/**
+ * A position whose frame cannot be sent, and why.
+ */
+export interface Refused {
+  step: number;
+  text: string;
+}
+
+/**
+ * Where to stand.
+ */
+export interface Look {
+  step: number | null;
+  node: number | null;
+  verifier: string | null;
+}
+
+/**
+ * What a run is called in addresses, with how many steps; ``copy`` where a person waits for it.
+ */
+export interface Link {
+  run?: string;
+  name?: string;
+  steps?: number;
+  copy?: boolean;
+}
+
+/**
+ */
+export interface LessonName {
+  name: string;
+  title: string;
+}
+
+/**
+ * A lesson about one step of a run; one of ``nodes`` answers it.
+ */
+export interface Lesson {
+  name: string;
+  number: number;
+  count: number;
+  title: string;
+  run: string;
+  step: number;
+  verifier: string;
+  paragraphs: string[];
+  question: string;
+  nodes: number[];
+  hint: string;
+  solved: string;
+  next: string | null;
+}
+
+/**
+ * An option of a verifier as a form has it; ``kind`` as :func:`specviz.options.option_kind` says.
+ */
+export interface OptionField {
+  name: string;
+  kind: string;
+  choices: string[] | null;
+  default: any;
+  note: string | null;
+}
+
+/**
+ * A verifier that can be asked what if; ``coins`` says whether it flips any at nodes.
+ */
+export interface VerifierChoice {
+  name: string;
+  summary: string;
+  coins: boolean;
+  options: OptionField[];
+}
+
+/**
+ * Columns over the nodes of a path.
+ */
+export interface PathNodes {
+  node: number[];
+  text: string[];
+}
+
+/**
+ */
+export interface OtherBonus {
+  text: string;
+  node: number;
+  source: string;
+  uniform: number | null;
+}
+
+/**
+ * A decision in words, with the letter of its outcome.
+ */
+export interface Judged {
+  outcome: string;
+  said: string;
+}
+
+/**
+ * A node that either side judged; null where that side did not examine it.
+ */
+export interface WhatIfRow {
+  node: number;
+  text: string;
+  recorded: Judged | null;
+  now: Judged | null;
+  differs: boolean;
+}
+
+/**
+ * A what-if answer beside the recorded verdict.
+ *
+ * by          ``trace`` or ``models``
+ * needs       why the trace alone does not say all of it
+ * differing   nodes whose outcome differs
+ * unused      a sentence for each change that the rule never looked at
+ */
+export interface WhatIfValue {
+  verifier: string;
+  beside: string;
+  options: Record<string, any>;
+  by: string;
+  needs: string | null;
+  difference: number | null;
+  caveat: string | null;
+  recordedPath: PathNodes;
+  path: PathNodes;
+  recordedBonus: OtherBonus | null;
+  bonus: OtherBonus | null;
+  samePath: boolean;
+  sameBonus: boolean;
+  rows: WhatIfRow[];
+  differing: number[];
+  unused: string[];
+  thresholds: number[];
+}
+
+/**
+ * The answer to the question ``id`` about a step. It may have ``error`` alone, or ``needs`` alone.
+ */
+export interface WhatIf {
+  verifier: string;
+  beside: string;
+  options: Record<string, any>;
+  by: string;
+  needs: string | null;
+  difference: number | null;
+  caveat: string | null;
+  recordedPath: PathNodes;
+  path: PathNodes;
+  recordedBonus: OtherBonus | null;
+  bonus: OtherBonus | null;
+  samePath: boolean;
+  sameBonus: boolean;
+  rows: WhatIfRow[];
+  differing: number[];
+  unused: string[];
+  thresholds: number[];
+  run?: string | number | null;
+  step?: string | number | null;
+  id?: string | number | null;
+  error?: string;
+}
+
+/**
+ * One side of a comparison; ``run`` is null where it cannot be opened.
+ */
+export interface ComparedRun {
+  name: string;
+  run: string | null;
+  driver: string;
+  tokens: number;
+  steps: number;
+  efficiency: number | null;
+  accepted: number[];
+}
+
+/**
+ * Where two texts part; steps and nodes are null on the side of what is no run.
+ */
+export interface Parting {
+  index: number;
+  tokens: (string | null)[];
+  steps: (number | null)[];
+  nodes: (number | null)[];
+  margin: number | null;
+  chosen: (number | null)[];
+  meaning: string;
+}
+
+/**
+ * Columns over the pieces of a text: whether both texts have it.
+ */
+export interface Pieces {
+  kind: ("equal" | "differs")[];
+  text: string[];
+}
+
+/**
+ * Columns over settings, with both values.
+ */
+export interface SettingsThatDiffer {
+  name: string[];
+  a: string[];
+  b: string[];
+}
+
+/**
+ * Two runs beside each other.
+ */
+export interface ComparisonValue {
+  sides: ComparedRun[];
+  said: string[];
+  parting: Parting | null;
+  texts: Pieces[];
+  settings: SettingsThatDiffer;
+}
+
+/**
+ * A block about a run, without its frames; ``go`` asks to show that position.
+ */
+export interface BlockHead {
+  version: number;
+  run: Run;
+  go: number | null;
+}
+
+/**
+ * One message. Which keys it has says what it is about.
+ *
+ * fills    whether it only brings frames that were asked for
+ * left     positions for which there was no room
+ * proofs   verifier -> key of its options -> proposal -> what was found
+ * compare  null closes the comparison
+ */
+export interface Block {
+  version?: number;
+  run?: Run;
+  go?: number | null;
+  frames?: Frame[];
+  fills?: boolean;
+  left?: number[];
+  refused?: Refused[];
+  notice?: Notice | null;
+  proofs?: Record<string, Record<string, Record<string, string>>>;
+  look?: Look;
+  link?: Link;
+  lessons?: LessonName[];
+  lesson?: Lesson;
+  verifiers?: VerifierChoice[];
+  whatif?: WhatIf;
+  compare?: ComparisonValue | null;
+}
+
+export type Phase = DraftPhase | DecidePhase | PlainPhase;

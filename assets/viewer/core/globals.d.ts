@@ -1,0 +1,8 @@
+/** What scripts find in the window: Plotly, which is loaded before them, and what they put there themselves. */
+interface Window {
+  Plotly: any;
+  /** Of the page and of exported files; see viewer.js and tools/board.js. */
+  specvizViewer: any;
+  /** Of the reports of comparisons; see tools/chart.js. */
+  specvizChart: any;
+}

@@ -1,0 +1,23 @@
+/* The keys of the page. They are ignored while something else has a use for them: a field, a menu, an open dialog. */
+
+const BUSY = "input:not([type=range]), textarea, select, [contenteditable], [role=slider], [role=listbox], [role=combobox], [role=tab]";
+
+/**
+ * Call what belongs to a key when it is pressed; returns what ends that.
+ * @param {Record<string, () => void>} keys
+ * @param {(key: string) => boolean} isFree whether the key may be taken now
+ * @returns {() => void}
+ */
+export function listenForKeys(keys, isFree) {
+  /** @param {KeyboardEvent} event */
+  function onKey(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || !keys[event.key]) return;
+    const at = event.target instanceof Element ? event.target : null;
+    if (at && (at.closest(BUSY) || at.matches("input") || (event.key === " " && at.closest("button, summary, a")))) return;
+    if (!isFree(event.key)) return;
+    event.preventDefault();
+    keys[event.key]();
+  }
+  document.addEventListener("keydown", onKey);
+  return () => document.removeEventListener("keydown", onKey);
+}

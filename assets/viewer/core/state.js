@@ -1,0 +1,120 @@
+/* What a viewer holds, and what its parts may ask of it. One viewer has one state; only viewer.js writes to it, but for
+ * what a picture says of itself (hits, timers).
+ */
+
+/** @import { Block, Frame, Notice, Run } from "./frame.d.ts" */
+/** @import { Known } from "../tree/phases.js" */
+
+/**
+ * @typedef {object} Hit a place in a picture, in pixels at scale 1, and what it stands for
+ * @property {number} left
+ * @property {number} top
+ * @property {number} right
+ * @property {number} bottom
+ * @property {number | null} [node]
+ * @property {number} [stub] the parent of the folded nodes
+ * @property {string} [bonus] the verifier
+ * @property {[ModelName, number | null]} [slot] its place among the written ones
+ */
+
+/** @typedef {"target" | "draft"} ModelName */
+
+/** @type {ModelName[]} */
+export const MODELS = ["target", "draft"];
+
+/**
+ * @typedef {object} State
+ * @property {Run | null} run
+ * @property {Map<number, Frame>} frames by the position of their step
+ * @property {number} step the position that is shown
+ * @property {number | null} phase inside the step, or null for the whole of it
+ * @property {number | null} selected node
+ * @property {string | null} lens the verifier that is watched; null for the driver
+ * @property {Set<string>} hidden verifiers
+ * @property {Map<number, Set<number>>} open by step: nodes whose folds were opened
+ * @property {Map<number, string>} refused by step: why its frame cannot be sent
+ * @property {Set<number>} asked steps whose frames were asked for
+ * @property {Record<string, Record<string, Record<string, string>>>} proofs
+ * @property {Known | null} known what may be shown in the phase
+ * @property {number} zoom
+ * @property {number} scale of the tree
+ * @property {boolean} focus whether the tree is alone in the window
+ * @property {number} looks counts changes of the theme
+ * @property {Hit[]} hits of the tree
+ * @property {Hit[]} cacheHits
+ * @property {Partial<Record<ModelName, Hit[]>>} maskHits
+ * @property {number | null} playing timers
+ * @property {number | null} drawing
+ * @property {number | undefined} asking
+ * @property {number} soon
+ * @property {number | undefined} later
+ */
+
+/**
+ * @typedef {object} Act what parts of a viewer may ask of it
+ * @property {(node: number | null, keep?: boolean) => void} select a node; again takes it away, unless it is to be kept
+ * @property {(step: number) => void} show
+ * @property {(name: string) => void} toggle whether a verifier is shown
+ * @property {(name: string) => void} watch a verifier
+ * @property {(index: number) => void} phase
+ * @property {(parent: number) => void} unfold
+ * @property {(notice?: NoticeShown | null) => void} notice
+ * @property {() => void} leaveFocus
+ * @property {(target: Target) => void} light what stands for a node
+ * @property {(start?: number | null) => void} focusTree
+ */
+
+/** @typedef {Pick<Notice, "text"> & {kind: string, fraction?: number | null}} NoticeShown */
+/** @typedef {{node?: number, bonus?: string} | null} Target a node, a verifier's bonus token, or nothing */
+
+/**
+ * @typedef {object} Handlers what a viewer tells its page; all are left out in an exported file
+ * @property {(run: string, steps: number[]) => void} [onNeed] frames that a block promised and that never came
+ * @property {(at: {trace: string, step: number, node: number | null, verifier: string | null}) => void} [onSelect]
+ * @property {(kind: string, data: object) => void} [ask] what a person wants of the server
+ */
+
+/**
+ * @typedef {object} Tool a part that can be left out: lessons, what if, links ...
+ * @property {(block: Block) => void} [take] called for every block that came
+ * @property {() => void} [run] called when another run is shown
+ * @property {() => void} [moved] called after every drawing
+ */
+
+/**
+ * @typedef {object} View how a frame is looked at
+ * @property {string} lens the verifier that is watched
+ * @property {Set<string>} shown verifiers
+ * @property {number | null} selected
+ * @property {Set<number>} open
+ * @property {number} scale
+ * @property {State["proofs"]} proofs
+ * @property {Known} known
+ */
+
+/** @returns {State} */
+export function emptyState() {
+  return {
+    run: null, frames: new Map(), step: 0, phase: null, selected: null, lens: null, hidden: new Set(), open: new Map(), refused: new Map(),
+    asked: new Set(), proofs: {}, known: null, zoom: 1, scale: 1, focus: false, looks: 0, hits: [], cacheHits: [], maskHits: {},
+    playing: null, drawing: null, asking: undefined, soon: 0, later: undefined,
+  };
+}
+
+/**
+ * The frame in sight, unless it has not come yet.
+ * @param {State} state
+ */
+export const frameNow = (state) => state.frames.get(state.step);
+
+/**
+ * The frame in sight, for what is drawn only where there is one.
+ * @param {State} state
+ */
+export const frameDrawn = (state) => /** @type {Frame} */ (frameNow(state));
+
+/**
+ * The run in sight, for what is drawn only where there is one.
+ * @param {State} state
+ */
+export const runDrawn = (state) => /** @type {Run} */ (state.run);

@@ -1,0 +1,46 @@
+/* Words that several panels say of a node or a verdict. */
+
+import { OUTCOMES } from "./constants.js";
+
+/** @import { Frame, Run, Verdict } from "./frame.d.ts" */
+
+/**
+ * Mark and words of an outcome, such as "✕ rejected".
+ * @param {string} letter
+ */
+export const outcome = (letter) => `${OUTCOMES[letter].mark} ${OUTCOMES[letter].words}`;
+
+/**
+ * How many tokens of a verdict were not written, bonus included, because the text ended; 0 for who does not drive.
+ * @param {Frame} frame
+ * @param {Verdict} verdict
+ */
+export const cutOff = (frame, verdict) => (verdict.verifier === frame.driver ? verdict.path.length + 1 - frame.commit.piece.length : 0);
+
+/**
+ * Why a token that a verdict gave is not in the text: its place among path and bonus counts.
+ * @param {Frame} frame
+ * @param {Verdict} verdict
+ * @param {number} place
+ */
+export const unwritten = (frame, verdict, place) =>
+  verdict.verifier === frame.driver && place >= frame.commit.piece.length ? `not written: the text ends before it (${frame.endReason})` : null;
+
+/**
+ * @param {Frame} frame
+ * @param {string} name
+ */
+export const verdictBy = (frame, name) => frame.verdicts.find((verdict) => verdict.verifier === name);
+
+/**
+ * The verdict that was committed.
+ * @param {Frame} frame
+ */
+export const driving = (frame) => /** @type {Verdict} */ (verdictBy(frame, frame.driver));
+
+/**
+ * Role and dash of a verifier of the run.
+ * @param {Run} run
+ * @param {string} name
+ */
+export const looksOf = (run, name) => /** @type {Run["verifiers"][number]} */ (run.verifiers.find((one) => one.name === name));

@@ -1,0 +1,41 @@
+/* The slots of a cache as tables: written with the tree, and left by the update. */
+
+import { cells, el, nodeButton, table, token } from "../core/dom.js";
+import { FATES, slotsOf } from "./slots.js";
+
+/** @import { Frame } from "../core/frame.d.ts" */
+/** @import { Act, ModelName } from "../core/state.js" */
+
+/**
+ * @param {Frame} frame
+ * @param {ModelName} model
+ * @param {Act} act
+ */
+export function slotTable(frame, model, act) {
+  const cache = frame.caches[model], { left, due, misplaced, strays } = slotsOf(cache);
+  /** @param {number} i */
+  const fate = (i) => misplaced.has(i) ? `✕ due in slot ${misplaced.get(i)}` : strays.has(i) ? `✕ stays in slot ${cache.to[i]}, not due`
+    : cache.state[i] === "m" ? `moved to ${cache.to[i]}` : FATES[cache.state[i]];
+  /**
+   * @param {number} i
+   * @param {any} instead where it is of no node
+   */
+  const nodeAt = (i, instead) => {
+    const node = cache.node[i];
+    return node === null ? instead : nodeButton(node, String(node), act);
+  };
+  const written = cache.slot.map((slot, i) => el("tr", { class: due.has(i) || misplaced.has(i) ? "sv-bad" : null }, cells([
+    String(slot), token(cache.text[i]), due.has(i) ? `${cache.position[i]} ✕ not ${due.get(i)}` : String(cache.position[i]),
+    nodeAt(i, { c: "fed late", p: "pruned" }[cache.role[i]]), fate(i), cache.prints[i],
+  ])));
+  const remaining = left.map((row) => el("tr", { class: row.good ? null : "sv-bad" }, cells([
+    String(row.slot), row.due === null ? "nothing" : token(cache.text[row.due]), row.due === null ? "–" : nodeAt(row.due, "–"), row.print,
+    row.good ? "✓ as kept" : row.held === null ? "✕ written in no slot of this step" : ["✕ is slot ", String(cache.slot[row.held]), ", ", token(cache.text[row.held])],
+  ])));
+  return [
+    el("h4", {}, `${model}: written with the tree`),
+    table(`Slots the ${model} wrote in this step`, ["Slot", "Token", "Position", "Node", "Fate", "Fingerprint after the forward"], written),
+    el("h4", {}, `${model}: left by the update`),
+    table(`Slots of the ${model} after the update`, ["Slot", "Must hold", "Node", "Fingerprint after the update", "Holds"], remaining),
+  ];
+}

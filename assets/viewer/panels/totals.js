@@ -1,0 +1,125 @@
+/* The run so far: block efficiency, acceptance by depth and by sibling rank of every verifier, with their formulas.
+ *
+ * Counts come from specviz/figures/totals.py; here a share becomes a bar and keeps its counts beside it.
+ */
+
+import { rowsOf } from "../core/columns.js";
+import { digits, percent } from "../core/digits.js";
+import { cells, el, note, swatch, table } from "../core/dom.js";
+import { looksOf, verdictBy } from "../core/words.js";
+import { saidOf, story, taleOf } from "./findings.js";
+
+/** @import { Counts, Frame, Looks, Run, Totals, VerifierTotals } from "../core/frame.d.ts" */
+/** @import { Act } from "../core/state.js" */
+
+const FIGURES = [
+  { name: "Block efficiency", formula: "block_efficiency" }, { name: "Acceptance by depth", formula: "acceptance_by_depth" },
+  { name: "Acceptance by sibling rank", formula: "acceptance_by_rank" },
+];
+
+/** What is shown already: totals change with a run, not with a move. @type {WeakMap<HTMLElement, Totals>} */
+const drawn = new WeakMap();
+
+/**
+ * @param {{totals: HTMLElement, totalsEmpty: HTMLElement}} ui
+ * @param {Run} run
+ */
+export function drawTotals(ui, run) {
+  const { totals } = run;
+  if (drawn.get(ui.totals) === totals) return;
+  drawn.set(ui.totals, totals);
+  const best = Math.max(1, ...totals.verifiers.map((v) => v.efficiency || 0));
+  ui.totalsEmpty.hidden = totals.steps > 0;
+  ui.totals.hidden = !totals.steps;
+  if (!totals.steps) return ui.totals.replaceChildren();
+  const deepest = Math.max(0, ...totals.verifiers.map((v) => v.depth.of.length)), ranks = Math.max(0, ...totals.verifiers.map((v) => v.rank.of.length));
+  const rows = totals.verifiers.map((v) => {
+    const looks = looksOf(run, v.verifier);
+    return el("tr", { "data-verifier": v.verifier },
+      el("th", { scope: "row" }, swatch(looks), " ", v.verifier, badge(v, totals)),
+      el("td", { "data-label": FIGURES[0].name }, efficiency(v, best, looks)),
+      el("td", { "data-label": FIGURES[1].name }, chart(v.depth, deepest, (i) => `depth ${i + 1}`, looks)),
+      el("td", { "data-label": FIGURES[2].name }, chart(v.rank, ranks, (i) => `rank ${i}`, looks)));
+  });
+  const driver = totals.verifiers.find((v) => v.drives === totals.steps), cut = driver ? driver.emitted - totals.tokens : 0;
+  ui.totals.replaceChildren(
+    note(`${totals.steps} steps, ${totals.tokens} new tokens. Only the driver's choices became text; the others judged the trees it led to.${driver && cut > 0 ? ` The driver's ${driver.emitted} tokens count ${cut} that were not written, because the text ended.` : ""}`),
+    table("Totals of the run so far, by verifier", ["Verifier", ...FIGURES.map(({ name, formula }) => head(name, totals.formulas[formula]))], rows));
+}
+
+/**
+ * @param {VerifierTotals} v
+ * @param {Totals} totals
+ */
+function badge(v, totals) {
+  if (!v.drives) return null;
+  const text = v.drives === totals.steps ? "driver" : `driver of ${v.drives} steps`;
+  return el("span", { class: "sv-badge", title: "its verdict is committed" }, text);
+}
+
+/**
+ * @param {string} name
+ * @param {string} formula
+ */
+const head = (name, formula) => el("span", {}, el("b", {}, name), el("small", { class: "sv-formula" }, `= ${formula}`));
+
+/**
+ * @param {VerifierTotals} v
+ * @param {number} best
+ * @param {Looks} looks
+ */
+function efficiency(v, best, looks) {
+  const value = Number(v.efficiency), fill = el("span", { class: "sv-fill", style: `width: ${(100 * value) / best}%; background: var(--sv-${looks.role})` });
+  return el("div", { class: "sv-efficiency" }, el("b", { class: "sv-number" }, value.toFixed(2)), el("span", { class: "sv-rail" }, fill), el("small", {}, `${v.emitted} / ${v.steps}`));
+}
+
+/**
+ * A small column chart; every column has its share above and its counts below.
+ * @param {Counts} counts
+ * @param {number} columns
+ * @param {(i: number) => string} name
+ * @param {Looks} looks
+ */
+function chart(counts, columns, name, looks) {
+  if (!counts.of.length) return el("em", { class: "sv-note" }, "no decision");
+  const bars = [];
+  for (let i = 0; i < columns; i++) {
+    const accepted = counts.accepted[i] ?? 0, all = counts.of[i] ?? 0;
+    const fill = el("span", { class: "sv-stem", style: `height: ${all ? (100 * accepted) / all : 0}%; background: var(--sv-${looks.role})` });
+    bars.push(el("span", { class: "sv-column", title: `${name(i)}: ${accepted} of ${all}` }, el("b", { class: "sv-number" }, all ? percent(accepted / all) : "–"),
+      el("span", { class: "sv-well" }, fill), el("small", {}, `${accepted}/${all}`), el("small", {}, name(i))));
+  }
+  return el("div", { class: "sv-chart" }, bars);
+}
+
+/**
+ * The same numbers without pictures, one row a count.
+ * @param {Run} run
+ */
+export function totalsTable(run) {
+  const lines = run.totals.verifiers.flatMap((v) => [
+    { what: "block efficiency", where: "–", accepted: v.emitted, of: v.steps },
+    ...rowsOf(v.depth).map((row, i) => ({ what: "acceptance by depth", where: `depth ${i + 1}`, ...row })),
+    ...rowsOf(v.rank).map((row, i) => ({ what: "acceptance by sibling rank", where: `rank ${i}`, ...row })),
+  ].map(({ what, where, accepted, of }) => el("tr", {}, cells([v.verifier, what, where, String(accepted), String(of), of ? digits(accepted / of) : "–"]))));
+  return table("Totals as counts", ["Verifier", "Figure", "At", "Numerator", "Denominator", "Value"], lines);
+}
+
+/**
+ * The timeline as a table.
+ * @param {Run} run
+ * @param {Map<number, Frame>} frames
+ * @param {Act} act
+ */
+export function stepsTable(run, frames, act) {
+  const lines = [], tales = story(frames, run.steps);
+  for (let step = 0; step < run.steps; step++) {
+    const frame = frames.get(step), accepted = (/** @type {string} */ name) => frame && verdictBy(frame, name)?.path.length;
+    lines.push(el("tr", {}, cells([
+      el("button", { type: "button", class: "sv-node", onclick: () => act.show(step) }, String(step + 1)), frame ? frame.driver : "not loaded",
+      frame ? String(frame.commit.piece.length) : "–", ...run.verifiers.map((v) => String(accepted(v.name) ?? "–")),
+      frame ? taleOf(tales, step).found.map(saidOf).join("; ") || "none" : "–",
+    ])));
+  }
+  return table("Accepted tokens of every step", ["Step", "Driver", "New tokens", ...run.verifiers.map((v) => v.name), "Findings"], lines);
+}

@@ -1,0 +1,339 @@
+"""What one message to the browser carries besides frames: the run, notices, where to stand, answers.
+
+See :mod:`specviz.figures.frame_types`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypedDict
+
+from specviz.figures.frame_types import Frame
+from specviz.trace.schema import ModelInfo, Settings
+
+
+class Looks(TypedDict):
+    """How a verifier is drawn: its colour's role (``v0`` ...) and its dash."""
+
+    name: str
+    role: str
+    dash: str
+
+
+class Counts(TypedDict):
+    """Columns: how many were accepted, of how many."""
+
+    accepted: list[int]
+    of: list[int]
+
+
+class VerifierTotals(TypedDict):
+    """Of one verifier over the steps that know it; ``depth`` from depth 1, ``rank`` from draw rank 0."""
+
+    verifier: str
+    drives: int
+    steps: int
+    accepted: int
+    emitted: int
+    efficiency: float | None
+    depth: Counts
+    rank: Counts
+
+
+class Totals(TypedDict):
+    """The run so far."""
+
+    steps: int
+    tokens: int
+    formulas: dict[str, str]
+    verifiers: list[VerifierTotals]
+
+
+class FailedNodes(TypedDict):
+    """Columns over the nodes of a failed step; ``wrong`` says what is wrong with the logits there."""
+
+    parent: list[int | None]
+    text: list[str]
+    q: list[float | None]
+    p: list[float | None]
+    wrong: list[str | None]
+
+
+class Failed(TypedDict):
+    """The step that an error ended, as far as it came."""
+
+    step: int
+    message: str
+    nodes: FailedNodes
+
+
+class RunModels(TypedDict):
+    target: Annotated[dict[str, Any], ModelInfo]
+    draft: Annotated[dict[str, Any], ModelInfo]
+
+
+class Weights(TypedDict):
+    """A short name of each model's weights."""
+
+    target: str
+    draft: str
+
+
+class PlotlyFigure(TypedDict):
+    """An empty figure: traces with their looks, see :mod:`specviz.figures.figure_style`."""
+
+    data: list[Any]
+    layout: dict[str, Any]
+
+
+class Figures(TypedDict):
+    tree: PlotlyFigure
+    cache: PlotlyFigure
+    mask: PlotlyFigure
+    audit: PlotlyFigure
+
+
+class Run(TypedDict):
+    """What is said of a whole run. ``draftRan`` is null for a run without a step."""
+
+    id: str
+    created: str
+    version: str
+    steps: int
+    endReason: str | None
+    endMessage: str | None
+    failed: Failed | None
+    prompt: str
+    promptTokens: int
+    models: RunModels
+    weights: Weights
+    settings: Annotated[dict[str, Any], Settings]
+    driver: str
+    draftRan: bool | None
+    verifiers: list[Looks]
+    figures: Figures
+    totals: Totals
+
+
+class Notice(TypedDict):
+    """A message: an error, a word, or work going on, ``fraction`` of it done. ``at``: seconds, so that each is new."""
+
+    kind: Literal["error", "info", "working"]
+    text: str
+    fraction: float | None
+    at: float
+
+
+class Refused(TypedDict):
+    """A position whose frame cannot be sent, and why."""
+
+    step: int
+    text: str
+
+
+class Look(TypedDict):
+    """Where to stand."""
+
+    step: int | None
+    node: int | None
+    verifier: str | None
+
+
+class Link(TypedDict, total=False):
+    """What a run is called in addresses, with how many steps; ``copy`` where a person waits for it."""
+
+    run: str
+    name: str
+    steps: int
+    copy: bool
+
+
+class LessonName(TypedDict):
+    name: str
+    title: str
+
+
+class Lesson(TypedDict):
+    """A lesson about one step of a run; one of ``nodes`` answers it."""
+
+    name: str
+    number: int
+    count: int
+    title: str
+    run: str
+    step: int
+    verifier: str
+    paragraphs: list[str]
+    question: str
+    nodes: list[int]
+    hint: str
+    solved: str
+    next: str | None
+
+
+class OptionField(TypedDict):
+    """An option of a verifier as a form has it; ``kind`` as :func:`specviz.options.option_kind` says."""
+
+    name: str
+    kind: str
+    choices: list[str] | None
+    default: Any
+    note: str | None
+
+
+class VerifierChoice(TypedDict):
+    """A verifier that can be asked what if; ``coins`` says whether it flips any at nodes."""
+
+    name: str
+    summary: str
+    coins: bool
+    options: list[OptionField]
+
+
+class PathNodes(TypedDict):
+    """Columns over the nodes of a path."""
+
+    node: list[int]
+    text: list[str]
+
+
+class OtherBonus(TypedDict):
+    text: str
+    node: int
+    source: str
+    uniform: float | None
+
+
+class Judged(TypedDict):
+    """A decision in words, with the letter of its outcome."""
+
+    outcome: str
+    said: str
+
+
+class WhatIfRow(TypedDict):
+    """A node that either side judged; null where that side did not examine it."""
+
+    node: int
+    text: str
+    recorded: Judged | None
+    now: Judged | None
+    differs: bool
+
+
+class WhatIfValue(TypedDict):
+    """A what-if answer beside the recorded verdict.
+
+    by          ``trace`` or ``models``
+    needs       why the trace alone does not say all of it
+    differing   nodes whose outcome differs
+    unused      a sentence for each change that the rule never looked at"""
+
+    verifier: str
+    beside: str
+    options: dict[str, Any]
+    by: str
+    needs: str | None
+    difference: float | None
+    caveat: str | None
+    recordedPath: PathNodes
+    path: PathNodes
+    recordedBonus: OtherBonus | None
+    bonus: OtherBonus | None
+    samePath: bool
+    sameBonus: bool
+    rows: list[WhatIfRow]
+    differing: list[int]
+    unused: list[str]
+    thresholds: list[float]
+
+
+class WhatIf(WhatIfValue, total=False):
+    """The answer to the question ``id`` about a step. It may have ``error`` alone, or ``needs`` alone."""
+
+    run: str | int | None
+    step: str | int | None
+    id: str | int | None
+    error: str
+
+
+class ComparedRun(TypedDict):
+    """One side of a comparison; ``run`` is null where it cannot be opened."""
+
+    name: str
+    run: str | None
+    driver: str
+    tokens: int
+    steps: int
+    efficiency: float | None
+    accepted: list[int]
+
+
+class Parting(TypedDict):
+    """Where two texts part; steps and nodes are null on the side of what is no run."""
+
+    index: int
+    tokens: list[str | None]
+    steps: list[int | None]
+    nodes: list[int | None]
+    margin: float | None
+    chosen: list[float | None]
+    meaning: str
+
+
+class Pieces(TypedDict):
+    """Columns over the pieces of a text: whether both texts have it."""
+
+    kind: list[Literal["equal", "differs"]]
+    text: list[str]
+
+
+class SettingsThatDiffer(TypedDict):
+    """Columns over settings, with both values."""
+
+    name: list[str]
+    a: list[str]
+    b: list[str]
+
+
+class ComparisonValue(TypedDict):
+    """Two runs beside each other."""
+
+    sides: list[ComparedRun]
+    said: list[str]
+    parting: Parting | None
+    texts: list[Pieces]
+    settings: SettingsThatDiffer
+
+
+class BlockHead(TypedDict):
+    """A block about a run, without its frames; ``go`` asks to show that position."""
+
+    version: int
+    run: Run
+    go: int | None
+
+
+class Block(TypedDict, total=False):
+    """One message. Which keys it has says what it is about.
+
+    fills    whether it only brings frames that were asked for
+    left     positions for which there was no room
+    proofs   verifier -> key of its options -> proposal -> what was found
+    compare  null closes the comparison"""
+
+    version: int
+    run: Run
+    go: int | None
+    frames: list[Frame]
+    fills: bool
+    left: list[int]
+    refused: list[Refused]
+    notice: Notice | None
+    proofs: dict[str, dict[str, dict[str, str]]]
+    look: Look
+    link: Link
+    lessons: list[LessonName]
+    lesson: Lesson
+    verifiers: list[VerifierChoice]
+    whatif: WhatIf
+    compare: ComparisonValue | None

@@ -1,0 +1,124 @@
+"""The columns of the panels about the caches: slots, masks, audits. See :mod:`specviz.figures.frame_types`."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+
+class Left(TypedDict):
+    """Columns over the slots that the update left.
+
+    due    place of the written slot it should hold, or null
+    print  its fingerprint
+    good   1 if it holds that one
+    held   place of the written slot it does hold, or null"""
+
+    slot: list[int]
+    due: list[int | None]
+    print: list[str]
+    good: list[int]
+    held: list[int | None]
+
+
+class Settled(TypedDict):
+    """Columns over the last slots from before the step.
+
+    text   null where that step did not write what the slot holds
+    step   of the step that left something else there than the text has, or null"""
+
+    text: list[str | None]
+    step: list[int | None]
+
+
+class Runs(TypedDict):
+    """Runs of neighbouring columns of the mask, ``first`` to ``last``, in a row."""
+
+    row: list[int]
+    first: list[int]
+    last: list[int]
+
+
+class Seen(TypedDict):
+    """Rows that do not see exactly the settled slots, and how many of them each sees."""
+
+    row: list[int]
+    seen: list[int]
+
+
+class Due(TypedDict):
+    """Rows whose position is not the demanded one, and the position that is."""
+
+    row: list[int]
+    position: list[int]
+
+
+class Mask(TypedDict):
+    """The mask against the one that ancestry demands.
+
+    up       the row before each row in its line of descent, -1 for none, null where the tree does not tell
+    leaks    columns that a row sees and must not
+    missing  columns that it must see and does not
+    unknown  columns that a pruned row saw
+    wrong    how many rows have a leak, something missing or a position that is not due
+    cut      the first row whose runs are not carried any more, or null"""
+
+    up: list[int | None]
+    leaks: Runs
+    missing: Runs
+    unknown: Runs
+    earlier: Seen
+    due: Due
+    wrong: int
+    cut: int | None
+
+
+class Audit(TypedDict):
+    """Relative differences from a recompute.
+
+    keys, values  [layer][column]; the first column stands for all earlier slots
+    first         slot of the second column
+    shades        of keys and of values: one digit a cell, layers parted by ``/``
+    wrong         how many cells lie beyond the tolerance"""
+
+    first: int
+    keys: list[list[float]]
+    values: list[list[float]]
+    shades: list[str]
+    wrong: int
+    logits: float | None
+    worst: float
+
+
+class Cache(TypedDict):
+    """One model's cache. Columns run over the slots written in this step, but those of ``after`` and ``settled``.
+
+    before, length  slots before the step and after the update
+    role     ``c``: fed late, ``n``: of the tree, ``p``: run and then pruned
+    state    ``k`` kept where it was, ``m`` moved, ``d`` dropped, ``l`` lost
+    to       the slot that holds it after the update, or null
+    prints   fingerprint after the forward
+    faults   sentences about what does not fit
+    fresh    how many of them arose in this step"""
+
+    before: int
+    length: int
+    slot: list[int]
+    label: list[str]
+    text: list[str]
+    position: list[int]
+    node: list[int | None]
+    role: str
+    state: str
+    to: list[int | None]
+    prints: list[str]
+    after: Left
+    settled: Settled
+    mask: Mask
+    audit: Audit | None
+    faults: list[str]
+    fresh: int
+
+
+class Caches(TypedDict):
+    target: Cache
+    draft: Cache

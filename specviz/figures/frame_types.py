@@ -1,0 +1,234 @@
+"""What travels to the browser, by name: the run, its frames, and the columns that a frame is made of.
+
+Columns are lists of one length, or texts with one character an entry; a row is what stands at one place in all of them.
+``assets/viewer/core/frame.d.ts`` has the same types for the viewer's scripts and is made of this file,
+:mod:`specviz.figures.cache_types` and :mod:`specviz.figures.block_types` by ``python -m tests.tools.viewer_types
+--write``, so that a name that one side does not know fails the type check of that side.
+``Annotated[dict[str, Any], C]`` is the JSON of a recorded value of class ``C``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypedDict
+
+from specviz.figures.cache_types import Caches
+from specviz.trace.schema import Timings
+
+
+class Top(TypedDict):
+    """The likeliest tokens of a distribution, in falling order."""
+
+    ids: list[int]
+    probs: list[float]
+
+
+class TopColumns(TypedDict):
+    """The likeliest tokens of one distribution a node; null where there is none."""
+
+    ids: list[list[int] | None]
+    probs: list[list[float] | None]
+
+
+class Distributions(TypedDict):
+    """One model's distributions after every node. ``entropy`` is of the processed one, in nats.
+
+    ``processed`` is null at a node where ``raw`` is not, if both are equal."""
+
+    entropy: list[float | None]
+    raw: TopColumns
+    processed: TopColumns
+
+
+class Limits(TypedDict):
+    """Entries of a distribution that are carried for a node in sight at first, and for a folded one."""
+
+    shown: int
+    folded: int
+
+
+class Nodes(TypedDict):
+    """Columns over the nodes of the tree. ``q`` and ``p`` are the draft's and the target's probability."""
+
+    depth: list[int]
+    rank: list[int]
+    token: list[int]
+    text: list[str]
+    q: list[float | None]
+    p: list[float | None]
+    target: Distributions
+    draft: Distributions
+    limits: Limits
+
+
+class BonusCard(TypedDict):
+    """The bonus token of a verifier, drawn at a node, with the words of its card."""
+
+    verifier: str
+    node: int
+    label: str
+    note: str
+
+
+class Tree(TypedDict):
+    """The tree and what its cards say; columns run over the nodes.
+
+    parent   -1 for the root
+    order    all nodes, children in draw order and before their parent (postorder)
+    folded   nodes that are folded at first
+    label    token, cut to what the digits leave of the card
+    digits   ``draft → target`` probability
+    draft, target  the probabilities in thousandths, for the bars
+    edge     one digit a node: width class of the edge from its parent
+    states   verifier -> one letter a node, see ``OUTCOMES``
+    parts    the last node that all accepted paths share; null where they are equal"""
+
+    parent: list[int]
+    order: list[int]
+    folded: list[int]
+    label: list[str]
+    digits: list[str]
+    draft: list[int | None]
+    target: list[int | None]
+    edge: str
+    states: dict[str, str]
+    bonus: list[BonusCard]
+    parts: int | None
+
+
+class Residual(TypedDict):
+    """What a rejection left of the target: its mass, and the likeliest tokens of it, scaled to 1."""
+
+    mass: float
+    ids: list[int]
+    probs: list[float]
+
+
+class DecisionDetails(TypedDict):
+    """Columns over the decisions that are carried in full; ``at`` is their place among all."""
+
+    at: list[int]
+    threshold: list[float]
+    reason: list[str]
+    residual: list[Residual | None]
+
+
+class Decisions(TypedDict):
+    """Columns over a verifier's decisions, in the order they were taken.
+
+    outcome     a letter of ``OUTCOMES``
+    rule        place in the verdict's ``rules``
+    comparison  place in ``COMPARISONS``
+    uniform     the coin, or null
+    p, q        what was compared
+    expected    the token that the node's token was compared with
+    details     of the others the threshold stands in the verdict's column"""
+
+    node: list[int]
+    outcome: str
+    rule: list[int]
+    comparison: list[int]
+    uniform: list[float | None]
+    p: list[float | None]
+    q: list[float | None]
+    expected: list[int | None]
+    details: DecisionDetails
+
+
+class Bonus(TypedDict):
+    """A verifier's bonus token and the distribution it was drawn from. ``fault`` says why that cannot be."""
+
+    token: int
+    text: str
+    node: int
+    source: str
+    uniform: float | None
+    top: Top
+    fault: str | None
+
+
+class Verdict(TypedDict):
+    """What one verifier made of the tree. ``thresholds`` has one a node."""
+
+    verifier: str
+    options: dict[str, str | float | bool | None]
+    optionsKey: str
+    lossless: str
+    path: list[int]
+    bonus: Bonus
+    thresholds: list[float]
+    rules: list[str]
+    decisions: Decisions
+
+
+class DraftPhase(TypedDict):
+    kind: Literal["draft"]
+    depth: int
+    caption: str
+
+
+class DecidePhase(TypedDict):
+    """``upto`` decisions were taken; ``node`` is null for a run of them about folded nodes."""
+
+    kind: Literal["decide"]
+    node: int | None
+    upto: int
+    caption: str
+
+
+class PlainPhase(TypedDict):
+    kind: Literal["target", "verdict", "commit", "cache"]
+    caption: str
+
+
+Phase = DraftPhase | DecidePhase | PlainPhase
+
+
+class VerdictPhases(TypedDict):
+    """``walk`` says that an accepted node is final at once."""
+
+    walk: bool
+    phases: list[Phase]
+
+
+class Phases(TypedDict):
+    """The phases inside a step: before any verdict, of the verifier that is watched, after."""
+
+    before: list[Phase]
+    verdicts: dict[str, VerdictPhases]
+    after: list[Phase]
+
+
+class Commit(TypedDict):
+    """Columns over the committed tokens: piece of readable text, visible token, where it comes from."""
+
+    piece: list[str]
+    label: list[str]
+    origin: list[Literal["accepted", "bonus"]]
+
+
+class Tolerance(TypedDict):
+    target: float
+    draft: float
+
+
+class Frame(TypedDict):
+    """Everything the page shows of one step. ``tokens`` has the visible text of every token id it mentions."""
+
+    step: int
+    index: int
+    context: int
+    driver: str
+    summary: str
+    builder: str
+    proposal: str
+    endReason: str | None
+    prefilled: int
+    timings: Annotated[dict[str, Any], Timings]
+    tree: Tree
+    nodes: Nodes
+    verdicts: list[Verdict]
+    phases: Phases
+    commit: Commit
+    tolerance: Tolerance
+    caches: Caches
+    tokens: dict[int, str]

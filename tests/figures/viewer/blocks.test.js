@@ -1,0 +1,61 @@
+/* Taking blocks in, and what is known inside a step. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { blocksOf, takeMissing, takeRun } from "../../../assets/viewer/core/blocks.js";
+import { emptyState } from "../../../assets/viewer/core/state.js";
+import { knownIn, phasesOf } from "../../../assets/viewer/tree/phases.js";
+import { BLOCKS, FIRST } from "./frames.js";
+
+const whole = BLOCKS["4,2,2"];
+const grown = (steps, more = {}) => ({ ...whole, run: { ...whole.run, steps }, frames: whole.frames.slice(0, steps), ...more });
+
+test("a value is a block, a list of lists of them, or the text of either", () => {
+  for (const value of [whole, [whole], [[whole, null]], JSON.stringify(whole)]) assert.equal(blocksOf(value)[0].run.id, whole.run.id);
+  for (const value of [null, undefined, ""]) assert.deepEqual(blocksOf(value), []);
+});
+
+test("a reader at the end follows a run that goes on; one who went back stays", () => {
+  const state = emptyState();
+  assert.equal(takeRun(state, grown(1, { go: 0 })), true);
+  assert.equal(takeRun(state, grown(2, { go: 1 })), false);
+  assert.deepEqual([state.step, state.frames.size], [1, 2]);
+  state.step = 0;
+  state.selected = 4;
+  takeRun(state, grown(3, { go: 2 }));
+  assert.deepEqual([state.step, state.selected, state.frames.size], [0, 4, 3]);
+});
+
+test("another run begins with nothing of the one before; a shorter one loses its frames", () => {
+  const state = emptyState();
+  takeRun(state, grown(3, { go: 2 }));
+  Object.assign(state, { selected: 1, phase: 2, lens: "eta" });
+  takeRun(state, grown(2));
+  assert.deepEqual([...state.frames.keys()], [0, 1]);
+  assert.equal(takeRun(state, grown(1, { run: { ...whole.run, id: "other", steps: 1 } })), true);
+  assert.deepEqual([state.step, state.selected, state.phase, state.lens, state.frames.size], [0, null, null, null, 1]);
+});
+
+test("missing frames are asked for once, the nearest first; refused ones not at all", () => {
+  const state = emptyState();
+  takeRun(state, { ...whole, go: 1, run: { ...whole.run, steps: 6 }, frames: whole.frames.slice(0, 1), refused: [{ step: 2, text: "too large" }] });
+  assert.deepEqual(takeMissing(state, 3), [1, 3, 4]);
+  assert.deepEqual(takeMissing(state, 3), [5]);
+  assert.equal(state.refused.get(2), "too large");
+});
+
+for (const [name, frame] of Object.entries(FIRST))
+  test(`${name}: inside a step nothing is known before its phase`, () => {
+    for (const { verifier, path } of frame.verdicts)
+      phasesOf(frame, verifier).forEach((phase, i) => {
+        const known = knownIn(frame, verifier, i), judges = Object.keys(known.states), drawn = [...known.bonus];
+        if (phase.kind === "draft") assert.deepEqual([known.depth, known.target, judges, drawn], [phase.depth, false, [], []]);
+        if (phase.kind === "target") assert.deepEqual([known.target, known.judged, judges, drawn], [true, false, [], []]);
+        if (phase.kind === "decide") {
+          assert.deepEqual([judges, drawn, known.taken], [[verifier], [], phase.upto]);
+          for (const node of known.paths[verifier]) assert.ok(path.includes(node) || !frame.phases.verdicts[verifier].walk);
+        }
+        if (phase.kind === "verdict") assert.deepEqual([judges, drawn, [...known.paths[verifier]]], [[verifier], [verifier], path]);
+        if (phase.kind === "commit" || phase.kind === "cache") assert.deepEqual(judges, frame.verdicts.map((one) => one.verifier));
+      });
+  });
