@@ -2,8 +2,8 @@
 
 A page cannot load the modules one by one: an exported file has no address that an import could be resolved against, and
 a served one would ask for forty files. So every module becomes a function's body, in an order in which each comes after
-what it imports; what it exports is what the function returns. No other tool is needed for it, and tests and type checker
-take the modules as they are.
+what it imports; what it exports is what the function returns. That needs no other tool; tests and type checker take
+the modules as they are.
 
 Modules import and export names only, at the beginning of a line: ``import { a, b as c } from "./d.js";`` and ``export
 const``, ``function`` or ``class``. Circles are refused. Comments that have lines of their own are left out.

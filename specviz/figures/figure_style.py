@@ -104,20 +104,3 @@ def area_trace(name: str, fill: str, outline: str = "none", width: float = 0.0, 
         hoverinfo="skip",
         meta={"line": outline, "fill": fill},
     )
-
-
-def mark_trace(name: str) -> go.Scatter:
-    """Symbols, each with a size and colour of its own."""
-    return go.Scatter(name=name, mode="markers", marker={"size": 7}, hoverinfo="skip", meta={"marker": True})
-
-
-def text_trace(name: str, family: str, size: float, position: str = "middle right") -> go.Scatter:
-    """Labels in one of the page's two font families."""
-    return go.Scatter(
-        name=name,
-        mode="text",
-        textposition=position,
-        textfont={"size": size},
-        hoverinfo="skip",
-        meta={"font": family},
-    )
