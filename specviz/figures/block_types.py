@@ -5,9 +5,11 @@ See :mod:`specviz.figures.frame_types`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal
 
-from specviz.figures.frame_types import Frame
+from typing_extensions import TypedDict
+
+from specviz.figures.frame_types import Frame, JsonOf
 from specviz.trace.schema import ModelInfo, Settings
 
 
@@ -67,8 +69,8 @@ class Failed(TypedDict):
 
 
 class RunModels(TypedDict):
-    target: Annotated[dict[str, Any], ModelInfo]
-    draft: Annotated[dict[str, Any], ModelInfo]
+    target: Annotated[dict[str, Any], JsonOf(ModelInfo)]
+    draft: Annotated[dict[str, Any], JsonOf(ModelInfo)]
 
 
 class Weights(TypedDict):
@@ -106,7 +108,7 @@ class Run(TypedDict):
     promptTokens: int
     models: RunModels
     weights: Weights
-    settings: Annotated[dict[str, Any], Settings]
+    settings: Annotated[dict[str, Any], JsonOf(Settings)]
     driver: str
     draftRan: bool | None
     verifiers: list[Looks]

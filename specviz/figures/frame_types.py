@@ -4,15 +4,25 @@ Columns are lists of one length, or texts with one character an entry; a row is 
 ``assets/viewer/core/frame.d.ts`` has the same types for the viewer's scripts and is made of this file,
 :mod:`specviz.figures.cache_types` and :mod:`specviz.figures.block_types` by ``python -m tests.tools.viewer_types
 --write``, so that a name that one side does not know fails the type check of that side.
-``Annotated[dict[str, Any], C]`` is the JSON of a recorded value of class ``C``.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypedDict
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel
+from typing_extensions import TypedDict
 
 from specviz.figures.cache_types import Caches
 from specviz.trace.schema import Timings
+
+
+@dataclass(frozen=True)
+class JsonOf:
+    """``Annotated[dict[str, Any], JsonOf(C)]`` is the JSON of a recorded value of class ``C``."""
+
+    kind: type[BaseModel]
 
 
 class Top(TypedDict):
@@ -23,16 +33,17 @@ class Top(TypedDict):
 
 
 class TopColumns(TypedDict):
-    """The likeliest tokens of one distribution a node; null where there is none."""
+    """Columns over the nodes that have one: the likeliest tokens of a distribution after each."""
 
-    ids: list[list[int] | None]
-    probs: list[list[float] | None]
+    node: list[int]
+    ids: list[list[int]]
+    probs: list[list[float]]
 
 
 class Distributions(TypedDict):
-    """One model's distributions after every node. ``entropy`` is of the processed one, in nats.
+    """One model's distributions after the nodes of ``raw``; ``entropy`` is of the processed one, in nats.
 
-    ``processed`` is null at a node where ``raw`` is not, if both are equal."""
+    A node of ``raw`` that ``processed`` has not got is one where both are equal."""
 
     entropy: list[float | None]
     raw: TopColumns
@@ -223,7 +234,7 @@ class Frame(TypedDict):
     proposal: str
     endReason: str | None
     prefilled: int
-    timings: Annotated[dict[str, Any], Timings]
+    timings: Annotated[dict[str, Any], JsonOf(Timings)]
     tree: Tree
     nodes: Nodes
     verdicts: list[Verdict]

@@ -7,7 +7,7 @@ columns, because a step of a large tree must stay small.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import overload
 
 from specviz.digits import CARRIED
@@ -66,20 +66,21 @@ class TokenTable:
 
     def distributions(self, rows: Sequence[Row | None], limits: Sequence[int]) -> Distributions:
         """One model's rows, by node, with so many entries each."""
-        raw = [row and self.top(row.raw, limit) for row, limit in zip(rows, limits, strict=True)]
-        processed = [
-            None if row is None or row.raw == row.processed else self.top(row.processed, limit)
-            for row, limit in zip(rows, limits, strict=True)
-        ]
+        known = [(node, row, limit) for node, (row, limit) in enumerate(zip(rows, limits, strict=True)) if row]
+        differing = [(node, row, limit) for node, row, limit in known if row.raw != row.processed]
         return {
-            "entropy": [None if row is None else number(row.entropy) for row in rows],
-            "raw": _top_columns(raw),
-            "processed": _top_columns(processed),
+            "entropy": [number(row.entropy) for _, row, _ in known],
+            "raw": _top_columns({node: self.top(row.raw, limit) for node, row, limit in known}),
+            "processed": _top_columns({node: self.top(row.processed, limit) for node, row, limit in differing}),
         }
 
 
-def _top_columns(tops: Sequence[Top | None]) -> TopColumns:
-    return {"ids": [top and top["ids"] for top in tops], "probs": [top and top["probs"] for top in tops]}
+def _top_columns(tops: Mapping[int, Top]) -> TopColumns:
+    return {
+        "node": list(tops),
+        "ids": [top["ids"] for top in tops.values()],
+        "probs": [top["probs"] for top in tops.values()],
+    }
 
 
 def node_columns(step: Step, tokens: TokenTable, shown: Collection[int]) -> Nodes:

@@ -241,11 +241,11 @@ def test_rows_are_called_equal_only_where_they_are():
     tokens = TokenTable(step)
 
     def processed(row):
-        return tokens.distributions([row], [3])["processed"]["ids"][0]
+        return tokens.distributions([None, row], [3, 3])["processed"]["node"]
 
-    assert processed(row) is None
+    assert processed(row) == []
     moved = row.processed.model_copy(update={"probs": tuple(p * 1.00001 for p in row.processed.probs)})
-    assert processed(row.model_copy(update={"processed": moved})) is not None
+    assert processed(row.model_copy(update={"processed": moved})) == [1]
     # Nor where they differ only beyond the entries that are carried.
     fewer = row.processed.model_copy(update={"ids": row.processed.ids[:-1], "probs": row.processed.probs[:-1]})
-    assert processed(row.model_copy(update={"processed": fewer})) is not None
+    assert processed(row.model_copy(update={"processed": fewer})) == [1]

@@ -13,9 +13,10 @@ import sys
 import types
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
+from typing_extensions import is_typeddict
 
 from specviz.figures import block_types, cache_types, frame_types
 from specviz.figures.audit import DECADES
@@ -67,8 +68,8 @@ def _type(kind: Any, declared: dict[str, str]) -> str:
     if origin is None and kind in PLAIN:
         return PLAIN[kind]
     if origin is Annotated:
-        recorded = next((one for one in inside[1:] if isinstance(one, type) and issubclass(one, BaseModel)), None)
-        return _declare(recorded, declared) if recorded else _type(inside[0], declared)
+        recorded = next((one for one in inside[1:] if isinstance(one, frame_types.JsonOf)), None)
+        return _declare(recorded.kind, declared) if recorded else _type(inside[0], declared)
     if origin is Literal:
         return " | ".join(json.dumps(value) for value in inside)
     if origin in (Union, types.UnionType):

@@ -2,7 +2,7 @@
 
 import { COMPARISONS } from "./constants.js";
 
-/** @import { Decisions, Distributions, Residual, Runs, Top, Verdict } from "./frame.d.ts" */
+/** @import { Decisions, Distributions, Residual, Runs, Top, TopColumns, Verdict } from "./frame.d.ts" */
 
 /**
  * @template C
@@ -60,6 +60,19 @@ export function decisionsOf(verdict) {
   return decisions;
 }
 
+/** By columns: the place of every node. @type {WeakMap<TopColumns, Map<number, number>>} */
+const places = new WeakMap();
+
+/**
+ * @param {TopColumns} columns
+ * @param {number} node
+ */
+function placeOf(columns, node) {
+  let found = places.get(columns);
+  if (!found) places.set(columns, (found = new Map(columns.node.map((one, i) => [one, i]))));
+  return found.get(node);
+}
+
 /**
  * One model's distribution after a node, raw and processed, which are one where they are equal; null where none was recorded.
  * @param {Distributions} distributions
@@ -67,12 +80,10 @@ export function decisionsOf(verdict) {
  * @returns {{entropy: number | null, raw: Top, processed: Top} | null}
  */
 export function distributionAt({ entropy, raw, processed }, node) {
-  const at = (/** @type {typeof raw} */ columns) => {
-    const ids = columns.ids[node], probs = columns.probs[node];
-    return ids && probs && { ids, probs };
-  };
-  const own = at(raw);
-  return own && { entropy: entropy[node], raw: own, processed: at(processed) || own };
+  const at = placeOf(raw, node), other = placeOf(processed, node);
+  if (at === undefined) return null;
+  const own = { ids: raw.ids[at], probs: raw.probs[at] };
+  return { entropy: entropy[at], raw: own, processed: other === undefined ? own : { ids: processed.ids[other], probs: processed.probs[other] } };
 }
 
 /**

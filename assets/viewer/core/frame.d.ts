@@ -8,17 +8,18 @@ export interface Top {
 }
 
 /**
- * The likeliest tokens of one distribution a node; null where there is none.
+ * Columns over the nodes that have one: the likeliest tokens of a distribution after each.
  */
 export interface TopColumns {
-  ids: (number[] | null)[];
-  probs: (number[] | null)[];
+  node: number[];
+  ids: number[][];
+  probs: number[][];
 }
 
 /**
- * One model's distributions after every node. ``entropy`` is of the processed one, in nats.
+ * One model's distributions after the nodes of ``raw``; ``entropy`` is of the processed one, in nats.
  *
- * ``processed`` is null at a node where ``raw`` is not, if both are equal.
+ * A node of ``raw`` that ``processed`` has not got is one where both are equal.
  */
 export interface Distributions {
   entropy: (number | null)[];

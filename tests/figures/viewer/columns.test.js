@@ -29,10 +29,13 @@ for (const [name, frame] of Object.entries(FIRST))
   });
 
 test("a node has its distributions, one where raw and processed are equal, none where none was recorded", () => {
-  const { target } = FIRST["4,2,2"].nodes, found = distributionAt(target, 0);
-  assert.deepEqual(found.raw, { ids: target.raw.ids[0], probs: target.raw.probs[0] });
-  assert.equal(found.processed === found.raw, target.processed.ids[0] === null);
-  assert.equal(distributionAt({ entropy: [null], raw: { ids: [null], probs: [null] }, processed: { ids: [null], probs: [null] } }, 0), null);
+  const raw = { node: [3, 4], ids: [[1, 2], [5]], probs: [[0.5, 0.25], [1]] }, processed = { node: [3], ids: [[1]], probs: [[1]] };
+  const [third, fourth, fifth] = [3, 4, 5].map((node) => distributionAt({ entropy: [0.7, 0], raw, processed }, node));
+  assert.deepEqual(third, { entropy: 0.7, raw: { ids: [1, 2], probs: [0.5, 0.25] }, processed: { ids: [1], probs: [1] } });
+  assert.deepEqual([fourth.entropy, fourth.raw, fifth], [0, { ids: [5], probs: [1] }, null]);
+  assert.equal(fourth.processed, fourth.raw);
+  const { nodes } = FIRST["4,2,2"];
+  for (const node of nodes.depth.keys()) assert.ok(distributionAt(nodes.target, node).raw.ids.length > 0);
 });
 
 test("runs of columns become cells", () => {
