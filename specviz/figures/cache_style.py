@@ -5,19 +5,10 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import plotly.graph_objects as go
 
 from specviz.figures.audit import DECADES
-from specviz.figures.block_types import PlotlyFigure
-from specviz.figures.figure_style import area_trace, empty_figure, figure_json, line_trace
-
-
-@lru_cache(maxsize=1)
-def cache_figures() -> dict[str, PlotlyFigure]:
-    """The figures of the panels about the caches, by name."""
-    return {"cache": figure_json(strips()), "mask": figure_json(mask()), "audit": figure_json(audit())}
+from specviz.figures.figure_style import area_trace, empty_figure, line_trace
 
 
 def strips() -> go.Figure:

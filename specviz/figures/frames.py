@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 from specviz.display import upright
 from specviz.errors import TraceError
-from specviz.figures.block_types import Block, BlockHead, PlotlyFigure, Refused, Run
+from specviz.figures import cache_style
+from specviz.figures.block_types import Block, BlockHead, Figures, Refused, Run
 from specviz.figures.cache import cache_columns, lag, settled_slots
-from specviz.figures.cache_style import cache_figures
 from specviz.figures.cache_types import Cache
 from specviz.figures.failures import failed_columns
 from specviz.figures.figure_style import figure_json, tree_figure, verifier_looks
@@ -58,7 +58,7 @@ def run_header(trace: Trace) -> Run:
         "driver": trace.settings.driver,
         "draftRan": any(draft_ran(step) for step in trace.steps) if trace.steps else None,
         "verifiers": verifier_looks(names),
-        "figures": {"tree": _tree_looks(tuple(names)), **cache_figures()},
+        "figures": _figures(tuple(names)),
         "totals": run_totals(trace, names),
     }
 
@@ -71,8 +71,13 @@ def _settings(settings: Settings) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=32)
-def _tree_looks(verifiers: tuple[str, ...]) -> PlotlyFigure:
-    return figure_json(tree_figure(verifiers))
+def _figures(verifiers: tuple[str, ...]) -> Figures:
+    return {
+        "tree": figure_json(tree_figure(verifiers)),
+        "cache": figure_json(cache_style.strips()),
+        "mask": figure_json(cache_style.mask()),
+        "audit": figure_json(cache_style.audit()),
+    }
 
 
 def step_frame(trace: Trace, position: int) -> Frame:
@@ -98,7 +103,10 @@ def step_frame(trace: Trace, position: int) -> Frame:
         "phases": step_phases(step, shown),
         "commit": commit_columns(trace, position),
         "tolerance": {"target": tolerance["target"], "draft": tolerance["draft"]},
-        "caches": {name: _cache(trace, position, name, tolerance[name]) for name in ("target", "draft")},
+        "caches": {
+            "target": _cache(trace, position, "target", tolerance["target"]),
+            "draft": _cache(trace, position, "draft", tolerance["draft"]),
+        },
         "tokens": tokens.used,
     }
 

@@ -210,4 +210,7 @@ def _decisions(verdict: Verdict, rules: list[str], tokens: TokenTable, shown: Co
 
 def _residual(decision: Decision, tokens: TokenTable) -> Residual | None:
     residual = decision.residual
-    return residual and {"mass": number(residual.mass, 7), **tokens.top(residual.top)}
+    if residual is None:
+        return None
+    top = tokens.top(residual.top)
+    return {"mass": number(residual.mass, 7), "ids": top["ids"], "probs": top["probs"]}
