@@ -31,11 +31,11 @@ class Settled(TypedDict):
 
 
 class Runs(TypedDict):
-    """Runs of neighbouring columns of the mask, ``first`` to ``last``, in a row."""
+    """Columns over rows of the mask: where runs of neighbouring cells in it begin and end."""
 
     row: list[int]
-    first: list[int]
-    last: list[int]
+    first: list[list[int]]
+    last: list[list[int]]
 
 
 class Seen(TypedDict):

@@ -82,9 +82,10 @@ def mask_columns(change: CacheChange, rows: list[Row]) -> Mask:
             cut = row.index
             break
         for columns, runs in told:
-            columns["row"] += [row.index] * len(runs)
-            columns["first"] += [first for first, _ in runs]
-            columns["last"] += [last for _, last in runs]
+            if runs:
+                columns["row"].append(row.index)
+                columns["first"].append([first for first, _ in runs])
+                columns["last"].append([last for _, last in runs])
     others = [row.index for row in rows if _sees_other_before(change, row)]
     misplaced = [(row.index, row.due) for row in rows if row.due is not None and _is_misplaced(row)]
     return {

@@ -146,8 +146,9 @@ def test_a_decision_carries_its_numbers():
     assert told["details"]["at"][0] == 0
     assert told["details"]["threshold"][0] == pytest.approx(decision.threshold, rel=1e-6)
     assert told["details"]["reason"][0] == decision.reason
-    residuals = [one and one["mass"] for one in told["details"]["residual"]]
-    assert residuals == pytest.approx([one.residual and one.residual.mass for one in verdict.decisions], rel=1e-6)
+    residuals = [one["mass"] if one else -1 for one in told["details"]["residual"]]
+    masses = [one.residual.mass if one.residual else -1 for one in verdict.decisions]
+    assert residuals == pytest.approx(masses, rel=1e-6)
 
 
 def test_where_paths_part():

@@ -95,9 +95,12 @@ export function cellsOf(runs) {
   /** @type {Map<number, Set<number>>} */
   const found = new Map();
   for (const { row, first, last } of rowsOf(runs)) {
-    let columns = found.get(row);
-    if (!columns) found.set(row, (columns = new Set()));
-    for (let column = first; column <= last; column++) columns.add(column);
+    /** @type {Set<number>} */
+    const columns = new Set();
+    first.forEach((start, i) => {
+      for (let column = start; column <= last[i]; column++) columns.add(column);
+    });
+    found.set(row, columns);
   }
   return found;
 }

@@ -339,12 +339,12 @@ export interface Mask {
 }
 
 /**
- * Runs of neighbouring columns of the mask, ``first`` to ``last``, in a row.
+ * Columns over rows of the mask: where runs of neighbouring cells in it begin and end.
  */
 export interface Runs {
   row: number[];
-  first: number[];
-  last: number[];
+  first: number[][];
+  last: number[][];
 }
 
 /**

@@ -39,7 +39,7 @@ test("a node has its distributions, one where raw and processed are equal, none 
 });
 
 test("runs of columns become cells", () => {
-  assert.deepEqual(cellsOf({ row: [2, 2, 4], first: [0, 5, 1], last: [1, 5, 1] }), new Map([[2, new Set([0, 1, 5])], [4, new Set([1])]]));
+  assert.deepEqual(cellsOf({ row: [2, 4], first: [[0, 5], [1]], last: [[1, 5], [1]] }), new Map([[2, new Set([0, 1, 5])], [4, new Set([1])]]));
 });
 
 test("a sound mask sees a node's ancestors and itself, and nothing is wrong", () => {
