@@ -168,11 +168,12 @@ def test_rows_that_differ_are_not_told_as_one() -> None:
     trace = sample_trace(steps=1)
     raw = TopK(ids=(1, 2), probs=(0.5, 0.25))
     for processed, same in ((raw, True), (TopK(ids=(1, 2), probs=(0.5, 0.26)), False)):
-        entropy, _, other = TokenTable(trace.steps[0]).row(Row(entropy=1.0, raw=raw, processed=processed), 10)
-        assert entropy == 1
-        assert (other == 0) == same
+        row = Row(entropy=1.0, raw=raw, processed=processed)
+        told = TokenTable(trace.steps[0]).distributions([row], [10])
+        assert (told["entropy"], told["raw"]["node"]) == ([1], [0])
+        assert (told["processed"]["node"] == []) == same
     shorter = Row(entropy=1.0, raw=raw, processed=TopK(ids=(1,), probs=(1.0,)))
-    assert TokenTable(trace.steps[0]).row(shorter, 10)[2] != 0
+    assert TokenTable(trace.steps[0]).distributions([shorter], [10])["processed"]["node"] == [0]
 
 
 def test_other_rows_are_told_with_their_difference() -> None:

@@ -139,7 +139,7 @@ def test_slots_from_before_a_step_are_named_without_walking_the_run() -> None:
         step = trace.steps[2]
         caches = step.caches.model_copy(update={"target": moved})
         lying = trace.model_copy(update={"steps": (*trace.steps[:2], step.model_copy(update={"caches": caches}))})
-        assert len(step_frame(lying, 2)["caches"]["target"]["settled"]) <= 3
+        assert len(step_frame(lying, 2)["caches"]["target"]["settled"]["text"]) <= 3
 
 
 # ----------------------------------------------------------------------------------------------------- settings
