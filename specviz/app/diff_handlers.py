@@ -11,6 +11,7 @@ from specviz.app.server.limits import Limits
 from specviz.app.server.session_registry import Sessions
 from specviz.drafting import BuilderWork
 from specviz.engine.work import StepWork
+from specviz.figures.block_types import ComparisonValue
 from specviz.figures.diff import comparison_value
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.diff import PLAIN, Reference, compare
@@ -18,7 +19,7 @@ from specviz.trace.identity import caveats
 from specviz.trace.schema import Models, Trace
 
 
-def compare_runs(a: Trace, b: Trace, names: tuple[str, str]) -> dict[str, Any]:
+def compare_runs(a: Trace, b: Trace, names: tuple[str, str]) -> ComparisonValue:
     """The comparison of two runs, as a block has it under ``compare``."""
     if names[0] == names[1]:
         names = (f"{names[0]} (A)", f"{names[1]} (B)")

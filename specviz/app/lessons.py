@@ -9,6 +9,7 @@ from specviz.app import run_handlers
 from specviz.app.server.trace_store import StoredTrace
 from specviz.errors import SpecvizError, TraceError, shown
 from specviz.figures import dump_block
+from specviz.figures.block_types import Block, Lesson
 from specviz.lessons import LESSONS
 from specviz.trace.io import load_trace
 
@@ -26,7 +27,7 @@ def open_lesson(wanted: Any) -> tuple[str, StoredTrace | None]:
     except SpecvizError as error:
         return run_handlers.failed(error), None
     number = LESSONS.index(lesson)
-    value = {
+    value: Lesson = {
         "name": lesson.name,
         "number": number + 1,
         "count": len(LESSONS),
@@ -44,7 +45,7 @@ def open_lesson(wanted: Any) -> tuple[str, StoredTrace | None]:
     return f"[{_frames_of(lesson.run)},{dump_block({'lesson': value})}]", stored
 
 
-def list_block() -> dict[str, Any]:
+def list_block() -> Block:
     """What the viewer shows before a lesson was chosen."""
     return {"lessons": [{"name": lesson.name, "title": lesson.title} for lesson in LESSONS]}
 

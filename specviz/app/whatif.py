@@ -14,6 +14,7 @@ from specviz.app.server.session_registry import Sessions
 from specviz.drafting import BuilderWork
 from specviz.engine.work import StepWork
 from specviz.errors import SettingsError, SpecvizError
+from specviz.figures.block_types import OptionField, VerifierChoice, WhatIfValue
 from specviz.figures.whatif import alternative_value
 from specviz.models.pair_spec import ModelChoice
 from specviz.options import option_kind
@@ -67,7 +68,7 @@ def _scored_again(pair: Any, limits: Limits, trace: Trace, position: int, questi
     return ask(pair, trace, position, question)
 
 
-def verifier_choices() -> list[dict[str, Any]]:
+def verifier_choices() -> list[VerifierChoice]:
     """Every registered verifier with what its options are, for the page's form."""
     return [
         {
@@ -87,11 +88,11 @@ def _parse(trace: Trace, wanted: Any) -> tuple[int, Question]:
     return position, parse_question(wanted, trace.steps[position])
 
 
-def _value(step: Step, found: Any, question: Question) -> dict[str, Any]:
+def _value(step: Step, found: Any, question: Question) -> WhatIfValue:
     return alternative_value(step, question, found, compared_with(step, question))
 
 
-def _block(wanted: Any, value: dict[str, Any]) -> str:
+def _block(wanted: Any, value: Mapping[str, Any]) -> str:
     """The answer, with what the page needs to know which question it belongs to."""
     said = {key: wanted.get(key) for key in ("run", "step", "id")} if isinstance(wanted, Mapping) else {}
     echo = {
@@ -101,7 +102,7 @@ def _block(wanted: Any, value: dict[str, Any]) -> str:
     return bounded({"whatif": {**echo, **value}})
 
 
-def _option(name: str, info: FieldInfo) -> dict[str, Any]:
+def _option(name: str, info: FieldInfo) -> OptionField:
     kind = option_kind(info)
     return {
         "name": name,
