@@ -91,7 +91,7 @@ def viewer_head() -> str:
 def _keep(name: str, text: str) -> Path:
     """A file with this text, in Gradio's folder; its name says what is in it, so that browsers may keep it."""
     content = text.encode("utf-8")
-    path = upload_folder() / "specviz-viewer" / f"{hashlib.sha256(content).hexdigest()[:16]}-{name}"
+    path = upload_folder() / "viewer-files" / f"{hashlib.sha256(content).hexdigest()[:16]}-{name}"
     path.parent.mkdir(exist_ok=True)
     if not path.exists():
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:

@@ -170,7 +170,7 @@ def test_the_proxy_keeps_files_of_the_page_and_none_of_a_visitor() -> None:
     for path in (
         "/assets/index.js",
         "/static/fonts/a.woff2",
-        "/gradio_api/file=/tmp/gradio/specviz-of-ab/specviz-viewer/0a-viewer.js",
+        "/gradio_api/file=/tmp/gradio/specviz-of-ab/viewer-files/0a-viewer.js",
     ):
         assert "proxy_cache files;" in location(path), path
     for path in ("/", "/config", "/gradio_api/file=/tmp/gradio/specviz-of-ab/x.js", "/gradio_api/queue/data"):
