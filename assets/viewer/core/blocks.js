@@ -20,8 +20,10 @@ export function blocksOf(value) {
  */
 export function takeRun(state, block) {
   const run = /** @type {NonNullable<Block["run"]>} */ (block.run), other = state.run?.id !== run.id;
-  const atEnd = state.run !== null && state.step >= state.run.steps - 1;
+  const atEnd = state.run !== null && state.step >= state.end - 1;
   state.run = run;
+  // Frames that were missing come with the run as it is by then, which may be ahead of what the reader was shown.
+  if (other || !block.fills) state.end = run.steps;
   if (other) {
     Object.assign(state, { frames: new Map(), step: 0, phase: null, selected: null, lens: null, open: new Map(), asked: new Set(), refused: new Map(), hidden: new Set() });
     if (typeof block.go === "number") state.step = block.go;

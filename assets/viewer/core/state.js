@@ -27,6 +27,7 @@ export const MODELS = ["target", "draft"];
  * @property {Run | null} run
  * @property {Map<number, Frame>} frames by the position of their step
  * @property {number} step the position that is shown
+ * @property {number} end how many steps the run had in the last block that did more than fill gaps
  * @property {number | null} phase inside the step, or null for the whole of it
  * @property {number | null} selected node
  * @property {string | null} lens the verifier that is watched; null for the driver
@@ -95,7 +96,7 @@ export const MODELS = ["target", "draft"];
 /** @returns {State} */
 export function emptyState() {
   return {
-    run: null, frames: new Map(), step: 0, phase: null, selected: null, lens: null, hidden: new Set(), open: new Map(), refused: new Map(),
+    run: null, frames: new Map(), step: 0, end: 0, phase: null, selected: null, lens: null, hidden: new Set(), open: new Map(), refused: new Map(),
     asked: new Set(), proofs: {}, known: null, zoom: 1, scale: 1, focus: false, looks: 0, hits: [], cacheHits: [], maskHits: {},
     playing: null, drawing: null, asking: undefined, soon: 0, later: undefined,
   };

@@ -26,6 +26,15 @@ test("a reader at the end follows a run that goes on; one who went back stays", 
   assert.deepEqual([state.step, state.selected, state.frames.size], [0, 4, 3]);
 });
 
+test("frames that were missing do not hide that a reader is at the end", () => {
+  const state = emptyState();
+  takeRun(state, grown(1, { go: 0 }));
+  takeRun(state, grown(3, { fills: true })); // the run is ahead of what was shown
+  assert.equal(state.step, 0);
+  takeRun(state, grown(2, { go: 1 }));
+  assert.equal(state.step, 1);
+});
+
 test("another run begins with nothing of the one before; a shorter one loses its frames", () => {
   const state = emptyState();
   takeRun(state, grown(3, { go: 2 }));
