@@ -95,7 +95,7 @@ def _next_logits(
     """
     spent, last = model.forward_seconds, len(missing) - 1
     try:
-        return model.forward(cache, missing, range(-1, last), [last], features=features).logits[0]
+        return model.forward(cache, missing, range(-1, last), 1, features=features).logits[0]
     except NumericsError:
         return None
     finally:

@@ -122,9 +122,8 @@ class TargetRunner(Runner):
     def score(self, tree: TokenTree) -> torch.Tensor:
         """Raw logits [n, V] at every node."""
         self.node_of = {node: node for node in range(len(tree))}
-        rows = range(len(tree))
-        with self._at_nodes(rows, {}):
-            output = self.model.forward(self.cache, tree.tokens, tree.shape.parents, rows, layers=self._layers)
+        with self._at_nodes(range(len(tree)), {}):
+            output = self.model.forward(self.cache, tree.tokens, tree.shape.parents, len(tree), layers=self._layers)
         self.states = output.states
         return output.logits
 
@@ -196,24 +195,22 @@ class DraftRunner(Runner):
             tokens = [*self._catch_up_tokens, growth.tokens[0]]
             self.num_catch_up = len(self._catch_up_tokens)
             parents = list(range(-1, self.num_catch_up))
-            wanted = [self.num_catch_up]
             features = self.features
         else:
             tokens = [growth.tokens[node] for node in nodes]
             parents = [self._offset_of[growth.parents[node]] for node in nodes]
-            wanted = list(range(len(nodes)))
             features = None
             if self.model.head:
                 outputs = [self._head_outputs[growth.parents[node]] for node in nodes]
                 features = self.model.head.predict(torch.stack(outputs))
-        first = self.cache.length - self.cache.num_committed
+        first = self.cache.length - self.cache.num_committed + len(tokens) - len(nodes)
         self.growth = growth
         with self._at_nodes([*[None] * (len(tokens) - len(nodes)), *nodes], self._offset_of):
-            output = self.model.forward(self.cache, tokens, parents, wanted, features=features)
+            output = self.model.forward(self.cache, tokens, parents, len(nodes), features=features)
         if output.states is not None:
             self._head_outputs.update(zip(nodes, output.states, strict=True))
         logits = output.logits[:, : self.vocabulary]
-        self._offset_of.update((node, first + row) for node, row in zip(nodes, wanted, strict=True))
+        self._offset_of.update((node, first + row) for row, node in enumerate(nodes))
         probs = process(logits, self.sampling)
         if probs.shape[-1] < self.vocabulary:
             probs = torch.nn.functional.pad(probs, (0, self.vocabulary - probs.shape[-1]))

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from specviz.models.compat import cache_argument
-from specviz.models.devices import is_spread
 from specviz.models.hidden_state_head import HiddenStateHead, select_layers
 from specviz.models.kv_cache import SlotCache, Written
 from specviz.models.nonfinite import CACHED, Found, LogitsError, Origin, find_origin, kind_of
@@ -57,9 +56,6 @@ class LanguageModel:
         self.layers: int = config.num_hidden_layers
         self.max_positions: int = getattr(config, "max_position_embeddings", None) or 1 << 30
         self.device: torch.device = model.get_input_embeddings().weight.device
-        # Of a model on several devices the last hidden states, from which rows are taken, are on another device than
-        # the tokens; an index on the host is good for both.
-        self._row_device = torch.device("cpu") if is_spread(model) else self.device
         self.dtype: torch.dtype = model.dtype
         self.forward_seconds = 0.0
         self.cache_argument = cache_argument(model.forward) or "past_key_values"
@@ -75,7 +71,7 @@ class LanguageModel:
         cache: SlotCache,
         tokens: Sequence[int],
         parents: Sequence[int],
-        rows: Sequence[int],
+        rows: int,
         *,
         features: torch.Tensor | None = None,
         layers: tuple[int, ...] = (),
@@ -87,30 +83,31 @@ class LanguageModel:
             tokens: n token ids. An id beyond this model's embeddings (padded vocabularies) is read as the last one: a
                 draft that misreads a token drafts worse, and stays exact.
             parents: see :meth:`SlotCache.allocate`.
-            rows: which of the n rows of logits to return.
-            features: [len(rows), w], what the head reads at these rows.
+            rows: how many rows of logits to return: those of the last tokens, at least one.
+            features: [rows, w], what the head reads at these rows.
             layers: whose hidden states to return.
 
         Raises:
             LogitsError: for logits of which no distribution can be made.
         """
+        assert 0 < rows <= len(tokens)
         known = [min(token, self.inputs - 1) for token in tokens]
         cache.reserve(len(known))
         positions, lines = cache.allocate(parents)
         mask = tree_mask(lines, cache.num_committed, cache.length + len(known), self.dtype)
         position_ids = torch.tensor([positions])
         ids, first = torch.tensor([known]), cache.length
-        output = self._run(cache, ids, position_ids, mask, list(rows), features, layers)
+        output = self._run(cache, ids, position_ids, mask, rows, features, layers)
         cache.log(_written(known, position_ids, mask, cache.num_committed))
         if (wrong := kind_of(output.logits)) is not None:
             kind, bad = wrong
-            found = Found(self.info.id, self.info.dtype, kind, tuple(rows[row] for row in bad))
+            found = Found(self.info.id, self.info.dtype, kind, tuple(len(known) - rows + row for row in bad))
             if (cached := cache.first_not_finite(first)) is not None:
                 layer, slot = cached
                 raise LogitsError(replace(found, origin=Origin(CACHED, layer, None), slot=slot))
             with cache.writing_again(first):
                 origin = self._origin(
-                    lambda: self._run(cache, ids, position_ids, mask, list(rows), features, layers), len(known)
+                    lambda: self._run(cache, ids, position_ids, mask, rows, features, layers), len(known)
                 )
             raise LogitsError(replace(found, origin=origin))
         return output
@@ -128,7 +125,7 @@ class LanguageModel:
             first = cache.num_committed
             mask = causal_mask(len(chunk), first, self.dtype)
             positions = torch.arange(first, first + len(chunk))[None]
-            output = self._run(cache, torch.tensor([chunk]), positions, mask, [len(chunk) - 1], None, layers)
+            output = self._run(cache, torch.tensor([chunk]), positions, mask, 1, None, layers)
             cache.commit()
             states = output.states
         # A copy: a view would keep those of the whole chunk.
@@ -154,7 +151,7 @@ class LanguageModel:
         ids: torch.Tensor,
         positions: torch.Tensor,
         mask: torch.Tensor,
-        rows: list[int],
+        rows: int,
         features: torch.Tensor | None,
         layers: tuple[int, ...],
     ) -> Output:
@@ -168,8 +165,9 @@ class LanguageModel:
         if layers:
             arguments["output_hidden_states"] = True
         if self._takes_logits_to_keep and features is None:
-            # None of a row's neighbours is worth a product with the whole vocabulary.
-            arguments["logits_to_keep"] = torch.tensor(rows, device=self._row_device)
+            # No other row is worth a product with the whole vocabulary. A number, as an index would be on one device:
+            # of a model on several, the hidden states that it is for may be on another.
+            arguments["logits_to_keep"] = rows
         self._synchronize()
         start = time.perf_counter()
         states: torch.Tensor | None
@@ -177,19 +175,19 @@ class LanguageModel:
             logits, states = self._read(ids, features, rows, arguments)
         else:
             output = self.model(**arguments)
-            logits = output.logits[0] if self._takes_logits_to_keep else output.logits[0, rows]
+            logits = output.logits[0] if self._takes_logits_to_keep else output.logits[0, -rows:]
             states = select_layers(output.hidden_states, layers) if layers else None
         self._synchronize()
         self.forward_seconds += time.perf_counter() - start
         return Output(logits.float(), states)
 
     def _read(
-        self, ids: torch.Tensor, features: torch.Tensor, rows: Sequence[int], arguments: dict[str, Any]
+        self, ids: torch.Tensor, features: torch.Tensor, rows: int, arguments: dict[str, Any]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits [rows, V] and what the head made of the last hidden states, [rows, hidden]."""
         assert self.head is not None
-        hidden = self.model.base_model(**arguments).last_hidden_state[0, rows]
-        embeddings = self.model.get_input_embeddings()(ids[0, rows].to(self.device))
+        hidden = self.model.base_model(**arguments).last_hidden_state[0, -rows:]
+        embeddings = self.model.get_input_embeddings()(ids[0, -rows:].to(self.device))
         head_output = self.head(features, embeddings, hidden)
         return self.model.get_output_embeddings()(head_output.to(hidden)), head_output
 
@@ -205,12 +203,12 @@ class LanguageModel:
             arguments: others for the model, such as a cache of transformers'.
         """
         ids = self.plain_ids(tokens)
-        rows = [len(tokens) - 1] if last else list(range(len(tokens)))
+        rows = 1 if last else len(tokens)
         if features is not None:
-            return self._read(ids.cpu(), features[rows], rows, {"input_ids": ids, **arguments})[0].float()
+            return self._read(ids.cpu(), features[-rows:], rows, {"input_ids": ids, **arguments})[0].float()
         kept = self.last_logits if last else {}
         logits: torch.Tensor = self.model(input_ids=ids, **kept, **arguments).logits[0]
-        return logits[-len(rows) :].float()
+        return logits[-rows:].float()
 
     def plain_ids(self, tokens: Sequence[int]) -> torch.Tensor:
         """[1, n], as this model's embeddings know them."""

@@ -59,6 +59,13 @@ class Pair:
     models: Models
     """What was loaded, as a trace records it."""
 
+    def __post_init__(self) -> None:
+        """ModelError if the two are on different devices: a step compares their rows with each other."""
+        if self.target.device != self.draft.device:
+            raise ModelError(
+                f"The target is on {self.target.device} and the draft on {self.draft.device}; load both on one device."
+            )
+
     def encode(self, prompt: str, chat: bool, end_token: PromptEnd = "refuse") -> list[int]:
         """Token ids of a prompt, at least one.
 
@@ -176,7 +183,9 @@ def load_pair(
     progress(f"Loading {ours.name}", None)
     our_model = read_model(ours, to_load[0], where, plan)
     progress(f"Loading {theirs.name}", None)
-    their_model = our_model if same else read_model(theirs, to_load[1], where, None)
+    # A target that is spread over cards may begin on any of them.
+    beside = our_model.get_input_embeddings().weight.device
+    their_model = our_model if same else read_model(theirs, to_load[1], beside, None)
     target_model, draft_model = language_model(our_model, ours), language_model(their_model, theirs, head)
     return Pair(
         target=target_model,

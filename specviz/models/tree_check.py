@@ -67,7 +67,7 @@ def _check_paths(model: LanguageModel, length: int) -> None:
     context = _tokens(model, max(2, min(length, model.max_positions - 3)))
     c, a, b, d, *others = _tokens(model, 4 + SIBLINGS, first=11)
     # The last node lies many slots behind its position, and must see none of the siblings in between.
-    tree, parents = [c, a, *others, b, d], [-1, *[0] * (len(others) + 2), len(others) + 2]
+    tree, parents = [c, *others, b, a, d], [-1, *[0] * (len(others) + 2), len(others) + 1]
     cache = model.new_cache(len(context) + len(tree))
     for part in (context[: len(context) // 3], context[len(context) // 3 :]):
         model.prefill(cache, part)
@@ -76,7 +76,7 @@ def _check_paths(model: LanguageModel, length: int) -> None:
             f"{model.info.id} caches nothing in {silent} of its {len(cache.slot_layers)} layers, so its cache cannot be"
             " audited; choose a model with keys and values in all layers."
         )
-    together = model.forward(cache, tree, parents, [1, len(tree) - 1]).logits
+    together = model.forward(cache, tree, parents, 2).logits
     alone = torch.cat([_last_row(model, [*context, c, *path]) for path in ([a], [b, d])])
     error = _difference(together, alone)
     rounded = PATH_INT8 if model.info.quantization == "bitsandbytes int8" else PATH_ROUNDED
@@ -95,7 +95,7 @@ def _check_company(model: LanguageModel) -> None:
     row, others = tokens[1], tokens[2:]
 
     def beside(company: Sequence[int]) -> torch.Tensor:
-        logits = model.forward(cache, [row, *company], [-1] * ROWS, [0]).logits
+        logits = model.forward(cache, [*company, row], [-1] * ROWS, 1).logits
         cache.roll_back()
         return logits.softmax(-1)
 
@@ -120,7 +120,7 @@ def _check_company(model: LanguageModel) -> None:
 
 @contextmanager
 def _outliers(model: Any) -> Iterator[None]:
-    """Every matrix of the model reads inputs whose rows, but the first of :data:`ROWS`, have outliers in them."""
+    """Every matrix of the model reads inputs whose rows, but the last of :data:`ROWS`, have outliers in them."""
 
     def plant(_module: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
         x = inputs[0] if inputs else None
@@ -128,7 +128,7 @@ def _outliers(model: Any) -> Iterator[None]:
             return None
         factor, least, most = SPIKE
         x = x.clone()
-        x[..., 1:, ::16] = (factor * x.abs().amax()).clamp(least, most)
+        x[..., :-1, ::16] = (factor * x.abs().amax()).clamp(least, most)
         return (x, *inputs[1:])
 
     matrices = [

@@ -44,7 +44,7 @@ def scored(model: LanguageModel, tokens: list[int], parents: list[int]) -> tuple
     cache = model.new_cache(16)
     with torch.inference_mode():
         model.prefill(cache, PREFIX)
-        return cache, model.forward(cache, tokens, parents, range(len(tokens))).logits
+        return cache, model.forward(cache, tokens, parents, len(tokens)).logits
 
 
 def test_every_node_sees_its_path_and_nothing_else(model: LanguageModel) -> None:
@@ -68,9 +68,7 @@ def test_level_by_level_equals_all_at_once(model: LanguageModel) -> None:
         model.prefill(cache, PREFIX)
         levels = [[0], [1, 2], [3, 4, 5], [6, 7]]
         for level in levels:
-            logits = model.forward(
-                cache, [TOKENS[n] for n in level], [PARENTS[n] for n in level], range(len(level))
-            ).logits
+            logits = model.forward(cache, [TOKENS[n] for n in level], [PARENTS[n] for n in level], len(level)).logits
             assert_close(logits, together[level])
 
 
@@ -85,7 +83,7 @@ def test_keep_gathers_a_path_that_equals_a_recompute(model: LanguageModel) -> No
     text = [*PREFIX, *(TOKENS[n] for n in path)]
     with torch.inference_mode():
         model.prefill(fresh, text)
-        next_logits = model.forward(cache, [90], [-1], [0]).logits[0]
+        next_logits = model.forward(cache, [90], [-1], 1).logits[0]
     assert_close(next_logits, plain_logits(model, [*text, 90])[-1])
     for ours, theirs in zip(cache.slot_layers, fresh.slot_layers, strict=True):
         for name in ("keys", "values"):
@@ -96,12 +94,12 @@ def test_a_stale_tail_is_never_read(model: LanguageModel) -> None:
     cache, _ = scored(model, TOKENS, PARENTS)
     cache.compact([0])
     with torch.inference_mode():
-        clean = model.forward(cache, [90], [-1], [0]).logits
+        clean = model.forward(cache, [90], [-1], 1).logits
         cache.roll_back()
         for layer in cache.slot_layers:
             layer.keys[:, :, cache.num_committed :] = float("nan")
             layer.values[:, :, cache.num_committed :] = float("nan")
-        poisoned = model.forward(cache, [90], [-1], [0]).logits
+        poisoned = model.forward(cache, [90], [-1], 1).logits
     assert torch.equal(clean, poisoned)
 
 
@@ -177,7 +175,7 @@ def test_prefill_in_chunks_equals_one_forward(monkeypatch: pytest.MonkeyPatch) -
     cache = model.new_cache(8)
     with torch.inference_mode():
         model.prefill(cache, tokens[:-1])
-        got = model.forward(cache, tokens[-1:], [-1], [0]).logits[0]
+        got = model.forward(cache, tokens[-1:], [-1], 1).logits[0]
     assert_close(got, plain_logits(model, tokens)[-1])
 
 
