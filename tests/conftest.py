@@ -32,6 +32,7 @@ LONGEST = (
     "test_package.py",
     "test_space.py",
     "test_load.py",
+    "test_card.py",
     "test_opening.py",
     "test_kills.py",
     "test_page.py",
