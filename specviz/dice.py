@@ -11,14 +11,24 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
+from specviz.transfers import upload
+
 Purpose = Literal["draft", "accept", "bonus"]
+Words = npt.NDArray[np.uint64]
 _BLOCK = 128
 """Entries of a row that are added up together before a draw looks at single ones."""
 _ROWS_AT_ONCE = 16
 """Rows whose float64 copies exist at one time: few stay in the processor's caches."""
 _PURPOSES: dict[Purpose, int] = {"draft": 0, "accept": 1, "bonus": 2}
+_MANY = 64
+"""From so many keys on their uniforms are computed side by side."""
+_ROUNDS = 10
+_FACTORS = 0xD2E7470EE14C6C93, 0xCA5A826395121157
+_KEY_STEPS = 0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B
+_64_BITS = (1 << 64) - 1
 
 
 class Key(NamedTuple):
@@ -64,8 +74,13 @@ class SeededDice:
 
     def uniform(self, key: Key) -> float:
         """The float64 in (0, 1) that belongs to ``key``."""
-        counter = np.array([key.i, _PURPOSES[key.purpose], key.node, key.step], dtype=np.uint64)
-        return open_uniform(int(np.random.Philox(key=self.seed, counter=counter).random_raw()))
+        return open_uniform(_philox(_counter(key), self.seed))
+
+    def uniforms(self, keys: Sequence[Key]) -> list[float]:
+        """The float64s that belong to ``keys``."""
+        if len(keys) < _MANY:
+            return [self.uniform(key) for key in keys]
+        return [open_uniform(bits) for bits in _philox_of_many([_counter(key) for key in keys], self.seed)]
 
     def accept(self, key: Key, threshold: float) -> Coin:
         """Strictly less: a coin never passes threshold 0 and always passes threshold 1."""
@@ -74,8 +89,16 @@ class SeededDice:
 
     def draw(self, keys: Sequence[Key], weights: torch.Tensor) -> list[Draw]:
         """Inverse CDF, in float64, in the order of the vocabulary."""
-        uniforms = [self.uniform(key) for key in keys]
+        uniforms = self.uniforms(keys)
         return [Draw(i, u) for i, u in zip(inverse_cdf(uniforms, weights), uniforms, strict=True)]
+
+    def places(self, keys: Sequence[Key], weights: torch.Tensor) -> torch.Tensor:
+        """The tokens of :meth:`draw`, [m] on the device of ``weights``, without waiting for it.
+
+        Where the arithmetic has met an entry of weight 0 it is ``-1 - index``, and :meth:`draw` has to
+        say which token is next.
+        """
+        return _places(self.uniforms(keys), weights)
 
 
 def open_uniform(bits: int) -> float:
@@ -84,17 +107,64 @@ def open_uniform(bits: int) -> float:
     return ((bits >> 12) + 0.5) * 2.0**-52
 
 
+def _counter(key: Key) -> tuple[int, int, int, int]:
+    # numpy counts once before its first number, and the coins of recorded traces are those of numpy's generator.
+    return key.i + 1, _PURPOSES[key.purpose], key.node, key.step
+
+
+def _philox(counter: tuple[int, int, int, int], seed: int) -> int:
+    """The first 64 bits of Philox4x64-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
+
+    ``numpy.random.Philox(key=seed, counter=...)`` gives the same after four times as long.
+    """
+    a, b, c, d = counter
+    k, m = seed & _64_BITS, seed >> 64
+    for _ in range(_ROUNDS):
+        left, right = _FACTORS[0] * a, _FACTORS[1] * c
+        a, b, c, d = (right >> 64) ^ b ^ k, right & _64_BITS, (left >> 64) ^ d ^ m, left & _64_BITS
+        k, m = (k + _KEY_STEPS[0]) & _64_BITS, (m + _KEY_STEPS[1]) & _64_BITS
+    return a
+
+
+def _philox_of_many(counters: Sequence[tuple[int, int, int, int]], seed: int) -> list[int]:
+    """:func:`_philox` of each counter."""
+    a, b, c, d = np.array(counters, dtype=np.uint64).T
+    k, m = seed & _64_BITS, seed >> 64
+    for _ in range(_ROUNDS):
+        (left, left_low), (right, right_low) = _product(a, _FACTORS[0]), _product(c, _FACTORS[1])
+        a, b, c, d = right ^ b ^ np.uint64(k), right_low, left ^ d ^ np.uint64(m), left_low
+        k, m = (k + _KEY_STEPS[0]) & _64_BITS, (m + _KEY_STEPS[1]) & _64_BITS
+    found: list[int] = a.tolist()
+    return found
+
+
+def _product(x: Words, factor: int) -> tuple[Words, Words]:
+    """The upper and the lower 64 bits of ``x * factor``, put together from products of 32 bits."""
+    half, mask = np.uint64(32), np.uint64(0xFFFFFFFF)
+    x_high, x_low, high, low = x >> half, x & mask, np.uint64(factor >> 32), np.uint64(factor & 0xFFFFFFFF)
+    one, other = x_low * high, x_high * low
+    carry = ((x_low * low) >> half) + (one & mask) + (other & mask)
+    return x_high * high + (one >> half) + (other >> half) + (carry >> half), x * np.uint64(factor)
+
+
 def inverse_cdf(uniforms: Sequence[float], weights: torch.Tensor) -> list[int]:
-    """The index at which the cumulated ``weights`` [m, V] first exceed ``uniform * total``, row by row.
+    """The index at which the cumulated ``weights`` [m, V] first exceed ``uniform * total``, row by row."""
+    found = _places(uniforms, weights).tolist()
+    return [_next_positive(weights[row], -1 - i) if i < 0 else i for row, i in enumerate(found)]
+
+
+def _places(uniforms: Sequence[float], weights: torch.Tensor) -> torch.Tensor:
+    """[m], as :func:`inverse_cdf`; ``-1 - index`` where the weight at that index is 0.
 
     First the block of the vocabulary in which that happens, then the place inside: a sum is cheaper than a cumulation.
     """
     if weights.device.type == "mps":  # has no float64
         weights = weights.cpu()
     length = weights.shape[-1]
-    blocks = torch.cat([_block_sums(part) for part in weights.split(_ROWS_AT_ONCE)]).cumsum(-1)
+    at_once = _ROWS_AT_ONCE if weights.device.type == "cpu" else len(weights)
+    blocks = torch.cat([_block_sums(part) for part in weights.split(at_once)]).cumsum(-1)
     total = blocks[:, -1:]
-    points = torch.tensor(uniforms, dtype=torch.float64, device=weights.device)[:, None] * total
+    points = upload(uniforms, weights.device, torch.float64)[:, None] * total
     # The product may round up to the total itself, beyond which there is no index.
     points = torch.minimum(points, torch.nextafter(total, torch.zeros_like(total)))
     block = torch.searchsorted(blocks, points, right=True)
@@ -106,9 +176,7 @@ def inverse_cdf(uniforms: Sequence[float], weights: torch.Tensor) -> list[int]:
     found = (block * _BLOCK + place).clamp_(max=length - 1)
     # Such a place, or a step of one ulp that a parallel scan (CUDA) may leave, can have the weight 0; the draw then
     # belongs to the next token.
-    empty = (weights.gather(-1, found)[:, 0] == 0).tolist()
-    indices = [int(i) for i in found[:, 0].tolist()]
-    return [_next_positive(weights[row], i) if empty[row] else i for row, i in enumerate(indices)]
+    return torch.where(weights.gather(-1, found) == 0, -1 - found, found)[:, 0]
 
 
 def _block_sums(weights: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 
 from specviz.trace.schema import Sampling
+from specviz.transfers import upload
 
 _NUCLEUS_GUESS = 256
 """Most nuclei are smaller than this, so the vocabulary is sorted in full only when one is not."""
@@ -85,7 +86,7 @@ def top_k(values: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
 def take_rows(values: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
     """A copy of these rows of ``values`` [n, V] -> [m, V]."""
     # values[rows] is the same, four times as slow on the CPU.
-    return values.index_select(0, torch.tensor(rows, dtype=torch.long, device=values.device))
+    return values.index_select(0, upload(rows, values.device, torch.long))
 
 
 def eta_cutoff(probs: torch.Tensor, epsilon: float) -> torch.Tensor:

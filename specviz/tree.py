@@ -9,6 +9,7 @@ import torch
 
 from specviz.errors import SettingsError
 from specviz.trace.schema import Proposal
+from specviz.transfers import upload
 
 MAX_NODES = 1024
 """Largest number of drafted nodes (the root not counted) in one tree."""
@@ -146,5 +147,5 @@ class Growth:
         row_of = {final[node]: i for i, node in enumerate(node for node in self.row_of if node in final)}
         rows = torch.cat(self.rows) if self.rows else torch.empty(0, 0)
         if len(old_rows) != rows.shape[0]:
-            rows = rows[old_rows]
+            rows = rows.index_select(0, upload(old_rows, rows.device, torch.long))
         return TokenTree(Shape(parents), tuple(self.tokens[old] for old in kept), rows, row_of, proposal), final

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -222,3 +223,19 @@ def test_inverse_cdf_at_the_edges_of_blocks() -> None:
     weights[0, [127, 128, 255, 399]] = 0.25
     for uniform, token in ((SMALLEST, 127), (0.25, 128), (0.5, 255), (0.75, 399), (LARGEST, 399)):
         assert inverse_cdf([uniform], weights) == [token]
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**63 - 1])
+def test_the_bits_are_those_of_numpys_generator(seed):
+    some = [Key(step, node, purpose, i) for step, node, purpose, i in itertools.product(
+        (0, 1, 2**40), (0, 1, 1023), ("draft", "accept", "bonus"), (0, 3, 63))]  # fmt: skip
+    dice = SeededDice(seed)
+    expected = []
+    for key in some:
+        counter = np.array(
+            [key.i, ("draft", "accept", "bonus").index(key.purpose), key.node, key.step], dtype=np.uint64
+        )
+        expected.append(open_uniform(int(np.random.Philox(key=seed, counter=counter).random_raw())))
+    assert [dice.uniform(key) for key in some] == expected
+    assert dice.uniforms(some) == expected, "many are computed side by side"
+    assert dice.uniforms(some[:5]) == expected[:5]

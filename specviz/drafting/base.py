@@ -8,11 +8,15 @@ from typing import Any, Protocol
 
 import torch
 
-from specviz.dice import Dice, Key
+from specviz.dice import Dice, Key, SeededDice
 from specviz.options import Options
 from specviz.sampling import take_rows
 from specviz.trace.schema import Proposal
+from specviz.transfers import Reads, upload
 from specviz.tree import Growth
+
+_USED_UP, _AMBIGUOUS = -1, -2
+"""In place of a drawn token: its row has nothing left; the draw met an entry of weight 0."""
 
 
 class Draft(Protocol):
@@ -21,6 +25,11 @@ class Draft(Protocol):
     @property
     def committed(self) -> Sequence[int]:
         """The committed tokens, the root last."""
+        ...
+
+    @property
+    def reads(self) -> Reads:
+        """Where a builder reads what it has computed from rows: one read a level lets a GPU wait once a level."""
         ...
 
     def tabulate(self, shares: Sequence[Mapping[int, float]]) -> torch.Tensor:
@@ -104,17 +113,23 @@ def propose(
     proposal: Proposal,
     dice: Dice,
     step: int,
+    reads: Reads | None = None,
 ) -> list[list[int]]:
     """Propose up to ``counts[i]`` sibling tokens from each row of ``rows`` [m, V], in draw order.
 
     Without replacement means one after another from what is left, so fewer come out where the support is smaller.
     Siblings must never be re-sorted, merged or dropped afterwards: the verifiers' proofs rest on the draw order.
     """
+    reads = Reads() if reads is None else reads
     if proposal == "top_k":
         k = min(max(counts), rows.shape[-1])
-        top, ids = rows.topk(k, dim=-1)
+        top, ids = reads.now(*rows.topk(k, dim=-1))
         found = zip(ids.tolist(), top.tolist(), counts, strict=True)
         return [[t for t, p in zip(i[:n], q[:n], strict=True) if p > 0] for i, q, n in found]
+    if rows.device.type != "cpu" and isinstance(dice, SeededDice):
+        drawn = _propose_on_device(rows, counts, parents, proposal, dice, step, reads)
+        if drawn is not None:
+            return drawn
     tokens: list[list[int]] = [[] for _ in counts]
     left = rows.clone() if proposal == "without_replacement" else rows
     for rank in range(max(counts)):
@@ -130,4 +145,39 @@ def propose(
             tokens[i].append(draw.token)
         if proposal == "without_replacement":
             left[open_rows, [draw.token for draw in draws]] = 0.0
+    return tokens
+
+
+def _propose_on_device(
+    rows: torch.Tensor,
+    counts: Sequence[int],
+    parents: Sequence[int],
+    proposal: Proposal,
+    dice: SeededDice,
+    step: int,
+    reads: Reads,
+) -> list[list[int]] | None:
+    """As :func:`propose` draws, read once when all siblings are drawn.
+
+    None where a draw has met an entry of weight 0: which one is meant then has to be looked at on the host.
+    """
+    left = rows.clone() if proposal == "without_replacement" else rows
+    drawn: list[torch.Tensor] = []
+    open_rows = [[i for i, count in enumerate(counts) if count > rank] for rank in range(max(counts))]
+    for rank, some in enumerate(open_rows):
+        index = upload(some, rows.device)
+        weights = left if len(some) == len(counts) else left.index_select(0, index)
+        places = dice.places([Key(step, parents[i], "draft", rank) for i in some], weights)
+        found_at = torch.where(places < 0, _AMBIGUOUS, places)
+        if proposal == "without_replacement":
+            found_at = torch.where(weights.sum(-1) > 0, found_at, _USED_UP)
+            left[index, torch.where(places < 0, -1 - places, places)] = 0.0
+        drawn.append(found_at)
+    found: list[int] = reads.now(torch.cat(drawn))[0].tolist()
+    if any(place < 0 and place != _USED_UP for place in found):
+        return None
+    tokens: list[list[int]] = [[] for _ in counts]
+    for i, place in zip((i for some in open_rows for i in some), found, strict=True):
+        if place != _USED_UP:
+            tokens[i].append(place)
     return tokens

@@ -47,7 +47,7 @@ def _grow(growth: Growth, draft: Draft, options: DynamicOptions, dice: Dice, ste
             break
         rows = draft.expand(growth, frontier)
         growth.add_rows(frontier, rows)
-        top, ids = rows.topk(min(options.top_k, rows.shape[-1]), dim=-1)
+        top, ids = draft.reads.now(*rows.topk(min(options.top_k, rows.shape[-1]), dim=-1))
         level = []
         for node, tokens, probs in zip(frontier, ids.tolist(), top.tolist(), strict=True):
             for token, prob in zip(tokens, probs, strict=True):

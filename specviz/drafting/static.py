@@ -107,7 +107,7 @@ def grow_plan(
         nodes = [node for node, _ in expandable]
         rows = draft.expand(growth, nodes)
         growth.add_rows(nodes, rows)
-        siblings = propose(rows, [plan[path] for _, path in expandable], nodes, proposal, dice, step)
+        siblings = propose(rows, [plan[path] for _, path in expandable], nodes, proposal, dice, step, draft.reads)
         level = []
         for (node, path), tokens in zip(expandable, siblings, strict=True):
             level += [(growth.add(node, token), (*path, rank)) for rank, token in enumerate(tokens)]

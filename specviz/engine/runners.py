@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -13,10 +13,11 @@ from specviz.engine.recording import Texts, rows_of
 from specviz.engine.step_values import Change
 from specviz.models.hidden_state_head import HiddenStateHead
 from specviz.models.kv_cache import SlotCache
-from specviz.models.language_model import LanguageModel
+from specviz.models.language_model import LanguageModel, Output
 from specviz.models.nonfinite import LogitsError
-from specviz.sampling import process
+from specviz.sampling import process, take_rows
 from specviz.trace.schema import Proposal, Row, Sampling
+from specviz.transfers import Reads, upload
 from specviz.tree import MAX_NODES, Growth, TokenTree
 
 _FIRST_CAPACITY = 256
@@ -28,9 +29,12 @@ class Runner:
     """A model and the cache of one run."""
 
     part: Literal["target", "draft"]
+    reads: Reads
+    """Of the step that is run; what is put off there has to be read before the commit."""
 
-    def __init__(self, model: LanguageModel):
+    def __init__(self, model: LanguageModel, reads: Reads):
         self.model = model
+        self.reads = reads
         self.cache: SlotCache = model.new_cache(_FIRST_CAPACITY)
         self.node_of: dict[int, int] = {}
         """Offset of an appended slot -> node of the finished tree."""
@@ -63,6 +67,26 @@ class Runner:
                 tokens = tuple(base + row for row in first if nodes[row] is None)
                 found = replace(found, first_nodes=_only_nodes(nodes, first), first_tokens=tokens)
             raise LogitsError(replace(found, nodes=_only_nodes(nodes, found.rows))) from error
+
+    def _forward(
+        self,
+        nodes: Sequence[int | None],
+        written: Mapping[int, int],
+        tokens: Sequence[int],
+        parents: Sequence[int],
+        rows: int,
+        **more: Any,
+    ) -> Output:
+        """A forward whose logits are checked with the next of :attr:`reads`; see :meth:`_at_nodes`."""
+
+        def later(tensors: Sequence[torch.Tensor], check: Callable[[torch.Tensor], None]) -> None:
+            def at_nodes(best: torch.Tensor) -> None:
+                with self._at_nodes(nodes, written):
+                    check(best)
+
+            self.reads.later(tensors, at_nodes)
+
+        return self.model.forward(self.cache, tokens, parents, rows, later=later, **more)
 
     def _is_cold(self, context: Sequence[int]) -> bool:
         """Whether the context has to be fed. If so, room is made for it in the cache."""
@@ -106,8 +130,8 @@ class TargetRunner(Runner):
 
     part = "target"
 
-    def __init__(self, model: LanguageModel, head: HiddenStateHead | None = None):
-        super().__init__(model)
+    def __init__(self, model: LanguageModel, reads: Reads, head: HiddenStateHead | None = None):
+        super().__init__(model, reads)
         self._layers = head.layers if head else ()
         self.states: torch.Tensor | None = None
 
@@ -122,8 +146,8 @@ class TargetRunner(Runner):
     def score(self, tree: TokenTree) -> torch.Tensor:
         """Raw logits [n, V] at every node."""
         self.node_of = {node: node for node in range(len(tree))}
-        with self._at_nodes(range(len(tree)), {}):
-            output = self.model.forward(self.cache, tree.tokens, tree.shape.parents, len(tree), layers=self._layers)
+        nodes = range(len(tree))
+        output = self._forward(nodes, {}, tree.tokens, tree.shape.parents, len(tree), layers=self._layers)
         self.states = output.states
         return output.logits
 
@@ -145,8 +169,8 @@ class DraftRunner(Runner):
 
     part = "draft"
 
-    def __init__(self, model: LanguageModel, vocabulary: int, sampling: Sampling):
-        super().__init__(model)
+    def __init__(self, model: LanguageModel, reads: Reads, vocabulary: int, sampling: Sampling):
+        super().__init__(model, reads)
         self.vocabulary, self.sampling = vocabulary, sampling
         self.committed: Sequence[int] = ()
         self._catch_up_tokens: list[int] = []
@@ -205,8 +229,8 @@ class DraftRunner(Runner):
                 features = self.model.head.predict(torch.stack(outputs))
         first = self.cache.length - self.cache.num_committed + len(tokens) - len(nodes)
         self.growth = growth
-        with self._at_nodes([*[None] * (len(tokens) - len(nodes)), *nodes], self._offset_of):
-            output = self.model.forward(self.cache, tokens, parents, len(nodes), features=features)
+        at = [*[None] * (len(tokens) - len(nodes)), *nodes]
+        output = self._forward(at, dict(self._offset_of), tokens, parents, len(nodes), features=features)
         if output.states is not None:
             self._head_outputs.update(zip(nodes, output.states, strict=True))
         logits = output.logits[:, : self.vocabulary]
@@ -221,8 +245,9 @@ class DraftRunner(Runner):
     def tabulate(self, shares: Sequence[Mapping[int, float]]) -> torch.Tensor:
         """See :meth:`specviz.drafting.base.Draft.tabulate`. The rows are recorded as the draft's."""
         probs = torch.zeros(len(shares), self.vocabulary, device=self.model.device)
-        for row, known in zip(probs, shares, strict=True):
-            row[list(known)] = torch.tensor(list(known.values()), device=self.model.device)
+        rows = upload([row for row, known in enumerate(shares) for _ in known], probs.device)
+        tokens = upload([token for known in shares for token in known], probs.device)
+        probs[rows, tokens] = upload([share for known in shares for share in known.values()], probs.device, probs.dtype)
         self._logits.append(probs.log())
         self._probs.append(probs)
         return probs
@@ -257,7 +282,7 @@ class DraftRunner(Runner):
             kept = [row - first for row in self._rows if first <= row < first + len(some_logits)]
             first += len(some_logits)
             if len(kept) < len(some_logits):
-                some_logits, some_probs = some_logits[kept], some_probs[kept]
+                some_logits, some_probs = take_rows(some_logits, kept), take_rows(some_probs, kept)
             if kept:
                 found += rows_of(some_logits, some_probs, self.sampling, k, texts)
         return found

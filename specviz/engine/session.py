@@ -29,6 +29,7 @@ from specviz.models.nonfinite import LogitsError, told_with
 from specviz.sampling import process
 from specviz.trace.identity import refuse_other_models
 from specviz.trace.schema import LONGEST_PROMPT, Caches, EndReason, FailedStep, ForkedFrom, Settings, Step, Trace, cut
+from specviz.transfers import Reads
 from specviz.tree import TokenTree
 from specviz.verifiers import StepLuck, Verifier, proof_table, verifier_errors, verify
 
@@ -130,8 +131,10 @@ class Session:
         self._created = datetime.now(timezone.utc).isoformat(timespec="seconds")
         self._dice = SeededDice(settings.seed)
         self._max_positions = min(pair.target.max_positions, pair.draft.max_positions)
-        self._target_runner = TargetRunner(pair.target, pair.draft.head if self._resolved.builder.runs_draft else None)
-        self._draft_runner = DraftRunner(pair.draft, pair.target.vocabulary, settings.draft)
+        self._reads = Reads()
+        head = pair.draft.head if self._resolved.builder.runs_draft else None
+        self._target_runner = TargetRunner(pair.target, self._reads, head)
+        self._draft_runner = DraftRunner(pair.draft, self._reads, pair.target.vocabulary, settings.draft)
         if len(prompt_tokens) > self._max_positions:
             raise SettingsError(
                 f"The prompt has {len(prompt_tokens)} tokens and the models read {self._max_positions}; shorten it."
@@ -217,6 +220,7 @@ class Session:
             raise
         finally:
             self._attempt = Attempt(Texts(self.pair.token_text))
+            self._reads.drop()
         self.steps.append(step)
         self.tokens += step.committed
         self.end_reason = step.end_reason
@@ -250,6 +254,7 @@ class Session:
         with self._clock.phase("draft"):
             draft.start_step(self.tokens)
             growth, keep = build_tree(builder, options, draft, self.tokens[-1], self._dice, len(self.steps), limits)
+            self._reads.finish()
             tree, final = growth.freeze(builder.proposal(options), keep)
             draft.map_nodes(growth, final)
         self._attempt.tree = tree
@@ -259,6 +264,7 @@ class Session:
         """One target forward over all nodes."""
         with self._clock.phase("score"):
             logits = self._target_runner.score(tree)
+            self._reads.finish()
             scores = Scores(logits, process(logits, self.settings.target))
         self._attempt.scores = scores
         return scores

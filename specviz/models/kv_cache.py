@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from specviz.transfers import read, upload
+
 _FINGERPRINT_ELEMENTS = 1 << 22
 """Most elements that are copied at a time for fingerprints; it bounds their working memory."""
 
@@ -187,10 +189,13 @@ class SlotCache(Cache):
         if moves:
             sources = [source for source, _ in moves]
             start, stop = moves[0][1], moves[-1][1] + 1
+            index = {
+                device: upload(sources, device) for device in _by_device([layer.keys for layer in self.slot_layers])
+            }
             for layer in self.slot_layers:
-                index = torch.tensor(sources, device=layer.keys.device)
-                layer.keys[:, :, start:stop] = layer.keys.index_select(2, index)
-                layer.values[:, :, start:stop] = layer.values.index_select(2, index)
+                index_here = index[layer.keys.device]
+                layer.keys[:, :, start:stop] = layer.keys.index_select(2, index_here)
+                layer.values[:, :, start:stop] = layer.values.index_select(2, index_here)
         kept = set(offsets)
         dropped = tuple(base + i for i in range(self.length - base) if i not in kept)
         self._commit_up_to(base + len(offsets))
@@ -244,7 +249,7 @@ class SlotCache(Cache):
         """
         if start >= stop:
             return ()
-        total = torch.zeros(stop - start, dtype=torch.int64)
+        sums: dict[torch.device, torch.Tensor] = {}
         # Keys and values are hashed apart because a model may give them different sizes.
         for name in ("keys", "values"):
             tensors = [getattr(layer, name) for layer in self.slot_layers]
@@ -257,7 +262,9 @@ class SlotCache(Cache):
                 for first in range(0, len(layers), at_once):
                     columns = [tensors[layer][0, :, start:stop] for layer in layers[first : first + at_once]]
                     bits = torch.stack(columns).contiguous().view(integer).to(torch.int32)
-                    total += (bits * weights[device][first : first + at_once]).sum(dim=(0, 1, 3)).cpu()
+                    part = (bits * weights[device][first : first + at_once]).sum(dim=(0, 1, 3))
+                    sums[device] = sums[device] + part if device in sums else part
+        total = torch.stack(read(*sums.values())).sum(0)
         return tuple(f"{value & 0xFFFFFFFFFFFF:012x}" for value in total.tolist())
 
     def _fingerprint_weights(self, name: str, tensors: Sequence[torch.Tensor]) -> dict[torch.device, torch.Tensor]:

@@ -15,6 +15,7 @@ from specviz.models.hidden_state_head import HiddenStateHead, select_layers
 from specviz.models.kv_cache import SlotCache, Written
 from specviz.models.nonfinite import CACHED, Found, LogitsError, Origin, find_origin, kind_of
 from specviz.trace.schema import ModelInfo
+from specviz.transfers import read, upload
 
 PREFILL_CHUNK = 512
 """Context tokens per prefill forward: bounds the mask and the activations."""
@@ -75,6 +76,7 @@ class LanguageModel:
         *,
         features: torch.Tensor | None = None,
         layers: tuple[int, ...] = (),
+        later: Callable[[Sequence[torch.Tensor], Callable[[torch.Tensor], None]], None] | None = None,
     ) -> Output:
         """Run n tokens in one forward and append their slots.
 
@@ -86,6 +88,8 @@ class LanguageModel:
             rows: how many rows of logits to return: those of the last tokens, at least one.
             features: [rows, w], what the head reads at these rows.
             layers: whose hidden states to return.
+            later: takes a check of the logits that may be made with the next read, see :meth:`Reads.later`, as long as
+                these slots are the last ones. Without it the check is made here.
 
         Raises:
             LogitsError: for logits of which no distribution can be made.
@@ -99,7 +103,10 @@ class LanguageModel:
         ids, first = torch.tensor([known]), cache.length
         output = self._run(cache, ids, position_ids, mask, rows, features, layers)
         cache.log(_written(known, position_ids, mask, cache.num_committed))
-        if (wrong := kind_of(output.logits)) is not None:
+
+        def check(best: torch.Tensor) -> None:
+            if (wrong := kind_of(best)) is None:
+                return
             kind, bad = wrong
             found = Found(self.info.id, self.info.dtype, kind, tuple(len(known) - rows + row for row in bad))
             if (cached := cache.first_not_finite(first)) is not None:
@@ -110,6 +117,12 @@ class LanguageModel:
                     lambda: self._run(cache, ids, position_ids, mask, rows, features, layers), len(known)
                 )
             raise LogitsError(replace(found, origin=origin))
+
+        best = output.logits.amax(-1)
+        if later is None:
+            check(*read(best))
+        else:
+            later([best], check)
         return output
 
     def prefill(self, cache: SlotCache, tokens: Sequence[int], *, layers: tuple[int, ...] = ()) -> torch.Tensor | None:
@@ -156,9 +169,9 @@ class LanguageModel:
         layers: tuple[int, ...],
     ) -> Output:
         arguments: dict[str, Any] = {
-            "input_ids": ids.to(self.device),
-            "position_ids": positions.to(self.device),
-            "attention_mask": mask.to(self.device),
+            "input_ids": ids.to(self.device, non_blocking=True),
+            "position_ids": positions.to(self.device, non_blocking=True),
+            "attention_mask": mask.to(self.device, non_blocking=True),
             "use_cache": True,
             self.cache_argument: cache,
         }
@@ -212,7 +225,7 @@ class LanguageModel:
 
     def plain_ids(self, tokens: Sequence[int]) -> torch.Tensor:
         """[1, n], as this model's embeddings know them."""
-        return torch.tensor([[min(token, self.inputs - 1) for token in tokens]], device=self.device)
+        return upload([[min(token, self.inputs - 1) for token in tokens]], self.device)
 
     def _synchronize(self) -> None:
         """Wait for the device, so that neither earlier work is timed as a forward nor a forward as later work."""

@@ -112,10 +112,12 @@ def told_with(**known: Any) -> Iterator[None]:
         raise LogitsError(replace(error.found, **known)) from error
 
 
-def kind_of(logits: torch.Tensor) -> tuple[Kind, tuple[int, ...]] | None:
-    """What is wrong with rows of logits [n, V], and with which; None if a distribution can be made of each."""
-    best = logits.amax(-1)
-    # The maximum is NaN or infinite exactly when no distribution can be made of a row.
+def kind_of(best: torch.Tensor) -> tuple[Kind, tuple[int, ...]] | None:
+    """What is wrong with rows of logits, and with which; None if a distribution can be made of each.
+
+    Args:
+        best: [n], the largest logit of each row: NaN or infinite exactly when no distribution can be made of the row.
+    """
     bad = ~best.isfinite()
     if not bool(bad.any()):
         return None

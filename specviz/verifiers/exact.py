@@ -21,6 +21,7 @@ import torch
 from specviz.dice import Coin, Dice, Draw, Key
 from specviz.drafting import Builder, Limits, build_tree
 from specviz.errors import NumericsError
+from specviz.transfers import Reads
 from specviz.tree import Growth, TokenTree
 from specviz.verifiers import End, StepLuck, Verifier
 from specviz.verifiers.base import context_of, draw_bonus
@@ -143,6 +144,11 @@ class Toy:
     def committed(self) -> Sequence[int]:
         """The root alone."""
         return (0,)
+
+    @property
+    def reads(self) -> Reads:
+        """See :attr:`specviz.drafting.base.Draft.reads`; nothing is put off."""
+        return Reads()
 
     def tabulate(self, shares: Sequence[Mapping[int, float]]) -> torch.Tensor:
         """See :meth:`specviz.drafting.base.Draft.tabulate`."""

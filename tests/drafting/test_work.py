@@ -15,6 +15,7 @@ from specviz.drafting.dynamic import DYNAMIC
 from specviz.drafting.sequoia import SEQUOIA, sequoia_plan
 from specviz.drafting.static import K_CONFIG
 from specviz.options import Options
+from specviz.transfers import Reads
 from specviz.tree import Growth
 
 VOCABULARY = 70
@@ -34,6 +35,8 @@ GRIDS: dict[str, dict[str, tuple[object, ...]]] = {
 
 class CountingDraft:
     """Random rows, flat or sharp, and how often they were asked for."""
+
+    reads = Reads()
 
     def __init__(self, sharpness: float, text: Sequence[int]):
         self.committed = text

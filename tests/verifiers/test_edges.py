@@ -15,6 +15,7 @@ from specviz.drafting import BUILDERS, Builder, Limits, build_tree
 from specviz.errors import SettingsError
 from specviz.sampling import process
 from specviz.trace.schema import Sampling
+from specviz.transfers import Reads
 from specviz.tree import MAX_NODES, Growth, Shape, TokenTree
 from specviz.verifiers import ALL_PROPOSALS, VERIFIERS, Context, End, StepLuck, load_verifier, verify
 from specviz.verifiers.check import EXACT, LOSSY, TOYS, check_one
@@ -339,6 +340,8 @@ def test_trees_of_1024_nodes_are_grown_and_larger_ones_refused():
         DYNAMIC.Options(total=1025)
 
     class Flat:
+        reads = Reads()
+
         def expand(self, growth: Growth, nodes: list[int]) -> torch.Tensor:
             return torch.full((len(nodes), 2000), 1 / 2000)
 

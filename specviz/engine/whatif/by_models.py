@@ -18,6 +18,7 @@ from specviz.sampling import process
 from specviz.trace.identity import caveats, known_weights, refuse_other_models
 from specviz.trace.schema import Models, Step, Trace
 from specviz.trace.whatif_question import Alternative, Question
+from specviz.transfers import Reads
 from specviz.tree import MAX_NODES, Growth, TokenTree
 from specviz.verifiers import verifier_errors
 from specviz.verifiers.base import context_of, draw_bonus
@@ -41,10 +42,12 @@ def through_models(pair: Pair, trace: Trace, position: int, question: Question) 
     tokens = [*trace.prompt_tokens, *(token for earlier in trace.steps[:position] for token in earlier.committed)]
     _refuse_unfit(pair, step, tokens)
     with torch.inference_mode():
-        target = TargetRunner(pair.target, pair.draft.head)
+        reads = Reads()
+        target = TargetRunner(pair.target, reads, pair.draft.head)
         target.prefill(tokens[:-1])
-        tree = _redraft(pair, step, settings, tokens, target.states)
+        tree = _redraft(pair, reads, step, settings, tokens, target.states)
         probs = process(target.score(tree), settings.target)
+        reads.finish()
         with verifier_errors(verifier):
             judgement = verifier.judge(tree, probs, options).on_host()
         luck = QuestionLuck(trace, position, question, tree.tokens, tree.shape, verifier.comparison)
@@ -93,7 +96,9 @@ def _refuse_unfit(pair: Pair, step: Step, tokens: list[int]) -> None:
         )
 
 
-def _redraft(pair: Pair, step: Step, settings: Any, tokens: list[int], states: torch.Tensor | None) -> TokenTree:
+def _redraft(
+    pair: Pair, reads: Reads, step: Step, settings: Any, tokens: list[int], states: torch.Tensor | None
+) -> TokenTree:
     """The recorded tree with the draft's rows, which the draft computes again for the nodes that it had expanded.
 
     For a builder that runs no draft, a row has probability at the node's children only, and those were recorded.
@@ -102,7 +107,7 @@ def _redraft(pair: Pair, step: Step, settings: Any, tokens: list[int], states: t
     growth = Growth.from_root(nodes[0].token)
     for node in nodes[1:]:
         growth.add(node.parent, node.token)
-    draft = DraftRunner(pair.draft, pair.target.vocabulary, settings.draft)
+    draft = DraftRunner(pair.draft, reads, pair.target.vocabulary, settings.draft)
     builder = BUILDERS.get(step.tree.builder)
     asks_model = builder is None or builder.runs_draft
     if asks_model:
@@ -113,6 +118,7 @@ def _redraft(pair: Pair, step: Step, settings: Any, tokens: list[int], states: t
         expanded = [node.id for node in nodes if node.depth == depth and node.draft is not None]
         if expanded and asks_model:
             growth.add_rows(expanded, draft.expand(growth, expanded))
+            reads.finish()  # while their slots are the last ones
         elif expanded:
             shares = [{nodes[c].token: nodes[c].draft_prob or 0.0 for c in children[node]} for node in expanded]
             growth.add_rows(expanded, draft.tabulate(shares))
