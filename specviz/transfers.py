@@ -56,6 +56,22 @@ class Reads:
         else:
             self._later.append((tensors, then))
 
+    def ask(self, *tensors: torch.Tensor) -> Callable[[], list[torch.Tensor]]:
+        """A function that gives these tensors on the CPU.
+
+        The first one of several such functions that is called reads what all of them asked for: call none before the
+        last one has asked.
+        """
+        answer: list[list[torch.Tensor]] = []
+        self.later(tensors, lambda *on_host: answer.append(list(on_host)))
+
+        def given() -> list[torch.Tensor]:
+            if not answer:
+                self.finish()
+            return answer[0]
+
+        return given
+
     def now(self, *tensors: torch.Tensor) -> list[torch.Tensor]:
         """These tensors on the CPU, and before that whatever was put off, in order, for one wait.
 

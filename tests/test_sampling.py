@@ -11,6 +11,7 @@ from specviz.dice import Key, SeededDice
 from specviz.engine.recording import Texts, rows_of
 from specviz.sampling import entropy, eta_cutoff, keep_and_renormalize, process, top_k
 from specviz.trace.schema import Sampling, TokenText
+from specviz.transfers import Reads
 
 
 def logits_of(*probs: float) -> torch.Tensor:
@@ -128,7 +129,7 @@ def test_a_recorded_row_names_the_token_that_was_kept_where_tokens_tie(kept: Sam
         logits = torch.zeros(1, 50)
         logits[0, tied] = 4.0
         probs = process(logits, kept)
-        row = rows_of(logits, probs, kept, 3, Texts(lambda id: TokenText(id=id, text="")))[0]
+        row = rows_of(logits, probs, kept, 3, Reads())(Texts(lambda id: TokenText(id=id, text="")))[0]
         assert row.processed.ids
         assert {i: pytest.approx(p) for i, p in zip(row.processed.ids, row.processed.probs, strict=True)} == {
             i: p for i, p in enumerate(probs[0].tolist()) if p > 0

@@ -93,13 +93,13 @@ def _next_logits(
 
     None if they are NaN or infinite: the audit records that, and the next step that needs them fails.
     """
-    spent, last = model.forward_seconds, len(missing) - 1
+    before, last = len(model.forwards), len(missing) - 1
     try:
         return model.forward(cache, missing, range(-1, last), 1, features=features).logits[0]
     except NumericsError:
         return None
     finally:
-        model.forward_seconds = spent
+        del model.forwards[before:]
         cache.roll_back()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -33,6 +34,7 @@ from specviz.trace.schema import (
     Verdict,
     cut,
 )
+from specviz.transfers import Reads, upload
 from specviz.tree import TokenTree
 from specviz.verifiers import Judgement, Ruling, edge_probs, verifier_errors
 
@@ -61,7 +63,11 @@ class Texts:
         return tuple(self._seen[token] for token in sorted(self._seen))
 
 
-def rows_of(logits: torch.Tensor, probs: torch.Tensor, sampling: Sampling, k: int, texts: Texts) -> list[Row]:
+Rows = Callable[[Texts], list[Row]]
+"""Distributions that have been asked for, to be called once everything of the step has."""
+
+
+def rows_of(logits: torch.Tensor, probs: torch.Tensor, sampling: Sampling, k: int, reads: Reads) -> Rows:
     """Record n distributions.
 
     Args:
@@ -74,29 +80,33 @@ def rows_of(logits: torch.Tensor, probs: torch.Tensor, sampling: Sampling, k: in
     processed = probs.gather(-1, indices)
     untouched = sampling == Sampling()
     raw = processed if untouched else torch.exp(top - logits.logsumexp(-1, keepdim=True))
-    entropies = [0.0] * len(probs) if sampling.temperature == 0 else entropy(probs).tolist()
-    best = [_short(logit) if math.isfinite(logit) else None for logit in top[:, 0].tolist()]
-    columns = (indices.tolist(), raw.tolist(), processed.tolist(), entropies, best)
-    rows = []
-    for ids, raw_row, row, h, logit in zip(*columns, strict=True):
-        texts.mention(ids)
-        plain = _positive(ids, raw_row)
-        kept = plain if untouched else _positive(ids, row)
-        rows.append(Row(entropy=abs(h), raw=plain, processed=kept, top_logit=logit))
+    entropies = probs.new_zeros(len(probs)) if sampling.temperature == 0 else entropy(probs)
+    asked = reads.ask(indices, raw, processed, entropies, top[:, 0])
+
+    def rows(texts: Texts) -> list[Row]:
+        found = []
+        for ids, raw_row, row, h, logit in zip(*(column.tolist() for column in asked()), strict=True):
+            texts.mention(ids)
+            plain = _positive(ids, raw_row)
+            kept = plain if untouched else _positive(ids, row)
+            top_logit = _short(logit) if math.isfinite(logit) else None
+            found.append(Row(entropy=abs(h), raw=plain, processed=kept, top_logit=top_logit))
+        return found
+
     return rows
 
 
 def record_tree(
-    builder: str, tree: TokenTree, scores: Scores, draft_rows: list[Row], settings: Settings, texts: Texts
-) -> DraftTree:
-    """The drafted and scored tree.
+    builder: str, tree: TokenTree, scores: Scores, draft_rows: Rows, settings: Settings, texts: Texts, reads: Reads
+) -> Callable[[], DraftTree]:
+    """The drafted and scored tree, to be called once everything of the step has been asked for.
 
     Args:
         draft_rows: one per row of ``tree.rows``.
     """
-    target_rows = rows_of(scores.logits, scores.probs, settings.target, settings.record_top_k, texts)
-    nodes = _nodes(Node, tree, scores.probs, target_rows, draft_rows, texts)
-    return DraftTree(builder=builder, proposal=tree.proposal, nodes=nodes)
+    target_rows = rows_of(scores.logits, scores.probs, settings.target, settings.record_top_k, reads)
+    nodes = _nodes(Node, tree, scores.probs, target_rows, draft_rows, texts, reads)
+    return cache(lambda: DraftTree(builder=builder, proposal=tree.proposal, nodes=nodes()))
 
 
 @dataclass
@@ -106,68 +116,74 @@ class Attempt:
     texts: Texts
     tree: TokenTree | None = None
     scores: Scores | None = None
-    recorded: DraftTree | None = None
+    recorded: Callable[[], DraftTree] | None = None
 
 
-def record_attempt(
-    attempt: Attempt, draft_rows: Callable[[int, Texts], list[Row]], settings: Settings
-) -> tuple[PartialNode, ...]:
+def record_attempt(attempt: Attempt, draft_rows: Callable[[int], Rows], settings: Settings) -> tuple[PartialNode, ...]:
     """The nodes of a step that failed, with the rows that were computed.
 
     Args:
         attempt: has a tree.
-        draft_rows: (k, texts) -> one per row of that tree.
+        draft_rows: k -> one per row of that tree.
     """
     if attempt.recorded is not None:
-        return attempt.recorded.nodes
+        return attempt.recorded().nodes
     assert attempt.tree is not None
-    drafted = draft_rows(settings.record_top_k, attempt.texts)
+    reads, k = Reads(), settings.record_top_k
+    drafted = draft_rows(k)
     if attempt.scores is None:
-        return _nodes(PartialNode, attempt.tree, None, None, drafted, attempt.texts)
+        return _nodes(PartialNode, attempt.tree, None, None, drafted, attempt.texts, reads)()
     logits, probs = attempt.scores.logits, attempt.scores.probs
-    scored = rows_of(logits, probs, settings.target, settings.record_top_k, attempt.texts)
-    return _nodes(PartialNode, attempt.tree, probs, scored, drafted, attempt.texts)
+    scored = rows_of(logits, probs, settings.target, k, reads)
+    return _nodes(PartialNode, attempt.tree, probs, scored, drafted, attempt.texts, reads)()
 
 
 def record_step(
-    tree: DraftTree,
+    tree: Callable[[], DraftTree],
     results: Mapping[str, Verified],
     commit: Commit,
     settings: Settings,
     texts: Texts,
+    reads: Reads,
     *,
     index: int,
     context: int,
     prefilled: int,
     end_reason: EndReason | None,
-    timings: Timings,
+    timings: Callable[[], Timings],
 ) -> Step:
-    """A step that is done, without its audits.
+    """A step that is done, without its audits. What it needs from the device is asked for first, and read at once.
 
     Args:
+        tree: has asked already.
         results: of every verifier, by name.
         context: committed tokens before the step.
-        timings: of the phases so far.
+        timings: of the phases so far; called when everything is read.
     """
+    asked = {}
+    for name, verified in results.items():
+        with verifier_errors(verified.verifier):
+            asked[name] = record_verdict(verified, settings.record_top_k, texts, reads)
+    target, draft = record_change(commit.target, reads), record_change(commit.draft, reads)
     verdicts: dict[str, Verdict] = {}
     for name, verified in results.items():
         with verifier_errors(verified.verifier):
-            verdicts[name] = record_verdict(verified, settings.record_top_k, texts)
-    caches = Caches(target=record_change(commit.target), draft=record_change(commit.draft))
+            verdicts[name] = asked[name]()
+    caches = Caches(target=target(), draft=draft())
     for change in (caches.target, caches.draft):
         texts.mention([slot.token for slot in change.appended])
     texts.mention(commit.tokens)
     return Step(
         index=index,
         context=context,
-        tree=tree,
+        tree=tree(),
         verdicts=verdicts,
         driver=settings.driver,
         committed=commit.tokens,
         end_reason=end_reason,
         caches=caches,
         tokens=texts.seen(),
-        timings=timings,
+        timings=timings(),
         prefilled=prefilled,
     )
 
@@ -176,47 +192,61 @@ def _nodes(
     kind: type[N],
     tree: TokenTree,
     target: torch.Tensor | None,
-    target_rows: list[Row] | None,
-    draft_rows: list[Row],
+    target_rows: Rows | None,
+    draft_rows: Rows,
     texts: Texts,
-) -> tuple[N, ...]:
-    p = None if target is None else edge_probs(tree, target).tolist()
-    q = _softmax_edge_probs(tree)
-    nodes = []
-    for i, token in enumerate(tree.tokens):
-        row = tree.row_of.get(i)
-        fields: dict[str, Any] = {
-            "id": i,
-            "parent": tree.shape.parents[i],
-            "depth": tree.shape.depths[i],
-            "rank": tree.shape.ranks[i],
-            "token": token,
-            "text": texts(token),
-            "draft_prob": q[i] if i else None,
-            "target_prob": p[i] if i and p else None,
-            "draft": None if row is None else draft_rows[row],
-            "target": target_rows[i] if target_rows else None,
-        }
-        nodes.append(kind(**fields))
-    return tuple(nodes)
+    reads: Reads,
+) -> Callable[[], tuple[N, ...]]:
+    asked = reads.ask(softmax_edge_probs(tree), *([] if target is None else [edge_probs(tree, target)]))
+
+    def nodes() -> tuple[N, ...]:
+        q, *others = (column.tolist() for column in asked())
+        p = others[0] if others else None
+        drafted, scored = draft_rows(texts), target_rows(texts) if target_rows else None
+        shape, found = tree.shape, []
+        for i, token in enumerate(tree.tokens):
+            row = tree.row_of.get(i)
+            fields: dict[str, Any] = {
+                "id": i,
+                "parent": shape.parents[i],
+                "depth": shape.depths[i],
+                "rank": shape.ranks[i],
+                "token": token,
+                "text": texts(token),
+                "draft_prob": q[i - 1] if i else None,
+                "target_prob": p[i] if i and p else None,
+                "draft": None if row is None else drafted[row],
+                "target": scored[i] if scored else None,
+            }
+            found.append(kind(**fields))
+        return tuple(found)
+
+    return nodes
 
 
-def _softmax_edge_probs(tree: TokenTree) -> list[float]:
-    """Every node's probability in the draft's processed rows, whatever the proposal is; NaN for the root."""
+def softmax_edge_probs(tree: TokenTree) -> torch.Tensor:
+    """[n - 1], the probability of every node but the root in the draft's processed rows, whatever the proposal is."""
     if len(tree) == 1:
-        return [math.nan]
-    rows = [tree.row_of[parent] for parent in tree.shape.parents[1:]]
-    return [math.nan, *tree.rows[rows, list(tree.tokens[1:])].tolist()]
+        return tree.rows.new_empty(0)
+    rows = upload([tree.row_of[parent] for parent in tree.shape.parents[1:]], tree.rows.device)
+    return tree.rows[rows, upload(tree.tokens[1:], tree.rows.device)]
 
 
-def record_verdict(verified: Verified, k: int, texts: Texts) -> Verdict:
-    """One verifier's judgement, walk and bonus token as a verdict."""
+def record_verdict(verified: Verified, k: int, texts: Texts, reads: Reads) -> Callable[[], Verdict]:
+    """One verifier's judgement, walk and bonus token as a verdict, to be called once all of the step has been asked."""
+    residuals = _residuals(verified.judgement, verified.walk.rulings, k, texts, reads)
+    top = reads.ask(*top_k(verified.row, min(k, verified.row.shape[-1])))
+    return lambda: _verdict(verified, residuals(), top(), texts)
+
+
+def _verdict(
+    verified: Verified, residuals: Mapping[int, Residual], bonus_row: Sequence[torch.Tensor], texts: Texts
+) -> Verdict:
     verifier, walk, bonus = verified.verifier, verified.walk, verified.bonus
     judgement = verified.judgement
     thresholds = [1.0, *judgement.thresholds.tolist()[1:]]
     p, q = judgement.p.tolist(), judgement.q.tolist()
-    residuals = _residuals(judgement, walk.rulings, k, texts)
-    top, indices = top_k(verified.row, min(k, verified.row.shape[-1]))
+    top, indices = bonus_row
     decisions = tuple(
         Decision(
             node=ruling.node,
@@ -252,14 +282,21 @@ def record_verdict(verified: Verified, k: int, texts: Texts) -> Verdict:
     )
 
 
-def _residuals(judgement: Judgement, rulings: Sequence[Ruling], k: int, texts: Texts) -> dict[int, Residual]:
+def _residuals(
+    judgement: Judgement, rulings: Sequence[Ruling], k: int, texts: Texts, reads: Reads
+) -> Callable[[], dict[int, Residual]]:
     """The residual after every rejected node, for rules that have residuals."""
     rejected = [ruling.node for ruling in rulings if ruling.outcome == "rejected"]
     if judgement.residuals is None or not rejected:
-        return {}
+        return dict
     found = judgement.residuals(rejected)
-    columns = zip(rejected, found.mass.tolist(), found.ids.tolist(), found.probs.tolist(), strict=True)
-    return {node: Residual(mass=mass, top=_top(ids[:k], probs[:k], texts)) for node, mass, ids, probs in columns}
+    asked = reads.ask(found.mass, found.ids, found.probs)
+
+    def residuals() -> dict[int, Residual]:
+        columns = zip(rejected, *(column.tolist() for column in asked()), strict=True)
+        return {node: Residual(mass=mass, top=_top(ids[:k], probs[:k], texts)) for node, mass, ids, probs in columns}
+
+    return residuals
 
 
 def _reason(ruling: Ruling, residuals: Mapping[int, Residual]) -> str:
@@ -269,9 +306,14 @@ def _reason(ruling: Ruling, residuals: Mapping[int, Residual]) -> str:
     return ruling.reason
 
 
-def record_change(change: Change) -> CacheChange:
-    """What a step did to one cache."""
-    cache, base = change.cache, change.num_committed
+def record_change(change: Change, reads: Reads) -> Callable[[], CacheChange]:
+    """What a step did to one cache, to be called once everything of the step has been asked for."""
+    after = change.cache.ask_fingerprints(change.num_committed, change.cache.num_committed, reads)
+    return lambda: _cache_change(change, after())
+
+
+def _cache_change(change: Change, fingerprints_after: tuple[str, ...]) -> CacheChange:
+    base = change.num_committed
     slots = tuple(
         Slot(
             slot=base + offset,
@@ -289,9 +331,9 @@ def record_change(change: Change) -> CacheChange:
         appended=slots,
         moves=change.compaction.moves,
         dropped=change.compaction.dropped,
-        length_after=cache.num_committed,
-        fingerprints_before=change.fingerprints,
-        fingerprints_after=cache.fingerprints(base, cache.num_committed),
+        length_after=change.cache.num_committed,
+        fingerprints_before=change.fingerprints(),
+        fingerprints_after=fingerprints_after,
     )
 
 

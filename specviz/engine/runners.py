@@ -9,14 +9,14 @@ from typing import Any, Literal
 
 import torch
 
-from specviz.engine.recording import Texts, rows_of
+from specviz.engine.recording import Rows, rows_of
 from specviz.engine.step_values import Change
 from specviz.models.hidden_state_head import HiddenStateHead
 from specviz.models.kv_cache import SlotCache
 from specviz.models.language_model import LanguageModel, Output
 from specviz.models.nonfinite import LogitsError
 from specviz.sampling import process, take_rows
-from specviz.trace.schema import Proposal, Row, Sampling
+from specviz.trace.schema import Proposal, Sampling
 from specviz.transfers import Reads, upload
 from specviz.tree import MAX_NODES, Growth, TokenTree
 
@@ -99,7 +99,7 @@ class Runner:
     def commit(self, nodes: Sequence[int]) -> Change:
         """Commit the slots of ``nodes`` and of the tokens fed to catch up, in text order; drop the others."""
         cache, base, written = self.cache, self.cache.num_committed, self.cache.written
-        fingerprints = cache.fingerprints(base, cache.length)
+        fingerprints = cache.ask_fingerprints(base, cache.length, self.reads)
         slot_of = {node: offset for offset, node in self.node_of.items()}
         offsets = [*range(self.num_catch_up), *(slot_of[node] for node in nodes if node in slot_of)]
         return Change(
@@ -269,14 +269,12 @@ class DraftRunner(Runner):
         self.map_nodes(growth, final)
         return tree
 
-    def rows(self, k: int, texts: Texts) -> list[Row]:
+    def rows(self, k: int) -> Rows:
         """The distributions to record, one per row of the finished tree. Their tensors are released, so ask once."""
         logits, probs, self._logits, self._probs = self._logits, self._probs, [], []
-        if not self._rows:
-            return []
-        if sum(map(len, logits)) <= _TOGETHER:
+        if self._rows and sum(map(len, logits)) <= _TOGETHER:
             logits, probs = [torch.cat(logits)], [torch.cat(probs)]
-        found: list[Row] = []
+        parts: list[Rows] = []
         first = 0
         for some_logits, some_probs in zip(logits, probs, strict=True):
             kept = [row - first for row in self._rows if first <= row < first + len(some_logits)]
@@ -284,5 +282,5 @@ class DraftRunner(Runner):
             if len(kept) < len(some_logits):
                 some_logits, some_probs = take_rows(some_logits, kept), take_rows(some_probs, kept)
             if kept:
-                found += rows_of(some_logits, some_probs, self.sampling, k, texts)
-        return found
+                parts.append(rows_of(some_logits, some_probs, self.sampling, k, self.reads))
+        return lambda texts: [row for part in parts for row in part(texts)]

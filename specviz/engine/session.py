@@ -298,9 +298,9 @@ class Session:
         """The step as a value, with the audits, which read the caches as the step leaves them."""
         attempt, settings = self._attempt, self.settings
         with self._clock.phase("record"):
-            draft_rows = self._draft_runner.rows(settings.record_top_k, attempt.texts)
+            draft_rows = self._draft_runner.rows(settings.record_top_k)
             attempt.recorded = record_tree(
-                self._resolved.builder.name, tree, scores, draft_rows, settings, attempt.texts
+                self._resolved.builder.name, tree, scores, draft_rows, settings, attempt.texts, self._reads
             )
             step = record_step(
                 attempt.recorded,
@@ -308,11 +308,12 @@ class Session:
                 commit,
                 settings,
                 attempt.texts,
+                self._reads,
                 index=len(self.steps),
                 context=len(self.tokens),
                 prefilled=prefilled,
                 end_reason=self._end([*self.tokens[len(self.prompt_tokens) :], *commit.tokens]),
-                timings=self._clock.timings(),
+                timings=self._clock.timings,
             )
         if settings.audit:
             with self._clock.phase("audit"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -54,8 +54,8 @@ class Change:
     """Offset of an appended slot -> tree node; slots of pruned nodes and of committed tokens are missing."""
     num_catch_up: int
     """How many of the appended slots, the first ones, are committed tokens that the cache did not have yet."""
-    fingerprints: tuple[str, ...]
-    """Of the appended slots, read after the forwards and before the compaction."""
+    fingerprints: Callable[[], tuple[str, ...]]
+    """Of the appended slots, computed after the forwards and before the compaction."""
     compaction: Compaction
 
 

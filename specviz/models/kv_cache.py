@@ -9,7 +9,7 @@ slot holds what a recompute would have put there. No tensor is ever concatenated
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from specviz.transfers import read, upload
+from specviz.transfers import Reads, upload
 
 _FINGERPRINT_ELEMENTS = 1 << 22
 """Most elements that are copied at a time for fingerprints; it bounds their working memory."""
@@ -242,13 +242,17 @@ class SlotCache(Cache):
         return None
 
     def fingerprints(self, start: int, stop: int) -> tuple[str, ...]:
+        """See :meth:`ask_fingerprints`."""
+        return self.ask_fingerprints(start, stop, Reads())()
+
+    def ask_fingerprints(self, start: int, stop: int, reads: Reads) -> Callable[[], tuple[str, ...]]:
         """One hash per slot of [start, stop), of the bits of its keys and values in all layers.
 
         A slot that is moved keeps its fingerprint, so a move that should have happened and did not shows as another
         fingerprint than expected.
         """
         if start >= stop:
-            return ()
+            return tuple
         sums: dict[torch.device, torch.Tensor] = {}
         # Keys and values are hashed apart because a model may give them different sizes.
         for name in ("keys", "values"):
@@ -264,8 +268,13 @@ class SlotCache(Cache):
                     bits = torch.stack(columns).contiguous().view(integer).to(torch.int32)
                     part = (bits * weights[device][first : first + at_once]).sum(dim=(0, 1, 3))
                     sums[device] = sums[device] + part if device in sums else part
-        total = torch.stack(read(*sums.values())).sum(0)
-        return tuple(f"{value & 0xFFFFFFFFFFFF:012x}" for value in total.tolist())
+        asked = reads.ask(*sums.values())
+
+        def texts() -> tuple[str, ...]:
+            total = torch.stack(asked()).sum(0)
+            return tuple(f"{value & 0xFFFFFFFFFFFF:012x}" for value in total.tolist())
+
+        return texts
 
     def _fingerprint_weights(self, name: str, tensors: Sequence[torch.Tensor]) -> dict[torch.device, torch.Tensor]:
         """Device -> [its layers, heads, 1, head size]: odd numbers from a fixed seed, so that equal bits give equal

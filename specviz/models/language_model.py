@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +13,7 @@ from specviz.models.compat import cache_argument
 from specviz.models.hidden_state_head import HiddenStateHead, select_layers
 from specviz.models.kv_cache import SlotCache, Written
 from specviz.models.nonfinite import CACHED, Found, LogitsError, Origin, find_origin, kind_of
+from specviz.models.stopwatch import Moment, moment
 from specviz.trace.schema import ModelInfo
 from specviz.transfers import read, upload
 
@@ -43,7 +43,7 @@ class LanguageModel:
         info: what was loaded.
         vocabulary: V, the width of its logits.
         max_positions: longest context its positions allow.
-        forward_seconds: time spent in the model itself so far.
+        forwards: begin and end of every forward since the list was last emptied.
         head: with which it reads its target's hidden states, for a draft that does.
     """
 
@@ -58,7 +58,7 @@ class LanguageModel:
         self.max_positions: int = getattr(config, "max_position_embeddings", None) or 1 << 30
         self.device: torch.device = model.get_input_embeddings().weight.device
         self.dtype: torch.dtype = model.dtype
-        self.forward_seconds = 0.0
+        self.forwards: list[tuple[Moment, Moment]] = []
         self.cache_argument = cache_argument(model.forward) or "past_key_values"
         self._takes_logits_to_keep = "logits_to_keep" in inspect.signature(model.forward).parameters
         self.last_logits: dict[str, int] = {"logits_to_keep": 1} if self._takes_logits_to_keep else {}
@@ -149,14 +149,14 @@ class LanguageModel:
         return self._origin(lambda: self.model(input_ids=self.plain_ids(tokens), use_cache=False), len(tokens))
 
     def _origin(self, run: Callable[[], Any], rows: int) -> Origin | None:
-        spent = self.forward_seconds
+        before = len(self.forwards)
         modules = dict(self.model.named_modules())
         if self.head:
             modules |= {f"head.{name}": module for name, module in self.head.named_modules()}
         try:
             return find_origin({name: module for name, module in modules.items() if name}, run, rows, self.layers)
         finally:
-            self.forward_seconds = spent
+            del self.forwards[before:]
 
     def _run(
         self,
@@ -181,8 +181,7 @@ class LanguageModel:
             # No other row is worth a product with the whole vocabulary. A number, as an index would be on one device:
             # of a model on several, the hidden states that it is for may be on another.
             arguments["logits_to_keep"] = rows
-        self._synchronize()
-        start = time.perf_counter()
+        start = moment(self.device)
         states: torch.Tensor | None
         if features is not None:
             logits, states = self._read(ids, features, rows, arguments)
@@ -190,8 +189,7 @@ class LanguageModel:
             output = self.model(**arguments)
             logits = output.logits[0] if self._takes_logits_to_keep else output.logits[0, -rows:]
             states = select_layers(output.hidden_states, layers) if layers else None
-        self._synchronize()
-        self.forward_seconds += time.perf_counter() - start
+        self.forwards.append((start, moment(self.device)))
         return Output(logits.float(), states)
 
     def _read(
@@ -226,13 +224,6 @@ class LanguageModel:
     def plain_ids(self, tokens: Sequence[int]) -> torch.Tensor:
         """[1, n], as this model's embeddings know them."""
         return upload([[min(token, self.inputs - 1) for token in tokens]], self.device)
-
-    def _synchronize(self) -> None:
-        """Wait for the device, so that neither earlier work is timed as a forward nor a forward as later work."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        elif self.device.type == "mps":
-            torch.mps.synchronize()
 
 
 def tree_mask(lines: Sequence[tuple[int, ...]], base: int, total: int, dtype: torch.dtype) -> torch.Tensor:

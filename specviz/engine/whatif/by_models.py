@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from specviz.drafting import BUILDERS
-from specviz.engine.recording import Texts, record_verdict
+from specviz.engine.recording import Texts, record_verdict, softmax_edge_probs
 from specviz.engine.runners import DraftRunner, TargetRunner
 from specviz.engine.step_values import Verified
 from specviz.engine.whatif.luck import QuestionLuck
@@ -18,9 +18,9 @@ from specviz.sampling import process
 from specviz.trace.identity import caveats, known_weights, refuse_other_models
 from specviz.trace.schema import Models, Step, Trace
 from specviz.trace.whatif_question import Alternative, Question
-from specviz.transfers import Reads
+from specviz.transfers import Reads, read
 from specviz.tree import MAX_NODES, Growth, TokenTree
-from specviz.verifiers import verifier_errors
+from specviz.verifiers import edge_probs, verifier_errors
 from specviz.verifiers.base import context_of, draw_bonus
 
 EXACT_ROUNDING, COARSE_ROUNDING = 0.01, 0.3
@@ -56,8 +56,10 @@ def through_models(pair: Pair, trace: Trace, position: int, question: Question) 
             row = judgement.distribution(walk.end)
             bonus = draw_bonus(luck, walk.end, row)
         texts = Texts(pair.token_text)
-        verdict = record_verdict(Verified(verifier, options, judgement, walk, bonus, row), settings.record_top_k, texts)
+        verified = Verified(verifier, options, judgement, walk, bonus, row)
+        asked = record_verdict(verified, settings.record_top_k, texts, reads)
         difference = _difference(step, tree, probs)
+        verdict = asked()
     limit = _rounding(pair.models, recorded)
     said = [caveats(pair.models, recorded)]
     if difference > limit and known_weights(pair.models, recorded):
@@ -134,8 +136,11 @@ def _rounding(loaded: Models, recorded: Models) -> float:
 
 def _difference(step: Step, tree: TokenTree, probs: torch.Tensor) -> float:
     """The largest difference between a recorded and a computed probability of a drafted token, of either model."""
-    found = [0.0]
-    for node, parent, token in zip(step.tree.nodes[1:], tree.shape.parents[1:], tree.tokens[1:], strict=True):
-        found.append(abs(float(probs[parent, token]) - (node.target_prob or 0.0)))
-        found.append(abs(float(tree.rows[tree.row_of[parent], token]) - (node.draft_prob or 0.0)))
+    if len(tree) == 1:
+        return 0.0
+    p, q = (column.tolist() for column in read(edge_probs(tree, probs), softmax_edge_probs(tree)))
+    found = []
+    for node, target_prob, draft_prob in zip(step.tree.nodes[1:], p[1:], q, strict=True):
+        found.append(abs(target_prob - (node.target_prob or 0.0)))
+        found.append(abs(draft_prob - (node.draft_prob or 0.0)))
     return max(found)
