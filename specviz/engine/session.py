@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timezone
 
 import torch
@@ -22,6 +21,7 @@ from specviz.engine.run_until import run_until
 from specviz.engine.runners import DraftRunner, TargetRunner
 from specviz.engine.step_clock import StepClock
 from specviz.engine.step_values import Commit, Scores, Verified
+from specviz.engine.verifying import judge_all, walk_all
 from specviz.errors import OutOfMemoryError, SettingsError, SpecvizError
 from specviz.models.devices import is_out_of_memory
 from specviz.models.loading import Pair
@@ -31,7 +31,7 @@ from specviz.trace.identity import refuse_other_models
 from specviz.trace.schema import LONGEST_PROMPT, Caches, EndReason, FailedStep, ForkedFrom, Settings, Step, Trace, cut
 from specviz.transfers import Reads
 from specviz.tree import TokenTree
-from specviz.verifiers import StepLuck, Verifier, proof_table, verifier_errors, verify
+from specviz.verifiers import StepLuck, Verifier, proof_table
 
 _BYTES_A_NODE, _BYTES_AN_ENTRY, _BYTES_A_SLOT = 10_000, 150, 1_000
 """Memory of a recorded step: what a node takes with six verifiers, what every entry of its recorded distributions adds,
@@ -264,23 +264,17 @@ class Session:
         """One target forward over all nodes."""
         with self._clock.phase("score"):
             logits = self._target_runner.score(tree)
-            self._reads.finish()
-            scores = Scores(logits, process(logits, self.settings.target))
-        self._attempt.scores = scores
+            scores = self._attempt.scores = Scores(logits, process(logits, self.settings.target))
         return scores
 
     def _verify(self, tree: TokenTree, scores: Scores) -> dict[str, Verified]:
         """Every verifier on the same tree, with the same rows and the same luck."""
-        luck = StepLuck(self._dice, len(self.steps))
+        chosen, reads = self._resolved.verifiers, self._reads
         built_by = proof_table.Tree(self._resolved.builder, self._resolved.builder_options)
-        results: dict[str, Verified] = {}
         with self._clock.phase("verify"):
-            for verifier, options in self._resolved.verifiers:
-                with verifier_errors(verifier):
-                    done = verify(verifier, *_own_copy(verifier, tree, scores.probs), options, luck)
-                    lossless = proof_table.says(verifier, options, tree.proposal, built_by)
-                    results[verifier.name] = Verified(verifier, options, *done, lossless)
-        return results
+            judgements = judge_all(chosen, tree, scores, reads)
+            luck = StepLuck(self._dice, len(self.steps))
+            return walk_all(chosen, judgements, tree, scores, luck, reads, built_by)
 
     def _commit(self, tree: TokenTree, driver: Verified) -> Commit:
         """The driver's path and bonus, cut where the text ends. Both caches keep the slots of the committed nodes."""
@@ -338,6 +332,8 @@ class Session:
     def _failed_step(self, error: SpecvizError) -> FailedStep:
         """What is known of the step that just failed."""
         attempt, builder = self._attempt, self._resolved.builder
+        if isinstance(error, LogitsError):
+            attempt.scores = None  # on a GPU they are known not to be numbers only now
         if attempt.tree is None:
             proposal = builder.proposal(self._resolved.builder_options)
             attempt.tree = self._draft_runner.partial_tree(self.tokens[-1], proposal)
@@ -370,10 +366,3 @@ class Session:
         if len(self.prompt_tokens) + len(new_tokens) > self._max_positions:
             return "context limit"
         return None
-
-
-def _own_copy(verifier: Verifier, tree: TokenTree, probs: torch.Tensor) -> tuple[TokenTree, torch.Tensor]:
-    """The tree and rows for one verifier. A user's verifier gets copies, because it may write into them."""
-    if verifier.judge.__module__.startswith("specviz."):
-        return tree, probs
-    return replace(tree, rows=tree.rows.clone()), probs.clone()

@@ -23,7 +23,8 @@ def moment(device: torch.device) -> Moment:
 
 def seconds(start: Moment, stop: Moment) -> float:
     """From one moment to a later one of the same device, which must have passed there: read something first."""
-    if isinstance(start, float):
+    if isinstance(start, float) or isinstance(stop, float):
+        assert isinstance(start, float)
         assert isinstance(stop, float)
         return stop - start
     return float(start.elapsed_time(stop)) / 1000

@@ -20,6 +20,7 @@ from specviz.dice import Dice, Draw, Key
 from specviz.errors import SettingsError, SpecvizError, VerifierError, shown
 from specviz.options import Options, parse_options
 from specviz.trace.schema import LONGEST_NAME, BonusKind, Choice, Comparison, Outcome, Promise, Proposal
+from specviz.transfers import Reads, upload
 from specviz.tree import Shape, TokenTree
 
 RECORDED_RESIDUAL = 10
@@ -116,13 +117,17 @@ class Judgement:
 
     def on_host(self) -> Judgement:
         """The same judgement with its small tensors on the CPU."""
-        return replace(
-            self,
-            thresholds=self.thresholds.cpu(),
-            p=self.p.cpu(),
-            q=self.q.cpu(),
-            expected=None if self.expected is None else self.expected.cpu(),
-        )
+        return self.ask(Reads())()
+
+    def ask(self, reads: Reads) -> Callable[[], Judgement]:
+        """:meth:`on_host`, to be read with whatever else is asked for."""
+        asked = reads.ask(self.thresholds, self.p, self.q, *([] if self.expected is None else [self.expected]))
+
+        def on_host() -> Judgement:
+            thresholds, p, q, *expected = asked()
+            return replace(self, thresholds=thresholds, p=p, q=q, expected=expected[0] if expected else None)
+
+        return on_host
 
 
 class Luck(Protocol):
@@ -244,8 +249,8 @@ def edge_probs(tree: TokenTree, target: torch.Tensor) -> torch.Tensor:
     """[n], the target probability of every node's token in its parent's row; NaN for the root."""
     p = torch.full((len(tree),), float("nan"), dtype=target.dtype, device=target.device)
     if len(tree) > 1:
-        parents = torch.tensor(tree.shape.parents[1:], device=target.device)
-        tokens = torch.tensor(tree.tokens[1:], device=target.device)
+        parents = upload(tree.shape.parents[1:], target.device)
+        tokens = upload(tree.tokens[1:], target.device)
         p[1:] = target[parents, tokens]
     return p
 
@@ -262,8 +267,8 @@ def draft_edge_probs(tree: TokenTree, like: torch.Tensor) -> torch.Tensor:
         if tree.q_is_point_mass:
             q[1:] = 1.0
         else:
-            rows = torch.tensor([tree.row_of[parent] for parent in tree.shape.parents[1:]], device=like.device)
-            tokens = torch.tensor(tree.tokens[1:], device=like.device)
+            rows = upload([tree.row_of[parent] for parent in tree.shape.parents[1:]], like.device)
+            tokens = upload(tree.tokens[1:], like.device)
             q[1:] = tree.rows[rows, tokens].to(like.dtype)
     return q
 
@@ -315,8 +320,19 @@ def verify(
         it was drawn from.
     """
     judgement = verifier.judge(tree, target, options).on_host()
+    walk, row = walk_judged(verifier, judgement, tree, options, luck)
+    return judgement, walk, draw_bonus(luck, walk.end, row), row
+
+
+def walk_judged(
+    verifier: Verifier, judgement: Judgement, tree: TokenTree, options: Any, luck: Luck
+) -> tuple[Walk, torch.Tensor]:
+    """The walk over a judgement on the host, and the row [V] that its bonus token is drawn from.
+
+    Raises:
+        ValueError: as :func:`verify`.
+    """
     walk = verifier.walk(context_of(tree, judgement, options), luck)
     if walk.path != tree.shape.path(walk.end.node):
         raise ValueError(f"its path {list(walk.path)} is not the way from the root to node {walk.end.node}, its end")
-    row = judgement.distribution(walk.end)
-    return judgement, walk, draw_bonus(luck, walk.end, row), row
+    return walk, judgement.distribution(walk.end)

@@ -12,6 +12,7 @@ from itertools import groupby
 import torch
 
 from specviz.options import Options
+from specviz.transfers import upload
 from specviz.tree import TokenTree
 from specviz.verifiers.base import (
     ALL_PROPOSALS,
@@ -31,7 +32,8 @@ def judge(tree: TokenTree, target: torch.Tensor, options: Options) -> Judgement:
     """Threshold of child c with token x: ``p[x] / q[x]``, p being the residual left by its elder siblings."""
     p_used, q_used = edge_probs(tree, target), draft_edge_probs(tree, target)
     for children, x, rows, more in in_draw_order(tree, [tree.shape.inner], target):
-        p_used[children], q_used[children] = rows.at(x)
+        at = upload(children, target.device)
+        p_used[at], q_used[at] = rows.at(x)
         if more:
             rows.keep(more)
             rows.reject(x[:more])

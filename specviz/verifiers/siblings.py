@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from specviz.transfers import upload
 from specviz.tree import TokenTree
 from specviz.verifiers.base import End
 
@@ -158,8 +159,8 @@ def row_at(tree: TokenTree, end: End, target: torch.Tensor, worth: torch.Tensor 
 
 def _column(tree: TokenTree, nodes: Sequence[int], like: torch.Tensor) -> torch.Tensor:
     """[m, 1], the tokens of m nodes."""
-    return torch.tensor([[tree.tokens[node]] for node in nodes], device=like.device)
+    return upload([[tree.tokens[node]] for node in nodes], like.device)
 
 
 def _take(values: torch.Tensor, rows: Sequence[int], out: torch.Tensor) -> torch.Tensor:
-    return torch.index_select(values, 0, torch.tensor(rows, device=values.device), out=out)
+    return torch.index_select(values, 0, upload(rows, values.device), out=out)

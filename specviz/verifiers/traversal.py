@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 
 from specviz.options import Options
+from specviz.transfers import upload
 from specviz.tree import Shape, TokenTree
 from specviz.verifiers.base import (
     ALL_PROPOSALS,
@@ -56,12 +57,13 @@ def judge(tree: TokenTree, target: torch.Tensor, options: Options) -> Judgement:
     place: dict[int, int] = {}
     for children, x, rows, _ in in_draw_order(tree, tree.shape.levels, target):
         parents = [tree.shape.parents[child] for child in children]
-        p_used[children], q_used[children] = p, q = rows.at(x)
-        worth_before[children] = before = worth[parents]
-        worth[children] = (before * ratio(p, q)).clamp(max=1)
+        at, above = upload(children, target.device), upload(parents, target.device)
+        p_used[at], q_used[at] = p, q = rows.at(x)
+        worth_before[at] = before = worth[above]
+        worth[at] = (before * ratio(p, q)).clamp(max=1)
         mass = rows.reject(x, before)
         if parents != [0]:
-            worth[parents] = _worth_after(mass, before)
+            worth[above] = _worth_after(mass, before)
         place.update((child, len(place)) for child in children)
         found.append(Residuals.of(mass, rows.p))
 
