@@ -5,21 +5,22 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+import torch
 
-from specviz.engine import step_clock
 from specviz.engine.step_clock import StepClock
+from specviz.models import stopwatch
 from specviz.trace.schema import Timings
 
 
 def test_every_phase_is_split_and_what_is_outside_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     now = SimpleNamespace(seconds=0.0)
-    monkeypatch.setattr(step_clock.time, "perf_counter", lambda: now.seconds)
-    target, draft = SimpleNamespace(forward_seconds=5.0), SimpleNamespace(forward_seconds=7.0)
+    monkeypatch.setattr(stopwatch.time, "perf_counter", lambda: now.seconds)
+    target, draft = (SimpleNamespace(device=torch.device("cpu"), forwards=[(0.0, 5.0)]) for _ in range(2))
 
     def work(seconds: float, model: SimpleNamespace | None = None) -> None:
         now.seconds += seconds
         if model is not None:
-            model.forward_seconds += seconds
+            model.forwards.append((now.seconds - seconds, now.seconds))
 
     clock = StepClock(target, draft, target)
     clock.restart()
