@@ -98,7 +98,7 @@ class SeededDice:
         Where the arithmetic has met an entry of weight 0 it is ``-1 - index``, and :meth:`draw` has to
         say which token is next.
         """
-        return _places(self.uniforms(keys), weights)
+        return _places(self.uniforms(keys), weights).to(weights.device)  # MPS has no float64
 
 
 def open_uniform(bits: int) -> float:

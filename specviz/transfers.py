@@ -31,12 +31,18 @@ def read(*tensors: torch.Tensor) -> list[torch.Tensor]:
     for some in by_device.values():
         # The widest first: then every part begins at a multiple of its own width.
         order = sorted(some, key=lambda i: -tensors[i].element_size())
-        joined = torch.cat([tensors[i].contiguous().view(-1).view(torch.uint8) for i in order]).cpu()
+        joined = torch.cat([_bytes(tensors[i]) for i in order]).cpu()
         stops = itertools.accumulate(tensors[i].nbytes for i in order)
         for i, stop in zip(order, stops, strict=True):
             part = joined[stop - tensors[i].nbytes : stop]
             found[i] = part.view(tensors[i].dtype).view(tensors[i].shape)
     return [found[i] for i in range(len(tensors))]
+
+
+def _bytes(tensor: torch.Tensor) -> torch.Tensor:
+    """[bytes], of the tensor's entries in order."""
+    # Of a dimension of one entry the stride is anything, in a contiguous tensor too, and bytes can be seen at stride 1.
+    return tensor.contiguous().as_strided((tensor.numel(),), (1,)).view(torch.uint8)
 
 
 class Reads:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -132,6 +133,13 @@ class Growth:
         for node in nodes:
             self.row_of[node] = len(self.row_of)
         self.rows.append(rows)
+
+    def take_back(self, nodes: int, calls: int) -> None:
+        """Forget all but the first ``nodes`` nodes and what the first ``calls`` calls of :meth:`add_rows` stored."""
+        for values in (self.tokens, self.parents, self.depths):
+            del values[nodes:]
+        del self.rows[calls:]
+        self.row_of = dict(itertools.islice(self.row_of.items(), sum(map(len, self.rows))))
 
     def freeze(self, proposal: Proposal, keep: list[int] | None = None) -> tuple[TokenTree, dict[int, int]]:
         """The finished tree, of all nodes or of the ascending ids in ``keep``, and growing id -> final id.

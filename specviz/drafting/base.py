@@ -126,7 +126,7 @@ def propose(
         top, ids = reads.now(*rows.topk(k, dim=-1))
         found = zip(ids.tolist(), top.tolist(), counts, strict=True)
         return [[t for t, p in zip(i[:n], q[:n], strict=True) if p > 0] for i, q, n in found]
-    if rows.device.type != "cpu" and isinstance(dice, SeededDice):
+    if rows.device.type != "cpu" and any(counts) and isinstance(dice, SeededDice):
         drawn = _propose_on_device(rows, counts, parents, proposal, dice, step, reads)
         if drawn is not None:
             return drawn

@@ -75,14 +75,23 @@ class Runner:
         tokens: Sequence[int],
         parents: Sequence[int],
         rows: int,
+        on_error: Callable[[], None] = lambda: None,
         **more: Any,
     ) -> Output:
-        """A forward whose logits are checked with the next of :attr:`reads`; see :meth:`_at_nodes`."""
+        """A forward whose logits are checked with the next of :attr:`reads`; see :meth:`_at_nodes`.
+
+        Args:
+            on_error: called before the :class:`LogitsError` is raised, by when more may have been made of the logits.
+        """
 
         def later(tensors: Sequence[torch.Tensor], check: Callable[[torch.Tensor], None]) -> None:
             def at_nodes(best: torch.Tensor) -> None:
-                with self._at_nodes(nodes, written):
-                    check(best)
+                try:
+                    with self._at_nodes(nodes, written):
+                        check(best)
+                except LogitsError:
+                    on_error()
+                    raise
 
             self.reads.later(tensors, at_nodes)
 
@@ -230,7 +239,16 @@ class DraftRunner(Runner):
         first = self.cache.length - self.cache.num_committed + len(tokens) - len(nodes)
         self.growth = growth
         at = [*[None] * (len(tokens) - len(nodes)), *nodes]
-        output = self._forward(at, dict(self._offset_of), tokens, parents, len(nodes), features=features)
+        sizes = len(growth.tokens), len(growth.rows), len(self._logits)
+        output = self._forward(
+            at,
+            dict(self._offset_of),
+            tokens,
+            parents,
+            len(nodes),
+            on_error=lambda: self._take_back(growth, *sizes),
+            features=features,
+        )
         if output.states is not None:
             self._head_outputs.update(zip(nodes, output.states, strict=True))
         logits = output.logits[:, : self.vocabulary]
@@ -242,11 +260,16 @@ class DraftRunner(Runner):
         self._probs.append(probs)
         return probs
 
+    def _take_back(self, growth: Growth, nodes: int, calls: int, parts: int) -> None:
+        """Forget what came of logits that were no numbers; the arguments are the sizes before their forward."""
+        growth.take_back(nodes, calls)
+        del self._logits[parts:], self._probs[parts:]
+
     def tabulate(self, shares: Sequence[Mapping[int, float]]) -> torch.Tensor:
         """See :meth:`specviz.drafting.base.Draft.tabulate`. The rows are recorded as the draft's."""
         probs = torch.zeros(len(shares), self.vocabulary, device=self.model.device)
-        rows = upload([row for row, known in enumerate(shares) for _ in known], probs.device)
-        tokens = upload([token for known in shares for token in known], probs.device)
+        rows = upload([row for row, known in enumerate(shares) for _ in known], probs.device, torch.long)
+        tokens = upload([token for known in shares for token in known], probs.device, torch.long)
         probs[rows, tokens] = upload([share for known in shares for share in known.values()], probs.device, probs.dtype)
         self._logits.append(probs.log())
         self._probs.append(probs)

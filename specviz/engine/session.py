@@ -253,8 +253,11 @@ class Session:
         limits = Limits(max_depth=self._max_positions - len(self.tokens), end_tokens=self.pair.eos_ids)
         with self._clock.phase("draft"):
             draft.start_step(self.tokens)
-            growth, keep = build_tree(builder, options, draft, self.tokens[-1], self._dice, len(self.steps), limits)
-            self._reads.finish()
+            try:
+                growth, keep = build_tree(builder, options, draft, self.tokens[-1], self._dice, len(self.steps), limits)
+            finally:
+                # A builder that fails on rows that are no numbers is not at fault.
+                self._reads.finish()
             tree, final = growth.freeze(builder.proposal(options), keep)
             draft.map_nodes(growth, final)
         self._attempt.tree = tree

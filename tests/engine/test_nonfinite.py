@@ -14,6 +14,7 @@ import torch
 from specviz.app import run_handlers
 from specviz.app.server.session_registry import Sessions
 from specviz.cli import main
+from specviz.drafting import BUILDERS
 from specviz.engine.session import Session
 from specviz.errors import NumericsError, SpecvizError, VerifierError
 from specviz.figures import block
@@ -24,6 +25,7 @@ from specviz.models.pair_spec import ModelChoice
 from specviz.trace.io import dump_trace, load_trace, parse_trace
 from specviz.trace.schema import FailedStep, Trace
 from specviz.trace.summary import summary
+from specviz.transfers import Reads
 from specviz.verifiers import VERIFIERS
 from tests import tiny
 from tests.browser import Watched
@@ -102,6 +104,37 @@ def test_a_draft_that_breaks_in_the_second_level_keeps_the_first() -> None:
     assert failed.nodes[0].draft is not None
     assert failed.nodes[2].draft is None
     assert set(failed.nonfinite.first_nodes) == {2} | {i for i in range(5) if tokens[i] == token}
+
+
+@pytest.fixture
+def put_off(monkeypatch):
+    """Checks of logits wait for the next read on the CPU too, as they do on a GPU."""
+    monkeypatch.setattr(Reads, "later", lambda reads, tensors, then: reads._later.append((tensors, then)))
+
+
+@pytest.mark.parametrize("tree", ["4,2,2", "dynamic", "with replacement"])
+def test_a_check_of_the_draft_that_is_put_off_tells_and_keeps_the_same(request, tree: str) -> None:
+    sound = Session(make_pair(scale=0.2), make_settings(tree), PROMPT)
+    tokens = [node.token for node in sound.step().tree.nodes]
+    pair = spoiled("draft", rows_with(tokens[2]))
+    at_once = fails(pair, builder=make_settings(tree).builder)
+    assert at_once[1].nodes[0].draft is not None
+    assert at_once[1].nodes[2].draft is None
+    request.getfixturevalue("put_off")
+    assert fails(pair, builder=make_settings(tree).builder) == at_once
+
+
+@pytest.mark.usefixtures("put_off")
+def test_a_builder_that_fails_on_rows_that_are_no_numbers_is_not_blamed(monkeypatch) -> None:
+    def grow(growth, draft, options, dice, step, limits) -> None:
+        rows = draft.expand(growth, [0])
+        if not bool(rows.isfinite().all()):
+            raise ValueError("rows are not finite")
+
+    monkeypatch.setitem(BUILDERS, "k_config", replace(BUILDERS["k_config"], grow=grow))
+    message, failed = fails(spoiled("draft", rows_with(make_pair().encode(PROMPT, False)[-1])))
+    assert message.startswith("The draft draft gave NaN logits at node 0 in step 1")
+    assert [node.draft for node in failed.nodes] == [None]
 
 
 def test_what_began_in_the_prompt_is_told_by_its_place_in_the_text() -> None:
