@@ -30,7 +30,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "transfers": set(),
     "display": set(),
     "errors": set(),
-    "transfers": set(),
     "dice": {"transfers"},
     "trace": {"digits", "display", "errors"},
     "options": {"errors", "trace"},

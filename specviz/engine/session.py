@@ -21,7 +21,7 @@ from specviz.engine.run_until import run_until
 from specviz.engine.runners import DraftRunner, TargetRunner
 from specviz.engine.step_clock import StepClock
 from specviz.engine.step_values import Commit, Scores, Verified
-from specviz.engine.verifying import judge_all, walk_all
+from specviz.engine.verifying import ask_target_draws, judge_all, walk_all
 from specviz.errors import OutOfMemoryError, SettingsError, SpecvizError
 from specviz.models.devices import is_out_of_memory
 from specviz.models.loading import Pair
@@ -275,9 +275,10 @@ class Session:
         chosen, reads = self._resolved.verifiers, self._reads
         built_by = proof_table.Tree(self._resolved.builder, self._resolved.builder_options)
         with self._clock.phase("verify"):
-            judgements = judge_all(chosen, tree, scores, reads)
             luck = StepLuck(self._dice, len(self.steps))
-            return walk_all(chosen, judgements, tree, scores, luck, reads, built_by)
+            target_draws = ask_target_draws(chosen, scores, luck, reads)
+            judgements = judge_all(chosen, tree, scores, reads)
+            return walk_all(chosen, judgements, tree, luck, target_draws(), reads, built_by)
 
     def _commit(self, tree: TokenTree, driver: Verified) -> Commit:
         """The driver's path and bonus, cut where the text ends. Both caches keep the slots of the committed nodes."""

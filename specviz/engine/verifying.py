@@ -28,6 +28,19 @@ class _TargetDraws(StepLuck):
         return self.drawn[node]
 
 
+def ask_target_draws(chosen: Chosen, scores: Scores, luck: StepLuck, reads: Reads) -> Callable[[], StepLuck]:
+    """The luck of walks that draw from the target's own rows, to be called once the judgements are read.
+
+    On the CPU it is ``luck`` itself, which draws at the few nodes that a walk reaches.
+    """
+    on_device = scores.probs.device.type != "cpu" and isinstance(luck.dice, SeededDice)
+    if not on_device or all(verifier.walk is not naive.walk for verifier, _ in chosen):
+        return lambda: luck
+    keys = [Key(luck.step, node, "bonus") for node in range(len(scores.probs))]
+    draws = _ask_draws(luck, keys, scores.probs, reads)
+    return lambda: _TargetDraws(luck.dice, luck.step, draws())
+
+
 def judge_all(chosen: Chosen, tree: TokenTree, scores: Scores, reads: Reads) -> list[Judgement]:
     """Every verifier's judgement, on the host. They are read at once, with whatever was put off before.
 
@@ -53,17 +66,20 @@ def walk_all(
     chosen: Chosen,
     judgements: Sequence[Judgement],
     tree: TokenTree,
-    scores: Scores,
     luck: StepLuck,
+    target_draws: StepLuck,
     reads: Reads,
     built_by: proof_table.Tree,
 ) -> dict[str, Verified]:
-    """Every verifier's walk and bonus token, by its name. All bonus tokens are read at once."""
-    draws = _target_draws(luck, scores.probs, reads) if _draws_ahead(chosen, luck, scores) else luck
+    """Every verifier's walk and bonus token, by its name. All bonus tokens are read at once.
+
+    Args:
+        target_draws: see :func:`ask_target_draws`.
+    """
     asked = []
     for (verifier, options), judgement in zip(chosen, judgements, strict=True):
         with verifier_errors(verifier):
-            own_luck = draws if verifier.walk is naive.walk else luck
+            own_luck = target_draws if verifier.walk is naive.walk else luck
             walk, row = walk_judged(verifier, judgement, tree, options, own_luck)
             asked.append((walk, row, _ask_bonus(luck, walk.end, row, reads)))
     results: dict[str, Verified] = {}
@@ -72,17 +88,6 @@ def walk_all(
             lossless = proof_table.says(verifier, options, tree.proposal, built_by)
             results[verifier.name] = Verified(verifier, options, judgement, walk, bonus(), row, lossless)
     return results
-
-
-def _draws_ahead(chosen: Chosen, luck: StepLuck, scores: Scores) -> bool:
-    """Whether a walk draws from rows on a device. On the CPU it draws at the few nodes that it reaches."""
-    on_device = scores.probs.device.type != "cpu" and isinstance(luck.dice, SeededDice)
-    return on_device and any(verifier.walk is naive.walk for verifier, _ in chosen)
-
-
-def _target_draws(luck: StepLuck, probs: torch.Tensor, reads: Reads) -> _TargetDraws:
-    keys = [Key(luck.step, node, "bonus") for node in range(len(probs))]
-    return _TargetDraws(luck.dice, luck.step, _ask_draws(luck, keys, probs, reads)())
 
 
 def _ask_bonus(luck: StepLuck, end: End, row: torch.Tensor, reads: Reads) -> Callable[[], Draw]:

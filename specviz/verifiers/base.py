@@ -54,7 +54,7 @@ class Residuals:
 
     def at(self, rows: Sequence[int]) -> Residuals:
         """Some of them, in this order."""
-        index = list(rows)
+        index = upload(list(rows), self.mass.device, torch.long)
         return Residuals(self.mass[index], self.ids[index], self.probs[index])
 
 

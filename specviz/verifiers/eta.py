@@ -10,6 +10,7 @@ from pydantic import Field
 from specviz import sampling
 from specviz.digits import apart
 from specviz.options import Options
+from specviz.transfers import upload
 from specviz.tree import TokenTree
 from specviz.verifiers.base import Context, End, Judgement, Luck, Ruling, Verifier, Walk, draft_edge_probs, edge_probs
 from specviz.verifiers.walks import walk_deepest
@@ -33,7 +34,8 @@ def judge(tree: TokenTree, target: torch.Tensor, options: EtaOptions) -> Judgeme
         inner = tree.shape.inner
         eta = eta_of(sampling.take_rows(target, inner), options)
         row_of = {node: row for row, node in enumerate(inner)}
-        thresholds[1:] = eta[[row_of[parent] for parent in tree.shape.parents[1:]]]
+        rows = upload([row_of[parent] for parent in tree.shape.parents[1:]], target.device)
+        thresholds[1:] = eta[rows]
 
     def distribution(end: End) -> torch.Tensor:
         row = target[end.node]

@@ -38,7 +38,7 @@ def judge(tree: TokenTree, target: torch.Tensor, options: Options) -> Judgement:
             rows.keep(more)
             rows.reject(x[:more])
     thresholds = ratio(p_used, q_used)
-    thresholds[0] = 1.0
+    thresholds[:1].fill_(1.0)  # thresholds[0] = 1.0 would wait for the device
 
     def distribution(end: End) -> torch.Tensor:
         return row_at(tree, end, target)
