@@ -82,10 +82,11 @@ class Reads:
         """These tensors on the CPU, and before that whatever was put off, in order, for one wait.
 
         Raises:
-            whatever a function that was put off raises. What comes after it is dropped.
+            whatever a function that was put off raises. What comes after it is dropped; if the read itself fails,
+                nothing is.
         """
+        on_host = read(*(tensor for some, _ in self._later for tensor in some), *tensors)
         waiting, self._later = self._later, []
-        on_host = read(*(tensor for some, _ in waiting for tensor in some), *tensors)
         for some, then in waiting:
             then(*on_host[: len(some)])
             del on_host[: len(some)]

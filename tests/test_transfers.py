@@ -28,3 +28,13 @@ def test_on_the_cpu_nothing_is_put_off():
     with pytest.raises(ValueError, match="4"):
         reads.later([torch.tensor(4)], refuse)
     assert reads.now(torch.tensor(5))[0] == 5
+
+
+def test_what_was_asked_for_is_still_to_be_read_after_a_read_that_failed(monkeypatch: pytest.MonkeyPatch):
+    reads = Reads()
+    asked = reads.ask(torch.empty(1, device="meta"))  # is on no CPU, so it waits for a read
+    for _ in range(2):
+        with pytest.raises(NotImplementedError, match="no data"):
+            asked()
+    monkeypatch.setattr("specviz.transfers.read", lambda *tensors: [torch.ones(tensor.shape) for tensor in tensors])
+    assert asked()[0] == 1

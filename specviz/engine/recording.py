@@ -165,6 +165,7 @@ def record_step(
         with verifier_errors(verified.verifier):
             asked[name] = record_verdict(verified, settings.record_top_k, texts, reads)
     target, draft = record_change(commit.target, reads), record_change(commit.draft, reads)
+    reads.finish()  # here, where what goes wrong on the device is no verifier's fault
     verdicts: dict[str, Verdict] = {}
     for name, verified in results.items():
         with verifier_errors(verified.verifier):

@@ -82,6 +82,7 @@ def walk_all(
             own_luck = target_draws if verifier.walk is naive.walk else luck
             walk, row = walk_judged(verifier, judgement, tree, options, own_luck)
             asked.append((walk, row, _ask_bonus(luck, walk.end, row, reads)))
+    reads.finish()  # here, where what goes wrong on the device is no verifier's fault
     results: dict[str, Verified] = {}
     for (verifier, options), judgement, (walk, row, bonus) in zip(chosen, judgements, asked, strict=True):
         with verifier_errors(verifier):

@@ -8,6 +8,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from specviz import transfers
+from specviz.engine.session import Session
 from specviz.trace.metrics import tolerance_of
 from specviz.trace.schema import Trace
 from tests import pairs, tiny
@@ -16,9 +18,9 @@ from tests.tools.same_traces import difference, make_pair, recorded, run, settin
 
 torch.set_num_threads(1)
 ON_CPU, ON_CARD = (same_traces.cases(device, "eager") for device in ("cpu", "cuda"))
-# The CPU adds a bias inside of a product, a card after it: the last digits of these families differ.
-WITH_BIAS = ("gpt2", "gpt_neox")
-COMPARED = [name for name in ON_CPU if not name.startswith(WITH_BIAS)]
+# The last digits of these families differ; why was not found out.
+NOT_TO_THE_BIT = ("gpt2", "gpt_neox")
+COMPARED = [name for name in ON_CPU if not name.startswith(NOT_TO_THE_BIT)]
 # One in 19 goes through all trees, samplings and drivers.
 PLAIN = [name for name in COMPARED if not name.startswith(("what if", "resumed", "forked"))]
 OTHERS = [name for name in COMPARED if name not in PLAIN]
@@ -32,6 +34,22 @@ def worst_audit(trace: Trace) -> float:
 @pytest.mark.parametrize("name", CHOSEN)
 def test_a_run_is_the_one_of_the_cpu(name):
     assert difference(ON_CPU[name](), ON_CARD[name]()) is None
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_a_read_that_fails_is_no_verifier_s_fault(monkeypatch, number):
+    # A step on three levels reads six times: once a level, all judgements, all bonus tokens, all that is recorded.
+    session, reads, plain = Session(make_pair("cuda"), settings(), same_traces.PROMPT), [], transfers.read
+
+    def broken(*tensors):
+        reads.append(len(tensors))
+        if len(reads) == number + 1:
+            raise RuntimeError("a fault of the device")
+        return plain(*tensors)
+
+    monkeypatch.setattr(transfers, "read", broken)
+    with pytest.raises(RuntimeError, match="a fault of the device"):
+        session.step()
 
 
 def test_attention_of_torch_itself_is_audited_well():
