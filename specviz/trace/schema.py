@@ -126,7 +126,7 @@ __all__ = [
 class Timings(Value):
     """Seconds of one step. ``draft`` and ``target`` are the models' forwards; the rest is specviz's own work.
 
-    On a GPU a phase lasts from when the device comes to it until it leaves it, and ``record`` and ``audit``, which read
+    On CUDA a phase lasts from when the device comes to it until it leaves it, and ``record`` and ``audit``, which read
     first and work on the host, by the host's clock."""
 
     draft: float
