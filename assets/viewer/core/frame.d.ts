@@ -241,6 +241,9 @@ export interface Frame {
 
 /**
  * Seconds of one step. ``draft`` and ``target`` are the models' forwards; the rest is specviz's own work.
+ *
+ * On CUDA a phase lasts from when the device comes to it until it leaves it, and ``record`` and ``audit``, which read
+ * first and work on the host, by the host's clock.
  */
 export interface Timings {
   draft: number;
