@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from specviz.transfers import upload
+from specviz.transfers import read, upload
 
 Purpose = Literal["draft", "accept", "bonus"]
 Words = npt.NDArray[np.uint64]
@@ -52,6 +52,21 @@ class Draw(NamedTuple):
 
     token: int
     uniform: float | None
+
+
+class Scanned(NamedTuple):
+    """Draws [m] on a device.
+
+    Attributes:
+        tokens: their indices.
+        weights: what is there. A parallel sum may err by an ulp and meet an entry of weight 0: the draw then belongs to
+            another token, and :meth:`SeededDice.draw` says which.
+        points: what the cumulated weights first exceed there; 0 for a row without any weight, which has no token.
+    """
+
+    tokens: torch.Tensor
+    weights: torch.Tensor
+    points: torch.Tensor
 
 
 class Dice(Protocol):
@@ -92,13 +107,16 @@ class SeededDice:
         uniforms = self.uniforms(keys)
         return [Draw(i, u) for i, u in zip(inverse_cdf(uniforms, weights), uniforms, strict=True)]
 
-    def places(self, keys: Sequence[Key], weights: torch.Tensor) -> torch.Tensor:
-        """The tokens of :meth:`draw`, [m] on the device of ``weights``, without waiting for it.
+    def scan(self, keys: Sequence[Key], weights: torch.Tensor) -> Scanned:
+        """The tokens of :meth:`draw`, found on the device of ``weights`` [m, V], which nobody waits for.
 
-        Where the arithmetic has met an entry of weight 0 it is ``-1 - index``, and :meth:`draw` has to
-        say which token is next.
+        One cumulative sum and a search: few operations, where the CPU adds up blocks first. The last digits of a sum
+        differ between the two, and so would a token whose coin falls between them.
         """
-        return _places(self.uniforms(keys), weights).to(weights.device)  # MPS has no float64
+        sums = weights.cumsum(-1, dtype=torch.float64)
+        points = upload(self.uniforms(keys), weights.device, torch.float64)[:, None] * sums[:, -1:]
+        tokens = torch.searchsorted(sums, points, right=True).clamp_(max=weights.shape[-1] - 1)
+        return Scanned(tokens[:, 0], weights.gather(-1, tokens)[:, 0], points[:, 0])
 
 
 def open_uniform(bits: int) -> float:
@@ -148,13 +166,7 @@ def _product(x: Words, factor: int) -> tuple[Words, Words]:
 
 
 def inverse_cdf(uniforms: Sequence[float], weights: torch.Tensor) -> list[int]:
-    """The index at which the cumulated ``weights`` [m, V] first exceed ``uniform * total``, row by row."""
-    found = _places(uniforms, weights).tolist()
-    return [_next_positive(weights[row], -1 - i) if i < 0 else i for row, i in enumerate(found)]
-
-
-def _places(uniforms: Sequence[float], weights: torch.Tensor) -> torch.Tensor:
-    """[m], as :func:`inverse_cdf`; ``-1 - index`` where the weight at that index is 0.
+    """The index at which the cumulated ``weights`` [m, V] first exceed ``uniform * total``, row by row.
 
     First the block of the vocabulary in which that happens, then the place inside: a sum is cheaper than a cumulation.
     """
@@ -176,7 +188,9 @@ def _places(uniforms: Sequence[float], weights: torch.Tensor) -> torch.Tensor:
     found = (block * _BLOCK + place).clamp_(max=length - 1)
     # Such a place, or a step of one ulp that a parallel scan (CUDA) may leave, can have the weight 0; the draw then
     # belongs to the next token.
-    return torch.where(weights.gather(-1, found) == 0, -1 - found, found)[:, 0]
+    tokens, there = read(found[:, 0], weights.gather(-1, found)[:, 0])
+    drawn = zip(tokens.tolist(), there.tolist(), strict=True)
+    return [i if weight else _next_positive(weights[row], i) for row, (i, weight) in enumerate(drawn)]
 
 
 def _block_sums(weights: torch.Tensor) -> torch.Tensor:

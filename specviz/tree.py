@@ -99,6 +99,16 @@ class TokenTree:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    @cached_property
+    def edges(self) -> torch.Tensor:
+        """[3, n] on the device of the rows: every node's parent, its own token, the row it was proposed from.
+
+        Of the root the first two are 0, so that they index something; of a tree without edges all are.
+        """
+        parents = [0, *self.shape.parents[1:]]
+        rows = [self.row_of.get(parent, 0) for parent in parents]
+        return upload([parents, [0, *self.tokens[1:]], rows], self.rows.device)
+
     @property
     def q_is_point_mass(self) -> bool:
         """Top-k siblings are chosen, not sampled: each is proposed with probability one."""

@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from specviz.dice import Key, SeededDice, inverse_cdf, open_uniform
+from specviz.dice import Key, Scanned, SeededDice, inverse_cdf, open_uniform
+from specviz.drafting.base import _propose_on_device, propose
+from specviz.engine.verifying import _ask_draws
 from specviz.errors import NumericsError
+from specviz.transfers import Reads
+from specviz.verifiers import StepLuck
 from specviz.verifiers.exact import EnumeratingDice, futures
 
 EXPECTED = (0.011546754286331562, 0.6088372559549301, 0.28119470738763674)
@@ -239,3 +243,36 @@ def test_the_bits_are_those_of_numpys_generator(seed):
     assert [dice.uniform(key) for key in some] == expected
     assert dice.uniforms(some) == expected, "many are computed side by side"
     assert dice.uniforms(some[:5]) == expected[:5]
+
+
+def test_a_scan_draws_what_the_dice_draws() -> None:
+    random = torch.Generator().manual_seed(3)
+    rows = torch.rand(50, 1_000, generator=random) ** 4 * (torch.rand(50, 1_000, generator=random) > 0.5)
+    rows[7] = 0.0
+    dice, some = SeededDice(5), keys(50)
+    found = dice.scan(some, rows)
+    assert found.weights.tolist() == rows.gather(-1, found.tokens[:, None])[:, 0].tolist()
+    assert (found.points == 0).nonzero().flatten().tolist() == [7], "only a row without weights has no token"
+    others = [row for row in range(50) if row != 7]
+    drawn = dice.draw([some[row] for row in others], rows[others])
+    assert found.tokens[others].tolist() == [draw.token for draw in drawn]
+    assert found.weights[others].all()
+
+
+def test_a_scan_that_meets_an_entry_of_weight_0_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the CPU, whose sums would find it: the scan says of row 1 that it has met one."""
+    scan = SeededDice.scan
+
+    def misses(self: SeededDice, some: list[Key], weights: torch.Tensor) -> Scanned:
+        found = scan(self, some, weights)
+        return found._replace(weights=found.weights.index_fill(0, torch.tensor([1]), 0.0))
+
+    monkeypatch.setattr(SeededDice, "scan", misses)
+    rows, dice = torch.rand(3, 40, generator=torch.Generator().manual_seed(1)), SeededDice(5)
+    some = [Key(0, node, "bonus") for node in range(3)]
+    luck, reads = StepLuck(dice, 0), Reads()
+    assert _ask_draws(luck, some, rows, reads)() == dice.draw(some, rows)
+    args = (rows, [2, 2, 1], [0, 1, 2], "without_replacement", dice, 0, reads)
+    assert _propose_on_device(*args) is None
+    monkeypatch.setattr(SeededDice, "scan", scan)
+    assert _propose_on_device(*args) == propose(*args)

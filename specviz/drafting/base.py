@@ -8,15 +8,12 @@ from typing import Any, Protocol
 
 import torch
 
-from specviz.dice import Dice, Key, SeededDice
+from specviz.dice import Dice, Key, Scanned, SeededDice
 from specviz.options import Options
 from specviz.sampling import take_rows
 from specviz.trace.schema import Proposal
 from specviz.transfers import Reads, upload
 from specviz.tree import Growth
-
-_USED_UP, _AMBIGUOUS = -1, -2
-"""In place of a drawn token: its row has nothing left; the draw met an entry of weight 0."""
 
 
 class Draft(Protocol):
@@ -126,7 +123,7 @@ def propose(
         top, ids = reads.now(*rows.topk(k, dim=-1))
         found = zip(ids.tolist(), top.tolist(), counts, strict=True)
         return [[t for t, p in zip(i[:n], q[:n], strict=True) if p > 0] for i, q, n in found]
-    if rows.device.type != "cpu" and any(counts) and isinstance(dice, SeededDice):
+    if rows.device.type == "cuda" and any(counts) and isinstance(dice, SeededDice):
         drawn = _propose_on_device(rows, counts, parents, proposal, dice, step, reads)
         if drawn is not None:
             return drawn
@@ -161,23 +158,23 @@ def _propose_on_device(
 
     None where a draw has met an entry of weight 0: which one is meant then has to be looked at on the host.
     """
-    left = rows.clone() if proposal == "without_replacement" else rows
+    # The rows with most siblings first: those that are still drawn from are then the first ones.
+    order = sorted(range(len(counts)), key=lambda i: -counts[i])
+    left = rows.index_select(0, upload(order, rows.device))
+    ranks = [[i for i in order if counts[i] > rank] for rank in range(max(counts))]
     drawn: list[torch.Tensor] = []
-    open_rows = [[i for i, count in enumerate(counts) if count > rank] for rank in range(max(counts))]
-    for rank, some in enumerate(open_rows):
-        index = upload(some, rows.device)
-        weights = left if len(some) == len(counts) else left.index_select(0, index)
-        places = dice.places([Key(step, parents[i], "draft", rank) for i in some], weights)
-        found_at = torch.where(places < 0, _AMBIGUOUS, places)
+    for rank, some in enumerate(ranks):
+        found = dice.scan([Key(step, parents[i], "draft", rank) for i in some], left[: len(some)])
         if proposal == "without_replacement":
-            found_at = torch.where(weights.sum(-1) > 0, found_at, _USED_UP)
-            left[index, torch.where(places < 0, -1 - places, places)] = 0.0
-        drawn.append(found_at)
-    found: list[int] = reads.now(torch.cat(drawn))[0].tolist()
-    if any(place < 0 and place != _USED_UP for place in found):
-        return None
+            left[: len(some)].scatter_(-1, found.tokens[:, None], 0.0)
+        drawn += found
+    on_host = iter(reads.now(*drawn))
     tokens: list[list[int]] = [[] for _ in counts]
-    for i, place in zip((i for some in open_rows for i in some), found, strict=True):
-        if place != _USED_UP:
-            tokens[i].append(place)
+    for some in ranks:
+        columns = (next(on_host).tolist() for _ in Scanned._fields)
+        for i, token, weight, point in zip(some, *columns, strict=True):
+            if weight:
+                tokens[i].append(token)
+            elif point:
+                return None
     return tokens

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import torch
 
@@ -12,8 +14,8 @@ from specviz.engine.step_values import Scores, Verified
 from specviz.options import Options
 from specviz.transfers import Reads
 from specviz.tree import TokenTree
-from specviz.verifiers import Judgement, StepLuck, Verifier, naive, proof_table, verifier_errors
-from specviz.verifiers.base import End, draw_bonus, walk_judged
+from specviz.verifiers import Judgement, StepLuck, Verifier, Walk, naive, proof_table, verifier_errors
+from specviz.verifiers.base import draw_bonus, walk_judged
 
 Chosen = Sequence[tuple[Verifier, Options]]
 
@@ -31,10 +33,9 @@ class _TargetDraws(StepLuck):
 def ask_target_draws(chosen: Chosen, scores: Scores, luck: StepLuck, reads: Reads) -> Callable[[], StepLuck]:
     """The luck of walks that draw from the target's own rows, to be called once the judgements are read.
 
-    On the CPU it is ``luck`` itself, which draws at the few nodes that a walk reaches.
+    Off CUDA it is ``luck`` itself, which draws at the few nodes that a walk reaches.
     """
-    on_device = scores.probs.device.type != "cpu" and isinstance(luck.dice, SeededDice)
-    if not on_device or all(verifier.walk is not naive.walk for verifier, _ in chosen):
+    if not _draws_on_device(luck, scores.probs) or all(verifier.walk is not naive.walk for verifier, _ in chosen):
         return lambda: luck
     keys = [Key(luck.step, node, "bonus") for node in range(len(scores.probs))]
     draws = _ask_draws(luck, keys, scores.probs, reads)
@@ -76,44 +77,68 @@ def walk_all(
     Args:
         target_draws: see :func:`ask_target_draws`.
     """
-    asked = []
+    walked = []
     for (verifier, options), judgement in zip(chosen, judgements, strict=True):
         with verifier_errors(verifier):
             own_luck = target_draws if verifier.walk is naive.walk else luck
-            walk, row = walk_judged(verifier, judgement, tree, options, own_luck)
-            asked.append((walk, row, _ask_bonus(luck, walk.end, row, reads)))
+            walked.append(walk_judged(verifier, judgement, tree, options, own_luck))
+    bonuses = _ask_bonuses(luck, walked, reads)
     reads.finish()  # here, where what goes wrong on the device is no verifier's fault
     results: dict[str, Verified] = {}
-    for (verifier, options), judgement, (walk, row, bonus) in zip(chosen, judgements, asked, strict=True):
+    for (verifier, options), judgement, (walk, row), bonus in zip(chosen, judgements, walked, bonuses, strict=True):
         with verifier_errors(verifier):
             lossless = proof_table.says(verifier, options, tree.proposal, built_by)
             results[verifier.name] = Verified(verifier, options, judgement, walk, bonus(), row, lossless)
     return results
 
 
-def _ask_bonus(luck: StepLuck, end: End, row: torch.Tensor, reads: Reads) -> Callable[[], Draw]:
-    """The bonus token of a walk, as :func:`specviz.verifiers.base.draw_bonus`, to be read with the others."""
-    if end.drawn is None and row.device.type != "cpu":
-        if end.source == "argmax":
-            best = reads.ask(row.argmax())
-            return lambda: Draw(int(best()[0]), None)
-        if isinstance(luck.dice, SeededDice):
-            draws = _ask_draws(luck, [Key(luck.step, end.node, "bonus")], row[None], reads)
-            return lambda: draws()[0]
-    drawn = draw_bonus(luck, end, row)
-    return lambda: drawn
+def _ask_bonuses(luck: StepLuck, walked: Sequence[tuple[Walk, torch.Tensor]], reads: Reads) -> list[Callable[[], Draw]]:
+    """The bonus token of every walk from its row [V], as :func:`specviz.verifiers.base.draw_bonus`.
+
+    On CUDA all of one kind are drawn side by side, and read with whatever else is asked for.
+    """
+    bonuses: list[Callable[[], Draw]] = [partial(draw_bonus, luck, walk.end, row) for walk, row in walked]
+    alike: dict[tuple[Any, ...], list[int]] = {}
+    for i, (walk, row) in enumerate(walked):
+        if walk.end.drawn is None and _draws_on_device(luck, row):
+            alike.setdefault((walk.end.source == "argmax", row.shape, row.dtype, row.device), []).append(i)
+    for (is_argmax, *_), places in alike.items():
+        rows = torch.stack([walked[i][1] for i in places])
+        if is_argmax:
+            draws = _ask_argmax(rows, reads)
+        else:
+            draws = _ask_draws(luck, [Key(luck.step, walked[i][0].end.node, "bonus") for i in places], rows, reads)
+        for j, i in enumerate(places):
+            bonuses[i] = partial(_one_of, draws, j)
+    return bonuses
+
+
+def _one_of(draws: Callable[[], list[Draw]], i: int) -> Draw:
+    return draws()[i]
+
+
+def _draws_on_device(luck: StepLuck, rows: torch.Tensor) -> bool:
+    return rows.device.type == "cuda" and isinstance(luck.dice, SeededDice)
+
+
+def _ask_argmax(rows: torch.Tensor, reads: Reads) -> Callable[[], list[Draw]]:
+    asked = reads.ask(rows.argmax(-1))
+    return lambda: [Draw(token, None) for token in asked()[0].tolist()]
 
 
 def _ask_draws(luck: StepLuck, keys: Sequence[Key], rows: torch.Tensor, reads: Reads) -> Callable[[], list[Draw]]:
     """One draw from each of the rows [m, V]."""
     dice = luck.dice
     assert isinstance(dice, SeededDice)
-    asked = reads.ask(dice.places(keys, rows))
+    found = dice.scan(keys, rows)
+    asked = reads.ask(found.tokens, found.weights)
 
     def draws() -> list[Draw]:
-        found = [Draw(token, u) for token, u in zip(asked()[0].tolist(), dice.uniforms(keys), strict=True)]
-        # A draw that met an entry of weight 0 is made again on the host, which looks for the next one.
-        return [dice.draw([keys[i]], rows[i : i + 1])[0] if draw.token < 0 else draw for i, draw in enumerate(found)]
+        columns = zip(*(column.tolist() for column in asked()), dice.uniforms(keys), strict=True)
+        return [
+            Draw(token, u) if weight else dice.draw([keys[i]], rows[i : i + 1])[0]
+            for i, (token, weight, u) in enumerate(columns)
+        ]
 
     return draws
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import traceback
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -247,12 +248,8 @@ def context_of(tree: TokenTree, judgement: Judgement, options: Any) -> Context:
 
 def edge_probs(tree: TokenTree, target: torch.Tensor) -> torch.Tensor:
     """[n], the target probability of every node's token in its parent's row; NaN for the root."""
-    p = torch.full((len(tree),), float("nan"), dtype=target.dtype, device=target.device)
-    if len(tree) > 1:
-        parents = upload(tree.shape.parents[1:], target.device)
-        tokens = upload(tree.tokens[1:], target.device)
-        p[1:] = target[parents, tokens]
-    return p
+    parents, tokens, _ = tree.edges.to(target.device, non_blocking=True)
+    return with_root(target[parents, tokens], math.nan)
 
 
 def ratio(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
@@ -261,16 +258,17 @@ def ratio(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
 
 
 def draft_edge_probs(tree: TokenTree, like: torch.Tensor) -> torch.Tensor:
-    """[n], the draft probability of every node's token as it was proposed first; 1 for a point mass."""
-    q = torch.full((len(tree),), float("nan"), dtype=like.dtype, device=like.device)
-    if len(tree) > 1:
-        if tree.q_is_point_mass:
-            q[1:] = 1.0
-        else:
-            rows = upload([tree.row_of[parent] for parent in tree.shape.parents[1:]], like.device)
-            tokens = upload(tree.tokens[1:], like.device)
-            q[1:] = tree.rows[rows, tokens].to(like.dtype)
-    return q
+    """[n], the draft probability of every node as it was proposed first, 1 for a point mass; NaN for the root."""
+    if tree.q_is_point_mass or len(tree) == 1:
+        return with_root(torch.ones(len(tree), dtype=like.dtype, device=like.device), math.nan)
+    _, tokens, rows = tree.edges
+    return with_root(tree.rows[rows, tokens].to(like.dtype), math.nan)
+
+
+def with_root(of_nodes: torch.Tensor, value: float) -> torch.Tensor:
+    """The same tensor [n], the root's entry set to ``value``."""
+    of_nodes[:1].fill_(value)  # of_nodes[0] = value would wait for a GPU
+    return of_nodes
 
 
 def draw_bonus(luck: Luck, end: End, row: torch.Tensor) -> Draw:

@@ -12,7 +12,18 @@ from specviz.digits import apart
 from specviz.options import Options
 from specviz.transfers import upload
 from specviz.tree import TokenTree
-from specviz.verifiers.base import Context, End, Judgement, Luck, Ruling, Verifier, Walk, draft_edge_probs, edge_probs
+from specviz.verifiers.base import (
+    Context,
+    End,
+    Judgement,
+    Luck,
+    Ruling,
+    Verifier,
+    Walk,
+    draft_edge_probs,
+    edge_probs,
+    with_root,
+)
 from specviz.verifiers.walks import walk_deepest
 
 
@@ -29,13 +40,11 @@ def eta_of(target: torch.Tensor, options: EtaOptions) -> torch.Tensor:
 
 def judge(tree: TokenTree, target: torch.Tensor, options: EtaOptions) -> Judgement:
     """Threshold of a child: eta of its parent's row, which p must exceed."""
-    thresholds = torch.ones(len(tree), dtype=target.dtype, device=target.device)
-    if len(tree) > 1:
-        inner = tree.shape.inner
-        eta = eta_of(sampling.take_rows(target, inner), options)
-        row_of = {node: row for row, node in enumerate(inner)}
-        rows = upload([row_of[parent] for parent in tree.shape.parents[1:]], target.device)
-        thresholds[1:] = eta[rows]
+    inner = tree.shape.inner or (0,)
+    eta = eta_of(sampling.take_rows(target, inner), options)
+    row_of = {node: row for row, node in enumerate(inner)}
+    rows = upload([0, *(row_of[parent] for parent in tree.shape.parents[1:])], target.device)
+    thresholds = with_root(eta.index_select(0, rows), 1.0)
 
     def distribution(end: End) -> torch.Tensor:
         row = target[end.node]

@@ -6,19 +6,27 @@ import torch
 
 from specviz.options import Options
 from specviz.sampling import argmax
-from specviz.transfers import upload
 from specviz.tree import TokenTree
-from specviz.verifiers.base import Context, End, Judgement, Luck, Ruling, Verifier, Walk, draft_edge_probs, edge_probs
+from specviz.verifiers.base import (
+    Context,
+    End,
+    Judgement,
+    Luck,
+    Ruling,
+    Verifier,
+    Walk,
+    draft_edge_probs,
+    edge_probs,
+    with_root,
+)
 from specviz.verifiers.walks import walk_deepest
 
 
 def judge(tree: TokenTree, target: torch.Tensor, options: Options) -> Judgement:
     """Threshold of a child: 1 where its token is the argmax of its parent's row, else 0."""
     best = argmax(target)
-    expected = torch.zeros(len(tree), dtype=torch.long, device=target.device)
-    tokens = upload(tree.tokens, target.device)
-    if len(tree) > 1:
-        expected[1:] = best[upload(tree.shape.parents[1:], target.device)]
+    parents, tokens, _ = tree.edges.to(target.device, non_blocking=True)
+    expected = with_root(best.index_select(0, parents), 0)
     thresholds = (tokens == expected).to(target.dtype)
 
     def distribution(end: End) -> torch.Tensor:

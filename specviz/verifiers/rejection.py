@@ -6,39 +6,33 @@ multi-candidate speculative decoding (arXiv 2401.06706) on a tree. Lossless for 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import groupby
 
 import torch
 
 from specviz.options import Options
-from specviz.transfers import upload
 from specviz.tree import TokenTree
-from specviz.verifiers.base import (
-    ALL_PROPOSALS,
-    End,
-    Judgement,
-    Residuals,
-    Verifier,
-    draft_edge_probs,
-    edge_probs,
-    ratio,
-)
-from specviz.verifiers.siblings import in_draw_order, rejected_in_turn, row_at
+from specviz.verifiers.base import ALL_PROPOSALS, End, Judgement, Residuals, Verifier, ratio, with_root
+from specviz.verifiers.siblings import NodeValues, Remaining, in_draw_order, in_groups, rejected_in_turn, row_at
 from specviz.verifiers.walks import walk_down
 
 
 def judge(tree: TokenTree, target: torch.Tensor, options: Options) -> Judgement:
     """Threshold of child c with token x: ``p[x] / q[x]``, p being the residual left by its elder siblings."""
-    p_used, q_used = edge_probs(tree, target), draft_edge_probs(tree, target)
-    for children, x, rows, more in in_draw_order(tree, [tree.shape.inner], target):
-        at = upload(children, target.device)
-        p_used[at], q_used[at] = rows.at(x)
-        if more:
-            rows.keep(more)
-            rows.reject(x[:more])
-    thresholds = ratio(p_used, q_used)
-    thresholds[:1].fill_(1.0)  # thresholds[0] = 1.0 would wait for the device
+    rows = Remaining(tree, target, len(tree.shape.inner))
+    p, q = NodeValues(math.nan, target), NodeValues(math.nan, target)
+    for group in in_groups(tree, tree.shape.inner, rows):
+        for now in in_draw_order(tree, group, rows):
+            for values, there in zip((p, q), rows.at(now.x), strict=True):
+                values.add(now.children, there)
+            if now.more:
+                rows.keep(now.more)
+                rows.reject(now.x[: now.more])
+    nodes = range(len(tree))
+    p_used, q_used = p.at(nodes), q.at(nodes)
+    thresholds = with_root(ratio(p_used, q_used), 1.0)
 
     def distribution(end: End) -> torch.Tensor:
         return row_at(tree, end, target)

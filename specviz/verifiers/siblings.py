@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -12,8 +13,8 @@ from specviz.verifiers.base import End
 
 _PARENTS_AT_ONCE = 4
 """So few rows stay in a processor's caches from one operation to the next."""
-_PARENTS_AT_ONCE_ON_A_GPU = 64
-"""Bounds the working memory to that many rows of p, q and a residual."""
+_BYTES_ON_A_GPU = 1 << 28
+"""Of the rows of p of as many parents as are looked at together; q and the residual take as much each."""
 
 
 class Remaining:
@@ -23,16 +24,20 @@ class Remaining:
     more than the sums.
 
     Args:
-        most: the largest number of parents in a group.
+        parents: the largest number of parents that could be looked at together.
 
     Attributes:
+        most: the largest number of parents in a group.
         p: [m, V], the target's rows, scaled to 1.
         q: [m, V], the rows that the next siblings were drawn from; None for a point mass.
     """
 
-    def __init__(self, tree: TokenTree, target: torch.Tensor, most: int = 1):
+    def __init__(self, tree: TokenTree, target: torch.Tensor, parents: int = 1):
         self._tree, self._target = tree, target
-        shape = most, target.shape[-1]
+        on_cpu = target.device.type == "cpu"
+        most = _PARENTS_AT_ONCE if on_cpu else max(1, _BYTES_ON_A_GPU // (target.shape[-1] * target.element_size()))
+        self.most = max(1, min(most, parents))
+        shape = self.most, target.shape[-1]
         self._p_memory = target.new_empty(shape)
         if not tree.q_is_point_mass:
             self._draft = tree.rows.to(target.dtype)
@@ -68,23 +73,24 @@ class Remaining:
         if self.q is None:
             px = self.p.gather(-1, x)
             mass = self.p.scatter_(-1, x, 0.0).sum(-1, keepdim=True)
-            self.p.scatter_(-1, x, px.masked_fill_(mass > 0, 0.0))
-            share = mass if worth is None else worth[:, None] * mass
+            alive = mass != 0
+            self.p.scatter_(-1, x, px.masked_fill_(alive, 0.0)).div_(mass.where(alive, 1.0))
+            return (mass if worth is None else worth[:, None] * mass)[:, 0]
+        left = self._spare
+        if worth is None:
+            torch.sub(self.p, self.q, out=left)
         else:
-            left = self._spare
-            if worth is None:
-                torch.sub(self.p, self.q, out=left)
-            else:
-                torch.mul(self.p, worth[:, None], out=left).sub_(self.q)
-            share = mass = left.clamp_(min=0.0).sum(-1, keepdim=True)
-            if mass.device.type == "cpu":
-                for row in (mass[:, 0] == 0).nonzero()[:, 0].tolist():
-                    left[row] = self.p[row]
-            else:  # which rows these are would have to be waited for
-                torch.where(mass > 0, left, self.p, out=left)
-            self.p, self._spare = left, self.p
-        self.p.div_(mass.masked_fill(mass == 0, 1.0))
-        return share[:, 0]
+            torch.mul(self.p, worth[:, None], out=left).sub_(self.q)
+        mass = left.clamp_(min=0.0).sum(-1, keepdim=True)
+        alive = mass != 0
+        if mass.device.type == "cpu":
+            for row in (~alive[:, 0]).nonzero()[:, 0].tolist():
+                left[row] = self.p[row]
+            left.div_(mass.where(alive, 1.0))
+        else:  # which rows these are would have to be waited for
+            torch.where(alive, left.div_(mass), self.p, out=left)
+        self.p, self._spare = left, self.p
+        return mass[:, 0]
 
     def keep(self, m: int) -> None:
         """Keep the first m rows."""
@@ -104,30 +110,71 @@ def take_out(q: torch.Tensor, x: torch.Tensor) -> None:
     q.div_(q.sum(-1, keepdim=True).clamp_(min=torch.finfo(q.dtype).tiny))
 
 
-def in_draw_order(
-    tree: TokenTree, levels: Sequence[Sequence[int]], target: torch.Tensor
-) -> Iterator[tuple[list[int], torch.Tensor, Remaining, int]]:
-    """All children: the first of several parents, then their second ones, and so on; one level after the other.
+@dataclass(frozen=True)
+class Round:
+    """The next child of each of several parents.
 
-    Args:
-        levels: all nodes with children, those that must be done before others in an earlier level.
-
-    Yields:
-        (children [m], their tokens [m, 1], the rows they are judged by, how many of them have a next sibling: the first
-        ones). At least these are then to be rejected there.
+    Attributes:
+        children: [m], nodes.
+        x: [m, 1], their tokens.
+        more: how many of them have a next sibling; these come first.
     """
-    most = _PARENTS_AT_ONCE if target.device.type == "cpu" else _PARENTS_AT_ONCE_ON_A_GPU
-    rows = Remaining(tree, target, min(most, len(tree)))
-    for level in levels:
-        parents = sorted(level, key=lambda parent: -len(tree.shape.children[parent]))
-        for start in range(0, len(parents), most):
-            rows.enter(parents[start : start + most])
-            families = [tree.shape.children[parent] for parent in parents[start : start + most]]
-            for rank in range(len(families[0])):
-                children = [family[rank] for family in families if len(family) > rank]
-                rows.keep(len(children))
-                rows.go_on()
-                yield children, _column(tree, children, target), rows, sum(len(f) > rank + 1 for f in families)
+
+    children: Sequence[int]
+    x: torch.Tensor
+    more: int
+
+
+def in_groups(tree: TokenTree, parents: Sequence[int], rows: Remaining) -> Iterator[Sequence[int]]:
+    """Parents with children, those with most children first, as many at a time as ``rows`` has room for.
+
+    ``rows`` has entered each group when it comes.
+    """
+    ordered = sorted(parents, key=lambda parent: -len(tree.shape.children[parent]))
+    for start in range(0, len(ordered), rows.most):
+        group = ordered[start : start + rows.most]
+        rows.enter(group)
+        yield group
+
+
+def in_draw_order(tree: TokenTree, group: Sequence[int], rows: Remaining) -> Iterator[Round]:
+    """All children of a group: the first of every parent, then their second ones, and so on.
+
+    At least those that have a next sibling are to be rejected before the next round.
+    """
+    families = [tree.shape.children[parent] for parent in group]
+    ranks = [[family[rank] for family in families if len(family) > rank] for rank in range(len(families[0]))]
+    tokens = upload([[tree.tokens[child]] for children in ranks for child in children], rows.p.device)
+    columns = tokens.split([len(children) for children in ranks])
+    for children, x, younger in zip(ranks, columns, [*ranks[1:], []], strict=True):
+        rows.keep(len(children))
+        rows.go_on()
+        yield Round(children, x, len(younger))
+
+
+class NodeValues:
+    """A number of every node, found piece by piece in any order. Of a node that is found twice the later one counts.
+
+    On a GPU nothing is written in place: a piece costs no operation until the values are asked for.
+    """
+
+    def __init__(self, of_root: float, like: torch.Tensor):
+        self._pieces = [upload([of_root], like.device, like.dtype)]
+        self._place = {0: 0}
+        self._length = 1
+
+    def add(self, nodes: Sequence[int], values: torch.Tensor) -> None:
+        """Values [len(nodes)]."""
+        self._pieces.append(values)
+        self._place.update((node, self._length + i) for i, node in enumerate(nodes))
+        self._length += len(nodes)
+
+    def at(self, nodes: Sequence[int]) -> torch.Tensor:
+        """[len(nodes)], of nodes whose value was found."""
+        if len(self._pieces) > 1:
+            self._pieces = [torch.cat(self._pieces)]
+        (values,) = self._pieces
+        return values.index_select(0, upload([self._place[node] for node in nodes], values.device))
 
 
 def rejected_in_turn(
@@ -143,9 +190,10 @@ def rejected_in_turn(
     """
     rows = Remaining(tree, target)
     rows.enter([tree.shape.parents[children[0]]])
-    for child in children:
+    tokens = upload([[tree.tokens[child]] for child in children], target.device)
+    for child, x in zip(children, tokens.split(1), strict=True):
         rows.go_on()
-        mass = rows.reject(_column(tree, [child], target), None if worth is None else worth[child : child + 1])
+        mass = rows.reject(x, None if worth is None else worth[child : child + 1])
         yield mass, rows.p[0]
 
 
@@ -155,11 +203,6 @@ def row_at(tree: TokenTree, end: End, target: torch.Tensor, worth: torch.Tensor 
         return target[end.node]
     *_, (_, row) = rejected_in_turn(tree, end.rejected, target, worth)
     return row
-
-
-def _column(tree: TokenTree, nodes: Sequence[int], like: torch.Tensor) -> torch.Tensor:
-    """[m, 1], the tokens of m nodes."""
-    return upload([[tree.tokens[node]] for node in nodes], like.device)
 
 
 def _take(values: torch.Tensor, rows: Sequence[int], out: torch.Tensor) -> torch.Tensor:

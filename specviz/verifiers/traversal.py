@@ -7,12 +7,12 @@ block verification (arXiv 2403.10444).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 
 from specviz.options import Options
-from specviz.transfers import upload
 from specviz.tree import Shape, TokenTree
 from specviz.verifiers.base import (
     ALL_PROPOSALS,
@@ -24,11 +24,9 @@ from specviz.verifiers.base import (
     Ruling,
     Verifier,
     Walk,
-    draft_edge_probs,
-    edge_probs,
     ratio,
 )
-from specviz.verifiers.siblings import in_draw_order, row_at
+from specviz.verifiers.siblings import NodeValues, Remaining, in_draw_order, in_groups, row_at
 from specviz.verifiers.walks import flip
 
 
@@ -50,30 +48,38 @@ def judge(tree: TokenTree, target: torch.Tensor, options: Options) -> Judgement:
     ``worth(root) = 1``; ``worth(c) = min(1, worth(v) p_v[x] / q_v[x])`` until a child of c was removed, and from then
     on ``S / (S + 1 - worth)``, where S is the mass of the residual ``max(worth p - q, 0)`` at c.
     """
-    p_used, q_used = edge_probs(tree, target), draft_edge_probs(tree, target)
-    worth = torch.ones_like(p_used)
-    worth_before = torch.ones_like(p_used)
+    rows = Remaining(tree, target, max(map(len, tree.shape.levels), default=0))
+    p_used, q_used = NodeValues(math.nan, target), NodeValues(math.nan, target)
+    worth, worth_before = NodeValues(1.0, target), NodeValues(1.0, target)
     found: list[Residuals] = []
     place: dict[int, int] = {}
-    for children, x, rows, _ in in_draw_order(tree, tree.shape.levels, target):
-        parents = [tree.shape.parents[child] for child in children]
-        at, above = upload(children, target.device), upload(parents, target.device)
-        p_used[at], q_used[at] = p, q = rows.at(x)
-        worth_before[at] = before = worth[above]
-        worth[at] = (before * ratio(p, q)).clamp(max=1)
-        mass = rows.reject(x, before)
-        if parents != [0]:
-            worth[above] = _worth_after(mass, before)
-        place.update((child, len(place)) for child in children)
-        found.append(Residuals.of(mass, rows.p))
+    for level in tree.shape.levels:
+        for group in in_groups(tree, level, rows):
+            above = worth.at(group)
+            for now in in_draw_order(tree, group, rows):
+                children, m = now.children, len(now.children)
+                worth.add(group[m : len(above)], above[m:])  # of parents that have no child left
+                before = above[:m]
+                p, q = rows.at(now.x)
+                p_used.add(children, p)
+                q_used.add(children, q)
+                worth_before.add(children, before)
+                worth.add(children, (before * ratio(p, q)).clamp(max=1))
+                mass = rows.reject(now.x, before)
+                above = before if level == (0,) else _worth_after(mass, before)
+                place.update((child, len(place)) for child in children)
+                found.append(Residuals.of(mass, rows.p))
+            worth.add(group[: len(above)], above)
+    nodes = range(len(tree))
+    worth_when_rejected = worth_before.at(nodes)
 
     def distribution(end: End) -> torch.Tensor:
-        return row_at(tree, end, target, worth_before)
+        return row_at(tree, end, target, worth_when_rejected)
 
     def residuals(nodes: Sequence[int]) -> Residuals:
         return Residuals.cat(found).at([place[node] for node in nodes])
 
-    return Judgement(worth, p_used, q_used, distribution, residuals)
+    return Judgement(worth.at(nodes), p_used.at(nodes), q_used.at(nodes), distribution, residuals)
 
 
 def _worth_after(mass: torch.Tensor, worth: torch.Tensor) -> torch.Tensor:

@@ -45,12 +45,12 @@ TREES = {
 }
 
 STEP = {
-    "28 nodes": Budget(TREES["28 nodes"], waits=3, launches=1234),
-    "255 nodes": Budget(TREES["255 nodes"], waits=3, launches=1796),
-    "1023 nodes": Budget(TREES["1023 nodes"], waits=3, launches=2820),
-    "eagle2": Budget(TREES["eagle2"], waits=3, launches=1485),
-    "best first": Budget(TREES["best first"], waits=3, launches=1438),
-    "prompt lookup": Budget(TREES["prompt lookup"], waits=3, launches=447),
+    "28 nodes": Budget(TREES["28 nodes"], waits=3, launches=587),
+    "255 nodes": Budget(TREES["255 nodes"], waits=3, launches=800),
+    "1023 nodes": Budget(TREES["1023 nodes"], waits=3, launches=945),
+    "eagle2": Budget(TREES["eagle2"], waits=3, launches=1036),
+    "best first": Budget(TREES["best first"], waits=3, launches=1012),
+    "prompt lookup": Budget(TREES["prompt lookup"], waits=3, launches=245),
 }
 """A step with all six verifiers."""
 
