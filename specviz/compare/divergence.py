@@ -17,7 +17,7 @@ draft could have drawn, is from p. Only one of these trees is at hand, so:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ import torch
 from specviz import sampling
 from specviz.engine.step_values import Verified
 from specviz.options import Options
+from specviz.transfers import Reads
 from specviz.tree import TokenTree
 from specviz.verifiers import StepLuck, longest_path, naive
 from specviz.verifiers.base import Context, End, Judgement, Verifier, context_of, verifier_errors
@@ -58,20 +59,25 @@ class Divergences:
     found: list[dict[str, Divergence]] = field(default_factory=list)
 
     def __call__(self, tree: TokenTree, target: torch.Tensor, verified: Mapping[str, Verified]) -> None:
-        row = target[0].double()
+        reads = Reads()
+        asked_row = reads.ask(target[0])
         judged = next((one.judgement for one in verified.values() if one.verifier.judge is REJECTION.judge), None)
-        lossless = first_token_law(REJECTION, Options(), tree, target, judged)
-        step = {}
+        asked_lossless = ask_first_token_law(REJECTION, Options(), tree, target, reads, judged)
+        asked = {}
         for name, one in verified.items():
             with verifier_errors(one.verifier):  # a user's own may fail on luck that the run itself did not meet
-                step[name] = _divergence(one, tree, target, row, lossless)
+                asked[name] = ask_first_token_law(one.verifier, one.options, tree, target, reads, one.judgement)
+        row, lossless = asked_row()[0].double(), asked_lossless()
+        step = {}
+        for name, one in verified.items():
+            with verifier_errors(one.verifier):
+                step[name] = _divergence(one, asked[name](), row, lossless)
         self.found.append(step)
 
 
 def _divergence(
-    one: Verified, tree: TokenTree, target: torch.Tensor, row: torch.Tensor, lossless: torch.Tensor | None
+    one: Verified, law: torch.Tensor | None, row: torch.Tensor, lossless: torch.Tensor | None
 ) -> Divergence:
-    law = first_token_law(one.verifier, one.options, tree, target, one.judgement)
     if law is None:
         return NONE
     if one.lossless == "yes":
@@ -95,37 +101,51 @@ def kl(a: torch.Tensor, b: torch.Tensor) -> float:
     return max(0.0, float((a[some] * (a[some] / b[some]).log()).sum()))
 
 
-def first_token_law(
-    verifier: Verifier, options: Any, tree: TokenTree, target: torch.Tensor, judgement: Judgement | None = None
-) -> torch.Tensor | None:
+def ask_first_token_law(
+    verifier: Verifier,
+    options: Any,
+    tree: TokenTree,
+    target: torch.Tensor,
+    reads: Reads,
+    judgement: Judgement | None = None,
+) -> Callable[[], torch.Tensor | None]:
     """L(.|T): the law of the first token a verifier emits on this tree, over its luck.
 
     Args:
         target: [n, V], the processed target rows.
-        judgement: the verifier's, if it is there already.
+        reads: takes what has to be read.
+        judgement: the verifier's, if it is there already; otherwise it is read here.
 
     Returns:
-        [V] in float64, sums to 1; None where the rule's luck falls in too many ways.
+        The law, to be called once everything has been asked for: [V] in float64 on the CPU, sums to 1; None where the
+        rule's luck falls in too many ways.
     """
     if verifier.walk is naive.walk:
-        return target[0].double()
+        asked = reads.ask(target[0])
+        return lambda: asked()[0].double()
     if judgement is None:
         judgement = verifier.judge(tree, target, options)
     judgement = judgement.on_host()
     context = context_of(tree, judgement, options)
     ends = _ends_of_longest_path(context) if verifier.walk is longest_path.walk else _ends(verifier, context)
     if ends is None:
-        return None
-    law = torch.zeros(target.shape[-1], dtype=torch.float64, device=target.device)
-    for (child, end), probability in ends.items():
-        if child:
-            law[tree.tokens[child]] += probability
-        elif end is not None:
-            row = judgement.distribution(end).double()
-            if end.source == "argmax":
-                law[row.argmax()] += probability
-            else:
-                law += probability * row / row.sum()
+        return lambda: None
+    asked = reads.ask(*(judgement.distribution(end) for child, end in ends if not child and end is not None))
+
+    def law() -> torch.Tensor:
+        found = torch.zeros(target.shape[-1], dtype=torch.float64)
+        rows = iter(asked())
+        for (child, end), probability in ends.items():
+            if child:
+                found[tree.tokens[child]] += probability
+            elif end is not None:
+                row = next(rows).double()
+                if end.source == "argmax":
+                    found[row.argmax()] += probability
+                else:
+                    found += probability * row / row.sum()
+        return found
+
     return law
 
 

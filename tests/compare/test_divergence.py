@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from specviz.compare import divergence
-from specviz.compare.divergence import Divergences, distance, first_token_law, kl
+from specviz.compare.divergence import Divergences, ask_first_token_law, distance, kl
 from specviz.dice import SeededDice
 from specviz.drafting import BUILDERS
 from specviz.engine.session import Session
 from specviz.engine.step_values import Verified
 from specviz.options import Options, parse_options
 from specviz.trace.schema import Choice
+from specviz.transfers import Reads
 from specviz.verifiers import VERIFIERS, StepLuck, proof_table, verify
 from specviz.verifiers.exact import draw_trees, law_of, toy
 from tests.faults import stale_residual_verifier
@@ -36,12 +37,17 @@ def trees_of(name: str, pair):
     return draw_trees(builder, parse_options(builder.Options, "builder", choice), pair)
 
 
+def first_token_law(name: str, grown):
+    verifier = VERIFIERS[name]
+    return ask_first_token_law(verifier, verifier.Options(), grown.tree, grown.target, Reads())()
+
+
 @pytest.mark.parametrize("tree", TREES)
 @pytest.mark.parametrize("verifier", VERIFIERS.values(), ids=lambda verifier: verifier.name)
 def test_the_law_of_the_first_token_is_that_of_the_enumeration(verifier, tree: str) -> None:
     pair = toy(3, depth=3)
     for grown in trees_of(tree, pair)[:40]:
-        law = first_token_law(verifier, verifier.Options(), grown.tree, grown.target)
+        law = first_token_law(verifier.name, grown)
         whole = law_of(verifier, verifier.Options(), grown.tree, grown.target)
         expected = [sum(p for tokens, p in whole.items() if tokens[0] == x) for x in range(pair.vocabulary)]
         assert law.sum() == pytest.approx(1, abs=EXACT)
@@ -69,9 +75,7 @@ def test_bounds_and_the_unbiased_figure_hold_in_the_mean_over_all_trees(tree: st
     sums = {name: np.zeros(3) for name in VERIFIERS}
     for grown in trees_of(tree, pair):
         for name, one in watched(grown).items():
-            mean[name] += grown.probability * first_token_law(
-                VERIFIERS[name], VERIFIERS[name].Options(), grown.tree, grown.target
-            )
+            mean[name] += grown.probability * first_token_law(name, grown)
             sums[name] += grown.probability * np.array([one.first_tv, one.first_tv_bound, one.first_excess])
     for name, law in mean.items():
         truth = distance(law, row)
@@ -113,7 +117,7 @@ def test_what_cannot_be_summed_over_is_left_out(monkeypatch: pytest.MonkeyPatch)
     found = watched(grown, ("traversal", "longest_path", "naive"))
     assert found["traversal"] == found["longest_path"] == divergence.NONE
     assert found["naive"].first_tv == 0
-    assert first_token_law(VERIFIERS["rejection"], Options(), grown.tree, grown.target) is None
+    assert first_token_law("rejection", grown) is None
 
 
 def test_a_session_shows_every_step_to_its_watcher_and_takes_tokens() -> None:
