@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from transformers import DynamicCache
 
-from specviz.errors import NumericsError
 from specviz.models.hidden_state_head import plain_states
 from specviz.models.kv_cache import SlotCache
 from specviz.models.language_model import LanguageModel
 from specviz.models.numerics import logit_difference, slot_differences
 from specviz.trace.schema import INFINITE_DIFFERENCE, Audit
+from specviz.transfers import Reads
 
 
 @dataclass(frozen=True)
@@ -29,14 +28,15 @@ class HeadInput:
     features: torch.Tensor
 
 
-def audit(
+def ask_audit(
     model: LanguageModel,
     cache: SlotCache,
     tokens: Sequence[int],
     first_slot: int,
+    reads: Reads,
     head_input: HeadInput | None = None,
     temperature: float = 1.0,
-) -> Audit:
+) -> Callable[[], Audit]:
     """Compare the committed slots and the next-token logits with a plain causal forward of the same tokens.
 
     The recompute shares nothing with what it checks: it uses transformers' own cache, mask and positions.
@@ -45,12 +45,14 @@ def audit(
         cache: without appended slots; it is left as it was.
         tokens: the committed tokens, the root last. The cache may be some tokens short of the root.
         first_slot: committed slots from here on are reported one by one, earlier ones as one figure a layer.
+        reads: takes what has to be read.
         head_input: for a draft that reads the target's hidden states; those are recomputed too.
         temperature: what the run divides the logits by.
 
     Returns:
-        Differences relative to each layer's largest absolute value (and to the largest absolute logit), except where
-        :mod:`specviz.models.numerics` measures outliers by themselves.
+        The audit, to be called once everything has been asked for. Differences are relative to each layer's largest
+        absolute value (and to the largest absolute logit), except where :mod:`specviz.models.numerics` measures
+        outliers by themselves.
     """
     # The last token of a full context has no position, so it is never fed and has no next-token logits.
     if len(tokens) > model.max_positions:
@@ -64,40 +66,45 @@ def audit(
         features = model.head.text_features(states)
     cached = {"use_cache": True, model.cache_argument: fresh}
     expected = model.plain_logits(tokens, features, last=True, **cached)[0]
-    base, logits = cache.num_committed, None
+    base = cache.num_committed
+    logits: list[torch.Tensor] = []
     if base < len(tokens):
         got = _next_logits(model, cache, tokens[base:], head_input.features if head_input else None)
-        difference = math.inf if got is None else logit_difference(got, expected, temperature)
-        logits = min(difference, INFINITE_DIFFERENCE)
+        logits = [logit_difference(got, expected, temperature)]
 
     keys: list[torch.Tensor] = []
     values: list[torch.Tensor] = []
     for layer, ours in zip(fresh.layers, cache.slot_layers, strict=True):
         for rows, theirs, mine in ((keys, layer.keys, ours.keys), (values, layer.values, ours.values)):
             assert theirs is not None
-            rows.append(slot_differences(mine[0, :, :base], theirs[0]).cpu())
-    return Audit(
-        first_slot=first_slot,
-        keys=_columns(keys, first_slot),
-        values=_columns(values, first_slot),
-        earlier_keys=_largest(keys, first_slot),
-        earlier_values=_largest(values, first_slot),
-        logits=logits,
-    )
+            rows.append(slot_differences(mine[0, :, :base], theirs[0]))
+    asked_keys, asked_values, asked_logits = reads.ask(*keys), reads.ask(*values), reads.ask(*logits)
+
+    def found() -> Audit:
+        keys, values = asked_keys(), asked_values()
+        difference = [float(one) for one in asked_logits()]
+        return Audit(
+            first_slot=first_slot,
+            keys=_columns(keys, first_slot),
+            values=_columns(values, first_slot),
+            earlier_keys=_largest(keys, first_slot),
+            earlier_values=_largest(values, first_slot),
+            logits=min(difference[0], INFINITE_DIFFERENCE) if difference else None,
+        )
+
+    return found
 
 
 def _next_logits(
     model: LanguageModel, cache: SlotCache, missing: Sequence[int], features: torch.Tensor | None
-) -> torch.Tensor | None:
+) -> torch.Tensor:
     """The logits [V] after the ``missing`` tokens, computed through the cache, which is left as it was.
 
-    None if they are NaN or infinite: the audit records that, and the next step that needs them fails.
+    They are not checked: of NaN and infinity their difference tells, and the next step that needs them fails.
     """
     before, last = len(model.forwards), len(missing) - 1
     try:
-        return model.forward(cache, missing, range(-1, last), 1, features=features).logits[0]
-    except NumericsError:
-        return None
+        return model.forward(cache, missing, range(-1, last), 1, features=features, later=lambda *_: None).logits[0]
     finally:
         del model.forwards[before:]
         cache.roll_back()

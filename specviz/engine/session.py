@@ -14,7 +14,7 @@ import torch
 from specviz import __version__
 from specviz.dice import SeededDice
 from specviz.drafting import Limits, build_tree
-from specviz.engine.audit import HeadInput, audit
+from specviz.engine.audit import HeadInput, ask_audit
 from specviz.engine.recording import Attempt, Texts, record_attempt, record_step, record_tree
 from specviz.engine.resolve import resolve
 from specviz.engine.run_until import run_until
@@ -320,16 +320,15 @@ class Session:
 
     def _audited(self, caches: Caches, commit: Commit) -> Caches:
         """The record of both caches, each with its comparison with a recompute."""
-        target, draft, settings = self._target_runner, self._draft_runner, self.settings
+        target, draft, settings, reads = self._target_runner, self._draft_runner, self.settings, self._reads
         tokens = [*self.tokens, *commit.tokens]
         first_slot, temperature = caches.target.length_before, settings.target.temperature
-        found = audit(target.model, target.cache, tokens, first_slot, temperature=temperature)
-        audited = {"target": caches.target.model_copy(update={"audit": found})}
+        asked = {"target": ask_audit(target.model, target.cache, tokens, first_slot, reads, temperature=temperature)}
         if self._resolved.builder.runs_draft:
             head_input = HeadInput(target.model, draft.features) if draft.features is not None else None
             first_slot, temperature = caches.draft.length_before, settings.draft.temperature
-            found = audit(draft.model, draft.cache, tokens, first_slot, head_input, temperature)
-            audited["draft"] = caches.draft.model_copy(update={"audit": found})
+            asked["draft"] = ask_audit(draft.model, draft.cache, tokens, first_slot, reads, head_input, temperature)
+        audited = {name: getattr(caches, name).model_copy(update={"audit": audit()}) for name, audit in asked.items()}
         return caches.model_copy(update=audited)
 
     @torch.inference_mode()

@@ -19,7 +19,7 @@ pair none is above 9.1; biases of keys and attention sinks reach hundreds in oth
 _SMALLEST = 1e-30
 
 
-def logit_difference(got: torch.Tensor, expected: torch.Tensor, temperature: float = 1.0) -> float:
+def logit_difference(got: torch.Tensor, expected: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
     """The largest difference of two rows of logits [..., V], relative to the largest absolute value in ``expected``.
 
     Fillers count neither for the difference nor for the measure where both rows have one; see :data:`FILLER`. What is
@@ -30,20 +30,19 @@ def logit_difference(got: torch.Tensor, expected: torch.Tensor, temperature: flo
         temperature: that the logits are divided by later; above 1 fewer entries are fillers.
 
     Returns:
-        Infinity where the rows cannot be compared: one of them has NaN, +inf or nothing but -inf, or an entry is -inf
-        in one of them and no filler in the other.
+        [], not read from its device. Infinity where the rows cannot be compared: one of them has NaN, +inf or nothing
+        but -inf, or an entry is -inf in one of them and no filler in the other.
     """
     best, due = got.amax(-1, keepdim=True), expected.amax(-1, keepdim=True)
     # The maximum is NaN or infinite exactly when no distribution can be made of a row.
-    if not bool(best.isfinite().all() & due.isfinite().all()):
-        return math.inf
+    comparable = best.isfinite().all() & due.isfinite().all()
     reach = FILLER * max(1.0, temperature)
     measured = expected > due - reach
     compared = measured | (got > best - reach)
     difference = torch.where(compared, (got - expected).abs(), 0.0).amax(-1)
     size = torch.where(measured, expected.abs(), 0.0).amax(-1)
     least = torch.where(measured.all(-1), _SMALLEST, 1.0)
-    return float((difference / torch.maximum(size, least)).max())
+    return torch.where(comparable, (difference / torch.maximum(size, least)).max(), math.inf)
 
 
 def size_of(states: torch.Tensor) -> torch.Tensor:
@@ -59,7 +58,7 @@ def size_of(states: torch.Tensor) -> torch.Tensor:
     sizes = torch.where(sizes.isfinite(), sizes, 0.0)
     slots = sizes.amax(dim=(0, 2))
     sinks = slots > STANDS_OUT * slots.median()
-    features = sizes[:, ~sinks].amax(1)
+    features = torch.where(sinks[:, None], 0.0, sizes).amax(1)
     far = features > STANDS_OUT * features.median()
     ordinary = torch.where(far, 0.0, features).max()
     by_feature = torch.where(far, features, ordinary)[:, None]

@@ -58,5 +58,5 @@ WHAT_IF = {"28 nodes": 5, "255 nodes": 5}
 """Waits of a what-if question that the models answer, beyond one a level."""
 DIVERGENCE = 1
 """Waits of a comparison's divergence in one step, on 28 nodes with six verifiers."""
-AUDIT = 22
+AUDIT = 1
 """Waits of the audit of both caches after one step."""

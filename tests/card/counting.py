@@ -33,7 +33,7 @@ class Where:
 
     Attributes:
         phase: one of :data:`PHASES`, or ``other``.
-        line: the innermost of specviz, as ``engine/audit.py:66 audit``.
+        line: the innermost of specviz, as ``engine/audit.py:66 ask_audit``.
         forward: whether it is in transformers, or in what transformers calls.
     """
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, PhiConfig
 
-from specviz.engine.audit import audit
+from specviz.engine.audit import ask_audit
 from specviz.engine.session import Session
 from specviz.figures.audit import audit_columns, audit_faults
 from specviz.models.language_model import LanguageModel
@@ -19,6 +19,7 @@ from specviz.trace.io import dump_trace, parse_trace
 from specviz.trace.metrics import TOLERANCES
 from specviz.trace.schema import INFINITE_DIFFERENCE, Audit, Trace
 from specviz.trace.summary import summary
+from specviz.transfers import Reads
 from tests import tiny
 from tests.pairs import info_of, make_pair, make_settings, pair_of
 
@@ -112,7 +113,7 @@ def test_a_run_with_minus_infinity_is_audited_to_its_end_and_survives_its_file()
 )
 def test_the_difference_of_two_rows_of_logits(got, expected, temperature, difference) -> None:
     found = logit_difference(torch.tensor(got), torch.tensor(expected), temperature)
-    assert found == pytest.approx(difference, rel=1e-5)
+    assert float(found) == pytest.approx(difference, rel=1e-5)
 
 
 def test_ordinary_logits_are_measured_by_their_largest_absolute_value() -> None:
@@ -121,7 +122,7 @@ def test_ordinary_logits_are_measured_by_their_largest_absolute_value() -> None:
         row = pair.target.plain_logits([5, 6, 7], last=True)[0]
     other = row + 0.01 * torch.randn(row.shape, generator=torch.Generator().manual_seed(0))
     assert float(row.amax() - row.amin()) < 60
-    assert logit_difference(other, row) == pytest.approx(float((other - row).abs().max() / row.abs().max()))
+    assert float(logit_difference(other, row)) == pytest.approx(float((other - row).abs().max() / row.abs().max()))
 
 
 # -------------------------------------------------------------------------------------------- keys and values
@@ -138,7 +139,7 @@ def audited_with(spoil, outlier=None) -> Audit:
     with torch.inference_mode():
         wrapped.prefill(cache, tokens[:-1])
         spoil(cache.slot_layers[1])
-        return audit(wrapped, cache, tokens, 3)
+        return ask_audit(wrapped, cache, tokens, 3, Reads())()
 
 
 @pytest.mark.parametrize("outlier", [None, 1e3, 1e6])
