@@ -1,4 +1,4 @@
-"""The benchmark, in five parts (a) to (e) that can be run separately; ``docs/bench.md`` says what each figure means."""
+"""The benchmark, in six parts (a) to (f) that can be run separately; ``docs/bench.md`` says what each figure means."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ PARTS = {
     "c": "commit time by context",
     "d": "peak memory",
     "e": "trace bytes a step",
+    "f": "step time as the context and the tree grow",
 }
 
 
@@ -31,7 +32,7 @@ class Sizes:
     """How much each part measures.
 
     Attributes:
-        steps: per tree in (a) and (e), per context in (c).
+        steps: per tree in (a) and (e), per context in (c), per line of (f).
         repeats: of every prompt and method in (b).
         prompts: in (b), the first ones of the project's own.
         new_tokens: per run in (b).
@@ -54,6 +55,7 @@ class Report:
     speeds: tuple[greedy_speed.Speed, ...] = ()
     commits: tuple[step_cost.CommitCost, ...] = ()
     peaks: tuple[peak_memory.Peak, ...] = ()
+    growth: tuple[step_cost.StepCost, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Plain values; times in seconds, memory in bytes."""
@@ -77,6 +79,8 @@ class Report:
             ]
         if self.peaks:
             result["memory"] = [peak.as_json() for peak in self.peaks]
+        if self.growth:
+            result["growth"] = [cost.as_json() for cost in self.growth]
         return result
 
 
@@ -110,7 +114,10 @@ def bench(pair: Pair, names: ModelChoice, parts: Sequence[str], sizes: Sizes, sa
         speeds = greedy_speed.greedy_speeds(pair, sizes.repeats, sizes.prompts, sizes.new_tokens, say=say)
     commits = step_cost.commit_costs(pair, sizes.steps, say=say) if "c" in parts else ()
     peaks = peak_memory.peaks(names, say=say) if "d" in parts else ()
-    return Report(machine, sizes, tuple(parts), tuple(steps), tuple(speeds), tuple(commits), tuple(peaks))
+    growth = step_cost.growth_costs(pair, sizes.steps, say=say) if "f" in parts else ()
+    return Report(
+        machine, sizes, tuple(parts), tuple(steps), tuple(speeds), tuple(commits), tuple(peaks), tuple(growth)
+    )
 
 
 def describe_machine(pair: Pair) -> dict[str, Any]:
@@ -146,6 +153,7 @@ def _lines(report: Report) -> Iterator[str]:
         "c": lambda: step_cost.commit_lines(report.commits),
         "d": lambda: peak_memory.peak_lines(report.peaks),
         "e": lambda: step_cost.byte_lines(report.steps),
+        "f": lambda: step_cost.overhead_lines(report.growth),
     }
     for part in report.parts:
         yield ""

@@ -14,12 +14,9 @@ from typing import Any
 import torch
 
 from specviz.bench.greedy_speed import PLAIN, generate
-from specviz.bench.step_cost import PROMPT, TREES, BenchTree, Say, without_end_tokens
-from specviz.engine.session import Session
+from specviz.bench.step_cost import PROMPT, TREES, BenchTree, Say, session_for, without_end_tokens
 from specviz.models.loading import Pair
 from specviz.models.pair_spec import ModelChoice
-from specviz.trace.schema import Choice, Settings
-from specviz.verifiers import VERIFIERS
 
 GENERATED = 32
 """Tokens of the run of plain ``generate`` that the trees are compared with."""
@@ -67,18 +64,29 @@ def peaks(
 def measure_peak(names: ModelChoice, tree: BenchTree | None, threads: int) -> Peak:
     """Load the pair here and run one case. Only a fresh process gives a figure of that case alone."""
     torch.set_num_threads(threads)
-    pair = without_end_tokens(names.load())
-    device = pair.target.device
+    pair = names.load()
+    use_once(pair)
+    return peak_of(pair, tree)
+
+
+def use_once(pair: Pair) -> None:
+    """Weights mapped from a file are in memory once they were used, and libraries take their workspaces."""
     with torch.inference_mode():
-        # Weights mapped from a file are in memory once they were used.
         for model in (pair.target, pair.draft):
             model.model(input_ids=torch.tensor([[0]], device=model.device), use_cache=False)
+
+
+def peak_of(pair: Pair, tree: BenchTree | None) -> Peak:
+    """Run one case in this process; None is plain ``generate``. On CUDA an earlier case changes nothing."""
+    pair = without_end_tokens(pair)
+    device = pair.target.device
     loaded = _in_use(device)
     _forget_peak(device)
     if tree is None:
         generate(pair, pair.encode(PROMPT, False, "drop"), GENERATED)
     else:
-        _run(pair, tree)
+        for step in session_for(pair, tree).run(STEPS):
+            assert len(step.tree.nodes) == tree.nodes + 1
     return Peak(PLAIN if tree is None else tree.label, loaded, max(loaded, _peak(device)))
 
 
@@ -88,15 +96,6 @@ def peak_lines(found: Sequence[Peak]) -> Iterator[str]:
     for peak in found:
         loaded, most, over = (size / 1e6 for size in (peak.loaded, peak.peak, peak.over_loaded))
         yield f"{peak.case:<24}{loaded:>11.0f} MB{most:>9.0f} MB{over:>11.0f} MB"
-
-
-def _run(pair: Pair, tree: BenchTree) -> None:
-    verifiers = tuple(Choice(name=name) for name in VERIFIERS)
-    settings = Settings(
-        builder=tree.choice, verifiers=verifiers, driver="rejection", max_new_tokens=100_000, prompt_end_token="drop"
-    )
-    for step in Session(pair, settings, PROMPT).run(STEPS):
-        assert len(step.tree.nodes) == tree.nodes + 1
 
 
 def _in_use(device: torch.device) -> int:

@@ -1,4 +1,5 @@
-"""Parts (a), (c) and (e) of ``bench``: a step's time over its forwards, a commit's time, a recorded step's bytes."""
+"""Parts (a), (c), (e) and (f) of ``bench``: a step's time over its forwards by tree and by context, a commit's time, a
+recorded step's bytes."""
 
 from __future__ import annotations
 
@@ -62,6 +63,9 @@ TREES = (
     _dynamic(64),
     _dynamic(256),
 )
+DEFAULT_TREE = TREES[0]
+GROWN_TREES = TREES[1:4]
+"""Of part (f), behind its shortest context."""
 
 
 @dataclass(frozen=True)
@@ -96,12 +100,17 @@ class MeasuredStep:
 
 @dataclass(frozen=True)
 class StepCost:
-    """All measured steps of one tree."""
+    """All measured steps of one tree.
+
+    Attributes:
+        gzip_bytes_a_step: of the trace file, prompt and settings included.
+        prompt_tokens: tokens that came before the first step.
+    """
 
     tree: BenchTree
     steps: tuple[MeasuredStep, ...]
     gzip_bytes_a_step: float
-    """Of the trace file, prompt and settings included."""
+    prompt_tokens: int = 0
 
     @property
     def ratio(self) -> float:
@@ -119,6 +128,7 @@ class StepCost:
         return {
             "tree": self.tree.choice.model_dump(),
             "nodes": self.tree.nodes,
+            "prompt_tokens": self.prompt_tokens,
             "steps": len(self.steps),
             "step_over_forwards": self.ratio,
             "step_over_forwards_of_each_step": [step.ratio for step in self.steps],
@@ -155,35 +165,67 @@ class CommitCost:
         return {"context": self.context, "median_seconds": self.median, "seconds": self.seconds, "moved": self.moved}
 
 
-def step_costs(pair: Pair, steps: int, trees: Sequence[BenchTree] = TREES, say: Say = print) -> list[StepCost]:
+def step_costs(
+    pair: Pair,
+    steps: int,
+    trees: Sequence[BenchTree] = TREES,
+    say: Say = print,
+    enough: Callable[[], bool] = lambda: False,
+) -> list[StepCost]:
     """Measure ``steps`` steps of every tree, all verifiers recording, temperature 1, driven by rejection.
 
-    The trees take turns step by step, so that a slow moment of the machine meets all of them.
+    Args:
+        enough: asked after every round whether to end.
     """
     pair = without_end_tokens(pair)
-    verifiers = tuple(Choice(name=name) for name in VERIFIERS)
-    sessions = [Session(pair, _settings(tree.choice, verifiers), PROMPT) for tree in trees]
-    measured: list[list[MeasuredStep]] = [[] for _ in trees]
+    return _step_costs([(tree, session_for(pair, tree)) for tree in trees], steps, say, enough)
+
+
+def growth_costs(
+    pair: Pair,
+    steps: int,
+    contexts: Sequence[int] = CONTEXTS,
+    trees: Sequence[BenchTree] = GROWN_TREES,
+    say: Say = print,
+    enough: Callable[[], bool] = lambda: False,
+) -> list[StepCost]:
+    """Measure the smallest tree at each context length that the models can hold, and each tree behind the shortest."""
+    pair = without_end_tokens(pair)
+    places = [(DEFAULT_TREE, context) for context in contexts if _fits(pair, context)]
+    places += [(tree, places[0][1]) for tree in trees if places]
+    cases = []
+    for tree, context in places:
+        say(f"growth: reading a context of {context:,} tokens for {tree.label}")
+        cases.append((tree, session_for(pair, tree, context)))
+    return _step_costs(cases, steps, say, enough)
+
+
+def _step_costs(
+    cases: Sequence[tuple[BenchTree, Session]], steps: int, say: Say, enough: Callable[[], bool]
+) -> list[StepCost]:
+    """The runs take turns step by step, so that a slow moment of the machine meets all of them."""
+    measured: list[list[MeasuredStep]] = [[] for _ in cases]
     for turn in range(steps + WARM_UP):
         say(f"steps: round {turn + 1} of {steps + WARM_UP}")
-        for tree, session, done in zip(trees, sessions, measured, strict=True):
+        for (tree, session), done in zip(cases, measured, strict=True):
             wall, step = timed_step(session)
             assert len(step.tree.nodes) == tree.nodes + 1, f"{tree.label} grew {len(step.tree.nodes) - 1} nodes"
             if turn >= WARM_UP:
                 done.append(MeasuredStep(wall, step.timings, len(step.model_dump_json().encode())))
+        if turn >= WARM_UP and enough():
+            break
     return [
-        StepCost(tree, tuple(done), _gzip_bytes(session) / len(session.steps))
-        for tree, session, done in zip(trees, sessions, measured, strict=True)
+        StepCost(tree, tuple(done), _gzip_bytes(session) / len(session.steps), len(session.prompt_tokens))
+        for (tree, session), done in zip(cases, measured, strict=True)
     ]
 
 
 def commit_costs(pair: Pair, steps: int, contexts: Sequence[int] = CONTEXTS, say: Say = print) -> list[CommitCost]:
     """Measure ``steps`` commits at each context length that the models can hold, taking turns."""
     pair = without_end_tokens(pair)
-    room = min(pair.target.max_positions, pair.draft.max_positions)
     sessions = {}
     for context in contexts:
-        if context + min(_COMMIT_ROOM, room // 4) <= room:
+        if _fits(pair, context):
             say(f"commits: reading a context of {context:,} tokens")
             sessions[context] = session_at(pair, context)
             sessions[context].step()
@@ -202,13 +244,29 @@ def commit_costs(pair: Pair, steps: int, contexts: Sequence[int] = CONTEXTS, say
     return [CommitCost(context, tuple(seconds[context]), tuple(moved[context])) for context in sessions]
 
 
+def _fits(pair: Pair, context: int) -> bool:
+    """Whether the models can hold a context and what a run adds to it."""
+    room = min(pair.target.max_positions, pair.draft.max_positions)
+    return context + min(_COMMIT_ROOM, room // 4) <= room
+
+
 def session_at(pair: Pair, context: int) -> Session:
     """A run of 4,2,2 under rejection whose prompt has exactly ``context`` tokens."""
+    return session_of(pair, _settings(DEFAULT_TREE.choice, ("rejection",)), prompt_of(pair, context))
+
+
+def session_for(pair: Pair, tree: BenchTree, context: int | None = None, *, audit: bool = False) -> Session:
+    """A run of ``tree`` with all verifiers, on the prompt, or on one of exactly ``context`` tokens."""
+    settings = _settings(tree.choice, tuple(VERIFIERS)).model_copy(update={"audit": audit})
+    return Session(pair, settings, PROMPT) if context is None else session_of(pair, settings, prompt_of(pair, context))
+
+
+def prompt_of(pair: Pair, context: int) -> list[int]:
+    """The prompt, again and again, of exactly ``context`` tokens."""
     text = PROMPT
     while len(pair.encode(text, False, "drop")) < context:
-        text += " " + PROMPT
-    settings = _settings(Choice(name="k_config"), (Choice(name="rejection"),))
-    return session_of(pair, settings, pair.encode(text, False, "drop")[:context])
+        text += " " + text
+    return pair.encode(text, False, "drop")[:context]
 
 
 def session_of(pair: Pair, settings: Settings, tokens: Sequence[int]) -> Session:
@@ -250,12 +308,13 @@ def synchronize(pair: Pair) -> None:
 
 
 def overhead_lines(costs: Sequence[StepCost]) -> Iterator[str]:
-    """Part (a) as a table, milliseconds."""
+    """Parts (a) and (f) as a table, milliseconds."""
     names = ("wall", *PHASES, "rest")
-    yield f"{'tree':<24}{'steps':>6}{'step/forwards':>15}" + "".join(f"{name:>10}" for name in names) + "  [ms]"
+    head = f"{'tree':<28}{'prompt':>7}{'steps':>6}{'step/forwards':>15}"
+    yield head + "".join(f"{name:>10}" for name in names) + "  [ms]"
     for cost in costs:
         times = "".join(f"{1e3 * cost.phase(name):>10.1f}" for name in names)
-        yield f"{cost.tree.label:<24}{len(cost.steps):>6}{cost.ratio:>15.3f}{times}"
+        yield f"{cost.tree.label:<28}{cost.prompt_tokens:>7,}{len(cost.steps):>6}{cost.ratio:>15.3f}{times}"
 
 
 def commit_lines(costs: Sequence[CommitCost]) -> Iterator[str]:
@@ -274,9 +333,13 @@ def byte_lines(costs: Sequence[StepCost]) -> Iterator[str]:
         yield f"{cost.tree.label:<24}{json_kb:>11.1f} kB{gzip_kb:>11.1f} kB"
 
 
-def _settings(builder: Choice, verifiers: tuple[Choice, ...]) -> Settings:
+def _settings(builder: Choice, verifiers: tuple[str, ...]) -> Settings:
     return Settings(
-        builder=builder, verifiers=verifiers, driver="rejection", max_new_tokens=100_000, prompt_end_token="drop"
+        builder=builder,
+        verifiers=tuple(Choice(name=name) for name in verifiers),
+        driver="rejection",
+        max_new_tokens=100_000,
+        prompt_end_token="drop",
     )
 
 

@@ -43,6 +43,28 @@ def check_quantization(quantization: str, device: torch.device, name: str) -> No
         )
 
 
+def why_unusable(quantization: str, device: torch.device) -> str | None:
+    """Why bitsandbytes cannot compute here: what it says when it is asked for a small product; None if it gives one.
+
+    It brings a library for each version of CUDA, and that there is none for this one shows when it is used.
+    """
+    if quantization == "none":
+        return None
+    _hush()
+    try:
+        from bitsandbytes.nn import Linear4bit, Linear8bitLt
+
+        if quantization == "int8":
+            layer = Linear8bitLt(64, 64, has_fp16_weights=False, threshold=OUTLIERS)
+        else:
+            layer = Linear4bit(64, 64, quant_type="nf4", compute_dtype=torch.bfloat16)
+        with torch.inference_mode():
+            layer.to(device)(torch.ones(1, 64, dtype=torch.bfloat16, device=device)).cpu()
+    except Exception as error:
+        return f"bitsandbytes cannot compute in {quantization} on {device.type} here: {shown(error, 300)}"
+    return None
+
+
 def quantization_config(quantization: str, dtype: torch.dtype) -> Any:
     """The ``BitsAndBytesConfig`` for ``int8`` or ``nf4``, None for ``none``.
 

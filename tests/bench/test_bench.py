@@ -15,9 +15,11 @@ from specviz.bench.greedy_speed import ASSISTED, CHAIN, PLAIN, Difference, Speed
 from specviz.bench.peak_memory import Peak
 from specviz.bench.step_cost import TREES, CommitCost, MeasuredStep, StepCost
 from specviz.cli import main
+from specviz.drafting import resolve_builder
 from specviz.errors import SettingsError
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.schema import Choice, Timings
+from specviz.tree import MAX_NODES
 from tests import tiny
 from tests.pairs import make_pair, make_reading_pair, pair_of
 
@@ -106,6 +108,20 @@ def test_commits_that_move_slots_are_compared_with_each_other() -> None:
     assert CommitCost(256, (1.0, 9.0, 5.0), (0, 0, 0)).median == 5.0
 
 
+def test_growth_is_measured_at_the_contexts_that_fit_and_with_larger_trees_behind_the_shortest() -> None:
+    larger = next(tree for tree in TREES if tree.nodes == 64)
+    found = step_cost.growth_costs(make_pair(), 1, (20, 300, 10_000), [larger], quiet)
+    assert [(cost.prompt_tokens, cost.tree.nodes) for cost in found] == [(20, 28), (300, 28), (20, 64)]
+    assert found[1].as_json()["prompt_tokens"] == 300
+
+
+def test_the_largest_trees_have_the_nodes_they_claim() -> None:
+    for tree in step_cost.GROWN_TREES:
+        builder, options = resolve_builder(tree.choice)
+        assert builder.max_nodes(options) == tree.nodes
+    assert step_cost.GROWN_TREES[-1].nodes == MAX_NODES
+
+
 def test_a_run_starts_at_exactly_the_context_asked_for() -> None:
     assert [len(step_cost.session_at(make_pair(), n).prompt_tokens) for n in (1, 63, 64)] == [1, 63, 64]
 
@@ -174,12 +190,13 @@ def test_the_report_has_a_table_and_a_key_for_every_part(costs: list[StepCost], 
     commits = (CommitCost(256, (1.0, 3.0), (4, 4)), CommitCost(8000, (2.5, 3.5), (4, 4)))
     peaks = (Peak(PLAIN, 100, 150), Peak("4,2,2", 100, 90))
     machine = bench(make_pair(), ModelChoice(), (), Sizes(), quiet).machine
-    report = Report(machine, Sizes(), tuple(PARTS), tuple(costs), tuple(speeds), commits, peaks)
+    report = Report(machine, Sizes(), tuple(PARTS), tuple(costs), tuple(speeds), commits, peaks, tuple(costs))
     text = format_report(report)
     for part, title in PARTS.items():
         assert f"({part}) {title}" in text
     values = json.loads(json.dumps(report.as_json()))
-    assert values.keys() == {"machine", "sizes", "steps", "greedy", "best_tree", "commits", "memory"}
+    assert values.keys() == {"machine", "sizes", "steps", "greedy", "best_tree", "commits", "memory", "growth"}
+    assert values["growth"] == values["steps"]
     assert values["commits"][1]["over_first"] == 1.5
     assert [peak["over_loaded"] for peak in values["memory"]] == [50, 0]
     first = values["steps"][0]
@@ -213,7 +230,7 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path: Path, capsys: pyte
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [(["--only", "f"], "no part 'f'"), (["--json", "/nowhere/at/all.json"], "No figures can be saved")],
+    [(["--only", "g"], "no part 'g'"), (["--json", "/nowhere/at/all.json"], "No figures can be saved")],
 )
 def test_bad_input_is_refused_before_a_model_is_loaded(
     options: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

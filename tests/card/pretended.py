@@ -46,14 +46,14 @@ def install(cards: int = CARDS) -> None:
 
         _card = ctypes.CDLL(str(library()))
         _card.card_allocated.restype = _card.card_waits.restype = ctypes.c_int64
-    _patch(torch.cuda, cards)
-    _patch(torch.accelerator, cards)
+    for module in (torch.cuda, torch.cuda.random, torch.accelerator):
+        _patch(module, cards)
     torch.accelerator.current_accelerator = lambda check_available=False: torch.device("cuda")
     torch._C._cuda_isCurrentStreamCapturing = lambda: False
 
 
 def _patch(module: Any, cards: int) -> None:
-    """Both ``torch.cuda`` and ``torch.accelerator``; a name that is only in one does no harm in the other."""
+    """A module that asks for cards; a name that it does not have does no harm in it."""
     properties = {"name": "pretended", "major": CAPABILITY[0], "minor": CAPABILITY[1], "total_memory": MEMORY}
     properties |= {"multi_processor_count": 132, "warp_size": 32}
     answers: dict[str, Any] = {
@@ -74,6 +74,7 @@ def _patch(module: Any, cards: int) -> None:
         "reset_peak_memory_stats": lambda device=None: None,
         "empty_cache": lambda: None,
         "synchronize": lambda device=None: _card.card_wait(_index(device)),
+        "default_generators": (torch.default_generator,) * cards,
         "Event": Event,
         "current_stream": lambda device=None: SimpleNamespace(device_index=_index(device)),
     }
