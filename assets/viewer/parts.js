@@ -2,6 +2,7 @@
 
 import { el, note } from "./core/dom.js";
 import { outcome } from "./core/words.js";
+import { cacheParts } from "./panels/kv_cache.js";
 import { makeCardLayer } from "./tree/cards.js";
 
 /** @import { ModelName } from "./core/state.js" */
@@ -12,11 +13,7 @@ import { makeCardLayer } from "./tree/cards.js";
 const KEYS = [
   ["← →  or  [ ]", "one step back, forward"], ["Home  End", "first, last step"], [", .", "inside the step: one phase back, forward"], ["Space", "play, pause"],
   ["t", "into the tree; there ← → ↑ ↓ walk from card to card, Enter selects"], ["f", "the tree alone in the window, and back"],
-  ["Esc", "out of the tree, the node, the phases, the full window"], ["?", "this list"],
-];
-const FATES = [
-  ["kept", "stayed where it was"], ["moved", "to another slot (→ #)"], ["dropped", "not to be kept"], ["stale", "left behind beyond the length"],
-  ["free", "beyond the length"], ["wrong", "✕ not what must be there"],
+  ["Esc", "out of the tree, the node, the phases, the full window, a range of steps"], ["?", "this list"],
 ];
 const CELLS = [
   ["seen", "sees its ancestor, as it must"], ["leak", "+ leak: sees what is no ancestor"], ["missing", "− missing: does not see its ancestor"], ["unknown", "? pruned row: not told"],
@@ -32,11 +29,12 @@ export function buildParts() {
   const inside = {
     phaseBack: button("phaseBack", "Step into: the phase before (,)", "◂"), phaseWhere: el("span", { class: "sv-phasewhere" }, "step into"),
     phaseNext: button("phaseNext", "Step into: the next phase (.)", "▸"), phaseLeave: button("phaseLeave", "The whole step at once (Esc)", "×"),
-    summary: el("p", { class: "sv-summary", "aria-live": "polite" }),
+    dots: el("div", { class: "sv-dots" }), summary: el("p", { class: "sv-summary sv-hidden", "aria-live": "polite" }),
   };
+  const heads = { headline: el("h2", { class: "sv-headline" }), headTokens: el("span", { class: "sv-headtokens" }), headSaid: el("span") };
   const texts = {
     text: el("div", { class: "sv-text", tabindex: 0, role: "region", "aria-label": "Generated text; click a token to open its step" }),
-    models: el("span", { class: "sv-models" }),
+    models: el("span", { class: "sv-models" }), rangeSaid: el("p", { class: "sv-rangesaid", role: "status", hidden: true }),
   };
   const layer = makeCardLayer(), picture = el("div", { role: "img", "data-picture": "tree" }), stage = el("div", { class: "sv-stage" }, picture, layer.box);
   const tree = {
@@ -50,7 +48,7 @@ export function buildParts() {
     totalsEmpty: note("No step yet: totals appear with the first one."), totals: el("div", { class: "sv-totals" }),
     totalsTable: disclosure("Totals as counts"), stepsTable: disclosure("Timeline as a table"),
   };
-  const caches = { faults: el("div"), cache: el("div", { role: "img", "data-picture": "cache" }), slotTable: disclosure("Cache slots as a table") };
+  const caches = cacheParts();
   const target = maskParts("target"), draft = maskParts("draft"), maskTable = disclosure("Mask and positions as a table");
   const audit = el("div", { role: "img", "data-picture": "audit" });
   const audits = {
@@ -62,16 +60,14 @@ export function buildParts() {
   const under = el("div", { class: "sv-under" }), alarm = el("p", { class: "sv-jump", role: "status", hidden: true });
   const columns = el("div", { class: "sv-columns" }, treePanel(tree), tree.inspector);
   const body = el("div", { class: "sv-body", hidden: true },
-    el("div", { class: "sv-now-line" },
-      el("div", { class: "sv-inside", role: "group", "aria-label": "Inside the step" }, inside.phaseBack, inside.phaseWhere, inside.phaseNext, inside.phaseLeave), inside.summary),
-    alarm, columns, under,
+    el("header", { class: "sv-now-line sv-headbox" },
+      el("div", { class: "sv-said" }, heads.headline, el("p", { class: "sv-sub" }, heads.headTokens, heads.headSaid), inside.summary),
+      el("div", { class: "sv-inside", role: "group", "aria-label": "Inside the step" }, inside.phaseBack, inside.dots, inside.phaseNext, inside.phaseWhere, inside.phaseLeave)),
+    alarm, columns, panel("KV cache", "KV cache", {}, caches.cacheHead, caches.cacheBelow), under,
     panel("Verdicts", "Verdicts", { "data-known": "end" },
       note("What each verifier made of this one tree, with the same luck: what it accepted, and the bonus token it drew after that. A rule that draws tokens flips no coins, so it shares only the draws."), verdicts),
     panel("The run so far", "The run so far", {},
       note("How often each verifier accepted what was drafted, over the steps that it judged; every figure stands under the formula it is counted by."), ...Object.values(totals)),
-    panel("KV cache", "KV cache", { "data-known": "cache" },
-      note("The keys and values each model keeps of every token: written for the whole tree; then only the root and the accepted path, as far as it became text, are gathered and stay. p = position, n = node."),
-      key(FATES.map(([name, what]) => el("span", {}, el("i", { class: `sv-slot sv-slot-${name}` }), ` ${name}: ${what}`))), caches.faults, scrolled("KV cache", caches.cache), caches.slotTable),
     panel("Mask and positions", "Mask and positions", { "data-known": "target" },
       note("Which slots each new token was allowed to look at, and at which position it ran, as passed to the model; a token may see the text, its ancestors and itself."),
       key(CELLS.map(([name, what]) => el("span", {}, el("i", { class: `sv-slot sv-cell-${name}` }), ` ${what}`))), el("div", { class: "sv-masks" }, target.box, draft.box), maskTable),
@@ -85,14 +81,14 @@ export function buildParts() {
   const empty = el("div", { class: "sv-empty", role: "status" }, el("b", {}, "No run is open."), el("span", {}, "Open a recorded run under Runs, or press Step to draft a first tree."));
   const root = el("div", { class: "sv-root" }, notice, top,
     el("div", { class: "sv-bar" },
-      el("div", { class: "sv-transport", role: "group", "aria-label": "Steps" }, steps.first, steps.back, steps.play, steps.next, steps.last), steps.range, steps.where, steps.timeline, steps.helpButton),
-    el("section", { class: "sv-textbox", "aria-label": "Text" }, texts.text,
+      el("div", { class: "sv-transport", role: "group", "aria-label": "Steps" }, steps.first, steps.back, steps.play, steps.next, steps.last), steps.where, steps.timeline, steps.helpButton),
+    el("section", { class: "sv-textbox", "aria-label": "Text" }, texts.text, texts.rangeSaid,
       key([texts.models, el("span", {}, "what the run wrote; click a word to open its step"), el("span", { class: "sv-prompt" }, "prompt"),
         el("span", { class: "sv-word sv-accepted" }, "accepted draft"), el("span", { class: "sv-word sv-bonus" }, "bonus token")])),
     failed, empty, body, tip, help);
   return {
     root, notice, top, failed, empty, body, tip, help, alarm, columns, under, verdicts, nodeTable, maskTable, masks: { target: target.parts, draft: draft.parts },
-    ...steps, ...inside, ...texts, ...tree, ...totals, ...caches, ...audits,
+    ...steps, ...inside, ...heads, ...texts, ...tree, ...totals, ...caches, ...audits,
   };
 }
 

@@ -5,9 +5,13 @@
 
 import { el, swatch } from "./core/dom.js";
 import { frameDrawn, runDrawn } from "./core/state.js";
+import { looksOf } from "./core/words.js";
 import { drawAlarm } from "./panels/alarm.js";
-import { story } from "./panels/findings.js";
+import { story, taleOf } from "./panels/findings.js";
+import { drawHeadline } from "./panels/headline.js";
 import { nodePanel } from "./panels/inspector.js";
+import { makeCache } from "./panels/kv_cache.js";
+import { drawDots } from "./panels/phase_dots.js";
 import { cancelPanels, drawPanels } from "./panels/scheduler.js";
 import { phasePanel, stepPanel } from "./panels/step.js";
 import { verdictTable } from "./panels/verdicts.js";
@@ -37,6 +41,7 @@ export const lensOf = (state, frame) => (state.lens && frame.tree.states[state.l
  * @param {Act} act
  */
 export function makeRenderer(ui, state, selection, act) {
+  const drawCache = makeCache(ui, state, act);
   let treeKey = "", legendKey = "", lowerKey = "";
   /** @type {Frame | null} */
   let treeFrame = null;
@@ -133,6 +138,9 @@ export function makeRenderer(ui, state, selection, act) {
     ui.root.dataset.drawn = `${run.id}/${state.step}/${phase ?? ""}`;
     const said = at ? at.caption : frame.summary;
     if (ui.summary.textContent !== said) ui.summary.textContent = said;
+    ui.root.style.setProperty("--sv-driver", `var(--sv-${looksOf(run, frame.driver).role})`);
+    drawHeadline(ui, frame, view.lens, phase);
+    drawDots(ui, frame, view.lens, phase, act.phase);
     ui.phaseWhere.textContent = phase === null ? "step into" : `phase ${phase + 1} of ${all.length}`;
     ui.phaseLeave.hidden = phase === null;
     ui.phaseBack.disabled = phase === 0 && state.step === 0;
@@ -156,6 +164,7 @@ export function makeRenderer(ui, state, selection, act) {
     legend(run, frame, view);
     drawAlarm(ui, run, frame, state, act); // beside the tree, so it must not speak of the step before
     ui.verdicts.replaceChildren(verdictTable(run, frame, view, act));
+    drawCache(frame, view, taleOf(story(state.frames, run.steps), frame.step));
     selection.refresh();
     if (moved && selected !== null) selection.show(selected);
   }
@@ -189,7 +198,7 @@ export function makeRenderer(ui, state, selection, act) {
    */
   function lower(run, frame, view) {
     const tale = JSON.stringify(story(state.frames, run.steps).get(frame.step));
-    const key = [run.id, frame.step, run.steps, state.looks, state.selected, [...view.shown], [...view.open], tale].join();
+    const key = [run.id, frame.step, run.steps, state.looks, state.selected, state.range && [state.range, state.frames.size], [...view.shown], [...view.open], tale].join();
     const done = () => {
       selection.refresh();
       ui.root.dataset.painted = `${run.id}/${state.step}`;

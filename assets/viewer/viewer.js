@@ -26,7 +26,7 @@ import { makePointer } from "./tree/pointer.js";
 import { makeSelection } from "./tree/selection.js";
 
 /** @import { Run } from "./core/frame.d.ts" */
-/** @import { Act, Handlers, ModelName, State, Tool } from "./core/state.js" */
+/** @import { Act, Handlers, ModelName, Range, State, Tool } from "./core/state.js" */
 
 /** @typedef {{update: (value: any) => void, show: (step: number) => void, select: Act["select"], dispose: () => void, state: State}} Viewer */
 
@@ -47,12 +47,12 @@ export function mount(element, handlers = {}) {
   element.replaceChildren(ui.root);
   /** @type {Act} */
   const act = {
-    select, show, toggle, watch, phase: (index) => enter(index), unfold, notice: (notice) => showNotice(ui.notice, notice), leaveFocus: () => state.focus && focusMode(false),
+    select, show, toggle, watch, phase: (index) => enter(index), range: choose, unfold, notice: (notice) => showNotice(ui.notice, notice), leaveFocus: () => state.focus && focusMode(false),
     light: (target) => selection.light(target), focusTree: (start) => selection.focusTree(start),
   };
   const inMask = (/** @type {ModelName} */ model) => ({ box: ui.masks[model].picture, hits: () => state.maskHits[model] || [] });
-  const selection = makeSelection(ui, state, [{ box: ui.cache, hits: () => state.cacheHits }, inMask("target"), inMask("draft")], select);
-  const renderer = makeRenderer(ui, state, selection, act), text = makeText(ui, state);
+  const selection = makeSelection(ui, state, [inMask("target"), inMask("draft")], select);
+  const renderer = makeRenderer(ui, state, selection, act), text = makeText(ui, state, act);
   makePointer(ui, state, act);
   /** @type {Tool[]} */
   const tools = TOOLS.map((make) => make(ui, state, act, handlers));
@@ -135,7 +135,12 @@ export function mount(element, handlers = {}) {
   /** @param {string} name */
   function toggle(name) {
     if (!state.hidden.delete(name)) state.hidden.add(name);
-    text.buildTimeline();
+    render("look");
+  }
+
+  /** @param {Range | null} range */
+  function choose(range) {
+    state.range = range;
     render("look");
   }
 
@@ -254,22 +259,22 @@ export function mount(element, handlers = {}) {
 
   /* -------------------------------------------------------------------------------------- keys and the page */
 
-  for (const box of [ui.text, ui.timeline])
-    box.addEventListener("click", (event) => {
-      const found = /** @type {HTMLElement | null} */ (/** @type {HTMLElement} */ (event.target).closest("[data-step]"));
-      if (!found) return;
-      const step = Number(found.dataset.step), { node, bonus } = found.dataset;
-      // A word of the step in sight selects its node, as a click on the card does.
-      if (step === state.step && node !== undefined) select(Number(node));
-      else if (step === state.step && bonus !== undefined) select((verdictBy(frameDrawn(state), bonus) || driving(frameDrawn(state))).bonus.node);
-      else show(step);
-    });
+  ui.text.addEventListener("click", (event) => {
+    const found = /** @type {HTMLElement | null} */ (/** @type {HTMLElement} */ (event.target).closest("[data-step]"));
+    if (!found) return;
+    const step = Number(found.dataset.step), { node, bonus } = found.dataset;
+    // A word of the step in sight selects its node, as a click on the card does.
+    if (step === state.step && node !== undefined) select(Number(node));
+    else if (step === state.step && bonus !== undefined) select((verdictBy(frameDrawn(state), bonus) || driving(frameDrawn(state))).bonus.node);
+    else show(step);
+  });
 
   function escape() {
     if (ui.help.open) ui.help.close();
     else if (state.selected !== null) select(state.selected);
     else if (state.phase !== null) enter(null);
     else if (state.focus) focusMode(false);
+    else if (state.range) choose(null);
   }
 
   const back = () => show(state.step - 1), forward = () => show(state.step + 1), first = () => show(0), last = () => show(Infinity);

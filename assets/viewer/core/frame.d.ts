@@ -143,7 +143,8 @@ export interface Bonus {
 }
 
 /**
- * What one verifier made of the tree. ``thresholds`` has one a node.
+ * What one verifier made of the tree. ``thresholds`` has one a node; ``emitted`` counts the new tokens, bonus
+ * included.
  */
 export interface Verdict {
   verifier: string;
@@ -151,6 +152,7 @@ export interface Verdict {
   optionsKey: string;
   lossless: string;
   path: number[];
+  emitted: number;
   bonus: Bonus;
   thresholds: number[];
   rules: string[];
@@ -492,7 +494,6 @@ export interface PlotlyFigure {
  */
 export interface Figures {
   tree: PlotlyFigure;
-  cache: PlotlyFigure;
   mask: PlotlyFigure;
   audit: PlotlyFigure;
 }

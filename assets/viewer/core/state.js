@@ -14,10 +14,11 @@
  * @property {number | null} [node]
  * @property {number} [stub] the parent of the folded nodes
  * @property {string} [bonus] the verifier
- * @property {[ModelName, number | null]} [slot] its place among the written ones
  */
 
 /** @typedef {"target" | "draft"} ModelName */
+
+/** @typedef {[number, number]} Range the first and the last of some neighbouring steps */
 
 /** @type {ModelName[]} */
 export const MODELS = ["target", "draft"];
@@ -33,6 +34,7 @@ export const MODELS = ["target", "draft"];
  * @property {string | null} lens the verifier that is watched; null for the driver
  * @property {Set<string>} hidden verifiers
  * @property {Map<number, Set<number>>} open by step: nodes whose folds were opened
+ * @property {Range | null} range of steps that the totals are of; null for the whole run
  * @property {Map<number, string>} refused by step: why its frame cannot be sent
  * @property {Set<number>} asked steps whose frames were asked for
  * @property {Record<string, Record<string, Record<string, string>>>} proofs
@@ -42,7 +44,6 @@ export const MODELS = ["target", "draft"];
  * @property {boolean} focus whether the tree is alone in the window
  * @property {number} looks counts changes of the theme
  * @property {Hit[]} hits of the tree
- * @property {Hit[]} cacheHits
  * @property {Partial<Record<ModelName, Hit[]>>} maskHits
  * @property {number | null} playing timers
  * @property {number | null} drawing
@@ -58,6 +59,7 @@ export const MODELS = ["target", "draft"];
  * @property {(name: string) => void} toggle whether a verifier is shown
  * @property {(name: string) => void} watch a verifier
  * @property {(index: number) => void} phase
+ * @property {(range: Range | null) => void} range choose the steps that the totals are of
  * @property {(parent: number) => void} unfold
  * @property {(notice?: NoticeShown | null) => void} notice
  * @property {() => void} leaveFocus
@@ -96,8 +98,8 @@ export const MODELS = ["target", "draft"];
 /** @returns {State} */
 export function emptyState() {
   return {
-    run: null, frames: new Map(), step: 0, end: 0, phase: null, selected: null, lens: null, hidden: new Set(), open: new Map(), refused: new Map(),
-    asked: new Set(), proofs: {}, known: null, zoom: 1, scale: 1, focus: false, looks: 0, hits: [], cacheHits: [], maskHits: {},
+    run: null, frames: new Map(), step: 0, end: 0, phase: null, selected: null, lens: null, hidden: new Set(), range: null, open: new Map(), refused: new Map(),
+    asked: new Set(), proofs: {}, known: null, zoom: 1, scale: 1, focus: false, looks: 0, hits: [], maskHits: {},
     playing: null, drawing: null, asking: undefined, soon: 0, later: undefined,
   };
 }

@@ -7,11 +7,10 @@
 import { MODELS } from "../core/state.js";
 import { auditTable, drawAudits } from "./audits.js";
 import { slotTable } from "./cache_table.js";
-import { drawCaches } from "./caches.js";
 import { story, taleOf } from "./findings.js";
 import { drawMasks, maskTable } from "./masks.js";
 import { nodeTable } from "./step.js";
-import { drawTotals, stepsTable, totalsTable } from "./totals.js";
+import { drawTotals, stepsTable, totalsShown, totalsTable } from "./totals.js";
 
 /** @import { Frame, Run } from "../core/frame.d.ts" */
 /** @import { Act, State, View } from "../core/state.js" */
@@ -33,15 +32,14 @@ export function drawPanels(ui, state, run, frame, view, act, done) {
   const tale = taleOf(story(state.frames, run.steps), frame.step), masks = () => drawMasks(ui, state, run, frame, view, act);
   const waits = frame.caches.target.slot.length > LARGE && outOfSight(ui.masks.target.picture);
   const tasks = [
-    () => (state.cacheHits = drawCaches(ui, run, frame, tale, act)),
-    () => drawTotals(ui, run),
+    () => drawTotals(ui, run, state),
     ...(waits ? [] : [masks]),
     () => drawAudits(ui, run, frame, tale),
     () => fill(ui.nodeTable, () => [nodeTable(run, frame, act)]),
     () => fill(ui.slotTable, () => MODELS.flatMap((model) => slotTable(frame, model, act))),
     () => fill(ui.maskTable, () => MODELS.flatMap((model) => maskTable(frame, model, act))),
     () => fill(ui.auditTable, () => MODELS.flatMap((model) => auditTable(frame, model))),
-    () => fill(ui.totalsTable, () => [totalsTable(run)]),
+    () => fill(ui.totalsTable, () => [totalsTable(totalsShown(run, state))]),
     () => fill(ui.stepsTable, () => [stepsTable(run, state.frames, act)]),
   ];
   cancelPanels(state);
