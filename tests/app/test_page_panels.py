@@ -12,7 +12,7 @@ from specviz.figures.text import token_label, visible
 from specviz.trace import metrics
 from specviz.trace.schema import Sampling, Trace
 from tests import faults
-from tests.browser import labels, open_table, read
+from tests.browser import open_table, read
 from tests.pairs import make_trace
 from tests.sample_traces import HOSTILE, RULES, sample_trace
 
@@ -305,8 +305,8 @@ def test_a_step_without_a_draft_model_says_so(from_file):
     assert "no draft model ran, target" in said
     assert "11 tokens before this step: the prompt" in said
     assert "audit" not in said, "nothing was audited"
-    read(seen, KV)
-    assert "draft: ran nothing in this step" in labels(seen, "cache")
+    seen.page.click(".sv-cachehead button[value=draft]")
+    assert "ran nothing in this step" in read(seen, ".sv-cachesaid")
     seen.click_card(1)
     said = seen.page.inner_text(".sv-inspector")
     assert "prompt_lookup: entropy" in said

@@ -172,8 +172,8 @@ function cellOf(cache, slots, { kind, x, width, first, last, written, left }, kn
   const source = known && !(after && left) && written !== null && (cache.state[written] === "m" || misplaced.has(written));
   const look = wrong ? "wrong" : source ? "source" : after ? (left ? "kept" : "cut") : known && written !== null && cache.to[written] !== null ? "kept" : "plain";
   const text = shown === null ? "?" : cache.text[shown], node = shown === null ? null : cache.node[shown];
-  const told = [`${model} slot ${first} ${text}`, after && left ? saidOfLeft(cache, left) : written === null ? "written by no forward of this step" : saidOfSlot(cache, slots, written, known)];
-  return el("div", { class: `sv-kv sv-kv-${look}${source && after ? " sv-kv-cut" : ""}`, style: place, title: told.join(": "), "data-slot": first, "data-node": node },
+  const told = [`${model} slot ${first} ${text}`, after && left ? saidOfLeft(cache, slots, left) : written === null ? "written by no forward of this step" : saidOfSlot(cache, slots, written, known), after && !left ? "beyond the length, stale" : ""];
+  return el("div", { class: `sv-kv sv-kv-${look}${source && after ? " sv-kv-cut" : ""}`, style: place, title: told.filter(Boolean).join("; "), "data-slot": first, "data-node": node },
     el("b", { dir: "auto" }, text), el("small", {}, wrong ? el("span", {}, "✕ ", String(first)) : String(first)));
 }
 
@@ -197,8 +197,8 @@ function tellFaults({ faults: box, cacheFine }, frame, tale, act, known) {
   box.replaceChildren(el("b", {}, head), ...back, el("ul", {}, faults.map((fault) => el("li", {}, fault))));
   const audits = MODELS.flatMap((model) => (frame.caches[model].audit ? [`${model} ${digits(frame.caches[model].audit?.worst, 2)}`] : []));
   const compared = audits.length ? `differs from a recompute by: ${audits.join(", ")}` : "not compared with a recompute";
-  const said = `✓ every kept slot has its fingerprint; ${compared}`;
+  const said = `✓ every kept slot has its fingerprint; positions and masks fit; ${compared}`;
   cacheFine.hidden = !known || faults.length > 0;
-  cacheFine.title = `${said}. Positions and masks fit the tree.`;
+  cacheFine.title = said;
   cacheFine.replaceChildren(said, ...(begun.length ? ["; an earlier step left these caches wrong:", ...back] : []));
 }

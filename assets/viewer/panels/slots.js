@@ -46,7 +46,6 @@ export const keptOf = (cache) => cache.after.held.filter((held) => held !== null
  * @property {number} cut
  * @property {number} stray kept without being due there
  * @property {number} unknown slots left with what no slot of the step held
- * @property {number} stale slots beyond the length that still hold what the forward wrote
  */
 
 /**
@@ -57,36 +56,45 @@ export function changeOf(cache) {
   const written = cache.slot.length, kept = keptOf(cache), { strays } = slotsOf(cache);
   return {
     written, kept, moved: cache.state.split("m").length - 1, cut: cache.to.filter((to) => to === null).length, stray: strays.size,
-    unknown: cache.after.held.length - kept, stale: Math.max(0, cache.before + written - cache.length),
+    unknown: cache.after.held.length - kept,
   };
 }
 
 /**
- * What a written slot says of itself: where it is, and what became of it, if that is known.
+ * Node and position of a written slot.
+ * @param {Cache} cache
+ * @param {Slots} slots
+ * @param {number} i its place among the written ones
+ */
+function placeOf(cache, { due }, i) {
+  const node = cache.node[i], who = node === null ? ({ c: "fed late", p: "pruned" }[cache.role[i]] ?? "no node") : `node ${node}`;
+  return `${who}, position ${cache.position[i]}${due.has(i) ? `, ✕ its position had to be ${due.get(i)}` : ""}`;
+}
+
+/**
+ * What a written slot says of itself, and what became of it, if that is known.
  * @param {Cache} cache
  * @param {Slots} slots
  * @param {number} i its place among the written ones
  * @param {boolean} known whether the update has been
  */
-export function saidOfSlot(cache, { due, misplaced, strays }, i, known) {
-  const node = cache.node[i], told = [node === null ? ({ c: "fed late", p: "pruned" }[cache.role[i]] ?? "no node") : `node ${node}`, `position ${cache.position[i]}`];
-  if (due.has(i)) told.push(`✕ its position had to be ${due.get(i)}`);
-  if (known) {
-    told.push(misplaced.has(i) ? `✕ due in slot ${misplaced.get(i)}` : strays.has(i) ? `✕ stays in slot ${cache.to[i]}, not due` : cache.state[i] === "m" ? `moved to slot ${cache.to[i]}` : FATES[cache.state[i]]);
-    told.push(`fingerprint ${cache.prints[i]}`);
-  }
-  return told.join(", ");
+export function saidOfSlot(cache, slots, i, known) {
+  const place = placeOf(cache, slots, i), { misplaced, strays } = slots;
+  if (!known) return place;
+  const fate = misplaced.has(i) ? `✕ due in slot ${misplaced.get(i)}` : strays.has(i) ? `✕ stays in slot ${cache.to[i]}, not due` : cache.state[i] === "m" ? `moved to slot ${cache.to[i]}` : FATES[cache.state[i]];
+  return `${place}, ${fate}, fingerprint ${cache.prints[i]}`;
 }
 
 /**
  * What a slot that the update left says of itself.
  * @param {Cache} cache
+ * @param {Slots} slots
  * @param {LeftRow} row
  */
-export function saidOfLeft(cache, { due, good, held, print }) {
+export function saidOfLeft(cache, slots, { due, good, held, print }) {
   /** @param {number} i */
   const name = (i) => (cache.node[i] === null ? `what slot ${cache.slot[i]} held` : `node ${cache.node[i]}`);
-  const said = good ? `${name(Number(due))}, ${cache.state[Number(due)] === "m" ? `moved from slot ${cache.slot[Number(due)]}` : "kept where it was"}`
+  const said = good ? `${placeOf(cache, slots, Number(due))}, ${cache.state[Number(due)] === "m" ? `moved from slot ${cache.slot[Number(due)]}` : "kept where it was"}`
     : `✕ must hold ${due === null ? "nothing" : name(due)}, holds ${held === null ? "what no slot of this step held" : name(held)}`;
   return `${said}, fingerprint ${print}`;
 }
@@ -99,10 +107,10 @@ export function saidOfLeft(cache, { due, good, held, print }) {
  * @param {Stage} stage
  */
 export function sentenceOf(cache, stage) {
-  const { written, kept, moved, cut, stray, unknown, stale } = changeOf(cache);
+  const { written, kept, moved, cut, stray, unknown } = changeOf(cache);
   if (stage === "before") return `length ${cache.before}; nothing of this step is written yet`;
   if (stage === "tree") return written ? `${written} slots hold the tree; nothing is kept or moved yet` : "ran nothing in this step";
   if (!written) return `ran nothing in this step · length ${cache.length}`;
   const odd = `${stray ? `, ${stray} of them not due there` : ""}${unknown ? `, ${unknown} left with what no slot of this step held` : ""}`;
-  return `keeps ${kept} of ${written} slots${odd}, moves ${moved}, cuts ${cut}${stale ? ` (${stale} stale)` : ""} · length ${cache.before} → ${cache.length}`;
+  return `keeps ${kept} of ${written} slots${odd}, moves ${moved}, cuts ${cut} · length ${cache.before} → ${cache.length}`;
 }
