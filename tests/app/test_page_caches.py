@@ -108,6 +108,7 @@ def test_labels_do_not_overlap_after_a_long_text(from_file, size):
     assert f"#0–#{1650 + 2}" in read(seen, ".sv-slots")
     for value in ("after", "tree", "draft", "after"):
         page.click(f"{HEAD} button[value={value}]")
+        page.evaluate("Promise.all(document.getAnimations().map((one) => one.finished))")
         assert page.locator(".sv-kv").count() > 3
         assert page.evaluate(OVERLAPS) == []
 

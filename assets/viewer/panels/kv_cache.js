@@ -58,6 +58,7 @@ export function makeCache(ui, state, act) {
   let when = "after";
   /** @type {[Frame, View, Tale] | null} */
   let last = null;
+  let shown = "";
 
   for (const button of [...ui.cacheModels, ...ui.cacheWhens])
     button.onclick = () => {
@@ -94,6 +95,21 @@ export function makeCache(ui, state, act) {
     tellFaults(ui, frame, tale, act, known);
     ui.slotTable.hidden = !known;
     drawStrip(cache, stage, after, view);
+    const now = `${model} ${frame.step} `;
+    // Kept cells move to their places where one sees the update happen, not where one comes to a step.
+    if (after && shown === `${now}tree`) glide(cache);
+    shown = `${now}${after ? "after" : "tree"}`;
+  }
+
+  /** @param {Cache} cache */
+  function glide(cache) {
+    const at = (/** @type {number} */ slot) => /** @type {HTMLElement | null} */ (ui.slots.querySelector(`[data-slot="${slot}"]`));
+    cache.to.forEach((to, i) => {
+      const from = at(cache.slot[i]), cell = to === null || to === cache.slot[i] ? null : at(to);
+      if (!from || !cell) return;
+      cell.style.setProperty("--sv-from", `${from.offsetLeft - cell.offsetLeft}px`);
+      cell.classList.add("sv-glides");
+    });
   }
 
   /**
@@ -174,7 +190,7 @@ function cellOf(cache, slots, { kind, x, width, first, last, written, left }, kn
   const text = shown === null ? "?" : cache.text[shown], node = shown === null ? null : cache.node[shown];
   const told = [`${model} slot ${first} ${text}`, after && left ? saidOfLeft(cache, slots, left) : written === null ? "written by no forward of this step" : saidOfSlot(cache, slots, written, known), after && !left ? "beyond the length, stale" : ""];
   return el("div", { class: `sv-kv sv-kv-${look}${source && after ? " sv-kv-cut" : ""}`, style: place, title: told.filter(Boolean).join("; "), "data-slot": first, "data-node": node },
-    el("b", { dir: "auto" }, text), el("small", {}, wrong ? el("span", {}, "✕ ", String(first)) : String(first)));
+    el("b", { dir: "auto" }, text), el("small", {}, String(first)));
 }
 
 /**

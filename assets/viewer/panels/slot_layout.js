@@ -10,7 +10,7 @@ import { slotsOf } from "./slots.js";
 /** @import { Cache } from "../core/frame.d.ts" */
 /** @import { LeftRow } from "./slots.js" */
 
-const GAP = 3, WIDEST = 64, NARROWEST = 34, SETTLED = 84, FEW = 3, ARC = 26, RISE = 10, SLOPE = 1.6;
+const GAP = 3, WIDEST = 64, NARROWEST = 34, WRONG = 62, SETTLED = 84, FEW = 3, ARC = 26, RISE = 10, SLOPE = 1.6;
 /** Pixels of a digit, and of what stands beside the digits. */
 const DIGIT = 7, BESIDE = 10;
 
@@ -61,11 +61,11 @@ export function layStrip(cache, room, known, selected) {
     return due.has(i) || (cache.node[i] !== null && cache.node[i] === selected) || (known && (cache.state[i] === "m" || misplaced.has(i) || strays.has(i)));
   };
   const longest = String(slots.at(-1) ?? cache.before).length, least = Math.max(NARROWEST, BESIDE + DIGIT * longest);
-  const settled = Math.max(SETTLED, BESIDE + 6 + DIGIT * `#0–#${cache.before - 1}`.length), free = room - settled - 2 * GAP;
+  const settled = Math.max(SETTLED, BESIDE + 6 + DIGIT * `#0–#${cache.before - 1}`.length), free = room - settled - 2 * GAP - WRONG * wrongBefore.length;
 
   /** @type {number[][]} */
   const groups = [];
-  const squeeze = free / Math.max(1, slots.length + wrongBefore.length) < least;
+  const squeeze = free / Math.max(1, slots.length) < least;
   let quiet = false;
   for (const slot of slots) {
     const joins = squeeze && quiet && !loud(slot);
@@ -75,11 +75,11 @@ export function layStrip(cache, room, known, selected) {
   }
   const shown = groups.flatMap((group) => (group.length < FEW ? group.map((slot) => [slot]) : [group]));
   const folds = shown.filter((group) => group.length > 1), foldWidth = BESIDE + DIGIT * Math.max(7, 2 * longest + 1);
-  const each = Math.max(least, Math.min(WIDEST, (free - folds.length * foldWidth) / Math.max(1, shown.length - folds.length + wrongBefore.length)));
+  const each = Math.max(least, Math.min(WIDEST, (free - folds.length * foldWidth) / Math.max(1, shown.length - folds.length)));
 
   let x = settled + GAP;
   /** @type {Cell[]} */
-  const cells = wrongBefore.map((slot) => ({ kind: "wrong", x: (x += each) - each, width: each - GAP, first: slot, last: slot, written: null, left: null }));
+  const cells = wrongBefore.map((slot) => ({ kind: "wrong", x: (x += WRONG) - WRONG, width: WRONG - GAP, first: slot, last: slot, written: null, left: null }));
   for (const group of shown) {
     const width = group.length > 1 ? foldWidth : each, [first] = group, alone = group.length === 1;
     cells.push({

@@ -104,7 +104,7 @@ export function makeText(ui, state, act) {
 
   /** @param {HTMLElement | undefined} box */
   function centre(box) {
-    if (box) ui.text.scrollLeft = box.offsetLeft - ui.text.offsetLeft + (box.offsetWidth - ui.text.clientWidth) / 2;
+    if (box) ui.text.scrollLeft = box.offsetLeft + (box.offsetWidth - ui.text.clientWidth) / 2;
     look();
   }
 
@@ -112,7 +112,7 @@ export function makeText(ui, state, act) {
   function look() {
     cancelAnimationFrame(looking);
     looking = requestAnimationFrame(() => {
-      const left = ui.text.offsetLeft + ui.text.scrollLeft, right = left + ui.text.clientWidth;
+      const left = ui.text.scrollLeft, right = left + ui.text.clientWidth;
       const first = segments.findIndex(({ box }) => box.offsetLeft + box.offsetWidth > left + 8), last = segments.findLastIndex(({ box }) => box.offsetLeft < right - 8);
       overview.see(first < 0 || last < first || (first === 0 && last === segments.length - 1) ? null : [first, last]);
     });
