@@ -6,11 +6,11 @@
 import { rowsOf } from "../core/columns.js";
 import { el } from "../core/dom.js";
 import { runDrawn } from "../core/state.js";
-import { driving } from "../core/words.js";
+import { driving, looksOf } from "../core/words.js";
 import { makeOverview } from "./overview.js";
 import { timelineOf } from "./timeline.js";
 
-/** @import { Frame } from "../core/frame.d.ts" */
+/** @import { Frame, Run } from "../core/frame.d.ts" */
 /** @import { Act, State } from "../core/state.js" */
 
 const FOUND = { first: "sv-found", again: "sv-found-again", after: "sv-found-after" };
@@ -49,7 +49,7 @@ export function makeText(ui, state, act) {
     for (let step = 0; step < run.steps; step++) {
       const frame = state.frames.get(step), old = segments[step];
       if (old && old.frame === frame) continue;
-      segments[step] = segmentOf(step, frame);
+      segments[step] = segmentOf(run, step, frame);
       if (old) old.box.replaceWith(segments[step].box);
       else ui.text.append(segments[step].box);
     }
@@ -125,14 +125,16 @@ export function makeText(ui, state, act) {
 const oneLine = (text) => text.replace(/\r?\n/g, "⏎");
 
 /**
+ * @param {Run} run
  * @param {number} step
  * @param {Frame | undefined} frame
  * @returns {Segment}
  */
-function segmentOf(step, frame) {
+function segmentOf(run, step, frame) {
   const rows = frame ? rowsOf(frame.commit) : [];
   const words = rows.map(({ piece, origin }) => el("span", { class: `sv-word sv-${origin}`, "data-step": step }, oneLine(piece) || "◦"));
   const dots = el("div", { class: "sv-segdots", "aria-hidden": "true" }, rows.map(({ origin }) => el("i", { class: `sv-dot-${origin}` })));
-  const box = el("div", { class: "sv-seg", "data-step": step }, dots, el("div", { class: "sv-words" }, frame ? words : el("span", { class: "sv-gap" }, " … ")));
+  const style = frame ? `--sv-driver: var(--sv-${looksOf(run, frame.driver).role})` : null, unknown = el("span", { class: "sv-unknown" }, "…");
+  const box = el("div", { class: "sv-seg", "data-step": step, style }, dots, el("div", { class: "sv-words" }, frame ? [words, unknown] : el("span", { class: "sv-gap" }, " … ")));
   return { frame, box, words, said: "" };
 }
