@@ -172,7 +172,7 @@ def test_a_cache_that_was_not_compacted_stands_out(from_file):
         seen.page.keyboard.press("ArrowRight")
     seen.wait_for_step(moved + 1, 3)
     assert "does not hold what was kept" in seen.page.inner_text(".sv-alarm")
-    assert seen.page.locator(".sv-kv-wrong").count() > 0
+    assert seen.page.locator(".sv-slots .sv-kv-wrong").count() > 0
 
 
 def test_two_blocks_and_missing_frames(from_file):

@@ -59,7 +59,7 @@ def test_slots_say_what_became_of_them(from_file):
     assert f"length {change.length_before} → {change.length_after}" in read(seen, HEAD)
     assert "✓ every kept slot has its fingerprint" in read(seen, HEAD)
     assert page.locator(".sv-arc:not(.sv-arc-head)").count() == len(change.moves)
-    assert page.locator(".sv-arc-wrong, .sv-kv-wrong").count() == 0
+    assert page.locator(".sv-slots :is(.sv-arc-wrong, .sv-kv-wrong)").count() == 0
     from_slot, to_slot = change.moves[0]
     told = title(seen, to_slot)
     assert f"moved from slot {from_slot}" in told
@@ -93,7 +93,7 @@ def test_inside_a_step_the_caches_tell_nothing_before_it_has_happened(from_file)
         page.keyboard.press(".")
     for _ in range(3):
         assert f"{len(step.caches.target.appended)} slots hold the tree; nothing is kept" in read(seen, HEAD)
-        assert page.locator(".sv-arc, .sv-kv-kept, .sv-kv-cut, .sv-kv-source").count() == 0
+        assert page.locator(".sv-slots :is(.sv-arc, .sv-kv-kept, .sv-kv-cut, .sv-kv-source)").count() == 0
         assert page.is_disabled(f"{HEAD} button[value=after]")
         assert "kept" not in title(seen, step.caches.target.length_before)
         page.keyboard.press(".")
@@ -199,7 +199,7 @@ def test_a_consequence_is_said_to_be_one_and_leads_to_its_cause(from_file):
     assert page.inner_text(".sv-jump").startswith("↳ Nothing new, but the cache is still wrong")
     assert "This step's own update fits" in read(seen, f"{KV} .sv-alarm")
     assert f"This cache was wrong before: step {first + 1} is where it began." in read(seen, AUDIT)
-    old = seen.page.locator(".sv-kv-wrong:not([data-slot])")
+    old = seen.page.locator(".sv-slots .sv-kv-wrong:not([data-slot])")
     assert f"✕ step {first + 1}" in old.first.inner_text(), "the slot that was left wrong says since when"
     page.click("[data-act=first-finding]")
     seen.wait_for_step(first + 1, len(trace.steps))

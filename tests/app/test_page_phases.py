@@ -82,10 +82,10 @@ def test_commit_and_cache_update_close_the_step(from_file):
     assert page.is_visible("[aria-label=Verdicts] table")
     assert page.locator(".sv-card-bonus").count() == 3
     assert "nothing is kept or moved yet" in page.inner_text(".sv-cachesaid")
-    assert page.locator(".sv-kv-kept").count() == 0
+    assert page.locator(".sv-slots .sv-kv-kept").count() == 0
     page.keyboard.press(".")
     assert "Cache update: target keeps" in caption(seen)
-    assert page.locator(".sv-kv-kept").count() == step.caches.target.length_after - step.caches.target.length_before
+    assert page.locator(".sv-slots .sv-kv-kept").count() == step.caches.target.length_after - step.caches.target.length_before
 
 
 def test_backwards_out_and_on_to_the_next_step(from_file):

@@ -1,6 +1,6 @@
 /* The headline: what a step, or the phase in sight, came to, in one sentence, with the tokens that became text. */
 
-import { decisionsOf, rowsOf } from "../core/columns.js";
+import { decisionsOf, hasCoin, rowsOf } from "../core/columns.js";
 import { el } from "../core/dom.js";
 import { cutOff, driving, verdictBy } from "../core/words.js";
 import { phasesOf } from "../tree/phases.js";
@@ -57,8 +57,8 @@ function saidOfStep(frame) {
  * @param {DecidePhase} at
  */
 function headOfDecision(frame, verdict, { node, upto }) {
-  const all = decisionsOf(verdict), { outcome, uniform } = all[upto - 1], { walk } = frame.phases.verdicts[verdict.verifier];
-  const place = `${uniform === null ? "Decision" : "Coin"} ${upto} of ${all.length}`;
+  const all = decisionsOf(verdict), last = all[upto - 1], { outcome } = last, { walk } = frame.phases.verdicts[verdict.verifier];
+  const place = `${hasCoin(last) ? "Coin" : "Decision"} ${upto} of ${all.length}`;
   if (node === null) return `Up to decision ${upto} of ${all.length}: folded nodes`;
   return `${place}: node ${node} ${outcome === "r" ? "is rejected" : outcome === "a" && walk ? "is accepted" : "passes"}`;
 }

@@ -1,6 +1,6 @@
 /* The phases of a step as dots in groups: where one stands inside it, and a way to any of its moments. */
 
-import { decisionsOf } from "../core/columns.js";
+import { decisionsOf, hasCoin } from "../core/columns.js";
 import { el } from "../core/dom.js";
 import { verdictBy } from "../core/words.js";
 import { phasesOf } from "../tree/phases.js";
@@ -28,7 +28,7 @@ const NAMES = { draft: "draft", target: "score", decide: "decisions", verdict: "
  */
 export function dotsOf(frame, lens, at) {
   const phases = phasesOf(frame, lens), verdict = verdictBy(frame, lens) || verdictBy(frame, frame.driver);
-  const coins = Boolean(verdict && decisionsOf(verdict).some((one) => one.uniform !== null));
+  const coins = Boolean(verdict && decisionsOf(verdict).some(hasCoin));
   /** @type {{kind: Phase["kind"], phases: number[]}[]} */
   const groups = [];
   phases.forEach(({ kind }, i) => {

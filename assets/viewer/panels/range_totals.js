@@ -14,6 +14,7 @@ import { verdictBy } from "../core/words.js";
  * @returns {Totals}
  */
 export function totalsOf(run, frames, [first, last]) {
+  /** @type {Frame[]} */
   const own = [];
   for (let step = first; step <= last; step++) {
     const frame = frames.get(step);

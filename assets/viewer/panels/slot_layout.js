@@ -12,7 +12,7 @@ import { slotsOf } from "./slots.js";
 
 const GAP = 3, WIDEST = 64, NARROWEST = 34, WRONG = 62, SETTLED = 84, FEW = 3, ARC = 26, RISE = 10, SLOPE = 1.6;
 /** Pixels of a digit, and of what stands beside the digits. */
-const DIGIT = 7, BESIDE = 10;
+const DIGIT = 7, BESIDE = 14;
 
 /**
  * @typedef {object} Cell one column of the strip
