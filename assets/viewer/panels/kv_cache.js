@@ -59,6 +59,7 @@ export function makeCache(ui, state, act) {
   /** @type {[Frame, View, Tale] | null} */
   let last = null;
   let shown = "";
+  let digit = 0;
 
   for (const button of [...ui.cacheModels, ...ui.cacheWhens])
     button.onclick = () => {
@@ -119,7 +120,7 @@ export function makeCache(ui, state, act) {
    * @param {View} view
    */
   function drawStrip(cache, stage, after, view) {
-    const known = stage === "after", slots = slotsOf(cache), strip = layStrip(cache, ui.slots.parentElement?.clientWidth || 900, known, view.selected);
+    const known = stage === "after", slots = slotsOf(cache), strip = layStrip(cache, ui.slots.parentElement?.clientWidth || 900, known, view.selected, digit ||= widthOfDigit(ui.slots));
     const cells = stage === "before" ? strip.cells.filter((one) => one.kind === "wrong") : strip.cells;
     const arcs = svg("svg", { width: strip.width, height: ARC, "aria-hidden": "true", class: "sv-arcs" });
     arcs.append(...strip.arcs.flatMap(arcParts));
@@ -130,6 +131,18 @@ export function makeCache(ui, state, act) {
   }
 
   return draw;
+}
+
+/**
+ * Pixels of a digit in a cell; 0 where nothing is laid out yet.
+ * @param {HTMLElement} slots
+ */
+function widthOfDigit(slots) {
+  const probe = el("small", {}, "0".repeat(20)), cell = el("div", { class: "sv-kv", style: "width:max-content" }, probe);
+  slots.append(cell);
+  const width = probe.getBoundingClientRect().width / 20;
+  cell.remove();
+  return width;
 }
 
 /**

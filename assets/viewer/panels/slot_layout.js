@@ -11,8 +11,8 @@ import { slotsOf } from "./slots.js";
 /** @import { LeftRow } from "./slots.js" */
 
 const GAP = 3, WIDEST = 64, NARROWEST = 34, WRONG = 62, SETTLED = 84, FEW = 3, ARC = 26, RISE = 10, SLOPE = 1.6;
-/** Pixels of a digit, and of what stands beside the digits. */
-const DIGIT = 7, BESIDE = 14;
+/** Pixels of what stands beside the digits of a cell. */
+const BESIDE = 14;
 
 /**
  * @typedef {object} Cell one column of the strip
@@ -47,9 +47,10 @@ const DIGIT = 7, BESIDE = 14;
  * @param {number} room pixels
  * @param {boolean} known whether the update has been: before it nothing stands out but the positions
  * @param {number | null} selected node
+ * @param {number} digit pixels that a digit of a slot number takes
  * @returns {Strip}
  */
-export function layStrip(cache, room, known, selected) {
+export function layStrip(cache, room, known, selected, digit) {
   const { due, misplaced, strays } = slotsOf(cache), rows = known ? rowsOf(cache.after) : [];
   const leftIn = new Map(rows.map((row) => [row.slot, row])), writtenIn = new Map(cache.slot.map((slot, i) => [slot, i]));
   const slots = [...new Set([...cache.slot, ...leftIn.keys()])].sort((a, b) => a - b);
@@ -60,8 +61,8 @@ export function layStrip(cache, room, known, selected) {
     if (leftIn.has(slot) || i === undefined) return true;
     return due.has(i) || (cache.node[i] !== null && cache.node[i] === selected) || (known && (cache.state[i] === "m" || misplaced.has(i) || strays.has(i)));
   };
-  const longest = String(slots.at(-1) ?? cache.before).length, least = Math.max(NARROWEST, BESIDE + DIGIT * longest);
-  const settled = Math.max(SETTLED, BESIDE + 6 + DIGIT * `#0–#${cache.before - 1}`.length), free = room - settled - 2 * GAP - WRONG * wrongBefore.length;
+  const longest = String(slots.at(-1) ?? cache.before).length, least = Math.max(NARROWEST, BESIDE + digit * longest);
+  const settled = Math.max(SETTLED, BESIDE + 6 + digit * `#0–#${cache.before - 1}`.length), free = room - settled - 2 * GAP - WRONG * wrongBefore.length;
 
   /** @type {number[][]} */
   const groups = [];
@@ -74,7 +75,7 @@ export function layStrip(cache, room, known, selected) {
     quiet = squeeze && !loud(slot);
   }
   const shown = groups.flatMap((group) => (group.length < FEW ? group.map((slot) => [slot]) : [group]));
-  const folds = shown.filter((group) => group.length > 1), foldWidth = BESIDE + DIGIT * Math.max(7, 2 * longest + 1);
+  const folds = shown.filter((group) => group.length > 1), foldWidth = BESIDE + digit * Math.max(7, 2 * longest + 1.5);
   const each = Math.max(least, Math.min(WIDEST, (free - folds.length * foldWidth) / Math.max(1, shown.length - folds.length)));
 
   let x = settled + GAP;

@@ -18,17 +18,17 @@ for (const [name, short] of caches)
   test(`${name}: slots stand beside each other and none is left out, wide, narrow and after a long text`, () => {
     for (const cache of [short, later(short, 1650), later(short, 123456)])
       for (const room of [1248, 900, 358])
-        for (const known of [true, false]) {
-          const { settled, cells, arcs, width } = layStrip(cache, room, known, null);
+        for (const [known, digit] of [[true, 7], [false, 7], [true, 8]]) {
+          const { settled, cells, arcs, width } = layStrip(cache, room, known, null, digit);
           let at = settled;
           for (const cell of cells) {
             assert.ok(cell.x >= at, "no cell on another");
             at = cell.x + cell.width;
             const digits = String(cell.last).length, written = cell.kind === "fold" ? 2 * digits + 1 : digits;
-            if (cell.kind !== "wrong") assert.ok(cell.width >= 7 * written, "its numbers have room");
+            if (cell.kind !== "wrong") assert.ok(cell.width >= digit * written, "its numbers have room");
           }
           assert.ok(at <= width);
-          assert.ok(settled >= 7 * `#0–#${cache.before - 1}`.length);
+          assert.ok(settled >= digit * `#0–#${cache.before - 1}`.length);
           const covered = cells.filter(({ kind }) => kind !== "wrong").flatMap(({ first, last }) => cache.slot.filter((slot) => slot >= first && slot <= last));
           assert.deepEqual(covered.sort((a, b) => a - b), [...cache.slot].sort((a, b) => a - b));
           if (!known) assert.deepEqual([arcs, cells.filter(({ left }) => left)], [[], []], "nothing before it has happened");
@@ -38,7 +38,7 @@ for (const [name, short] of caches)
 
 for (const [name, cache] of caches)
   test(`${name}: every move has an arc, and every slot that is left a cell`, () => {
-    const { cells, arcs } = layStrip(cache, 1248, true, null), moves = cache.state.split("m").length - 1, missing = [...slotsOf(cache).misplaced].filter(([i, slot]) => cache.slot[i] !== slot);
+    const { cells, arcs } = layStrip(cache, 1248, true, null, 7), moves = cache.state.split("m").length - 1, missing = [...slotsOf(cache).misplaced].filter(([i, slot]) => cache.slot[i] !== slot);
     assert.equal(arcs.filter((arc) => !arc.missing).length, moves);
     assert.equal(arcs.filter((arc) => arc.missing).length, missing.length);
     assert.deepEqual(cells.flatMap(({ left }) => (left ? [left.slot] : [])), cache.after.slot);
@@ -49,7 +49,7 @@ for (const [name, cache] of caches)
 
 test("a node that is selected comes out of its fold", () => {
   const cache = BLOCKS.large.frames[0].caches.target, node = cache.node.findLast((one, i) => one !== null && cache.to[i] === null);
-  const alone = (selected) => layStrip(cache, 1248, true, selected).cells.some(({ kind, written }) => kind === "slot" && written !== null && cache.node[written] === node);
+  const alone = (selected) => layStrip(cache, 1248, true, selected, 7).cells.some(({ kind, written }) => kind === "slot" && written !== null && cache.node[written] === node);
   assert.ok(!alone(null) && alone(node));
 });
 
