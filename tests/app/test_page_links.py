@@ -70,8 +70,8 @@ def test_one_selection_for_all(from_file):
     page.wait_for_selector(".sv-outline.sv-picked", state="attached")
     seen.click_card(node)  # once more takes the selection away
     assert page.locator("[aria-selected=true]").count() == 0
-    page.click(slot(2))
-    assert page.get_attribute(card(2), "aria-selected") == "true"
+    page.click(slot(node))
+    assert page.get_attribute(card(node), "aria-selected") == "true"
     page.evaluate("scrollTo(0, 0)")
     page.click(".sv-word[data-step='1'] >> nth=0")
     seen.wait_for_step(2, 2)
