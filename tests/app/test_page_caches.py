@@ -22,7 +22,8 @@ OVERLAPS = """[...document.querySelectorAll('.sv-kv, .sv-kv > *')].filter((cell,
     const cut = cell.matches('small') && cell.scrollWidth > cell.clientWidth;
     return cut || next.some((other) => {
         const b = other.getBoundingClientRect();
-        return other !== cell && a.left < b.right - 0.5 && b.left < a.right - 0.5 && a.top < b.bottom - 0.5 && b.top < a.bottom - 0.5;
+        const meet = (from, to) => a[from] < b[to] - 0.5 && b[from] < a[to] - 0.5;
+        return other !== cell && meet("left", "right") && meet("top", "bottom");
     });
 }).map((cell) => cell.textContent)"""
 """Script: the cells and lines of the caches' strip that lie on another one, and slot numbers that are cut."""
@@ -220,9 +221,7 @@ def test_a_cache_that_was_rebuilt_is_not_blamed_on_what_was_before(from_file):
     steps = list(trace.steps)
     steps[later] = steps[later].model_copy(update={"prefilled": steps[later].context - 1})
     seen = from_file(trace.model_copy(update={"steps": tuple(steps)}))
-    classes = seen.page.locator(".sv-bin").evaluate_all(
-        "all => all.map(one => one.classList.contains('sv-found'))"
-    )
+    classes = seen.page.locator(".sv-bin").evaluate_all("all => all.map(one => one.classList.contains('sv-found'))")
     assert [i for i, marked in enumerate(classes) if marked] == [first, later]
 
 

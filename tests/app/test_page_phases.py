@@ -85,7 +85,8 @@ def test_commit_and_cache_update_close_the_step(from_file):
     assert page.locator(".sv-slots .sv-kv-kept").count() == 0
     page.keyboard.press(".")
     assert "Cache update: target keeps" in caption(seen)
-    assert page.locator(".sv-slots .sv-kv-kept").count() == step.caches.target.length_after - step.caches.target.length_before
+    change = step.caches.target
+    assert page.locator(".sv-slots .sv-kv-kept").count() == change.length_after - change.length_before
 
 
 def test_backwards_out_and_on_to_the_next_step(from_file):
