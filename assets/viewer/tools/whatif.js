@@ -36,7 +36,10 @@ const WAIT_MS = 250;
  * @returns {Tool}
  */
 export function makeWhatIf(ui, state, act, { ask: askServer }) {
-  if (!askServer) return {};
+  if (!askServer) {
+    ui.dock.leaveOut("whatif");
+    return {};
+  }
   /** @type {VerifierChoice[]} */
   let choices = [];
   /** By run and step. @type {Map<string, Question>} */
