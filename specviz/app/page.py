@@ -17,6 +17,7 @@ from specviz.app.form import breakpoint_form, prompt_box, settings_form
 from specviz.app.handlers import Actions
 from specviz.app.models_form import models_form
 from specviz.app.proofs import Proofs
+from specviz.app.server.doing import doing_block
 from specviz.app.server.launch import launch_page
 from specviz.app.server.session_registry import Sessions
 from specviz.app.server.share_store import ShareStore
@@ -52,7 +53,7 @@ def build_page(
             gr.Markdown(TITLE, elem_classes="specviz-title")
             with gr.Row(elem_classes="specviz-command"):
                 prompt_box(form)
-                make_command_state()
+                state = make_command_state()
                 step = gr.Button("Step", size="md", scale=0, elem_id="step")
                 run = gr.Button("Run", variant="primary", size="md", scale=0, elem_id="run")
                 stop = gr.Button("Stop", variant="stop", size="md", scale=0, elem_id="stop")
@@ -139,6 +140,15 @@ def build_page(
                     proven = gr.Markdown(act.proofs.table(act.proofs.table_now()), elem_id="proofs")
         viewer = make_viewer(act.first_block, elem_id="viewer")
 
+        def on_doing(request: gr.Request) -> str:
+            session = str(request.session_hash)
+            return doing_block(act.sessions.doing(session), page.turns.ahead(session, MODEL_WORK))
+
+        async def on_stop(request: gr.Request) -> None:
+            """The endpoint ``stop``: what runs for the page ends after the step it is in, and what waits does not begin."""
+            page.turns.take_back(str(request.session_hash), MODEL_WORK)
+            act.on_stop(request)
+
         # There is one accelerator, so all events that work with a model share one queue and run one at a time.
         work: dict[str, Any] = {"concurrency_id": MODEL_WORK, "concurrency_limit": 1, "show_progress": "hidden"}
         quick: dict[str, Any] = {"show_progress": "hidden", "queue": False}
@@ -158,10 +168,11 @@ def build_page(
             *many.wire(viewer, page_state, work, quick),
         ]
         for change in changes:
-            change.then(None, js=_DONE)
+            change.then(None, js=_DONE, **private)
             change.then(act.on_list_runs, page_state, listed, **quick, **private)
         runs_tab.select(act.on_list_runs, page_state, listed, **quick, **private)
-        stop.click(act.on_stop, None, None, api_name="stop", **quick)
+        stop.click(on_stop, None, None, api_name="stop", **quick)
+        state.doing(on_doing, None, state, **quick, **private)
         fresh.click(act.on_new, page_state, [viewer, page_state], api_name="new", **quick)
         viewer.what_if(act.on_what_if, page_state, viewer, trigger_mode="always_last", **quick, **private)
         viewer.what_if_models(act.on_what_if_models, [page_state, *form.inputs], viewer, **work, **private)

@@ -55,13 +55,18 @@ def make_viewer(value: str = "", **options: Any) -> gr.HTML:
 
 
 _COMMAND = """
-const start = () => (window.specvizViewer ? window.specvizViewer.command(element.querySelector('.specviz-state')) : setTimeout(start, 25));
+let bar = null;
+const start = () => {
+  if (!window.specvizViewer) return void setTimeout(start, 25);
+  bar = window.specvizViewer.command(element.querySelector('.specviz-state'), () => trigger('doing', {}));
+};
+watch('value', () => bar && bar.hear(props.value));
 start();
 """
 
 
 def make_command_state() -> gr.HTML:
-    """What is being done, in the command bar; see assets/viewer/tools/command.js."""
+    """What is being done, in the command bar; ``doing`` asks for it. See assets/viewer/tools/command.js."""
     return gr.HTML(
         "",
         html_template='<div class="specviz-state"></div>',
