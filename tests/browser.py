@@ -18,6 +18,8 @@ VIEW = "const {state} = window.specvizViewer.mounted.at(-1), picture = document.
 
 NAMES = "document.querySelector(`[data-picture='%s']`).data.map(trace => trace.name)"
 """Script: the names of the traces that a picture is drawn with."""
+PARTS = {"open": "runs", "compare": "runs", "share": "runs", "breakpoints": "settings", "verifiers": "settings"}
+"""Pages that are part of another page."""
 LABELS = "[...document.querySelectorAll(`[data-picture='%s'] + .sv-labels > *`)].map(label => label.textContent)"
 
 
@@ -84,9 +86,16 @@ class Watched:
         )
 
     def menu(self, name: str) -> None:
-        """Open a tab of the menu."""
+        """Open a page of the menu; some are parts of another one."""
+        if name in PARTS:
+            self.menu(PARTS[name])
         self.page.click(f"#menu-{name}-button")
         self.page.wait_for_selector(f"#menu-{name}-button[aria-selected=true]")
+
+    def dock(self, name: str) -> None:
+        """Open a panel of the dock."""
+        self.page.click(f".sv-tabs [data-tab={name}]")
+        self.page.wait_for_selector(f".sv-dock[data-drawn={name}]")
 
     def click_card(self, node: int) -> None:
         """Click in the middle of a node's card, as a person would."""
@@ -111,16 +120,25 @@ def labels(seen: Watched, picture: str) -> list[str]:
     return seen.page.evaluate(LABELS % picture)
 
 
+def open_panel(seen: Watched, section: str) -> None:
+    """Open the panel of the dock that a section is, or is in, unless it is open."""
+    tab = seen.page.locator(section).first.evaluate(
+        "element => document.querySelector(`[aria-controls='${element.closest('[role=tabpanel]')?.id}']`)?.dataset.tab"
+    )
+    if tab and not seen.page.locator(f".sv-dock[data-drawn={tab}]").count():
+        seen.dock(tab)
+
+
 def read(seen: Watched, section: str) -> str:
-    """What a person reads who scrolls there: what is out of sight is not laid out."""
+    """What a person reads who goes there."""
+    open_panel(seen, section)
     place = seen.page.locator(section).first
-    place.scroll_into_view_if_needed()
-    seen.page.wait_for_function("element => element.innerText !== ''", arg=place.element_handle())
     return place.inner_text()
 
 
 def open_table(seen: Watched, section: str, title: str):
     """The rows of a panel's table."""
+    open_panel(seen, section)
     seen.page.click(f"{section} summary:has-text('{title}')")
     seen.page.wait_for_selector(f"{section} details[open] tbody tr")
     return seen.page.locator(f"{section} details[open] tbody tr")

@@ -9,7 +9,7 @@ import { mount, mounted } from "./viewer.js";
 let bar = null;
 
 window.specvizViewer = {
-  mount, mounted, board: makeBoard, command: (/** @type {HTMLElement} */ place, /** @type {() => void} */ ask) => (bar = makeCommand(place, ask)),
+  mount, mounted, board: makeBoard, command: (/** @type {HTMLElement} */ place, /** @type {(asked: number) => void} */ ask) => (bar = makeCommand(place, ask)),
   onBlock: (/** @type {import("./core/frame.d.ts").Block} */ block) => bar?.take(block),
   onWorking: (/** @type {import("./core/state.js").NoticeShown | null} */ notice) => bar?.working(notice),
   done: () => bar?.done(),

@@ -179,6 +179,7 @@ export function makeRenderer(ui, state, selection, act) {
     const done = () => {
       selection.refresh();
       ui.root.dataset.painted = `${run.id}/${state.step}`;
+      ui.dock.box.dataset.drawn = state.dock;
     };
     if (key === lowerKey && frame === lowerFrame) return done();
     lowerKey = "";

@@ -239,6 +239,7 @@ export function mount(element, handlers = {}) {
     if (name === "table") ui.nodeTable.open = true;
     if (name === "whatif") for (const form of ui.under.querySelectorAll("details")) form.open = true;
     ui.dock.show(name);
+    delete ui.dock.box.dataset.drawn;
   }
 
   const closeDock = () => openDock(state.dock && state.dock !== NODE ? "" : "cache");

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from specviz.app import lessons
-from specviz.app.blocks import MODEL_WORK, Page
+from specviz.app.blocks import MODEL_WORK, Page, asked_for, position_of
 from specviz.app.compare.store import ComparisonStore
 from specviz.app.compare.tab import CompareTab
 from specviz.app.form import breakpoint_form, prompt_box, settings_form
@@ -140,9 +140,9 @@ def build_page(
                     proven = gr.Markdown(act.proofs.table(act.proofs.table_now()), elem_id="proofs")
         viewer = make_viewer(act.first_block, elem_id="viewer")
 
-        def on_doing(request: gr.Request) -> str:
-            session = str(request.session_hash)
-            return doing_block(act.sessions.doing(session), page.turns.ahead(session, MODEL_WORK))
+        def on_doing(event: gr.EventData, request: gr.Request) -> str:
+            session, asked = str(request.session_hash), position_of(asked_for(event).get("asked"))
+            return doing_block(act.sessions.doing(session), page.turns.ahead(session, MODEL_WORK), asked)
 
         async def on_stop(request: gr.Request) -> None:
             """The endpoint ``stop``: what runs for the page ends after the step it is in, and what waits does not begin."""

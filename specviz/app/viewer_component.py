@@ -58,9 +58,9 @@ _COMMAND = """
 let bar = null;
 const start = () => {
   if (!window.specvizViewer) return void setTimeout(start, 25);
-  bar = window.specvizViewer.command(element.querySelector('.specviz-state'), () => trigger('doing', {}));
+  bar = window.specvizViewer.command(element.querySelector('.specviz-state'), (asked) => trigger('doing', {asked}));
 };
-watch('value', () => bar && bar.hear(props.value));
+watch('value', () => bar && props.value && bar.hear(JSON.parse(props.value)));
 start();
 """
 

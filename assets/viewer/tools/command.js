@@ -11,7 +11,7 @@ import { el } from "../core/dom.js";
 
 /** @typedef {ReturnType<typeof makeCommand>} Command */
 
-const SHOWN_AFTER_S = 0.3, TICK_MS = 100;
+const SHOWN_AFTER_S = 0.3, TICK_MS = 100, ASK_MS = 400, LOST_MS = 3000, FILLED_MS = 50;
 
 /** @param {number} count @param {string} word */
 const counted = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
@@ -30,8 +30,9 @@ export function saidOf(run) {
 
 /**
  * @param {HTMLElement} place of the words
+ * @param {(asked: number) => void} ask the server what is being done; `hear` takes its answer
  */
-export function makeCommand(place) {
+export function makeCommand(place, ask) {
   const bar = /** @type {HTMLElement} */ (place.closest(".specviz-command"));
   const find = (/** @type {string} */ name) => /** @type {HTMLElement | null} */ (document.getElementById(name));
   const strong = el("b"), rest = el("span"), words = el("span", { role: "status" }, strong, rest), clock = el("span", { class: "specviz-clock", "aria-hidden": "true" });
@@ -45,6 +46,7 @@ export function makeCommand(place) {
   let busy = null;
   /** @type {number | undefined} */
   let timer;
+  let asked = 0, count = 0, waits = false;
 
   const box = () => /** @type {HTMLTextAreaElement | null} */ (document.querySelector("#prompt textarea, #prompt input"));
   const edited = () => run !== null && box() !== null && box()?.value !== run.prompt;
@@ -74,8 +76,23 @@ export function makeCommand(place) {
   }
 
   function tick() {
-    const seconds = busy ? (performance.now() - busy.since) / 1000 : 0;
+    const now = performance.now(), seconds = busy ? (now - busy.since) / 1000 : 0;
     clock.textContent = busy && seconds > SHOWN_AFTER_S ? ` ${seconds.toFixed(1)} s` : "";
+    if (!busy || busy.kind === "stop" || now - Math.max(busy.since, asked) < (waits ? LOST_MS : ASK_MS)) return;
+    asked = now;
+    waits = true;
+    ask(++count);
+  }
+
+  /**
+   * Take what the server says is being done.
+   * @param {{text?: string, fraction?: number | null}} said nothing where there is nothing to say
+   */
+  function hear({ text, fraction = null }) {
+    waits = false;
+    if (!text || !busy || busy.kind === "stop") return;
+    Object.assign(busy, { text, fraction });
+    show();
   }
 
   /**
@@ -113,7 +130,11 @@ export function makeCommand(place) {
 
   /** @param {Block} block that came for the viewer */
   function take(block) {
-    if (block.run) run = block.run;
+    setTimeout(show, FILLED_MS); // the prompt comes beside it
+    if (block.run) {
+      run = block.run;
+      error = null;
+    }
     if (block.notice?.kind === "error") error = "Failed";
     if (!block.fills && busy?.kind === "work" && block.notice?.kind !== "working") done();
     show();
@@ -156,5 +177,5 @@ export function makeCommand(place) {
   document.addEventListener("keydown", onKey, true);
   document.addEventListener("input", (event) => event.target === box() && show());
   show();
-  return { take, working, done };
+  return { take, working, hear, done };
 }

@@ -34,12 +34,13 @@ def waiting_words(ahead: int) -> Progress:
     return Progress(f"Waiting: {'one run' if ahead == 1 else f'{ahead} runs'} ahead of yours")
 
 
-def doing_block(doing: StepProgress | None, ahead: int | None) -> str:
-    """What a page is told, as JSON; "" where there is nothing to say.
+def doing_block(doing: StepProgress | None, ahead: int | None, asked: int | None) -> str:
+    """What a page is told, as JSON: text and fraction, where there is something to say.
 
     Args:
         doing: of the step that runs for it.
         ahead: how many others come before its click, if that waits.
+        asked: the number of the question, so that no answer is like the one before.
     """
     said = step_words(doing) if doing else waiting_words(ahead) if ahead else None
-    return dump_block(asdict(said)) if said else ""
+    return dump_block({"asked": asked} | (asdict(said) if said else {}))
