@@ -18,8 +18,12 @@ VIEW = "const {state} = window.specvizViewer.mounted.at(-1), picture = document.
 
 NAMES = "document.querySelector(`[data-picture='%s']`).data.map(trace => trace.name)"
 """Script: the names of the traces that a picture is drawn with."""
-PARTS = {"open": "runs", "compare": "runs", "share": "runs", "breakpoints": "settings", "verifiers": "settings"}
-"""Pages that are part of another page."""
+PARTS = {
+    **dict.fromkeys(("open", "compare", "share"), "runs"),
+    **dict.fromkeys(("run", "breakpoints", "verifiers"), "settings"),
+}
+"""Part of a page -> the page."""
+FIRST_PARTS = {"runs": "open", "settings": "run"}
 LABELS = "[...document.querySelectorAll(`[data-picture='%s'] + .sv-labels > *`)].map(label => label.textContent)"
 
 
@@ -86,9 +90,11 @@ class Watched:
         )
 
     def menu(self, name: str) -> None:
-        """Open a page of the menu; some are parts of another one."""
-        if name in PARTS:
-            self.menu(PARTS[name])
+        """Open a page of the menu, or a part of one."""
+        if name in FIRST_PARTS:
+            name = FIRST_PARTS[name]
+        if name in PARTS and self.page.get_attribute(f"#menu-{PARTS[name]}-button", "aria-selected") != "true":
+            self.page.click(f"#menu-{PARTS[name]}-button")
         self.page.click(f"#menu-{name}-button")
         self.page.wait_for_selector(f"#menu-{name}-button[aria-selected=true]")
 
@@ -139,6 +145,8 @@ def read(seen: Watched, section: str) -> str:
 def open_table(seen: Watched, section: str, title: str):
     """The rows of a panel's table."""
     open_panel(seen, section)
-    seen.page.click(f"{section} summary:has-text('{title}')")
+    table = seen.page.locator(f"{section} details", has_text=title).first
+    if table.get_attribute("open") is None:
+        table.locator("summary").first.click()
     seen.page.wait_for_selector(f"{section} details[open] tbody tr")
     return seen.page.locator(f"{section} details[open] tbody tr")

@@ -123,7 +123,7 @@ export function mount(element, handlers = {}) {
     if (!frame) return;
     state.selected = node === state.selected && !keep ? null : node;
     if (state.selected !== null && isFolded(frame.tree, state.selected)) for (const above of foldsAbove(frame.tree, state.selected)) opened().add(above);
-    if (state.selected !== null && narrow.matches) markDock(NODE);
+    if (state.selected !== null && narrow.matches && state.dock !== "whatif") markDock(NODE);
     render("select");
     if (state.selected !== null) selection.show(state.selected);
     tell();

@@ -70,7 +70,7 @@ def test_the_summary_and_the_tables_say_what_the_trace_says(from_file):
         row = seen.page.inner_text(f"tr[data-verifier={name}]")
         assert str(len(verdict.path)) in row
         assert verdict.bonus.source in row
-    seen.page.click("text=Draft tree as a table")
+    seen.dock("table")
     seen.page.wait_for_selector("details[open] tbody tr")  # the table is made when it is first opened
     rows = seen.page.locator("details[open] tbody tr")
     assert rows.count() == 29
@@ -267,7 +267,7 @@ def test_runs_streams_stops_and_steps_on(served, tmp_path):
 
     seen = served(sample_trace(steps=2), load_pair)
     page = seen.page
-    page.click("#menu-settings-button")
+    seen.menu("settings")
     page.uncheck("text=Chat template")
     page.click("#step")
     page.wait_for_function("document.querySelector('.sv-where').textContent === 'step 1 of 1'")
@@ -275,7 +275,7 @@ def test_runs_streams_stops_and_steps_on(served, tmp_path):
     page.click("#step")
     seen.wait_for_step(2, 2)
     page.click("#run")
-    page.wait_for_function("document.querySelector('.sv-key').innerText.includes('ended: max_new_tokens')")
+    page.wait_for_function("document.querySelector('.sv-models').textContent.includes('ended: max_new_tokens')")
     count = int(seen.where().split(" of ")[1])
     assert count > 2
     page.wait_for_function("document.querySelectorAll('.sv-gap').length === 0")
@@ -296,7 +296,7 @@ def test_stop_ends_a_run_between_two_steps(served, monkeypatch):
     monkeypatch.setattr(Session, "step", lambda self: (time.sleep(0.3), step(self))[1])
     seen = served(sample_trace(steps=2), lambda *_, **__: pairs.make_pair())
     page = seen.page
-    page.click("#menu-settings-button")
+    seen.menu("settings")
     page.uncheck("text=Chat template")
     page.click("#run")
     page.wait_for_function("document.querySelector('.sv-where').textContent === 'step 2 of 2'")

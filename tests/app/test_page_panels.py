@@ -251,7 +251,7 @@ def test_a_verifier_of_ones_own_is_counted_and_drawn(from_file):
 def test_no_verifier_is_said_to_have_accepted_the_root(from_file):
     trace = sample_trace(steps=1, verifiers=tuple(RULES))
     seen = from_file(trace)
-    rows = open_table(seen, ".sv-body", "Draft tree as a table")
+    rows = open_table(seen, "section[aria-label='Draft tree as a table']", "Draft tree as a table")
     root = rows.nth(0).locator("td").all_inner_texts()
     assert root[4] == "–", "it was not drawn"
     assert root[7:] == ["– not judged"] * len(RULES)
@@ -326,7 +326,7 @@ def test_small_probabilities_are_read_everywhere(from_file):
     step = step.model_copy(update={"tree": step.tree.model_copy(update={"nodes": tuple(nodes)})})
     seen = from_file(trace.model_copy(update={"steps": (step,)}))
     page = seen.page
-    rows = open_table(seen, ".sv-body", "Draft tree as a table")
+    rows = open_table(seen, "section[aria-label='Draft tree as a table']", "Draft tree as a table")
     for node, (q, p) in {1: ("3.89·10⁻⁴", "0.00804"), 2: (">0.999", "0")}.items():
         assert f"{q} → {p}" in page.inner_text(f".sv-card-node[data-node='{node}']")
         assert f"draft {q}, target {p}" in page.locator(f".sv-card-node[data-node='{node}']").get_attribute(

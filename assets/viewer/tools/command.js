@@ -135,10 +135,10 @@ export function makeCommand(place, ask) {
       run = block.run;
       error = null;
     }
-    if (block.notice?.kind === "error") error = "Failed";
+    if (block.notice?.kind === "error") error = busy ? "Failed" : error;
     if (!block.fills && busy?.kind === "work" && block.notice?.kind !== "working") done();
     show();
-    if (!block.fills && (block.run || block.look || block.compare || block.lesson || block.notice?.kind === "error")) leavePage();
+    if (!block.fills && (block.run || block.look || block.compare || block.lesson)) leavePage();
   }
 
   /** Back to the view, where the answer is. */
