@@ -123,7 +123,15 @@ class Watched:
 
 
 def labels(seen: Watched, picture: str) -> list[str]:
+    """What is written over a picture."""
+    open_panel(seen, f"[data-picture='{picture}']")
     return seen.page.evaluate(LABELS % picture)
+
+
+def names(seen: Watched, picture: str) -> list[str]:
+    """The traces that a picture is drawn with."""
+    open_panel(seen, f"[data-picture='{picture}']")
+    return seen.page.evaluate(NAMES % picture)
 
 
 def open_panel(seen: Watched, section: str) -> None:

@@ -154,8 +154,10 @@ def test_hostile_tokens_stay_text(from_file):
     trace = sample_trace(steps=3, tokens=HOSTILE, seed=1)
     seen = from_file(trace)
     for _ in trace.steps:
-        for summary in seen.page.locator("summary").all():
-            summary.click()
+        for tab in seen.page.locator(".sv-tabs button:visible").all():
+            tab.click()
+            for summary in seen.page.locator("summary:visible").all():
+                summary.click()
         for node in range(0, 29, 4):
             seen.page.evaluate("node => window.specvizViewer.mounted.at(-1).select(node)", node)
         assert seen.page.locator("img, .specviz b i, .specviz script").count() == 0
