@@ -63,16 +63,15 @@ def test_a_click_is_answered_before_the_server_is(served):
 
 
 def test_the_engine_says_what_it_does_and_enter_runs(served, monkeypatch):
-    go_on, expand = threading.Semaphore(0), DraftRunner.expand
+    go_on, forward = threading.Semaphore(0), DraftRunner._forward
 
-    def expand_when_told(*given):
+    def forward_when_told(*given, **named):
         assert go_on.acquire(timeout=30)
-        return expand(*given)
+        return forward(*given, **named)
 
-    monkeypatch.setattr(DraftRunner, "expand", expand_when_told)
+    monkeypatch.setattr(DraftRunner, "_forward", forward_when_told)
     seen = served(sample_trace(steps=2), lambda *_, **__: pairs.make_pair())
     write(seen, "the sea")
-
     seen.page.keyboard.press("Enter")
     for level in (1, 2, 3):
         said(seen, f"Drafting level {level} of 3")
@@ -83,8 +82,8 @@ def test_the_engine_says_what_it_does_and_enter_runs(served, monkeypatch):
 
 
 def test_whoever_waits_is_told_and_can_take_the_click_back(served, browser, monkeypatch):
-    go_on, step = threading.Event(), DraftRunner.expand
-    monkeypatch.setattr(DraftRunner, "expand", lambda *given: (go_on.wait(30), step(*given))[1])
+    go_on, forward = threading.Event(), DraftRunner._forward
+    monkeypatch.setattr(DraftRunner, "_forward", lambda *given, **named: (go_on.wait(30), forward(*given, **named))[1])
     first = served(sample_trace(steps=2), lambda *_, **__: pairs.make_pair())
     write(first, "the sea")
     first.page.click("#step")
