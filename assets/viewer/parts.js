@@ -12,7 +12,7 @@ import { makeCardLayer } from "./tree/cards.js";
 
 const KEYS = [
   ["← →  or  [ ]", "one step back, forward"], ["Home  End", "first, last step"], [", .", "inside the step: one phase back, forward"], ["Space", "play, pause"],
-  ["t", "into the tree; there ← → ↑ ↓ walk from card to card, Enter selects"], ["f", "the tree alone in the window, and back"], ["k", "close or open the dock; 1 to 7 open its panels"],
+  ["t", "into the tree; there ← → ↑ ↓ walk from card to card, Enter selects"], ["f", "the tree alone in the window, and back"], ["k", "close or open the dock; 1 to 7 open its panels"], ["s  r", "on the page: Step; Run or Stop"],
   ["Esc", "out of the tree, the node, the phases, the full window"], ["?", "this list"],
 ];
 const FATES = [

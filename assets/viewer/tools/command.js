@@ -5,6 +5,7 @@
  */
 
 import { el } from "../core/dom.js";
+import { listenForKeys } from "../core/keys.js";
 
 /** @import { Block, Run } from "../core/frame.d.ts" */
 /** @import { NoticeShown } from "../core/state.js" */
@@ -175,6 +176,7 @@ export function makeCommand(place, ask) {
 
   document.addEventListener("click", onClick, true);
   document.addEventListener("keydown", onKey, true);
+  listenForKeys({ s: () => find("step")?.click(), r: () => find(busy ? "stop" : "run")?.click() }, () => document.querySelector("dialog[open]") === null);
   document.addEventListener("input", (event) => event.target === box() && show());
   show();
   return { take, working, hear, done };
