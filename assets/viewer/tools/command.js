@@ -42,6 +42,8 @@ export function makeCommand(place, ask) {
   /** @type {Run | null} */
   let run = null;
   /** @type {string | null} */
+  let original = null;
+  /** @type {string | null} */
   let error = null;
   /** @type {{kind: string, since: number, text: string, fraction: number | null} | null} */
   let busy = null;
@@ -50,7 +52,8 @@ export function makeCommand(place, ask) {
   let asked = 0, count = 0, waits = false;
 
   const box = () => /** @type {HTMLTextAreaElement | null} */ (document.querySelector("#prompt textarea, #prompt input"));
-  const edited = () => run !== null && box() !== null && box()?.value !== run.prompt;
+  /** Whether the prompt is another one than that of the run in sight: than what stood there before it was written in. */
+  const edited = () => original !== null && box()?.value !== original;
 
   /**
    * @param {string} head
@@ -131,8 +134,8 @@ export function makeCommand(place, ask) {
 
   /** @param {Block} block that came for the viewer */
   function take(block) {
-    setTimeout(show, FILLED_MS); // the prompt comes beside it
     if (block.run) {
+      if (block.run.id !== run?.id) setTimeout(forget, FILLED_MS); // its prompt comes beside it
       run = block.run;
       error = null;
     }
@@ -140,6 +143,12 @@ export function makeCommand(place, ask) {
     if (!block.fills && busy?.kind === "work" && block.notice?.kind !== "working") done();
     show();
     if (!block.fills && (block.run || block.look || block.compare || block.lesson)) leavePage();
+  }
+
+  /** What stands in the box is the prompt of the run in sight. */
+  function forget() {
+    original = document.activeElement === box() ? box()?.value ?? null : null;
+    show();
   }
 
   /** Back to the view, where the answer is. */
@@ -159,6 +168,7 @@ export function makeCommand(place, ask) {
       event.stopImmediatePropagation();
     } else {
       begin(at.id, edited() ? "Starting a new run" : "Starting");
+      forget();
       leavePage();
     }
   }
@@ -177,6 +187,7 @@ export function makeCommand(place, ask) {
   document.addEventListener("click", onClick, true);
   document.addEventListener("keydown", onKey, true);
   listenForKeys({ s: () => find("step")?.click(), r: () => find(busy ? "stop" : "run")?.click() }, () => document.querySelector("dialog[open]") === null);
+  document.addEventListener("focusin", (event) => event.target === box() && (original ??= box()?.value ?? null));
   document.addEventListener("input", (event) => event.target === box() && show());
   show();
   return { take, working, hear, done };
