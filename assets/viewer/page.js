@@ -8,8 +8,20 @@ import { mount, mounted } from "./viewer.js";
 /** @type {import("./tools/command.js").Command | null} */
 let bar = null;
 
+/**
+ * The command bar is mounted after the viewer, or before it.
+ * @param {HTMLElement} place
+ * @param {(asked: number) => void} ask
+ */
+function command(place, ask) {
+  bar = makeCommand(place, ask);
+  const run = mounted.at(-1)?.state.run;
+  if (run) bar.take({ run });
+  return bar;
+}
+
 window.specvizViewer = {
-  mount, mounted, board: makeBoard, command: (/** @type {HTMLElement} */ place, /** @type {(asked: number) => void} */ ask) => (bar = makeCommand(place, ask)),
+  mount, mounted, command, board: makeBoard,
   onBlock: (/** @type {import("./core/frame.d.ts").Block} */ block) => bar?.take(block),
   onWorking: (/** @type {import("./core/state.js").NoticeShown | null} */ notice) => bar?.working(notice),
   done: () => bar?.done(),

@@ -169,6 +169,7 @@ def build_page(
         ]
         for change in changes:
             change.then(None, js=_DONE, **private)
+            change.failure(None, js=_DONE, **private)
             change.then(act.on_list_runs, page_state, listed, **quick, **private)
         runs_tab.select(act.on_list_runs, page_state, listed, **quick, **private)
         stop.click(on_stop, None, None, api_name="stop", **quick)

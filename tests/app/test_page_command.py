@@ -54,8 +54,8 @@ def test_a_click_is_answered_before_the_server_is(served):
     page.evaluate("document.getElementById('step').click()")  # again: refused, as the button says
     page.wait_for_timeout(50)
     assert len(held) == 1
-    page.unroute("**/queue/join*")
     held[0].continue_()
+    page.unroute("**/queue/join*")
     seen.wait_for_step(1, 1)
     said(seen, "1 step")
     assert page.is_visible("#run")
