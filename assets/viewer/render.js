@@ -25,7 +25,7 @@ import { knownIn, phasesOf } from "./tree/phases.js";
 /** @import { makeSelection } from "./tree/selection.js" */
 /** @import { Layout } from "./tree/layout.js" */
 
-const SMALLEST_SCALE = 0.86, LARGEST_SCALE = 1.3, LARGEST_FOCUS = 2.2, SMALLEST_FOCUS = 0.8, QUIET_MS = 70, UNSEEN_MS = 400, AROUND_TREE = 130, BESIDE = 306;
+const SMALLEST_SCALE = 0.8, LARGEST_SCALE = 1.5, LARGEST_FOCUS = 2.2, QUIET_MS = 70;
 
 /**
  * The verifier that is watched: the one that was chosen, if it judged this tree.
@@ -47,8 +47,6 @@ export function makeRenderer(ui, state, selection, act) {
   let treeFrame = null;
   /** @type {Frame | null} */
   let lowerFrame = null;
-  /** @type {(() => void) | null} */
-  let pending = null;
   let after = 0;
   /** @type {number | undefined} */
   let soon;
@@ -74,7 +72,6 @@ export function makeRenderer(ui, state, selection, act) {
     cancelAnimationFrame(after);
     clearTimeout(soon);
     clearTimeout(quiet);
-    pending = null;
     cancelPanels(state);
     // Panels that a reader just asked for are there at once; after a move they may come one frame behind the tree.
     if (change === "move") after = requestAnimationFrame(() => (soon = setTimeout(() => (beside(run, frame, view, true), lower(run, frame, view)), 0)));
@@ -106,24 +103,12 @@ export function makeRenderer(ui, state, selection, act) {
   }
 
   /**
-   * Fits the width; and the height too, as far as labels stay readable.
+   * Fits the box of the tree, as far as labels stay readable.
    * @param {Layout} spot
    */
   function scaleFor(spot) {
-    if (state.focus) return focusScale(spot);
-    const wide = (ui.treeBox.clientWidth || 900) / spot.width, tall = Math.max(SMALLEST_SCALE, (window.innerHeight - AROUND_TREE) / spot.height);
-    return Math.max(SMALLEST_SCALE, Math.min(LARGEST_SCALE, wide, tall));
-  }
-
-  /**
-   * In the whole window: as large as it fits, with the words beside the tree where they cost it nothing.
-   * @param {Layout} spot
-   */
-  function focusScale(spot) {
-    const tall = (ui.treeBox.clientHeight || 600) / spot.height, wide = (window.innerWidth - 30) / spot.width;
-    const scale = Math.max(SMALLEST_FOCUS, Math.min(LARGEST_FOCUS, wide, tall));
-    ui.root.classList.toggle("sv-roomy", spot.width * scale + BESIDE < window.innerWidth);
-    return scale;
+    const fits = Math.min((ui.treeBox.clientWidth || 900) / spot.width, (ui.treeBox.clientHeight || 420) / spot.height);
+    return Math.max(SMALLEST_SCALE, Math.min(state.focus ? LARGEST_FOCUS : LARGEST_SCALE, fits));
   }
 
   /**
@@ -134,7 +119,6 @@ export function makeRenderer(ui, state, selection, act) {
   function words(run, frame, view) {
     const { phase } = state, all = phase === null ? [] : phasesOf(frame, view.lens), at = phase === null ? null : all[phase];
     ui.root.dataset.phase = at ? at.kind : "";
-    ui.root.classList.toggle("sv-has-node", state.selected !== null);
     ui.root.dataset.drawn = `${run.id}/${state.step}/${phase ?? ""}`;
     const said = at ? at.caption : frame.summary;
     if (ui.summary.textContent !== said) ui.summary.textContent = said;
@@ -191,40 +175,28 @@ export function makeRenderer(ui, state, selection, act) {
   /* ------------------------------------------------------------------------------------------- lower panels */
 
   /**
-   * Pictures below the tree: when the keys have been quiet for a moment, sooner where they can be seen.
+   * The panel of the dock that is open: when the keys have been quiet for a moment.
    * @param {Run} run
    * @param {Frame} frame
    * @param {View} view
    */
   function lower(run, frame, view) {
     const tale = JSON.stringify(story(state.frames, run.steps).get(frame.step));
-    const key = [run.id, frame.step, run.steps, state.looks, state.selected, state.range && [state.range, state.frames.size], [...view.shown], [...view.open], tale].join();
+    const key = [run.id, frame.step, run.steps, state.looks, state.selected, state.range && [state.range, state.frames.size], [...view.shown], [...view.open], tale, state.dock].join();
     const done = () => {
       selection.refresh();
       ui.root.dataset.painted = `${run.id}/${state.step}`;
+      ui.dock.box.dataset.drawn = state.dock;
     };
     if (key === lowerKey && frame === lowerFrame) return done();
     lowerKey = "";
-    pending = () => {
-      pending = null;
-      drawPanels(ui, state, run, frame, view, act, () => {
-        lowerKey = key;
-        lowerFrame = frame;
-        done();
-      });
-    };
-    quiet = setTimeout(pending, belowInSight() ? QUIET_MS : UNSEEN_MS);
+    const draw = () => drawPanels(ui, state, run, frame, view, act, () => {
+      lowerKey = key;
+      lowerFrame = frame;
+      done();
+    });
+    quiet = setTimeout(draw, QUIET_MS);
   }
 
-  const belowInSight = () => !state.focus && ui.columns.getBoundingClientRect().bottom < window.innerHeight;
-
-  /** Scrolled down before the lower panels were drawn: draw them now. */
-  function hurry() {
-    if (!pending || !belowInSight()) return;
-    clearTimeout(quiet);
-    pending();
-  }
-  document.addEventListener("scroll", hurry, { capture: true, passive: true });
-
-  return { paint, dispose: () => document.removeEventListener("scroll", hurry, { capture: true }) };
+  return { paint };
 }

@@ -11,6 +11,7 @@ import { listenForKeys } from "./core/keys.js";
 import { forgetColours } from "./core/paint.js";
 import { emptyState, frameDrawn, frameNow, runDrawn } from "./core/state.js";
 import { driving, verdictBy } from "./core/words.js";
+import { NARROW, NODE } from "./panels/dock.js";
 import { drawFailed } from "./panels/failed.js";
 import { makeText } from "./panels/text.js";
 import { buildParts } from "./parts.js";
@@ -26,7 +27,7 @@ import { makePointer } from "./tree/pointer.js";
 import { makeSelection } from "./tree/selection.js";
 
 /** @import { Run } from "./core/frame.d.ts" */
-/** @import { Act, Handlers, ModelName, Range, State, Tool } from "./core/state.js" */
+/** @import { Act, Handlers, ModelName, NoticeShown, Range, State, Tool } from "./core/state.js" */
 
 /** @typedef {{update: (value: any) => void, show: (step: number) => void, select: Act["select"], dispose: () => void, state: State}} Viewer */
 
@@ -42,14 +43,22 @@ export const mounted = [];
  * @returns {Viewer}
  */
 export function mount(element, handlers = {}) {
-  const state = emptyState(), ui = buildParts();
+  const state = emptyState(), ui = buildParts(), narrow = matchMedia(NARROW);
   element.classList.add("specviz");
   element.replaceChildren(ui.root);
   /** @type {Act} */
   const act = {
-    select, show, toggle, watch, phase: (index) => enter(index), range: choose, unfold, notice: (notice) => showNotice(ui.notice, notice), leaveFocus: () => state.focus && focusMode(false),
-    light: (target) => selection.light(target), focusTree: (start) => selection.focusTree(start),
+    select, show, toggle, watch, phase: (index) => enter(index), range: choose, unfold, notice: showNoticeOf,
+    light: (target) => selection.light(target), focusTree: (start) => selection.focusTree(start), open: openDock, reveal,
   };
+  ui.dock.listen((name) => openDock(name));
+  /** @param {NoticeShown | null} [notice] */
+  function showNoticeOf(notice) {
+    const work = notice?.kind === "working" && handlers.onWorking ? notice : null;
+    handlers.onWorking?.(work);
+    showNotice(ui.notice, work ? null : notice);
+  }
+
   const inMask = (/** @type {ModelName} */ model) => ({ box: ui.masks[model].picture, hits: () => state.maskHits[model] || [] });
   const selection = makeSelection(ui, state, [inMask("target"), inMask("draft")], select);
   const renderer = makeRenderer(ui, state, selection, act), text = makeText(ui, state, act);
@@ -64,6 +73,7 @@ export function mount(element, handlers = {}) {
     const blocks = blocksOf(value);
     for (const block of blocks) {
       for (const step of block.left || []) state.asked.delete(step); // there was no room for them
+      handlers.onBlock?.(block);
       if (!block.fills) act.notice(block.notice); // what was missing came; nothing else has happened
       if (block.proofs) state.proofs = block.proofs;
       if (block.run && takeRun(state, block)) {
@@ -113,6 +123,7 @@ export function mount(element, handlers = {}) {
     if (!frame) return;
     state.selected = node === state.selected && !keep ? null : node;
     if (state.selected !== null && isFolded(frame.tree, state.selected)) for (const above of foldsAbove(frame.tree, state.selected)) opened().add(above);
+    if (state.selected !== null && narrow.matches && state.dock !== "whatif") markDock(NODE);
     render("select");
     if (state.selected !== null) selection.show(state.selected);
     tell();
@@ -218,6 +229,36 @@ export function mount(element, handlers = {}) {
     redraw();
   }
 
+  /**
+   * Open a panel of the dock, or close it.
+   * @param {string} name of its tab, or ""
+   */
+  function openDock(name) {
+    markDock(name);
+    redraw();
+  }
+
+  /** @param {string} name */
+  function markDock(name) {
+    state.dock = ui.root.dataset.dock = name;
+    if (name === "table") ui.nodeTable.open = true;
+    if (name === "whatif") for (const form of ui.under.querySelectorAll("details")) form.open = true;
+    ui.dock.show(name);
+    delete ui.dock.box.dataset.drawn;
+  }
+
+  const closeDock = () => openDock(state.dock && state.dock !== NODE ? "" : "cache");
+
+  /**
+   * Go to an element in a panel of the dock.
+   * @param {HTMLElement} element
+   */
+  function reveal(element) {
+    if (state.focus) focusMode(false);
+    openDock(ui.dock.nameOf(element) || state.dock);
+    element.scrollIntoView({ block: "nearest" });
+  }
+
   /* ------------------------------------------------------------------------------------------------- render */
 
   /** @param {"move" | "look" | "select"} change */
@@ -280,6 +321,7 @@ export function mount(element, handlers = {}) {
   const back = () => show(state.step - 1), forward = () => show(state.step + 1), first = () => show(0), last = () => show(Infinity);
   const stopListening = listenForKeys({
     ArrowLeft: back, ArrowRight: forward, "[": back, "]": forward, Home: first, End: last, ".": phaseForward, ",": phaseBackward, " ": play, Escape: escape,
+    ...Object.fromEntries(ui.dock.names.map((name, i) => [String(i + 1), () => openDock(name)])), k: closeDock,
     t: () => selection.focusTree(), f: () => focusMode(!state.focus), "?": () => (ui.help.open ? ui.help.close() : ui.help.showModal()),
   }, (key) => {
     if (!element.isConnected) dispose();
@@ -295,6 +337,7 @@ export function mount(element, handlers = {}) {
   ui.phaseNext.onclick = phaseForward;
   ui.phaseBack.onclick = phaseBackward;
   ui.phaseLeave.onclick = () => enter(null);
+  ui.dock.fold.onclick = closeDock;
   ui.focus.onclick = () => focusMode(!state.focus);
   ui.range.oninput = () => show(Number(ui.range.value));
   ui.helpButton.onclick = () => ui.help.showModal();
@@ -315,17 +358,15 @@ export function mount(element, handlers = {}) {
   scheme.addEventListener("change", recolour);
   let room = [0, 0];
   const sizes = new ResizeObserver(() => {
-    const now = [ui.treeBox.clientWidth, window.innerHeight];
+    const now = [ui.treeBox.clientWidth, ui.treeBox.clientHeight];
     if (Math.abs(now[0] - room[0]) < 8 && Math.abs(now[1] - room[1]) < 8) return;
     room = now;
     redraw();
   });
   sizes.observe(ui.treeBox);
-  sizes.observe(document.documentElement);
 
   function dispose() {
     stop();
-    renderer.dispose();
     if (state.focus) document.documentElement.classList.remove("specviz-focus");
     if (mounted.includes(viewer)) mounted.splice(mounted.indexOf(viewer), 1);
     stopListening();
@@ -334,6 +375,7 @@ export function mount(element, handlers = {}) {
     sizes.disconnect();
   }
 
+  openDock(narrow.matches ? NODE : "cache");
   /** @type {Viewer} */
   const viewer = { update, show, select, dispose, state };
   mounted.push(viewer);

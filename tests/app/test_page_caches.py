@@ -10,7 +10,7 @@ import pytest
 from specviz.figures import step_frame
 from specviz.trace.schema import Trace
 from tests import faults
-from tests.browser import NAMES, Watched, labels, open_table, read
+from tests.browser import Watched, labels, names, open_panel, open_table, read
 from tests.pairs import make_trace
 from tests.sample_traces import random_tree, sample_trace
 
@@ -258,6 +258,7 @@ def test_a_slot_lights_its_node(from_file):
     seen.page.evaluate("window.specvizViewer.mounted.at(-1).select(3)")
     seen.page.wait_for_timeout(400)
     assert seen.page.locator(f"{KV} .sv-kv.sv-picked").count() >= 1
+    seen.dock("masks")
     assert seen.page.locator(f"{MASK} .sv-mask[data-model=target] .sv-outline.sv-picked").count() == 1
 
 
@@ -267,7 +268,7 @@ def test_a_slot_lights_its_node(from_file):
 def point(seen: Watched, picture: str, row: int, column: int) -> str:
     """Move the pointer over a cell of a mask with readable cells, and read the line below it."""
     place = seen.page.locator(f"[data-picture='{picture}']")
-    place.scroll_into_view_if_needed()
+    open_panel(seen, f"[data-picture='{picture}']")
     place.hover(position={"x": 92 + 44 + 4 + 15 * column + 7, "y": 18 + 15 * row + 7})
     return read(seen, f".sv-mask[data-model={picture.split('.')[1]}] output")
 
@@ -277,7 +278,7 @@ def test_a_sound_mask_agrees_with_ancestry_and_can_be_read(from_file):
     step = trace.steps[0]
     seen = from_file(trace)
     assert "✓ mask and positions fit" in read(seen, f"{MASK} .sv-mask[data-model=target] h4")
-    looks = set(seen.page.evaluate(NAMES % "mask.target"))
+    looks = set(names(seen, "mask.target"))
     assert "cell.seen" in looks
     assert not looks & {"cell.leak", "cell.missing"}
     base = step.context - 1
@@ -295,7 +296,7 @@ def test_a_sound_mask_agrees_with_ancestry_and_can_be_read(from_file):
 def test_a_sibling_leak_shows_in_look_word_and_table(from_file):
     seen = from_file(faulty(faults.sibling_leak))
     assert "✕ 27 wrong" in read(seen, f"{MASK} .sv-mask[data-model=target] h4")
-    assert "cell.leak" in seen.page.evaluate(NAMES % "mask.target")
+    assert "cell.leak" in names(seen, "mask.target")
     assert "+" in labels(seen, "mask.target")
     assert "a leak ✕" in point(seen, "mask.target", 2, 1)
     assert "no ancestor" in read(seen, f"{KV} .sv-alarm")
@@ -308,7 +309,7 @@ def test_an_ancestor_that_is_not_seen_shows(from_file):
     slots = tuple(s.model_copy(update={"sees": s.sees[1:] or s.sees}) for s in step.caches.target.appended)
     caches = step.caches.model_copy(update={"target": step.caches.target.model_copy(update={"appended": slots})})
     seen = from_file(trace.model_copy(update={"steps": (step.model_copy(update={"caches": caches}),)}))
-    assert "cell.missing" in seen.page.evaluate(NAMES % "mask.target")
+    assert "cell.missing" in names(seen, "mask.target")
     assert "−" in labels(seen, "mask.target")
     assert "its ancestor ✕" in point(seen, "mask.target", 1, 0)
 
@@ -319,6 +320,7 @@ def test_positions_off_by_one_show_in_strip_and_mask(from_file):
     base = trace.steps[0].context - 1
     assert f"position {base + 1}, ✕ its position had to be {base}" in title(seen, base)
     assert "sv-kv-wrong" in look(seen, base)
+    seen.dock("masks")
     assert f"p{base + 2} not {base} + 1 ✕" in labels(seen, "mask.target")
     assert "position is not length + depth" in read(seen, f"{KV} .sv-alarm")
 
@@ -326,11 +328,11 @@ def test_positions_off_by_one_show_in_strip_and_mask(from_file):
 def test_a_large_mask_is_folded_says_so_and_grows(from_file):
     trace = sample_trace(random_tree(1024), steps=1, fault="mask")
     seen = from_file(trace)
-    seen.page.locator(MASK).scroll_into_view_if_needed()
+    seen.dock("masks")
     seen.page.wait_for_selector("[data-picture='mask.target'] svg")
     note = read(seen, f"{MASK} .sv-mask[data-model=target] .sv-note >> nth=0")
     assert "of 1024 rows and columns are drawn" in note
-    assert "cell.leak" in seen.page.evaluate(NAMES % "mask.target"), "wrong rows are never folded away"
+    assert "cell.leak" in names(seen, "mask.target"), "wrong rows are never folded away"
     width = "document.querySelector(`[data-picture='mask.target'] svg`).getBoundingClientRect().width"
     before = seen.page.evaluate(width)
     seen.page.click(f"{MASK} .sv-mask[data-model=target] [data-act=mask-larger]")
@@ -351,7 +353,7 @@ def test_the_audit_is_a_heat_map_with_its_tolerance(from_file, audited):
     first = f"#{audited.steps[0].caches.target.length_before}"
     for word in ("keys", "values", "earlier", first, "red line: tolerance"):
         assert word in told
-    looks = seen.page.evaluate(NAMES % "audit")
+    looks = names(seen, "audit")
     assert "tolerance" in looks
     assert "beyond" not in looks
     rows = open_table(seen, AUDIT, "Audit as a table")
@@ -361,7 +363,7 @@ def test_the_audit_is_a_heat_map_with_its_tolerance(from_file, audited):
 
 def test_what_a_recompute_does_not_give_is_framed_and_marked(from_file):
     seen = from_file(faulty(faults.positions_off_by_one))
-    assert "beyond" in seen.page.evaluate(NAMES % "audit")
+    assert "beyond" in names(seen, "audit")
     assert any(label.startswith("! ") for label in labels(seen, "audit"))
     assert "✕ target: worst" in read(seen, AUDIT)
     assert "audit finds" in read(seen, f"{KV} .sv-alarm")

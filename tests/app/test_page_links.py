@@ -29,7 +29,7 @@ def test_a_card_lights_its_word_its_rows_and_its_slots(from_file):
     seen = from_file(trace)
     page = seen.page
     seen.wait_for_step(1, 2)
-    page.click("text=Draft tree as a table")
+    seen.dock("table")
     page.wait_for_selector("details[open] tbody tr")
     page.evaluate("scrollTo(0, 0)")
     page.hover(card(node))
@@ -53,7 +53,7 @@ def test_words_rows_and_slots_light_their_card(from_file):
     assert "rejection ·" in page.locator(".sv-card-bonus.sv-lit").inner_text()
     page.hover(slot(node))
     assert "sv-lit" in page.get_attribute(card(node), "class")
-    page.click("text=Draft tree as a table")
+    seen.dock("table")
     page.locator("details[open] tbody tr").nth(7).hover()
     assert "sv-lit" in page.get_attribute(card(7), "class")
 

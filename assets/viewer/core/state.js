@@ -41,6 +41,7 @@ export const MODELS = ["target", "draft"];
  * @property {Known | null} known what may be shown in the phase
  * @property {number} zoom
  * @property {number} scale of the tree
+ * @property {string} dock the panel of the dock that is open, or ""
  * @property {boolean} focus whether the tree is alone in the window
  * @property {number} looks counts changes of the theme
  * @property {Hit[]} hits of the tree
@@ -62,9 +63,10 @@ export const MODELS = ["target", "draft"];
  * @property {(range: Range | null) => void} range choose the steps that the totals are of
  * @property {(parent: number) => void} unfold
  * @property {(notice?: NoticeShown | null) => void} notice
- * @property {() => void} leaveFocus
  * @property {(target: Target) => void} light what stands for a node
  * @property {(start?: number | null) => void} focusTree
+ * @property {(name: string) => void} open a panel of the dock, or close it with ""
+ * @property {(element: HTMLElement) => void} reveal an element of such a panel
  */
 
 /** @typedef {Pick<Notice, "text"> & {kind: string, fraction?: number | null}} NoticeShown */
@@ -75,6 +77,8 @@ export const MODELS = ["target", "draft"];
  * @property {(run: string, steps: number[]) => void} [onNeed] frames that a block promised and that never came
  * @property {(at: {trace: string, step: number, node: number | null, verifier: string | null}) => void} [onSelect]
  * @property {(kind: string, data: object) => void} [ask] what a person wants of the server
+ * @property {(block: Block) => void} [onBlock] called for every block that came
+ * @property {(notice: NoticeShown | null) => void} [onWorking] says what is being done; without it the viewer does
  */
 
 /**
@@ -99,7 +103,7 @@ export const MODELS = ["target", "draft"];
 export function emptyState() {
   return {
     run: null, frames: new Map(), step: 0, end: 0, phase: null, selected: null, lens: null, hidden: new Set(), range: null, open: new Map(), refused: new Map(),
-    asked: new Set(), proofs: {}, known: null, zoom: 1, scale: 1, focus: false, looks: 0, hits: [], maskHits: {},
+    asked: new Set(), proofs: {}, known: null, zoom: 1, scale: 1, dock: "", focus: false, looks: 0, hits: [], maskHits: {},
     playing: null, drawing: null, asking: undefined, soon: 0, later: undefined,
   };
 }

@@ -24,6 +24,6 @@ export function drawAlarm(ui, run, frame, state, act) {
   ui.alarm.hidden = !kind;
   ui.alarm.classList.toggle("sv-after", kind === "after");
   ui.alarm.replaceChildren(...(kind ? [HEADS[kind]] : []),
-    ...tale.found.flatMap((found) => [el("button", { type: "button", onclick: () => (act.leaveFocus(), ui[found.place].scrollIntoView({ block: "center" })) }, saidOf(found)), " "]),
+    ...tale.found.flatMap((found) => [el("button", { type: "button", onclick: () => act.reveal(ui[found.place]) }, saidOf(found)), " "]),
     ...begun.flatMap((step) => [el("button", { type: "button", "data-act": "first-finding", onclick: () => act.show(step) }, `go to step ${step + 1}`), " "]));
 }

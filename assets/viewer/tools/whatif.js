@@ -36,7 +36,10 @@ const WAIT_MS = 250;
  * @returns {Tool}
  */
 export function makeWhatIf(ui, state, act, { ask: askServer }) {
-  if (!askServer) return {};
+  if (!askServer) {
+    ui.dock.leaveOut("whatif");
+    return {};
+  }
   /** @type {VerifierChoice[]} */
   let choices = [];
   /** By run and step. @type {Map<string, Question>} */
@@ -51,6 +54,7 @@ export function makeWhatIf(ui, state, act, { ask: askServer }) {
   ui.under.append(panel);
   ui.stage.append(overlay);
 
+  const isOpen = () => panel.open && state.dock === "whatif";
   const keyNow = () => `${runDrawn(state).id}/${state.step}`;
   const chosen = (/** @type {string} */ name) => choices.find((one) => one.name === name) || choices[0];
   const recordedBy = (/** @type {string} */ name) => verdictBy(frameDrawn(state), name);
@@ -224,7 +228,7 @@ export function makeWhatIf(ui, state, act, { ask: askServer }) {
 
   /** Over the tree: the path that would have been taken, and the nodes whose outcome differs. */
   function draw() {
-    const found = panel.open && frameNow(state) ? questions.get(keyNow())?.answer : null, marks = [];
+    const found = isOpen() && frameNow(state) ? questions.get(keyNow())?.answer : null, marks = [];
     overlay.style.cssText = ui.layer.box.style.cssText;
     if (found?.rows && state.phase === null) {
       const path = new Set(found.path.node), differing = new Set(found.differing);
@@ -240,7 +244,7 @@ export function makeWhatIf(ui, state, act, { ask: askServer }) {
 
   function moved() {
     panel.hidden = !frameNow(state) || !choices.length || state.phase !== null;
-    if (panel.hidden || !panel.open) return draw();
+    if (panel.hidden || !isOpen()) return draw();
     const at = [keyNow(), state.selected, state.lens].join();
     if (at === shownFor) return draw();
     const other = !shownFor.startsWith(`${keyNow()},`);
