@@ -12,7 +12,8 @@ import { makeCardLayer } from "./tree/cards.js";
 const KEYS = [
   ["← →  or  [ ]", "one step back, forward"], ["Home  End", "first, last step"], [", .", "inside the step: one phase back, forward"], ["Space", "play, pause"],
   ["t", "into the tree; there ← → ↑ ↓ walk from card to card, Enter selects"], ["f", "the tree alone in the window, and back"],
-  ["Esc", "out of the tree, the node, the phases, the full window"], ["?", "this list"],
+  ["w", "why: the chain of causes of what does not fit; Backspace goes back along its links"], ["n  N", "next, previous step in which something went wrong"],
+  ["Esc", "out of the tree, the node, the causes, the phases, the full window"], ["?", "this list"],
 ];
 const FATES = [
   ["kept", "stayed where it was"], ["moved", "to another slot (→ #)"], ["dropped", "not to be kept"], ["stale", "left behind beyond the length"],
@@ -59,7 +60,7 @@ export function buildParts() {
     auditTable: disclosure("Audit as a table"),
   };
   const nodeTable = disclosure("Draft tree as a table", { class: "sv-panel", "data-known": "end" });
-  const under = el("div", { class: "sv-under" }), alarm = el("p", { class: "sv-jump", role: "status", hidden: true });
+  const under = el("div", { class: "sv-under" }), alarm = el("div", { class: "sv-jump", role: "status", hidden: true });
   const columns = el("div", { class: "sv-columns" }, treePanel(tree), tree.inspector);
   const body = el("div", { class: "sv-body", hidden: true },
     el("div", { class: "sv-now-line" },

@@ -50,6 +50,12 @@ export function makeWhatIf(ui, state, act, { ask: askServer }) {
   const overlay = el("div", { class: "sv-whatif-overlay", "aria-hidden": "true" });
   ui.under.append(panel);
   ui.stage.append(overlay);
+  act.whatIf = () => {
+    panel.open = true;
+    build();
+    panel.scrollIntoView({ block: "center" });
+    /** @type {HTMLElement | null} */ (form.querySelector("[data-field=coin], [data-field=verifier]"))?.focus();
+  };
 
   const keyNow = () => `${runDrawn(state).id}/${state.step}`;
   const chosen = (/** @type {string} */ name) => choices.find((one) => one.name === name) || choices[0];
