@@ -50,6 +50,7 @@ export function mount(element, handlers = {}) {
   const act = /** @type {Act} */ ({
     select, show, toggle, watch, phase: (index) => enter(index), unfold, notice: (notice) => showNotice(ui.notice, notice), leaveFocus: () => state.focus && focusMode(false),
     light: (target) => selection.light(target), focusTree: (start) => selection.focusTree(start),
+    reveal: (element) => (act.leaveFocus(), element.scrollIntoView({ block: "center" })),
   });
   Object.assign(act, makeTrail(ui, state, act, () => (redraw(), tell())));
   const inMask = (/** @type {ModelName} */ model) => ({ box: ui.masks[model].picture, hits: () => state.maskHits[model] || [] });

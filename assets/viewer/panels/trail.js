@@ -12,7 +12,7 @@ import { hitsOf, nextHit } from "./why.js";
  * @param {State} state
  * @param {Act} act whose other parts these use
  * @param {() => void} redraw
- * @returns {Pick<Act, "follow" | "backtrack" | "why" | "hit" | "reveal">}
+ * @returns {Pick<Act, "follow" | "backtrack" | "why" | "hit">}
  */
 export function makeTrail(ui, state, act, redraw) {
   const places = { faults: ui.faults, verdicts: ui.verdicts, mask: ui.masks.target.picture, audit: ui.auditSaid };
@@ -23,7 +23,7 @@ export function makeTrail(ui, state, act, redraw) {
     Object.assign(state, { why, selected: null, phase: null });
     if (node === null) redraw();
     else act.select(node, true);
-    if (part) reveal(places[part]);
+    if (part) act.reveal(places[part]);
   }
 
   /** @param {Place} place */
@@ -48,11 +48,5 @@ export function makeTrail(ui, state, act, redraw) {
     if (step !== undefined) stand({ step, why: state.why });
   }
 
-  /** @param {HTMLElement} part */
-  function reveal(part) {
-    act.leaveFocus();
-    part.scrollIntoView({ block: "center" });
-  }
-
-  return { follow, backtrack, why, hit, reveal };
+  return { follow, backtrack, why, hit };
 }

@@ -53,7 +53,7 @@ export function makeWhatIf(ui, state, act, { ask: askServer }) {
   act.whatIf = () => {
     panel.open = true;
     build();
-    panel.scrollIntoView({ block: "center" });
+    act.reveal(panel);
     /** @type {HTMLElement | null} */ (form.querySelector("[data-field=coin], [data-field=verifier]"))?.focus();
   };
 
