@@ -60,14 +60,14 @@ export const hitsOf = (tales) => [...tales].filter(([, tale]) => ["first", "agai
 export const nextHit = (hits, step, way) => (way > 0 ? hits.find((one) => one > step) : hits.filter((one) => one < step).at(-1));
 
 /**
- * How many later steps inherit what began in `first`, and in how many of them something went wrong anew.
+ * How many later steps found the cache as step `first` left it, and in how many of them something went wrong anew.
  * @param {Map<number, Tale>} tales
  * @param {string} name
  * @param {number} first
  */
 export function aftermath(tales, name, first) {
-  const later = [...tales].filter(([step]) => step > first).flatMap(([, tale]) => tale.found.filter((one) => one.name === name && one.first === first));
-  return { inherit: later.filter((one) => one.kind === "after").length, repeat: later.filter((one) => one.kind === "again").length };
+  const later = [...tales].filter(([step, tale]) => step > first && tale.before[name] === first), repeat = later.filter(([, tale]) => tale.found.some((one) => one.name === name && one.kind === "again")).length;
+  return { inherit: later.length - repeat, repeat };
 }
 
 const steps = (/** @type {number} */ count) => `${count} step${count === 1 ? "" : "s"}`;
@@ -84,7 +84,8 @@ export function faultHeadline(frame, tales) {
   const model = modelOf(main), { kind, first, name } = main;
   if (kind === "after") return { title: `The ${name} is still wrong since step ${first + 1}`, sub: ["nothing new: it follows from there"], kind };
   const { inherit, repeat } = aftermath(tales, name, first);
-  const order = kind === "first" ? `first fault; ${inherit + repeat ? `${steps(inherit)} inherit it, ${repeat} repeat it` : "no later step has it"}` : `again, after step ${first + 1}`;
+  const anew = repeat ? `${steps(repeat)} repeat${repeat === 1 ? "s" : ""} it` : "", stays = model && inherit ? `${steps(inherit)} inherit${inherit === 1 ? "s" : ""} it` : "";
+  const order = kind === "first" ? ["first fault", [stays, anew].filter(Boolean).join(", ")].filter(Boolean).join("; ") : `again, after step ${first + 1}`;
   if (!model) return { title: "A bonus token does not come from where it says", sub: [order], kind };
   const cache = frame.caches[model], wrong = wrongSlot(cache);
   if (!wrong) return { title: titleOf(frame, model), sub: [order], kind };
@@ -188,7 +189,7 @@ function nameOf(cache, place) {
  */
 function slotChain(frame, model, { slot, due, held, print }, first) {
   const cache = frame.caches[model], path = cachePath(frame.step, model), all = slotsOf(cache).left.filter((row) => !row.good).length;
-  const more = all > 1 ? [` So ${all === 2 ? "does one more slot" : `do ${all - 1} more slots`}.`] : [];
+  const more = all > 1 ? [` ${all - 1} more slot${all > 2 ? "s are" : " is"} wrong.`] : [];
   const holds = held === null ? ["It holds what no slot of this step held."] : ["It holds ", ...nameOf(cache, held), "."];
   const found = [{ strong: "found " }, { value: print, path: `${path}.fingerprints_after[${slot - cache.before}]` }];
   if (due === null) {
@@ -197,7 +198,7 @@ function slotChain(frame, model, { slot, due, held, print }, first) {
   }
   const from = cache.slot[due], node = cache.node[due];
   return [
-    { title: "Slot", said: ["Slot ", { strong: String(slot) }, " must hold ", ...nameOf(cache, due), ". ", ...holds, ...(more.length ? [" ", `${all - 1} more slot${all > 2 ? "s are" : " is"} wrong like it.`] : [])],
+    { title: "Slot", said: ["Slot ", { strong: String(slot) }, " must hold ", ...nameOf(cache, due), ". ", ...holds, ...more],
       lines: [[{ strong: "due " }, { value: cache.prints[due], path: `${path}.fingerprints_before[${due}]` }], found], tone: "cause", to: { part: "faults" } },
     moveLink(cache, slot, from, due, first),
     ...(node === null ? [{ title: "Text", said: ["It is a committed token that was fed late: each of them stays."], tone: /** @type {const} */ ("plain") }] : decisionLinks(frame, node)),
@@ -239,7 +240,7 @@ function decisionLinks(frame, node) {
   const p = nodes.p[node];
   return [
     { title: "Decision", said: [`${verifier} accepted node ${node} `, { token: nodes.text[node] }, ...coin, ...place], tone: "plain", to: { node } },
-    { title: "Row", tone: "plain", to: { node: parent, part: "mask" }, said: ["That was read from the target's row after ", { node: parent, text: nodes.text[parent] },
+    { title: "Row", tone: "plain", to: { node: parent }, said: ["That was read from the target's row after ", { node: parent, text: nodes.text[parent] },
       ...(p === null ? [] : [", which gives it p ", { value: p, path: `${nodePath(step, node)}.target_prob` }]), "."] },
   ];
 }
@@ -284,11 +285,13 @@ function bonusChain(frame, first) {
   const wrong = frame.verdicts.find((verdict) => verdict.bonus.fault);
   if (!wrong) return [];
   const { verifier, bonus } = wrong, { nodes, tree } = frame, last = decisionsOf(wrong).filter((one) => one.residual && tree.parent[one.node] === bonus.node).at(-1);
+  const said = [`${verifier} drew `, { token: bonus.text }, ` and says: from the ${bonus.source} at `, { node: bonus.node, text: nodes.text[bonus.node] }, ". ", String(bonus.fault)];
   /** @type {Link[]} */
-  const made = [{ title: "Bonus token", said: [`${verifier} drew `, { token: bonus.text }, ` and says: from the ${bonus.source} at `, { node: bonus.node, text: nodes.text[bonus.node] }, ". ", String(bonus.fault)], tone: "cause", first, to: { part: "verdicts" } }];
+  const made = [{ title: "Bonus token", said, tone: "cause", first, to: { part: "verdicts" } }];
   if (bonus.source === "residual" && last) {
     const { at, node, residual } = last, path = decisionPath(frame.step, verifier, at);
-    made.push({ title: "Decision", said: ["The last sibling that was rejected there is node ", { strong: String(node) }, " ", { token: nodes.text[node] }, ". Its rejection left mass ", { value: Number(residual?.mass), path: `${path}.residual.mass` }, ": the bonus token had to be drawn from that."], tone: "plain", to: { node } });
+    made.push({ title: "Decision", tone: "plain", to: { node }, said: ["The last sibling that was rejected there is node ", { strong: String(node) }, " ", { token: nodes.text[node] },
+      ". Its rejection left mass ", { value: Number(residual?.mass), path: `${path}.residual.mass` }, ": the bonus token had to be drawn from that."] });
   }
   made.push({ title: "Row", said: ["Both are made of the target's row after ", { node: bonus.node, text: nodes.text[bonus.node] }, "."], tone: "plain", to: { node: bonus.node } });
   return made;

@@ -24,7 +24,7 @@ test("a slot that holds another token is followed to the move, the decision and 
   assert.deepEqual(at.lines.map(plain), [`due ${prints[due]}`, `found ${after.print[k]}`]);
   assert.ok(plain(move.said).includes(`was written to slot ${slot[due]}. The move ${slot[due]} → ${after.slot[k]} was recorded, but the slot does not hold it`));
   assert.deepEqual([move.tone, move.first, at.tone, decision.tone], ["cause", true, "cause", "plain"]);
-  assert.deepEqual([decision.to, row.to.node], [{ node: node[due] }, frame.tree.parent[node[due]]]);
+  assert.deepEqual([decision.to, row.to], [{ node: node[due] }, { node: frame.tree.parent[node[due]] }]);
   const taken = decisionsOf(driving(frame)).find((one) => one.node === node[due] && one.outcome === "a");
   assert.ok(plain(decision.said).includes(`coin ${taken.uniform}, threshold ${taken.threshold}`));
   assert.match(faultHeadline(frame, tales).title, new RegExp(`^Slot ${after.slot[k]} of the target holds the wrong token$`));
