@@ -33,6 +33,8 @@ FULL_DETAIL = 64
 """Trees up to this many nodes carry every recorded detail."""
 EXACT = 17
 """Digits that give any number back to the last bit: a page copies what was compared as it was recorded."""
+ROW_DIGITS = 6
+"""Digits that the entries of a row are recorded with."""
 
 
 @overload
@@ -64,14 +66,15 @@ class TokenTable:
     def top(self, top: TopK, limit: int | None = None) -> Top:
         """The first ``limit`` entries; by default all."""
         ids = [self.add(token) for token in top.ids[:limit]]
-        return {"ids": ids, "probs": [number(p, CARRIED) for p in top.probs[:limit]]}
+        return {"ids": ids, "probs": [number(p, ROW_DIGITS) for p in top.probs[:limit]]}
 
     def distributions(self, rows: Sequence[Row | None], limits: Sequence[int]) -> Distributions:
         """One model's rows, by node, with so many entries each."""
         known = [(node, row, limit) for node, (row, limit) in enumerate(zip(rows, limits, strict=True)) if row]
         differing = [(node, row, limit) for node, row, limit in known if row.raw != row.processed]
+        digits = EXACT if len(rows) <= FULL_DETAIL else CARRIED
         return {
-            "entropy": [number(row.entropy) for _, row, _ in known],
+            "entropy": [number(row.entropy, digits) for _, row, _ in known],
             "raw": _top_columns({node: self.top(row.raw, limit) for node, row, limit in known}),
             "processed": _top_columns({node: self.top(row.processed, limit) for node, row, limit in differing}),
         }

@@ -2,7 +2,7 @@
  * read from, and what follows. Pure functions of the frames; nothing is said that was not recorded.
  */
 
-import { decisionsOf, rowsOf } from "../core/columns.js";
+import { decisionsOf } from "../core/columns.js";
 import { cachePath, decisionPath, nodePath } from "../core/python_path.js";
 import { MODELS } from "../core/state.js";
 import { driving } from "../core/words.js";
