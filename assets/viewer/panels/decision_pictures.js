@@ -154,8 +154,9 @@ export function residualPicture(frame, verdict, rejected, node) {
   const parent = frame.tree.parent[rejected.node], taken = takenBy(frame, verdict, rejected, distributionAt(frame.nodes.target, parent)?.processed || null, node);
   if (!taken) return null;
   const path = `${decisionPath(frame.step, verdict.verifier, rejected.at)}.residual`, most = Math.max(0.2, ...taken.rows.map(({ before }) => before));
+  const { nodes } = frame, textOf = (/** @type {number} */ id) => frame.tokens[id] ?? nodes.text[nodes.token.indexOf(id)];
   const lines = taken.rows.map(({ token: id, before, left, after, place }) => [
-    el("span", { class: "sv-takentoken", title: frame.tokens[id] }, token(frame.tokens[id])),
+    el("span", { class: "sv-takentoken", title: textOf(id) }, token(textOf(id))),
     el("span", { class: "sv-wide-track", title: `${digits(before)} before` }, bar(before / most, "taken"), bar(left / most, "left")),
     el("span", { class: "sv-number" }, after === null ? `<${digits(taken.least)}` : place < 0 ? "0" : recorded(after, `${path}.top.probs[${place}]`))]);
   const quotient = rejected.rule.includes("p/q");

@@ -84,6 +84,13 @@ function undecided(frame, verdict, node, state, say) {
 }
 
 /**
+ * A comparison in a line of a few words: two numbers need no names.
+ * @param {Part[]} parts
+ * @returns {Part[]}
+ */
+const inShort = (parts) => parts.flatMap((part) => (typeof part === "object" && "value" in part ? [{ ...part, count: 3 }] : part === "u " || part === "p " || part === " threshold" ? [] : [part]));
+
+/**
  * What the verifiers that are not watched made of the node.
  * @param {Run} run
  * @param {Frame} frame
@@ -97,7 +104,7 @@ function othersBox(run, frame, node, { known, lens, shown }, act) {
   if (!others.length) return null;
   const lines = others.map((verdict) => {
     const { verifier } = verdict, state = known.states[verifier][node], decision = decisionsOf(verdict).filter((one) => one.node === node).at(-1);
-    const numbers = decision ? said(arithmetic(frame, verifier, decision).said.map((part) => (typeof part === "object" && "value" in part ? { ...part, count: 3 } : part)), act) : state === "a" ? ["with the path below it"] : [];
+    const numbers = decision ? said(inShort(arithmetic(frame, verifier, decision).said), act) : state === "a" ? ["with the path below it"] : [];
     return [swatch(looksOf(run, verifier)), el("button", { type: "button", class: "sv-watch", title: `Watch ${verifier}: its picture, its frames in the tree`, onclick: () => act.watch(verifier) }, verifier),
       el("span", { class: "sv-other" }, el("b", {}, outcome(state)), " ", numbers)];
   });
