@@ -1,6 +1,7 @@
 /* What a decision compared and how that came out, as sentences and numbers: pure functions of the frames. */
 
 import { decisionsOf } from "../core/columns.js";
+import { OUTCOMES } from "../core/constants.js";
 import { decisionPath } from "../core/python_path.js";
 
 /** @import { Frame, Verdict } from "../core/frame.d.ts" */
@@ -48,8 +49,8 @@ export function arithmetic(frame, verifier, { at, node, comparison, uniform, p, 
   return { said: [`${frame.nodes.text[node]} ${own === expected ? "=" : "≠"} ${frame.tokens[expected]} ${name}`, ...coin], holds: own === expected };
 }
 
-/** What a node's state is called in front of a sentence. @type {Record<string, string>} */
-const HEADS = { a: "Accepted", r: "Rejected", p: "Passed, not chosen" };
+/** @param {string} text */
+export const capital = (text) => text.replace(/^./, (letter) => letter.toUpperCase());
 
 /**
  * A decision in one sentence.
@@ -61,7 +62,7 @@ const HEADS = { a: "Accepted", r: "Rejected", p: "Passed, not chosen" };
  */
 export function sentence(frame, verifier, decision, state) {
   const path = decisionPath(frame.step, verifier, decision.at), { uniform, threshold, p, expected, node } = decision, { holds } = arithmetic(frame, verifier, decision);
-  const head = [{ strong: HEADS[state] }, ` by ${verifier}: `], kind = pictureKind(decision);
+  const head = [{ strong: capital(OUTCOMES[state].words) }, ` by ${verifier}: `], kind = pictureKind(decision);
   const number = (/** @type {number | null} */ value, /** @type {string} */ field) => ({ value: /** @type {number} */ (value), path: `${path}.${field}` });
   if (kind === "coin") {
     if (threshold >= 1 && holds) return [...head, "the accept zone is everything, so the coin ", number(uniform, "uniform"), " could not miss it."];

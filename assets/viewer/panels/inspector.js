@@ -88,7 +88,7 @@ function undecided(frame, verdict, node, state, say) {
  * @param {Part[]} parts
  * @returns {Part[]}
  */
-const inShort = (parts) => parts.flatMap((part) => (typeof part === "object" && "value" in part ? [{ ...part, count: 3 }] : part === "u " || part === "p " || part === " threshold" ? [] : [part]));
+const inShort = (parts) => parts.filter((part) => part !== "u " && part !== "p " && part !== " threshold").map((part) => (typeof part === "object" && "value" in part ? { ...part, count: 3 } : part));
 
 /**
  * What the verifiers that are not watched made of the node.

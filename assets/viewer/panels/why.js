@@ -6,6 +6,7 @@ import { decisionsOf } from "../core/columns.js";
 import { cachePath, decisionPath, nodePath } from "../core/python_path.js";
 import { MODELS } from "../core/state.js";
 import { driving } from "../core/words.js";
+import { capital } from "./decision.js";
 import { kindOf, taleOf } from "./findings.js";
 import { slotsOf } from "./slots.js";
 
@@ -221,7 +222,7 @@ function moveLink(cache, slot, from, due, first) {
     : at >= 0 ? [...written, "The move ", move, " was recorded, but the slot does not hold it."] : [...written, "The move ", move, ` is missing: ${recorded}.`];
   const elsewhere = went !== null && went !== slot ? [` Slot ${went} holds it now.`] : [];
   const [head, ...rest] = said;
-  return { title: "Move", said: [typeof head === "string" ? head.replace(/^./, (letter) => letter.toUpperCase()) : head, ...rest, ...elsewhere], tone: "cause", first, to: { part: "faults" } };
+  return { title: "Move", said: [typeof head === "string" ? capital(head) : head, ...rest, ...elsewhere], tone: "cause", first, to: { part: "faults" } };
 }
 
 /**
