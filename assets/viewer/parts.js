@@ -14,7 +14,8 @@ import { makeCardLayer } from "./tree/cards.js";
 const KEYS = [
   ["← →  or  [ ]", "one step back, forward"], ["Home  End", "first, last step"], [", .", "inside the step: one phase back, forward"], ["Space", "play, pause"],
   ["t", "into the tree; there ← → ↑ ↓ walk from card to card, Enter selects"], ["f", "the tree alone in the window, and back"], ["k", "close or open the dock; 1 to 7 open its panels"], ["s  r", "on the page: Step; Run or Stop"],
-  ["Esc", "out of the tree, the node, the phases, the full window, a range of steps"], ["?", "this list"],
+  ["w", "why: the chain of causes of what does not fit; Backspace goes back along its links"], ["n  N", "next, previous step in which something went wrong"],
+  ["Esc", "out of the tree, the node, the causes, the phases, the full window, a range of steps"], ["?", "this list"],
 ];
 const CELLS = [
   ["seen", "sees its ancestor, as it must"], ["leak", "+ leak: sees what is no ancestor"], ["missing", "− missing: does not see its ancestor"], ["unknown", "? pruned row: not told"],
@@ -58,7 +59,7 @@ export function buildParts() {
     auditTable: disclosure("Audit as a table"),
   };
   const nodeTable = disclosure("Draft tree as a table");
-  const under = el("div", { class: "sv-under" }), alarm = el("p", { class: "sv-jump", role: "status", hidden: true });
+  const under = el("div", { class: "sv-under" }), alarm = el("div", { class: "sv-jump", role: "status", hidden: true });
   const dock = makeDock([
     { name: "cache", title: "KV cache", box: panel("KV cache", "KV cache", {}, caches.cacheBelow) },
     { name: "verdicts", title: "Verdicts", box: panel("Verdicts", "Verdicts", { "data-known": "end" },

@@ -15,6 +15,7 @@ import { drawDots } from "./panels/phase_dots.js";
 import { cancelPanels, drawPanels } from "./panels/scheduler.js";
 import { phasePanel, stepPanel } from "./panels/step.js";
 import { verdictTable } from "./panels/verdicts.js";
+import { whyPanel } from "./panels/why_panel.js";
 import { drawTree } from "./tree/draw.js";
 import { layOut } from "./tree/layout.js";
 import { knownIn, phasesOf } from "./tree/phases.js";
@@ -141,12 +142,14 @@ export function makeRenderer(ui, state, selection, act) {
    */
   function beside(run, frame, view, moved) {
     const { selected, phase } = state;
-    ui.inspector.replaceChildren(...(selected !== null ? nodePanel(run, frame, selected, view, act)
-      : phase !== null ? phasePanel(frame, view.lens, phase, act.phase) : stepPanel(run, frame, view)));
+    const tales = story(state.frames, run.steps), why = state.why && selected === null && view.known.parts ? whyPanel(state, tales, frame, act) : null;
+    const beside = why || (selected !== null ? nodePanel(run, frame, selected, view, act)
+      : phase !== null ? phasePanel(frame, view.lens, phase, act.phase) : stepPanel(run, frame, view));
+    ui.inspector.replaceChildren(...beside.filter((part) => part !== null));
     const current = /** @type {HTMLElement | null} */ (ui.inspector.querySelector("[aria-current=step]"));
     ui.inspector.scrollTop = current ? Math.max(0, current.offsetTop - ui.inspector.clientHeight / 2) : 0;
     legend(run, frame, view);
-    drawAlarm(ui, run, frame, state, act); // beside the tree, so it must not speak of the step before
+    drawAlarm(ui, frame, state, tales, act); // beside the tree, so it must not speak of the step before
     ui.verdicts.replaceChildren(verdictTable(run, frame, view, act));
     drawCache(frame, view, taleOf(story(state.frames, run.steps), frame.step));
     selection.refresh();

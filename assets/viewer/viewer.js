@@ -14,9 +14,11 @@ import { driving, verdictBy } from "./core/words.js";
 import { NARROW, NODE } from "./panels/dock.js";
 import { drawFailed } from "./panels/failed.js";
 import { makeText } from "./panels/text.js";
+import { makeTrail } from "./panels/trail.js";
 import { buildParts } from "./parts.js";
 import { lensOf, makeRenderer } from "./render.js";
 import { makeCompare } from "./tools/compare.js";
+import { makeCopy } from "./tools/copy.js";
 import { makeLessons } from "./tools/lessons.js";
 import { makePictures } from "./tools/pictures.js";
 import { makeShare } from "./tools/share.js";
@@ -31,7 +33,7 @@ import { makeSelection } from "./tree/selection.js";
 
 /** @typedef {{update: (value: any) => void, show: (step: number) => void, select: Act["select"], dispose: () => void, state: State}} Viewer */
 
-const TOOLS = [makeShare, makePictures, makeCompare, makeWhatIf, makeLessons];
+const TOOLS = [makeShare, makeCopy, makePictures, makeCompare, makeWhatIf, makeLessons];
 const PLAY_MS = 900, PLAY_PHASE_MS = 1800, ASK_AT_ONCE = 12, ASK_MS = 250, UNFOLD_WHOLE = 40;
 
 /** Those that are in a page, the last one mounted at the end. @type {Viewer[]} */
@@ -46,11 +48,11 @@ export function mount(element, handlers = {}) {
   const state = emptyState(), ui = buildParts(), narrow = matchMedia(NARROW);
   element.classList.add("specviz");
   element.replaceChildren(ui.root);
-  /** @type {Act} */
-  const act = {
+  const act = /** @type {Act} */ ({
     select, show, toggle, watch, phase: (index) => enter(index), range: choose, unfold, notice: showNoticeOf,
     light: (target) => selection.light(target), focusTree: (start) => selection.focusTree(start), open: openDock, reveal,
-  };
+  });
+  Object.assign(act, makeTrail(ui, state, act, () => (redraw(), tell())));
   ui.dock.listen((name) => openDock(name));
   /** @param {NoticeShown | null} [notice] */
   function showNoticeOf(notice) {
@@ -313,6 +315,7 @@ export function mount(element, handlers = {}) {
   function escape() {
     if (ui.help.open) ui.help.close();
     else if (state.selected !== null) select(state.selected);
+    else if (state.why) act.why(false);
     else if (state.phase !== null) enter(null);
     else if (state.focus) focusMode(false);
     else if (state.range) choose(null);
@@ -322,6 +325,7 @@ export function mount(element, handlers = {}) {
   const stopListening = listenForKeys({
     ArrowLeft: back, ArrowRight: forward, "[": back, "]": forward, Home: first, End: last, ".": phaseForward, ",": phaseBackward, " ": play, Escape: escape,
     ...Object.fromEntries(ui.dock.names.map((name, i) => [String(i + 1), () => openDock(name)])), k: closeDock,
+    Backspace: act.backtrack, n: () => act.hit(1), N: () => act.hit(-1), w: () => act.why(!state.why),
     t: () => selection.focusTree(), f: () => focusMode(!state.focus), "?": () => (ui.help.open ? ui.help.close() : ui.help.showModal()),
   }, (key) => {
     if (!element.isConnected) dispose();

@@ -162,7 +162,7 @@ def test_a_cache_that_was_not_compacted_shows_in_the_slot_itself(from_file):
     assert seen.page.locator(".sv-arc-missing:not(.sv-arc-head)").count() == len(step.verdicts["rejection"].path)
     rows = open_table(seen, KV, "Cache slots as a table")
     assert any("✕ is slot" in text for text in rows.all_inner_texts())
-    jump = seen.page.locator(".sv-jump button").first
+    jump = seen.page.locator(".sv-jump [data-act=finding]").first
     assert "finding" in jump.inner_text()
     jump.click()
     assert seen.page.evaluate("document.querySelector('.sv-alarm').getBoundingClientRect().top < innerHeight")
@@ -197,14 +197,14 @@ def test_a_consequence_is_said_to_be_one_and_leads_to_its_cause(from_file):
     seen = from_file(trace, go=first + 1)
     page = seen.page
     assert not step_frame(trace, first + 1)["caches"]["target"]["fresh"]
-    assert page.inner_text(".sv-jump").startswith("↳ Nothing new, but the cache is still wrong")
+    assert "↳ Nothing new, but the cache is still wrong" in page.inner_text(".sv-jump")
     assert "This step's own update fits" in read(seen, f"{KV} .sv-alarm")
     assert f"This cache was wrong before: step {first + 1} is where it began." in read(seen, AUDIT)
     old = seen.page.locator(".sv-slots .sv-kv-wrong:not([data-slot])")
     assert f"✕ step {first + 1}" in old.first.inner_text(), "the slot that was left wrong says since when"
     page.click("[data-act=first-finding]")
     seen.wait_for_step(first + 1, len(trace.steps))
-    assert page.inner_text(".sv-jump").startswith("✕ Here something does not fit for the first time")
+    assert "✕ Here something does not fit for the first time" in page.inner_text(".sv-jump")
     assert "It is the first such step." in read(seen, f"{KV} .sv-alarm")
     change = trace.steps[first].caches.target
     kept, written = change.length_after - change.length_before, len(change.appended)
@@ -239,8 +239,8 @@ def test_the_alarm_leads_out_of_the_full_window(from_file):
     seen = from_file(trace, go=position)
     page = seen.page
     page.keyboard.press("f")
-    page.wait_for_selector(".sv-focus .sv-jump button")
-    page.click(".sv-jump button")
+    page.wait_for_selector(".sv-focus .sv-jump [data-act=finding]")
+    page.click(".sv-jump [data-act=finding]")
     assert page.locator(".sv-focus").count() == 0
     page.wait_for_function(
         "(() => { const box = document.querySelector('.sv-alarm').getBoundingClientRect();"

@@ -329,7 +329,13 @@ def test_small_probabilities_are_read_everywhere(from_file):
         n.model_copy(update=dict(zip(("draft_prob", "target_prob"), small[n.id], strict=True))) if n.id in small else n
         for n in step.tree.nodes
     ]
-    step = step.model_copy(update={"tree": step.tree.model_copy(update={"nodes": tuple(nodes)})})
+    # Nobody decided about them: the picture of a decision shows p and q as it used them.
+    verdicts = {
+        name: verdict.model_copy(update={"decisions": tuple(d for d in verdict.decisions if d.node not in small)})
+        for name, verdict in step.verdicts.items()
+    }
+    tree = step.tree.model_copy(update={"nodes": tuple(nodes)})
+    step = step.model_copy(update={"tree": tree, "verdicts": verdicts})
     seen = from_file(trace.model_copy(update={"steps": (step,)}))
     page = seen.page
     rows = open_table(seen, "section[aria-label='Draft tree as a table']", "Draft tree as a table")

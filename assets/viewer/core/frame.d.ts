@@ -271,6 +271,7 @@ export interface Caches {
  * role     ``c``: fed late, ``n``: of the tree, ``p``: run and then pruned
  * state    ``k`` kept where it was, ``m`` moved, ``d`` dropped, ``l`` lost
  * to       the slot that holds it after the update, or null
+ * moves    what the run says it moved; ``state`` and ``to`` are by fingerprint
  * prints   fingerprint after the forward
  * faults   sentences about what does not fit
  * fresh    how many of them arose in this step
@@ -286,6 +287,7 @@ export interface Cache {
   role: string;
   state: string;
   to: (number | null)[];
+  moves: Moves;
   prints: string[];
   after: Left;
   settled: Settled;
@@ -293,6 +295,14 @@ export interface Cache {
   audit: Audit | null;
   faults: string[];
   fresh: number;
+}
+
+/**
+ * Columns over the moves that the update recorded: from which slot, to which.
+ */
+export interface Moves {
+  slot: number[];
+  to: number[];
 }
 
 /**

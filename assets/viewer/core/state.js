@@ -17,6 +17,13 @@
  */
 
 /** @typedef {"target" | "draft"} ModelName */
+/**
+ * @typedef {object} Place what is looked at, as far as a link says so
+ * @property {number} [step]
+ * @property {number | null} [node]
+ * @property {boolean} [why]
+ * @property {"faults" | "verdicts" | "mask" | "audit"} [part] of the page that is to come into sight
+ */
 
 /** @typedef {[number, number]} Range the first and the last of some neighbouring steps */
 
@@ -31,6 +38,8 @@ export const MODELS = ["target", "draft"];
  * @property {number} end how many steps the run had in the last block that did more than fill gaps
  * @property {number | null} phase inside the step, or null for the whole of it
  * @property {number | null} selected node
+ * @property {boolean} why whether the chain of causes stands in the place of the node, where something does not fit
+ * @property {Place[]} trail where links of that chain were followed from, the last one at the end
  * @property {string | null} lens the verifier that is watched; null for the driver
  * @property {Set<string>} hidden verifiers
  * @property {Map<number, Set<number>>} open by step: nodes whose folds were opened
@@ -57,6 +66,12 @@ export const MODELS = ["target", "draft"];
  * @typedef {object} Act what parts of a viewer may ask of it
  * @property {(node: number | null, keep?: boolean) => void} select a node; again takes it away, unless it is to be kept
  * @property {(step: number) => void} show
+ * @property {(place: Place) => void} follow a link; Backspace leads back
+ * @property {() => void} backtrack to where the last link was followed from
+ * @property {(open: boolean) => void} why open or close the chain of causes
+ * @property {(way: -1 | 1) => void} hit go to the next or the previous step in which something went wrong
+ * @property {(element: HTMLElement) => void} reveal an element further down: bring it into sight
+ * @property {() => void} [whatIf] open the question what would have come of another coin; there is none without a server
  * @property {(name: string) => void} toggle whether a verifier is shown
  * @property {(name: string) => void} watch a verifier
  * @property {(index: number) => void} phase
@@ -66,7 +81,6 @@ export const MODELS = ["target", "draft"];
  * @property {(target: Target) => void} light what stands for a node
  * @property {(start?: number | null) => void} focusTree
  * @property {(name: string) => void} open a panel of the dock, or close it with ""
- * @property {(element: HTMLElement) => void} reveal an element of such a panel
  */
 
 /** @typedef {Pick<Notice, "text"> & {kind: string, fraction?: number | null}} NoticeShown */
@@ -102,7 +116,7 @@ export const MODELS = ["target", "draft"];
 /** @returns {State} */
 export function emptyState() {
   return {
-    run: null, frames: new Map(), step: 0, end: 0, phase: null, selected: null, lens: null, hidden: new Set(), range: null, open: new Map(), refused: new Map(),
+    run: null, frames: new Map(), step: 0, end: 0, phase: null, selected: null, why: false, trail: [], lens: null, hidden: new Set(), range: null, open: new Map(), refused: new Map(),
     asked: new Set(), proofs: {}, known: null, zoom: 1, scale: 1, dock: "", focus: false, looks: 0, hits: [], maskHits: {},
     playing: null, drawing: null, asking: undefined, soon: 0, later: undefined,
   };

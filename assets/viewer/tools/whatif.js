@@ -53,6 +53,12 @@ export function makeWhatIf(ui, state, act, { ask: askServer }) {
   const overlay = el("div", { class: "sv-whatif-overlay", "aria-hidden": "true" });
   ui.under.append(panel);
   ui.stage.append(overlay);
+  act.whatIf = () => {
+    panel.open = true;
+    build();
+    act.reveal(panel);
+    /** @type {HTMLElement | null} */ (form.querySelector("[data-field=coin], [data-field=verifier]"))?.focus();
+  };
 
   const isOpen = () => panel.open && state.dock === "whatif";
   const keyNow = () => `${runDrawn(state).id}/${state.step}`;
