@@ -1,8 +1,7 @@
 /* The viewer's empty page: every part that is filled later, by name. */
 
 import { el, note } from "./core/dom.js";
-import { outcome } from "./core/words.js";
-import { makeCardLayer } from "./tree/cards.js";
+import { makeTreePanel } from "./tree/panel.js";
 
 /** @import { ModelName } from "./core/state.js" */
 
@@ -11,6 +10,7 @@ import { makeCardLayer } from "./tree/cards.js";
 
 const KEYS = [
   ["← →  or  [ ]", "one step back, forward"], ["Home  End", "first, last step"], [", .", "inside the step: one phase back, forward"], ["Space", "play, pause"],
+  ["c", "the paths of all verifiers, or of one"], ["/", "find a token or a node; Enter goes on"], ["+ −  0", "the tree larger, smaller, fitted"],
   ["t", "into the tree; there ← → ↑ ↓ walk from card to card, Enter selects"], ["f", "the tree alone in the window, and back"],
   ["Esc", "out of the tree, the node, the phases, the full window"], ["?", "this list"],
 ];
@@ -38,13 +38,7 @@ export function buildParts() {
     text: el("div", { class: "sv-text", tabindex: 0, role: "region", "aria-label": "Generated text; click a token to open its step" }),
     models: el("span", { class: "sv-models" }),
   };
-  const layer = makeCardLayer(), picture = el("div", { role: "img", "data-picture": "tree" }), stage = el("div", { class: "sv-stage" }, picture, layer.box);
-  const tree = {
-    tree: picture, layer, stage, legend: el("div", { class: "sv-legend" }), tools: el("div", { class: "sv-tools" }),
-    smaller: button("smaller", "Smaller", "−"), larger: button("larger", "Larger", "+"), focus: button("focus", "The tree alone in the window (f)", el("i", { class: "sv-frame" })),
-    treeBox: el("div", { class: "sv-scroll sv-treebox", tabindex: 0, role: "region", "aria-label": "Draft tree, scrollable" }, stage),
-    folded: el("p", { class: "sv-note sv-folded" }), inspector: el("aside", { class: "sv-panel sv-inspector", tabindex: 0, "aria-label": "Node" }),
-  };
+  const tree = { ...makeTreePanel(), inspector: el("aside", { class: "sv-panel sv-inspector", tabindex: 0, "aria-label": "Node" }) };
   const verdicts = el("div");
   const totals = {
     totalsEmpty: note("No step yet: totals appear with the first one."), totals: el("div", { class: "sv-totals" }),
@@ -60,7 +54,7 @@ export function buildParts() {
   };
   const nodeTable = disclosure("Draft tree as a table", { class: "sv-panel", "data-known": "end" });
   const under = el("div", { class: "sv-under" }), alarm = el("p", { class: "sv-jump", role: "status", hidden: true });
-  const columns = el("div", { class: "sv-columns" }, treePanel(tree), tree.inspector);
+  const columns = el("div", { class: "sv-columns" }, tree.panel, tree.inspector);
   const body = el("div", { class: "sv-body", hidden: true },
     el("div", { class: "sv-now-line" },
       el("div", { class: "sv-inside", role: "group", "aria-label": "Inside the step" }, inside.phaseBack, inside.phaseWhere, inside.phaseNext, inside.phaseLeave), inside.summary),
@@ -125,16 +119,6 @@ const scrolled = (name, child) => el("div", { class: "sv-scroll", tabindex: 0, r
  * @param {...any} children
  */
 const panel = (name, title, attributes, ...children) => el("section", { class: "sv-panel", "aria-label": name, ...attributes }, el("h3", {}, title), children);
-
-/** @param {Record<"legend" | "tools" | "smaller" | "larger" | "focus" | "treeBox" | "folded", HTMLElement>} tree */
-function treePanel(tree) {
-  const sample = (/** @type {string} */ role) => el("span", {}, el("i", { class: "sv-sample", style: `background: var(--sv-${role})` }), ` ${role} probability`);
-  return el("section", { class: "sv-panel sv-treepanel", "aria-label": "Draft tree" },
-    el("div", { class: "sv-panelhead" }, tree.legend, tree.tools, el("div", { class: "sv-zoom" }, tree.smaller, tree.larger, tree.focus)),
-    tree.treeBox, tree.folded,
-    note("These tokens were drafted, the target scored all of them in one forward, and every verifier then took a path, which may be empty. Click a card for its arithmetic."),
-    key([sample("draft"), sample("target"), el("span", {}, "edge width = target probability"), ...["a", "r", "p", "."].map((letter) => el("span", {}, outcome(letter))), el("span", {}, "◆ paths part here")]));
-}
 
 /** @param {ModelName} model */
 function maskParts(model) {
