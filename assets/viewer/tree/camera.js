@@ -8,7 +8,9 @@
 
 /** @typedef {{zoom: number, x: number, y: number}} Camera zoom beyond the scale that fits; pixels by which the tree is moved */
 
-export const LARGEST_ZOOM = 4, SMALLEST_ZOOM = 0.5, ZOOM_STEP = 1.25;
+export const LARGEST_ZOOM = 4;
+export const SMALLEST_ZOOM = 0.5;
+export const ZOOM_STEP = 1.25;
 const MARGIN = 14, DRAG = 4, WHEEL = 0.002;
 
 /**

@@ -184,7 +184,7 @@ function line(shapes, drawn, x, y, wide, radius) {
   if (!drawn) return;
   const from = x + wide * drawn.from, at = x + wide * drawn.at, zone = Math.max(1.5, wide * (drawn.to - drawn.from));
   shapes.push(svg("path", { class: "sv-scale", d: `M${x} ${y}h${wide}` }), svg("path", { class: "sv-zone", d: `M${from.toFixed(1)} ${y}h${zone.toFixed(1)}` }));
-  shapes.push(drawn.kind === "coin" ? svg("circle", { class: "sv-coin", cx: at.toFixed(1), cy: y, r: radius })
+  shapes.push(drawn.kind === "coin" ? svg("circle", { class: "sv-coin", cx: at.toFixed(1), cy: y, r: radius, style: `--sv-way: ${(x - at).toFixed(1)}px` })
     : svg("rect", { class: "sv-value", x: (at - radius).toFixed(1), y: y - radius, width: 2 * radius, height: 2 * radius }));
 }
 

@@ -220,3 +220,18 @@ function make(scene, { hit: { node, bonus, stub } }) {
   place.append(made);
   return made;
 }
+
+/**
+ * Mark the cards of nodes with which something is wrong.
+ * @param {Scene} scene
+ * @param {Map<number, string>} faults by node: a few words
+ */
+export function markFaults(scene, faults) {
+  for (const old of scene.nodes.querySelectorAll(".sv-fault")) old.remove();
+  for (const card of scene.nodes.querySelectorAll(".sv-faulty")) card.classList.remove("sv-faulty");
+  for (const [node, words] of faults) {
+    const card = scene.known.get(`n${node}`);
+    card?.classList.add("sv-faulty");
+    card?.append(svg("text", { class: "sv-fault", x: 2, y: -5, "font-size": 12 }, words));
+  }
+}

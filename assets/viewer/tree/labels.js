@@ -4,8 +4,10 @@
 
 const COMBINING = /\p{M}/u;
 const WIDE = /[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{1f300}-\u{1faff}\u{20000}-\u{3fffd}]/u;
-/** Width of a column, and of a digit of the page's font, as a share of the size of the type. */
-export const MONO = 0.61, DIGIT = 0.57;
+/** Width of a column of the monospaced font, as a share of the size of the type. */
+export const MONO = 0.61;
+/** Width of a digit of the page's font. */
+export const DIGIT = 0.57;
 
 /** @param {string} char */
 const columnsOf = (char) => (char < "\u0300" ? 1 : COMBINING.test(char) ? 0 : WIDE.test(char) ? 2 : 1);

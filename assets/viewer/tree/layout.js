@@ -51,6 +51,7 @@ export const DENSITIES = [
   { path: 52, tried: 40, other: 28, idle: 20, gap: 4, apart: 6 },
   { path: 52, tried: 36, other: 26, idle: 18, gap: 2, apart: 4 },
   { path: 48, tried: 34, other: 22, idle: 17, gap: 1, apart: 2 },
+  { path: 48, tried: 34, other: 18, idle: 17, gap: 1, apart: 1 },
 ];
 /** A large window shows the tree larger; narrower than this the columns would be cut for it. */
 const LARGEST = 1.5, SCALE_STEP = 0.1, WIDE_ENOUGH = 820, WIDE_ENOUGH_DEEP = 980;

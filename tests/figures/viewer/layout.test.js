@@ -13,7 +13,7 @@ const WINDOW = { width: 936, height: 425 }, SMALL = { width: 500, height: 240 };
 const everything = (frame) => new Set(frame.tree.parent.keys());
 const looks = [["in a window", WINDOW, {}], ["compared", WINDOW, { compare: true }], ["in a small window", SMALL, {}], ["all opened", WINDOW, { open: true }]];
 const cases = Object.entries(FIRST).flatMap(([name, frame]) =>
-  looks.flatMap(([said, box, { open, ...look }]) => ["rejection", "traversal"].map((lens) => [`${name}, ${lens}, ${said}`, frame, box, viewOf(frame, { lens, ...look, open: open ? everything(frame) : new Set() })])));
+  looks.flatMap(([said, box, { open, ...look }]) => ["rejection", "traversal"].filter((lens) => frame.tree.states[lens]).map((lens) => [`${name}, ${lens}, ${said}`, frame, box, viewOf(frame, { lens, ...look, open: open ? everything(frame) : new Set() })])));
 
 const rectOf = (spot, node) => ({ left: spot.left[node], right: spot.left[node] + spot.wide[node], top: spot.y[node] - spot.high[node] / 2, bottom: spot.y[node] + spot.high[node] / 2 });
 const apart = (a, b) => a.right <= b.left || b.right <= a.left || a.bottom <= b.top + 1e-6 || b.bottom <= a.top + 1e-6;
