@@ -32,7 +32,7 @@ def test_the_draft_grows_level_by_level_without_target_probabilities(from_file):
     for count in (1 + 4, 1 + 4 + 8, 1 + 4 + 8 + 16):
         seen.page.keyboard.press(".")
         assert seen.page.locator(CARDS).count() == count
-        assert not seen.page.locator(".sv-chance, .sv-coin, .sv-pip").count()
+        assert not seen.page.locator(f"{CARDS} :is(.sv-chance, .sv-coin, .sv-pip)").count()
         assert seen.page.locator(f"{CARDS} .sv-bar-q").count() == count - 1
         assert not seen.page.locator(f"{CARDS} .sv-bar-p").count()
         assert "level" in caption(seen)

@@ -39,9 +39,6 @@ def test_cards_show_what_was_compared_and_the_path_is_straight(from_file):
         assert len(middles) == 1
         for node in looked - set(step.verdicts[name].path):
             assert page.locator(f".sv-card-node[data-node='{node}'] .sv-mark").count() == 1
-    decision = step.verdicts["greedy"].decisions[0]
-    said = page.text_content(f".sv-card-node[data-node='{decision.node}'] .sv-chance")
-    assert said.startswith("=" if decision.outcome == "accepted" else "≠")
     assert all(page.locator(".sv-card-node .sv-cardnumber").nth(i).text_content() == str(i + 1) for i in (0, 7, 27))
 
 

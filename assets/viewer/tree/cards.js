@@ -70,10 +70,10 @@ function examined(shapes, card, wide, high) {
     shapes.push(mark(card.state, end - 10, base - 4));
     end -= 16;
   }
-  const said = card.compared ? fitting(card.compared.said, wide * 0.45, 13) : "";
+  const said = card.compared ? fitting(card.compared.said, wide * 0.46, 13) : "";
   if (said) {
     shapes.push(label(said, end, base, big ? 14 : 13, "end", "sv-chance"));
-    end -= 13 * DIGIT * said.length + 6;
+    end -= (big ? 14 : 13) * DIGIT * said.length + 4;
   }
   shapes.push(label(number, 8, base, 12, "start", "sv-cardnumber"), token(fitting(card.text, end - start, size), start, base, size));
   const pips = card.places && card.places > 1 && wide >= 100 ? PIP * card.places + 6 : 0, high2 = big ? 4.5 : 2.5;

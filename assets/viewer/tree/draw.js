@@ -64,7 +64,7 @@ function curve(x0, y0, x1, y1) {
  */
 export function drawTree(scene, run, frame, view, shape, spot) {
   const { known, lens, compare } = view, { tree } = frame, watched = run.verifiers.find((v) => v.name === lens);
-  const cards = [...nodeCards(run, frame, view, shape, spot), ...stubCards(view, spot), ...bonusCards(run, frame, view, spot)];
+  const cards = [...nodeCards(run, frame, view, shape, spot), ...stubCards(view, shape, spot), ...bonusCards(run, frame, view, spot)];
   lay(scene, frame, cards, view);
 
   let thin = "", tried = "";
@@ -155,13 +155,16 @@ function nodeCards(run, frame, view, shape, spot) {
 
 /**
  * @param {View} view
+ * @param {Shape} shape
  * @param {Layout} spot
  * @returns {Card[]}
  */
-function stubCards({ known }, spot) {
+function stubCards({ known }, shape, spot) {
   return (known.whole ? spot.stubs : []).map(({ node, count }) => {
     const right = spot.left[node] + spot.wide[node], y = Number(spot.y[node]), high = Math.min(20, spot.high[node]);
-    return { hit: { stub: node, left: right - STUB_WIDE, right, top: y - high / 2, bottom: y + high / 2 }, rank: /** @type {const} */ ("stub"), text: "", count, classes: ["sv-card-stub"] };
+    // A card that says what was compared has no room for it, but the row beside it is free.
+    const left = shape.rank[node] === "tried" ? right + 2 : right - STUB_WIDE;
+    return { hit: { stub: node, left, right: left + STUB_WIDE, top: y - high / 2, bottom: y + high / 2 }, rank: /** @type {const} */ ("stub"), text: "", count, classes: ["sv-card-stub"] };
   });
 }
 

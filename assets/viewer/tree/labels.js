@@ -7,7 +7,7 @@ const WIDE = /[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\uac00-\ud7a3\uf900-\ufaff
 /** Width of a column of the monospaced font, as a share of the size of the type. */
 export const MONO = 0.61;
 /** Width of a digit of the page's font. */
-export const DIGIT = 0.57;
+export const DIGIT = 0.62;
 
 /** @param {string} char */
 const columnsOf = (char) => (char < "\u0300" ? 1 : COMBINING.test(char) ? 0 : WIDE.test(char) ? 2 : 1);

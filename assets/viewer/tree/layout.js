@@ -57,6 +57,8 @@ export const DENSITIES = [
 const LARGEST = 1.5, SCALE_STEP = 0.1, WIDE_ENOUGH = 820, WIDE_ENOUGH_DEEP = 980;
 /** Below this a tree is not made smaller to fit: labels would not be readable any more. */
 export const SMALLEST = 0.6;
+/** Room below for the sentence that says what is folded. */
+const SAYING = 22;
 /** How much is folded where a tree is too high: see foldingOf(). */
 const FOLDS = [0, 1, 2, 3, 4];
 /** Room above for the titles of the columns, and at the sides. */
@@ -85,7 +87,7 @@ export function layOut(shape, box) {
     if (fold && !folded.stubs.size && rows) continue; // as before
     for (const density of DENSITIES) {
       rows = placeRows(shape, folded, density);
-      if (rows.height <= room) return finish(shape, rows, box, 1);
+      if (rows.height <= room - (fold ? SAYING : 0)) return finish(shape, rows, box, 1);
     }
   }
   return finish(shape, /** @type {Rows} */ (rows), box, 1);
@@ -201,7 +203,7 @@ function placeBonus(ends, y, lanes, density) {
  */
 function finish({ depth }, rows, box, wanted) {
   const deepest = Math.max(...depth.filter((_, node) => rows.y[node] !== null)), deep = deepest > DEEP;
-  const root = deep ? 76 : 96, bonusRoom = deepest > 4 ? 124 : deep ? 146 : 150, gap = deep ? 26 : box.width < 850 ? 42 : 52;
+  const root = deep ? 76 : 96, bonusRoom = deepest > 4 ? 134 : deep ? 146 : 160, gap = deep ? 26 : box.width < 850 ? 42 : 52;
   const column = Math.min(WIDEST_COLUMN, Math.max(NARROWEST_COLUMN, (box.width - 2 * SIDE - root - bonusRoom) / Math.max(1, deepest)));
   const card = Math.min(WIDEST_CARD, column - gap + (deep ? 6 : 0)), first = SIDE + root + gap - (deep ? 6 : 0);
   const leftOf = (/** @type {number} */ at) => (at === 0 ? SIDE : first + (at - 1) * column);

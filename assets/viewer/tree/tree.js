@@ -16,7 +16,7 @@ import { shapeOf } from "./ranks.js";
 
 /** Which line stands on the cards of a rule. @type {Record<string, string>} */
 const LINES = { "uniform < threshold": "coin", "p > threshold": "value" };
-const NARROW = 700, ROOM_FOR_KEY = 120;
+const NARROW = 700, ROOM_FOR_KEY = 120, BESIDE_KEY = 140;
 
 /**
  * @param {TreePanel} ui
@@ -39,7 +39,7 @@ export function makeTree(ui, state, act, redraw) {
    */
   function draw(run, frame, view) {
     if (!state.box.width) state.box = camera.box();
-    const { box } = state, found = view.found ? [...view.found] : null;
+    const { box } = state, found = view.found ? `found ${[...view.found]}` : "";
     const key = [run.id, run.verifiers.length, frame.step, state.phase, view.lens, view.compare, [...view.shown], [...view.open], found, box.width, box.height].join("|");
     if (key === drawn && frame === of) return;
     drawn = key;
@@ -48,11 +48,11 @@ export function makeTree(ui, state, act, redraw) {
     const looks = looksOf(run, view.lens), first = verdictBy(frame, view.lens)?.decisions.comparison[0];
     ui.treeBox.style.setProperty("--sv-driver", `var(--sv-${looks.role})`);
     ui.treeBox.dataset.line = LINES[COMPARISONS[first ?? 0]] || "";
-    ui.key.hidden = box.width < NARROW || spot.scale < 1;
+    ui.key.hidden = box.width < NARROW || spot.scale < 1 || spot.heads[1].left < BESIDE_KEY;
     ui.key.classList.toggle("sv-key-up", Number(spot.y[0]) * spot.scale > box.height - ROOM_FOR_KEY);
     state.hits = drawTree(ui.scene, run, frame, view, shape, spot);
     ui.scene.nodes.setAttribute("aria-label", state.phase === null ? `Nodes of the draft tree. ${frame.summary}` : "Nodes of the draft tree");
-    ui.folded.textContent = spot.folded ? `${spot.folded} of ${shape.parent.length} nodes are folded, first those that nobody examined. Click “+ n more” to open.` : "";
+    ui.folded.textContent = spot.folded ? `${spot.folded} of ${shape.parent.length} nodes are folded. Click “+ n more” to open.` : "";
     minimap.draw(shape, spot);
     camera.set(state.camera.zoom === 1 ? fitted(spot, box) : state.camera);
   }
