@@ -81,9 +81,10 @@ export function makeCamera(ui, state, moved) {
     const { spot } = state;
     if (!spot) return;
     state.camera = held(camera, spot, state.box);
-    const { zoom, x, y } = state.camera, scale = spot.scale * zoom, isLarger = spot.width * scale > state.box.width + 1 || spot.height * scale > state.box.height + 1;
+    const { zoom, x, y } = state.camera, scale = spot.scale * zoom, isWider = spot.width * scale > state.box.width + 1, isHigher = spot.height * scale > state.box.height + 1;
     ui.treeBox.classList.toggle("sv-gently", gently);
-    ui.treeBox.classList.toggle("sv-draggable", isLarger);
+    ui.treeBox.classList.toggle("sv-draggable", isWider || isHigher);
+    ui.treeBox.classList.toggle("sv-higher", isHigher); // a finger moves the page up and down as long as the tree does not need it
     ui.scene.world.style.transform = ui.over.style.transform = `translate(${x}px, ${y}px) scale(${scale})`;
     const said = zoom === 1 ? "Fit" : `${Math.round(100 * zoom)}%`;
     if (ui.fit.textContent !== said) ui.fit.textContent = said;

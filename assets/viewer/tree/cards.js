@@ -36,7 +36,7 @@ import { DIGIT, fitting } from "./labels.js";
 
 /** Widths below which a card has no room for its mark, its bars, its pips. */
 const NARROW = 128, PIP = 8;
-const MARKS = { a: "m0 0 3.5 4 7-8", r: "m1 -7 8 8m0-8-8 8", p: "M9 -3a4 4 0 1 1-8 0a4 4 0 1 1 8 0" };
+const MARKS = { a: "m0 0 3.5 4 7-8", r: "m1 -4 8 8m0-8-8 8", p: "M9 0a4 4 0 1 1-8 0a4 4 0 1 1 8 0" };
 
 /**
  * @param {SVGElement} made
@@ -66,7 +66,7 @@ export function fill(made, card) {
 function examined(shapes, card, wide, high) {
   const big = card.rank === "path", base = big ? 18 : 16, size = big ? 15 : 13.5, number = String(card.hit.node), start = 12 + 7 * number.length;
   let end = wide - 8;
-  if (card.state && card.state in MARKS) {
+  if (card.state && card.state in MARKS && wide >= NARROW) {
     shapes.push(mark(card.state, end - 10, base - 4));
     end -= 16;
   }
@@ -97,7 +97,7 @@ function quiet(shapes, card, wide, high) {
   if (card.count) end -= 62;
   else {
     if (seen) {
-      shapes.push(mark(/** @type {string} */ (card.state), end - 9, base));
+      shapes.push(mark(/** @type {string} */ (card.state), end - 9, base - 4));
       end -= 14;
     }
     const room = wide < NARROW ? 0 : Math.max(28, Math.min(40, wide * 0.22));

@@ -5,7 +5,7 @@
  * The path of the verifier that is watched is a straight line, its spine: elder siblings stand above it and younger ones
  * below, and its bonus token comes after the children that were refused. Every other parent stands midway between its first
  * and its last child. A subtree has rows of its own, so cards do not overlap and edges do not cross. Cards are larger the
- * more was made of them (RANKS). What does not fit into the box is drawn denser, then folded, beginning with what nobody
+ * more was made of them (ranks.js). What does not fit into the box is drawn denser, then folded, beginning with what nobody
  * examined, and only then smaller.
  *
  * Coordinates are CSS pixels at scale 1, y downwards.
@@ -56,7 +56,9 @@ export const DENSITIES = [
 /** A large window shows the tree larger; narrower than this the columns would be cut for it. */
 const LARGEST = 1.5, SCALE_STEP = 0.1, WIDE_ENOUGH = 820, WIDE_ENOUGH_DEEP = 980;
 /** Below this a tree is not made smaller to fit: labels would not be readable any more. */
-export const SMALLEST = 0.6;
+const SMALLEST = 0.6;
+/** On a phone it is rather moved than made smaller. */
+const NARROW = 620, SMALLEST_NARROW = 0.85;
 /** Room below for the sentence that says what is folded. */
 const SAYING = 22;
 /** How much is folded where a tree is too high: see foldingOf(). */
@@ -203,12 +205,13 @@ function placeBonus(ends, y, lanes, density) {
  */
 function finish({ depth }, rows, box, wanted) {
   const deepest = Math.max(...depth.filter((_, node) => rows.y[node] !== null)), deep = deepest > DEEP;
-  const root = deep ? 76 : 96, bonusRoom = deepest > 4 ? 134 : deep ? 146 : 160, gap = deep ? 26 : box.width < 850 ? 42 : 52;
+  const isNarrow = box.width < NARROW, root = isNarrow ? 56 : deep ? 76 : 96, gap = isNarrow ? 18 : deep ? 26 : box.width < 850 ? 42 : 52;
+  const bonusRoom = isNarrow ? 116 : deepest > 4 ? 134 : deep ? 146 : 160;
   const column = Math.min(WIDEST_COLUMN, Math.max(NARROWEST_COLUMN, (box.width - 2 * SIDE - root - bonusRoom) / Math.max(1, deepest)));
   const card = Math.min(WIDEST_CARD, column - gap + (deep ? 6 : 0)), first = SIDE + root + gap - (deep ? 6 : 0);
   const leftOf = (/** @type {number} */ at) => (at === 0 ? SIDE : first + (at - 1) * column);
   const bonusLeft = first + deepest * column, bonusWide = bonusRoom - gap, width = bonusLeft + bonusWide + SIDE;
-  const height = rows.height + HEAD, scale = Math.max(SMALLEST, wanted * Math.min(1, box.width / width, box.height / height));
+  const height = rows.height + HEAD, scale = Math.max(isNarrow ? SMALLEST_NARROW : SMALLEST, wanted * Math.min(1, box.width / width, box.height / height));
   const tall = (box.height * wanted) / scale;
   const down = HEAD + Math.max(0, (tall - height) / 2);
   const names = ["last token", ...Array.from({ length: deepest }, (_, i) => `depth ${i + 1}`), "bonus"];
