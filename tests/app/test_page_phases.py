@@ -58,7 +58,10 @@ def test_decisions_come_one_by_one_and_only_of_the_verifier_in_sight(from_file):
         assert said.startswith("rejection: u ")
         assert f"“{visible(trace.steps[0].tree.nodes[decision.node].text)}”" in said
         assert seen.page.locator(".sv-acting").get_attribute("data-node") == str(decision.node)
-        told = {int(card.get_attribute("data-node")) for card in seen.page.locator(CARDS, has=seen.page.locator(".sv-mark")).all()}
+        told = {
+            int(card.get_attribute("data-node"))
+            for card in seen.page.locator(CARDS, has=seen.page.locator(".sv-mark")).all()
+        }
         assert told == set(looked[:taken])
     seen.page.keyboard.press(".")
     assert "rejection accepts" in caption(seen)

@@ -35,7 +35,9 @@ def test_cards_show_what_was_compared_and_the_path_is_straight(from_file):
         assert signs == (looked if sign else set()), name
         if sign:
             assert shown(page, f":has({sign})") == looked
-        middles = {round(box["y"] + box["height"] / 2) for box in (box_of(page, n) for n in (0, *step.verdicts[name].path))}
+        middles = {
+            round(box["y"] + box["height"] / 2) for box in (box_of(page, n) for n in (0, *step.verdicts[name].path))
+        }
         assert len(middles) == 1
         for node in looked - set(step.verdicts[name].path):
             assert page.locator(f".sv-card-node[data-node='{node}'] .sv-mark").count() == 1

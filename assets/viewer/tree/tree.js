@@ -16,7 +16,9 @@ import { shapeOf } from "./ranks.js";
 
 /** Which line stands on the cards of a rule. @type {Record<string, string>} */
 const LINES = { "uniform < threshold": "coin", "p > threshold": "value" };
-const NARROW = 700, ROOM_FOR_KEY = 120, BESIDE_KEY = 140;
+/** Below these sizes of its place nothing lies over the tree. */
+const NARROW = 620, LOW = 260;
+const ROOM_FOR_KEY = 120, BESIDE_KEY = 140;
 
 /**
  * @param {TreePanel} ui
@@ -48,7 +50,8 @@ export function makeTree(ui, state, act, redraw) {
     const looks = looksOf(run, view.lens), first = verdictBy(frame, view.lens)?.decisions.comparison[0];
     ui.treeBox.style.setProperty("--sv-driver", `var(--sv-${looks.role})`);
     ui.treeBox.dataset.line = LINES[COMPARISONS[first ?? 0]] || "";
-    ui.key.hidden = box.width < NARROW || spot.scale < 1 || spot.heads[1].left < BESIDE_KEY;
+    ui.treeBox.classList.toggle("sv-small", box.width < NARROW || box.height < LOW);
+    ui.key.hidden = spot.scale < 1 || spot.heads[1].left < BESIDE_KEY;
     ui.key.classList.toggle("sv-key-up", Number(spot.y[0]) * spot.scale > box.height - ROOM_FOR_KEY);
     state.hits = drawTree(ui.scene, run, frame, view, shape, spot);
     ui.scene.nodes.setAttribute("aria-label", state.phase === null ? `Nodes of the draft tree. ${frame.summary}` : "Nodes of the draft tree");
