@@ -12,8 +12,10 @@ QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component
 SHARING = ["--renderer-process-limit=1", "--js-flags=--no-enable-lazy-source-positions"]
 """For :class:`Tabs`. The second: places in a script are noted when it is compiled, not by parsing it again."""
 DRAWN = "[data-painted]"
-VIEW = "const {state} = window.specvizViewer.mounted.at(-1), picture = document.querySelector('[data-picture=tree]');"
-"""Start of a script: the state of the viewer mounted last, and its tree picture."""
+VIEW = "const {state} = window.specvizViewer.mounted.at(-1);"
+"""Start of a script: the state of the viewer mounted last."""
+RIBBONS = "[...document.querySelectorAll(`.sv-ribbon`)].map(path => path.dataset.verifier).sort()"
+"""Script: the verifiers whose paths are drawn over the tree."""
 
 
 NAMES = "document.querySelector(`[data-picture='%s']`).data.map(trace => trace.name)"
@@ -104,15 +106,14 @@ class Watched:
         self.page.wait_for_selector(f".sv-dock[data-drawn={name}]")
 
     def click_card(self, node: int) -> None:
-        """Click in the middle of a node's card, as a person would."""
+        """Click at the left of a node's card, as a person would; at its right it may say how many nodes it hides."""
         spot = self.page.evaluate(
-            f"""node => {{
-                {VIEW}
-                const h = state.hits.find((hit) => hit.node === node), top = picture.getBoundingClientRect().top;
-                window.scrollBy(0, top + state.scale * h.top - 300);
-                const box = picture.getBoundingClientRect(), middle = (a, b) => state.scale * (a + b) / 2;
-                return [box.left + middle(h.left, h.right), box.top + middle(h.top, h.bottom)];
-            }}""",
+            """node => {
+                const card = document.querySelector(`.sv-card-node[data-node='${node}'] .sv-bg`);
+                window.scrollBy(0, card.getBoundingClientRect().top - 300);
+                const box = card.getBoundingClientRect();
+                return [box.left + Math.min(14, box.width / 2), box.top + box.height / 2];
+            }""",
             node,
         )
         self.page.mouse.click(*spot)

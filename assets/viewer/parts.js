@@ -4,7 +4,7 @@ import { el, note } from "./core/dom.js";
 import { outcome } from "./core/words.js";
 import { makeDock } from "./panels/dock.js";
 import { cacheParts } from "./panels/kv_cache.js";
-import { makeCardLayer } from "./tree/cards.js";
+import { makeTreePanel } from "./tree/panel.js";
 
 /** @import { ModelName } from "./core/state.js" */
 
@@ -13,6 +13,7 @@ import { makeCardLayer } from "./tree/cards.js";
 
 const KEYS = [
   ["← →  or  [ ]", "one step back, forward"], ["Home  End", "first, last step"], [", .", "inside the step: one phase back, forward"], ["Space", "play, pause"],
+  ["c", "the paths of all verifiers, or of one"], ["/", "find a token or a node; Enter goes on"], ["+ −  0", "the tree larger, smaller, fitted"],
   ["t", "into the tree; there ← → ↑ ↓ walk from card to card, Enter selects"], ["f", "the tree alone in the window, and back"], ["k", "close or open the dock; 1 to 7 open its panels"], ["s  r", "on the page: Step; Run or Stop"],
   ["w", "why: the chain of causes of what does not fit; Backspace goes back along its links"], ["n  N", "next, previous step in which something went wrong"],
   ["Esc", "out of the tree, the node, the causes, the phases, the full window, a range of steps"], ["?", "this list"],
@@ -38,13 +39,7 @@ export function buildParts() {
     text: el("div", { class: "sv-text", tabindex: 0, role: "region", "aria-label": "Generated text; click a token to open its step" }),
     models: el("span", { class: "sv-models" }), rangeSaid: el("p", { class: "sv-rangesaid", role: "status", hidden: true }),
   };
-  const layer = makeCardLayer(), picture = el("div", { role: "img", "data-picture": "tree" }), stage = el("div", { class: "sv-stage" }, picture, layer.box);
-  const tree = {
-    tree: picture, layer, stage, legend: el("div", { class: "sv-legend" }), tools: el("div", { class: "sv-tools" }),
-    smaller: button("smaller", "Smaller", "−"), larger: button("larger", "Larger", "+"), focus: button("focus", "The tree alone in the window (f)", el("i", { class: "sv-frame" })),
-    treeBox: el("div", { class: "sv-scroll sv-treebox", tabindex: 0, role: "region", "aria-label": "Draft tree, scrollable" }, stage),
-    folded: el("p", { class: "sv-note sv-folded" }), inspector: el("aside", { class: "sv-panel sv-inspector", tabindex: 0, "aria-label": "Node" }),
-  };
+  const tree = { ...makeTreePanel(), inspector: el("aside", { class: "sv-panel sv-inspector", tabindex: 0, "aria-label": "Node" }) };
   const verdicts = el("div");
   const totals = {
     totalsEmpty: note("No step yet: totals appear with the first one."), totals: el("div", { class: "sv-totals" }),
@@ -78,7 +73,8 @@ export function buildParts() {
   const body = el("div", { class: "sv-body", hidden: true },
     el("header", { class: "sv-headbox" }, el("div", { class: "sv-said" }, heads.headline, el("p", { class: "sv-sub" }, heads.headTokens, heads.headSaid), inside.summary),
       el("div", { class: "sv-inside", role: "group", "aria-label": "Inside the step" }, inside.phaseBack, inside.dots, inside.phaseNext, inside.phaseWhere, inside.phaseLeave)),
-    alarm, treePanel({ ...tree, helpButton: steps.helpButton }), tree.inspector, dock.box);
+    alarm, tree.panel, tree.inspector, dock.box);
+  tree.zoom.append(steps.helpButton);
 
   const notice = el("div", { hidden: true }), top = el("div", { class: "sv-top" }), tip = el("div", { class: "sv-tip", hidden: true }), help = helpDialog();
   const failed = el("section", { class: "sv-panel sv-failed", "aria-label": "Failed step", hidden: true });
@@ -123,14 +119,6 @@ const scrolled = (name, child) => el("div", { class: "sv-scroll", tabindex: 0, r
  * @param {...any} children
  */
 const panel = (name, title, attributes, ...children) => el("section", { class: "sv-panel", "aria-label": name, ...attributes }, el("h3", {}, title), children);
-
-/** @param {Record<"legend" | "tools" | "smaller" | "larger" | "focus" | "helpButton" | "treeBox" | "folded", HTMLElement>} tree */
-function treePanel(tree) {
-  const sample = (/** @type {string} */ role) => el("span", {}, el("i", { class: "sv-sample", style: `background: var(--sv-${role})` }), ` ${role} probability`);
-  return el("section", { class: "sv-panel sv-treepanel", "aria-label": "Draft tree" },
-    el("div", { class: "sv-panelhead" }, tree.legend, tree.tools, el("div", { class: "sv-zoom" }, tree.smaller, tree.larger, tree.focus, tree.helpButton)),
-    tree.treeBox, tree.folded, key([sample("draft"), sample("target")]));
-}
 
 /** @param {ModelName} model */
 function maskParts(model) {

@@ -3,7 +3,6 @@
  * What did not change is not painted again. A move that is followed by another one never pays for the lower panels.
  */
 
-import { el, swatch } from "./core/dom.js";
 import { frameDrawn, runDrawn } from "./core/state.js";
 import { looksOf } from "./core/words.js";
 import { drawAlarm } from "./panels/alarm.js";
@@ -16,17 +15,15 @@ import { cancelPanels, drawPanels } from "./panels/scheduler.js";
 import { phasePanel, stepPanel } from "./panels/step.js";
 import { verdictTable } from "./panels/verdicts.js";
 import { whyPanel } from "./panels/why_panel.js";
-import { drawTree } from "./tree/draw.js";
-import { layOut } from "./tree/layout.js";
 import { knownIn, phasesOf } from "./tree/phases.js";
 
 /** @import { Frame, Run } from "./core/frame.d.ts" */
 /** @import { Act, State, View } from "./core/state.js" */
 /** @import { Ui } from "./parts.js" */
 /** @import { makeSelection } from "./tree/selection.js" */
-/** @import { Layout } from "./tree/layout.js" */
+/** @import { makeTree } from "./tree/tree.js" */
 
-const SMALLEST_SCALE = 0.8, LARGEST_SCALE = 1.5, LARGEST_FOCUS = 2.2, QUIET_MS = 70;
+const QUIET_MS = 70;
 
 /**
  * The verifier that is watched: the one that was chosen, if it judged this tree.
@@ -39,13 +36,12 @@ export const lensOf = (state, frame) => (state.lens && frame.tree.states[state.l
  * @param {Ui} ui
  * @param {State} state
  * @param {ReturnType<typeof makeSelection>} selection
+ * @param {ReturnType<typeof makeTree>} tree
  * @param {Act} act
  */
-export function makeRenderer(ui, state, selection, act) {
+export function makeRenderer(ui, state, selection, tree, act) {
   const drawCache = makeCache(ui, state, act);
-  let treeKey = "", legendKey = "", lowerKey = "";
-  /** @type {Frame | null} */
-  let treeFrame = null;
+  let lowerKey = "";
   /** @type {Frame | null} */
   let lowerFrame = null;
   let after = 0;
@@ -61,14 +57,16 @@ export function makeRenderer(ui, state, selection, act) {
    */
   function viewOf(run, frame) {
     const lens = lensOf(state, frame), shown = new Set(run.verifiers.map((v) => v.name).filter((name) => !state.hidden.has(name)));
-    return { lens, shown, selected: state.selected, open: state.open.get(state.step) || new Set(), scale: 1, proofs: state.proofs, known: knownIn(frame, lens, state.phase) };
+    const known = (state.known = knownIn(frame, lens, state.phase));
+    tree.find.look();
+    const { selected, proofs, compare, found } = state, open = new Set([...(state.open.get(state.step) || []), ...(found?.open || [])]);
+    return { lens, shown, selected, open, compare, found: found?.nodes || null, proofs, known };
   }
 
   /** @param {"move" | "look" | "select"} change another step, another look at the same, or only another selection */
   function paint(change) {
     const run = runDrawn(state), frame = frameDrawn(state), view = viewOf(run, frame);
-    state.known = view.known;
-    tree(run, frame, view);
+    tree.draw(run, frame, view);
     words(run, frame, view);
     cancelAnimationFrame(after);
     clearTimeout(soon);
@@ -80,36 +78,6 @@ export function makeRenderer(ui, state, selection, act) {
       beside(run, frame, view, false);
       lower(run, frame, view);
     }
-  }
-
-  /* --------------------------------------------------------------------------------------------------- tree */
-
-  /**
-   * @param {Run} run
-   * @param {Frame} frame
-   * @param {View} view
-   */
-  function tree(run, frame, view) {
-    const spot = layOut(frame.tree, frame.nodes.depth, view.open);
-    view.scale = scaleFor(spot) * state.zoom;
-    const key = [run.id, run.verifiers.length, frame.step, state.phase, view.lens, [...view.shown], [...view.open], view.scale, state.looks].join();
-    if (key === treeKey && frame === treeFrame) return;
-    treeKey = key;
-    treeFrame = frame;
-    state.hits = drawTree(ui.tree, ui.layer, run, frame, view, spot);
-    state.scale = view.scale;
-    ui.stage.style.width = `${Math.round(spot.width * view.scale)}px`;
-    ui.tree.setAttribute("aria-label", `Draft tree. ${frame.summary}`);
-    ui.folded.textContent = spot.folded ? `${spot.folded} of ${frame.tree.parent.length} nodes are folded: nobody accepted them or a sibling of theirs. Click “+ n folded” to open.` : "";
-  }
-
-  /**
-   * Fits the box of the tree, as far as labels stay readable.
-   * @param {Layout} spot
-   */
-  function scaleFor(spot) {
-    const fits = Math.min((ui.treeBox.clientWidth || 900) / spot.width, (ui.treeBox.clientHeight || 420) / spot.height);
-    return Math.max(SMALLEST_SCALE, Math.min(state.focus ? LARGEST_FOCUS : LARGEST_SCALE, fits));
   }
 
   /**
@@ -148,31 +116,12 @@ export function makeRenderer(ui, state, selection, act) {
     ui.inspector.replaceChildren(...beside.filter((part) => part !== null));
     const current = /** @type {HTMLElement | null} */ (ui.inspector.querySelector("[aria-current=step]"));
     ui.inspector.scrollTop = current ? Math.max(0, current.offsetTop - ui.inspector.clientHeight / 2) : 0;
-    legend(run, frame, view);
+    tree.legend(run, frame, view);
     drawAlarm(ui, frame, state, tales, act); // beside the tree, so it must not speak of the step before
     ui.verdicts.replaceChildren(verdictTable(run, frame, view, act));
     drawCache(frame, view, taleOf(story(state.frames, run.steps), frame.step));
     selection.refresh();
-    if (moved && selected !== null) selection.show(selected);
-  }
-
-  /**
-   * @param {Run} run
-   * @param {Frame} frame
-   * @param {View} view
-   */
-  function legend(run, frame, view) {
-    const key = [run.id, Object.keys(frame.tree.states), [...view.shown], view.lens, frame.driver].join();
-    if (key === legendKey) return;
-    legendKey = key;
-    const active = /** @type {HTMLElement | null} */ (document.activeElement), held = active && ui.legend.contains(active) ? active.dataset.verifier || "lens" : null;
-    const chips = run.verifiers.filter((v) => frame.tree.states[v.name]).map((v) =>
-      el("button", { type: "button", class: "sv-chip", "data-verifier": v.name, "aria-pressed": String(!state.hidden.has(v.name)), title: `Show or hide ${v.name}`, onclick: () => act.toggle(v.name) },
-        swatch(v), ` ${v.name}`, v.name === frame.driver ? el("span", { class: "sv-badge", title: "its verdict is committed" }, "driver") : null));
-    const choice = el("select", { "aria-label": "Frames and crosses show the verdict of", onchange: () => act.watch(choice.value) },
-      frame.verdicts.map((v) => el("option", { value: v.verifier, selected: v.verifier === view.lens }, v.verifier)));
-    ui.legend.replaceChildren(...chips, el("label", { class: "sv-lens" }, "frames: ", choice));
-    if (held) (held === "lens" ? choice : chips.find((chip) => chip.dataset.verifier === held))?.focus();
+    if (moved && selected !== null) tree.camera.show(selected);
   }
 
   /* ------------------------------------------------------------------------------------------- lower panels */

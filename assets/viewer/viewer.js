@@ -23,10 +23,12 @@ import { makeLessons } from "./tools/lessons.js";
 import { makePictures } from "./tools/pictures.js";
 import { makeShare } from "./tools/share.js";
 import { makeWhatIf } from "./tools/whatif.js";
-import { foldsAbove, hiddenBelow, isFolded, layOut } from "./tree/layout.js";
+import { allBelow } from "./tree/folding.js";
+import { ZOOM_STEP } from "./tree/camera.js";
 import { phasesOf } from "./tree/phases.js";
 import { makePointer } from "./tree/pointer.js";
 import { makeSelection } from "./tree/selection.js";
+import { makeTree } from "./tree/tree.js";
 
 /** @import { Run } from "./core/frame.d.ts" */
 /** @import { Act, Handlers, ModelName, NoticeShown, Range, State, Tool } from "./core/state.js" */
@@ -49,7 +51,7 @@ export function mount(element, handlers = {}) {
   element.classList.add("specviz");
   element.replaceChildren(ui.root);
   const act = /** @type {Act} */ ({
-    select, show, toggle, watch, phase: (index) => enter(index), range: choose, unfold, notice: showNoticeOf,
+    select, show, toggle, watch, phase: (index) => enter(index), range: choose, unfold, notice: showNoticeOf, compare: comparePaths,
     light: (target) => selection.light(target), focusTree: (start) => selection.focusTree(start), open: openDock, reveal,
   });
   Object.assign(act, makeTrail(ui, state, act, () => (redraw(), tell())));
@@ -62,8 +64,9 @@ export function mount(element, handlers = {}) {
   }
 
   const inMask = (/** @type {ModelName} */ model) => ({ box: ui.masks[model].picture, hits: () => state.maskHits[model] || [] });
-  const selection = makeSelection(ui, state, [inMask("target"), inMask("draft")], select);
-  const renderer = makeRenderer(ui, state, selection, act), text = makeText(ui, state, act);
+  const selection = makeSelection(ui, state, [inMask("target"), inMask("draft")], select, (node) => tree.camera.show(node));
+  const tree = makeTree(ui, state, act, () => redraw());
+  const renderer = makeRenderer(ui, state, selection, tree, act), text = makeText(ui, state, act);
   makePointer(ui, state, act);
   /** @type {Tool[]} */
   const tools = TOOLS.map((make) => make(ui, state, act, handlers));
@@ -124,10 +127,10 @@ export function mount(element, handlers = {}) {
     const frame = frameNow(state);
     if (!frame) return;
     state.selected = node === state.selected && !keep ? null : node;
-    if (state.selected !== null && isFolded(frame.tree, state.selected)) for (const above of foldsAbove(frame.tree, state.selected)) opened().add(above);
+    if (state.selected !== null && state.spot?.y[state.selected] === null) opened().add(state.selected);
     if (state.selected !== null && narrow.matches && state.dock !== "whatif") markDock(NODE);
     render("select");
-    if (state.selected !== null) selection.show(state.selected);
+    if (state.selected !== null) tree.camera.show(state.selected);
     tell();
   }
 
@@ -138,10 +141,10 @@ export function mount(element, handlers = {}) {
     return open;
   }
 
-  /** @param {number} parent */
-  function unfold(parent) {
-    const { tree, nodes } = frameDrawn(state), open = opened(), below = hiddenBelow(tree, layOut(tree, nodes.depth, open).y, parent);
-    for (const node of below) if (below.size <= UNFOLD_WHOLE || tree.parent[node] === parent) open.add(node);
+  /** @param {number} node whose card says how many are folded */
+  function unfold(node) {
+    const hidden = state.spot?.stubs.find((stub) => stub.node === node)?.hidden || [], below = allBelow(frameDrawn(state).tree.parent, hidden), open = opened();
+    for (const one of below.size <= UNFOLD_WHOLE ? below : hidden) open.add(one);
     render("look");
   }
 
@@ -170,6 +173,11 @@ export function mount(element, handlers = {}) {
     }
     render("look");
     tell();
+  }
+
+  function comparePaths() {
+    state.compare = !state.compare;
+    render("look");
   }
 
   function tell() {
@@ -225,6 +233,7 @@ export function mount(element, handlers = {}) {
    */
   function focusMode(on) {
     state.focus = on;
+    state.box.width = 0; // another place, measured anew
     ui.root.classList.toggle("sv-focus", on);
     ui.focus.setAttribute("aria-pressed", String(on));
     document.documentElement.classList.toggle("specviz-focus", on);
@@ -326,6 +335,7 @@ export function mount(element, handlers = {}) {
     ArrowLeft: back, ArrowRight: forward, "[": back, "]": forward, Home: first, End: last, ".": phaseForward, ",": phaseBackward, " ": play, Escape: escape,
     ...Object.fromEntries(ui.dock.names.map((name, i) => [String(i + 1), () => openDock(name)])), k: closeDock,
     Backspace: act.backtrack, n: () => act.hit(1), N: () => act.hit(-1), w: () => act.why(!state.why),
+    c: comparePaths, "/": tree.find.focus, "+": () => tree.camera.zoom(ZOOM_STEP), "=": () => tree.camera.zoom(ZOOM_STEP), "-": () => tree.camera.zoom(1 / ZOOM_STEP), 0: tree.camera.fit,
     t: () => selection.focusTree(), f: () => focusMode(!state.focus), "?": () => (ui.help.open ? ui.help.close() : ui.help.showModal()),
   }, (key) => {
     if (!element.isConnected) dispose();
@@ -345,12 +355,7 @@ export function mount(element, handlers = {}) {
   ui.focus.onclick = () => focusMode(!state.focus);
   ui.range.oninput = () => show(Number(ui.range.value));
   ui.helpButton.onclick = () => ui.help.showModal();
-  const zoomTo = (/** @type {number} */ zoom) => {
-    state.zoom = zoom;
-    redraw();
-  };
-  ui.larger.onclick = () => zoomTo(Math.min(2.5, state.zoom * 1.2));
-  ui.smaller.onclick = () => zoomTo(Math.max(0.5, state.zoom / 1.2));
+  ui.compare.onclick = comparePaths;
   const recolour = () => {
     forgetColours();
     state.looks += 1;
@@ -360,14 +365,6 @@ export function mount(element, handlers = {}) {
   for (const watched of [document.documentElement, document.body]) themes.observe(watched, { attributes: true, attributeFilter: ["class", "data-theme"] });
   const scheme = matchMedia("(prefers-color-scheme: dark)");
   scheme.addEventListener("change", recolour);
-  let room = [0, 0];
-  const sizes = new ResizeObserver(() => {
-    const now = [ui.treeBox.clientWidth, ui.treeBox.clientHeight];
-    if (Math.abs(now[0] - room[0]) < 8 && Math.abs(now[1] - room[1]) < 8) return;
-    room = now;
-    redraw();
-  });
-  sizes.observe(ui.treeBox);
 
   function dispose() {
     stop();
@@ -376,7 +373,7 @@ export function mount(element, handlers = {}) {
     stopListening();
     scheme.removeEventListener("change", recolour);
     themes.disconnect();
-    sizes.disconnect();
+    tree.dispose();
   }
 
   openDock(narrow.matches ? NODE : "cache");

@@ -88,7 +88,6 @@ class PlotlyFigure(TypedDict):
 
 
 class Figures(TypedDict):
-    tree: PlotlyFigure
     mask: PlotlyFigure
     audit: PlotlyFigure
 

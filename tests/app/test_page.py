@@ -12,11 +12,10 @@ import pytest
 
 from specviz.digits import digits
 from specviz.errors import ModelError
-from tests.browser import VIEW
+from tests.browser import RIBBONS
 from tests.sample_traces import HOSTILE, RULES, random_tree, sample_trace
 
 pytestmark = pytest.mark.browser
-TRACE = "document.querySelector('[data-picture=tree]').data.find(trace => trace.name === '%s')"
 
 
 # ------------------------------------------------------------------------------------------------------ moves
@@ -97,20 +96,30 @@ def test_a_clicked_node_shows_its_decisions(from_file):
     assert "This step" in seen.page.inner_text(".sv-inspector")
 
 
-def test_verifiers_are_switched_and_frames_follow_the_chosen_one(from_file):
-    seen = from_file(sample_trace(steps=1))
+def test_the_driver_comes_first_and_all_paths_when_they_are_compared(from_file):
+    trace = sample_trace(steps=1)
+    seen = from_file(trace)
     page = seen.page
-    names = "[...document.querySelector('[data-picture=tree]').data.map(trace => trace.name)]"
-    assert "path.eta" in page.evaluate(names)
+    assert page.evaluate(RIBBONS) == ["rejection"]
+    assert page.locator(".sv-card-bonus").count() == 1
+    quiet = page.locator(".sv-card-node .sv-pip")
+    assert {pip.get_attribute("data-state") for pip in quiet.all()} <= {"a"}, "what the others accepted, and no more"
+    before = quiet.count()
+    page.keyboard.press("c")
+    assert page.get_attribute("[data-act=compare-paths]", "aria-pressed") == "true"
+    assert page.evaluate(RIBBONS) == sorted(trace.steps[0].verdicts)
+    assert page.locator(".sv-card-bonus").count() == 3
+    assert quiet.count() > before
     page.click(".sv-chip[data-verifier=eta]")
     assert page.get_attribute(".sv-chip[data-verifier=eta]", "aria-pressed") == "false"
-    assert "path.eta" not in page.evaluate(names)
+    assert page.evaluate(RIBBONS) == ["longest_path", "rejection"]
     page.click(".sv-chip[data-verifier=eta]")
-    assert "path.eta" in page.evaluate(names)
-    cards = (TRACE % "card.accepted") + ".y.join()"
-    before = page.evaluate(cards)
+    page.click("[data-act=compare-paths]")
     page.select_option(".sv-lens select", "longest_path")
-    assert page.evaluate(cards) != before
+    assert page.evaluate(RIBBONS) == ["longest_path"]
+    spine = page.locator(".sv-rank-path")
+    path = trace.steps[0].verdicts["longest_path"].path
+    assert {int(card.get_attribute("data-node")) for card in spine.all()} == set(path)
 
 
 def test_folds_open(from_file):
@@ -121,16 +130,7 @@ def test_folds_open(from_file):
     told = "document.querySelector('.sv-treepanel').innerText"
     folded = f"Number({told}.match(/(\\d+) of \\d+ nodes are folded/)?.[1] || 0)"
     before = page.evaluate(folded)
-    spot = page.evaluate(
-        f"""() => {{
-            {VIEW}
-            const h = state.hits.find((hit) => hit.stub !== undefined), top = picture.getBoundingClientRect().top;
-            window.scrollBy(0, top + state.scale * h.top - 300);
-            const box = picture.getBoundingClientRect();
-            return [box.left + state.scale * (h.left + 10), box.top + state.scale * (h.top + 8)];
-        }}"""
-    )
-    page.mouse.click(*spot)
+    page.locator(".sv-card-stub").first.click()
     assert page.evaluate(folded) < before
 
 
@@ -142,7 +142,7 @@ def test_folds_open(from_file):
 def test_fits_the_screen_in_both_themes(from_file, theme, size, tmp_path):
     seen = from_file(sample_trace(steps=2, verifiers=tuple(RULES)), theme=theme, size=size)
     assert seen.page.evaluate("document.documentElement.scrollWidth") <= size[0]
-    ink = seen.page.evaluate("getComputedStyle(document.querySelector('.sv-cardtoken')).color")
+    ink = seen.page.evaluate("getComputedStyle(document.querySelector('.sv-bar-p')).fill")
     dark_ink = sum(int(part) for part in ink[4:-1].split(",")[:3]) < 300
     assert dark_ink == (theme == "light")
     shot = tmp_path / "page.png"

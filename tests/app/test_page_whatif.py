@@ -206,7 +206,7 @@ def test_the_tree_is_saved_as_svg_and_png(from_file, tmp_path, theme):
     download.value.save_as(path)
     svg = ElementTree.parse(path).getroot()
     written = [text.text for text in svg.iter("{http://www.w3.org/2000/svg}text") if text.text]
-    for label in page.locator(".sv-cardtoken").all_inner_texts():
+    for label in page.locator(".sv-cardtoken").all_text_contents():
         assert label in written
     assert svg.findall(".//{http://www.w3.org/2000/svg}path")
     assert not svg.findall(".//{http://www.w3.org/2000/svg}script")

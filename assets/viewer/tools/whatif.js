@@ -52,7 +52,7 @@ export function makeWhatIf(ui, state, act, { ask: askServer }) {
     el("p", { class: "sv-note" }, "Change a coin, force a node, take other options or another verifier: the outcome stands beside the recorded one, which stays as it is."), form, changes, answer);
   const overlay = el("div", { class: "sv-whatif-overlay", "aria-hidden": "true" });
   ui.under.append(panel);
-  ui.stage.append(overlay);
+  ui.over.append(overlay);
   act.whatIf = () => {
     panel.open = true;
     build();
@@ -235,7 +235,6 @@ export function makeWhatIf(ui, state, act, { ask: askServer }) {
   /** Over the tree: the path that would have been taken, and the nodes whose outcome differs. */
   function draw() {
     const found = isOpen() && frameNow(state) ? questions.get(keyNow())?.answer : null, marks = [];
-    overlay.style.cssText = ui.layer.box.style.cssText;
     if (found?.rows && state.phase === null) {
       const path = new Set(found.path.node), differing = new Set(found.differing);
       for (const { node, left, top, right, bottom } of state.hits) {

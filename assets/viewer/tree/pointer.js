@@ -9,32 +9,33 @@ import { outcome, verdictBy } from "../core/words.js";
 /** @import { Act, Hit, State } from "../core/state.js" */
 
 /**
- * @param {{root: HTMLElement, stage: HTMLElement, tree: HTMLElement, tip: HTMLElement}} ui
+ * @param {{root: HTMLElement, stage: HTMLElement, tip: HTMLElement}} ui
  * @param {State} state
  * @param {Act} act
  */
 export function makePointer(ui, state, act) {
   /**
-   * @param {MouseEvent} event
-   * @param {HTMLElement} place
-   * @param {Hit[]} hits
-   * @param {number} scale
+   * @param {Event} event
+   * @returns {Hit | null}
    */
-  function hitAt(event, place, hits, scale) {
-    const box = place.getBoundingClientRect();
-    const x = (event.clientX - box.left) / scale, y = (event.clientY - box.top) / scale;
-    return hits.find((hit) => x >= hit.left && x <= hit.right && y >= hit.top && y <= hit.bottom) || null;
+  function inTree(event) {
+    const card = /** @type {SVGElement | null} */ (/** @type {Element} */ (event.target).closest(".sv-card")), { node, bonus, stub } = card?.dataset || {};
+    return state.hits.find((hit) => (node !== undefined ? hit.node === Number(node) : bonus !== undefined ? hit.bonus === bonus : stub !== undefined && hit.stub === Number(stub))) || null;
   }
 
-  const inTree = (/** @type {MouseEvent} */ event) => hitAt(event, ui.tree, state.hits, state.scale);
 
-  ui.stage.addEventListener("click", (event) => {
-    // Enter and Space on a fold come without a place of their own.
-    const stub = /** @type {HTMLElement | null} */ (/** @type {HTMLElement} */ (event.target).closest("[data-stub]"));
-    if (stub) return act.unfold(Number(stub.dataset.stub));
+  /** @param {Event} event */
+  function press(event) {
     const hit = inTree(event);
     if (hit?.stub !== undefined) act.unfold(hit.stub);
     else if (hit) act.select(hit.bonus === undefined ? hit.node ?? null : bonusOf(frameDrawn(state), hit.bonus).node);
+  }
+  ui.stage.addEventListener("click", press);
+  ui.stage.addEventListener("keydown", (event) => {
+    // Elements of a picture are no buttons by themselves.
+    if (!["Enter", " "].includes(event.key) || !(/** @type {Element} */ (event.target).closest("[role=button]"))) return;
+    event.preventDefault();
+    press(event);
   });
   ui.stage.addEventListener("pointermove", (event) => {
     const hit = inTree(event);
@@ -66,7 +67,7 @@ export function makePointer(ui, state, act) {
    * @param {Hit} hit
    */
   function tipLines(frame, hit) {
-    if (hit.stub !== undefined) return [el("div", {}, `Nodes below node ${hit.stub} that nobody accepted. Click to open.`)];
+    if (hit.stub !== undefined) return [el("div", {}, `Folded nodes at node ${hit.stub}. Click to open them.`)];
     if (hit.bonus !== undefined) {
       const bonus = bonusOf(frame, hit.bonus);
       return [el("div", {}, `${hit.bonus}: bonus `, token(bonus.text)), el("div", {}, `drawn from the ${bonus.source} at node ${bonus.node}`)];
