@@ -169,7 +169,7 @@ def test_a_trace_file_is_opened_and_a_broken_one_is_one_sentence(served, tmp_pat
     seen.menu("runs")
     upload(seen, path)
     seen.wait_for_step(1, 5)
-    seen.page.wait_for_selector("#runs-list label:has-text('mine · ') input:checked")
+    seen.page.wait_for_selector("#runs-list label:has-text('mine · ') input:checked", state="attached")
     broken = tmp_path / "broken.json"
     broken.write_text('{"schema_version": 1, "id": "<img src=x onerror=alert(1)>"}')
     upload(seen, broken)
