@@ -19,6 +19,8 @@ import { saidOfLeft, saidOfSlot, sentenceOf, slotsOf } from "./slots.js";
 /** @import { Slots, Stage } from "./slots.js" */
 
 const ARC = 26, HEIGHT = 40;
+/** Below this width what is said of a cache stands in its panel, not in a line that it shares. */
+const NARROW = "(max-width: 999px)";
 const LOOKS = [
   ["kept", "stays, framed in the driver's colour"], ["source", "moved away along the arc"], ["cut", "struck through: not kept, stale beyond the length"],
   ["wrong", "✕ not what must be there"],
@@ -53,6 +55,7 @@ export function cacheParts() {
  * @param {Act} act
  */
 export function makeCache(ui, state, act) {
+  const home = ui.cacheHead.parentElement, next = ui.cacheHead.nextSibling, narrow = matchMedia(NARROW);
   /** @type {ModelName} */
   let model = "target";
   let when = "after";
@@ -79,6 +82,8 @@ export function makeCache(ui, state, act) {
    */
   function draw(frame, view, tale) {
     last = [frame, view, tale];
+    if (narrow.matches) ui.cacheBelow.prepend(ui.cacheHead);
+    else if (ui.cacheHead.parentElement === ui.cacheBelow) home?.insertBefore(ui.cacheHead, next);
     const cache = frame.caches[model], stage = stageOf(frame, view.lens, state.phase), known = stage === "after", after = known && when === "after";
     for (const button of ui.cacheModels) {
       const wrong = known && frame.caches[/** @type {ModelName} */ (button.value)].faults.length > 0;
