@@ -133,6 +133,7 @@ export function makeCache(ui, state, act) {
     ui.slots.style.height = `${ARC + HEIGHT + 4}px`;
     ui.slots.setAttribute("aria-label", `KV cache of the ${model}, ${after ? "after the update" : "with the tree"}: ${sentenceOf(cache, stage)}; the table has every slot.`);
     ui.slots.replaceChildren(arcs, settledBlock(cache, strip.settled), ...cells.map((cell) => cellOf(cache, slots, cell, known, after, model)));
+    for (const cell of ui.slots.querySelectorAll(`[data-node="${view.selected}"]`)) cell.classList.add("sv-picked");
   }
 
   return draw;
