@@ -45,6 +45,9 @@ test("what follows from an earlier step says so and leads there", () => {
   assert.equal(links[0].tone, "after");
   assert.equal(faultHeadline(later, told).title, `The target cache is still wrong since step ${first + 1}`);
   assert.deepEqual(aftermath(told, "target cache", first), { inherit: 1, repeat: 0 });
+  const readers = (frame) => plain(whyOf(both, told, frame).find((one) => one.title === "Rows that read it").said);
+  assert.match(readers(both.get(first)), /^1 later step reads this cache as it is\. No audit/);
+  assert.match(readers(later), /^No later step of this run reads it\. No audit/);
 });
 
 test("a row that saw what is no ancestor leads to its ancestors and to what was judged by it", () => {
