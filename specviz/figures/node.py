@@ -26,6 +26,7 @@ from specviz.figures.frame_types import Verdict as VerdictColumns
 from specviz.figures.outcomes import LETTERS
 from specviz.figures.text import listed, pieces, short_options, token_label
 from specviz.figures.tree import node_label
+from specviz.trace.metrics import emitted_length
 from specviz.trace.schema import Decision, Row, Step, TokenText, TopK, Trace, Verdict, cut, options_key
 
 COMPARISONS = ("uniform < threshold", "p > threshold", "token = drawn", "token = argmax")
@@ -111,9 +112,11 @@ def node_columns(step: Step, tokens: TokenTable, shown: Collection[int]) -> Node
     }
 
 
-def verdict_rows(step: Step, tokens: TokenTable, shown: Collection[int]) -> list[VerdictColumns]:
+def verdict_rows(
+    step: Step, tokens: TokenTable, shown: Collection[int], end_tokens: Collection[int]
+) -> list[VerdictColumns]:
     """One entry a verifier, in the order they were run."""
-    return [_verdict(step, verdict, tokens, shown) for verdict in step.verdicts.values()]
+    return [_verdict(step, verdict, tokens, shown, end_tokens) for verdict in step.verdicts.values()]
 
 
 def commit_columns(trace: Trace, position: int) -> Commit:
@@ -166,7 +169,9 @@ def _limits(size: int, recorded: int) -> tuple[int, int]:
     return (recorded, min(3, recorded)) if size <= 320 else (min(6, recorded), min(2, recorded))
 
 
-def _verdict(step: Step, verdict: Verdict, tokens: TokenTable, shown: Collection[int]) -> VerdictColumns:
+def _verdict(
+    step: Step, verdict: Verdict, tokens: TokenTable, shown: Collection[int], end_tokens: Collection[int]
+) -> VerdictColumns:
     texts = step.text_of()
     bonus = verdict.bonus
     tokens.add(bonus.token)
@@ -177,6 +182,7 @@ def _verdict(step: Step, verdict: Verdict, tokens: TokenTable, shown: Collection
         "optionsKey": cut(options_key(verdict.options)),
         "lossless": verdict.lossless,
         "path": list(verdict.path),
+        "emitted": emitted_length(step, verdict.path, end_tokens),
         "bonus": {
             "token": bonus.token,
             "text": token_label(texts.get(bonus.token) or TokenText(id=bonus.token, text=bonus.text)),

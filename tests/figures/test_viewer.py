@@ -18,6 +18,7 @@ from specviz.figures import block, dump_block
 from specviz.figures.block_types import Block
 from specviz.figures.bundle import script_of, style_of
 from specviz.figures.export import VIEWER_FOLDER
+from specviz.trace.io import load_trace
 from tests.paths import ROOT
 from tests.sample_traces import RULES, k_config, random_tree, sample_trace
 from tests.tools import viewer_types
@@ -31,7 +32,7 @@ NODE = compute_driver_executable()[0]
 
 
 def shapes() -> dict[str, dict[str, Any]]:
-    """Blocks of runs over trees of every shape, and of one whose caches are wrong."""
+    """Blocks of runs over trees of every shape, of one whose caches are wrong, and of a recorded one."""
     trees = {
         "root only": [-1],
         "chain": [-1, 0, 1, 2, 3],
@@ -44,6 +45,7 @@ def shapes() -> dict[str, dict[str, Any]]:
         for name, parents in trees.items()
     }
     traces["faulty"] = sample_trace(fault="no_compaction", steps=6, seed=2)
+    traces["recorded"] = load_trace(ROOT / "assets" / "traces" / "default-4-2-2.json.gz")
     return {name: json.loads(dump_block(block(trace, range(len(trace.steps))))) for name, trace in traces.items()}
 
 

@@ -105,3 +105,9 @@ export function cellsOf(runs) {
   }
   return found;
 }
+
+/**
+ * Whether a decision flipped a coin: other rules compare probabilities or tokens.
+ * @param {Decision} decision
+ */
+export const hasCoin = ({ comparison, uniform }) => comparison === COMPARISONS[0] && uniform !== null;

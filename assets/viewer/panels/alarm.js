@@ -1,6 +1,7 @@
 /* Where something in a step does not fit, that is its headline: what, since when, and the ways to why and to other faults. */
 
 import { el } from "../core/dom.js";
+import { markFaults } from "../tree/draw.js";
 import { kindOf, saidOf, taleOf } from "./findings.js";
 import { said } from "./said.js";
 import { faultHeadline, faultyNodes } from "./why.js";
@@ -28,7 +29,7 @@ export function drawAlarm(ui, frame, state, tales, act) {
   const begun = [...new Set(tale.found.filter((one) => one.kind !== "first").map((one) => one.first))];
   ui.alarm.hidden = !kind;
   ui.alarm.classList.toggle("sv-after", kind === "after");
-  markCards(ui, frame);
+  markFaults(ui.scene, faultyNodes(frame));
   if (!kind || !head) return ui.alarm.replaceChildren();
   ui.alarm.replaceChildren(
     el("strong", { class: "sv-alarmtitle" }, `${kind === "after" ? "↳" : "✕"} ${head.title}`), el("span", { class: "sv-alarmsub" }, said(head.sub, act)),
@@ -36,18 +37,4 @@ export function drawAlarm(ui, frame, state, tales, act) {
       el("button", { type: "button", "data-act": "why", "aria-pressed": String(state.why), title: "The chain of causes (w)", onclick: () => act.why(!state.why) }, "Why?"),
       begun.map((step) => el("button", { type: "button", "data-act": "first-finding", onclick: () => act.show(step) }, `First cause: step ${step + 1}`)), hitButtons(tales, frame.step, act)),
     el("span", { class: "sv-alarmfound" }, LEADS[kind], tale.found.map((found) => [el("button", { type: "button", "data-act": "finding", onclick: () => act.reveal(ui[found.place]) }, saidOf(found)), " "])));
-}
-
-/**
- * Mark the cards of nodes whose slot is wrong.
- * @param {Ui} ui
- * @param {Frame} frame
- */
-function markCards(ui, frame) {
-  for (const card of ui.layer.box.querySelectorAll(".sv-faulty")) card.classList.remove("sv-faulty");
-  for (const [node, words] of faultyNodes(frame)) {
-    const card = ui.layer.box.querySelector(`[role=treeitem][data-node="${node}"]`);
-    card?.classList.add("sv-faulty");
-    card?.setAttribute("data-fault", words);
-  }
 }
