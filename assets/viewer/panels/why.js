@@ -84,9 +84,9 @@ export function faultHeadline(frame, tales) {
   const tale = taleOf(tales, frame.step), main = mainFinding(tale);
   if (!main) return null;
   const model = modelOf(main), { kind, first, name } = main;
-  if (kind === "after") return { title: `The ${name} is still wrong since step ${first + 1}`, sub: ["nothing new: it follows from there"], kind };
+  if (kind === "after") return { title: `The ${name} is still wrong since step ${first + 1}`, sub: [], kind };
   const { inherit, repeat } = aftermath(tales, name, first);
-  const anew = repeat ? `${steps(repeat)} repeat${repeat === 1 ? "s" : ""} it` : "", stays = model && inherit ? `${steps(inherit)} inherit${inherit === 1 ? "s" : ""} it` : "";
+  const stays = model && inherit ? `${steps(inherit)} inherit${inherit === 1 ? "s" : ""} it` : "", anew = repeat ? `${stays ? repeat : steps(repeat)} repeat${repeat === 1 ? "s" : ""} it` : "";
   const order = kind === "first" ? ["first fault", [stays, anew].filter(Boolean).join(", ")].filter(Boolean).join("; ") : `again, after step ${first + 1}`;
   if (!model) return { title: "A bonus token does not come from where it says", sub: [order], kind };
   const cache = frame.caches[model], wrong = wrongSlot(cache);
@@ -94,7 +94,7 @@ export function faultHeadline(frame, tales) {
   const held = wrong.held === null ? null : { token: cache.text[wrong.held] }, due = wrong.due === null ? null : { token: cache.text[wrong.due] };
   const was = due ? cache.node[Number(wrong.due)] === null ? " was due" : cache.node[Number(wrong.due)] ? " was accepted" : " is the root" : "";
   const sub = held && due ? [held, " where ", due, was, " · "] : due ? ["what no slot of this step held, where ", due, was, " · "] : [];
-  return { title: `Slot ${wrong.slot} of the ${model} holds ${due ? "the wrong token" : "what was not to be kept"}`, sub: [...sub, order], kind };
+  return { title: `Slot ${wrong.slot}${model === "target" ? "" : ` of the ${model}`} holds ${due ? "the wrong token" : "what was not to be kept"}`, sub: [...sub, order], kind };
 }
 
 /**

@@ -27,7 +27,7 @@ test("a slot that holds another token is followed to the move, the decision and 
   assert.deepEqual([decision.to, row.to], [{ node: node[due] }, { node: frame.tree.parent[node[due]] }]);
   const taken = decisionsOf(driving(frame)).find((one) => one.node === node[due] && one.outcome === "a");
   assert.ok(plain(decision.said).includes(`coin ${taken.uniform}, threshold ${taken.threshold}`));
-  assert.match(faultHeadline(frame, tales).title, new RegExp(`^Slot ${after.slot[k]} of the target holds the wrong token$`));
+  assert.match(faultHeadline(frame, tales).title, new RegExp(`^Slot ${after.slot[k]} holds the wrong token$`));
   assert.equal(faultyNodes(frame).get(node[due]), `its slot ${after.slot[k]} is wrong (target)`);
 });
 
