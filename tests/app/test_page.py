@@ -301,9 +301,9 @@ def test_stop_ends_a_run_between_two_steps(served, monkeypatch):
     page.uncheck("text=Chat template")
     page.click("#run")
     page.wait_for_function("document.querySelector('.sv-where').textContent === 'step 2 of 2'")
-    assert "Running" in page.inner_text(".sv-notice")
     page.click("#stop")
-    page.wait_for_function("document.querySelector('.sv-notice').hidden")
+    page.wait_for_selector(".specviz-command[data-busy=stop] .specviz-state:has-text('Stopping after this step')")
+    page.wait_for_selector("#run:visible")
     count = int(seen.where().split(" of ")[1])
     page.wait_for_timeout(1000)
     assert seen.where() == f"step {count} of {count}"
