@@ -197,14 +197,14 @@ def test_a_consequence_is_said_to_be_one_and_leads_to_its_cause(from_file):
     seen = from_file(trace, go=first + 1)
     page = seen.page
     assert not step_frame(trace, first + 1)["caches"]["target"]["fresh"]
-    assert "↳ Nothing new, but the cache is still wrong" in page.inner_text(".sv-jump")
+    assert "↳ Nothing new here" in page.inner_text(".sv-jump")
     assert "This step's own update fits" in read(seen, f"{KV} .sv-alarm")
     assert f"This cache was wrong before: step {first + 1} is where it began." in read(seen, AUDIT)
     old = seen.page.locator(".sv-slots .sv-kv-wrong:not([data-slot])")
     assert f"✕ step {first + 1}" in old.first.inner_text(), "the slot that was left wrong says since when"
     page.click("[data-act=first-finding]")
     seen.wait_for_step(first + 1, len(trace.steps))
-    assert "✕ Here something does not fit for the first time" in page.inner_text(".sv-jump")
+    assert "✕ First here" in page.inner_text(".sv-jump")
     assert "It is the first such step." in read(seen, f"{KV} .sv-alarm")
     change = trace.steps[first].caches.target
     kept, written = change.length_after - change.length_before, len(change.appended)
