@@ -61,6 +61,8 @@ const SMALLEST = 0.6;
 const NARROW = 620, SMALLEST_NARROW = 0.85;
 /** Room below for the sentence that says what is folded. */
 const SAYING = 22;
+/** A tree that would fit at this scale is rather made smaller than folded. */
+const NEARLY = 0.85;
 /** How much is folded where a tree is too high: see foldingOf(). */
 const FOLDS = [0, 1, 2, 3, 4];
 /** Room above for the titles of the columns, and at the sides. */
@@ -76,11 +78,10 @@ const BONUS = 26, LANE = 5, BONUS_GAP = 4;
  */
 export function layOut(shape, box) {
   const folding = foldingOf(shape), deepest = Math.max(...shape.depth), room = box.height - HEAD;
-  const least = deepest > DEEP ? WIDE_ENOUGH_DEEP : WIDE_ENOUGH;
+  const least = deepest > DEEP ? WIDE_ENOUGH_DEEP : WIDE_ENOUGH, airy = placeRows(shape, folding(0), DENSITIES[0]);
   for (let scale = LARGEST; scale > 1.01; scale -= SCALE_STEP) {
     if (box.width / scale < least) continue;
-    const rows = placeRows(shape, folding(0), DENSITIES[0]);
-    if ((rows.height + HEAD) * scale <= box.height) return finish(shape, rows, { width: box.width / scale, height: box.height / scale }, scale);
+    if ((airy.height + HEAD) * scale <= box.height) return finish(shape, airy, { width: box.width / scale, height: box.height / scale }, scale);
   }
   /** @type {Rows | undefined} */
   let rows;
@@ -91,6 +92,8 @@ export function layOut(shape, box) {
       rows = placeRows(shape, folded, density);
       if (rows.height <= room - (fold ? SAYING : 0)) return finish(shape, rows, box, 1);
     }
+    const small = fold ? 0 : box.height / (/** @type {Rows} */ (rows).height + HEAD);
+    if (small >= NEARLY) return finish(shape, /** @type {Rows} */ (rows), { width: box.width / small, height: box.height / small }, small);
   }
   return finish(shape, /** @type {Rows} */ (rows), box, 1);
 }
