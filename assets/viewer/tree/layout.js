@@ -212,7 +212,7 @@ function finish({ depth }, rows, box, wanted) {
   const bonusLeft = first + deepest * column, bonusWide = bonusRoom - gap, width = bonusLeft + bonusWide + SIDE;
   const height = rows.height + HEAD, scale = Math.max(isNarrow ? SMALLEST_NARROW : SMALLEST, wanted * Math.min(1, box.width / width, box.height / height));
   const tall = (box.height * wanted) / scale;
-  const down = HEAD + Math.max(0, (tall - height) / 2);
+  const down = HEAD + Math.max(0, (tall - height - (rows.stubs.size ? SAYING : 0)) / 2);
   const names = ["last token", ...Array.from({ length: deepest }, (_, i) => `depth ${i + 1}`), "bonus"];
   return {
     left: depth.map(leftOf), wide: depth.map((at) => (at ? card : root)), high: rows.high,
