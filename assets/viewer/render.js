@@ -4,12 +4,17 @@
  */
 
 import { frameDrawn, runDrawn } from "./core/state.js";
+import { looksOf } from "./core/words.js";
 import { drawAlarm } from "./panels/alarm.js";
-import { story } from "./panels/findings.js";
+import { story, taleOf } from "./panels/findings.js";
+import { drawHeadline } from "./panels/headline.js";
 import { nodePanel } from "./panels/inspector.js";
+import { makeCache } from "./panels/kv_cache.js";
+import { drawDots } from "./panels/phase_dots.js";
 import { cancelPanels, drawPanels } from "./panels/scheduler.js";
 import { phasePanel, stepPanel } from "./panels/step.js";
 import { verdictTable } from "./panels/verdicts.js";
+import { whyPanel } from "./panels/why_panel.js";
 import { knownIn, phasesOf } from "./tree/phases.js";
 
 /** @import { Frame, Run } from "./core/frame.d.ts" */
@@ -18,7 +23,7 @@ import { knownIn, phasesOf } from "./tree/phases.js";
 /** @import { makeSelection } from "./tree/selection.js" */
 /** @import { makeTree } from "./tree/tree.js" */
 
-const QUIET_MS = 70, UNSEEN_MS = 400;
+const QUIET_MS = 70;
 
 /**
  * The verifier that is watched: the one that was chosen, if it judged this tree.
@@ -35,11 +40,10 @@ export const lensOf = (state, frame) => (state.lens && frame.tree.states[state.l
  * @param {Act} act
  */
 export function makeRenderer(ui, state, selection, tree, act) {
+  const drawCache = makeCache(ui, state, act);
   let lowerKey = "";
   /** @type {Frame | null} */
   let lowerFrame = null;
-  /** @type {(() => void) | null} */
-  let pending = null;
   let after = 0;
   /** @type {number | undefined} */
   let soon;
@@ -67,7 +71,6 @@ export function makeRenderer(ui, state, selection, tree, act) {
     cancelAnimationFrame(after);
     clearTimeout(soon);
     clearTimeout(quiet);
-    pending = null;
     cancelPanels(state);
     // Panels that a reader just asked for are there at once; after a move they may come one frame behind the tree.
     if (change === "move") after = requestAnimationFrame(() => (soon = setTimeout(() => (beside(run, frame, view, true), lower(run, frame, view)), 0)));
@@ -85,10 +88,12 @@ export function makeRenderer(ui, state, selection, tree, act) {
   function words(run, frame, view) {
     const { phase } = state, all = phase === null ? [] : phasesOf(frame, view.lens), at = phase === null ? null : all[phase];
     ui.root.dataset.phase = at ? at.kind : "";
-    ui.root.classList.toggle("sv-has-node", state.selected !== null);
     ui.root.dataset.drawn = `${run.id}/${state.step}/${phase ?? ""}`;
     const said = at ? at.caption : frame.summary;
     if (ui.summary.textContent !== said) ui.summary.textContent = said;
+    ui.root.style.setProperty("--sv-driver", `var(--sv-${looksOf(run, frame.driver).role})`);
+    drawHeadline(ui, frame, view.lens, phase);
+    drawDots(ui, frame, view.lens, phase, act.phase);
     ui.phaseWhere.textContent = phase === null ? "step into" : `phase ${phase + 1} of ${all.length}`;
     ui.phaseLeave.hidden = phase === null;
     ui.phaseBack.disabled = phase === 0 && state.step === 0;
@@ -105,13 +110,16 @@ export function makeRenderer(ui, state, selection, tree, act) {
    */
   function beside(run, frame, view, moved) {
     const { selected, phase } = state;
-    ui.inspector.replaceChildren(...(selected !== null ? nodePanel(run, frame, selected, view, act)
-      : phase !== null ? phasePanel(frame, view.lens, phase, act.phase) : stepPanel(run, frame, view)));
+    const tales = story(state.frames, run.steps), why = state.why && selected === null && view.known.parts ? whyPanel(state, tales, frame, act) : null;
+    const beside = why || (selected !== null ? nodePanel(run, frame, selected, view, act)
+      : phase !== null ? phasePanel(frame, view.lens, phase, act.phase) : stepPanel(run, frame, view));
+    ui.inspector.replaceChildren(...beside.filter((part) => part !== null));
     const current = /** @type {HTMLElement | null} */ (ui.inspector.querySelector("[aria-current=step]"));
     ui.inspector.scrollTop = current ? Math.max(0, current.offsetTop - ui.inspector.clientHeight / 2) : 0;
     tree.legend(run, frame, view);
-    drawAlarm(ui, run, frame, state, act); // beside the tree, so it must not speak of the step before
+    drawAlarm(ui, frame, state, tales, act); // beside the tree, so it must not speak of the step before
     ui.verdicts.replaceChildren(verdictTable(run, frame, view, act));
+    drawCache(frame, view, taleOf(story(state.frames, run.steps), frame.step));
     selection.refresh();
     if (moved && selected !== null) tree.camera.show(selected);
   }
@@ -119,40 +127,28 @@ export function makeRenderer(ui, state, selection, tree, act) {
   /* ------------------------------------------------------------------------------------------- lower panels */
 
   /**
-   * Pictures below the tree: when the keys have been quiet for a moment, sooner where they can be seen.
+   * The panel of the dock that is open: when the keys have been quiet for a moment.
    * @param {Run} run
    * @param {Frame} frame
    * @param {View} view
    */
   function lower(run, frame, view) {
     const tale = JSON.stringify(story(state.frames, run.steps).get(frame.step));
-    const key = [run.id, frame.step, run.steps, state.looks, state.selected, [...view.shown], [...view.open], tale].join();
+    const key = [run.id, frame.step, run.steps, state.looks, state.selected, state.range && [state.range, state.frames.size], [...view.shown], [...view.open], tale, state.dock].join();
     const done = () => {
       selection.refresh();
       ui.root.dataset.painted = `${run.id}/${state.step}`;
+      ui.dock.box.dataset.drawn = state.dock;
     };
     if (key === lowerKey && frame === lowerFrame) return done();
     lowerKey = "";
-    pending = () => {
-      pending = null;
-      drawPanels(ui, state, run, frame, view, act, () => {
-        lowerKey = key;
-        lowerFrame = frame;
-        done();
-      });
-    };
-    quiet = setTimeout(pending, belowInSight() ? QUIET_MS : UNSEEN_MS);
+    const draw = () => drawPanels(ui, state, run, frame, view, act, () => {
+      lowerKey = key;
+      lowerFrame = frame;
+      done();
+    });
+    quiet = setTimeout(draw, QUIET_MS);
   }
 
-  const belowInSight = () => !state.focus && ui.columns.getBoundingClientRect().bottom < window.innerHeight;
-
-  /** Scrolled down before the lower panels were drawn: draw them now. */
-  function hurry() {
-    if (!pending || !belowInSight()) return;
-    clearTimeout(quiet);
-    pending();
-  }
-  document.addEventListener("scroll", hurry, { capture: true, passive: true });
-
-  return { paint, dispose: () => document.removeEventListener("scroll", hurry, { capture: true }) };
+  return { paint };
 }

@@ -34,7 +34,6 @@ from specviz.trace.io import packed, write_file
 from specviz.trace.schema import Choice, Trace
 
 _Write = Callable[[Trace, Path], None]
-TO_LOOK_AT = "This is a recorded run, to look at. Step and Run start a new one from the prompt above."
 
 
 class Actions:
@@ -73,7 +72,7 @@ class Actions:
         if first and trace:
             written = write_form(first.trace.prompt, self.limits.as_set(first.models), first.trace.settings)
         self.form, self.stops = Form(self.limits, start=written), Form(self.limits)
-        self.first_block = problem or opening.first_block(first, TO_LOOK_AT if trace is None else None)
+        self.first_block = problem or opening.first_block(first)
 
     # ------------------------------------------------------------------------------------------ running
 
@@ -215,10 +214,14 @@ class Actions:
         return answer
 
     def on_load(self, request: gr.Request) -> list[Any]:
-        """Open the run that the address of the page names, if it names one."""
+        """Open the run that the address of the page names; else show the inputs of the one that it opens on."""
         asked = dict(request.query_params)
         if "trace" not in asked:
-            return [gr.skip(), gr.skip(), *self.form.untouched()]
+            first = self.start.run
+            if first is None or self.start.filled:
+                return [gr.skip(), gr.skip(), *self.form.untouched()]
+            # The prompt that stands above a run is its own.
+            return [gr.skip(), *self.show_run(None, first, "")[1:]]
         client, name = client_of_event(request, self.limits), str(asked["trace"])
         answer = self.open_run(None, lambda: opening.linked(self.readers, self.share_store, name, client))
         if isinstance(answer[1], PageState):

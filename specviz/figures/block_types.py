@@ -88,7 +88,6 @@ class PlotlyFigure(TypedDict):
 
 
 class Figures(TypedDict):
-    cache: PlotlyFigure
     mask: PlotlyFigure
     audit: PlotlyFigure
 

@@ -137,13 +137,15 @@ class Bonus(TypedDict):
 
 
 class Verdict(TypedDict):
-    """What one verifier made of the tree. ``thresholds`` has one a node."""
+    """What one verifier made of the tree. ``thresholds`` has one a node; ``emitted`` counts the new tokens, bonus
+    included."""
 
     verifier: str
     options: dict[str, str | float | bool | None]
     optionsKey: str
     lossless: str
     path: list[int]
+    emitted: int
     bonus: Bonus
     thresholds: list[float]
     rules: list[str]

@@ -74,7 +74,6 @@ def _settings(settings: Settings) -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def _figures() -> Figures:
     return {
-        "cache": figure_json(cache_style.strips()),
         "mask": figure_json(cache_style.mask()),
         "audit": figure_json(cache_style.audit()),
     }
@@ -99,7 +98,7 @@ def step_frame(trace: Trace, position: int) -> Frame:
         "timings": {name: round(seconds, 5) for name, seconds in step.timings.model_dump().items()},
         "tree": tree_columns(step),
         "nodes": node_columns(step, tokens, shown),
-        "verdicts": verdict_rows(step, tokens, shown),
+        "verdicts": verdict_rows(step, tokens, shown, trace.end_tokens),
         "phases": step_phases(step, shown),
         "commit": commit_columns(trace, position),
         "tolerance": {"target": tolerance["target"], "draft": tolerance["draft"]},

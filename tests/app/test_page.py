@@ -41,7 +41,7 @@ def test_steps_by_button_key_slider_timeline_and_text(from_file):
     seen.wait_for_step(1, 5)
     page.fill("input[type=range]", "2")
     seen.wait_for_step(3, 5)
-    page.click(".sv-timeline button >> nth=1")
+    page.click(".sv-bin >> nth=1")
     seen.wait_for_step(2, 5)
     page.click(".sv-word[data-step='3'] >> nth=0")
     seen.wait_for_step(4, 5)
@@ -69,7 +69,7 @@ def test_the_summary_and_the_tables_say_what_the_trace_says(from_file):
         row = seen.page.inner_text(f"tr[data-verifier={name}]")
         assert str(len(verdict.path)) in row
         assert verdict.bonus.source in row
-    seen.page.click("text=Draft tree as a table")
+    seen.dock("table")
     seen.page.wait_for_selector("details[open] tbody tr")  # the table is made when it is first opened
     rows = seen.page.locator("details[open] tbody tr")
     assert rows.count() == 29
@@ -154,8 +154,10 @@ def test_hostile_tokens_stay_text(from_file):
     trace = sample_trace(steps=3, tokens=HOSTILE, seed=1)
     seen = from_file(trace)
     for _ in trace.steps:
-        for summary in seen.page.locator("summary").all():
-            summary.click()
+        for tab in seen.page.locator(".sv-tabs button:visible").all():
+            tab.click()
+            for summary in seen.page.locator("summary:visible").all():
+                summary.click()
         for node in range(0, 29, 4):
             seen.page.evaluate("node => window.specvizViewer.mounted.at(-1).select(node)", node)
         assert seen.page.locator("img, .specviz b i, .specviz script").count() == 0
@@ -172,8 +174,7 @@ def test_a_cache_that_was_not_compacted_stands_out(from_file):
         seen.page.keyboard.press("ArrowRight")
     seen.wait_for_step(moved + 1, 3)
     assert "does not hold what was kept" in seen.page.inner_text(".sv-alarm")
-    traces = "document.querySelector('[data-picture=cache]').data.map(trace => trace.name)"
-    assert "slot.wrong" in seen.page.evaluate(traces)
+    assert seen.page.locator(".sv-slots .sv-kv-wrong").count() > 0
 
 
 def test_two_blocks_and_missing_frames(from_file):
@@ -267,7 +268,7 @@ def test_runs_streams_stops_and_steps_on(served, tmp_path):
 
     seen = served(sample_trace(steps=2), load_pair)
     page = seen.page
-    page.click("#menu-settings-button")
+    seen.menu("settings")
     page.uncheck("text=Chat template")
     page.click("#step")
     page.wait_for_function("document.querySelector('.sv-where').textContent === 'step 1 of 1'")
@@ -275,7 +276,7 @@ def test_runs_streams_stops_and_steps_on(served, tmp_path):
     page.click("#step")
     seen.wait_for_step(2, 2)
     page.click("#run")
-    page.wait_for_function("document.querySelector('.sv-key').innerText.includes('ended: max_new_tokens')")
+    page.wait_for_function("document.querySelector('.sv-models').textContent.includes('ended: max_new_tokens')")
     count = int(seen.where().split(" of ")[1])
     assert count > 2
     page.wait_for_function("document.querySelectorAll('.sv-gap').length === 0")
@@ -296,13 +297,13 @@ def test_stop_ends_a_run_between_two_steps(served, monkeypatch):
     monkeypatch.setattr(Session, "step", lambda self: (time.sleep(0.3), step(self))[1])
     seen = served(sample_trace(steps=2), lambda *_, **__: pairs.make_pair())
     page = seen.page
-    page.click("#menu-settings-button")
+    seen.menu("settings")
     page.uncheck("text=Chat template")
     page.click("#run")
     page.wait_for_function("document.querySelector('.sv-where').textContent === 'step 2 of 2'")
-    assert "Running" in page.inner_text(".sv-notice")
     page.click("#stop")
-    page.wait_for_function("document.querySelector('.sv-notice').hidden")
+    page.wait_for_selector(".specviz-command[data-busy=stop] .specviz-state:has-text('Stopping after this step')")
+    page.wait_for_selector("#run:visible")
     count = int(seen.where().split(" of ")[1])
     page.wait_for_timeout(1000)
     assert seen.where() == f"step {count} of {count}"

@@ -86,6 +86,7 @@ def test_a_fork_with_other_settings_is_listed_below_its_parent(served, tmp_path)
     seen.menu("settings")
     assert page.input_value("label:has-text('Seed') input") == "5", "the form says what made the run"
     page.fill("label:has-text('Seed') input", "77")
+    seen.menu("view")
     page.click("[data-act=fork]")
     page.wait_for_function("document.querySelector('.sv-models').textContent.includes('seed 77')")
     seen.wait_for_step(2, 2)
@@ -230,7 +231,8 @@ def test_every_verifier_is_proved_beside_its_name(served, request):
     assert re.search(r"\([\d,]+\), .*TV 0\.\d+; tokens \[", row), "the smallest tree that shows it"
     assert "✓ lossless" in seen.page.locator("#proofs tr:has-text('naive')").inner_text()
     verdict = seen.page.locator(".sv-root [aria-label=Verdicts] tr[data-verifier=naive]")
-    verdict.scroll_into_view_if_needed()
+    seen.menu("view")
+    seen.dock("verdicts")
     seen.page.wait_for_function("row => row.innerText.includes('check: ')", arg=verdict.element_handle())
     seen.menu("settings")
     assert "my_rejection · ✕ NOT LOSSLESS as promised" in seen.page.inner_text("#menu-settings")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from tests.browser import VIEW
 from tests.sample_traces import HOSTILE, RULES, random_tree, sample_trace
 
 pytestmark = pytest.mark.browser
@@ -16,19 +15,9 @@ def card(node: int) -> str:
     return f".sv-card-node[data-node='{node}']"
 
 
-def middle(seen, node: int, model: str = "target") -> tuple[float, float]:
-    """A point on the slot of a node in the upper cache strip."""
-    seen.page.evaluate("document.querySelector('[data-picture=cache]').scrollIntoView({block: 'center'})")
-    x, y = seen.page.evaluate(
-        f"""([node, model]) => {{
-            {VIEW}
-            const box = document.querySelector('[data-picture=cache]').getBoundingClientRect();
-            const hit = state.cacheHits.find((h) => h.node === node && h.slot[0] === model);
-            return [box.left + (hit.left + hit.right) / 2, box.top + (hit.top + hit.bottom) / 2];
-        }}""",
-        [node, model],
-    )
-    return x, y
+def slot(node: int) -> str:
+    """A cell of the caches' strip that holds a node."""
+    return f".sv-kv[data-node='{node}'] >> nth=0"
 
 
 # ------------------------------------------------------------------------------------------------ linked hover
@@ -40,14 +29,14 @@ def test_a_card_lights_its_word_its_rows_and_its_slots(from_file):
     seen = from_file(trace)
     page = seen.page
     seen.wait_for_step(1, 2)
-    page.click("text=Draft tree as a table")
+    seen.dock("table")
     page.wait_for_selector("details[open] tbody tr")
     page.evaluate("scrollTo(0, 0)")
     page.hover(card(node))
     assert "sv-lit" in page.get_attribute(f".sv-word[data-node='{node}']", "class")
     row = page.locator("details[open] tbody tr").nth(node)
     assert "sv-lit" in (row.get_attribute("class") or "")
-    assert page.locator(".sv-outline.sv-lit").count() >= 1
+    assert "sv-lit" in page.get_attribute(slot(node), "class")
     page.mouse.move(5, 5)
     assert page.locator(".sv-lit").count() == 0
 
@@ -62,9 +51,9 @@ def test_words_rows_and_slots_light_their_card(from_file):
     assert "sv-lit" in page.get_attribute(card(node), "class")
     page.hover(".sv-word[data-bonus]")
     assert page.get_attribute(".sv-card-bonus.sv-lit", "data-bonus") == "rejection"
-    page.mouse.move(*middle(seen, node))
+    page.hover(slot(node))
     assert "sv-lit" in page.get_attribute(card(node), "class")
-    page.click("text=Draft tree as a table")
+    seen.dock("table")
     page.locator("details[open] tbody tr").nth(7).hover()
     assert "sv-lit" in page.get_attribute(card(7), "class")
 
@@ -81,8 +70,8 @@ def test_one_selection_for_all(from_file):
     page.wait_for_selector(".sv-outline.sv-picked", state="attached")
     seen.click_card(node)  # once more takes the selection away
     assert page.locator("[aria-selected=true]").count() == 0
-    page.mouse.click(*middle(seen, 2))
-    assert page.get_attribute(card(2), "aria-selected") == "true"
+    page.click(slot(node))
+    assert page.get_attribute(card(node), "aria-selected") == "true"
     page.evaluate("scrollTo(0, 0)")
     page.click(".sv-word[data-step='1'] >> nth=0")
     seen.wait_for_step(2, 2)
@@ -167,7 +156,7 @@ def test_28_nodes_fit_into_the_window(from_file):
         assert box["x"] + box["width"] <= 1280
         assert box["y"] + box["height"] <= 800
         assert box["height"] > before[node]["height"]
-    assert not page.is_visible("[data-picture=cache]")
+    assert not page.is_visible(".sv-slots")
     page.keyboard.press("ArrowRight")
     seen.wait_for_step(2, 2)
     page.keyboard.press("Escape")

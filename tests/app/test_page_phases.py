@@ -71,6 +71,7 @@ def test_decisions_come_one_by_one_and_only_of_the_verifier_in_sight(from_file):
 
 def test_commit_and_cache_update_close_the_step(from_file):
     trace = sample_trace(steps=2, seed=3)
+    step = trace.steps[0]
     seen = from_file(trace)
     page = seen.page
     into(seen, "one forward")
@@ -86,10 +87,12 @@ def test_commit_and_cache_update_close_the_step(from_file):
     assert page.is_visible("[aria-label=Verdicts] table")
     page.keyboard.press("c")
     assert page.locator(".sv-card-bonus").count() == 3
-    assert not page.is_visible("[data-picture=cache]")
+    assert "nothing is kept or moved yet" in page.inner_text(".sv-cachesaid")
+    assert page.locator(".sv-slots .sv-kv-kept").count() == 0
     page.keyboard.press(".")
     assert "Cache update: target keeps" in caption(seen)
-    assert page.is_visible("[data-picture=cache]")
+    change = step.caches.target
+    assert page.locator(".sv-slots .sv-kv-kept").count() == change.length_after - change.length_before
 
 
 def test_backwards_out_and_on_to_the_next_step(from_file):

@@ -22,7 +22,7 @@ def tiny(*_: object, **__: object) -> object:
 
 
 def open_panel(seen: Watched) -> None:
-    seen.page.click(f"{PANEL} summary")
+    seen.dock("whatif")
     seen.page.wait_for_selector(f"{PANEL} table")
 
 
@@ -119,6 +119,7 @@ def test_run_stops_at_a_breakpoint_and_a_run_is_searched_for_them(served):
     assert f"Breakpoint at step {hits[0] + 1}: rejection accepted none" in page.inner_text(".sv-notice")
     page.keyboard.press("End")
     seen.wait_for_step(len(whole.steps), len(whole.steps))
+    seen.menu("breakpoints")
     page.click("#next-hit")
     page.wait_for_selector(".sv-notice:has-text('No step from step')")
     seen.menu("settings")
@@ -146,6 +147,7 @@ def test_two_runs_part_where_their_tokens_say(served):
     seen.wait_for_step(2, 2)
     seen.menu("settings")
     page.fill("label:has-text('Seed') input", "78")
+    seen.menu("view")
     page.click("[data-act=fork]")
     page.wait_for_function("document.querySelector('.sv-models').textContent.includes('seed 78')")
     page.click("#run")

@@ -121,7 +121,8 @@ export interface Bonus {
 }
 
 /**
- * What one verifier made of the tree. ``thresholds`` has one a node.
+ * What one verifier made of the tree. ``thresholds`` has one a node; ``emitted`` counts the new tokens, bonus
+ * included.
  */
 export interface Verdict {
   verifier: string;
@@ -129,6 +130,7 @@ export interface Verdict {
   optionsKey: string;
   lossless: string;
   path: number[];
+  emitted: number;
   bonus: Bonus;
   thresholds: number[];
   rules: string[];
@@ -247,6 +249,7 @@ export interface Caches {
  * role     ``c``: fed late, ``n``: of the tree, ``p``: run and then pruned
  * state    ``k`` kept where it was, ``m`` moved, ``d`` dropped, ``l`` lost
  * to       the slot that holds it after the update, or null
+ * moves    what the run says it moved; ``state`` and ``to`` are by fingerprint
  * prints   fingerprint after the forward
  * faults   sentences about what does not fit
  * fresh    how many of them arose in this step
@@ -262,6 +265,7 @@ export interface Cache {
   role: string;
   state: string;
   to: (number | null)[];
+  moves: Moves;
   prints: string[];
   after: Left;
   settled: Settled;
@@ -269,6 +273,14 @@ export interface Cache {
   audit: Audit | null;
   faults: string[];
   fresh: number;
+}
+
+/**
+ * Columns over the moves that the update recorded: from which slot, to which.
+ */
+export interface Moves {
+  slot: number[];
+  to: number[];
 }
 
 /**
@@ -469,7 +481,6 @@ export interface PlotlyFigure {
 /**
  */
 export interface Figures {
-  cache: PlotlyFigure;
   mask: PlotlyFigure;
   audit: PlotlyFigure;
 }

@@ -1,15 +1,15 @@
-/* Pointing at the tree and at the caches: what is under the pointer, what it says, what a click on it does. */
+/* Pointing at the tree: what is under the pointer, what it says, what a click on it does. */
 
 import { digits } from "../core/digits.js";
 import { el, swatch, token } from "../core/dom.js";
 import { frameDrawn, frameNow, runDrawn } from "../core/state.js";
 import { outcome, verdictBy } from "../core/words.js";
 
-/** @import { Bonus, Cache, Frame } from "../core/frame.d.ts" */
-/** @import { Act, Hit, ModelName, State } from "../core/state.js" */
+/** @import { Bonus, Frame } from "../core/frame.d.ts" */
+/** @import { Act, Hit, State } from "../core/state.js" */
 
 /**
- * @param {{root: HTMLElement, stage: HTMLElement, cache: HTMLElement, tip: HTMLElement}} ui
+ * @param {{root: HTMLElement, stage: HTMLElement, tip: HTMLElement}} ui
  * @param {State} state
  * @param {Act} act
  */
@@ -23,14 +23,6 @@ export function makePointer(ui, state, act) {
     return state.hits.find((hit) => (node !== undefined ? hit.node === Number(node) : bonus !== undefined ? hit.bonus === bonus : stub !== undefined && hit.stub === Number(stub))) || null;
   }
 
-  /**
-   * @param {MouseEvent} event
-   * @returns {Hit | null}
-   */
-  function inCache(event) {
-    const box = ui.cache.getBoundingClientRect(), x = event.clientX - box.left, y = event.clientY - box.top;
-    return state.cacheHits.find((hit) => x >= hit.left && x <= hit.right && y >= hit.top && y <= hit.bottom) || null;
-  }
 
   /** @param {Event} event */
   function press(event) {
@@ -45,22 +37,15 @@ export function makePointer(ui, state, act) {
     event.preventDefault();
     press(event);
   });
-  ui.cache.addEventListener("click", (event) => {
-    const node = inCache(event)?.node;
-    if (node !== null && node !== undefined) act.select(node);
+  ui.stage.addEventListener("pointermove", (event) => {
+    const hit = inTree(event);
+    ui.stage.style.cursor = hit ? "pointer" : "";
+    tip(event, hit);
   });
-  for (const [place, find] of /** @type {[HTMLElement, typeof inTree][]} */ ([[ui.stage, inTree], [ui.cache, inCache]])) {
-    place.addEventListener("pointermove", (event) => {
-      const hit = find(event);
-      place.style.cursor = hit ? "pointer" : "";
-      tip(event, hit);
-      if (place === ui.cache) act.light(typeof hit?.node === "number" ? { node: hit.node } : null);
-    });
-    place.addEventListener("pointerleave", () => {
-      ui.tip.hidden = true;
-      act.light(null);
-    });
-  }
+  ui.stage.addEventListener("pointerleave", () => {
+    ui.tip.hidden = true;
+    act.light(null);
+  });
 
   /**
    * @param {MouseEvent} event
@@ -87,7 +72,6 @@ export function makePointer(ui, state, act) {
       const bonus = bonusOf(frame, hit.bonus);
       return [el("div", {}, `${hit.bonus}: bonus `, token(bonus.text)), el("div", {}, `drawn from the ${bonus.source} at node ${bonus.node}`)];
     }
-    if (hit.slot) return slotLines(frame.caches[hit.slot[0]], ...hit.slot);
     const node = Number(hit.node), known = state.known || { target: true, states: frame.tree.states };
     const lines = [el("div", {}, token(frame.nodes.text[node]), ` node ${node}, token id ${frame.nodes.token[node]}`)];
     if (node) lines.push(el("div", {}, `draft ${digits(frame.nodes.q[node])}${known.target ? ` → target ${digits(frame.nodes.p[node])}` : ""}`));
@@ -103,18 +87,3 @@ export function makePointer(ui, state, act) {
  * @returns {Bonus}
  */
 const bonusOf = (frame, name) => /** @type {any} */ (verdictBy(frame, name)).bonus;
-
-/**
- * @param {Cache} cache
- * @param {ModelName} model
- * @param {number | null} i
- */
-function slotLines(cache, model, i) {
-  if (i === null) return [el("div", {}, "Nothing was kept for this slot.")];
-  const fate = { k: "kept", m: `moved to ${cache.to[i]}`, d: "dropped", l: "cut off" }[cache.state[i]];
-  return [
-    el("div", {}, `${model} slot ${cache.slot[i]} `, token(cache.text[i])),
-    el("div", {}, `position ${cache.position[i]}${cache.node[i] === null ? "" : `, node ${cache.node[i]}`}, ${fate}`),
-    el("div", {}, `fingerprint ${cache.prints[i]}`),
-  ];
-}
