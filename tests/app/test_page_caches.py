@@ -258,6 +258,11 @@ def test_a_slot_lights_its_node(from_file):
     seen.page.evaluate("window.specvizViewer.mounted.at(-1).select(3)")
     seen.page.wait_for_timeout(400)
     assert seen.page.locator(f"{KV} .sv-kv.sv-picked").count() >= 1
+    seen.page.click(f"{HEAD} button[value=tree]")
+    assert seen.page.locator(f"{KV} .sv-kv.sv-picked").count() == 1, "also with the tree, where it was written"
+    seen.page.click(f"{KV} .sv-kv[data-node='1']")
+    assert "sv-picked" in seen.page.get_attribute(".sv-card-node[data-node='1']", "class")
+    seen.page.evaluate("window.specvizViewer.mounted.at(-1).select(3)")
     seen.dock("masks")
     assert seen.page.locator(f"{MASK} .sv-mask[data-model=target] .sv-outline.sv-picked").count() == 1
 
