@@ -75,6 +75,7 @@ def test_totals_follow_a_range_that_is_drawn_over_the_overview(from_file):
     trace = sample_trace(steps=8, seed=3)
     seen = from_file(trace)
     page = seen.page
+    seen.dock("totals")
     whole = page.inner_text(f"{RUN} .sv-totals")
     page.mouse.move(*spot(seen, 2.5 / 8))
     page.mouse.down()
