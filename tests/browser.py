@@ -12,12 +12,20 @@ QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component
 SHARING = ["--renderer-process-limit=1", "--js-flags=--no-enable-lazy-source-positions"]
 """For :class:`Tabs`. The second: places in a script are noted when it is compiled, not by parsing it again."""
 DRAWN = "[data-painted]"
-VIEW = "const {state} = window.specvizViewer.mounted.at(-1), picture = document.querySelector('[data-picture=tree]');"
-"""Start of a script: the state of the viewer mounted last, and its tree picture."""
+VIEW = "const {state} = window.specvizViewer.mounted.at(-1);"
+"""Start of a script: the state of the viewer mounted last."""
+RIBBONS = "[...document.querySelectorAll(`.sv-ribbon`)].map(path => path.dataset.verifier).sort()"
+"""Script: the verifiers whose paths are drawn over the tree."""
 
 
 NAMES = "document.querySelector(`[data-picture='%s']`).data.map(trace => trace.name)"
 """Script: the names of the traces that a picture is drawn with."""
+PARTS = {
+    **dict.fromkeys(("open", "compare", "share"), "runs"),
+    **dict.fromkeys(("run", "breakpoints", "verifiers"), "settings"),
+}
+"""Part of a page -> the page."""
+FIRST_PARTS = {"runs": "open", "settings": "run"}
 LABELS = "[...document.querySelectorAll(`[data-picture='%s'] + .sv-labels > *`)].map(label => label.textContent)"
 
 
@@ -84,20 +92,28 @@ class Watched:
         )
 
     def menu(self, name: str) -> None:
-        """Open a tab of the menu."""
+        """Open a page of the menu, or a part of one."""
+        if name in FIRST_PARTS:
+            name = FIRST_PARTS[name]
+        if name in PARTS and self.page.get_attribute(f"#menu-{PARTS[name]}-button", "aria-selected") != "true":
+            self.page.click(f"#menu-{PARTS[name]}-button")
         self.page.click(f"#menu-{name}-button")
         self.page.wait_for_selector(f"#menu-{name}-button[aria-selected=true]")
 
+    def dock(self, name: str) -> None:
+        """Open a panel of the dock."""
+        self.page.click(f".sv-tabs [data-tab={name}]")
+        self.page.wait_for_selector(f".sv-dock[data-drawn={name}]")
+
     def click_card(self, node: int) -> None:
-        """Click in the middle of a node's card, as a person would."""
+        """Click at the left of a node's card, as a person would; at its right it may say how many nodes it hides."""
         spot = self.page.evaluate(
-            f"""node => {{
-                {VIEW}
-                const h = state.hits.find((hit) => hit.node === node), top = picture.getBoundingClientRect().top;
-                window.scrollBy(0, top + state.scale * h.top - 300);
-                const box = picture.getBoundingClientRect(), middle = (a, b) => state.scale * (a + b) / 2;
-                return [box.left + middle(h.left, h.right), box.top + middle(h.top, h.bottom)];
-            }}""",
+            """node => {
+                const card = document.querySelector(`.sv-card-node[data-node='${node}'] .sv-bg`);
+                window.scrollBy(0, card.getBoundingClientRect().top - 300);
+                const box = card.getBoundingClientRect();
+                return [box.left + Math.min(14, box.width / 2), box.top + box.height / 2];
+            }""",
             node,
         )
         self.page.mouse.click(*spot)
@@ -108,19 +124,38 @@ class Watched:
 
 
 def labels(seen: Watched, picture: str) -> list[str]:
+    """What is written over a picture."""
+    open_panel(seen, f"[data-picture='{picture}']")
     return seen.page.evaluate(LABELS % picture)
 
 
+def names(seen: Watched, picture: str) -> list[str]:
+    """The traces that a picture is drawn with."""
+    open_panel(seen, f"[data-picture='{picture}']")
+    return seen.page.evaluate(NAMES % picture)
+
+
+def open_panel(seen: Watched, section: str) -> None:
+    """Open the panel of the dock that a section is, or is in, unless it is open."""
+    tab = seen.page.locator(section).first.evaluate(
+        "element => document.querySelector(`[aria-controls='${element.closest('[role=tabpanel]')?.id}']`)?.dataset.tab"
+    )
+    if tab and not seen.page.locator(f".sv-dock[data-drawn={tab}]").count():
+        seen.dock(tab)
+
+
 def read(seen: Watched, section: str) -> str:
-    """What a person reads who scrolls there: what is out of sight is not laid out."""
+    """What a person reads who goes there."""
+    open_panel(seen, section)
     place = seen.page.locator(section).first
-    place.scroll_into_view_if_needed()
-    seen.page.wait_for_function("element => element.innerText !== ''", arg=place.element_handle())
     return place.inner_text()
 
 
 def open_table(seen: Watched, section: str, title: str):
     """The rows of a panel's table."""
-    seen.page.click(f"{section} summary:has-text('{title}')")
+    open_panel(seen, section)
+    table = seen.page.locator(f"{section} details", has_text=title).first
+    if table.get_attribute("open") is None:
+        table.locator("summary").first.click()
     seen.page.wait_for_selector(f"{section} details[open] tbody tr")
     return seen.page.locator(f"{section} details[open] tbody tr")

@@ -1,6 +1,28 @@
-/* Everything that the page's components mount (specviz/app/viewer_component.py): a viewer and the board of the Compare tab. */
+/* Everything that the page's components mount (specviz/app/viewer_component.py): a viewer, the command bar above it, and the
+ * board of the Compare tab. */
 
 import { makeBoard } from "./tools/board.js";
+import { makeCommand } from "./tools/command.js";
 import { mount, mounted } from "./viewer.js";
 
-window.specvizViewer = { mount, mounted, board: makeBoard };
+/** @type {import("./tools/command.js").Command | null} */
+let bar = null;
+
+/**
+ * The command bar is mounted after the viewer, or before it.
+ * @param {HTMLElement} place
+ * @param {(asked: number) => void} ask
+ */
+function command(place, ask) {
+  bar = makeCommand(place, ask);
+  const run = mounted.at(-1)?.state.run;
+  if (run) bar.take({ run });
+  return bar;
+}
+
+window.specvizViewer = {
+  mount, mounted, command, board: makeBoard,
+  onBlock: (/** @type {import("./core/frame.d.ts").Block} */ block) => bar?.take(block),
+  onWorking: (/** @type {import("./core/state.js").NoticeShown | null} */ notice) => bar?.working(notice),
+  done: () => bar?.done(),
+};

@@ -2,7 +2,9 @@
 
 import { el, note } from "./core/dom.js";
 import { outcome } from "./core/words.js";
-import { makeCardLayer } from "./tree/cards.js";
+import { makeDock } from "./panels/dock.js";
+import { cacheParts } from "./panels/kv_cache.js";
+import { makeTreePanel } from "./tree/panel.js";
 
 /** @import { ModelName } from "./core/state.js" */
 
@@ -11,12 +13,10 @@ import { makeCardLayer } from "./tree/cards.js";
 
 const KEYS = [
   ["← →  or  [ ]", "one step back, forward"], ["Home  End", "first, last step"], [", .", "inside the step: one phase back, forward"], ["Space", "play, pause"],
-  ["t", "into the tree; there ← → ↑ ↓ walk from card to card, Enter selects"], ["f", "the tree alone in the window, and back"],
-  ["Esc", "out of the tree, the node, the phases, the full window"], ["?", "this list"],
-];
-const FATES = [
-  ["kept", "stayed where it was"], ["moved", "to another slot (→ #)"], ["dropped", "not to be kept"], ["stale", "left behind beyond the length"],
-  ["free", "beyond the length"], ["wrong", "✕ not what must be there"],
+  ["c", "the paths of all verifiers, or of one"], ["/", "find a token or a node; Enter goes on"], ["+ −  0", "the tree larger, smaller, fitted"],
+  ["t", "into the tree; there ← → ↑ ↓ walk from card to card, Enter selects"], ["f", "the tree alone in the window, and back"], ["k", "close or open the dock; 1 to 7 open its panels"], ["s  r", "on the page: Step; Run or Stop"],
+  ["w", "why: the chain of causes of what does not fit; Backspace goes back along its links"], ["n  N", "next, previous step in which something went wrong"],
+  ["Esc", "out of the tree, the node, the causes, the phases, the full window, a range of steps"], ["?", "this list"],
 ];
 const CELLS = [
   ["seen", "sees its ancestor, as it must"], ["leak", "+ leak: sees what is no ancestor"], ["missing", "− missing: does not see its ancestor"], ["unknown", "? pruned row: not told"],
@@ -32,25 +32,20 @@ export function buildParts() {
   const inside = {
     phaseBack: button("phaseBack", "Step into: the phase before (,)", "◂"), phaseWhere: el("span", { class: "sv-phasewhere" }, "step into"),
     phaseNext: button("phaseNext", "Step into: the next phase (.)", "▸"), phaseLeave: button("phaseLeave", "The whole step at once (Esc)", "×"),
-    summary: el("p", { class: "sv-summary", "aria-live": "polite" }),
+    dots: el("div", { class: "sv-dots" }), summary: el("p", { class: "sv-summary sv-hidden", "aria-live": "polite" }),
   };
+  const heads = { headline: el("h2", { class: "sv-headline" }), headTokens: el("span", { class: "sv-headtokens" }), headSaid: el("span") };
   const texts = {
     text: el("div", { class: "sv-text", tabindex: 0, role: "region", "aria-label": "Generated text; click a token to open its step" }),
-    models: el("span", { class: "sv-models" }),
+    models: el("span", { class: "sv-models" }), rangeSaid: el("p", { class: "sv-rangesaid", role: "status", hidden: true }),
   };
-  const layer = makeCardLayer(), picture = el("div", { role: "img", "data-picture": "tree" }), stage = el("div", { class: "sv-stage" }, picture, layer.box);
-  const tree = {
-    tree: picture, layer, stage, legend: el("div", { class: "sv-legend" }), tools: el("div", { class: "sv-tools" }),
-    smaller: button("smaller", "Smaller", "−"), larger: button("larger", "Larger", "+"), focus: button("focus", "The tree alone in the window (f)", el("i", { class: "sv-frame" })),
-    treeBox: el("div", { class: "sv-scroll sv-treebox", tabindex: 0, role: "region", "aria-label": "Draft tree, scrollable" }, stage),
-    folded: el("p", { class: "sv-note sv-folded" }), inspector: el("aside", { class: "sv-panel sv-inspector", tabindex: 0, "aria-label": "Node" }),
-  };
+  const tree = { ...makeTreePanel(), inspector: el("aside", { class: "sv-panel sv-inspector", tabindex: 0, "aria-label": "Node" }) };
   const verdicts = el("div");
   const totals = {
     totalsEmpty: note("No step yet: totals appear with the first one."), totals: el("div", { class: "sv-totals" }),
     totalsTable: disclosure("Totals as counts"), stepsTable: disclosure("Timeline as a table"),
   };
-  const caches = { faults: el("div"), cache: el("div", { role: "img", "data-picture": "cache" }), slotTable: disclosure("Cache slots as a table") };
+  const caches = cacheParts();
   const target = maskParts("target"), draft = maskParts("draft"), maskTable = disclosure("Mask and positions as a table");
   const audit = el("div", { role: "img", "data-picture": "audit" });
   const audits = {
@@ -58,41 +53,40 @@ export function buildParts() {
     auditSaid: el("div"), audit, auditBox: el("div", { class: "sv-scroll", tabindex: 0, role: "region", "aria-label": "Audit heat map, scrollable" }, audit),
     auditTable: disclosure("Audit as a table"),
   };
-  const nodeTable = disclosure("Draft tree as a table", { class: "sv-panel", "data-known": "end" });
-  const under = el("div", { class: "sv-under" }), alarm = el("p", { class: "sv-jump", role: "status", hidden: true });
-  const columns = el("div", { class: "sv-columns" }, treePanel(tree), tree.inspector);
-  const body = el("div", { class: "sv-body", hidden: true },
-    el("div", { class: "sv-now-line" },
-      el("div", { class: "sv-inside", role: "group", "aria-label": "Inside the step" }, inside.phaseBack, inside.phaseWhere, inside.phaseNext, inside.phaseLeave), inside.summary),
-    alarm, columns, under,
-    panel("Verdicts", "Verdicts", { "data-known": "end" },
-      note("What each verifier made of this one tree, with the same luck: what it accepted, and the bonus token it drew after that. A rule that draws tokens flips no coins, so it shares only the draws."), verdicts),
-    panel("The run so far", "The run so far", {},
-      note("How often each verifier accepted what was drafted, over the steps that it judged; every figure stands under the formula it is counted by."), ...Object.values(totals)),
-    panel("KV cache", "KV cache", { "data-known": "cache" },
-      note("The keys and values each model keeps of every token: written for the whole tree; then only the root and the accepted path, as far as it became text, are gathered and stay. p = position, n = node."),
-      key(FATES.map(([name, what]) => el("span", {}, el("i", { class: `sv-slot sv-slot-${name}` }), ` ${name}: ${what}`))), caches.faults, scrolled("KV cache", caches.cache), caches.slotTable),
-    panel("Mask and positions", "Mask and positions", { "data-known": "target" },
+  const nodeTable = disclosure("Draft tree as a table");
+  const under = el("div", { class: "sv-under" }), alarm = el("div", { class: "sv-jump", role: "status", hidden: true });
+  const dock = makeDock([
+    { name: "cache", title: "KV cache", box: panel("KV cache", "KV cache", {}, caches.cacheBelow) },
+    { name: "verdicts", title: "Verdicts", box: panel("Verdicts", "Verdicts", { "data-known": "end" },
+      note("What each verifier made of this one tree, with the same luck: what it accepted, and the bonus token it drew after that. A rule that draws tokens flips no coins, so it shares only the draws."), verdicts) },
+    { name: "totals", title: "Totals", box: panel("The run so far", "The run so far", {}, el("p", { class: "sv-note" }, texts.models),
+      note("How often each verifier accepted what was drafted, over the steps that it judged; every figure stands under the formula it is counted by."), ...Object.values(totals)) },
+    { name: "masks", title: "Masks", box: panel("Mask and positions", "Mask and positions", { "data-known": "target" },
       note("Which slots each new token was allowed to look at, and at which position it ran, as passed to the model; a token may see the text, its ancestors and itself."),
-      key(CELLS.map(([name, what]) => el("span", {}, el("i", { class: `sv-slot sv-cell-${name}` }), ` ${what}`))), el("div", { class: "sv-masks" }, target.box, draft.box), maskTable),
-    panel("Audit", "Audit against a recompute", { "data-known": "cache" },
+      key(CELLS.map(([name, what]) => el("span", {}, el("i", { class: `sv-slot sv-cell-${name}` }), ` ${what}`))), el("div", { class: "sv-masks" }, target.box, draft.box), maskTable) },
+    { name: "audit", title: "Audit", box: panel("Audit", "Audit against a recompute", { "data-known": "cache" },
       note("Each cached key and value compared with a fresh run over the same text: the largest difference, relative to the layer's largest value (what stands out of its layer is measured by itself). Rounding leaves next to nothing."),
-      audits.auditEmpty, audits.auditSaid, audits.auditBox, audits.auditTable),
-    nodeTable);
+      audits.auditEmpty, audits.auditSaid, audits.auditBox, audits.auditTable) },
+    { name: "table", title: "Table", box: panel("Draft tree as a table", "Draft tree as a table", { "data-known": "end" }, note("Every node of the tree in numbers: what the draft said, what the target said, and what every verifier made of it."), nodeTable) },
+    { name: "whatif", title: "What if", box: el("section", { class: "sv-panel", "aria-label": "What if" }, under) },
+  ], caches.cacheHead, tree.inspector);
+  const said = el("div", { class: "sv-said" }, alarm, heads.headline, el("p", { class: "sv-sub" }, heads.headTokens, heads.headSaid), inside.summary);
+  const headbox = el("header", { class: "sv-headbox" }, said,
+    el("div", { class: "sv-inside", role: "group", "aria-label": "Inside the step" }, inside.phaseBack, inside.dots, inside.phaseNext, inside.phaseWhere, inside.phaseLeave));
+  const body = el("div", { class: "sv-body", hidden: true }, headbox, tree.panel, tree.inspector, dock.box);
+  tree.zoom.append(steps.helpButton);
 
   const notice = el("div", { hidden: true }), top = el("div", { class: "sv-top" }), tip = el("div", { class: "sv-tip", hidden: true }), help = helpDialog();
-  const failed = el("section", { class: "sv-panel", "aria-label": "Failed step", hidden: true });
+  const failed = el("section", { class: "sv-panel sv-failed", "aria-label": "Failed step", hidden: true });
   const empty = el("div", { class: "sv-empty", role: "status" }, el("b", {}, "No run is open."), el("span", {}, "Open a recorded run under Runs, or press Step to draft a first tree."));
-  const root = el("div", { class: "sv-root" }, notice, top,
-    el("div", { class: "sv-bar" },
-      el("div", { class: "sv-transport", role: "group", "aria-label": "Steps" }, steps.first, steps.back, steps.play, steps.next, steps.last), steps.range, steps.where, steps.timeline, steps.helpButton),
-    el("section", { class: "sv-textbox", "aria-label": "Text" }, texts.text,
-      key([texts.models, el("span", {}, "what the run wrote; click a word to open its step"), el("span", { class: "sv-prompt" }, "prompt"),
-        el("span", { class: "sv-word sv-accepted" }, "accepted draft"), el("span", { class: "sv-word sv-bonus" }, "bonus token")])),
-    failed, empty, body, tip, help);
+  const root = el("div", { class: "sv-root" }, el("div", { class: "sv-above" }, notice, failed), top,
+    el("section", { class: "sv-strip", "aria-label": "The run" },
+      el("div", { class: "sv-bar" }, el("div", { class: "sv-transport", role: "group", "aria-label": "Steps" }, steps.first, steps.back, steps.play, steps.next, steps.last), steps.where),
+      el("div", { class: "sv-overview" }, steps.timeline, texts.text, texts.rangeSaid)),
+    empty, body, tip, help);
   return {
-    root, notice, top, failed, empty, body, tip, help, alarm, columns, under, verdicts, nodeTable, maskTable, masks: { target: target.parts, draft: draft.parts },
-    ...steps, ...inside, ...texts, ...tree, ...totals, ...caches, ...audits,
+    root, notice, top, failed, empty, body, tip, help, headbox, said, alarm, under, verdicts, nodeTable, maskTable, dock, masks: { target: target.parts, draft: draft.parts },
+    ...steps, ...inside, ...heads, ...texts, ...tree, ...totals, ...caches, ...audits,
   };
 }
 
@@ -126,16 +120,6 @@ const scrolled = (name, child) => el("div", { class: "sv-scroll", tabindex: 0, r
  */
 const panel = (name, title, attributes, ...children) => el("section", { class: "sv-panel", "aria-label": name, ...attributes }, el("h3", {}, title), children);
 
-/** @param {Record<"legend" | "tools" | "smaller" | "larger" | "focus" | "treeBox" | "folded", HTMLElement>} tree */
-function treePanel(tree) {
-  const sample = (/** @type {string} */ role) => el("span", {}, el("i", { class: "sv-sample", style: `background: var(--sv-${role})` }), ` ${role} probability`);
-  return el("section", { class: "sv-panel sv-treepanel", "aria-label": "Draft tree" },
-    el("div", { class: "sv-panelhead" }, tree.legend, tree.tools, el("div", { class: "sv-zoom" }, tree.smaller, tree.larger, tree.focus)),
-    tree.treeBox, tree.folded,
-    note("These tokens were drafted, the target scored all of them in one forward, and every verifier then took a path, which may be empty. Click a card for its arithmetic."),
-    key([sample("draft"), sample("target"), el("span", {}, "edge width = target probability"), ...["a", "r", "p", "."].map((letter) => el("span", {}, outcome(letter))), el("span", {}, "◆ paths part here")]));
-}
-
 /** @param {ModelName} model */
 function maskParts(model) {
   const zoomer = (/** @type {string} */ name, /** @type {string} */ sign, /** @type {number} */ factor) =>
@@ -151,4 +135,8 @@ function maskParts(model) {
 
 const helpDialog = () => el("dialog", { class: "sv-help", "aria-label": "Keys" }, el("h3", {}, "Keys"),
   el("dl", {}, KEYS.map(([name, what]) => [el("dt", {}, name), el("dd", {}, what)])),
+  el("h3", {}, "What is seen"),
+  note("The tokens of the tree were drafted, the target scored all of them in one forward, and every verifier then took a path, which may be empty. A card shows its arithmetic when it is clicked; a word of the text opens its step."),
+  key([el("span", {}, "edge width = target probability"), ...["a", "r", "p", "."].map((letter) => el("span", {}, outcome(letter))), el("span", {}, "◆ paths part here"),
+    el("span", { class: "sv-prompt" }, "prompt"), el("span", { class: "sv-word sv-accepted" }, "accepted draft"), el("span", { class: "sv-word sv-bonus" }, "bonus token")]),
   el("form", { method: "dialog" }, el("button", {}, "Close")));

@@ -3,25 +3,27 @@
  * What did not change is not painted again. A move that is followed by another one never pays for the lower panels.
  */
 
-import { el, swatch } from "./core/dom.js";
 import { frameDrawn, runDrawn } from "./core/state.js";
+import { looksOf } from "./core/words.js";
 import { drawAlarm } from "./panels/alarm.js";
-import { story } from "./panels/findings.js";
+import { story, taleOf } from "./panels/findings.js";
+import { drawHeadline } from "./panels/headline.js";
 import { nodePanel } from "./panels/inspector.js";
+import { makeCache } from "./panels/kv_cache.js";
+import { drawDots } from "./panels/phase_dots.js";
 import { cancelPanels, drawPanels } from "./panels/scheduler.js";
 import { phasePanel, stepPanel } from "./panels/step.js";
 import { verdictTable } from "./panels/verdicts.js";
-import { drawTree } from "./tree/draw.js";
-import { layOut } from "./tree/layout.js";
+import { whyPanel } from "./panels/why_panel.js";
 import { knownIn, phasesOf } from "./tree/phases.js";
 
 /** @import { Frame, Run } from "./core/frame.d.ts" */
 /** @import { Act, State, View } from "./core/state.js" */
 /** @import { Ui } from "./parts.js" */
 /** @import { makeSelection } from "./tree/selection.js" */
-/** @import { Layout } from "./tree/layout.js" */
+/** @import { makeTree } from "./tree/tree.js" */
 
-const SMALLEST_SCALE = 0.86, LARGEST_SCALE = 1.3, LARGEST_FOCUS = 2.2, SMALLEST_FOCUS = 0.8, QUIET_MS = 70, UNSEEN_MS = 400, AROUND_TREE = 130, BESIDE = 306;
+const QUIET_MS = 70;
 
 /**
  * The verifier that is watched: the one that was chosen, if it judged this tree.
@@ -34,16 +36,14 @@ export const lensOf = (state, frame) => (state.lens && frame.tree.states[state.l
  * @param {Ui} ui
  * @param {State} state
  * @param {ReturnType<typeof makeSelection>} selection
+ * @param {ReturnType<typeof makeTree>} tree
  * @param {Act} act
  */
-export function makeRenderer(ui, state, selection, act) {
-  let treeKey = "", legendKey = "", lowerKey = "";
-  /** @type {Frame | null} */
-  let treeFrame = null;
+export function makeRenderer(ui, state, selection, tree, act) {
+  const drawCache = makeCache(ui, state, act);
+  let lowerKey = "";
   /** @type {Frame | null} */
   let lowerFrame = null;
-  /** @type {(() => void) | null} */
-  let pending = null;
   let after = 0;
   /** @type {number | undefined} */
   let soon;
@@ -57,19 +57,20 @@ export function makeRenderer(ui, state, selection, act) {
    */
   function viewOf(run, frame) {
     const lens = lensOf(state, frame), shown = new Set(run.verifiers.map((v) => v.name).filter((name) => !state.hidden.has(name)));
-    return { lens, shown, selected: state.selected, open: state.open.get(state.step) || new Set(), scale: 1, proofs: state.proofs, known: knownIn(frame, lens, state.phase) };
+    const known = (state.known = knownIn(frame, lens, state.phase));
+    tree.find.look();
+    const { selected, proofs, compare, found } = state, open = new Set([...(state.open.get(state.step) || []), ...(found?.open || [])]);
+    return { lens, shown, selected, open, compare, found: found?.nodes || null, proofs, known };
   }
 
   /** @param {"move" | "look" | "select"} change another step, another look at the same, or only another selection */
   function paint(change) {
     const run = runDrawn(state), frame = frameDrawn(state), view = viewOf(run, frame);
-    state.known = view.known;
-    tree(run, frame, view);
+    tree.draw(run, frame, view);
     words(run, frame, view);
     cancelAnimationFrame(after);
     clearTimeout(soon);
     clearTimeout(quiet);
-    pending = null;
     cancelPanels(state);
     // Panels that a reader just asked for are there at once; after a move they may come one frame behind the tree.
     if (change === "move") after = requestAnimationFrame(() => (soon = setTimeout(() => (beside(run, frame, view, true), lower(run, frame, view)), 0)));
@@ -77,48 +78,6 @@ export function makeRenderer(ui, state, selection, act) {
       beside(run, frame, view, false);
       lower(run, frame, view);
     }
-  }
-
-  /* --------------------------------------------------------------------------------------------------- tree */
-
-  /**
-   * @param {Run} run
-   * @param {Frame} frame
-   * @param {View} view
-   */
-  function tree(run, frame, view) {
-    const spot = layOut(frame.tree, frame.nodes.depth, view.open);
-    view.scale = scaleFor(spot) * state.zoom;
-    const key = [run.id, run.verifiers.length, frame.step, state.phase, view.lens, [...view.shown], [...view.open], view.scale, state.looks].join();
-    if (key === treeKey && frame === treeFrame) return;
-    treeKey = key;
-    treeFrame = frame;
-    state.hits = drawTree(ui.tree, ui.layer, run, frame, view, spot);
-    state.scale = view.scale;
-    ui.stage.style.width = `${Math.round(spot.width * view.scale)}px`;
-    ui.tree.setAttribute("aria-label", `Draft tree. ${frame.summary}`);
-    ui.folded.textContent = spot.folded ? `${spot.folded} of ${frame.tree.parent.length} nodes are folded: nobody accepted them or a sibling of theirs. Click “+ n folded” to open.` : "";
-  }
-
-  /**
-   * Fits the width; and the height too, as far as labels stay readable.
-   * @param {Layout} spot
-   */
-  function scaleFor(spot) {
-    if (state.focus) return focusScale(spot);
-    const wide = (ui.treeBox.clientWidth || 900) / spot.width, tall = Math.max(SMALLEST_SCALE, (window.innerHeight - AROUND_TREE) / spot.height);
-    return Math.max(SMALLEST_SCALE, Math.min(LARGEST_SCALE, wide, tall));
-  }
-
-  /**
-   * In the whole window: as large as it fits, with the words beside the tree where they cost it nothing.
-   * @param {Layout} spot
-   */
-  function focusScale(spot) {
-    const tall = (ui.treeBox.clientHeight || 600) / spot.height, wide = (window.innerWidth - 30) / spot.width;
-    const scale = Math.max(SMALLEST_FOCUS, Math.min(LARGEST_FOCUS, wide, tall));
-    ui.root.classList.toggle("sv-roomy", spot.width * scale + BESIDE < window.innerWidth);
-    return scale;
   }
 
   /**
@@ -129,10 +88,12 @@ export function makeRenderer(ui, state, selection, act) {
   function words(run, frame, view) {
     const { phase } = state, all = phase === null ? [] : phasesOf(frame, view.lens), at = phase === null ? null : all[phase];
     ui.root.dataset.phase = at ? at.kind : "";
-    ui.root.classList.toggle("sv-has-node", state.selected !== null);
     ui.root.dataset.drawn = `${run.id}/${state.step}/${phase ?? ""}`;
     const said = at ? at.caption : frame.summary;
     if (ui.summary.textContent !== said) ui.summary.textContent = said;
+    ui.root.style.setProperty("--sv-driver", `var(--sv-${looksOf(run, frame.driver).role})`);
+    drawHeadline(ui, frame, view.lens, phase);
+    drawDots(ui, frame, view.lens, phase, act.phase);
     ui.phaseWhere.textContent = phase === null ? "step into" : `phase ${phase + 1} of ${all.length}`;
     ui.phaseLeave.hidden = phase === null;
     ui.phaseBack.disabled = phase === 0 && state.step === 0;
@@ -149,73 +110,45 @@ export function makeRenderer(ui, state, selection, act) {
    */
   function beside(run, frame, view, moved) {
     const { selected, phase } = state;
-    ui.inspector.replaceChildren(...(selected !== null ? nodePanel(run, frame, selected, view, act)
-      : phase !== null ? phasePanel(frame, view.lens, phase, act.phase) : stepPanel(run, frame, view)));
+    const tales = story(state.frames, run.steps), why = state.why && selected === null && view.known.parts ? whyPanel(state, tales, frame, act) : null;
+    const beside = why || (selected !== null ? nodePanel(run, frame, selected, view, act)
+      : phase !== null ? phasePanel(frame, view.lens, phase, act.phase) : stepPanel(run, frame, view));
+    ui.inspector.replaceChildren(...beside.filter((part) => part !== null));
     const current = /** @type {HTMLElement | null} */ (ui.inspector.querySelector("[aria-current=step]"));
     ui.inspector.scrollTop = current ? Math.max(0, current.offsetTop - ui.inspector.clientHeight / 2) : 0;
-    legend(run, frame, view);
-    drawAlarm(ui, run, frame, state, act); // beside the tree, so it must not speak of the step before
+    tree.legend(run, frame, view);
+    drawAlarm(ui, frame, state, tales, act); // beside the tree, so it must not speak of the step before
     ui.verdicts.replaceChildren(verdictTable(run, frame, view, act));
+    drawCache(frame, view, taleOf(story(state.frames, run.steps), frame.step));
     selection.refresh();
-    if (moved && selected !== null) selection.show(selected);
-  }
-
-  /**
-   * @param {Run} run
-   * @param {Frame} frame
-   * @param {View} view
-   */
-  function legend(run, frame, view) {
-    const key = [run.id, Object.keys(frame.tree.states), [...view.shown], view.lens, frame.driver].join();
-    if (key === legendKey) return;
-    legendKey = key;
-    const active = /** @type {HTMLElement | null} */ (document.activeElement), held = active && ui.legend.contains(active) ? active.dataset.verifier || "lens" : null;
-    const chips = run.verifiers.filter((v) => frame.tree.states[v.name]).map((v) =>
-      el("button", { type: "button", class: "sv-chip", "data-verifier": v.name, "aria-pressed": String(!state.hidden.has(v.name)), title: `Show or hide ${v.name}`, onclick: () => act.toggle(v.name) },
-        swatch(v), ` ${v.name}`, v.name === frame.driver ? el("span", { class: "sv-badge", title: "its verdict is committed" }, "driver") : null));
-    const choice = el("select", { "aria-label": "Frames and crosses show the verdict of", onchange: () => act.watch(choice.value) },
-      frame.verdicts.map((v) => el("option", { value: v.verifier, selected: v.verifier === view.lens }, v.verifier)));
-    ui.legend.replaceChildren(...chips, el("label", { class: "sv-lens" }, "frames: ", choice));
-    if (held) (held === "lens" ? choice : chips.find((chip) => chip.dataset.verifier === held))?.focus();
+    if (moved && selected !== null) tree.camera.show(selected);
   }
 
   /* ------------------------------------------------------------------------------------------- lower panels */
 
   /**
-   * Pictures below the tree: when the keys have been quiet for a moment, sooner where they can be seen.
+   * The panel of the dock that is open: when the keys have been quiet for a moment.
    * @param {Run} run
    * @param {Frame} frame
    * @param {View} view
    */
   function lower(run, frame, view) {
     const tale = JSON.stringify(story(state.frames, run.steps).get(frame.step));
-    const key = [run.id, frame.step, run.steps, state.looks, state.selected, [...view.shown], [...view.open], tale].join();
+    const key = [run.id, frame.step, run.steps, state.looks, state.selected, state.range && [state.range, state.frames.size], [...view.shown], [...view.open], tale, state.dock].join();
     const done = () => {
       selection.refresh();
       ui.root.dataset.painted = `${run.id}/${state.step}`;
+      ui.dock.box.dataset.drawn = state.dock;
     };
     if (key === lowerKey && frame === lowerFrame) return done();
     lowerKey = "";
-    pending = () => {
-      pending = null;
-      drawPanels(ui, state, run, frame, view, act, () => {
-        lowerKey = key;
-        lowerFrame = frame;
-        done();
-      });
-    };
-    quiet = setTimeout(pending, belowInSight() ? QUIET_MS : UNSEEN_MS);
+    const draw = () => drawPanels(ui, state, run, frame, view, act, () => {
+      lowerKey = key;
+      lowerFrame = frame;
+      done();
+    });
+    quiet = setTimeout(draw, QUIET_MS);
   }
 
-  const belowInSight = () => !state.focus && ui.columns.getBoundingClientRect().bottom < window.innerHeight;
-
-  /** Scrolled down before the lower panels were drawn: draw them now. */
-  function hurry() {
-    if (!pending || !belowInSight()) return;
-    clearTimeout(quiet);
-    pending();
-  }
-  document.addEventListener("scroll", hurry, { capture: true, passive: true });
-
-  return { paint, dispose: () => document.removeEventListener("scroll", hurry, { capture: true }) };
+  return { paint };
 }

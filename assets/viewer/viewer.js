@@ -11,26 +11,31 @@ import { listenForKeys } from "./core/keys.js";
 import { forgetColours } from "./core/paint.js";
 import { emptyState, frameDrawn, frameNow, runDrawn } from "./core/state.js";
 import { driving, verdictBy } from "./core/words.js";
+import { NARROW, NODE } from "./panels/dock.js";
 import { drawFailed } from "./panels/failed.js";
 import { makeText } from "./panels/text.js";
+import { makeTrail } from "./panels/trail.js";
 import { buildParts } from "./parts.js";
 import { lensOf, makeRenderer } from "./render.js";
 import { makeCompare } from "./tools/compare.js";
+import { makeCopy } from "./tools/copy.js";
 import { makeLessons } from "./tools/lessons.js";
 import { makePictures } from "./tools/pictures.js";
 import { makeShare } from "./tools/share.js";
 import { makeWhatIf } from "./tools/whatif.js";
-import { foldsAbove, hiddenBelow, isFolded, layOut } from "./tree/layout.js";
+import { allBelow } from "./tree/folding.js";
+import { ZOOM_STEP } from "./tree/camera.js";
 import { phasesOf } from "./tree/phases.js";
 import { makePointer } from "./tree/pointer.js";
 import { makeSelection } from "./tree/selection.js";
+import { makeTree } from "./tree/tree.js";
 
 /** @import { Run } from "./core/frame.d.ts" */
-/** @import { Act, Handlers, ModelName, State, Tool } from "./core/state.js" */
+/** @import { Act, Handlers, ModelName, NoticeShown, Range, State, Tool } from "./core/state.js" */
 
 /** @typedef {{update: (value: any) => void, show: (step: number) => void, select: Act["select"], dispose: () => void, state: State}} Viewer */
 
-const TOOLS = [makeShare, makePictures, makeCompare, makeWhatIf, makeLessons];
+const TOOLS = [makeShare, makeCopy, makePictures, makeCompare, makeWhatIf, makeLessons];
 const PLAY_MS = 900, PLAY_PHASE_MS = 1800, ASK_AT_ONCE = 12, ASK_MS = 250, UNFOLD_WHOLE = 40;
 
 /** Those that are in a page, the last one mounted at the end. @type {Viewer[]} */
@@ -42,17 +47,26 @@ export const mounted = [];
  * @returns {Viewer}
  */
 export function mount(element, handlers = {}) {
-  const state = emptyState(), ui = buildParts();
+  const state = emptyState(), ui = buildParts(), narrow = matchMedia(NARROW);
   element.classList.add("specviz");
   element.replaceChildren(ui.root);
-  /** @type {Act} */
-  const act = {
-    select, show, toggle, watch, phase: (index) => enter(index), unfold, notice: (notice) => showNotice(ui.notice, notice), leaveFocus: () => state.focus && focusMode(false),
-    light: (target) => selection.light(target), focusTree: (start) => selection.focusTree(start),
-  };
+  const act = /** @type {Act} */ ({
+    select, show, toggle, watch, phase: (index) => enter(index), range: choose, unfold, notice: showNoticeOf, compare: comparePaths,
+    light: (target) => selection.light(target), focusTree: (start) => selection.focusTree(start), open: openDock, reveal,
+  });
+  Object.assign(act, makeTrail(ui, state, act, () => (redraw(), tell())));
+  ui.dock.listen((name) => openDock(name));
+  /** @param {NoticeShown | null} [notice] */
+  function showNoticeOf(notice) {
+    const work = notice?.kind === "working" && handlers.onWorking ? notice : null;
+    handlers.onWorking?.(work);
+    showNotice(ui.notice, work ? null : notice);
+  }
+
   const inMask = (/** @type {ModelName} */ model) => ({ box: ui.masks[model].picture, hits: () => state.maskHits[model] || [] });
-  const selection = makeSelection(ui, state, [{ box: ui.cache, hits: () => state.cacheHits }, inMask("target"), inMask("draft")], select);
-  const renderer = makeRenderer(ui, state, selection, act), text = makeText(ui, state);
+  const selection = makeSelection(ui, state, [inMask("target"), inMask("draft")], select, (node) => tree.camera.show(node));
+  const tree = makeTree(ui, state, act, () => redraw());
+  const renderer = makeRenderer(ui, state, selection, tree, act), text = makeText(ui, state, act);
   makePointer(ui, state, act);
   /** @type {Tool[]} */
   const tools = TOOLS.map((make) => make(ui, state, act, handlers));
@@ -64,6 +78,7 @@ export function mount(element, handlers = {}) {
     const blocks = blocksOf(value);
     for (const block of blocks) {
       for (const step of block.left || []) state.asked.delete(step); // there was no room for them
+      handlers.onBlock?.(block);
       if (!block.fills) act.notice(block.notice); // what was missing came; nothing else has happened
       if (block.proofs) state.proofs = block.proofs;
       if (block.run && takeRun(state, block)) {
@@ -112,9 +127,10 @@ export function mount(element, handlers = {}) {
     const frame = frameNow(state);
     if (!frame) return;
     state.selected = node === state.selected && !keep ? null : node;
-    if (state.selected !== null && isFolded(frame.tree, state.selected)) for (const above of foldsAbove(frame.tree, state.selected)) opened().add(above);
+    if (state.selected !== null && state.spot?.y[state.selected] === null) opened().add(state.selected);
+    if (state.selected !== null && narrow.matches && state.dock !== "whatif") markDock(NODE);
     render("select");
-    if (state.selected !== null) selection.show(state.selected);
+    if (state.selected !== null) tree.camera.show(state.selected);
     tell();
   }
 
@@ -125,17 +141,22 @@ export function mount(element, handlers = {}) {
     return open;
   }
 
-  /** @param {number} parent */
-  function unfold(parent) {
-    const { tree, nodes } = frameDrawn(state), open = opened(), below = hiddenBelow(tree, layOut(tree, nodes.depth, open).y, parent);
-    for (const node of below) if (below.size <= UNFOLD_WHOLE || tree.parent[node] === parent) open.add(node);
+  /** @param {number} node whose card says how many are folded */
+  function unfold(node) {
+    const hidden = state.spot?.stubs.find((stub) => stub.node === node)?.hidden || [], below = allBelow(frameDrawn(state).tree.parent, hidden), open = opened();
+    for (const one of below.size <= UNFOLD_WHOLE ? below : hidden) open.add(one);
     render("look");
   }
 
   /** @param {string} name */
   function toggle(name) {
     if (!state.hidden.delete(name)) state.hidden.add(name);
-    text.buildTimeline();
+    render("look");
+  }
+
+  /** @param {Range | null} range */
+  function choose(range) {
+    state.range = range;
     render("look");
   }
 
@@ -152,6 +173,11 @@ export function mount(element, handlers = {}) {
     }
     render("look");
     tell();
+  }
+
+  function comparePaths() {
+    state.compare = !state.compare;
+    render("look");
   }
 
   function tell() {
@@ -207,10 +233,41 @@ export function mount(element, handlers = {}) {
    */
   function focusMode(on) {
     state.focus = on;
+    state.box.width = 0; // another place, measured anew
     ui.root.classList.toggle("sv-focus", on);
     ui.focus.setAttribute("aria-pressed", String(on));
     document.documentElement.classList.toggle("specviz-focus", on);
     redraw();
+  }
+
+  /**
+   * Open a panel of the dock, or close it.
+   * @param {string} name of its tab, or ""
+   */
+  function openDock(name) {
+    markDock(name);
+    redraw();
+  }
+
+  /** @param {string} name */
+  function markDock(name) {
+    state.dock = ui.root.dataset.dock = name;
+    if (name === "table") ui.nodeTable.open = true;
+    if (name === "whatif") for (const form of ui.under.querySelectorAll("details")) form.open = true;
+    ui.dock.show(name);
+    delete ui.dock.box.dataset.drawn;
+  }
+
+  const closeDock = () => openDock(state.dock && state.dock !== NODE ? "" : "cache");
+
+  /**
+   * Go to an element in a panel of the dock.
+   * @param {HTMLElement} element
+   */
+  function reveal(element) {
+    if (state.focus) focusMode(false);
+    openDock(ui.dock.nameOf(element) || state.dock);
+    element.scrollIntoView({ block: "nearest" });
   }
 
   /* ------------------------------------------------------------------------------------------------- render */
@@ -254,27 +311,31 @@ export function mount(element, handlers = {}) {
 
   /* -------------------------------------------------------------------------------------- keys and the page */
 
-  for (const box of [ui.text, ui.timeline])
-    box.addEventListener("click", (event) => {
-      const found = /** @type {HTMLElement | null} */ (/** @type {HTMLElement} */ (event.target).closest("[data-step]"));
-      if (!found) return;
-      const step = Number(found.dataset.step), { node, bonus } = found.dataset;
-      // A word of the step in sight selects its node, as a click on the card does.
-      if (step === state.step && node !== undefined) select(Number(node));
-      else if (step === state.step && bonus !== undefined) select((verdictBy(frameDrawn(state), bonus) || driving(frameDrawn(state))).bonus.node);
-      else show(step);
-    });
+  ui.text.addEventListener("click", (event) => {
+    const found = /** @type {HTMLElement | null} */ (/** @type {HTMLElement} */ (event.target).closest("[data-step]"));
+    if (!found) return;
+    const step = Number(found.dataset.step), { node, bonus } = found.dataset;
+    // A word of the step in sight selects its node, as a click on the card does.
+    if (step === state.step && node !== undefined) select(Number(node));
+    else if (step === state.step && bonus !== undefined) select((verdictBy(frameDrawn(state), bonus) || driving(frameDrawn(state))).bonus.node);
+    else show(step);
+  });
 
   function escape() {
     if (ui.help.open) ui.help.close();
     else if (state.selected !== null) select(state.selected);
+    else if (state.why) act.why(false);
     else if (state.phase !== null) enter(null);
     else if (state.focus) focusMode(false);
+    else if (state.range) choose(null);
   }
 
   const back = () => show(state.step - 1), forward = () => show(state.step + 1), first = () => show(0), last = () => show(Infinity);
   const stopListening = listenForKeys({
     ArrowLeft: back, ArrowRight: forward, "[": back, "]": forward, Home: first, End: last, ".": phaseForward, ",": phaseBackward, " ": play, Escape: escape,
+    ...Object.fromEntries(ui.dock.names.map((name, i) => [String(i + 1), () => openDock(name)])), k: closeDock,
+    Backspace: act.backtrack, n: () => act.hit(1), N: () => act.hit(-1), w: () => act.why(!state.why),
+    c: comparePaths, "/": tree.find.focus, "+": () => tree.camera.zoom(ZOOM_STEP), "=": () => tree.camera.zoom(ZOOM_STEP), "-": () => tree.camera.zoom(1 / ZOOM_STEP), 0: tree.camera.fit,
     t: () => selection.focusTree(), f: () => focusMode(!state.focus), "?": () => (ui.help.open ? ui.help.close() : ui.help.showModal()),
   }, (key) => {
     if (!element.isConnected) dispose();
@@ -290,15 +351,11 @@ export function mount(element, handlers = {}) {
   ui.phaseNext.onclick = phaseForward;
   ui.phaseBack.onclick = phaseBackward;
   ui.phaseLeave.onclick = () => enter(null);
+  ui.dock.fold.onclick = closeDock;
   ui.focus.onclick = () => focusMode(!state.focus);
   ui.range.oninput = () => show(Number(ui.range.value));
   ui.helpButton.onclick = () => ui.help.showModal();
-  const zoomTo = (/** @type {number} */ zoom) => {
-    state.zoom = zoom;
-    redraw();
-  };
-  ui.larger.onclick = () => zoomTo(Math.min(2.5, state.zoom * 1.2));
-  ui.smaller.onclick = () => zoomTo(Math.max(0.5, state.zoom / 1.2));
+  ui.compare.onclick = comparePaths;
   const recolour = () => {
     forgetColours();
     state.looks += 1;
@@ -308,27 +365,18 @@ export function mount(element, handlers = {}) {
   for (const watched of [document.documentElement, document.body]) themes.observe(watched, { attributes: true, attributeFilter: ["class", "data-theme"] });
   const scheme = matchMedia("(prefers-color-scheme: dark)");
   scheme.addEventListener("change", recolour);
-  let room = [0, 0];
-  const sizes = new ResizeObserver(() => {
-    const now = [ui.treeBox.clientWidth, window.innerHeight];
-    if (Math.abs(now[0] - room[0]) < 8 && Math.abs(now[1] - room[1]) < 8) return;
-    room = now;
-    redraw();
-  });
-  sizes.observe(ui.treeBox);
-  sizes.observe(document.documentElement);
 
   function dispose() {
     stop();
-    renderer.dispose();
     if (state.focus) document.documentElement.classList.remove("specviz-focus");
     if (mounted.includes(viewer)) mounted.splice(mounted.indexOf(viewer), 1);
     stopListening();
     scheme.removeEventListener("change", recolour);
     themes.disconnect();
-    sizes.disconnect();
+    tree.dispose();
   }
 
+  openDock(narrow.matches ? NODE : "cache");
   /** @type {Viewer} */
   const viewer = { update, show, select, dispose, state };
   mounted.push(viewer);

@@ -34,7 +34,6 @@ from specviz.trace.io import packed, write_file
 from specviz.trace.schema import Choice, Trace
 
 _Write = Callable[[Trace, Path], None]
-TO_LOOK_AT = "This is a recorded run, to look at. Step and Run start a new one from the prompt above."
 
 
 class Actions:
@@ -73,7 +72,7 @@ class Actions:
         if first and trace:
             written = write_form(first.trace.prompt, self.limits.as_set(first.models), first.trace.settings)
         self.form, self.stops = Form(self.limits, start=written), Form(self.limits)
-        self.first_block = problem or opening.first_block(first, TO_LOOK_AT if trace is None else None)
+        self.first_block = problem or opening.first_block(first)
 
     # ------------------------------------------------------------------------------------------ running
 
@@ -169,7 +168,7 @@ class Actions:
         except SpecvizError as error:
             return [run_handlers.failed(error), gr.skip(), *self.form.untouched()]
 
-    def show_run(self, known: PageState | None, one: Run, text: str) -> list[Any]:
+    def show_run(self, known: PageState | None, one: Run, text: Any) -> list[Any]:
         """Show a recorded run, with its prompt, models and settings in the form, so that Step and Run go on with the
         run that is seen.
 
@@ -215,10 +214,11 @@ class Actions:
         return answer
 
     def on_load(self, request: gr.Request) -> list[Any]:
-        """Open the run that the address of the page names, if it names one."""
+        """Open the run that the address of the page names; else show the inputs of the one that it opens on."""
         asked = dict(request.query_params)
         if "trace" not in asked:
-            return [gr.skip(), gr.skip(), *self.form.untouched()]
+            first = None if self.start.filled else self.start.run  # the prompt above a run is to be its own
+            return self.show_run(None, first, gr.skip()) if first else [gr.skip(), gr.skip(), *self.form.untouched()]
         client, name = client_of_event(request, self.limits), str(asked["trace"])
         answer = self.open_run(None, lambda: opening.linked(self.readers, self.share_store, name, client))
         if isinstance(answer[1], PageState):

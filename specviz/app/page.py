@@ -1,4 +1,7 @@
-"""The page: prompt and buttons above, a menu below them, then the viewer. Moves inside a run stay in the browser."""
+"""The page: a bar with the pages and the command bar, below it the viewer, over which the other pages lie.
+
+Moves inside a run stay in the browser. Where everything stands: grid.css and page_frame.css in assets/viewer/.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,23 @@ from typing import Any
 import gradio as gr
 
 from specviz.app import lessons
-from specviz.app.blocks import MODEL_WORK, Page
+from specviz.app.blocks import MODEL_WORK, Page, asked_for, position_of
 from specviz.app.compare.store import ComparisonStore
 from specviz.app.compare.tab import CompareTab
 from specviz.app.form import breakpoint_form, prompt_box, settings_form
 from specviz.app.handlers import Actions
 from specviz.app.models_form import models_form
 from specviz.app.proofs import Proofs
+from specviz.app.server.doing import doing_block
 from specviz.app.server.launch import launch_page
 from specviz.app.server.session_registry import Sessions
 from specviz.app.server.share_store import ShareStore
-from specviz.app.viewer_component import make_viewer
+from specviz.app.viewer_component import make_command_state, make_viewer
 from specviz.figures import dump_block
 from specviz.trace.schema import Trace
 
-TITLE = "# specviz\nevery step of a speculative decode"
+TITLE = "# specviz"
+_DONE = "() => window.specvizViewer.done()"
 # Which step is shown is known in the browser only; clicks that need it send it along.
 _WITH_STEP = "(where, ...rest) => [String(window.specvizViewer.mounted.at(-1)?.state.step ?? 0), ...rest]"
 
@@ -46,87 +51,103 @@ def build_page(
         )
         with gr.Row(elem_classes="specviz-head"):
             gr.Markdown(TITLE, elem_classes="specviz-title")
-            prompt_box(form)
-            step = gr.Button("Step", variant="primary", scale=0, elem_id="step")
-            run = gr.Button("Run", variant="primary", scale=0, elem_id="run")
-            stop = gr.Button("Stop", variant="stop", scale=0, elem_id="stop")
-            fresh = gr.Button("New run", scale=0, elem_id="new")
+            with gr.Row(elem_classes="specviz-command"):
+                prompt_box(form)
+                state = make_command_state()
+                step = gr.Button("Step", size="md", scale=0, elem_id="step")
+                run = gr.Button("Run", variant="primary", size="md", scale=0, elem_id="run")
+                stop = gr.Button("Stop", variant="stop", size="md", scale=0, elem_id="stop")
+            fresh = gr.Button("New run", size="md", scale=0, elem_id="new")
         with gr.Tabs(elem_id="menu", overflow_behavior="wrap"):
             with gr.Tab("View", elem_id="menu-view", id="view"):
                 pass
-            with gr.Tab("Settings", elem_id="menu-settings", id="settings", render_children=True):
-                models_form(form)
-                settings_form(form)
-                most = act.limits.steps
-                steps = gr.Number(
-                    min(1000, most), label="Steps a run", info=f"Run stops after so many, at most {most:,}", precision=0
-                )
-            with gr.Tab("Runs", elem_id="menu-runs", id="runs") as runs_tab:
-                with gr.Row():
-                    library = gr.Dropdown(
-                        act.recorded, value=None, label="Open a recorded run", min_width=200, elem_id="library"
-                    )
-                    upload = gr.UploadButton(
-                        "Open a trace file",
-                        file_types=[".json", ".gz"],
-                        file_count="single",
-                        size="md",
-                        scale=0,
-                        min_width=160,
-                        elem_id="upload",
-                    )
-                listed = gr.Radio(
-                    [], label="Runs of this page, forks below what they were forked from", elem_id="runs-list"
-                )
-            with gr.Tab("Breakpoints", elem_id="menu-breakpoints", id="breakpoints"):
-                breakpoint_form(stops)
-                where = gr.Textbox("0", visible=False)
-                with gr.Row():
-                    seek = gr.Button("Next hit in this run", size="md", min_width=200, scale=0, elem_id="next-hit")
-                gr.Markdown(
-                    "Run stops after the first step that hits one of these; a run that is there can be searched."
-                )
-            with gr.Tab("Compare", elem_id="menu-compare", id="compare", render_children=True) as compare_tab:
-                gr.Markdown("### Verifiers over many prompts")
-                many.build()
-                gr.Markdown("### Two runs")
-                with gr.Row():
-                    side_a = gr.Dropdown([], label="Run A", min_width=220, elem_id="compare-a")
-                    side_b = gr.Dropdown([], label="Run B", min_width=220, elem_id="compare-b")
-                with gr.Row():
-                    compare = gr.Button(
-                        "Compare A and B", variant="primary", size="md", min_width=160, scale=0, elem_id="compare"
-                    )
-                    plain = gr.Button(
-                        "A against plain greedy decoding", size="md", min_width=300, scale=0, elem_id="plain-greedy"
-                    )
-            with gr.Tab("Share", elem_id="menu-share", id="share", render_children=True):
-                with gr.Row():
-                    as_trace = gr.Button(
-                        "Save this run as a trace file", size="md", scale=0, min_width=300, elem_id="save-trace"
-                    )
-                    as_page = gr.Button(
-                        "Save this run as one HTML page", size="md", scale=0, min_width=300, elem_id="save-page"
-                    )
-                    # The buttons above make the file; this hidden one is then pressed by the script to download it.
-                    ready = gr.DownloadButton("Save", visible="hidden", elem_id="save-ready")
-                gr.Markdown(
-                    "A trace file opens again under Runs; the HTML page opens anywhere, offline. **Link**, above the "
-                    "tree, copies an address: a run of your own is then held here for "
-                    f"{act.share_store.seconds / 86400:g} days, and whoever has the address can read it. "
-                    "**SVG** and **PNG** save the tree in sight."
-                )
-            with gr.Tab("Verifiers", elem_id="menu-verifiers", id="verifiers") as proofs_tab:
-                gr.Markdown(
-                    "Whether what a verifier emits is distributed as the target's own samples, summed over every tree "
-                    "and every coin on vocabularies of three and four tokens (`python -m specviz check`). TV is the "
-                    "largest total-variation distance that was found; below 1e-12 it is rounding. Every line holds "
-                    "for its options: the defaults, and those in Settings and in the run in sight."
-                )
-                proven = gr.Markdown(act.proofs.table(act.proofs.table_now()), elem_id="proofs")
             with gr.Tab("Lessons", elem_id="menu-lessons", id="lessons") as lessons_tab:
-                gr.Markdown("Seven short lessons on recorded runs; they need no model. Choose one below.")
+                pass
+            with gr.Tab("Runs", elem_id="menu-runs", id="runs") as runs_tab, gr.Tabs(elem_id="menu-of-runs"):
+                with gr.Tab("Open", elem_id="menu-open", id="open"):
+                    with gr.Row():
+                        library = gr.Dropdown(
+                            act.recorded, value=None, label="Open a recorded run", min_width=200, elem_id="library"
+                        )
+                        upload = gr.UploadButton(
+                            "Open a trace file",
+                            file_types=[".json", ".gz"],
+                            file_count="single",
+                            size="md",
+                            scale=0,
+                            min_width=160,
+                            elem_id="upload",
+                        )
+                    listed = gr.Radio(
+                        [], label="Runs of this page, forks below what they were forked from", elem_id="runs-list"
+                    )
+                with gr.Tab("Compare", elem_id="menu-compare", id="compare", render_children=True) as compare_tab:
+                    gr.Markdown("### Verifiers over many prompts")
+                    many.build()
+                    gr.Markdown("### Two runs")
+                    with gr.Row():
+                        side_a = gr.Dropdown([], label="Run A", min_width=220, elem_id="compare-a")
+                        side_b = gr.Dropdown([], label="Run B", min_width=220, elem_id="compare-b")
+                    with gr.Row():
+                        compare = gr.Button(
+                            "Compare A and B", variant="primary", size="md", min_width=160, scale=0, elem_id="compare"
+                        )
+                        plain = gr.Button(
+                            "A against plain greedy decoding", size="md", min_width=300, scale=0, elem_id="plain-greedy"
+                        )
+                with gr.Tab("Share", elem_id="menu-share", id="share", render_children=True):
+                    with gr.Row():
+                        as_trace = gr.Button(
+                            "Save this run as a trace file", size="md", scale=0, min_width=300, elem_id="save-trace"
+                        )
+                        as_page = gr.Button(
+                            "Save this run as one HTML page", size="md", scale=0, min_width=300, elem_id="save-page"
+                        )
+                        # The buttons make the file; this hidden one is then pressed by the script to download it.
+                        ready = gr.DownloadButton("Save", visible="hidden", elem_id="save-ready")
+                    gr.Markdown(
+                        "A trace file opens again under Runs; the HTML page opens anywhere, offline. **Link**, above "
+                        "the tree, copies an address: a run of your own is then held here for "
+                        f"{act.share_store.seconds / 86400:g} days, and whoever has the address can read it. "
+                        "**SVG** and **PNG** save the tree in sight."
+                    )
+            with gr.Tab("Settings", elem_id="menu-settings", id="settings"), gr.Tabs(elem_id="menu-of-settings"):
+                with gr.Tab("Run", elem_id="menu-run", id="run", render_children=True):
+                    models_form(form)
+                    settings_form(form)
+                    most = act.limits.steps
+                    steps = gr.Number(
+                        min(1000, most),
+                        label="Steps a run",
+                        info=f"Run stops after so many, at most {most:,}",
+                        precision=0,
+                    )
+                with gr.Tab("Breakpoints", elem_id="menu-breakpoints", id="breakpoints"):
+                    breakpoint_form(stops)
+                    where = gr.Textbox("0", visible=False)
+                    with gr.Row():
+                        seek = gr.Button("Next hit in this run", size="md", min_width=200, scale=0, elem_id="next-hit")
+                    gr.Markdown(
+                        "Run stops after the first step that hits one of these; a run that is there can be searched."
+                    )
+                with gr.Tab("Verifiers", elem_id="menu-verifiers", id="verifiers") as proofs_tab:
+                    gr.Markdown(
+                        "Whether what a verifier emits is distributed as the target's own samples, summed over every "
+                        "tree and every coin on vocabularies of three and four tokens (`python -m specviz check`). TV "
+                        "is the largest total-variation distance that was found; below 1e-12 it is rounding. Every "
+                        "line holds for its options: the defaults, and those in Settings and in the run in sight."
+                    )
+                    proven = gr.Markdown(act.proofs.table(act.proofs.table_now()), elem_id="proofs")
         viewer = make_viewer(act.first_block, elem_id="viewer")
+
+        def on_doing(event: gr.EventData, request: gr.Request) -> str:
+            session, asked = str(request.session_hash), position_of(asked_for(event).get("asked"))
+            return doing_block(act.sessions.doing(session), page.turns.ahead(session, MODEL_WORK), asked)
+
+        async def on_stop(request: gr.Request) -> None:
+            """The endpoint ``stop``: what runs ends after the step it is in, what waits for its turn never begins."""
+            page.turns.take_back(str(request.session_hash), MODEL_WORK)
+            act.on_stop(request)
 
         # There is one accelerator, so all events that work with a model share one queue and run one at a time.
         work: dict[str, Any] = {"concurrency_id": MODEL_WORK, "concurrency_limit": 1, "show_progress": "hidden"}
@@ -147,9 +168,12 @@ def build_page(
             *many.wire(viewer, page_state, work, quick),
         ]
         for change in changes:
+            change.then(None, js=_DONE, **private)
+            change.failure(None, js=_DONE, **private)
             change.then(act.on_list_runs, page_state, listed, **quick, **private)
         runs_tab.select(act.on_list_runs, page_state, listed, **quick, **private)
-        stop.click(act.on_stop, None, None, api_name="stop", **quick)
+        stop.click(on_stop, None, None, api_name="stop", **quick)
+        state.doing(on_doing, None, state, **quick, **private)
         fresh.click(act.on_new, page_state, [viewer, page_state], api_name="new", **quick)
         viewer.what_if(act.on_what_if, page_state, viewer, trigger_mode="always_last", **quick, **private)
         viewer.what_if_models(act.on_what_if_models, [page_state, *form.inputs], viewer, **work, **private)

@@ -30,6 +30,8 @@ const start = () => {
     onNeed: (run, steps) => trigger('frames_wanted', {run, steps}),
     ask: (kind, data) =>
       ['fork', 'hold', 'lesson', 'open_run', 'what_if', 'what_if_models'].includes(kind) && trigger(kind, data),
+    onBlock: window.specvizViewer.onBlock,
+    onWorking: window.specvizViewer.onWorking,
   });
   take();
 };
@@ -49,6 +51,28 @@ def make_viewer(value: str = "", **options: Any) -> gr.HTML:
         js_on_load=_MOUNT,
         apply_default_css=False,
         **options,
+    )
+
+
+_COMMAND = """
+let bar = null;
+const start = () => {
+  if (!window.specvizViewer) return void setTimeout(start, 25);
+  bar = window.specvizViewer.command(element.querySelector('.specviz-state'), (asked) => trigger('doing', {asked}));
+};
+watch('value', () => bar && props.value && bar.hear(JSON.parse(props.value)));
+start();
+"""
+
+
+def make_command_state() -> gr.HTML:
+    """What is being done, in the command bar; ``doing`` asks for it. See assets/viewer/tools/command.js."""
+    return gr.HTML(
+        "",
+        html_template='<div class="specviz-state"></div>',
+        js_on_load=_COMMAND,
+        apply_default_css=False,
+        elem_id="command-state",
     )
 
 

@@ -187,6 +187,8 @@ class DraftRunner(Runner):
         self._logits: list[torch.Tensor] = []
         self._probs: list[torch.Tensor] = []
         self._rows: list[int] = []
+        self.on_level: Callable[[int], None] | None = None
+        """Called before each forward of a step with its number, from 1."""
         self.features: torch.Tensor | None = None
         """[1, w], what the head reads at the next root, for a draft that reads its target."""
         self.growth: Growth | None = None
@@ -224,6 +226,8 @@ class DraftRunner(Runner):
 
     def expand(self, growth: Growth, nodes: list[int]) -> torch.Tensor:
         """See :meth:`specviz.drafting.base.Draft.expand`."""
+        if self.on_level is not None:
+            self.on_level(len(self._logits) + 1)
         if nodes == [0]:
             tokens = [*self._catch_up_tokens, growth.tokens[0]]
             self.num_catch_up = len(self._catch_up_tokens)

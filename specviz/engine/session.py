@@ -20,7 +20,7 @@ from specviz.engine.resolve import resolve
 from specviz.engine.run_until import run_until
 from specviz.engine.runners import DraftRunner, TargetRunner
 from specviz.engine.step_clock import StepClock
-from specviz.engine.step_values import Commit, Scores, Verified
+from specviz.engine.step_values import Commit, Scores, StepPart, StepProgress, Verified
 from specviz.engine.verifying import ask_target_draws, judge_all, walk_all
 from specviz.errors import OutOfMemoryError, SettingsError, SpecvizError
 from specviz.models.devices import is_out_of_memory
@@ -55,6 +55,7 @@ class Session:
 
     Attributes:
         watch: called in every step once all verifiers are done. Its time is in none of the step's timings.
+        on_progress: called with what a step is about to do. Nothing waits for the device to say it.
         failed: what is known of the step that failed, if one did.
 
     Raises:
@@ -122,6 +123,7 @@ class Session:
         self.steps: list[Step] = list(steps)
         self.tokens: list[int] = [*prompt_tokens, *(token for step in steps for token in step.committed)]
         self._forked_from: ForkedFrom | None = None
+        self.on_progress: Callable[[StepProgress], None] | None = None
         self.end_message: str | None = None
         self.failed: FailedStep | None = None
         self._attempt = Attempt(Texts(pair.token_text))
@@ -240,8 +242,14 @@ class Session:
         commit = self._commit(tree, results[self.settings.driver])
         return self._record(prefilled, tree, scores, results, commit)
 
+    def _tell(self, part: StepPart, number: int = 0, of: int = 0) -> None:
+        if self.on_progress is not None:
+            self.on_progress(StepProgress(part, number, of))
+
     def _prefill(self) -> int:
         """Feed cold caches everything before the root. Returns how many tokens the target was fed (0: it was live)."""
+        if self.tokens[:-1] and not self._target_runner.cache.num_committed:
+            self._tell("prefill", len(self.tokens) - 1)
         prefilled = self._target_runner.prefill(self.tokens[:-1])
         if self._resolved.builder.runs_draft:
             self._draft_runner.prefill(self.tokens[:-1], self._target_runner.states)
@@ -251,6 +259,8 @@ class Session:
         """Grow the tree: one draft forward a level."""
         draft, builder, options = self._draft_runner, self._resolved.builder, self._resolved.builder_options
         limits = Limits(max_depth=self._max_positions - len(self.tokens), end_tokens=self.pair.eos_ids)
+        levels = builder.work(options).forwards
+        draft.on_level = lambda level: self._tell("draft", level, max(level, levels))
         with self._clock.phase("draft"):
             draft.start_step(self.tokens)
             try:
@@ -265,6 +275,7 @@ class Session:
 
     def _score(self, tree: TokenTree) -> Scores:
         """One target forward over all nodes."""
+        self._tell("score", len(tree))
         with self._clock.phase("score"):
             logits = self._target_runner.score(tree)
             scores = self._attempt.scores = Scores(logits, process(logits, self.settings.target))
@@ -274,6 +285,7 @@ class Session:
         """Every verifier on the same tree, with the same rows and the same luck."""
         chosen, reads = self._resolved.verifiers, self._reads
         built_by = proof_table.Tree(self._resolved.builder, self._resolved.builder_options)
+        self._tell("verify", len(chosen))
         with self._clock.phase("verify"):
             luck = StepLuck(self._dice, len(self.steps))
             target_draws = ask_target_draws(chosen, scores, luck, reads)
@@ -283,6 +295,7 @@ class Session:
     def _commit(self, tree: TokenTree, driver: Verified) -> Commit:
         """The driver's path and bonus, cut where the text ends. Both caches keep the slots of the committed nodes."""
         target, draft, path = self._target_runner, self._draft_runner, driver.walk.path
+        self._tell("commit")
         with self._clock.phase("commit"):
             tokens = self._cut([*(tree.tokens[node] for node in path), driver.bonus.token])
             nodes = [0, *path][: len(tokens)]
@@ -295,6 +308,7 @@ class Session:
     ) -> Step:
         """The step as a value, with the audits, which read the caches as the step leaves them."""
         attempt, settings = self._attempt, self.settings
+        self._tell("record")
         with self._clock.phase("record"):
             draft_rows = self._draft_runner.rows(settings.record_top_k)
             attempt.recorded = record_tree(
@@ -314,6 +328,7 @@ class Session:
                 timings=self._clock.timings,
             )
         if settings.audit:
+            self._tell("audit")
             with self._clock.phase("audit"):
                 step = step.model_copy(update={"caches": self._audited(step.caches, commit)})
         return step.model_copy(update={"timings": self._clock.timings()})

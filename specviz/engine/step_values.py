@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -12,6 +13,24 @@ from specviz.models.kv_cache import Compaction, SlotCache, Written
 from specviz.options import Options
 from specviz.trace.schema import Lossless
 from specviz.verifiers import Judgement, Verifier, Walk
+
+StepPart = Literal["prefill", "draft", "score", "verify", "commit", "record", "audit"]
+
+
+@dataclass(frozen=True)
+class StepProgress:
+    """What a step is doing.
+
+    Attributes:
+        part: of the step.
+        number: which level is drafted, from 1; how many rows the target scores, or verifiers judge; the tokens of a
+            prefill; else 0.
+        of: how many levels the draft model is asked for at most; else 0.
+    """
+
+    part: StepPart
+    number: int = 0
+    of: int = 0
 
 
 @dataclass(frozen=True)

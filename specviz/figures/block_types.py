@@ -88,8 +88,6 @@ class PlotlyFigure(TypedDict):
 
 
 class Figures(TypedDict):
-    tree: PlotlyFigure
-    cache: PlotlyFigure
     mask: PlotlyFigure
     audit: PlotlyFigure
 

@@ -63,6 +63,7 @@ def cache_columns(step: Step, change: CacheChange, settled: Settled, tolerance: 
         "role": "".join(s.role[0] for s in change.appended),
         "state": "".join(_state(s, t, dropped) for s, t in zip(change.appended, to, strict=True)),
         "to": to,
+        "moves": {"slot": [slot for slot, _ in change.moves], "to": [slot for _, slot in change.moves]},
         "prints": list(change.fingerprints_before),
         "after": {
             "slot": [left.slot for left in after],

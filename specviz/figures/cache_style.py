@@ -1,4 +1,4 @@
-"""Styles of the panels about the caches (slots, mask, audit), as empty Plotly figures.
+"""Styles of the panels about the caches (mask, audit), as empty Plotly figures.
 
 :mod:`specviz.figures.figure_style` says what a colour role is.
 """
@@ -9,25 +9,6 @@ import plotly.graph_objects as go
 
 from specviz.figures.audit import DECADES
 from specviz.figures.figure_style import area_trace, empty_figure, line_trace
-
-
-def strips() -> go.Figure:
-    """One model's three strips: before, with the tree, after."""
-    return empty_figure(
-        [
-            area_trace("slot.free", "none", "line-faint", 1.0, "1px,3px"),
-            area_trace("slot.before", "card-faint", "line", 1.0),
-            area_trace("slot.dropped", "card-faint", "line-faint", 1.0, "3px,3px"),
-            area_trace("slot.stale", "card-faint", "line-faint", 1.0, "3px,3px"),
-            area_trace("slot.kept", "card-strong", "ink", 1.6),
-            area_trace("slot.moved", "card-strong", "move", 2.2),
-            area_trace("slot.wrong", "bad-fill", "bad", 2.8),
-            line_trace("strike", "line-faint", 1.2),
-            line_trace("hatch", "line-faint", 1.0),
-            line_trace("stay", "edge", 1.2),
-            line_trace("move", "move", 1.8),
-        ]
-    )
 
 
 def mask() -> go.Figure:

@@ -5,6 +5,13 @@ from __future__ import annotations
 from typing_extensions import TypedDict
 
 
+class Moves(TypedDict):
+    """Columns over the moves that the update recorded: from which slot, to which."""
+
+    slot: list[int]
+    to: list[int]
+
+
 class Left(TypedDict):
     """Columns over the slots that the update left.
 
@@ -96,6 +103,7 @@ class Cache(TypedDict):
     role     ``c``: fed late, ``n``: of the tree, ``p``: run and then pruned
     state    ``k`` kept where it was, ``m`` moved, ``d`` dropped, ``l`` lost
     to       the slot that holds it after the update, or null
+    moves    what the run says it moved; ``state`` and ``to`` are by fingerprint
     prints   fingerprint after the forward
     faults   sentences about what does not fit
     fresh    how many of them arose in this step"""
@@ -110,6 +118,7 @@ class Cache(TypedDict):
     role: str
     state: str
     to: list[int | None]
+    moves: Moves
     prints: list[str]
     after: Left
     settled: Settled

@@ -56,7 +56,7 @@ def page_parts(trace: Trace, *, go: int = 0, theme: str | None = None) -> Iterat
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>specviz: a recorded speculative decode</title>
 <link rel="icon" href="data:,">
-<style>body {{ margin: 0; padding: 16px; }}
+<style>body {{ margin: 0; }}
 {looks}</style>
 {_tags(first)}</head>
 <body class="specviz-page">

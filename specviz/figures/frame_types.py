@@ -71,38 +71,17 @@ class Nodes(TypedDict):
     limits: Limits
 
 
-class BonusCard(TypedDict):
-    """The bonus token of a verifier, drawn at a node, with the words of its card."""
-
-    verifier: str
-    node: int
-    label: str
-    note: str
-
-
 class Tree(TypedDict):
-    """The tree and what its cards say; columns run over the nodes.
+    """The tree and what was made of its nodes; columns run over them.
 
     parent   -1 for the root
     order    all nodes, children in draw order and before their parent (postorder)
-    folded   nodes that are folded at first
-    label    token, cut to what the digits leave of the card
-    digits   ``draft → target`` probability
-    draft, target  the probabilities in thousandths, for the bars
-    edge     one digit a node: width class of the edge from its parent
     states   verifier -> one letter a node, see ``OUTCOMES``
     parts    the last node that all accepted paths share; null where they are equal"""
 
     parent: list[int]
     order: list[int]
-    folded: list[int]
-    label: list[str]
-    digits: list[str]
-    draft: list[int | None]
-    target: list[int | None]
-    edge: str
     states: dict[str, str]
-    bonus: list[BonusCard]
     parts: int | None
 
 
@@ -158,13 +137,15 @@ class Bonus(TypedDict):
 
 
 class Verdict(TypedDict):
-    """What one verifier made of the tree. ``thresholds`` has one a node."""
+    """What one verifier made of the tree. ``thresholds`` has one a node; ``emitted`` counts the new tokens, bonus
+    included."""
 
     verifier: str
     options: dict[str, str | float | bool | None]
     optionsKey: str
     lossless: str
     path: list[int]
+    emitted: int
     bonus: Bonus
     thresholds: list[float]
     rules: list[str]

@@ -19,13 +19,14 @@ from specviz.figures.block_types import Block, BlockHead, Figures, Refused, Run
 from specviz.figures.cache import cache_columns, lag, settled_slots
 from specviz.figures.cache_types import Cache
 from specviz.figures.failures import failed_columns
-from specviz.figures.figure_style import figure_json, tree_figure, verifier_looks
+from specviz.figures.figure_style import figure_json, verifier_looks
 from specviz.figures.frame_types import Frame
 from specviz.figures.node import TokenTable, commit_columns, node_columns, summary, verdict_rows
 from specviz.figures.phases import draft_ran, step_phases
 from specviz.figures.text import pieces, short_options
 from specviz.figures.totals import run_totals
 from specviz.figures.tree import tree_columns
+from specviz.figures.tree_order import folded_nodes
 from specviz.trace.identity import short_weights
 from specviz.trace.metrics import tolerances
 from specviz.trace.schema import CacheChange, Settings, Trace
@@ -58,7 +59,7 @@ def run_header(trace: Trace) -> Run:
         "driver": trace.settings.driver,
         "draftRan": any(draft_ran(step) for step in trace.steps) if trace.steps else None,
         "verifiers": verifier_looks(names),
-        "figures": _figures(tuple(names)),
+        "figures": _figures(),
         "totals": run_totals(trace, names),
     }
 
@@ -70,11 +71,9 @@ def _settings(settings: Settings) -> dict[str, Any]:
     return values
 
 
-@lru_cache(maxsize=32)
-def _figures(verifiers: tuple[str, ...]) -> Figures:
+@lru_cache(maxsize=1)
+def _figures() -> Figures:
     return {
-        "tree": figure_json(tree_figure(verifiers)),
-        "cache": figure_json(cache_style.strips()),
         "mask": figure_json(cache_style.mask()),
         "audit": figure_json(cache_style.audit()),
     }
@@ -84,8 +83,8 @@ def step_frame(trace: Trace, position: int) -> Frame:
     """The frame of ``trace.steps[position]``."""
     step = trace.steps[position]
     tokens = TokenTable(step)
-    tree, tolerance = tree_columns(step), tolerances(trace.models_of(position))
-    shown = {*range(len(step.tree.nodes))} - {*tree["folded"]}
+    tolerance = tolerances(trace.models_of(position))
+    shown = {*range(len(step.tree.nodes))} - folded_nodes(step)
     return {
         "step": position,
         "index": step.index,
@@ -97,9 +96,9 @@ def step_frame(trace: Trace, position: int) -> Frame:
         "endReason": step.end_reason,
         "prefilled": step.prefilled,
         "timings": {name: round(seconds, 5) for name, seconds in step.timings.model_dump().items()},
-        "tree": tree,
+        "tree": tree_columns(step),
         "nodes": node_columns(step, tokens, shown),
-        "verdicts": verdict_rows(step, tokens, shown),
+        "verdicts": verdict_rows(step, tokens, shown, trace.end_tokens),
         "phases": step_phases(step, shown),
         "commit": commit_columns(trace, position),
         "tolerance": {"target": tolerance["target"], "draft": tolerance["draft"]},

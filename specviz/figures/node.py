@@ -26,11 +26,16 @@ from specviz.figures.frame_types import Verdict as VerdictColumns
 from specviz.figures.outcomes import LETTERS
 from specviz.figures.text import listed, pieces, short_options, token_label
 from specviz.figures.tree import node_label
+from specviz.trace.metrics import emitted_length
 from specviz.trace.schema import Decision, Row, Step, TokenText, TopK, Trace, Verdict, cut, options_key
 
 COMPARISONS = ("uniform < threshold", "p > threshold", "token = drawn", "token = argmax")
 FULL_DETAIL = 64
 """Trees up to this many nodes carry every recorded detail."""
+EXACT = 17
+"""Digits that give any number back to the last bit: a page copies what was compared as it was recorded."""
+ROW_DIGITS = 6
+"""Digits that the entries of a row are recorded with."""
 
 
 @overload
@@ -62,14 +67,15 @@ class TokenTable:
     def top(self, top: TopK, limit: int | None = None) -> Top:
         """The first ``limit`` entries; by default all."""
         ids = [self.add(token) for token in top.ids[:limit]]
-        return {"ids": ids, "probs": [number(p, CARRIED) for p in top.probs[:limit]]}
+        return {"ids": ids, "probs": [number(p, ROW_DIGITS) for p in top.probs[:limit]]}
 
     def distributions(self, rows: Sequence[Row | None], limits: Sequence[int]) -> Distributions:
         """One model's rows, by node, with so many entries each."""
         known = [(node, row, limit) for node, (row, limit) in enumerate(zip(rows, limits, strict=True)) if row]
         differing = [(node, row, limit) for node, row, limit in known if row.raw != row.processed]
+        digits = EXACT if len(rows) <= FULL_DETAIL else CARRIED
         return {
-            "entropy": [number(row.entropy) for _, row, _ in known],
+            "entropy": [number(row.entropy, digits) for _, row, _ in known],
             "raw": _top_columns({node: self.top(row.raw, limit) for node, row, limit in known}),
             "processed": _top_columns({node: self.top(row.processed, limit) for node, row, limit in differing}),
         }
@@ -89,22 +95,28 @@ def node_columns(step: Step, tokens: TokenTable, shown: Collection[int]) -> Node
     recorded = max((len(node.target.raw.ids) for node in nodes), default=0)
     limits = _limits(len(nodes), recorded)
     limit = [limits[0] if node.id in shown else limits[1] for node in nodes]
+
+    def carried(node: int) -> int:
+        return EXACT if node in shown else CARRIED
+
     return {
         "depth": [node.depth for node in nodes],
         "rank": [node.rank for node in nodes],
         "token": [node.token for node in nodes],
         "text": [node_label(node, texts) for node in nodes],
-        "q": [number(node.draft_prob, CARRIED) for node in nodes],
-        "p": [number(node.target_prob, CARRIED) for node in nodes],
+        "q": [number(node.draft_prob, carried(node.id)) for node in nodes],
+        "p": [number(node.target_prob, carried(node.id)) for node in nodes],
         "target": tokens.distributions([node.target for node in nodes], limit),
         "draft": tokens.distributions([node.draft for node in nodes], limit),
         "limits": {"shown": limits[0], "folded": limits[1]},
     }
 
 
-def verdict_rows(step: Step, tokens: TokenTable, shown: Collection[int]) -> list[VerdictColumns]:
+def verdict_rows(
+    step: Step, tokens: TokenTable, shown: Collection[int], end_tokens: Collection[int]
+) -> list[VerdictColumns]:
     """One entry a verifier, in the order they were run."""
-    return [_verdict(step, verdict, tokens, shown) for verdict in step.verdicts.values()]
+    return [_verdict(step, verdict, tokens, shown, end_tokens) for verdict in step.verdicts.values()]
 
 
 def commit_columns(trace: Trace, position: int) -> Commit:
@@ -157,7 +169,9 @@ def _limits(size: int, recorded: int) -> tuple[int, int]:
     return (recorded, min(3, recorded)) if size <= 320 else (min(6, recorded), min(2, recorded))
 
 
-def _verdict(step: Step, verdict: Verdict, tokens: TokenTable, shown: Collection[int]) -> VerdictColumns:
+def _verdict(
+    step: Step, verdict: Verdict, tokens: TokenTable, shown: Collection[int], end_tokens: Collection[int]
+) -> VerdictColumns:
     texts = step.text_of()
     bonus = verdict.bonus
     tokens.add(bonus.token)
@@ -168,30 +182,33 @@ def _verdict(step: Step, verdict: Verdict, tokens: TokenTable, shown: Collection
         "optionsKey": cut(options_key(verdict.options)),
         "lossless": verdict.lossless,
         "path": list(verdict.path),
+        "emitted": emitted_length(step, verdict.path, end_tokens),
         "bonus": {
             "token": bonus.token,
             "text": token_label(texts.get(bonus.token) or TokenText(id=bonus.token, text=bonus.text)),
             "node": bonus.node,
             "source": bonus.source,
-            "uniform": number(bonus.uniform, 7),
+            "uniform": number(bonus.uniform, EXACT),
             "top": tokens.top(bonus.distribution),
             "fault": bonus_fault(step, verdict),
         },
-        "thresholds": [number(threshold, CARRIED) for threshold in verdict.thresholds],
+        "thresholds": [
+            number(threshold, EXACT if node in shown else CARRIED) for node, threshold in enumerate(verdict.thresholds)
+        ],
         "rules": rules,
         "decisions": _decisions(verdict, rules, tokens, shown),
     }
 
 
 def _decisions(verdict: Verdict, rules: list[str], tokens: TokenTable, shown: Collection[int]) -> Decisions:
-    """Of a decision about a folded node fewer digits are carried, and no details."""
+    """Of a decision about a folded node a few digits are carried, and no details."""
     taken, places = verdict.decisions, {rule: place for place, rule in enumerate(rules)}
     full = [decision.node in shown for decision in taken]
-    digits = [7 if is_full else CARRIED for is_full in full]
+    digits = [EXACT if is_full else CARRIED for is_full in full]
     detailed = [decision for decision, is_full in zip(taken, full, strict=True) if is_full]
     details: DecisionDetails = {
         "at": [place for place, is_full in enumerate(full) if is_full],
-        "threshold": [number(decision.threshold, 7) for decision in detailed],
+        "threshold": [number(decision.threshold, EXACT) for decision in detailed],
         "reason": [decision.reason for decision in detailed],
         "residual": [_residual(decision, tokens) for decision in detailed],
     }
@@ -213,4 +230,4 @@ def _residual(decision: Decision, tokens: TokenTable) -> Residual | None:
     if residual is None:
         return None
     top = tokens.top(residual.top)
-    return {"mass": number(residual.mass, 7), "ids": top["ids"], "probs": top["probs"]}
+    return {"mass": number(residual.mass, EXACT), "ids": top["ids"], "probs": top["probs"]}

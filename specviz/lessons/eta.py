@@ -51,7 +51,7 @@ def fill(trace: Trace) -> FilledLesson:
         ],
         "Select a node that eta accepted and rejection rejected.",
         [one.node for one, _ in pairs],
-        "Every card carries one mark per verifier. Look for ● of eta beside ✕ of rejection.",
+        "Press Compare: every card then carries one mark per verifier. Look for ● of eta beside ✕ of rejection.",
         "Node {kept_node}: eta accepted it because {kept_p} is above {kept_t}; rejection's coin {lost_u} was not below "
         "{lost_t}.",
     )

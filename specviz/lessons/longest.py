@@ -42,7 +42,7 @@ def fill(trace: Trace) -> FilledLesson:
         ],
         "Select the node in which the longest path ends.",
         [node],
-        "Follow the ribbon of longest_path to its last card before the bonus token.",
+        "Follow the path of longest_path to its last card before the bonus token.",
         "Node {node} ends a path of {length} tokens. Traversal, with the same coins, accepted {exact} here.",
     )
 

@@ -44,7 +44,7 @@ def fill(trace: Trace) -> FilledLesson:
         ],
         "Which is the first accepted node that the chain of first siblings would not have had? Select it.",
         [node],
-        "Follow rejection's ribbon from the root: does it go to the topmost card?",
+        "Follow rejection's path from the root: does it go to the topmost card?",
         "Node {node} is sibling number {rank}. With it came an accepted path of {length} tokens; the chain would have "
         "ended at once.",
     )

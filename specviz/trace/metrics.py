@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from specviz.digits import digits
 from specviz.trace.schema import INFINITE_DIFFERENCE, ModelInfo, Models, Step, Trace
@@ -58,17 +58,18 @@ def accepted_lengths(steps: Iterable[Step], verifier: str) -> list[int]:
     return [len(step.verdicts[verifier].path) for step in steps]
 
 
-def emitted_lengths(trace: Trace, verifier: str) -> list[int]:
-    """New tokens of each step: the accepted path and the bonus, unless the path ended the text.
+def emitted_length(step: Step, path: Sequence[int], end_tokens: Collection[int]) -> int:
+    """New tokens of a step: an accepted path and the bonus, unless the path ended the text.
 
     An end-of-sequence node is never expanded, so it can only be the last of a path.
     """
-    lengths = []
-    for step in trace.steps:
-        path = step.verdicts[verifier].path
-        ended = bool(path) and step.tree.nodes[path[-1]].token in trace.end_tokens
-        lengths.append(len(path) + (not ended))
-    return lengths
+    ended = bool(path) and step.tree.nodes[path[-1]].token in end_tokens
+    return len(path) + (not ended)
+
+
+def emitted_lengths(trace: Trace, verifier: str) -> list[int]:
+    """New tokens of each step, as :func:`emitted_length` counts them."""
+    return [emitted_length(step, step.verdicts[verifier].path, trace.end_tokens) for step in trace.steps]
 
 
 def block_efficiency(trace: Trace, verifier: str) -> float:

@@ -12,11 +12,10 @@ import pytest
 
 from specviz.digits import digits
 from specviz.errors import ModelError
-from tests.browser import VIEW
+from tests.browser import RIBBONS
 from tests.sample_traces import HOSTILE, RULES, random_tree, sample_trace
 
 pytestmark = pytest.mark.browser
-TRACE = "document.querySelector('[data-picture=tree]').data.find(trace => trace.name === '%s')"
 
 
 # ------------------------------------------------------------------------------------------------------ moves
@@ -42,7 +41,7 @@ def test_steps_by_button_key_slider_timeline_and_text(from_file):
     seen.wait_for_step(1, 5)
     page.fill("input[type=range]", "2")
     seen.wait_for_step(3, 5)
-    page.click(".sv-timeline button >> nth=1")
+    page.click(".sv-bin >> nth=1")
     seen.wait_for_step(2, 5)
     page.click(".sv-word[data-step='3'] >> nth=0")
     seen.wait_for_step(4, 5)
@@ -70,7 +69,7 @@ def test_the_summary_and_the_tables_say_what_the_trace_says(from_file):
         row = seen.page.inner_text(f"tr[data-verifier={name}]")
         assert str(len(verdict.path)) in row
         assert verdict.bonus.source in row
-    seen.page.click("text=Draft tree as a table")
+    seen.dock("table")
     seen.page.wait_for_selector("details[open] tbody tr")  # the table is made when it is first opened
     rows = seen.page.locator("details[open] tbody tr")
     assert rows.count() == 29
@@ -97,20 +96,30 @@ def test_a_clicked_node_shows_its_decisions(from_file):
     assert "This step" in seen.page.inner_text(".sv-inspector")
 
 
-def test_verifiers_are_switched_and_frames_follow_the_chosen_one(from_file):
-    seen = from_file(sample_trace(steps=1))
+def test_the_driver_comes_first_and_all_paths_when_they_are_compared(from_file):
+    trace = sample_trace(steps=1)
+    seen = from_file(trace)
     page = seen.page
-    names = "[...document.querySelector('[data-picture=tree]').data.map(trace => trace.name)]"
-    assert "path.eta" in page.evaluate(names)
+    assert page.evaluate(RIBBONS) == ["rejection"]
+    assert page.locator(".sv-card-bonus").count() == 1
+    quiet = page.locator(".sv-card-node .sv-pip")
+    assert {pip.get_attribute("data-state") for pip in quiet.all()} <= {"a"}, "what the others accepted, and no more"
+    before = quiet.count()
+    page.keyboard.press("c")
+    assert page.get_attribute("[data-act=compare-paths]", "aria-pressed") == "true"
+    assert page.evaluate(RIBBONS) == sorted(trace.steps[0].verdicts)
+    assert page.locator(".sv-card-bonus").count() == 3
+    assert quiet.count() > before
     page.click(".sv-chip[data-verifier=eta]")
     assert page.get_attribute(".sv-chip[data-verifier=eta]", "aria-pressed") == "false"
-    assert "path.eta" not in page.evaluate(names)
+    assert page.evaluate(RIBBONS) == ["longest_path", "rejection"]
     page.click(".sv-chip[data-verifier=eta]")
-    assert "path.eta" in page.evaluate(names)
-    cards = (TRACE % "card.accepted") + ".y.join()"
-    before = page.evaluate(cards)
+    page.click("[data-act=compare-paths]")
     page.select_option(".sv-lens select", "longest_path")
-    assert page.evaluate(cards) != before
+    assert page.evaluate(RIBBONS) == ["longest_path"]
+    spine = page.locator(".sv-rank-path")
+    path = trace.steps[0].verdicts["longest_path"].path
+    assert {int(card.get_attribute("data-node")) for card in spine.all()} == set(path)
 
 
 def test_folds_open(from_file):
@@ -121,16 +130,7 @@ def test_folds_open(from_file):
     told = "document.querySelector('.sv-treepanel').innerText"
     folded = f"Number({told}.match(/(\\d+) of \\d+ nodes are folded/)?.[1] || 0)"
     before = page.evaluate(folded)
-    spot = page.evaluate(
-        f"""() => {{
-            {VIEW}
-            const h = state.hits.find((hit) => hit.stub !== undefined), top = picture.getBoundingClientRect().top;
-            window.scrollBy(0, top + state.scale * h.top - 300);
-            const box = picture.getBoundingClientRect();
-            return [box.left + state.scale * (h.left + 10), box.top + state.scale * (h.top + 8)];
-        }}"""
-    )
-    page.mouse.click(*spot)
+    page.locator(".sv-card-stub").first.click()
     assert page.evaluate(folded) < before
 
 
@@ -142,7 +142,7 @@ def test_folds_open(from_file):
 def test_fits_the_screen_in_both_themes(from_file, theme, size, tmp_path):
     seen = from_file(sample_trace(steps=2, verifiers=tuple(RULES)), theme=theme, size=size)
     assert seen.page.evaluate("document.documentElement.scrollWidth") <= size[0]
-    ink = seen.page.evaluate("getComputedStyle(document.querySelector('.sv-cardtoken')).color")
+    ink = seen.page.evaluate("getComputedStyle(document.querySelector('.sv-bar-p')).fill")
     dark_ink = sum(int(part) for part in ink[4:-1].split(",")[:3]) < 300
     assert dark_ink == (theme == "light")
     shot = tmp_path / "page.png"
@@ -154,8 +154,10 @@ def test_hostile_tokens_stay_text(from_file):
     trace = sample_trace(steps=3, tokens=HOSTILE, seed=1)
     seen = from_file(trace)
     for _ in trace.steps:
-        for summary in seen.page.locator("summary").all():
-            summary.click()
+        for tab in seen.page.locator(".sv-tabs button:visible").all():
+            tab.click()
+            for summary in seen.page.locator("summary:visible").all():
+                summary.click()
         for node in range(0, 29, 4):
             seen.page.evaluate("node => window.specvizViewer.mounted.at(-1).select(node)", node)
         assert seen.page.locator("img, .specviz b i, .specviz script").count() == 0
@@ -172,8 +174,7 @@ def test_a_cache_that_was_not_compacted_stands_out(from_file):
         seen.page.keyboard.press("ArrowRight")
     seen.wait_for_step(moved + 1, 3)
     assert "does not hold what was kept" in seen.page.inner_text(".sv-alarm")
-    traces = "document.querySelector('[data-picture=cache]').data.map(trace => trace.name)"
-    assert "slot.wrong" in seen.page.evaluate(traces)
+    assert seen.page.locator(".sv-slots .sv-kv-wrong").count() > 0
 
 
 def test_two_blocks_and_missing_frames(from_file):
@@ -267,7 +268,7 @@ def test_runs_streams_stops_and_steps_on(served, tmp_path):
 
     seen = served(sample_trace(steps=2), load_pair)
     page = seen.page
-    page.click("#menu-settings-button")
+    seen.menu("settings")
     page.uncheck("text=Chat template")
     page.click("#step")
     page.wait_for_function("document.querySelector('.sv-where').textContent === 'step 1 of 1'")
@@ -275,7 +276,7 @@ def test_runs_streams_stops_and_steps_on(served, tmp_path):
     page.click("#step")
     seen.wait_for_step(2, 2)
     page.click("#run")
-    page.wait_for_function("document.querySelector('.sv-key').innerText.includes('ended: max_new_tokens')")
+    page.wait_for_function("document.querySelector('.sv-models').textContent.includes('ended: max_new_tokens')")
     count = int(seen.where().split(" of ")[1])
     assert count > 2
     page.wait_for_function("document.querySelectorAll('.sv-gap').length === 0")
@@ -296,13 +297,13 @@ def test_stop_ends_a_run_between_two_steps(served, monkeypatch):
     monkeypatch.setattr(Session, "step", lambda self: (time.sleep(0.3), step(self))[1])
     seen = served(sample_trace(steps=2), lambda *_, **__: pairs.make_pair())
     page = seen.page
-    page.click("#menu-settings-button")
+    seen.menu("settings")
     page.uncheck("text=Chat template")
     page.click("#run")
     page.wait_for_function("document.querySelector('.sv-where').textContent === 'step 2 of 2'")
-    assert "Running" in page.inner_text(".sv-notice")
     page.click("#stop")
-    page.wait_for_function("document.querySelector('.sv-notice').hidden")
+    page.wait_for_selector(".specviz-command[data-busy=stop] .specviz-state:has-text('Stopping after this step')")
+    page.wait_for_selector("#run:visible")
     count = int(seen.where().split(" of ")[1])
     page.wait_for_timeout(1000)
     assert seen.where() == f"step {count} of {count}"

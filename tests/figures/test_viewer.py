@@ -14,10 +14,12 @@ import pytest
 from playwright._impl._driver import compute_driver_executable
 from pydantic import TypeAdapter, ValidationError
 
+from specviz.app.server.launch import CSS
 from specviz.figures import block, dump_block
 from specviz.figures.block_types import Block
 from specviz.figures.bundle import script_of, style_of
 from specviz.figures.export import VIEWER_FOLDER
+from specviz.trace.io import load_trace
 from tests.paths import ROOT
 from tests.sample_traces import RULES, k_config, random_tree, sample_trace
 from tests.tools import viewer_types
@@ -31,7 +33,7 @@ NODE = compute_driver_executable()[0]
 
 
 def shapes() -> dict[str, dict[str, Any]]:
-    """Blocks of runs over trees of every shape, and of one whose caches are wrong."""
+    """Blocks of runs over trees of every shape, of one whose caches are wrong, and of a recorded one."""
     trees = {
         "root only": [-1],
         "chain": [-1, 0, 1, 2, 3],
@@ -44,6 +46,7 @@ def shapes() -> dict[str, dict[str, Any]]:
         for name, parents in trees.items()
     }
     traces["faulty"] = sample_trace(fault="no_compaction", steps=6, seed=2)
+    traces["recorded"] = load_trace(ROOT / "assets" / "traces" / "default-4-2-2.json.gz")
     return {name: json.loads(dump_block(block(trace, range(len(trace.steps))))) for name, trace in traces.items()}
 
 
@@ -169,8 +172,9 @@ def write(folder: Path, files: dict[str, str]) -> None:
 
 
 def test_every_style_sheet_is_in_the_page() -> None:
-    page = style_of(VIEWER_FOLDER / "page.css")
+    page = style_of(VIEWER_FOLDER / "page.css") + CSS
     assert "@import" not in page
-    for path in VIEWER_FOLDER.rglob("*.css"):
+    of_server = {VIEWER_FOLDER / "page_frame.css"}  # what stands around the viewer, given to Gradio
+    for path in {*VIEWER_FOLDER.rglob("*.css")} - of_server:
         rules = path.read_text(encoding="utf-8").split("*/", 1)[1]
         assert "@import" in rules or rules.strip() in page, path.name

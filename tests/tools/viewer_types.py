@@ -87,8 +87,8 @@ def constants_text() -> str:
     outcomes = {letter: asdict(outcome) for letter, outcome in OUTCOMES.items()}
     return "\n".join(
         [
-            "\n/** What a verifier made of a node, by letter: mark, words and card (specviz/figures/outcomes.py).",
-            " * @type {Record<string, {mark: string, words: string, card: string}>} */",
+            "\n/** What a verifier made of a node, by letter: mark and words (specviz/figures/outcomes.py).",
+            " * @type {Record<string, {mark: string, words: string}>} */",
             f"export const OUTCOMES = {json.dumps(outcomes, ensure_ascii=False, indent=2)};",
             "\n/** What a decision compared; its column has the place (specviz/figures/node.py). */",
             f"export const COMPARISONS = {json.dumps(COMPARISONS)};",

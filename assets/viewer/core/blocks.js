@@ -25,7 +25,7 @@ export function takeRun(state, block) {
   // Frames that were missing come with the run as it is by then, which may be ahead of what the reader was shown.
   if (other || !block.fills) state.end = run.steps;
   if (other) {
-    Object.assign(state, { frames: new Map(), step: 0, phase: null, selected: null, lens: null, open: new Map(), asked: new Set(), refused: new Map(), hidden: new Set() });
+    Object.assign(state, { frames: new Map(), step: 0, phase: null, selected: null, why: false, trail: [], lens: null, open: new Map(), asked: new Set(), refused: new Map(), hidden: new Set(), range: null });
     if (typeof block.go === "number") state.step = block.go;
   } else {
     for (const step of [...state.frames.keys()]) if (step >= run.steps) state.frames.delete(step);

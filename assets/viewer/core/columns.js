@@ -22,6 +22,7 @@ export function rowsOf(columns) {
 
 /**
  * @typedef {object} Decision one decision of a verifier
+ * @property {number} at its place among them
  * @property {number} node
  * @property {string} outcome a letter of OUTCOMES
  * @property {string} rule
@@ -52,7 +53,7 @@ export function decisionsOf(verdict) {
   const decisions = rowsOf(columns).map((row, i) => {
     const detail = detailed.get(i);
     return {
-      ...row, rule: verdict.rules[row.rule], comparison: COMPARISONS[row.comparison], full: detail !== undefined,
+      ...row, at: i, rule: verdict.rules[row.rule], comparison: COMPARISONS[row.comparison], full: detail !== undefined,
       threshold: detail ? detail.threshold : verdict.thresholds[row.node], reason: detail ? detail.reason : "", residual: detail ? detail.residual : null,
     };
   });
@@ -104,3 +105,9 @@ export function cellsOf(runs) {
   }
   return found;
 }
+
+/**
+ * Whether a decision flipped a coin: other rules compare probabilities or tokens.
+ * @param {Decision} decision
+ */
+export const hasCoin = ({ comparison, uniform }) => comparison === COMPARISONS[0] && uniform !== null;

@@ -1,32 +1,27 @@
 /* Made by `python -m tests.tools.viewer_types --write`: change it in Python. */
 
-/** What a verifier made of a node, by letter: mark, words and card (specviz/figures/outcomes.py).
- * @type {Record<string, {mark: string, words: string, card: string}>} */
+/** What a verifier made of a node, by letter: mark and words (specviz/figures/outcomes.py).
+ * @type {Record<string, {mark: string, words: string}>} */
 export const OUTCOMES = {
   "a": {
     "mark": "●",
-    "words": "accepted",
-    "card": "accepted"
+    "words": "accepted"
   },
   "r": {
     "mark": "✕",
-    "words": "rejected",
-    "card": "rejected"
+    "words": "rejected"
   },
   "p": {
     "mark": "○",
-    "words": "passed, not chosen",
-    "card": "passed"
+    "words": "passed, not chosen"
   },
   ".": {
     "mark": "·",
-    "words": "not examined",
-    "card": "unexamined"
+    "words": "not examined"
   },
   "t": {
     "mark": "–",
-    "words": "not judged",
-    "card": "passed"
+    "words": "not judged"
   }
 };
 

@@ -51,39 +51,17 @@ export interface Nodes {
 }
 
 /**
- * The bonus token of a verifier, drawn at a node, with the words of its card.
- */
-export interface BonusCard {
-  verifier: string;
-  node: number;
-  label: string;
-  note: string;
-}
-
-/**
- * The tree and what its cards say; columns run over the nodes.
+ * The tree and what was made of its nodes; columns run over them.
  *
  * parent   -1 for the root
  * order    all nodes, children in draw order and before their parent (postorder)
- * folded   nodes that are folded at first
- * label    token, cut to what the digits leave of the card
- * digits   ``draft → target`` probability
- * draft, target  the probabilities in thousandths, for the bars
- * edge     one digit a node: width class of the edge from its parent
  * states   verifier -> one letter a node, see ``OUTCOMES``
  * parts    the last node that all accepted paths share; null where they are equal
  */
 export interface Tree {
   parent: number[];
   order: number[];
-  folded: number[];
-  label: string[];
-  digits: string[];
-  draft: (number | null)[];
-  target: (number | null)[];
-  edge: string;
   states: Record<string, string>;
-  bonus: BonusCard[];
   parts: number | null;
 }
 
@@ -143,7 +121,8 @@ export interface Bonus {
 }
 
 /**
- * What one verifier made of the tree. ``thresholds`` has one a node.
+ * What one verifier made of the tree. ``thresholds`` has one a node; ``emitted`` counts the new tokens, bonus
+ * included.
  */
 export interface Verdict {
   verifier: string;
@@ -151,6 +130,7 @@ export interface Verdict {
   optionsKey: string;
   lossless: string;
   path: number[];
+  emitted: number;
   bonus: Bonus;
   thresholds: number[];
   rules: string[];
@@ -269,6 +249,7 @@ export interface Caches {
  * role     ``c``: fed late, ``n``: of the tree, ``p``: run and then pruned
  * state    ``k`` kept where it was, ``m`` moved, ``d`` dropped, ``l`` lost
  * to       the slot that holds it after the update, or null
+ * moves    what the run says it moved; ``state`` and ``to`` are by fingerprint
  * prints   fingerprint after the forward
  * faults   sentences about what does not fit
  * fresh    how many of them arose in this step
@@ -284,6 +265,7 @@ export interface Cache {
   role: string;
   state: string;
   to: (number | null)[];
+  moves: Moves;
   prints: string[];
   after: Left;
   settled: Settled;
@@ -291,6 +273,14 @@ export interface Cache {
   audit: Audit | null;
   faults: string[];
   fresh: number;
+}
+
+/**
+ * Columns over the moves that the update recorded: from which slot, to which.
+ */
+export interface Moves {
+  slot: number[];
+  to: number[];
 }
 
 /**
@@ -491,8 +481,6 @@ export interface PlotlyFigure {
 /**
  */
 export interface Figures {
-  tree: PlotlyFigure;
-  cache: PlotlyFigure;
   mask: PlotlyFigure;
   audit: PlotlyFigure;
 }

@@ -12,7 +12,7 @@ export class Labels {
   }
 
   /**
-   * @param {string} kind a CSS class after sv-l-: number, token, fate, title, glyph, column, layer
+   * @param {string} kind a CSS class after sv-l-: number, token, title, glyph, column, layer
    * @param {number} x
    * @param {number} y
    * @param {string | number} text

@@ -88,21 +88,6 @@ export class Pen {
   }
 
   /**
-   * A line from one height down to another, level at neither end.
-   * @param {number} x0
-   * @param {number} y0
-   * @param {number} x1
-   * @param {number} y1
-   */
-  fall(x0, y0, x1, y1) {
-    for (let i = 0; i <= SAMPLES; i++) {
-      const t = i / SAMPLES, s = t * t * (3 - 2 * t);
-      this.to(round(x0 + (x1 - x0) * s), round(y0 + (y1 - y0) * t));
-    }
-    this.lift();
-  }
-
-  /**
    * @param {number} x
    * @param {number} y
    * @returns {this}

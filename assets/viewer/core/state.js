@@ -3,6 +3,8 @@
  */
 
 /** @import { Block, Frame, Notice, Run } from "./frame.d.ts" */
+/** @import { Camera } from "../tree/camera.js" */
+/** @import { Box, Layout } from "../tree/layout.js" */
 /** @import { Known } from "../tree/phases.js" */
 
 /**
@@ -12,12 +14,20 @@
  * @property {number} right
  * @property {number} bottom
  * @property {number | null} [node]
- * @property {number} [stub] the parent of the folded nodes
+ * @property {number} [stub] the node whose card says how many are folded
  * @property {string} [bonus] the verifier
- * @property {[ModelName, number | null]} [slot] its place among the written ones
  */
 
 /** @typedef {"target" | "draft"} ModelName */
+/**
+ * @typedef {object} Place what is looked at, as far as a link says so
+ * @property {number} [step]
+ * @property {number | null} [node]
+ * @property {boolean} [why]
+ * @property {"faults" | "verdicts" | "mask" | "audit"} [part] of the page that is to come into sight
+ */
+
+/** @typedef {[number, number]} Range the first and the last of some neighbouring steps */
 
 /** @type {ModelName[]} */
 export const MODELS = ["target", "draft"];
@@ -30,19 +40,25 @@ export const MODELS = ["target", "draft"];
  * @property {number} end how many steps the run had in the last block that did more than fill gaps
  * @property {number | null} phase inside the step, or null for the whole of it
  * @property {number | null} selected node
+ * @property {boolean} why whether the chain of causes stands in the place of the node, where something does not fit
+ * @property {Place[]} trail where links of that chain were followed from, the last one at the end
  * @property {string | null} lens the verifier that is watched; null for the driver
  * @property {Set<string>} hidden verifiers
  * @property {Map<number, Set<number>>} open by step: nodes whose folds were opened
+ * @property {Range | null} range of steps that the totals are of; null for the whole run
  * @property {Map<number, string>} refused by step: why its frame cannot be sent
  * @property {Set<number>} asked steps whose frames were asked for
  * @property {Record<string, Record<string, Record<string, string>>>} proofs
  * @property {Known | null} known what may be shown in the phase
- * @property {number} zoom
- * @property {number} scale of the tree
+ * @property {string} dock the panel of the dock that is open, or ""
+ * @property {boolean} compare whether the paths of all verifiers are drawn
+ * @property {{nodes: Set<number>, open: number[]} | null} found what a search found, and whose folds it opens
+ * @property {Camera} camera what of the tree is in sight
+ * @property {Layout | null} spot where its cards stand
+ * @property {Box} box its place, in pixels
  * @property {boolean} focus whether the tree is alone in the window
  * @property {number} looks counts changes of the theme
  * @property {Hit[]} hits of the tree
- * @property {Hit[]} cacheHits
  * @property {Partial<Record<ModelName, Hit[]>>} maskHits
  * @property {number | null} playing timers
  * @property {number | null} drawing
@@ -55,14 +71,22 @@ export const MODELS = ["target", "draft"];
  * @typedef {object} Act what parts of a viewer may ask of it
  * @property {(node: number | null, keep?: boolean) => void} select a node; again takes it away, unless it is to be kept
  * @property {(step: number) => void} show
+ * @property {(place: Place) => void} follow a link; Backspace leads back
+ * @property {() => void} backtrack to where the last link was followed from
+ * @property {(open: boolean) => void} why open or close the chain of causes
+ * @property {(way: -1 | 1) => void} hit go to the next or the previous step in which something went wrong
+ * @property {(element: HTMLElement) => void} reveal an element further down: bring it into sight
+ * @property {() => void} [whatIf] open the question what would have come of another coin; there is none without a server
  * @property {(name: string) => void} toggle whether a verifier is shown
  * @property {(name: string) => void} watch a verifier
+ * @property {() => void} compare all paths, or only the one that is watched
  * @property {(index: number) => void} phase
- * @property {(parent: number) => void} unfold
+ * @property {(range: Range | null) => void} range choose the steps that the totals are of
+ * @property {(node: number) => void} unfold what the stub at a node stands for
  * @property {(notice?: NoticeShown | null) => void} notice
- * @property {() => void} leaveFocus
  * @property {(target: Target) => void} light what stands for a node
  * @property {(start?: number | null) => void} focusTree
+ * @property {(name: string) => void} open a panel of the dock, or close it with ""
  */
 
 /** @typedef {Pick<Notice, "text"> & {kind: string, fraction?: number | null}} NoticeShown */
@@ -73,6 +97,8 @@ export const MODELS = ["target", "draft"];
  * @property {(run: string, steps: number[]) => void} [onNeed] frames that a block promised and that never came
  * @property {(at: {trace: string, step: number, node: number | null, verifier: string | null}) => void} [onSelect]
  * @property {(kind: string, data: object) => void} [ask] what a person wants of the server
+ * @property {(block: Block) => void} [onBlock] called for every block that came
+ * @property {(notice: NoticeShown | null) => void} [onWorking] says what is being done; without it the viewer does
  */
 
 /**
@@ -88,7 +114,8 @@ export const MODELS = ["target", "draft"];
  * @property {Set<string>} shown verifiers
  * @property {number | null} selected
  * @property {Set<number>} open
- * @property {number} scale
+ * @property {boolean} compare
+ * @property {Set<number> | null} found
  * @property {State["proofs"]} proofs
  * @property {Known} known
  */
@@ -96,8 +123,8 @@ export const MODELS = ["target", "draft"];
 /** @returns {State} */
 export function emptyState() {
   return {
-    run: null, frames: new Map(), step: 0, end: 0, phase: null, selected: null, lens: null, hidden: new Set(), open: new Map(), refused: new Map(),
-    asked: new Set(), proofs: {}, known: null, zoom: 1, scale: 1, focus: false, looks: 0, hits: [], cacheHits: [], maskHits: {},
+    run: null, frames: new Map(), step: 0, end: 0, phase: null, selected: null, why: false, trail: [], lens: null, hidden: new Set(), range: null, open: new Map(), refused: new Map(),
+    asked: new Set(), proofs: {}, known: null, compare: false, found: null, camera: { zoom: 1, x: 0, y: 0 }, spot: null, box: { width: 0, height: 0 }, dock: "", focus: false, looks: 0, hits: [], maskHits: {},
     playing: null, drawing: null, asking: undefined, soon: 0, later: undefined,
   };
 }

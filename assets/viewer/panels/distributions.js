@@ -2,7 +2,9 @@
 
 import { digits, restOf, saidOfRest } from "../core/digits.js";
 import { el, more, note, swatch, token } from "../core/dom.js";
+import { nodePath, verdictPath } from "../core/python_path.js";
 import { looksOf, unwritten } from "../core/words.js";
+import { recorded } from "./said.js";
 
 /** @import { Frame, Residual, Run, Top, Verdict } from "../core/frame.d.ts" */
 /** @import { distributionAt } from "../core/columns.js" */
@@ -12,14 +14,15 @@ import { looksOf, unwritten } from "../core/words.js";
  * @param {number} share
  * @param {string} role of its colour
  */
-export const rail = (share, role) => el("span", { class: "sv-rail" }, el("span", { class: "sv-fill", style: `width: ${100 * Math.min(1, share)}%; background: var(--sv-${role})` }));
+const rail = (share, role) => el("span", { class: "sv-rail" }, el("span", { class: "sv-fill", style: `width: ${100 * Math.min(1, share)}%; background: var(--sv-${role})` }));
 
 /**
  * @param {number | null} p null was cut by the sampling parameters
  * @param {string} role
+ * @param {string} path where it stands in the run; none for what is no recorded number
  * @param {string} [said]
  */
-const amount = (p, role, said) => el("td", { class: "sv-amount" }, el("span", { class: "sv-number" }, said || (p === null ? "cut" : digits(p))), rail(p || 0, role));
+const amount = (p, role, path, said) => el("td", { class: "sv-amount" }, el("span", { class: "sv-number" }, said || (p === null ? "cut" : recorded(p, path))), rail(p || 0, role));
 
 /**
  * @param {Run} run
@@ -27,40 +30,46 @@ const amount = (p, role, said) => el("td", { class: "sv-amount" }, el("span", { 
  * @param {Verdict} verdict
  */
 export function bonusBox(run, frame, verdict) {
-  const { bonus, verifier } = verdict, from = `from the ${bonus.source} at node ${bonus.node}${bonus.uniform === null ? "" : `, u ${digits(bonus.uniform, 7)}`}`;
+  const { bonus, verifier } = verdict, path = `${verdictPath(frame.step, verifier)}.bonus`, late = unwritten(frame, verdict, verdict.path.length);
+  const coin = bonus.uniform === null ? null : [", u ", recorded(bonus.uniform, `${path}.uniform`, digits(bonus.uniform, 7))];
   return el("div", { class: "sv-decision", "data-bonus": verifier },
     el("div", { class: "sv-who" }, swatch(looksOf(run, verifier)), ` ${verifier} `, token(bonus.text)),
-    note([from, unwritten(frame, verdict, verdict.path.length)].filter(Boolean).join("; ")),
+    el("p", { class: "sv-note" }, `from the ${bonus.source} at node ${bonus.node}`, coin, late ? `; ${late}` : null),
     bonus.fault ? el("p", { class: "sv-finding" }, `✕ ${bonus.fault}`) : null,
-    more("The distribution it was drawn from", () => bars(frame, bonus.top, bonus.token)));
+    more("The distribution it was drawn from", () => bars(frame, bonus.top, bonus.token, `${path}.distribution`)));
 }
 
 /**
  * @param {Frame} frame
  * @param {Residual} residual
  * @param {string} title
+ * @param {string} path where it stands in the run
  */
-export const residualBox = (frame, residual, title) => more(`${title}: mass ${digits(residual.mass)}`, () => [
-  note("What the target still lacks after this rejection, scaled to 1: a further sibling is judged by it, or the bonus is drawn from it."), bars(frame, residual, null)]);
+export const residualBox = (frame, residual, title, path) => more(`${title}: mass ${digits(residual.mass)}`, () => [
+  note("What the target still lacks after this rejection, scaled to 1: a further sibling is judged by it, or the bonus is drawn from it."), bars(frame, residual, null, `${path}.top`)]);
 
 /**
  * One model's row: raw and processed side by side, the rest as one bar each.
  * @param {Frame} frame
  * @param {ModelName} model
- * @param {NonNullable<ReturnType<typeof distributionAt>>} row
- * @param {{token: number, prob: number | null} | null} marked the token that was judged
+ * @param {NonNullable<ReturnType<typeof distributionAt>> & {path: string}} row
+ * @param {{node: number} | null} marked the node that was judged by it
  */
-export function distribution(frame, model, { entropy, raw, processed }, marked) {
-  const same = raw === processed, kept = new Map(processed.ids.map((id, i) => [id, processed.probs[i]]));
-  const who = model === "draft" && !frame.caches.draft.slot.length ? frame.builder : model;
-  const lines = raw.ids.map((id, i) => el("tr", { class: marked && id === marked.token ? "sv-hit" : null }, el("th", { scope: "row" }, token(frame.tokens[id])),
-    amount(raw.probs[i], model), same ? null : amount(kept.get(id) ?? null, model)));
-  if (marked && !raw.ids.includes(marked.token) && marked.prob !== null)
-    lines.push(el("tr", { class: "sv-hit" }, el("th", { scope: "row" }, token(frame.tokens[marked.token] || "this token")), same ? null : el("td", { class: "sv-note" }, "below these"), amount(marked.prob, model)));
+export function distribution(frame, model, { entropy, raw, processed, path }, marked) {
+  const same = raw === processed, who = model === "draft" && !frame.caches.draft.slot.length ? frame.builder : model;
+  const judged = marked && { token: frame.nodes.token[marked.node], prob: frame.nodes[model === "draft" ? "q" : "p"][marked.node], path: `${nodePath(frame.step, marked.node)}.${model}_prob` };
+  const kept = (/** @type {number} */ id) => {
+    const at = processed.ids.indexOf(id);
+    return amount(at < 0 ? null : processed.probs[at], model, `${path}.processed.probs[${at}]`);
+  };
+  const lines = raw.ids.map((id, i) => el("tr", { class: id === judged?.token ? "sv-hit" : null }, el("th", { scope: "row" }, token(frame.tokens[id])),
+    amount(raw.probs[i], model, `${path}.raw.probs[${i}]`), same ? null : kept(id)));
+  if (judged && !raw.ids.includes(judged.token) && judged.prob !== null)
+    lines.push(el("tr", { class: "sv-hit" }, el("th", { scope: "row" }, token(frame.tokens[judged.token] || "this token")), same ? null : el("td", { class: "sv-note" }, "below these"), amount(judged.prob, model, judged.path)));
   const rests = [raw, processed].map(({ probs }) => restOf(probs));
-  lines.push(el("tr", {}, el("th", { scope: "row" }, el("em", {}, "the rest")), amount(rests[0], model, saidOfRest(rests[0])), same ? null : amount(rests[1], model, saidOfRest(rests[1]))));
+  lines.push(el("tr", {}, el("th", { scope: "row" }, el("em", {}, "the rest")), amount(rests[0], model, "", saidOfRest(rests[0])), same ? null : amount(rests[1], model, "", saidOfRest(rests[1]))));
   const heads = ["token", ...(same ? ["raw = processed"] : ["raw", "processed"])];
-  return el("div", { class: "sv-row", "data-model": model }, note(`${who}: entropy ${digits(entropy)} nats`),
+  return el("div", { class: "sv-row", "data-model": model }, el("p", { class: "sv-note" }, `${who}: entropy `, entropy === null ? "–" : recorded(entropy, `${path}.entropy`), " nats"),
     el("table", { class: "sv-bars" }, el("thead", {}, el("tr", {}, heads.map((name) => el("th", { scope: "col" }, name)))), el("tbody", {}, lines)));
 }
 
@@ -69,12 +78,12 @@ export function distribution(frame, model, { entropy, raw, processed }, marked) 
  * @param {Frame} frame
  * @param {Top} top
  * @param {number | null} marked
+ * @param {string} path where it stands in the run
  */
-function bars(frame, { ids, probs }, marked) {
+function bars(frame, { ids, probs }, marked, path) {
   const rest = restOf(probs);
-  const line = (/** @type {any} */ label, /** @type {number} */ p, /** @type {boolean} */ hit, /** @type {string} */ said = digits(p)) =>
-    el("tr", { class: hit ? "sv-hit" : null }, el("th", { scope: "row" }, label), amount(p, "target", said));
-  const lines = ids.map((id, i) => line(token(frame.tokens[id]), probs[i], id === marked));
-  if (rest > 5e-4) lines.push(line(el("em", {}, "the rest"), rest, marked !== null && !ids.includes(marked), saidOfRest(rest)));
+  const line = (/** @type {any} */ label, /** @type {boolean} */ hit, /** @type {HTMLElement} */ shown) => el("tr", { class: hit ? "sv-hit" : null }, el("th", { scope: "row" }, label), shown);
+  const lines = ids.map((id, i) => line(token(frame.tokens[id]), id === marked, amount(probs[i], "target", `${path}.probs[${i}]`)));
+  if (rest > 5e-4) lines.push(line(el("em", {}, "the rest"), marked !== null && !ids.includes(marked), amount(rest, "target", "", saidOfRest(rest))));
   return el("table", { class: "sv-bars" }, el("tbody", {}, lines));
 }

@@ -1,18 +1,21 @@
-/* One node's arithmetic in full: both distributions where it was judged and after it, every verifier's comparison, what
- * each rejection left, and where a bonus token came from. All numbers were recorded; nothing is computed but the rest.
- * Inside a step only what is known after its phase is told (view.known, see tree/phases.js).
+/* One node beside the tree: what the watched verifier decided, as a sentence and a picture, and in a line each what the
+ * others made of it with the same luck. All recorded numbers of the node stand below (node_numbers.js). Inside a step only
+ * what is known after its phase is told (view.known, see tree/phases.js).
  */
 
-import { decisionsOf, distributionAt } from "../core/columns.js";
-import { digits, ordinal } from "../core/digits.js";
-import { el, more, nodeButton, note, swatch, token } from "../core/dom.js";
-import { looksOf, outcome, unwritten } from "../core/words.js";
-import { bonusBox, distribution, rail, residualBox } from "./distributions.js";
+import { decisionsOf } from "../core/columns.js";
+import { el, note, swatch, token } from "../core/dom.js";
+import { nodePath, verdictPath } from "../core/python_path.js";
+import { looksOf, outcome } from "../core/words.js";
+import { arithmetic, sentence } from "./decision.js";
+import { bothBars, decisionPicture } from "./decision_pictures.js";
+import { nodeNumbers } from "./node_numbers.js";
+import { recorded, said } from "./said.js";
 
 /** @import { Frame, Run, Verdict } from "../core/frame.d.ts" */
 /** @import { Decision } from "../core/columns.js" */
 /** @import { Act, View } from "../core/state.js" */
-/** @import { Known } from "../tree/phases.js" */
+/** @import { Part } from "./decision.js" */
 
 /**
  * @param {Run} run
@@ -20,130 +23,98 @@ import { bonusBox, distribution, rail, residualBox } from "./distributions.js";
  * @param {number} node
  * @param {View} view
  * @param {Act} act
- * @returns {Node[]}
+ * @returns {(Node | null)[]}
  */
 export function nodePanel(run, frame, node, view, act) {
-  const { nodes, tree } = frame, parent = tree.parent[node], { known } = view, verdicts = frame.verdicts.filter((v) => view.shown.has(v.verifier));
-  const judges = verdicts.filter((v) => known.states[v.verifier]);
-  /** @type {Node[]} */
-  const made = [el("h3", {}, `Node ${node} `, token(nodes.text[node]))];
-  if (node === 0) made.push(note(`The last committed token (id ${nodes.token[0]}); the tree grows from it, and no verifier judges it.`));
-  else {
-    const siblings = tree.parent.filter((up) => up === parent).length;
-    made.push(el("p", { class: "sv-note" }, `depth ${nodes.depth[node]}, ${frame.proposal === "top_k" ? "" : "drawn "}${ordinal(nodes.rank[node] + 1)} of ${siblings} after `, nodeButton(parent, nodes.text[parent], act), ` · token id ${nodes.token[node]}`),
-      el("div", { class: "sv-pair" }, bar("draft", nodes.q[node]), known.target ? bar("target", nodes.p[node]) : null),
-      el("h4", {}, "Decisions"), ...judges.flatMap((v) => decisions(run, frame, v, node, known)));
-    if (!judges.length) made.push(note(known.judged ? "No verifier that has judged is shown." : "No verifier has judged the tree yet."));
-  }
-  const drawn = verdicts.filter((v) => v.bonus.node === node && known.bonus.has(v.verifier));
-  if (drawn.length) made.push(el("h4", {}, "Bonus token drawn here"), ...drawn.map((v) => bonusBox(run, frame, v)));
-  if (node) {
-    made.push(el("h4", {}, "Where it was judged: after ", nodeButton(parent, nodes.text[parent], act)));
-    const target = distributionAt(nodes.target, parent), draft = distributionAt(nodes.draft, parent);
-    if (known.target && target) made.push(distribution(frame, "target", target, { token: nodes.token[node], prob: nodes.p[node] }));
-    made.push(draft ? distribution(frame, "draft", draft, { token: nodes.token[node], prob: nodes.q[node] }) : note("The draft's row there was not recorded."));
-  }
-  made.push(el("h4", {}, "What may follow it"));
-  const target = distributionAt(nodes.target, node), draft = distributionAt(nodes.draft, node);
-  if (known.target && target) made.push(distribution(frame, "target", target, null));
-  if (nodes.depth[node] >= known.depth) made.push(note("Neither model has run this node yet."));
-  else made.push(draft ? distribution(frame, "draft", draft, null) : note(frame.caches.draft.slot.length ? "The draft did not run this node: it was not expanded." : "No draft model ran in this step."));
-  if (nodes.limits.shown !== nodes.limits.folded)
-    made.push(note(`Large tree: ${nodes.limits.shown} entries of a distribution are carried for nodes in sight, ${nodes.limits.folded} for folded ones.`));
-  return made;
+  const { nodes } = frame;
+  const head = el("h3", { class: "sv-nodehead" }, el("span", { class: "sv-nodenumber" }, `Node ${node}`), " ", token(nodes.text[node]),
+    el("button", { type: "button", class: "sv-close", "aria-label": "Close the node (Esc)", title: "Close (Esc)", onclick: () => act.select(null) }, "×"));
+  const numbers = el("section", { class: "sv-numbers", tabindex: -1, "aria-label": `All numbers of node ${node}` }, nodeNumbers(run, frame, node, view, act));
+  const show = () => {
+    numbers.scrollIntoView({ block: "nearest" });
+    numbers.focus();
+  };
+  const coin = act.whatIf && node && view.known.judged ? el("button", { type: "button", "data-act": "force-coin", title: "Change this coin and see what would have come of it", onclick: act.whatIf }, "Force this coin") : null;
+  const foot = el("div", { class: "sv-foot" },
+    el("button", { type: "button", "data-act": "copy-numbers", title: "Copy every number of the picture, in full, with its place in the recorded run in Python" }, "Copy numbers"),
+    el("button", { type: "button", "data-act": "all-numbers", onclick: show }, "Table"), coin, el("output", { class: "sv-copied", "aria-live": "polite" }));
+  return [head, el("div", { class: "sv-picture" }, picture(run, frame, node, view, act)), foot, numbers];
 }
 
 /**
- * @param {"draft" | "target"} model
- * @param {number | null} value
+ * @param {Run} run
+ * @param {Frame} frame
+ * @param {number} node
+ * @param {View} view
+ * @param {Act} act
+ * @returns {(Node | null)[]}
  */
-const bar = (model, value) => [el("span", {}, model), rail(value || 0, model), el("b", { class: "sv-number" }, digits(value))];
+function picture(run, frame, node, view, act) {
+  const { known, lens } = view, { nodes, step } = frame;
+  if (node === 0) return [note(`The last committed token (id ${nodes.token[0]}); the tree grows from it, and no verifier judges it.`)];
+  const verdict = /** @type {Verdict} */ (frame.verdicts.find((one) => one.verifier === lens)), state = known.states[lens]?.[node];
+  const decision = state === undefined ? undefined : decisionsOf(verdict).slice(0, known.taken).filter((one) => one.node === node).at(-1);
+  const say = (/** @type {Part[]} */ parts) => el("p", { class: "sv-say", "data-verifier": lens }, said(parts, act));
+  if (decision) return [
+    say(sentence(frame, lens, decision, decision.outcome === "a" && state === "p" ? "p" : decision.outcome)),
+    ...decisionPicture(frame, verdict, looksOf(run, lens), decision, act), othersBox(run, frame, node, view, act),
+  ];
+  const bars = bothBars({ value: nodes.q[node], path: `${nodePath(step, node)}.draft_prob` }, { value: known.target ? nodes.p[node] : null, path: `${nodePath(step, node)}.target_prob` });
+  if (!known.target) return [say([{ strong: "Only a guess so far." }, " The target has not looked yet."]), bars];
+  if (state === undefined || known.taken < decisionsOf(verdict).length) return [say([{ strong: "Not decided yet." }, " The target has scored it."]), bars];
+  return [...undecided(frame, verdict, node, state, say), bars, othersBox(run, frame, node, view, act)];
+}
 
 /**
- * What one verifier decided about a node, as far as it is known.
- * @param {Run} run
+ * A node that the watched verifier has taken no decision about, and what it would have taken there.
  * @param {Frame} frame
  * @param {Verdict} verdict
  * @param {number} node
- * @param {Known} known
- */
-function decisions(run, frame, verdict, node, known) {
-  const all = decisionsOf(verdict), taken = all.slice(0, known.taken).filter((one) => one.node === node), state = known.states[verdict.verifier][node];
-  // Inside the step a rule that chooses at its end has only let the node pass so far.
-  const late = state === "a" ? unwritten(frame, verdict, verdict.path.indexOf(node)) : null, added = late ? [note(late)] : [];
-  if (taken.length) return [...taken.map((one) => decisionBox(run, frame, verdict, one, one.outcome === "a" && state === "p" ? "p" : one.outcome)), ...added];
-  const why = state === "a" ? "Accepted with the path below it: this rule accepts whole paths."
-    : `Its threshold here is ${digits(verdict.thresholds[node])}; the walk ${known.taken < all.length ? "has not come by yet" : "did not come by"}.`;
-  return [el("div", { class: "sv-decision", "data-verifier": verdict.verifier }, who(run, verdict.verifier, state), note(why), ...added)];
-}
-
-/**
- * @param {Run} run
- * @param {string} name
  * @param {string} state
+ * @param {(parts: Part[]) => Node} say
+ * @returns {Node[]}
  */
-const who = (run, name, state) => el("div", { class: "sv-who" }, swatch(looksOf(run, name)), ` ${name} `,
-  el("b", { class: `sv-state-${state === "." ? "none" : state}` }, outcome(state)));
+function undecided(frame, verdict, node, state, say) {
+  const { verifier, path, thresholds } = verdict, all = decisionsOf(verdict);
+  const below = all.find((one) => one.outcome === "a" && path.indexOf(one.node) > path.indexOf(node));
+  if (state === "a" && below) return [say([{ strong: "Accepted" }, ` by ${verifier} without a decision of its own: with `, { node: below.node, text: frame.nodes.text[below.node] }, ", the whole path to it was accepted."])];
+  const told = [say([{ strong: "Not examined" }, ` by ${verifier}: it took another way through the tree.`])], [first] = all;
+  // Of rules that compare tokens the threshold says no more than whether they are equal.
+  if (first && /threshold/.test(first.comparison)) told.push(el("p", { class: "sv-note" }, first.comparison.startsWith("p") ? "p would have to exceed " : "The coin would have to fall below ", recorded(thresholds[node], `${verdictPath(frame.step, verifier)}.thresholds[${node}]`), "."));
+  return told;
+}
 
 /**
+ * A decision in a few words: of two numbers it goes without saying which is which, and so of the node's own token.
+ * @param {Frame} frame
+ * @param {string} verifier
+ * @param {Decision} decision
+ * @returns {Part[]}
+ */
+function inShort(frame, verifier, decision) {
+  const { comparison, expected, node } = decision;
+  if (comparison.startsWith("token") && expected !== null) return [`${expected === frame.nodes.token[node] ? "=" : `≠ ${frame.tokens[expected]},`} ${comparison === "token = drawn" ? "drawn" : "likeliest"}`];
+  const names = ["u ", "p ", " threshold"];
+  return arithmetic(frame, verifier, decision).said.filter((part) => typeof part !== "string" || !names.includes(part)).map((part) => (typeof part === "object" && "value" in part ? { ...part, count: 3 } : part));
+}
+
+/**
+ * What the verifiers that are not watched made of the node.
  * @param {Run} run
  * @param {Frame} frame
- * @param {Verdict} verdict
- * @param {Decision} decision
- * @param {string} state what its outcome counts as now
+ * @param {number} node
+ * @param {View} view
+ * @param {Act} act
+ * @returns {Node | null}
  */
-function decisionBox(run, frame, verdict, decision, state) {
-  const { said, holds } = arithmetic(frame, decision), { rule, p, q } = decision;
-  const box = el("div", { class: "sv-decision", "data-verifier": verdict.verifier }, who(run, verdict.verifier, state), el("p", { class: "sv-sum" }, said));
-  if (holds !== null && holds !== (state !== "r")) box.append(el("p", { class: "sv-bad" }, "✕ These numbers do not give this outcome."));
-  const used = [p === null ? null : `p ${digits(p, 6)}`, q === null ? null : `q ${digits(q, 6)}`].filter(Boolean);
-  box.append(el("p", { class: "sv-note" }, "rule ", el("code", {}, rule), used.length ? ` · used ${used.join(rule.includes("p/q") ? " / " : ", ")}` : ""));
-  if (decision.reason) box.append(el("p", {}, `because ${decision.reason}`));
-  if (!decision.full) box.append(note("Folded in a large tree: its reason and residual are not carried."));
-  const elder = elders(frame, verdict, decision);
-  if (elder.length) box.append(more(`${elder.length} elder sibling${elder.length > 1 ? "s" : ""} came first`, () => el("ol", { class: "sv-elders" }, elder.map((one) => elderLine(frame, one)))));
-  if (decision.residual) box.append(residualBox(frame, decision.residual, "Residual after it"));
-  return box;
-}
-
-/**
- * Earlier decisions about children of the same parent, which is what shaped the p and q that were used.
- * @param {Frame} frame
- * @param {Verdict} verdict
- * @param {Decision} decision
- */
-function elders(frame, verdict, decision) {
-  const all = decisionsOf(verdict), { parent } = frame.tree;
-  return all.slice(0, all.indexOf(decision)).filter((one) => parent[one.node] === parent[decision.node]);
-}
-
-/**
- * @param {Frame} frame
- * @param {Decision} decision
- */
-function elderLine(frame, decision) {
-  const { residual } = decision;
-  return el("li", {}, token(frame.nodes.text[decision.node]), ` ${outcome(decision.outcome)}: `, el("span", { class: "sv-sum" }, arithmetic(frame, decision).said),
-    residual ? residualBox(frame, residual, "left") : null);
-}
-
-/**
- * The comparison with its two sides, and whether it holds (null for what cannot be told from the numbers).
- * @param {Frame} frame
- * @param {Decision} decision
- * @returns {{said: string, holds: boolean | null}}
- */
-export function arithmetic(frame, { node, comparison, uniform, p, expected, threshold, outcome: letter }) {
-  if (comparison === "uniform < threshold" || comparison === "p > threshold") {
-    const isCoin = comparison === "uniform < threshold", left = isCoin ? uniform : p;
-    if (left === null) return { said: `threshold ${digits(threshold, 7)}`, holds: null };
-    // Both sides are sent rounded: where they read the same, only the outcome tells which is larger.
-    const holds = left === threshold ? letter !== "r" : isCoin ? left < threshold : left > threshold;
-    const sign = isCoin ? (holds ? "<" : "≥") : holds ? ">" : "≤";
-    return { said: `${isCoin ? "u" : "p"} ${digits(left, 7)} ${sign} ${digits(threshold, 7)} threshold`, holds };
-  }
-  const own = frame.nodes.token[node], name = comparison === "token = drawn" ? "drawn" : "argmax";
-  if (expected === null) return { said: `no token was ${name}`, holds: null };
-  const coin = uniform === null ? "" : ` with u ${digits(uniform, 7)}`;
-  return { said: `${frame.nodes.text[node]} ${own === expected ? "=" : "≠"} ${frame.tokens[expected]} ${name}${coin}`, holds: own === expected };
+function othersBox(run, frame, node, { known, lens, shown }, act) {
+  const others = frame.verdicts.filter(({ verifier }) => verifier !== lens && shown.has(verifier) && known.states[verifier]);
+  if (!others.length) return null;
+  const lines = others.map((verdict) => {
+    const { verifier } = verdict, state = known.states[verifier][node], decision = decisionsOf(verdict).filter((one) => one.node === node).at(-1);
+    const numbers = decision ? said(inShort(frame, verifier, decision), act) : state === "a" ? ["with its path"] : [];
+    return [swatch(looksOf(run, verifier)), el("button", { type: "button", class: "sv-watch", title: `Watch ${verifier}: its picture, its frames in the tree`, onclick: () => act.watch(verifier) }, verifier),
+      el("span", { class: "sv-other" }, el("b", {}, outcome(state)), " ", numbers)];
+  });
+  return el("section", { class: "sv-others", "aria-label": "The other verifiers" }, el("h4", {}, "The other verifiers, same luck"), el("div", { class: "sv-otherrows" }, lines));
 }

@@ -4,7 +4,6 @@
  */
 
 import { cellsOf, rowsOf } from "../core/columns.js";
-import { isFolded } from "../tree/layout.js";
 
 /** @import { Cache, Frame } from "../core/frame.d.ts" */
 
@@ -41,14 +40,13 @@ export function maskRows(cache) {
 
 /**
  * Rows that are drawn: all, or of a large tree those in sight in the tree and the first wrong ones.
- * @param {Frame} frame
  * @param {Cache} cache
  * @param {MaskRow[]} rows
- * @param {Set<number>} open
+ * @param {(node: number) => boolean} inSight whether a node is drawn in the tree
  * @param {number | null} selected
  * @returns {number[]}
  */
-export function chosenRows(frame, cache, rows, open, selected) {
+export function chosenRows(cache, rows, inSight, selected) {
   if (rows.length <= MOST_ROWS) return rows.map((_, i) => i);
   /** @type {Set<number>} */
   const chosen = new Set();
@@ -58,7 +56,7 @@ export function chosenRows(frame, cache, rows, open, selected) {
   };
   if (selected !== null && cache.node.includes(selected)) add(cache.node.indexOf(selected));
   rows.forEach((row, i) => row.wrong && chosen.size < FOLDED_ROWS / 2 && add(i));
-  cache.node.forEach((node, i) => (node === null || !isFolded(frame.tree, node) || open.has(node)) && add(i));
+  cache.node.forEach((node, i) => (node === null || inSight(node)) && add(i));
   return [...chosen].sort((a, b) => a - b);
 }
 

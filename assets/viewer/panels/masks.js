@@ -208,7 +208,7 @@ function pointedOf({ picture, zoomers }) {
 export function drawMasks(ui, state, run, frame, view, act) {
   state.maskHits = {};
   for (const model of MODELS) {
-    const cache = frame.caches[model], rows = maskRows(cache), chosen = chosenRows(frame, cache, rows, view.open, state.selected);
+    const cache = frame.caches[model], rows = maskRows(cache), chosen = chosenRows(cache, rows, (node) => state.spot?.y[node] !== null, state.selected);
     const parts = ui.masks[model], pointed = pointedOf(parts);
     const { wrong, cut } = cache.mask, fits = el("span", { class: wrong ? "sv-bad" : "sv-good" }, wrong ? `✕ ${wrong} wrong` : "✓ mask and positions fit");
     parts.head.replaceChildren(`${model}: ${rows.length} rows `, fits);

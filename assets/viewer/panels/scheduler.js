@@ -1,26 +1,22 @@
-/* Everything below the tree, one panel a task, so that a key press waits for one of them at most.
+/* The panel of the dock that is open, one part a task, so that a key press waits for one of them at most.
  *
- * A new move cancels what is still to be drawn; the masks of a large tree wait longer while they are out of sight. Tables
- * are made when their disclosure is open.
+ * A new move cancels what is still to be drawn. Tables are made when their disclosure is open.
  */
 
 import { MODELS } from "../core/state.js";
 import { auditTable, drawAudits } from "./audits.js";
 import { slotTable } from "./cache_table.js";
-import { drawCaches } from "./caches.js";
 import { story, taleOf } from "./findings.js";
 import { drawMasks, maskTable } from "./masks.js";
 import { nodeTable } from "./step.js";
-import { drawTotals, stepsTable, totalsTable } from "./totals.js";
+import { drawTotals, stepsTable, totalsShown, totalsTable } from "./totals.js";
 
 /** @import { Frame, Run } from "../core/frame.d.ts" */
 /** @import { Act, State, View } from "../core/state.js" */
 /** @import { Ui } from "../parts.js" */
 
-const LARGE = 100, NEAR = 300, AWAY_MS = 500;
-
 /**
- * Draw the panels of `frame`; `done` is called after the last one.
+ * Draw the open panel for `frame`; `done` is called after its last part.
  * @param {Ui} ui
  * @param {State} state
  * @param {Run} run
@@ -30,29 +26,21 @@ const LARGE = 100, NEAR = 300, AWAY_MS = 500;
  * @param {() => void} done
  */
 export function drawPanels(ui, state, run, frame, view, act, done) {
-  const tale = taleOf(story(state.frames, run.steps), frame.step), masks = () => drawMasks(ui, state, run, frame, view, act);
-  const waits = frame.caches.target.slot.length > LARGE && outOfSight(ui.masks.target.picture);
-  const tasks = [
-    () => (state.cacheHits = drawCaches(ui, run, frame, tale, act)),
-    () => drawTotals(ui, run),
-    ...(waits ? [] : [masks]),
-    () => drawAudits(ui, run, frame, tale),
-    () => fill(ui.nodeTable, () => [nodeTable(run, frame, act)]),
-    () => fill(ui.slotTable, () => MODELS.flatMap((model) => slotTable(frame, model, act))),
-    () => fill(ui.maskTable, () => MODELS.flatMap((model) => maskTable(frame, model, act))),
-    () => fill(ui.auditTable, () => MODELS.flatMap((model) => auditTable(frame, model))),
-    () => fill(ui.totalsTable, () => [totalsTable(run)]),
-    () => fill(ui.stepsTable, () => [stepsTable(run, state.frames, act)]),
-  ];
+  const tale = taleOf(story(state.frames, run.steps), frame.step);
+  /** @type {Record<string, (() => void)[]>} */
+  const parts = {
+    cache: [() => fill(ui.slotTable, () => MODELS.flatMap((model) => slotTable(frame, model, act)))],
+    totals: [() => drawTotals(ui, run, state), () => fill(ui.totalsTable, () => [totalsTable(totalsShown(run, state))]), () => fill(ui.stepsTable, () => [stepsTable(run, state.frames, act)])],
+    masks: [() => drawMasks(ui, state, run, frame, view, act), () => fill(ui.maskTable, () => MODELS.flatMap((model) => maskTable(frame, model, act)))],
+    audit: [() => drawAudits(ui, run, frame, tale), () => fill(ui.auditTable, () => MODELS.flatMap((model) => auditTable(frame, model)))],
+    table: [() => fill(ui.nodeTable, () => [nodeTable(run, frame, act)])],
+  };
+  const tasks = [...(parts[state.dock] || []), done];
   cancelPanels(state);
   let at = 0;
   const next = () => {
     tasks[at++]();
     if (at < tasks.length) state.later = setTimeout(next, 0);
-    else {
-      done();
-      if (waits) state.later = setTimeout(() => (masks(), done()), AWAY_MS);
-    }
   };
   // The picture that was asked for first: the browser paints it before the first of these.
   state.soon = requestAnimationFrame(() => (state.later = setTimeout(next, 0)));
@@ -62,12 +50,6 @@ export function drawPanels(ui, state, run, frame, view, act, done) {
 export function cancelPanels(state) {
   cancelAnimationFrame(state.soon);
   clearTimeout(state.later);
-}
-
-/** @param {HTMLElement} picture */
-function outOfSight(picture) {
-  const box = /** @type {Element} */ (picture.closest("section")).getBoundingClientRect();
-  return box.top > window.innerHeight + NEAR || box.bottom < -NEAR;
 }
 
 /**

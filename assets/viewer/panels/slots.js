@@ -1,4 +1,4 @@
-/* What became of the slots of a cache: what picture and table of the caches both read from its columns. */
+/* What became of the slots of a cache: what the dock and the table of the caches both read from its columns. */
 
 import { rowsOf } from "../core/columns.js";
 
@@ -30,4 +30,87 @@ export function slotsOf(cache) {
     misplaced: new Map(wrong.flatMap((row) => (row.due === null ? [] : [[row.due, row.slot]]))),
     strays: new Set(wrong.flatMap((row) => (row.held === null ? [] : [row.held]))),
   };
+}
+
+/**
+ * How many of the slots that were written are still there after the update, by their fingerprints.
+ * @param {Cache} cache
+ */
+export const keptOf = (cache) => cache.after.held.filter((held) => held !== null).length;
+
+/**
+ * @typedef {object} Change the update of a cache in numbers
+ * @property {number} written slots
+ * @property {number} kept of them
+ * @property {number} moved of those
+ * @property {number} cut
+ * @property {number} stray kept without being due there
+ * @property {number} unknown slots left with what no slot of the step held
+ */
+
+/**
+ * @param {Cache} cache
+ * @returns {Change}
+ */
+export function changeOf(cache) {
+  const written = cache.slot.length, kept = keptOf(cache), { strays } = slotsOf(cache);
+  return {
+    written, kept, moved: cache.state.split("m").length - 1, cut: cache.to.filter((to) => to === null).length, stray: strays.size,
+    unknown: cache.after.held.length - kept,
+  };
+}
+
+/**
+ * Node and position of a written slot.
+ * @param {Cache} cache
+ * @param {Slots} slots
+ * @param {number} i its place among the written ones
+ */
+function placeOf(cache, { due }, i) {
+  const node = cache.node[i], who = node === null ? ({ c: "fed late", p: "pruned" }[cache.role[i]] ?? "no node") : `node ${node}`;
+  return `${who}, position ${cache.position[i]}${due.has(i) ? `, ✕ its position had to be ${due.get(i)}` : ""}`;
+}
+
+/**
+ * What a written slot says of itself, and what became of it, if that is known.
+ * @param {Cache} cache
+ * @param {Slots} slots
+ * @param {number} i its place among the written ones
+ * @param {boolean} known whether the update has been
+ */
+export function saidOfSlot(cache, slots, i, known) {
+  const place = placeOf(cache, slots, i), { misplaced, strays } = slots;
+  if (!known) return place;
+  const fate = misplaced.has(i) ? `✕ due in slot ${misplaced.get(i)}` : strays.has(i) ? `✕ stays in slot ${cache.to[i]}, not due` : cache.state[i] === "m" ? `moved to slot ${cache.to[i]}` : FATES[cache.state[i]];
+  return `${place}, ${fate}, fingerprint ${cache.prints[i]}`;
+}
+
+/**
+ * What a slot that the update left says of itself.
+ * @param {Cache} cache
+ * @param {Slots} slots
+ * @param {LeftRow} row
+ */
+export function saidOfLeft(cache, slots, { due, good, held, print }) {
+  /** @param {number} i */
+  const name = (i) => (cache.node[i] === null ? `what slot ${cache.slot[i]} held` : `node ${cache.node[i]}`);
+  const said = good ? `${placeOf(cache, slots, Number(due))}, ${cache.state[Number(due)] === "m" ? `moved from slot ${cache.slot[Number(due)]}` : "kept where it was"}`
+    : `✕ must hold ${due === null ? "nothing" : name(due)}, holds ${held === null ? "what no slot of this step held" : name(held)}`;
+  return `${said}, fingerprint ${print}`;
+}
+
+/** @typedef {"before" | "tree" | "after"} Stage how far a step has come for a cache: nothing written, the tree, the update */
+
+/**
+ * What became of a cache in one sentence.
+ * @param {Cache} cache
+ * @param {Stage} stage
+ */
+export function sentenceOf(cache, stage) {
+  const { written, kept, moved, cut, stray, unknown } = changeOf(cache);
+  if (stage === "before") return `length ${cache.before}; nothing of this step is written yet`;
+  if (stage === "tree") return written ? `${written} slots hold the tree; nothing is kept or moved yet` : "ran nothing in this step";
+  if (!written) return `ran nothing in this step · length ${cache.length}`;
+  const odd = `${stray ? `, ${stray} of them not due there` : ""}${unknown ? `, ${unknown} left with what no slot of this step held` : ""}`;
+  return `keeps ${kept} of ${written} slots${odd}, moves ${moved}, cuts ${cut} · length ${cache.before} → ${cache.length}`;
 }

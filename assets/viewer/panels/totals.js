@@ -8,9 +8,10 @@ import { digits, percent } from "../core/digits.js";
 import { cells, el, note, swatch, table } from "../core/dom.js";
 import { looksOf, verdictBy } from "../core/words.js";
 import { saidOf, story, taleOf } from "./findings.js";
+import { totalsOf } from "./range_totals.js";
 
 /** @import { Counts, Frame, Looks, Run, Totals, VerifierTotals } from "../core/frame.d.ts" */
-/** @import { Act } from "../core/state.js" */
+/** @import { Act, Range, State } from "../core/state.js" */
 
 const FIGURES = [
   { name: "Block efficiency", formula: "block_efficiency" }, { name: "Acceptance by depth", formula: "acceptance_by_depth" },
@@ -21,11 +22,19 @@ const FIGURES = [
 const drawn = new WeakMap();
 
 /**
+ * Totals of the whole run, or of the range of steps that was chosen.
+ * @param {Run} run
+ * @param {State} state
+ */
+export const totalsShown = (run, { frames, range }) => (range ? totalsOf(run, frames, range) : run.totals);
+
+/**
  * @param {{totals: HTMLElement, totalsEmpty: HTMLElement}} ui
  * @param {Run} run
+ * @param {State} state
  */
-export function drawTotals(ui, run) {
-  const { totals } = run;
+export function drawTotals(ui, run, state) {
+  const totals = totalsShown(run, state);
   if (drawn.get(ui.totals) === totals) return;
   drawn.set(ui.totals, totals);
   const best = Math.max(1, ...totals.verifiers.map((v) => v.efficiency || 0));
@@ -43,8 +52,18 @@ export function drawTotals(ui, run) {
   });
   const driver = totals.verifiers.find((v) => v.drives === totals.steps), cut = driver ? driver.emitted - totals.tokens : 0;
   ui.totals.replaceChildren(
-    note(`${totals.steps} steps, ${totals.tokens} new tokens. Only the driver's choices became text; the others judged the trees it led to.${driver && cut > 0 ? ` The driver's ${driver.emitted} tokens count ${cut} that were not written, because the text ended.` : ""}`),
+    note(`${saidOfSteps(state.range, totals.steps)}, ${totals.tokens} new tokens. Only the driver's choices became text; the others judged the trees it led to.${driver && cut > 0 ? ` The driver's ${driver.emitted} tokens count ${cut} that were not written, because the text ended.` : ""}`),
     table("Totals of the run so far, by verifier", ["Verifier", ...FIGURES.map(({ name, formula }) => head(name, totals.formulas[formula]))], rows));
+}
+
+/**
+ * @param {Range | null} range
+ * @param {number} steps that were counted
+ */
+function saidOfSteps(range, steps) {
+  if (!range) return `${steps} steps`;
+  const left = range[1] + 1 - range[0] - steps;
+  return `Steps ${range[0] + 1} to ${range[1] + 1}${left ? ` without ${left} that are not loaded yet` : ""}: ${steps} steps`;
 }
 
 /**
@@ -94,10 +113,10 @@ function chart(counts, columns, name, looks) {
 
 /**
  * The same numbers without pictures, one row a count.
- * @param {Run} run
+ * @param {Totals} totals
  */
-export function totalsTable(run) {
-  const lines = run.totals.verifiers.flatMap((v) => [
+export function totalsTable(totals) {
+  const lines = totals.verifiers.flatMap((v) => [
     { what: "block efficiency", where: "–", accepted: v.emitted, of: v.steps },
     ...rowsOf(v.depth).map((row, i) => ({ what: "acceptance by depth", where: `depth ${i + 1}`, ...row })),
     ...rowsOf(v.rank).map((row, i) => ({ what: "acceptance by sibling rank", where: `rank ${i}`, ...row })),

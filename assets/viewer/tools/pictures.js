@@ -1,16 +1,17 @@
 /* The tree in sight as a picture: one SVG file that needs nothing else, or the same as PNG at twice the size.
  *
- * Plotly gives the shapes; the labels, which are elements over them, are written again as SVG text, each clipped to its box.
+ * It is the page's own drawing, fitted, with the looks that its style sheets gave it written into every element.
  */
 
 import { el, svg } from "../core/dom.js";
 import { frameNow, runDrawn } from "../core/state.js";
 
 /** @import { Act, State, Tool } from "../core/state.js" */
+/** @import { Layout } from "../tree/layout.js" */
 /** @import { Ui } from "../parts.js" */
 
 const MARGIN = 10, PNG_SCALE = 2;
-const LABELS = ".sv-columnhead, .sv-cardtoken, .sv-carddigits, .sv-pips > i";
+const LOOKS = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-linecap", "opacity", "font-family", "font-size", "font-weight", "text-anchor"];
 
 /**
  * @param {Ui} ui
@@ -24,10 +25,10 @@ export function makePictures(ui, state, act) {
 
   /** @param {"svg" | "png"} kind */
   async function keep(kind) {
-    if (!frameNow(state)) return;
+    if (!frameNow(state) || !state.spot) return;
     const name = `specviz-${runDrawn(state).id}-step-${state.step + 1}.${kind}`;
     try {
-      const drawn = await drawing(ui, state.scale);
+      const drawn = drawing(ui, state.spot);
       save(name, kind === "svg" ? new Blob([drawn.text], { type: "image/svg+xml" }) : await png(drawn));
     } catch (error) {
       act.notice({ kind: "error", text: "The picture could not be made; try again, or with fewer nodes unfolded." });
@@ -39,41 +40,48 @@ export function makePictures(ui, state, act) {
 
 /**
  * @param {Ui} ui
- * @param {number} scale of the tree
+ * @param {Layout} spot
  */
-async function drawing(ui, scale) {
-  const box = ui.tree.getBoundingClientRect(), width = Math.ceil(box.width), height = Math.ceil(box.height);
+function drawing(ui, spot) {
+  const width = Math.ceil(spot.width * spot.scale), height = Math.ceil(spot.height * spot.scale);
   const around = { x: -MARGIN, y: -MARGIN, width: width + 2 * MARGIN, height: height + 2 * MARGIN };
-  const source = await window.Plotly.toImage(ui.tree, { format: "svg", width, height });
-  const shapes = new DOMParser().parseFromString(decodeURIComponent(source.slice(source.indexOf(",") + 1)), "image/svg+xml").documentElement;
-  const panel = /** @type {Element} */ (ui.treeBox.closest(".sv-panel"));
   const whole = svg("svg", { xmlns: "http://www.w3.org/2000/svg", width: around.width, height: around.height, viewBox: Object.values(around).join(" "), role: "img" });
-  whole.append(svg("title", {}, ui.tree.getAttribute("aria-label") || "Draft tree"), svg("rect", { ...around, fill: getComputedStyle(panel).backgroundColor }));
-  whole.append(document.importNode(shapes, true));
-  for (const label of /** @type {NodeListOf<HTMLElement>} */ (ui.layer.box.querySelectorAll(LABELS))) {
-    const spot = label.getBoundingClientRect();
-    if (!label.textContent || !spot.width) continue;
-    const look = getComputedStyle(label), size = parseFloat(look.fontSize) * (label.offsetHeight ? spot.height / label.offsetHeight : scale);
-    const clip = svg("svg", { x: spot.left - box.left, y: spot.top - box.top, width: spot.width + 1, height: spot.height, overflow: "hidden" });
-    clip.append(svg("text", {
-      x: 0, y: spot.height / 2, "dominant-baseline": "central", "font-size": size.toFixed(2), "font-family": look.fontFamily.replace(/"/g, "'"),
-      "font-weight": look.fontWeight, fill: look.color, opacity: faded(label, ui.layer.box), "xml:space": "preserve",
-    }, label.textContent));
-    whole.append(clip);
-  }
+  whole.append(svg("title", {}, ui.scene.nodes.getAttribute("aria-label") || "Draft tree"), svg("rect", { ...around, fill: plain(getComputedStyle(ui.treeBox).backgroundColor) }));
+  const world = svg("g", { transform: `scale(${spot.scale})` });
+  for (const child of ui.scene.world.children) world.append(copy(child));
+  whole.append(world);
   return { text: new XMLSerializer().serializeToString(whole), width: around.width, height: around.height };
 }
 
 /**
- * Opacity with that of the elements around it.
- * @param {Element} label
- * @param {Element} layer
+ * An element with its looks as attributes, without what a style sheet hides.
+ * @param {Element} source
+ * @returns {Element | string}
  */
-function faded(label, layer) {
-  let opacity = 1;
-  for (let at = /** @type {Element | null} */ (label); at && at !== layer; at = at.parentElement) opacity *= Number(getComputedStyle(at).opacity);
-  return opacity;
+function copy(source) {
+  const look = getComputedStyle(source);
+  if (look.display === "none") return "";
+  const made = svg(source.tagName, {});
+  for (const { name, value } of source.attributes) if (!/^(class|style|role|tabindex|aria-.*|data-.*)$/.test(name)) made.setAttribute(name, value);
+  if (source.children.length) made.append(...[...source.children].map(copy));
+  else {
+    made.textContent = source.textContent;
+    for (const name of LOOKS) {
+      const value = look.getPropertyValue(name);
+      if (value) made.setAttribute(name, name === "font-family" ? value.replace(/"/g, "'") : plain(value));
+    }
+    if (source.tagName === "text") made.setAttribute("xml:space", "preserve");
+  }
+  if (source.tagName === "g" && look.opacity !== "1") made.setAttribute("opacity", look.opacity);
+  return made;
 }
+
+/**
+ * Colours that were mixed, as every program reads them.
+ * @param {string} value
+ */
+const plain = (value) => value.replace(/color\(srgb ([\d.]+) ([\d.]+) ([\d.]+)(?: \/ ([\d.]+))?\)/g, (_, red, green, blue, alpha) =>
+  `rgb${alpha ? "a" : ""}(${[red, green, blue].map((part) => Math.round(255 * Number(part))).join(", ")}${alpha ? `, ${alpha}` : ""})`);
 
 /**
  * @param {string} name

@@ -36,7 +36,10 @@ const WAIT_MS = 250;
  * @returns {Tool}
  */
 export function makeWhatIf(ui, state, act, { ask: askServer }) {
-  if (!askServer) return {};
+  if (!askServer) {
+    ui.dock.leaveOut("whatif");
+    return {};
+  }
   /** @type {VerifierChoice[]} */
   let choices = [];
   /** By run and step. @type {Map<string, Question>} */
@@ -49,8 +52,15 @@ export function makeWhatIf(ui, state, act, { ask: askServer }) {
     el("p", { class: "sv-note" }, "Change a coin, force a node, take other options or another verifier: the outcome stands beside the recorded one, which stays as it is."), form, changes, answer);
   const overlay = el("div", { class: "sv-whatif-overlay", "aria-hidden": "true" });
   ui.under.append(panel);
-  ui.stage.append(overlay);
+  ui.over.append(overlay);
+  act.whatIf = () => {
+    panel.open = true;
+    build();
+    act.reveal(panel);
+    /** @type {HTMLElement | null} */ (form.querySelector("[data-field=coin], [data-field=verifier]"))?.focus();
+  };
 
+  const isOpen = () => panel.open && state.dock === "whatif";
   const keyNow = () => `${runDrawn(state).id}/${state.step}`;
   const chosen = (/** @type {string} */ name) => choices.find((one) => one.name === name) || choices[0];
   const recordedBy = (/** @type {string} */ name) => verdictBy(frameDrawn(state), name);
@@ -224,8 +234,7 @@ export function makeWhatIf(ui, state, act, { ask: askServer }) {
 
   /** Over the tree: the path that would have been taken, and the nodes whose outcome differs. */
   function draw() {
-    const found = panel.open && frameNow(state) ? questions.get(keyNow())?.answer : null, marks = [];
-    overlay.style.cssText = ui.layer.box.style.cssText;
+    const found = isOpen() && frameNow(state) ? questions.get(keyNow())?.answer : null, marks = [];
     if (found?.rows && state.phase === null) {
       const path = new Set(found.path.node), differing = new Set(found.differing);
       for (const { node, left, top, right, bottom } of state.hits) {
@@ -240,7 +249,7 @@ export function makeWhatIf(ui, state, act, { ask: askServer }) {
 
   function moved() {
     panel.hidden = !frameNow(state) || !choices.length || state.phase !== null;
-    if (panel.hidden || !panel.open) return draw();
+    if (panel.hidden || !isOpen()) return draw();
     const at = [keyNow(), state.selected, state.lens].join();
     if (at === shownFor) return draw();
     const other = !shownFor.startsWith(`${keyNow()},`);

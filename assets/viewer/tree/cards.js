@@ -1,4 +1,4 @@
-/* The labels of the draft tree: one element a card, above the picture, written with textContent only.
+/* The cards of the draft tree, as SVG: what stands on each of them. Text of a run is data: textContent only.
  *
  * The nodes form a tree for assistive technology, with one card in the tab order. Elements are kept from step to step, so
  * that the focus stays on the card it was on.
@@ -6,130 +6,205 @@
 
 import { OUTCOMES } from "../core/constants.js";
 import { digits } from "../core/digits.js";
-import { el } from "../core/dom.js";
+import { svg } from "../core/dom.js";
+import { DIGIT, fitting } from "./labels.js";
 
 /** @import { Frame } from "../core/frame.d.ts" */
 /** @import { Hit, View } from "../core/state.js" */
+/** @import { Compared, Line } from "./chance.js" */
+/** @import { Rank } from "./ranks.js" */
+
+/** @typedef {{place: number, role: string, state: string}} Pip what a verifier made of a node, at its fixed place */
 
 /**
- * @typedef {object} CardLooks
- * @property {string} label
- * @property {string} digits
- * @property {boolean} [weak]
- * @property {boolean} [rejected]
- * @property {boolean} [acting]
- * @property {boolean} [parts] whether the paths part here
- * @property {[string, string][]} [pips] colour role and outcome of every verifier
- * @property {number} [count] of folded nodes behind a stub
+ * @typedef {object} Card a card where it stands
+ * @property {Hit} hit
+ * @property {Rank | "bonus" | "stub"} rank
+ * @property {string} text token, uncut
+ * @property {string} [note] second line of a bonus card
+ * @property {number | null} [q]
+ * @property {number | null} [p] undefined as long as the target has not scored
+ * @property {Compared | null} [compared] by the verifier that is watched
+ * @property {string} [state] its outcome
+ * @property {Pip[]} [pips]
+ * @property {number} [places] of pips there are
+ * @property {number} [count] of folded nodes
+ * @property {string} [role] colour of a bonus card
+ * @property {string} [dash]
+ * @property {string[]} [classes]
  */
-/** @typedef {Hit & CardLooks} Card a card where it stands */
+
+/** Widths below which a card has no room for its mark, its bars, its pips. */
+const NARROW = 128, PIP = 8;
+const MARKS = { a: "m0 0 3.5 4 7-8", r: "m1 -4 8 8m0-8-8 8", p: "M9 0a4 4 0 1 1-8 0a4 4 0 1 1 8 0" };
 
 /**
- * @typedef {object} CardLayer
- * @property {HTMLElement} box
- * @property {HTMLElement} heads of the columns
- * @property {HTMLElement} nodes
- * @property {HTMLElement} others bonus tokens and stubs
- * @property {Map<string, HTMLElement>} known the elements there are
- */
-
-/** @returns {CardLayer} */
-export function makeCardLayer() {
-  const heads = el("div", { "aria-hidden": "true" }), nodes = el("div", { role: "tree", "aria-label": "Nodes of the draft tree" }), others = el("div");
-  return { box: el("div", { class: "sv-cards" }, heads, nodes, others), heads, nodes, others, known: new Map() };
-}
-
-/**
- * Lay these cards and the titles of the columns.
- * @param {CardLayer} layer
- * @param {Frame} frame
- * @param {Card[]} cards
- * @param {{left: number, text: string}[]} titles
- * @param {View} view
- */
-export function layCards(layer, frame, cards, titles, view) {
-  layer.box.style.transform = `scale(${view.scale})`;
-  const seen = new Set();
-  for (const card of cards) {
-    const key = card.bonus !== undefined ? `b${card.bonus}` : card.stub !== undefined ? `s${card.stub}` : `n${card.node}`;
-    let made = layer.known.get(key);
-    if (!made) layer.known.set(key, (made = makeCard(layer, card)));
-    seen.add(key);
-    place(made, card);
-    made.setAttribute("aria-label", said(frame, card, view));
-    if (typeof card.node === "number") made.setAttribute("aria-level", String(frame.nodes.depth[card.node] + 1));
-  }
-  for (const [key, made] of layer.known)
-    if (!seen.has(key)) {
-      made.remove();
-      layer.known.delete(key);
-    }
-  const wanted = titles.map(({ left, text }) => `${left},${text}`).join("|");
-  if (layer.heads.dataset.titles === wanted) return;
-  layer.heads.dataset.titles = wanted;
-  layer.heads.replaceChildren(...titles.map(({ left, text }) => el("span", { class: "sv-columnhead", style: `left: ${left}px` }, text)));
-}
-
-/**
- * @param {CardLayer} layer
+ * @param {SVGElement} made
  * @param {Card} card
  */
-function makeCard(layer, card) {
-  const parts = [el("span", { class: "sv-cardtoken", dir: "auto" }), el("span", { class: "sv-carddigits" })];
-  if (card.node) parts.push(el("span", { class: "sv-pips" }));
-  let made;
-  if (card.bonus !== undefined) made = el("button", { class: "sv-card sv-card-bonus", type: "button", tabindex: -1, "data-bonus": card.bonus }, parts);
-  else if (card.stub !== undefined) made = el("button", { class: "sv-card sv-card-stub", type: "button", "data-stub": card.stub }, parts);
+export function fill(made, card) {
+  const { left, top, right, bottom } = card.hit, wide = right - left, high = bottom - top, own = card.rank;
+  made.setAttribute("transform", `translate(${left.toFixed(1)} ${top.toFixed(1)})`);
+  made.setAttribute("class", ["sv-card", `sv-rank-${own}`, ...(card.classes || [])].join(" "));
+  const shapes = [svg("rect", { class: "sv-halo", x: -4, y: -4, width: wide + 8, height: high + 8, rx: 11 }), svg("rect", { class: "sv-bg", width: wide, height: high, rx: own === "idle" || own === "other" ? 6 : 8 })];
+  if (own === "root") shapes.push(token(fitting(card.text, wide - 18, 15), 10, high / 2 + 5, 15));
+  else if (own === "bonus") bonus(shapes, card, wide, high);
+  else if (own === "stub") shapes.push(label(`+${card.count} more`, wide - 6, high / 2 + 4, 12, "end"));
+  else if (own === "path" || own === "tried") examined(shapes, card, wide, high);
+  else quiet(shapes, card, wide, high);
+  if (card.classes?.includes("sv-parting")) shapes.push(svg("path", { class: "sv-part", d: `M${wide} ${high / 2 - 7}l7 7-7 7-7-7z` }));
+  made.replaceChildren(...shapes);
+}
+
+/**
+ * A card of the path, or of a sibling that was refused: number, token, chance and mark; both bars; the coin line.
+ * @param {Element[]} shapes
+ * @param {Card} card
+ * @param {number} wide
+ * @param {number} high
+ */
+function examined(shapes, card, wide, high) {
+  const big = card.rank === "path", base = big ? 18 : 16, size = big ? 15 : 13.5, number = String(card.hit.node), start = 12 + 7 * number.length;
+  let end = wide - 8;
+  if (card.state && card.state in MARKS && wide >= NARROW) {
+    shapes.push(mark(card.state, end - 10, base - 4));
+    end -= 16;
+  }
+  const said = card.compared ? fitting(card.compared.said, wide * 0.46, 13) : "";
+  if (said) {
+    shapes.push(label(said, end, base, big ? 14 : 13, "end", "sv-chance"));
+    end -= (big ? 14 : 13) * DIGIT * said.length + 4;
+  }
+  shapes.push(label(number, 8, base, 12, "start", "sv-cardnumber"), token(fitting(card.text, end - start, size), start, base, size));
+  const pips = card.places && card.places > 1 && wide >= 100 ? PIP * card.places + 6 : 0, high2 = big ? 4.5 : 2.5;
+  bars(shapes, card, 8, base + (big ? 6 : 4), wide - 16 - pips, high2);
+  addPips(shapes, card, wide - 8, big ? base + 12 : base + 6.5);
+  line(shapes, card.compared?.line, 10, high - (big ? 8 : 5), wide - 20, big ? 4 : 3.2);
+  if (card.state === "r") shapes.push(svg("path", { class: "sv-refused", d: `M-12 ${high / 2 - 4}l8 8m0-8l-8 8` }));
+}
+
+/**
+ * A card of one line: what was not examined, or elsewhere than along the path.
+ * @param {Element[]} shapes
+ * @param {Card} card
+ * @param {number} wide
+ * @param {number} high
+ */
+function quiet(shapes, card, wide, high) {
+  const seen = card.state && card.state in MARKS, middle = seen ? high / 2 - 2 : high / 2, size = Math.min(13, high * 0.68), number = String(card.hit.node);
+  const start = 10 + 7 * number.length, base = middle + size * 0.36;
+  let end = wide - 6;
+  if (card.count) end -= 62;
   else {
-    const root = card.node === 0 ? " sv-card-root" : "";
-    made = el("div", { class: `sv-card sv-card-node${root}`, role: "treeitem", tabindex: -1, "data-node": card.node, "aria-selected": "false" }, parts);
-    layer.nodes.append(made);
-    return made;
+    if (seen) {
+      shapes.push(mark(/** @type {string} */ (card.state), end - 9, base - 4));
+      end -= 14;
+    }
+    const room = wide < NARROW ? 0 : Math.max(28, Math.min(40, wide * 0.22));
+    if (room) {
+      bars(shapes, card, end - room, middle - 4.5, room, 3.5);
+      end -= room + 8;
+    }
+    if (card.pips?.length && wide >= 100) {
+      addPips(shapes, card, end, middle);
+      end -= PIP * (card.places || 0) + 2;
+    }
+    if (seen) line(shapes, card.compared?.line, 6, high - 3.5, wide - 12, 2.6);
   }
-  layer.others.append(made);
-  return made;
+  shapes.push(label(number, 6, base, Math.min(12, size), "start", "sv-cardnumber"), token(fitting(card.text, end - start, size), start, base, size));
 }
 
 /**
- * @param {HTMLElement} made
+ * @param {Element[]} shapes
  * @param {Card} card
+ * @param {number} wide
+ * @param {number} high
  */
-function place(made, card) {
-  const [label, numbers, pips] = made.children;
-  if (pips) mark(pips, card.pips || []);
-  write(label, card.label);
-  write(numbers, card.digits);
-  const style = `left:${card.left}px;top:${card.top}px;width:${card.right - card.left}px;height:${card.bottom - card.top}px`;
-  if (made.dataset.at !== style) made.style.cssText = made.dataset.at = style;
-  made.classList.toggle("sv-weak", Boolean(card.weak));
-  made.classList.toggle("sv-rejected", Boolean(card.rejected));
-  made.classList.toggle("sv-parting", Boolean(card.parts));
-  made.classList.toggle("sv-acting", Boolean(card.acting));
+function bonus(shapes, card, wide, high) {
+  const frame = /** @type {SVGElement} */ (shapes[1]);
+  frame.style.stroke = `var(--sv-${card.role})`;
+  if (card.note === undefined) {
+    frame.style.strokeDasharray = String(card.dash);
+    shapes.push(token(fitting(card.text, wide - 14, 12.5), 8, high / 2 + 4, 12.5));
+  } else shapes.push(token(`+ ${fitting(card.text, wide - 34, 15)}`, 9, high / 2 - 3, 15), label(card.note, 9, high / 2 + 14, 12, "start", "sv-cardnumber"));
 }
 
-/**
- * One mark a verifier, each in its own place, so that the place tells whose it is where the colour does not.
- * @param {Element} place
- * @param {[string, string][]} pips
- */
-function mark(place, pips) {
-  while (place.children.length > pips.length) place.lastChild?.remove();
-  pips.forEach(([role, state], i) => {
-    const made = /** @type {HTMLElement} */ (place.children[i] || place.appendChild(document.createElement("i"))), key = `${role}${state}`;
-    if (made.dataset.pip === key) return;
-    made.dataset.pip = key;
-    made.textContent = state && OUTCOMES[state].mark;
-    made.style.color = `var(--sv-${state === "." ? "muted" : role})`;
-  });
-}
+/* ------------------------------------------------------------------------------------------------------- parts */
 
 /**
- * @param {Element} place
  * @param {string} text
+ * @param {number} x
+ * @param {number} y
+ * @param {number} size
  */
-function write(place, text) {
-  if (place.textContent !== text) place.textContent = text;
+const token = (text, x, y, size) => svg("text", { class: "sv-cardtoken", x, y: y.toFixed(1), "font-size": size.toFixed(1) }, text);
+
+/**
+ * @param {string} text
+ * @param {number} x
+ * @param {number} y
+ * @param {number} size
+ * @param {"start" | "end"} anchor
+ * @param {string} [name]
+ */
+const label = (text, x, y, size, anchor, name = "") => svg("text", { class: `sv-cardlabel ${name}`, x, y: y.toFixed(1), "font-size": size.toFixed(1), "text-anchor": anchor }, text);
+
+/**
+ * @param {string} state
+ * @param {number} x
+ * @param {number} y
+ */
+const mark = (state, x, y) => svg("path", { class: `sv-mark sv-mark-${state}`, transform: `translate(${x} ${y.toFixed(1)})`, d: MARKS[/** @type {"a" | "r" | "p"} */ (state)] });
+
+/**
+ * Draft above target: hollow and solid.
+ * @param {Element[]} shapes
+ * @param {Card} card
+ * @param {number} x
+ * @param {number} y
+ * @param {number} wide
+ * @param {number} high
+ */
+function bars(shapes, { q, p }, x, y, wide, high) {
+  const long = (/** @type {number} */ value) => Math.max(1.5, wide * value).toFixed(1);
+  if (q !== null && q !== undefined) shapes.push(svg("rect", { class: "sv-bar-q", x: x + 0.5, y: y + 0.5, width: long(q), height: high - 1 }));
+  if (p !== null && p !== undefined) shapes.push(svg("rect", { class: "sv-bar-p", x, y: y + high + 1.5, width: long(p), height: high }));
 }
+
+/**
+ * The line from 0 to 1: the zone that accepts, and the coin as a ring, or the value that was compared as a square.
+ * @param {Element[]} shapes
+ * @param {Line | null | undefined} drawn
+ * @param {number} x
+ * @param {number} y
+ * @param {number} wide
+ * @param {number} radius
+ */
+function line(shapes, drawn, x, y, wide, radius) {
+  if (!drawn) return;
+  const from = x + wide * drawn.from, at = x + wide * drawn.at, zone = Math.max(1.5, wide * (drawn.to - drawn.from));
+  shapes.push(svg("path", { class: "sv-scale", d: `M${x} ${y}h${wide}` }), svg("path", { class: "sv-zone", d: `M${from.toFixed(1)} ${y}h${zone.toFixed(1)}` }));
+  shapes.push(drawn.kind === "coin" ? svg("circle", { class: "sv-coin", cx: at.toFixed(1), cy: y, r: radius, style: `--sv-way: ${(x - at).toFixed(1)}px` })
+    : svg("rect", { class: "sv-value", x: (at - radius).toFixed(1), y: y - radius, width: 2 * radius, height: 2 * radius }));
+}
+
+/**
+ * @param {Element[]} shapes
+ * @param {Card} card
+ * @param {number} right
+ * @param {number} y
+ */
+function addPips(shapes, { pips = [], places = 0 }, right, y) {
+  for (const { place, role, state } of pips) {
+    const x = right - PIP * (places - place) + PIP / 2, about = { class: `sv-pip sv-pip-${state === "." ? "none" : state}`, "data-state": state };
+    const made = state === "a" ? svg("circle", { ...about, cx: x, cy: y, r: 2.8 }) : state === "p" ? svg("circle", { ...about, cx: x, cy: y, r: 2.3 })
+      : state === "r" ? svg("path", { ...about, d: `M${x - 2.2} ${y - 2.2}l4.4 4.4m0-4.4l-4.4 4.4` }) : svg("circle", { ...about, cx: x, cy: y, r: 0.9 });
+    made.setAttribute("style", `--sv-own: var(--sv-${role})`);
+    shapes.push(made);
+  }
+}
+
+/* ------------------------------------------------------------------------------------------------------- words */
 
 /**
  * What a card says to somebody who cannot see it.
@@ -137,13 +212,15 @@ function write(place, text) {
  * @param {Card} card
  * @param {View} view
  */
-function said(frame, card, view) {
-  if (card.stub !== undefined) return `Open ${card.count} folded nodes below node ${card.stub}`;
-  if (card.bonus !== undefined) return `Bonus token of ${card.bonus}: ${card.label}, ${card.digits}`;
-  const node = Number(card.node), { known } = view, parts = [`node ${node}, token ${frame.nodes.text[node]}`];
+export function said(frame, card, view) {
+  const { node, bonus: name } = card.hit;
+  if (card.rank === "stub") return `Open ${card.count} folded nodes at node ${card.hit.stub}`;
+  if (name !== undefined) return `Bonus token of ${name}: ${card.text}, ${card.note || "drawn at the end of its path"}`;
+  const { known } = view, parts = [`node ${node}, token ${card.text}`];
   if (node) parts.push(`draft ${digits(frame.nodes.q[node])}`);
   if (node && known.target) parts.push(`target ${digits(frame.nodes.p[node])}`);
-  const state = (known.states[view.lens] || "")[node];
-  if (node && state) parts.push(`${view.lens}: ${OUTCOMES[state].words}`);
+  if (card.compared) parts.push(card.compared.line?.kind === "coin" ? `accept chance ${card.compared.said}` : card.compared.said);
+  const state = node ? (known.states[view.lens] || "")[node] : "";
+  if (state) parts.push(`${view.lens}: ${OUTCOMES[state].words}`);
   return parts.join(", ");
 }

@@ -1,116 +1,240 @@
-/* The draft tree as a picture: cards, bars, edges and ribbons, expanded from a frame's columns.
+/* The draft tree as one SVG picture: edges, the paths of the verifiers, cards. The page, exported files and the pictures they
+ * save all draw with this; colours are the page's CSS variables.
  *
- * Two layers. Plotly draws the shapes, in a few traces. Labels and state marks are elements above it (one a card), because
- * they are what is focused, read aloud and lit by a pointer elsewhere, and because Plotly needs half a millisecond each.
+ * The path of the verifier that is watched is drawn with its cards; those of the others are quiet marks on the cards they
+ * accepted, until all paths are compared.
  */
 
-import { OUTCOMES } from "../core/constants.js";
-import { Picture, round } from "../core/paint.js";
-import { layCards } from "./cards.js";
-import { BONUS, CARD, COLUMN, LEFT, STUB, hiddenBelow } from "./layout.js";
+import { decisionsOf } from "../core/columns.js";
+import { svg } from "../core/dom.js";
+import { unwritten, verdictBy } from "../core/words.js";
+import { fill, said } from "./cards.js";
+import { compared } from "./chance.js";
 
-/** @import { Frame, Run } from "../core/frame.d.ts" */
+/** @import { Frame, Run, Verdict } from "../core/frame.d.ts" */
 /** @import { Hit, View } from "../core/state.js" */
-/** @import { Card, CardLayer } from "./cards.js" */
-/** @import { Layout } from "./layout.js" */
-/** @import { Known } from "./phases.js" */
+/** @import { Card } from "./cards.js" */
+/** @import { Layout, Shape } from "./layout.js" */
 
-const BAR_TOP = 4.5, BAR_STEP = 6, PIP = 9, RIBBON_STEP = 4.4;
+/**
+ * @typedef {object} Scene the elements that a tree is drawn into
+ * @property {SVGSVGElement} picture
+ * @property {SVGElement} world is moved and scaled as a whole
+ * @property {SVGElement} heads of the columns
+ * @property {SVGElement} edges
+ * @property {SVGElement} nodes
+ * @property {SVGElement} others bonus tokens and stubs
+ * @property {Map<string, SVGElement>} known the cards there are
+ */
+
+const STUB_WIDE = 60, PATH_WIDE = 5, FIRST_RIBBON = 4.5, RIBBON_STEP = 4;
 /** @type {Set<number>} */
 const NO_PATH = new Set();
 
+/** @returns {Scene} */
+export function makeScene() {
+  const picture = /** @type {SVGSVGElement} */ (svg("svg", { class: "sv-tree", "data-picture": "tree" }));
+  const heads = svg("g", { "aria-hidden": "true" }), edges = svg("g", { "aria-hidden": "true" }), others = svg("g", {});
+  const nodes = svg("g", { role: "tree", "aria-label": "Nodes of the draft tree" }), world = svg("g", { class: "sv-world" });
+  world.append(heads, edges, nodes, others);
+  picture.append(world);
+  return { picture, world, heads, edges, nodes, others, known: new Map() };
+}
+
+/**
+ * @param {number} x0
+ * @param {number} y0
+ * @param {number} x1
+ * @param {number} y1
+ */
+function curve(x0, y0, x1, y1) {
+  const by = x1 - x0, at = (/** @type {number} */ value) => value.toFixed(1);
+  return y0 === y1 ? `M${at(x0)} ${at(y0)}H${at(x1)}` : `M${at(x0)} ${at(y0)}C${at(x0 + 0.55 * by)} ${at(y0)} ${at(x0 + 0.45 * by)} ${at(y1)} ${at(x1)} ${at(y1)}`;
+}
+
 /**
  * Draw one step's tree.
- * @param {HTMLElement} place of the picture
- * @param {CardLayer} layer over it
+ * @param {Scene} scene
+ * @param {Run} run
+ * @param {Frame} frame
+ * @param {View} view
+ * @param {Shape} shape
+ * @param {Layout} spot
+ * @returns {Hit[]} what can be hit, in pixels at scale 1
+ */
+export function drawTree(scene, run, frame, view, shape, spot) {
+  const { known, lens, compare } = view, { tree } = frame, watched = run.verifiers.find((v) => v.name === lens);
+  const cards = [...nodeCards(run, frame, view, shape, spot), ...stubCards(view, shape, spot), ...bonusCards(run, frame, view, spot)];
+  lay(scene, frame, cards, view);
+
+  let thin = "", tried = "";
+  for (const card of cards) {
+    const node = card.hit.node;
+    if (!node || card.rank === "path" || card.rank === "stub" || card.hit.bonus !== undefined) continue;
+    const up = tree.parent[node], gap = card.rank === "tried" && card.state === "r" ? 12 : 0;
+    const drawn = curve(spot.left[up] + spot.wide[up], Number(spot.y[up]), card.hit.left - gap, Number(spot.y[node]));
+    if (card.rank === "tried") tried += drawn;
+    else thin += drawn;
+  }
+  const edges = [svg("path", { class: "sv-edge", d: thin }), svg("path", { class: "sv-edge sv-edge-tried", d: tried })];
+  const others = compare ? run.verifiers.filter((v) => v.name !== lens && view.shown.has(v.name) && known.paths[v.name]) : [];
+  for (const [i, v] of others.entries()) edges.push(ribbon(frame, view, spot, v, (i % 2 ? 1 : -1) * (FIRST_RIBBON + RIBBON_STEP * Math.floor(i / 2)), 3));
+  if (watched && known.paths[lens]) edges.push(ribbon(frame, view, spot, watched, 0, PATH_WIDE));
+  scene.edges.replaceChildren(...edges);
+
+  const titles = spot.heads.map(({ left, text }) => `${left},${text}`).join("|");
+  if (scene.heads.dataset.titles !== titles) {
+    scene.heads.dataset.titles = titles;
+    scene.heads.replaceChildren(...spot.heads.map(({ left, text }) => svg("text", { class: "sv-columnhead", x: left.toFixed(1), y: 13 }, text)));
+  }
+  return cards.map((card) => card.hit);
+}
+
+/**
+ * The path of a verifier and the line to its bonus token, beside the middle of the cards by `shift`.
+ * @param {Frame} frame
+ * @param {View} view
+ * @param {Layout} spot
+ * @param {Run["verifiers"][number]} verifier
+ * @param {number} shift
+ * @param {number} wide
+ */
+function ribbon(frame, { known, lens }, spot, { name, role, dash }, shift, wide) {
+  const nodes = [0, ...(known.paths[name] || NO_PATH)], made = svg("g", { class: "sv-ribbon", "data-verifier": name });
+  const beside = (/** @type {number} */ node) => Number(spot.y[node]) + Math.max(2 - spot.high[node] / 2, Math.min(spot.high[node] / 2 - 2, shift));
+  const right = (/** @type {number} */ node) => spot.left[node] + spot.wide[node];
+  let drawn = "";
+  for (let i = 1; i < nodes.length; i++) drawn += curve(right(nodes[i - 1]), beside(nodes[i - 1]), spot.left[nodes[i]], beside(nodes[i]));
+  const look = `stroke: var(--sv-${role}); stroke-width: ${wide}`, dashes = dash === "solid" ? "none" : dash.replace(/px/g, "");
+  made.append(svg("path", { class: "sv-path", d: drawn, style: look, "stroke-dasharray": dashes }));
+  const card = spot.bonus.find((one) => one.verifier === name);
+  if (card) {
+    const from = card.node, next = spot.heads[frame.nodes.depth[from] + 1].left, isLast = right(from) >= spot.end - 1;
+    const line = isLast ? curve(right(from), beside(from), spot.bonusLeft, card.y)
+      : `${curve(right(from), beside(from), next, card.lane)}H${spot.end.toFixed(1)}${curve(spot.end, card.lane, spot.bonusLeft, card.y).replace("M", "L")}`;
+    made.append(svg("path", { class: name === lens ? "sv-path sv-path-bonus" : "sv-path", d: line, style: look, "stroke-dasharray": name === lens ? "2 7" : dashes }));
+  }
+  return made;
+}
+
+/* ------------------------------------------------------------------------------------------------------- cards */
+
+/**
+ * @param {Run} run
+ * @param {Frame} frame
+ * @param {View} view
+ * @param {Shape} shape
+ * @param {Layout} spot
+ * @returns {Card[]}
+ */
+function nodeCards(run, frame, view, shape, spot) {
+  const { known, lens, compare, found } = view, { nodes } = frame, verdict = verdictBy(frame, lens), states = known.states[lens] || "";
+  const decided = new Map((verdict ? decisionsOf(verdict).slice(0, known.taken) : []).map((one) => [one.node, one]));
+  const folded = new Map(spot.stubs.map((stub) => [stub.node, stub.count]));
+  const voices = run.verifiers.map((v, place) => ({ name: v.name, role: v.role, place })).filter(({ name }) => view.shown.has(name) && known.states[name]);
+  const parts = compare && known.parts && voices.length > 1 ? frame.tree.parts : null;
+  /** @type {Card[]} */
+  const cards = [];
+  for (const [node, y] of spot.y.entries()) {
+    if (y === null || nodes.depth[node] > known.depth) continue;
+    const hit = { node, left: spot.left[node], right: spot.left[node] + spot.wide[node], top: y - spot.high[node] / 2, bottom: y + spot.high[node] / 2 };
+    const classes = ["sv-card-node"], decision = node && states[node] !== "." ? decided.get(node) : undefined;
+    if (node === known.acting) classes.push("sv-acting");
+    if (node === parts) classes.push("sv-parting");
+    if (found && node && !found.has(node)) classes.push("sv-dim");
+    else if (found && node) classes.push("sv-found");
+    const pips = !node || !known.target ? [] : voices.filter(({ name }) => compare || (name !== lens && known.states[name][node] === "a"))
+      .map(({ name, role, place }) => ({ role, place, state: known.states[name][node] }));
+    cards.push({
+      hit, rank: shape.rank[node], text: nodes.text[node], q: node ? nodes.q[node] : null, p: node && known.target ? nodes.p[node] : undefined, classes, pips,
+      places: run.verifiers.length, state: states[node], compared: decision ? compared(frame, decision) : null, count: folded.get(node),
+    });
+  }
+  return cards;
+}
+
+/**
+ * @param {View} view
+ * @param {Shape} shape
+ * @param {Layout} spot
+ * @returns {Card[]}
+ */
+function stubCards({ known }, shape, spot) {
+  return (known.whole ? spot.stubs : []).map(({ node, count }) => {
+    const right = spot.left[node] + spot.wide[node], y = Number(spot.y[node]), high = Math.min(20, spot.high[node]);
+    // A card that says what was compared has no room for it, but the row beside it is free.
+    const left = shape.rank[node] === "tried" ? right + 2 : right - STUB_WIDE;
+    return { hit: { stub: node, left, right: left + STUB_WIDE, top: y - high / 2, bottom: y + high / 2 }, rank: /** @type {const} */ ("stub"), text: "", count, classes: ["sv-card-stub"] };
+  });
+}
+
+/**
  * @param {Run} run
  * @param {Frame} frame
  * @param {View} view
  * @param {Layout} spot
- * @returns {Hit[]} what can be hit
+ * @returns {Card[]}
  */
-export function drawTree(place, layer, run, frame, view, spot) {
-  const { tree } = frame, { known } = view, picture = new Picture(run.figures.tree);
-  const verifiers = run.verifiers.filter((v) => view.shown.has(v.name) && tree.states[v.name]);
-  const halfWidth = CARD.width / 2, halfHeight = CARD.height / 2, barRoom = CARD.width - 20 - PIP * Math.max(3, verifiers.length);
-  /** @type {Hit[]} */
-  const hits = [];
-  /** @type {Card[]} */
-  const cards = [];
-  const lens = known.states[view.lens] || "";
-  const parts = known.parts && verifiers.length > 1 ? tree.parts : null;
-  const stateOf = (/** @type {string} */ name, /** @type {number} */ node) => (known.states[name] || "")[node] || "";
-
-  for (let node = 0; node < spot.y.length; node++) {
-    const y = spot.y[node];
-    if (y === null || frame.nodes.depth[node] > known.depth) continue;
-    const left = spot.x[node] - halfWidth, top = y - halfHeight, state = lens[node] || ".";
-    const taken = verifiers.some((v) => stateOf(v.name, node) === "a");
-    const faint = state === "." && !taken && known.judged;
-    const look = node && (faint || state !== ".") ? OUTCOMES[state].card : "passed";
-    picture.pen(`card.${look}`).rect(left, top, CARD.width, CARD.height);
-    const hit = { left, top, right: left + CARD.width, bottom: top + CARD.height, node };
-    hits.push(hit);
-    cards.push({
-      ...hit, label: tree.label[node], digits: digitsOf(tree.digits[node], known), weak: faint, rejected: state === "r", acting: node === known.acting,
-      parts: node === parts, pips: node && known.target ? verifiers.map((v) => [v.role, stateOf(v.name, node)]) : [],
-    });
-    if (!node) continue;
-    bar("draft", tree.draft[node], left, y + BAR_TOP);
-    if (known.target) bar("target", tree.target[node], left, y + BAR_TOP + BAR_STEP);
-    edge(node, y, left);
-  }
-
-  /**
-   * @param {string} role
-   * @param {number | null} thousandths
-   * @param {number} left
-   * @param {number} y
-   */
-  function bar(role, thousandths, left, y) {
-    picture.pen("bar.rail").to(left + 8, y).to(left + 8 + barRoom, y).lift();
-    if (thousandths) picture.pen(`bar.${role}`).to(left + 8, y).to(round(left + 8 + (barRoom * thousandths) / 1000), y).lift();
-  }
-
-  /**
-   * @param {number} node
-   * @param {number} y
-   * @param {number} left
-   */
-  function edge(node, y, left) {
-    const parent = tree.parent[node], from = spot.x[parent] + halfWidth, height = Number(spot.y[parent]);
-    picture.pen(`edge.${known.target ? tree.edge[node] : 0}`).curve(from, height, left, y, 0).lift();
-    const users = verifiers.filter((v) => (known.paths[v.name] || NO_PATH).has(node));
-    users.forEach((v, i) => picture.pen(`path.${v.name}`).curve(from, height, left, y, (i - (users.length - 1) / 2) * RIBBON_STEP).lift());
-  }
-
-  const bonusLeft = LEFT + COLUMN * spot.columns;
-  for (const card of spot.bonus) {
-    const v = verifiers.find((one) => one.name === card.verifier), height = spot.y[card.node];
-    if (!v || !known.bonus.has(v.name) || height === null || card.y === undefined) continue;
-    const ribbon = picture.pen(`path.${v.name}`), from = spot.x[card.node] + halfWidth, top = card.y - BONUS.height / 2;
-    ribbon.curve(from, height, spot.x[card.node] + COLUMN - halfWidth, card.y, 0).to(bonusLeft, card.y).lift();
-    ribbon.rect(bonusLeft, top, BONUS.width, BONUS.height);
-    const hit = { left: bonusLeft, top, right: bonusLeft + BONUS.width, bottom: top + BONUS.height, bonus: v.name };
-    hits.push(hit);
-    cards.push({ ...hit, label: card.label, digits: card.note });
-  }
-  for (const { node, y } of known.whole ? spot.stubs : []) {
-    const left = spot.x[node] + COLUMN - halfWidth, top = y - STUB.height / 2, count = hiddenBelow(tree, spot.y, node).size;
-    picture.pen("edge.stub").curve(spot.x[node] + halfWidth, Number(spot.y[node]), left, y, 0).lift();
-    picture.pen("card.stub").rect(left, top, STUB.width, STUB.height);
-    const hit = { left, top, right: left + STUB.width, bottom: top + STUB.height, stub: node };
-    hits.push(hit);
-    cards.push({ ...hit, label: `+ ${count} folded`, digits: "", count });
-  }
-  picture.paint(place, spot.width, spot.height, view.scale);
-  const titles = ["last token", ...Array.from({ length: spot.columns - 1 }, (_, i) => `depth ${i + 1}`), "bonus token"];
-  layCards(layer, frame, cards, titles.map((text, i) => ({ left: LEFT + COLUMN * i, text })), view);
-  return hits;
+function bonusCards(run, frame, { lens }, spot) {
+  return spot.bonus.map(({ verifier, y, high }) => {
+    const verdict = /** @type {Verdict} */ (verdictBy(frame, verifier)), looks = run.verifiers.find((v) => v.name === verifier);
+    const late = unwritten(frame, verdict, verdict.path.length);
+    return {
+      hit: { bonus: verifier, left: spot.bonusLeft, right: spot.bonusLeft + spot.bonusWide, top: y - high / 2, bottom: y + high / 2 }, rank: /** @type {const} */ ("bonus"), text: verdict.bonus.text,
+      note: late ? "not written" : verifier === lens ? `from ${verdict.bonus.source}` : undefined, role: looks?.role, dash: looks?.dash.replace("solid", "none").replace(/px/g, ""), classes: ["sv-card-bonus"],
+    };
+  });
 }
 
 /**
- * @param {string} digits of both models
- * @param {Known} known
+ * Lay these cards; those of before are used again.
+ * @param {Scene} scene
+ * @param {Frame} frame
+ * @param {Card[]} cards
+ * @param {View} view
  */
-const digitsOf = (digits, known) => (known.target || !digits ? digits : digits.split(" → ")[0]);
+function lay(scene, frame, cards, view) {
+  const seen = new Set();
+  for (const card of cards) {
+    const { node, bonus, stub } = card.hit, key = bonus !== undefined ? `b${bonus}` : stub !== undefined ? `s${stub}` : `n${node}`;
+    let made = scene.known.get(key);
+    if (!made) scene.known.set(key, (made = make(scene, card)));
+    seen.add(key);
+    fill(made, card);
+    made.setAttribute("aria-label", said(frame, card, view));
+    if (typeof node === "number") made.setAttribute("aria-level", String(frame.nodes.depth[node] + 1));
+  }
+  for (const [key, made] of scene.known)
+    if (!seen.has(key)) {
+      made.remove();
+      scene.known.delete(key);
+    }
+}
+
+/**
+ * @param {Scene} scene
+ * @param {Card} card
+ */
+function make(scene, { hit: { node, bonus, stub } }) {
+  const [place, about] = bonus !== undefined ? [scene.others, { role: "button", tabindex: -1, "data-bonus": bonus }]
+    : stub !== undefined ? [scene.others, { role: "button", tabindex: 0, "data-stub": stub }]
+      : [scene.nodes, { role: "treeitem", tabindex: -1, "data-node": Number(node), "aria-selected": "false" }];
+  const made = svg("g", /** @type {Record<string, string | number>} */ (about));
+  place.append(made);
+  return made;
+}
+
+/**
+ * Mark the cards of nodes with which something is wrong.
+ * @param {Scene} scene
+ * @param {Map<number, string>} faults by node: a few words
+ */
+export function markFaults(scene, faults) {
+  for (const old of scene.nodes.querySelectorAll(".sv-fault")) old.remove();
+  for (const card of scene.nodes.querySelectorAll(".sv-faulty")) card.classList.remove("sv-faulty");
+  for (const [node, words] of faults) {
+    const card = scene.known.get(`n${node}`);
+    card?.classList.add("sv-faulty");
+    card?.append(svg("text", { class: "sv-fault", x: 2, y: -5, "font-size": 12 }, words));
+  }
+}

@@ -1,133 +1,226 @@
-/* Where the cards of a draft tree stand: a tidy tree, left to right, every parent midway between its first and its last
- * child. The one rule of page and export, and of whatever else draws a tree; it touches no page, and tests run it alone.
+/* Where the cards of a draft tree stand. The one rule of the page, of exported files and of the pictures they save: it is
+ * run by whatever draws a tree, touches no page, and tests run it alone. Python gives the order of the nodes and what was
+ * made of them; it has no coordinates.
  *
- * Coordinates are CSS pixels at scale 1, y downwards. All verifiers share them. Bonus tokens, and the stubs that stand for
- * folded nodes, take rows of their own below the children of the node they hang on: a row belongs to one subtree in every
- * column, so no edge can cross a card, however early a path ended.
+ * The path of the verifier that is watched is a straight line, its spine: elder siblings stand above it and younger ones
+ * below, and its bonus token comes after the children that were refused. Every other parent stands midway between its first
+ * and its last child. A subtree has rows of its own, so cards do not overlap and edges do not cross. Cards are larger the
+ * more was made of them (ranks.js). What does not fit into the box is drawn denser, then folded, beginning with what nobody
+ * examined, and only then smaller.
+ *
+ * Coordinates are CSS pixels at scale 1, y downwards.
  */
 
-/** @import { BonusCard, Tree } from "../core/frame.d.ts" */
+import { foldingOf, foldsOf } from "./folding.js";
 
-/** Measures. A row is as high as lets the default tree of 28 nodes stand on a laptop's screen as a whole. */
-export const CARD = { width: 158, height: 31 };
-export const BONUS = { width: 190, height: 18 };
-export const STUB = { width: 96, height: 17 };
-/** Distance from one depth to the next. */
-export const COLUMN = 194;
-/** Height of a leaf's row, and of the row of a bonus token or a stub. */
-const ROW = 34, EXTRA_ROW = 20;
-/** Room above for the titles of the columns. */
-const TOP = 22;
-/** Room at both sides. */
-export const LEFT = 6;
+/** @import { Rank } from "./ranks.js" */
+
+/**
+ * @typedef {object} Shape a tree as it is to be laid out
+ * @property {number[]} parent -1 for the root
+ * @property {number[]} order children in draw order, and before their parent
+ * @property {number[]} depth
+ * @property {Rank[]} rank
+ * @property {Set<number>} open nodes that a reader wants to see
+ * @property {End[]} ends where paths end in a bonus token, of the verifier that is watched first; none as long as it is not known
+ */
+
+/** @typedef {{verifier: string, node: number}} End */
+/** @typedef {{width: number, height: number}} Box */
 
 /**
  * @typedef {object} Layout
- * @property {number[]} x centre of every node's card
- * @property {(number | null)[]} y null for a folded node
- * @property {(BonusCard & {y: number | undefined})[]} bonus without a height below a folded node
- * @property {{node: number, y: number}[]} stubs stand for the folded children of a node
- * @property {number} columns of cards, the root's included
+ * @property {number[]} left edge of every card
+ * @property {(number | null)[]} y centre of every card; null for a folded node
+ * @property {number[]} wide
+ * @property {number[]} high
+ * @property {(End & {y: number, lane: number, high: number})[]} bonus cards; `lane` is the height at which their line may run freely
+ * @property {{node: number, hidden: number[], count: number}[]} stubs what "+ count more" at a card stands for: the uppermost hidden nodes
+ * @property {number} bonusLeft
+ * @property {number} bonusWide
+ * @property {{left: number, text: string}[]} heads of the columns
+ * @property {number} end right edge of the last column of nodes
  * @property {number} width
  * @property {number} height
+ * @property {number} scale at which it fits
  * @property {number} folded how many nodes are
  */
 
-/** @type {WeakMap<Tree, Set<number>>} */
-const folds = new WeakMap();
+/** Heights of cards by rank, and the room between them, from airy to dense. */
+export const DENSITIES = [
+  { path: 52, tried: 40, other: 28, idle: 20, gap: 4, apart: 6 },
+  { path: 52, tried: 36, other: 26, idle: 18, gap: 2, apart: 4 },
+  { path: 48, tried: 34, other: 22, idle: 17, gap: 1, apart: 2 },
+  { path: 48, tried: 34, other: 18, idle: 17, gap: 1, apart: 1 },
+];
+const DENSEST = DENSITIES[DENSITIES.length - 1];
+/** A large window shows the tree larger; narrower than this the columns would be cut for it. */
+const LARGEST = 1.5, SCALE_STEP = 0.1, WIDE_ENOUGH = 820, WIDE_ENOUGH_DEEP = 980;
+/** Below this a tree is not made smaller to fit: labels would not be readable any more. */
+const SMALLEST = 0.6;
+/** On a phone it is rather moved than made smaller. */
+const NARROW = 620, SMALLEST_NARROW = 0.85;
+/** Room below for the sentence that says what is folded. */
+const SAYING = 22;
+/** A tree that would fit at this scale is rather made smaller than folded. */
+const NEARLY = 0.85;
+/** Room above for the titles of the columns, and at the sides. */
+const HEAD = 22, SIDE = 16;
+const NARROWEST_COLUMN = 118, WIDEST_COLUMN = 300, WIDEST_CARD = 196, DEEP = 3;
+/** Height of another verifier's bonus card, of a line that passes below the children of its node, room between cards. */
+const BONUS = 26, LANE = 5, BONUS_GAP = 4;
 
 /**
- * Whether a node is folded at first.
- * @param {Tree} tree
- * @param {number} node
- */
-export function isFolded(tree, node) {
-  let folded = folds.get(tree);
-  if (!folded) folds.set(tree, (folded = new Set(tree.folded)));
-  return folded.has(node);
-}
-
-/**
- * Lay out a tree with the nodes in `open` shown, whatever is folded at first; a folded node hides all below it.
- * @param {Tree} tree
- * @param {number[]} depth of every node
- * @param {Set<number>} open
+ * @param {Shape} shape
+ * @param {Box} box
  * @returns {Layout}
  */
-export function layOut(tree, depth, open) {
-  const size = tree.parent.length;
-  /** @type {number[][]} */
-  const children = Array.from({ length: size }, () => []);
-  const visible = tree.parent.map((_, node) => !isFolded(tree, node) || open.has(node));
-  for (let node = 1; node < size; node++) {
-    visible[node] &&= visible[tree.parent[node]];
-    children[tree.parent[node]].push(node);
+export function layOut(shape, box) {
+  const folding = foldingOf(shape), deepest = Math.max(...shape.depth), room = box.height - HEAD;
+  const least = deepest > DEEP ? WIDE_ENOUGH_DEEP : WIDE_ENOUGH, airy = placeRows(shape, folding({ fold: 0, from: 0 }), DENSITIES[0]);
+  for (let scale = LARGEST; scale > 1.01; scale -= SCALE_STEP) {
+    if (box.width / scale < least) continue;
+    if ((airy.height + HEAD) * scale <= box.height) return finish(shape, airy, { width: box.width / scale, height: box.height / scale }, scale);
   }
-  /** @type {Map<number, string[]>} */
-  const extras = new Map();
-  for (const card of tree.bonus) extras.set(card.node, [...(extras.get(card.node) || []), card.verifier]);
+  let rows = airy;
+  for (const how of foldsOf(shape)) {
+    const folded = folding(how), fits = (/** @type {Rows} */ one) => one.height <= room - (how.fold ? SAYING : 0);
+    if (how.fold && !folded.stubs.size) continue; // as before
+    rows = placeRows(shape, folded, DENSEST);
+    if (fits(rows)) return finish(shape, DENSITIES.map((density) => placeRows(shape, folded, density)).find(fits) || rows, box, 1);
+    const small = how.fold ? 0 : box.height / (rows.height + HEAD);
+    if (small >= NEARLY) return finish(shape, rows, { width: box.width / small, height: box.height / small }, small);
+  }
+  return finish(shape, rows, box, 1);
+}
 
+/* ----------------------------------------------------------------------------------------------------- heights */
+
+/**
+ * @typedef {object} Rows
+ * @property {(number | null)[]} y
+ * @property {number[]} high
+ * @property {Layout["bonus"]} bonus
+ * @property {Map<number, {hidden: number[], count: number}>} stubs
+ * @property {number} height
+ * @property {typeof DENSITIES[number]} density
+ */
+
+/**
+ * @param {Shape} shape
+ * @param {import("./folding.js").Folded} folded
+ * @param {typeof DENSITIES[number]} density
+ * @returns {Rows}
+ */
+function placeRows({ parent, rank, ends }, { children, stubs }, density) {
+  const high = rank.map((one) => (one === "root" ? density.tried : density[one]));
   /** @type {(number | null)[]} */
-  const y = new Array(size).fill(null);
-  /** @type {Map<string, number>} */
-  const bonus = new Map();
-  /** @type {Layout["stubs"]} */
-  const stubs = [];
-  let cursor = TOP, columns = 1;
-  for (const node of tree.order) {
-    if (!visible[node]) continue;
-    const shown = children[node].filter((child) => visible[child]), names = extras.get(node) || [];
-    const hasStub = shown.length < children[node].length, extra = EXTRA_ROW * (names.length + Number(hasStub));
-    let top = cursor;
-    if (shown.length) {
-      y[node] = (Number(y[shown[0]]) + Number(y[shown[shown.length - 1]])) / 2;
-      cursor += extra;
-    } else {
-      const height = Math.max(ROW, extra);
-      y[node] = cursor + height / 2;
-      top = cursor + (height - extra) / 2;
-      cursor += height;
+  const y = new Array(parent.length).fill(null);
+  /** @type {Map<number, number>} where lines to the bonus tokens of others begin, below the children of a node */
+  const lanes = new Map();
+  /** @type {number[]} */
+  const placed = [];
+  const [driver, ...others] = ends, last = driver ? driver.node : -1;
+  const passing = (/** @type {number} */ node) => others.filter((end) => end.node === node).length;
+  let cursor = 0;
+
+  /** @param {number} node */
+  function place(node) {
+    const kids = children[node], top = cursor, from = placed.length, half = high[node] / 2;
+    if (!kids.length) {
+      y[node] = cursor + half;
+      cursor += high[node] + density.gap;
+      placed.push(node);
+      return;
     }
-    columns = Math.max(columns, depth[node] + 1 + Number(hasStub));
-    if (hasStub) {
-      stubs.push({ node, y: top + EXTRA_ROW / 2 });
-      top += EXTRA_ROW;
+    kids.forEach((kid, i) => {
+      place(kid);
+      if (i < kids.length - 1 && children[kid].length) cursor += density.apart;
+    });
+    const spine = kids.find((kid) => rank[kid] === "path");
+    let middle = (Number(y[kids[0]]) + Number(y[kids[kids.length - 1]])) / 2;
+    if (spine !== undefined) middle = Number(y[spine]);
+    else if (node === last) {
+      middle = cursor + density.apart + density.path / 2;
+      cursor += density.apart + density.path + density.gap;
     }
-    names.forEach((name, i) => bonus.set(name, top + EXTRA_ROW * (i + 0.5)));
+    // A card that is higher than its children reaches above them.
+    const lack = Math.max(0, top - (middle - half));
+    for (const below of lack ? placed.slice(from) : []) {
+      y[below] = Number(y[below]) + lack;
+      if (lanes.has(below)) lanes.set(below, Number(lanes.get(below)) + lack);
+    }
+    y[node] = middle + lack;
+    cursor = Math.max(cursor + lack, middle + lack + half + density.gap);
+    if (passing(node)) {
+      lanes.set(node, cursor + LANE / 2);
+      cursor += LANE * passing(node) + density.gap;
+    }
+    placed.push(node);
   }
+  place(0);
+  const bonus = placeBonus(ends, y, lanes, density);
+  // Bonus cards that reach above the tree push all of it down.
+  const above = Math.max(0, ...bonus.map((card) => card.high / 2 - card.y));
+  const bottom = Math.max(cursor, ...bonus.map((card) => card.y + card.high / 2));
   return {
-    x: depth.map((at) => LEFT + CARD.width / 2 + COLUMN * at), y, stubs, columns,
-    bonus: tree.bonus.map((card) => ({ ...card, y: bonus.get(card.verifier) })),
-    width: 2 * LEFT + COLUMN * columns + BONUS.width, height: Math.floor(cursor) + 6,
-    folded: visible.filter((shown) => !shown).length,
+    y: y.map((at) => (at === null ? null : at + above)), high, stubs, density, height: bottom + above,
+    bonus: bonus.map((card) => ({ ...card, y: card.y + above, lane: card.lane + above })),
   };
 }
 
 /**
- * The nodes that hide behind the stub of `parent`.
- * @param {Tree} tree
- * @param {(number | null)[]} y of a layout
- * @param {number} parent
- * @returns {Set<number>}
+ * The bonus cards, one below the other: that of the spine at its height, the others pushed away from it.
+ * @param {End[]} ends
+ * @param {(number | null)[]} y
+ * @param {Map<number, number>} lanes
+ * @param {typeof DENSITIES[number]} density
+ * @returns {Layout["bonus"]}
  */
-export function hiddenBelow(tree, y, parent) {
-  /** @type {Set<number>} */
-  const below = new Set();
-  for (let node = 1; node < tree.parent.length; node++) {
-    const up = tree.parent[node];
-    if (y[node] === null && (up === parent || below.has(up))) below.add(node);
-  }
-  return below;
+function placeBonus(ends, y, lanes, density) {
+  /** @type {Map<number, number>} */
+  const taken = new Map();
+  const cards = ends.map((end, i) => {
+    const place = taken.get(end.node) || 0, from = lanes.get(end.node);
+    if (i) taken.set(end.node, place + 1);
+    const own = Number(y[end.node]), lane = i === 0 ? own : from === undefined ? own + Math.min(6, 3 * place) : from + LANE * place;
+    return { ...end, lane, y: lane, high: i ? BONUS : density.path - 8, first: i === 0 };
+  });
+  cards.sort((a, b) => a.lane - b.lane || Number(b.first) - Number(a.first));
+  const at = cards.findIndex((card) => card.first), apart = (/** @type {number} */ i) => (cards[i].high + cards[i + 1].high) / 2 + BONUS_GAP;
+  for (let i = at + 1; i < cards.length; i++) cards[i].y = Math.max(cards[i].y, cards[i - 1].y + apart(i - 1));
+  for (let i = at - 1; i >= 0; i--) cards[i].y = Math.min(cards[i].y, cards[i + 1].y - apart(i));
+  return cards.map(({ first: _, ...card }) => card);
 }
 
+/* ----------------------------------------------------------------------------------------------------- columns */
+
 /**
- * The nodes to open so that `node` is in sight.
- * @param {Tree} tree
- * @param {number} node
- * @returns {number[]}
+ * @param {Shape} shape
+ * @param {Rows} rows
+ * @param {Box} box
+ * @param {number} wanted scale
+ * @returns {Layout}
  */
-export function foldsAbove(tree, node) {
-  const found = [];
-  for (let at = node; at > 0; at = tree.parent[at]) if (isFolded(tree, at)) found.push(at);
-  return found;
+function finish({ depth }, rows, box, wanted) {
+  const deepest = Math.max(...depth.filter((_, node) => rows.y[node] !== null)), deep = deepest > DEEP;
+  const isNarrow = box.width < NARROW, root = isNarrow ? 56 : deep ? 76 : 96, gap = isNarrow ? 18 : deep ? 26 : box.width < 850 ? 42 : 52;
+  const bonusRoom = isNarrow ? 116 : deepest > 4 ? 134 : deep ? 146 : 160;
+  const column = Math.min(WIDEST_COLUMN, Math.max(NARROWEST_COLUMN, (box.width - 2 * SIDE - root - bonusRoom) / Math.max(1, deepest)));
+  const card = Math.min(WIDEST_CARD, column - gap + (deep ? 6 : 0)), first = SIDE + root + gap - (deep ? 6 : 0);
+  const leftOf = (/** @type {number} */ at) => (at === 0 ? SIDE : first + (at - 1) * column);
+  const bonusLeft = first + deepest * column, bonusWide = bonusRoom - gap, width = bonusLeft + bonusWide + SIDE;
+  const height = rows.height + HEAD, scale = Math.max(isNarrow ? SMALLEST_NARROW : SMALLEST, wanted * Math.min(1, box.width / width, box.height / height));
+  const tall = (box.height * wanted) / scale;
+  const down = HEAD + Math.max(0, (tall - height - (rows.stubs.size ? SAYING : 0)) / 2);
+  const names = ["last token", ...Array.from({ length: deepest }, (_, i) => `depth ${i + 1}`), "bonus"];
+  return {
+    left: depth.map(leftOf), wide: depth.map((at) => (at ? card : root)), high: rows.high,
+    y: rows.y.map((at) => (at === null ? null : at + down)),
+    bonus: rows.bonus.map((one) => ({ ...one, y: one.y + down, lane: one.lane + down })),
+    stubs: [...rows.stubs].map(([node, stub]) => ({ node, ...stub })),
+    bonusLeft, bonusWide, end: leftOf(deepest) + (deepest ? card : root), width, height: Math.max(height, tall), scale,
+    heads: names.map((text, i) => ({ left: i > deepest ? bonusLeft : leftOf(i), text })),
+    folded: rows.y.filter((at) => at === null).length,
+  };
 }

@@ -1,58 +1,51 @@
-/* Pointing at the tree and at the caches: what is under the pointer, what it says, what a click on it does. */
+/* Pointing at the tree: what is under the pointer, what it says, what a click on it does. */
 
 import { digits } from "../core/digits.js";
 import { el, swatch, token } from "../core/dom.js";
 import { frameDrawn, frameNow, runDrawn } from "../core/state.js";
 import { outcome, verdictBy } from "../core/words.js";
 
-/** @import { Bonus, Cache, Frame } from "../core/frame.d.ts" */
-/** @import { Act, Hit, ModelName, State } from "../core/state.js" */
+/** @import { Bonus, Frame } from "../core/frame.d.ts" */
+/** @import { Act, Hit, State } from "../core/state.js" */
 
 /**
- * @param {{root: HTMLElement, stage: HTMLElement, tree: HTMLElement, cache: HTMLElement, tip: HTMLElement}} ui
+ * @param {{root: HTMLElement, stage: HTMLElement, tip: HTMLElement}} ui
  * @param {State} state
  * @param {Act} act
  */
 export function makePointer(ui, state, act) {
   /**
-   * @param {MouseEvent} event
-   * @param {HTMLElement} place
-   * @param {Hit[]} hits
-   * @param {number} scale
+   * @param {Event} event
+   * @returns {Hit | null}
    */
-  function hitAt(event, place, hits, scale) {
-    const box = place.getBoundingClientRect();
-    const x = (event.clientX - box.left) / scale, y = (event.clientY - box.top) / scale;
-    return hits.find((hit) => x >= hit.left && x <= hit.right && y >= hit.top && y <= hit.bottom) || null;
+  function inTree(event) {
+    const card = /** @type {SVGElement | null} */ (/** @type {Element} */ (event.target).closest(".sv-card")), { node, bonus, stub } = card?.dataset || {};
+    return state.hits.find((hit) => (node !== undefined ? hit.node === Number(node) : bonus !== undefined ? hit.bonus === bonus : stub !== undefined && hit.stub === Number(stub))) || null;
   }
 
-  const inTree = (/** @type {MouseEvent} */ event) => hitAt(event, ui.tree, state.hits, state.scale);
-  const inCache = (/** @type {MouseEvent} */ event) => hitAt(event, ui.cache, state.cacheHits, 1);
 
-  ui.stage.addEventListener("click", (event) => {
-    // Enter and Space on a fold come without a place of their own.
-    const stub = /** @type {HTMLElement | null} */ (/** @type {HTMLElement} */ (event.target).closest("[data-stub]"));
-    if (stub) return act.unfold(Number(stub.dataset.stub));
+  /** @param {Event} event */
+  function press(event) {
     const hit = inTree(event);
     if (hit?.stub !== undefined) act.unfold(hit.stub);
     else if (hit) act.select(hit.bonus === undefined ? hit.node ?? null : bonusOf(frameDrawn(state), hit.bonus).node);
-  });
-  ui.cache.addEventListener("click", (event) => {
-    const node = inCache(event)?.node;
-    if (node !== null && node !== undefined) act.select(node);
-  });
-  for (const [place, find] of /** @type {[HTMLElement, typeof inTree][]} */ ([[ui.stage, inTree], [ui.cache, inCache]])) {
-    place.addEventListener("pointermove", (event) => {
-      const hit = find(event);
-      place.style.cursor = hit ? "pointer" : "";
-      tip(event, hit);
-      if (place === ui.cache) act.light(typeof hit?.node === "number" ? { node: hit.node } : null);
-    });
-    place.addEventListener("pointerleave", () => {
-      ui.tip.hidden = true;
-      act.light(null);
-    });
   }
+  ui.stage.addEventListener("click", press);
+  ui.stage.addEventListener("keydown", (event) => {
+    // Elements of a picture are no buttons by themselves.
+    if (!["Enter", " "].includes(event.key) || !(/** @type {Element} */ (event.target).closest("[role=button]"))) return;
+    event.preventDefault();
+    press(event);
+  });
+  ui.stage.addEventListener("pointermove", (event) => {
+    const hit = inTree(event);
+    ui.stage.style.cursor = hit ? "pointer" : "";
+    tip(event, hit);
+  });
+  ui.stage.addEventListener("pointerleave", () => {
+    ui.tip.hidden = true;
+    act.light(null);
+  });
 
   /**
    * @param {MouseEvent} event
@@ -74,12 +67,11 @@ export function makePointer(ui, state, act) {
    * @param {Hit} hit
    */
   function tipLines(frame, hit) {
-    if (hit.stub !== undefined) return [el("div", {}, `Nodes below node ${hit.stub} that nobody accepted. Click to open.`)];
+    if (hit.stub !== undefined) return [el("div", {}, `Folded nodes at node ${hit.stub}. Click to open them.`)];
     if (hit.bonus !== undefined) {
       const bonus = bonusOf(frame, hit.bonus);
       return [el("div", {}, `${hit.bonus}: bonus `, token(bonus.text)), el("div", {}, `drawn from the ${bonus.source} at node ${bonus.node}`)];
     }
-    if (hit.slot) return slotLines(frame.caches[hit.slot[0]], ...hit.slot);
     const node = Number(hit.node), known = state.known || { target: true, states: frame.tree.states };
     const lines = [el("div", {}, token(frame.nodes.text[node]), ` node ${node}, token id ${frame.nodes.token[node]}`)];
     if (node) lines.push(el("div", {}, `draft ${digits(frame.nodes.q[node])}${known.target ? ` → target ${digits(frame.nodes.p[node])}` : ""}`));
@@ -95,18 +87,3 @@ export function makePointer(ui, state, act) {
  * @returns {Bonus}
  */
 const bonusOf = (frame, name) => /** @type {any} */ (verdictBy(frame, name)).bonus;
-
-/**
- * @param {Cache} cache
- * @param {ModelName} model
- * @param {number | null} i
- */
-function slotLines(cache, model, i) {
-  if (i === null) return [el("div", {}, "Nothing was kept for this slot.")];
-  const fate = { k: "kept", m: `moved to ${cache.to[i]}`, d: "dropped", l: "cut off" }[cache.state[i]];
-  return [
-    el("div", {}, `${model} slot ${cache.slot[i]} `, token(cache.text[i])),
-    el("div", {}, `position ${cache.position[i]}${cache.node[i] === null ? "" : `, node ${cache.node[i]}`}, ${fate}`),
-    el("div", {}, `fingerprint ${cache.prints[i]}`),
-  ];
-}

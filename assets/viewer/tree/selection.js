@@ -17,13 +17,14 @@ import { frameDrawn } from "../core/state.js";
  */
 
 /**
- * @param {{root: HTMLElement, treeBox: HTMLElement, layer: {box: HTMLElement}}} ui
+ * @param {{root: HTMLElement, tree: SVGSVGElement}} ui
  * @param {State} state
  * @param {Outlined[]} pictures
  * @param {(node: number) => void} select
+ * @param {(node: number) => void} reveal move the view of the tree so that a node is in sight
  */
-export function makeSelection(ui, state, pictures, select) {
-  const cards = ui.layer.box;
+export function makeSelection(ui, state, pictures, select, reveal) {
+  const cards = ui.tree;
   /** @type {Target} */
   let hover = null;
   let home = 0;
@@ -91,7 +92,7 @@ export function makeSelection(ui, state, pictures, select) {
   }
 
   ui.root.addEventListener("pointerover", (event) => {
-    if (!(/** @type {HTMLElement} */ (event.target).closest("[data-picture]"))) light(standsFor(event));
+    if (!(/** @type {HTMLElement} */ (event.target).closest("[data-picture]:not([data-picture=tree])"))) light(standsFor(event));
   });
   ui.root.addEventListener("pointerleave", () => light(null));
   ui.root.addEventListener("focusin", (event) => light(/** @type {HTMLElement} */ (event.target).matches(":focus-visible") ? standsFor(event) : hover));
@@ -117,24 +118,10 @@ export function makeSelection(ui, state, pictures, select) {
     home = node;
     rove();
     card.focus({ preventScroll: true });
-    show(node);
+    reveal(node);
     // A selection must not move the page; the keys of somebody who cannot see what they walk on must.
     const spot = card.getBoundingClientRect();
     if (spot.top < 0 || spot.bottom > window.innerHeight) card.scrollIntoView({ block: "center", inline: "nearest" });
-  }
-
-  /**
-   * Scroll the tree, never the page, so that a card is in sight.
-   * @param {number | null} node
-   */
-  function show(node) {
-    const card = cardOf(node), box = ui.treeBox;
-    if (!card) return;
-    const spot = card.getBoundingClientRect(), room = box.getBoundingClientRect(), margin = 12;
-    if (spot.left < room.left) box.scrollLeft += spot.left - room.left - margin;
-    if (spot.right > room.right) box.scrollLeft += spot.right - room.right + margin;
-    if (spot.top < room.top) box.scrollTop += spot.top - room.top - margin;
-    if (spot.bottom > room.bottom) box.scrollTop += spot.bottom - room.bottom + margin;
   }
 
   /**
@@ -183,5 +170,5 @@ export function makeSelection(ui, state, pictures, select) {
   /** @param {number | null} [start] the card to begin at; by default where it was left */
   const focusTree = (start) => focus(start ?? (cardOf(home) ? home : 0));
 
-  return { light, refresh, show, focusTree };
+  return { light, refresh, focusTree };
 }

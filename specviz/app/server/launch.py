@@ -15,34 +15,9 @@ from specviz.app.server.connections import listen_carefully
 from specviz.app.server.middleware import Health, guarded
 from specviz.app.server.page_states import PageStates
 from specviz.app.viewer_component import viewer_head
+from specviz.figures.export import VIEWER_FOLDER
 
-# Low, so that at 1280 x 800 the tree is in sight: everything that is no picture shares three lines.
-CSS = """
-.gradio-container, .gradio-container > .main > .wrap, .gradio-container main { padding-top: 0 !important; }
-.gradio-container > .main { padding: 8px 16px 16px !important; }
-.gradio-container .column, .gradio-container .row { gap: 8px; }
-.specviz-head { align-items: stretch; }
-.specviz-head button { min-width: 84px; padding: 8px 14px; white-space: nowrap; font-size: 15px; }
-.specviz-head > .specviz-title { flex: 0 0 auto; width: auto; min-width: 0; padding-right: 6px; align-self: center; }
-.specviz-title h1 { font-size: 19px; line-height: 22px; margin: 0 !important; }
-.specviz-title p { font-size: 12px; line-height: 16px; margin: 0 !important; }
-#menu { gap: 0; }
-#menu .tab-wrapper { height: auto; padding: 0; }
-#menu button[role=tab] { padding: 4px 10px; font-size: 14px; }
-#menu [role=tabpanel] { border: 0; padding: 0; }
-#menu button.md { font-size: 14px; padding: 6px 12px; white-space: nowrap; }
-#menu #menu-view { display: none !important; }
-#runs-list .wrap { flex-direction: column; align-items: stretch; gap: 4px; }
-#proofs { overflow-x: auto; }
-#proofs table { font-size: 13px; min-width: 900px; }
-#proofs td, #proofs th { padding: 3px 8px; text-align: left; vertical-align: top; }
-#proofs td, #proofs th { word-break: normal; overflow-wrap: normal; }
-#proofs td:first-child { white-space: nowrap; font-weight: 600; }
-#memory-plan table { font-size: 13px; }
-#memory-plan td, #memory-plan th { padding: 2px 8px; word-break: normal; overflow-wrap: normal; }
-#memory-plan td:not(:first-child), #memory-plan th:not(:first-child) { text-align: right; }
-#viewer .html-container { padding: 0; }
-"""
+CSS = (VIEWER_FOLDER / "page_frame.css").read_text(encoding="utf-8")
 
 
 def launch_page(page: Page, health: Health = lambda: (200, {}), **options: Any) -> Any:

@@ -16,6 +16,7 @@ from typing import Any
 from specviz.app.server.backend import Backend, LoadPair, LocalBackend
 from specviz.app.server.limits import Limits
 from specviz.app.server.streams import STREAMS
+from specviz.engine.step_values import StepProgress
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.schema import Settings, Trace
 
@@ -59,6 +60,7 @@ class Sessions:
         self.limits = self.backend.limits
         self._live: OrderedDict[str, Live] = OrderedDict()
         self._stops: set[str] = set()
+        self._doing: dict[str, StepProgress] = {}
         self._guard = threading.RLock()
         """Of the dictionary; it is never held while a model works, or while the backend is asked."""
 
@@ -73,12 +75,20 @@ class Sessions:
 
         def step_if_here() -> bool:
             if self.get(ticket) is live and self.backend.can_step(live.models, live.session):
-                live.session.step()
+                live.session.on_progress = lambda doing: self._doing.__setitem__(live.page, doing)
+                try:
+                    live.session.step()
+                finally:
+                    self._doing.pop(live.page, None)
                 return True
             self.drop(ticket)  # it may have come here after its pair had left
             return False
 
         return self.backend.in_turn(step_if_here)
+
+    def doing(self, page: str) -> StepProgress | None:
+        """What the step that runs for a page is about; None if none runs, or where its backend does not say."""
+        return self._doing.get(page)
 
     def add(self, live: Live) -> Ticket:
         """Keep a session; another makes room, see :meth:`~specviz.app.server.streams.Streams.first_to_go`."""

@@ -32,6 +32,7 @@ from specviz.app.server.streams import STREAMS
 from specviz.errors import BusyError
 
 UNHEARD = "Nobody listened for the answer to this click, so it was ended; click again, and wait for the answer."
+TAKEN_BACK = "This click was taken back before its turn came."
 STOPPING = "The server is being restarted; click again in a minute."
 _SMALL = 4_096
 """Characters of an answer that is kept in any case: an error, or how far something is."""
@@ -108,6 +109,21 @@ class Turns:
         """Begin nothing any more; whoever waits, or comes, is told so. From any thread."""
         self._ended = True
 
+    def ahead(self, session: str, kind: str) -> int | None:
+        """How many events of a line began or came before the first one of a session that waits; None if none waits."""
+        line = self._queue.event_queue_per_concurrency_id.get(kind)
+        mine = [event for event in line.queue if event.session_hash == session] if line else []
+        if not line or not mine:
+            return None
+        at_work = sum(event.concurrency_id == kind for events in self._queue.active_jobs if events for event in events)
+        return at_work + sum(event.enqueue_time < mine[0].enqueue_time for event in line.queue)
+
+    def take_back(self, session: str, kind: str) -> None:
+        """End the events of a session that wait in a line. In the thread of the queue."""
+        line = self._queue.event_queue_per_concurrency_id.get(kind)
+        if line:
+            self._drop(line.queue, [event for event in line.queue if event.session_hash == session], TAKEN_BACK)
+
     @property
     def waiting(self) -> int:
         """How many events wait."""
@@ -174,7 +190,8 @@ class Turns:
 
 
 def _ended(why: str) -> ProcessCompletedMessage:
-    said = error_payload(Error(why, print_exception=False), show_error=False)
+    # Whoever takes a click back need not be told so.
+    said = error_payload(Error(why, visible=why != TAKEN_BACK, print_exception=False), show_error=False)
     return ProcessCompletedMessage(output=said, success=False)
 
 

@@ -14,14 +14,16 @@ test("a row has what stands at one place in all columns, letters of a text too",
 
 for (const [name, frame] of Object.entries(FIRST))
   test(`${name}: decisions have their rule, their comparison and a threshold, detailed or not`, () => {
+    const size = frame.tree.parent.length, onPath = new Set([0, ...frame.verdicts.flatMap((verdict) => verdict.path)]);
     for (const verdict of frame.verdicts) {
       const decisions = decisionsOf(verdict);
+      const detailed = (node) => size <= 64 || onPath.has(node) || onPath.has(frame.tree.parent[node]);
       assert.equal(decisions, decisionsOf(verdict), "read once");
       assert.equal(decisions.length, verdict.decisions.node.length);
       for (const one of decisions) {
         assert.ok(verdict.rules.includes(one.rule) && COMPARISONS.includes(one.comparison) && one.outcome in OUTCOMES);
         assert.ok(Number.isFinite(one.threshold) && (one.full || one.threshold === verdict.thresholds[one.node]));
-        assert.equal(one.full, !frame.tree.folded.includes(one.node));
+        assert.equal(one.full, detailed(one.node));
         assert.equal(one.reason !== "", one.full);
         if (one.residual) assert.equal(one.outcome, "r");
       }

@@ -1,6 +1,7 @@
 /* The runs that tests/figures/test_viewer.py has made with Python, as the page gets them: blocks by name. */
 
 import { readFileSync } from "node:fs";
+import { knownIn } from "../../../assets/viewer/tree/phases.js";
 
 /** @import { Block, Frame, Run } from "../../../assets/viewer/core/frame.d.ts" */
 
@@ -11,3 +12,12 @@ export const FIRST = Object.fromEntries(Object.entries(BLOCKS).map(([name, { fra
 
 /** @param {Required<Block>} block */
 export const framesOf = ({ frames }) => new Map(frames.map((frame) => [frame.step, frame]));
+
+/**
+ * How a frame is looked at: by default the whole step, with its driver watched.
+ * @param {Frame} frame
+ * @param {{lens?: string, phase?: number | null, compare?: boolean, open?: Set<number>}} look
+ */
+export function viewOf(frame, { lens = frame.driver, phase = null, compare = false, open = new Set() }) {
+  return { lens, compare, open, shown: new Set(Object.keys(frame.tree.states)), known: knownIn(frame, lens, phase), selected: null, found: null, proofs: {} };
+}

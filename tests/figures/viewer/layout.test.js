@@ -1,75 +1,96 @@
-/* The laws of the layout, on trees of every shape, as they are folded at first and with everything open. */
+/* The laws of the layout, on trees of every shape, as they fit into a window, in a small one, and with all paths compared. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { CARD, foldsAbove, hiddenBelow, isFolded, layOut } from "../../../assets/viewer/tree/layout.js";
-import { FIRST } from "./frames.js";
+import { allBelow } from "../../../assets/viewer/tree/folding.js";
+import { DENSITIES, layOut } from "../../../assets/viewer/tree/layout.js";
+import { phasesOf } from "../../../assets/viewer/tree/phases.js";
+import { shapeOf } from "../../../assets/viewer/tree/ranks.js";
+import { BLOCKS, FIRST, viewOf } from "./frames.js";
 
+/** What the page leaves for the tree at 1280 x 800. */
+const WINDOW = { width: 936, height: 425 }, SMALL = { width: 500, height: 240 };
 const everything = (frame) => new Set(frame.tree.parent.keys());
-const cases = Object.entries(FIRST).flatMap(([name, frame]) => [[`${name}, folded`, frame, new Set()], [`${name}, open`, frame, everything(frame)]]);
+const looks = [["in a window", WINDOW, {}], ["compared", WINDOW, { compare: true }], ["in a small window", SMALL, {}], ["all opened", WINDOW, { open: true }]];
+const cases = Object.entries(FIRST).flatMap(([name, frame]) =>
+  looks.flatMap(([said, box, { open, ...look }]) => ["rejection", "traversal"].filter((lens) => frame.tree.states[lens]).map((lens) => [`${name}, ${lens}, ${said}`, frame, box, viewOf(frame, { lens, ...look, open: open ? everything(frame) : new Set() })])));
 
-for (const [name, frame, open] of cases) {
-  const { tree, nodes } = frame, place = layOut(tree, nodes.depth, open), children = tree.parent.map(() => []);
-  tree.parent.forEach((up, node) => up >= 0 && place.y[node] !== null && children[up].push(node));
+const rectOf = (spot, node) => ({ left: spot.left[node], right: spot.left[node] + spot.wide[node], top: spot.y[node] - spot.high[node] / 2, bottom: spot.y[node] + spot.high[node] / 2 });
+const apart = (a, b) => a.right <= b.left || b.right <= a.left || a.bottom <= b.top + 1e-6 || b.bottom <= a.top + 1e-6;
 
-  test(`${name}: parents stand midway between their first and last child`, () => {
-    for (const [node, own] of children.entries()) if (own.length) assert.equal(place.y[node], (place.y[own[0]] + place.y[own.at(-1)]) / 2);
+for (const [name, frame, box, view] of cases) {
+  const shape = shapeOf(frame, view), spot = layOut(shape, box), { parent, depth } = shape;
+  const shown = spot.y.flatMap((y, node) => (y === null ? [] : [node])), path = shown.filter((node) => ["root", "path"].includes(shape.rank[node]));
+
+  test(`${name}: the path that is watched is a straight line, with its bonus token`, () => {
+    assert.deepEqual(path, [0, ...view.known.paths[view.lens]].sort((a, b) => a - b));
+    assert.equal(new Set(path.map((node) => spot.y[node].toFixed(6))).size, 1);
+    assert.equal(spot.bonus.find((card) => card.verifier === view.lens).y.toFixed(6), spot.y[0].toFixed(6));
   });
 
-  test(`${name}: no card overlaps another, and no edge to a bonus token crosses one`, () => {
-    const columns = grouped(place);
-    for (const own of columns.values()) {
-      const heights = own.map((node) => place.y[node]).filter((y) => y !== null).sort((a, b) => a - b);
-      heights.slice(1).forEach((y, i) => assert.ok(y - heights[i] >= CARD.height));
-    }
-    for (const { node, y } of place.bonus) {
-      if (y === undefined) continue;
-      for (const [other, at] of place.y.entries()) if (at !== null && place.x[other] > place.x[node]) assert.ok(Math.abs(at - y) > CARD.height / 2);
-    }
-    const drawn = place.bonus.filter(({ y }) => y !== undefined).map(({ y }) => y);
-    assert.equal(new Set(drawn).size, drawn.length);
+  test(`${name}: no card overlaps another, and no line to a bonus token crosses one`, () => {
+    const cards = [...shown.map((node) => rectOf(spot, node)), ...spot.bonus.map(({ y, high }) => ({ left: spot.bonusLeft, right: spot.bonusLeft + spot.bonusWide, top: y - high / 2, bottom: y + high / 2 }))];
+    cards.forEach((card, i) => cards.slice(i + 1).forEach((other) => assert.ok(apart(card, other), JSON.stringify([card, other]))));
+    for (const { node, lane } of spot.bonus)
+      for (const other of shown) if (depth[other] > depth[node]) assert.ok(Math.abs(spot.y[other] - lane) > spot.high[other] / 2, `${node} ${other}`);
   });
 
   test(`${name}: edges do not cross`, () => {
-    for (const depth of new Set(nodes.depth)) {
-      const edges = [...nodes.depth.keys()].filter((node) => node && nodes.depth[node] === depth && place.y[node] !== null).map((node) => [place.y[tree.parent[node]], place.y[node]]);
+    for (const at of new Set(depth)) {
+      const edges = shown.filter((node) => node && depth[node] === at).map((node) => [spot.y[parent[node]], spot.y[node]]);
       const ends = edges.sort(([a, b], [c, d]) => a - c || b - d).map(([, end]) => end);
       assert.deepEqual(ends, [...ends].sort((a, b) => a - b));
     }
   });
 
-  test(`${name}: everything lies inside the picture`, () => {
-    for (const [node, y] of place.y.entries()) {
-      if (y === null) continue;
-      assert.ok(y > CARD.height / 2 && y + CARD.height / 2 < place.height);
-      assert.ok(place.x[node] + CARD.width / 2 < place.width);
+  test(`${name}: everything lies inside the picture, and the picture in its box`, () => {
+    for (const node of shown) {
+      const { left, right, top, bottom } = rectOf(spot, node);
+      assert.ok(left >= 0 && right <= spot.width && top >= 22 && bottom <= spot.height + 1e-6);
+    }
+    for (const { y, high } of spot.bonus) assert.ok(y - high / 2 >= 22 - 1e-6 && y + high / 2 <= spot.height + 1e-6);
+    if (box === WINDOW && !view.open.size) {
+      assert.ok(spot.height * spot.scale <= box.height + 1e-6 && spot.width * spot.scale <= box.width + 1e-6);
+      assert.ok(spot.scale >= 0.75, String(spot.scale));
     }
   });
 
-  test(`${name}: every node is drawn, or hides behind a stub that counts it`, () => {
-    const hidden = place.stubs.reduce((sum, { node }) => sum + hiddenBelow(tree, place.y, node).size, 0);
-    assert.equal(hidden, place.folded);
-    assert.equal(place.y.filter((y) => y === null).length, place.folded);
-    if (open.size) assert.equal(place.folded, 0);
+  test(`${name}: every node is drawn, or counted by one stub`, () => {
+    const hidden = spot.stubs.map((stub) => allBelow(parent, stub.hidden));
+    hidden.forEach((nodes, i) => assert.equal(nodes.size, spot.stubs[i].count));
+    assert.deepEqual(hidden.flatMap((nodes) => [...nodes]).sort((a, b) => a - b), spot.y.flatMap((y, node) => (y === null ? [node] : [])));
+    for (const { node } of spot.stubs) assert.notEqual(spot.y[node], null);
+    for (const node of view.open) assert.notEqual(spot.y[node], null);
+    for (const accepted of Object.values(view.known.paths)) for (const node of accepted) assert.notEqual(spot.y[node], null);
   });
 }
 
-function grouped(place) {
-  const found = new Map();
-  for (const [node, x] of place.x.entries()) found.set(x, [...(found.get(x) || []), node]);
-  return found;
-}
-
-test("opening what is above a node brings it in sight, and little else", () => {
-  const { tree, nodes } = FIRST.large, node = tree.folded.at(-1), above = foldsAbove(tree, node);
-  assert.ok(isFolded(tree, node) && above.includes(node));
-  const before = layOut(tree, nodes.depth, new Set()), after = layOut(tree, nodes.depth, new Set(above));
-  assert.notEqual(after.y[node], null);
-  assert.equal(before.folded - after.folded, above.length);
+test("28 nodes are never folded in a window of 1280 x 800, whichever step, verifier or phase", () => {
+  for (const frame of BLOCKS.recorded.frames)
+    for (const lens of Object.keys(frame.tree.states))
+      for (const phase of [null, ...phasesOf(frame, lens).keys()]) {
+        const spot = layOut(shapeOf(frame, viewOf(frame, { lens, phase })), WINDOW);
+        assert.deepEqual([spot.folded, spot.scale >= 0.9], [0, true], `step ${frame.step}, ${lens}, phase ${phase}: ${spot.folded} folded, scale ${spot.scale}`);
+      }
 });
 
-test("a small tree is never folded, and a root alone is a tree", () => {
-  assert.deepEqual(FIRST["4,2,2"].tree.folded, []);
-  const { tree, nodes } = FIRST["root only"];
-  assert.equal(layOut(tree, nodes.depth, new Set()).columns, 1);
+test("what more was made of stands larger, and the layout gives nothing away that is not known yet", () => {
+  const frame = FIRST["4,2,2"], { path, tried, idle } = DENSITIES[0];
+  assert.ok(path > tried && tried > idle);
+  const before = shapeOf(frame, viewOf(frame, { lens: "rejection", phase: phasesOf(frame, "rejection").findIndex((phase) => phase.kind === "target") }));
+  assert.deepEqual(new Set(before.rank.slice(1)), new Set(["idle"]));
+  assert.deepEqual(before.ends, []);
+});
+
+test("a large window shows the tree larger", () => {
+  const frame = FIRST["4,2,2"], shape = shapeOf(frame, viewOf(frame, {}));
+  assert.ok(layOut(shape, { width: 1480, height: 780 }).scale > 1.3);
+});
+
+test("opening what a stub hides shows it, and a root alone is a tree", () => {
+  const frame = FIRST.large, before = layOut(shapeOf(frame, viewOf(frame, {})), WINDOW), [stub] = before.stubs;
+  const after = layOut(shapeOf(frame, viewOf(frame, { open: new Set(stub.hidden) })), WINDOW);
+  for (const node of stub.hidden) assert.notEqual(after.y[node], null);
+  const alone = FIRST["root only"];
+  assert.deepEqual(layOut(shapeOf(alone, viewOf(alone, {})), WINDOW).heads.map((head) => head.text), ["last token", "bonus"]);
 });

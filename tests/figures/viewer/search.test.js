@@ -35,3 +35,11 @@ test("outcomes, of one verifier or of any", () => {
   assert.deepEqual(search(frame, "not examined by greedy").nodes, where((node) => tree.states.greedy[node] === "."));
   assert.match(search(frame, "rejected by nobody").said, /No verifier of this step is called “nobody”; there are rejection/);
 });
+
+test("inside the step nothing is found that is not known yet", () => {
+  const before = { depth: 1, target: false, states: {} };
+  assert.match(search(frame, "p < 0.01", before).said, /has not scored/);
+  assert.match(search(frame, "rejected by eta", before).said, /eta has not judged/);
+  assert.deepEqual(search(frame, "depth = 2", before).nodes, []);
+  assert.deepEqual(search(frame, "rejected by eta", { depth: Infinity, target: true, states: { eta: tree.states.eta } }).nodes, where((node) => tree.states.eta[node] === "r"));
+});

@@ -3,32 +3,59 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { kindOf, saidOf, story } from "../../../assets/viewer/panels/findings.js";
-import { timelineOf } from "../../../assets/viewer/panels/timeline.js";
+import { totalsOf } from "../../../assets/viewer/panels/range_totals.js";
+import { binsOf, stepAt, timelineOf } from "../../../assets/viewer/panels/timeline.js";
 import { BLOCKS, framesOf } from "./frames.js";
 
 const whole = framesOf(BLOCKS["4,2,2"]);
 
-test("a step has a bar for every verifier that is shown, as long as its path among all", () => {
-  const steps = timelineOf(whole, whole.size, new Set(["eta"])), longest = Math.max(1, ...[...whole.values()].flatMap((frame) => frame.verdicts.map((v) => v.path.length)));
-  for (const { step, bars } of steps) {
+test("a step has what became text, drafts and bonus apart, and says what every verifier accepted", () => {
+  for (const { step, driver, drafts, bonus, said } of timelineOf(whole, whole.size)) {
     const frame = whole.get(step);
-    assert.deepEqual(bars.map(({ verifier }) => verifier), frame.verdicts.map((v) => v.verifier).filter((name) => name !== "eta"));
-    for (const { verifier, accepted, share, drives } of bars) {
-      assert.equal(accepted, frame.verdicts.find((v) => v.verifier === verifier).path.length);
-      assert.equal(share, accepted / longest);
-      assert.equal(drives, verifier === frame.driver);
-    }
+    assert.equal(driver, frame.driver);
+    assert.equal(drafts + bonus, frame.commit.piece.length);
+    assert.equal(drafts, frame.verdicts.find((v) => v.verifier === frame.driver).path.length);
+    for (const { verifier, path } of frame.verdicts) assert.ok(said.includes(`${verifier} ${path.length}`));
   }
 });
 
-test("a step that has not come yet has no bars, and says so", () => {
-  const [first, second] = timelineOf(new Map([[0, whole.get(0)]]), 2, new Set());
-  assert.ok(first.bars.length);
-  assert.deepEqual([second.bars, second.said], [[], "step 2: accepted not loaded"]);
+test("a step that has not come yet has no bar, and says so", () => {
+  const steps = timelineOf(new Map([[0, whole.get(0)]]), 2), [first, second] = binsOf(steps, 100);
+  assert.ok(first.most > 0);
+  assert.deepEqual([second.driver, second.most, steps[1].said], [null, 0, "step 2: accepted not loaded"]);
+});
+
+test("as many bars as there is room for, each step in exactly one, at its place", () => {
+  for (const [steps, width] of [[1, 780], [20, 780], [400, 780], [4000, 780], [400, 200]]) {
+    const told = Array.from({ length: steps }, (_, step) => ({ step, driver: "d", drafts: step % 3, bonus: 1, kind: null, wrong: "", said: "" })), bins = binsOf(told, width);
+    assert.deepEqual(bins.flatMap(({ first, last }) => Array.from({ length: last - first + 1 }, (_, i) => first + i)), told.map(({ step }) => step));
+    for (const { x, width: wide, first, last } of bins.slice(0, -1)) {
+      assert.ok(wide >= 2.49);
+      assert.deepEqual([stepAt(x + 0.01, width, steps), stepAt(x + wide - 0.01, width, steps)], [first, last]);
+    }
+  }
+  assert.equal(binsOf(timelineOf(whole, whole.size), 780).length, whole.size);
+  assert.deepEqual([stepAt(-5, 780, 20), stepAt(900, 780, 20)], [0, 19]);
+});
+
+test("of steps that share a bar the gravest fault is shown", () => {
+  const told = ["after", "first", null, "again"].map((kind, step) => ({ step, driver: "d", drafts: 1, bonus: 1, kind, wrong: kind ? "x" : "", said: "" }));
+  assert.deepEqual(binsOf(told, 5).map(({ kind }) => kind), ["first", "again"]);
+});
+
+test("totals of all steps are those of the run, and those of a part are of that part", () => {
+  for (const [name, block] of Object.entries(BLOCKS)) {
+    const frames = framesOf(block), { run } = block;
+    assert.deepEqual(totalsOf(run, frames, [0, run.steps - 1]), run.totals, name);
+    const last = totalsOf(run, frames, [run.steps - 1, run.steps - 1]);
+    assert.equal(last.tokens, frames.get(run.steps - 1).commit.piece.length);
+    frames.delete(0);
+    assert.equal(totalsOf(run, frames, [0, run.steps - 1]).steps, run.steps - 1, "a step that has not come is not counted");
+  }
 });
 
 test("the first fault stands out, what follows from it is told as a consequence, what is new in it too", () => {
-  const frames = framesOf(BLOCKS.faulty), told = story(frames, frames.size), steps = timelineOf(frames, frames.size, new Set());
+  const frames = framesOf(BLOCKS.faulty), told = story(frames, frames.size), steps = timelineOf(frames, frames.size);
   const first = [...told].find(([, tale]) => tale.found.some((one) => one.name === "target cache"))[0];
   assert.equal(kindOf(told.get(first)), "first");
   for (const [step, { found, before }] of told)

@@ -1,0 +1,79 @@
+/* The headline: what a step, or the phase in sight, came to, in one sentence, with the tokens that became text. */
+
+import { decisionsOf, hasCoin, rowsOf } from "../core/columns.js";
+import { el } from "../core/dom.js";
+import { cutOff, driving, verdictBy } from "../core/words.js";
+import { phasesOf } from "../tree/phases.js";
+import { keptOf } from "./slots.js";
+
+/** @import { DecidePhase, Frame, Verdict } from "../core/frame.d.ts" */
+
+/**
+ * @typedef {object} Headline
+ * @property {string} head
+ * @property {{label: string, origin: "accepted" | "bonus"}[]} tokens that became text, where they are known
+ * @property {string} said the line below
+ */
+
+/**
+ * @param {number} n
+ * @param {string} what
+ */
+const count = (n, what) => `${n} ${what}${n === 1 ? "" : what.endsWith("s") ? "es" : "s"}`;
+
+/**
+ * @param {Frame} frame
+ * @param {string} lens the verifier that is watched
+ * @param {number | null} phase
+ * @returns {Headline}
+ */
+export function headlineOf(frame, lens, phase) {
+  const written = frame.commit.piece.length, tokens = rowsOf(frame.commit).map(({ label, origin }) => ({ label, origin }));
+  if (phase === null) return { head: `${count(written, "token")} from one target forward`, tokens, said: saidOfStep(frame) };
+  const at = phasesOf(frame, lens)[phase], verdict = verdictBy(frame, lens) || driving(frame), nodes = frame.tree.parent.length;
+  /** @type {Omit<Headline, "said">} */
+  let told = { head: "", tokens: [] };
+  if (at.kind === "draft") told.head = `Draft, level ${at.depth}: ${count(frame.nodes.depth.filter((depth) => depth === at.depth).length, "guess")}`;
+  else if (at.kind === "target") told.head = nodes > 1 ? `One target forward scores ${nodes} nodes` : "One target forward scores the last token";
+  else if (at.kind === "decide") told.head = headOfDecision(frame, verdict, at);
+  else if (at.kind === "verdict") told.head = `${verdict.verifier} accepts ${verdict.path.length ? count(verdict.path.length, "draft") : "no draft"} and draws its bonus token`;
+  else if (at.kind === "commit") told = { head: written === 1 ? "1 token becomes text" : `${written} tokens become text`, tokens };
+  else told.head = `The target's cache keeps ${keptOf(frame.caches.target)} of ${count(frame.caches.target.slot.length, "slot")}`;
+  return { ...told, said: at.caption };
+}
+
+/** @param {Frame} frame */
+function saidOfStep(frame) {
+  const verdict = driving(frame), drafted = frame.tree.parent.length - 1, kept = verdict.path.length, cut = cutOff(frame, verdict);
+  if (!drafted) return `nothing was drafted; ${frame.driver} took the token from the ${verdict.bonus.source}`;
+  const said = `${frame.driver} kept ${kept || "none"} of ${count(drafted, "draft")}`;
+  if (cut <= 0) return `${said}, the target added 1`;
+  return `${said}; the text ends ${cut === 1 ? "with them" : `after ${frame.commit.piece.length} of them`} (${frame.endReason})`;
+}
+
+/**
+ * @param {Frame} frame
+ * @param {Verdict} verdict
+ * @param {DecidePhase} at
+ */
+function headOfDecision(frame, verdict, { node, upto }) {
+  const all = decisionsOf(verdict), last = all[upto - 1], { outcome } = last, { walk } = frame.phases.verdicts[verdict.verifier];
+  const place = `${hasCoin(last) ? "Coin" : "Decision"} ${upto} of ${all.length}`;
+  if (node === null) return `Up to decision ${upto} of ${all.length}: folded nodes`;
+  return `${place}: node ${node} ${outcome === "r" ? "is rejected" : outcome === "a" && walk ? "is accepted" : "passes"}`;
+}
+
+/**
+ * @param {{headline: HTMLElement, headTokens: HTMLElement, headSaid: HTMLElement}} ui
+ * @param {Frame} frame
+ * @param {string} lens
+ * @param {number | null} phase
+ */
+export function drawHeadline(ui, frame, lens, phase) {
+  const { head, tokens, said } = headlineOf(frame, lens, phase);
+  if (ui.headline.textContent !== head) ui.headline.replaceChildren(head);
+  const chips = tokens.flatMap(({ label, origin }, i) => [i && origin === "bonus" ? " + " : " ", el("code", { class: `sv-token sv-chip-${origin}`, dir: "auto" }, label)]);
+  ui.headTokens.replaceChildren(...chips);
+  ui.headSaid.replaceChildren(el("bdi", {}, said));
+  ui.headSaid.title = said;
+}

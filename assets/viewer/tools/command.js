@@ -1,0 +1,194 @@
+/* The command bar of the page: what is being done, said beside the prompt. A click changes it at once, before the server answers.
+ *
+ * The buttons and the prompt are Gradio's; here they are watched, and marked by `data-busy` on their bar. Blocks for the viewer
+ * say what came of it, and Gradio says when a click is done.
+ */
+
+import { el } from "../core/dom.js";
+import { listenForKeys } from "../core/keys.js";
+
+/** @import { Block, Run } from "../core/frame.d.ts" */
+/** @import { NoticeShown } from "../core/state.js" */
+
+/** @typedef {ReturnType<typeof makeCommand>} Command */
+
+const SHOWN_AFTER_S = 0.3, TICK_MS = 100, ASK_MS = 400, LOST_MS = 3000, FILLED_MS = 50;
+
+/** @param {number} count @param {string} word */
+const counted = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
+
+/**
+ * Words for a run that nothing is done to.
+ * @param {Run | null} run
+ * @returns {[string, string]} what stands out, and the rest
+ */
+export function saidOf(run) {
+  if (!run) return ["No run yet", ""];
+  if (run.failed) return [`Step ${run.failed.step + 1} failed`, run.steps ? `the ${counted(run.steps, "step")} before it stay` : ""];
+  const head = run.endReason && run.endReason !== "stopped" ? "Finished" : run.steps ? "Paused" : "Ready";
+  return [head, counted(run.steps, "step")];
+}
+
+/**
+ * @param {HTMLElement} place of the words
+ * @param {(asked: number) => void} ask the server what is being done; `hear` takes its answer
+ */
+export function makeCommand(place, ask) {
+  const bar = /** @type {HTMLElement} */ (place.closest(".specviz-command"));
+  const find = (/** @type {string} */ name) => /** @type {HTMLElement | null} */ (document.getElementById(name));
+  const strong = el("b"), rest = el("span"), words = el("span", { role: "status" }, strong, rest), clock = el("span", { class: "specviz-clock", "aria-hidden": "true" });
+  const progress = el("i", { class: "specviz-progress" });
+  place.replaceChildren(words, clock, progress);
+  /** @type {Run | null} */
+  let run = null;
+  /** @type {string | null} */
+  let original = null;
+  /** @type {string | null} */
+  let error = null;
+  /** @type {{kind: string, since: number, text: string, fraction: number | null} | null} */
+  let busy = null;
+  /** @type {number | undefined} */
+  let timer;
+  let asked = 0, count = 0, waits = false;
+
+  const box = () => /** @type {HTMLTextAreaElement | null} */ (document.querySelector("#prompt textarea, #prompt input"));
+  /** Whether the prompt is another one than that of the run in sight: than what stood there before it was written in. */
+  const edited = () => original !== null && box()?.value !== original;
+
+  /**
+   * @param {string} head
+   * @param {string} [more]
+   */
+  function say(head, more = "") {
+    if (strong.textContent !== head) strong.textContent = head;
+    const text = more ? ` · ${more}` : "";
+    if (rest.textContent !== text) rest.textContent = text;
+    place.title = `${head}${text}`;
+  }
+
+  function show() {
+    if (busy) bar.dataset.busy = busy.kind;
+    else delete bar.dataset.busy;
+    bar.classList.toggle("specviz-error", error !== null && !busy);
+    bar.classList.toggle("specviz-edited", !busy && edited());
+    progress.style.transform = `scaleX(${busy ? busy.fraction ?? 0 : 0})`;
+    if (busy) say(busy.text);
+    else if (error) say(error);
+    else if (edited()) say("New prompt", "Enter starts a new run");
+    else say(...saidOf(run));
+    for (const name of ["step", "run"]) find(name)?.setAttribute("aria-disabled", String(busy !== null));
+  }
+
+  function tick() {
+    const now = performance.now(), seconds = busy ? (now - busy.since) / 1000 : 0;
+    clock.textContent = busy && seconds > SHOWN_AFTER_S ? ` ${seconds.toFixed(1)} s` : "";
+    if (!busy || busy.kind === "stop" || now - Math.max(busy.since, asked) < (waits ? LOST_MS : ASK_MS)) return;
+    asked = now;
+    waits = true;
+    ask(++count);
+  }
+
+  /**
+   * Take what the server says is being done.
+   * @param {{text?: string, fraction?: number | null}} said nothing where there is nothing to say
+   */
+  function hear({ text, fraction = null }) {
+    waits = false;
+    if (!text || !busy || busy.kind === "stop") return;
+    Object.assign(busy, { text, fraction });
+    show();
+  }
+
+  /**
+   * Something was asked for: say so now.
+   * @param {string} kind
+   * @param {string} text
+   */
+  function begin(kind, text) {
+    busy = { kind, since: performance.now(), text, fraction: null };
+    error = null;
+    clearInterval(timer);
+    timer = setInterval(tick, TICK_MS);
+    tick();
+    show();
+  }
+
+  /** What was asked for is done, however it ended. */
+  function done() {
+    busy = null;
+    clearInterval(timer);
+    tick();
+    show();
+  }
+
+  /**
+   * How far something is, in the words of the server; null says that nothing is being done.
+   * @param {NoticeShown | null} notice
+   */
+  function working(notice) {
+    if (!notice) return;
+    if (!busy) begin("work", notice.text);
+    else if (busy.kind !== "stop") Object.assign(busy, { text: notice.text, fraction: notice.fraction ?? busy.fraction });
+    show();
+  }
+
+  /** @param {Block} block that came for the viewer */
+  function take(block) {
+    if (block.run) {
+      if (block.run.id !== run?.id) setTimeout(forget, FILLED_MS); // its prompt comes beside it
+      run = block.run;
+      error = null;
+    }
+    if (block.notice?.kind === "error") error = busy ? "Failed" : error;
+    if (!block.fills && busy?.kind === "work" && block.notice?.kind !== "working") done();
+    show();
+    if (!block.fills && (block.run || block.look || block.compare || block.lesson)) leavePage();
+  }
+
+  /** What stands in the box is the prompt of the run in sight. */
+  function forget() {
+    original = document.activeElement === box() ? box()?.value ?? null : null;
+    show();
+  }
+
+  /** Back to the view, where the answer is. */
+  function leavePage() {
+    const open = document.querySelector("#menu > .tab-wrapper [role=tab][aria-selected=true]");
+    if (open && open.id !== "menu-view-button" && open.id !== "menu-lessons-button") find("menu-view-button")?.click();
+  }
+
+  /** @param {MouseEvent} event */
+  function onClick(event) {
+    const at = /** @type {HTMLElement} */ (event.target).closest("#step, #run, #stop");
+    if (!at) return;
+    if (at.id === "stop") {
+      if (busy) begin("stop", "Stopping after this step");
+    } else if (busy) {
+      event.preventDefault();
+      event.stopImmediatePropagation();
+    } else {
+      begin(at.id, edited() ? "Starting a new run" : "Starting");
+      forget();
+      leavePage();
+    }
+  }
+
+  /** @param {KeyboardEvent} event */
+  function onKey(event) {
+    if (event.key !== "Enter" || event.shiftKey || event.altKey || event.isComposing) return;
+    const inPrompt = event.target === box();
+    if (!inPrompt && !(event.ctrlKey || event.metaKey)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    box()?.dispatchEvent(new Event("change", { bubbles: true }));
+    find("run")?.click();
+  }
+
+  document.addEventListener("click", onClick, true);
+  document.addEventListener("keydown", onKey, true);
+  listenForKeys({ s: () => find("step")?.click(), r: () => find(busy ? "stop" : "run")?.click() }, () => document.querySelector("dialog[open]") === null);
+  document.addEventListener("focusin", (event) => event.target === box() && (original ??= box()?.value ?? null));
+  document.addEventListener("input", (event) => event.target === box() && show());
+  show();
+  return { take, working, hear, done };
+}

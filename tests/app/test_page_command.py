@@ -1,0 +1,114 @@
+"""The command bar in Chromium: an answer at once, what is being done, whose turn it is, and the keys."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from specviz.engine.runners import DraftRunner
+from tests import pairs
+from tests.browser import DRAWN, Watched
+from tests.sample_traces import sample_trace
+
+pytestmark = pytest.mark.browser
+AT_ONCE = """id => new Promise(done => {
+    const bar = document.querySelector('.specviz-command'), at = id => document.getElementById(id);
+    const shown = id => getComputedStyle(at(id)).display !== 'none';
+    at(id).click();
+    requestAnimationFrame(() =>
+        done([bar.innerText.includes('Starting'), shown('run'), shown('stop'), at('step').ariaDisabled]));
+})"""
+"""Script: press a button; what the bar shows by the next animation frame."""
+
+
+def said(seen: Watched, text: str) -> None:
+    """Wait until the bar says it."""
+    seen.page.wait_for_selector(f".specviz-state:has-text('{text}')")
+
+
+def write(seen: Watched, prompt: str) -> None:
+    """A plain prompt: the tiny tokenizer has no chat template."""
+    seen.menu("settings")
+    seen.page.uncheck("label:has-text('Chat template') input")
+    seen.menu("view")
+    seen.page.fill("#prompt textarea", prompt)
+
+
+def test_a_click_is_answered_before_the_server_is(served):
+    seen = served(sample_trace(steps=2), lambda *_, **__: pairs.make_pair())
+    page = seen.page
+    said(seen, "2 steps")
+    write(seen, "the sea")
+    said(seen, "New prompt")
+    held, go_on = [], threading.Event()
+
+    def hold(route) -> None:
+        held.append(route)
+        go_on.set()
+
+    page.route("**/queue/join*", hold)
+    assert page.evaluate(AT_ONCE, "step") == [True, False, True, "true"]
+    page.wait_for_timeout(50)
+    assert go_on.is_set()
+    assert len(held) == 1
+    page.evaluate("document.getElementById('step').click()")  # again: refused, as the button says
+    page.wait_for_timeout(50)
+    assert len(held) == 1
+    held[0].continue_()
+    page.unroute("**/queue/join*")
+    seen.wait_for_step(1, 1)
+    said(seen, "1 step")
+    assert page.is_visible("#run")
+    assert page.get_attribute("#step", "aria-disabled") == "false"
+
+
+def test_the_engine_says_what_it_does_and_enter_runs(served, monkeypatch):
+    go_on, forward = threading.Semaphore(0), DraftRunner._forward
+
+    def forward_when_told(*given, **named):
+        assert go_on.acquire(timeout=30)
+        return forward(*given, **named)
+
+    monkeypatch.setattr(DraftRunner, "_forward", forward_when_told)
+    seen = served(sample_trace(steps=2), lambda *_, **__: pairs.make_pair())
+    write(seen, "the sea")
+    seen.page.keyboard.press("Enter")
+    for level in (1, 2, 3):
+        said(seen, f"Drafting level {level} of 3")
+        go_on.release()
+    go_on.release(1000)
+    said(seen, "Finished")
+    assert seen.where().endswith(f" of {seen.page.evaluate('window.specvizViewer.mounted.at(-1).state.run.steps')}")
+
+
+def test_whoever_waits_is_told_and_can_take_the_click_back(served, browser, monkeypatch):
+    go_on, forward = threading.Event(), DraftRunner._forward
+    monkeypatch.setattr(DraftRunner, "_forward", lambda *given, **named: (go_on.wait(30), forward(*given, **named))[1])
+    first = served(sample_trace(steps=2), lambda *_, **__: pairs.make_pair())
+    write(first, "the sea")
+    first.page.click("#step")
+    said(first, "Drafting level 1 of 3")
+    second = Watched(browser, first.page.url)
+    second.page.wait_for_selector(DRAWN)
+    second.page.click("#run")
+    said(second, "Waiting: one run ahead of yours")
+    second.page.click("#stop")
+    second.page.wait_for_selector("#run:visible")
+    go_on.set()
+    first.wait_for_step(1, 1)
+    assert second.where() == "step 1 of 2", "it was taken back"
+    second.finish()
+
+
+def test_a_failure_is_red_and_the_run_stays(served):
+    def refuse(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    seen = served(sample_trace(steps=3), refuse)
+    seen.page.click("#run")
+    seen.page.wait_for_selector(".specviz-error .specviz-state:has-text('Failed')")
+    seen.page.wait_for_selector(".sv-notice[role=alert]")
+    assert seen.where() == "step 1 of 3"
+    seen.page.fill("#prompt textarea", "something else")
+    said(seen, "Failed")

@@ -1,0 +1,109 @@
+"""Where everything stands on the page, in Chromium: the whole step in one window, the dock, and a telephone's sheet."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.sample_traces import RULES, sample_trace
+
+pytestmark = pytest.mark.browser
+PARTS = {
+    "head": ".sv-headbox",
+    "strip": ".sv-strip",
+    "tree": ".sv-treepanel",
+    "node": ".sv-inspector",
+    "dock": ".sv-dock",
+}
+CARDS = """(() => {
+    const box = document.querySelector('.sv-treebox').getBoundingClientRect();
+    return [...document.querySelectorAll('.sv-card[data-node]')].map(element => {
+        const card = element.getBoundingClientRect();
+        const wide = card.left >= box.left - 1 && card.right <= box.right + 1;
+        return wide && card.top >= box.top - 1 && card.bottom <= box.bottom + 1;
+    });
+})()"""
+"""Script: for every card, whether all of it is in the box of the tree."""
+
+
+def boxes(seen) -> dict[str, dict[str, float]]:
+    return {name: seen.page.locator(place).bounding_box() for name, place in PARTS.items()}
+
+
+def test_the_whole_step_is_in_one_window(from_file):
+    """28 nodes and six verifiers at 1280 x 800: nothing to scroll, every card in sight, each part in its place."""
+    seen = from_file(sample_trace(steps=3, verifiers=tuple(RULES)))
+    page = seen.page
+    assert page.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]") == [1280, 800]
+    at = boxes(seen)
+    for box in at.values():
+        assert box["x"] >= 0
+        assert box["y"] >= 0
+        assert box["x"] + box["width"] <= 1280
+        assert box["y"] + box["height"] <= 800
+    assert at["head"]["y"] < at["strip"]["y"] < at["tree"]["y"] < at["dock"]["y"]
+    assert at["node"]["x"] >= at["tree"]["x"] + at["tree"]["width"]
+    assert at["node"]["y"] + at["node"]["height"] <= at["dock"]["y"]
+    assert at["tree"]["height"] >= 400
+    cards = page.evaluate(CARDS)
+    assert len(cards) == 29
+    assert all(cards)
+
+
+def test_the_dock_opens_one_panel_at_a_time_by_click_and_by_key(from_file):
+    seen = from_file(sample_trace(steps=2))
+    page = seen.page
+    panels = ".sv-dockbody > section:visible"
+    assert page.get_attribute(panels, "aria-label") == "KV cache"
+    page.focus(".sv-tabs [data-tab=cache]")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.dataset.tab") == "verdicts"
+    assert page.locator(panels).count() == 1
+    assert page.get_attribute(panels, "aria-label") == "Verdicts"
+    page.keyboard.press("End")
+    assert page.evaluate("document.activeElement.dataset.tab") == "table", "what needs a server is left out of a file"
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.dataset.tab") == "cache"
+    tall = boxes(seen)["tree"]["height"]
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("k")
+    assert page.locator(panels).count() == 0
+    assert page.get_attribute("[data-act=dock]", "aria-expanded") == "false"
+    page.wait_for_function("tall => document.querySelector('.sv-treepanel').clientHeight > tall", arg=tall)
+    page.keyboard.press("4")
+    assert page.get_attribute(panels, "aria-label") == "Mask and positions"
+    page.wait_for_selector("[data-picture='mask.target'] svg")
+    page.click("[data-act=dock]")
+    assert page.locator(panels).count() == 0
+
+
+def test_on_a_telephone_the_node_is_a_tab_of_a_sheet(from_file):
+    seen = from_file(sample_trace(steps=2), size=(390, 844))
+    page = seen.page
+    assert page.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]") == [390, 844]
+    assert page.locator(".sv-treebox").bounding_box()["height"] >= 180
+    assert page.is_visible(".sv-inspector")
+    assert page.locator(".sv-dockbody > section:visible").count() == 0
+    for tab in page.locator(".sv-tabs button:visible").all():
+        assert tab.bounding_box()["height"] >= 44
+    page.click(".sv-tabs [data-tab=verdicts]")
+    assert not page.is_visible(".sv-inspector")
+    assert page.is_visible("section[aria-label=Verdicts]")
+    seen.click_card(1)
+    assert page.is_visible(".sv-inspector"), "what was asked for is in sight"
+    assert page.get_attribute(".sv-tabs [data-tab=node]", "aria-selected") == "true"
+
+
+def test_a_long_prompt_leaves_the_bar_as_it_is(served):
+    seen = served(sample_trace(steps=2))
+    page = seen.page
+    bar, step = page.locator(".specviz-head").bounding_box(), page.locator("#step").bounding_box()
+    assert bar["height"] == 56
+    page.fill("#prompt textarea", "Tell me everything about the sea. " * 40)
+    page.evaluate("document.activeElement.blur()")
+    assert page.locator(".specviz-head").bounding_box() == bar
+    assert page.locator("#prompt textarea").bounding_box()["height"] == 38
+    assert page.locator("#step").bounding_box()["height"] == step["height"]
+    assert page.evaluate("document.documentElement.scrollHeight") == 800
+    page.focus("#prompt textarea")
+    assert page.locator("#prompt textarea").bounding_box()["height"] > 100, "all of it is seen while it is written"
+    assert page.locator("#step").bounding_box()["height"] == step["height"]
