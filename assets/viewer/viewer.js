@@ -33,7 +33,7 @@ import { makeTree } from "./tree/tree.js";
 /** @import { Run } from "./core/frame.d.ts" */
 /** @import { Act, Handlers, ModelName, NoticeShown, Range, State, Tool } from "./core/state.js" */
 
-/** @typedef {{update: (value: any) => void, show: (step: number) => void, select: Act["select"], dispose: () => void, state: State}} Viewer */
+/** @typedef {{update: (value: any) => void, show: (step: number) => void, select: Act["select"], dispose: () => void, leave: () => void, state: State}} Viewer */
 
 const TOOLS = [makeShare, makeCopy, makePictures, makeCompare, makeWhatIf, makeLessons];
 const PLAY_MS = 900, PLAY_PHASE_MS = 1800, ASK_AT_ONCE = 12, ASK_MS = 250, UNFOLD_WHOLE = 40;
@@ -52,7 +52,7 @@ export function mount(element, handlers = {}) {
   element.replaceChildren(ui.root);
   const act = /** @type {Act} */ ({
     select, show, toggle, watch, phase: (index) => enter(index), range: choose, unfold, notice: showNoticeOf, compare: comparePaths,
-    light: (target) => selection.light(target), focusTree: (start) => selection.focusTree(start), open: openDock, reveal,
+    light: (target) => selection.light(target), focusTree: (start) => selection.focusTree(start), open: openDock, reveal, rebuild,
   });
   Object.assign(act, makeTrail(ui, state, act, () => (redraw(), tell())));
   ui.dock.listen((name) => openDock(name));
@@ -93,6 +93,12 @@ export function mount(element, handlers = {}) {
     render("move");
     clearTimeout(state.asking);
     state.asking = setTimeout(askForMissing, ASK_MS);
+  }
+
+  function rebuild() {
+    if (!state.run) return;
+    text.build();
+    render("look");
   }
 
   function askForMissing() {
@@ -378,7 +384,7 @@ export function mount(element, handlers = {}) {
 
   openDock(narrow.matches ? NODE : "cache");
   /** @type {Viewer} */
-  const viewer = { update, show, select, dispose, state };
+  const viewer = { update, show, select, dispose, leave: () => tools.forEach((tool) => tool.leave?.()), state };
   mounted.push(viewer);
   return viewer;
 }
