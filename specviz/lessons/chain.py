@@ -52,7 +52,7 @@ def fill(trace: Trace) -> FilledLesson:
             "forward.",
             "{q_bar} q, the draft’s probability {p_bar} p, the target’s",
             "A drafted token stays with probability **min(1, p ÷ q)**. A coin between 0 and 1 decides: inside the accept "
-            "zone the token stays.",
+            "zone it stays.",
             "{kept} has p = {kept_p} and q = {kept_q}. p ÷ q is its threshold, {kept_t}. Its coin was {kept_u}: below "
             "that, so it stayed.",
             "The first token whose coin misses goes, and **so does everything after it**. The target then adds one token"
