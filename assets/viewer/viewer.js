@@ -10,7 +10,7 @@ import { el, showNotice } from "./core/dom.js";
 import { listenForKeys } from "./core/keys.js";
 import { forgetColours } from "./core/paint.js";
 import { emptyState, frameDrawn, frameNow, runDrawn } from "./core/state.js";
-import { driving, verdictBy } from "./core/words.js";
+import { aboutRun, driving, verdictBy } from "./core/words.js";
 import { NARROW, NODE } from "./panels/dock.js";
 import { drawFailed } from "./panels/failed.js";
 import { makeText } from "./panels/text.js";
@@ -293,7 +293,7 @@ export function mount(element, handlers = {}) {
     ui.where.textContent = count ? `step ${state.step + 1} of ${count}` : "no step yet";
     ui.first.disabled = ui.back.disabled = state.step <= 0 || !count;
     ui.next.disabled = ui.last.disabled = state.step >= count - 1 || !count;
-    const said = about(run);
+    const said = aboutRun(run);
     if (ui.models.textContent !== said) ui.models.textContent = said;
     text.move(!frame || state.phase === null || state.phase >= phases().length - frame.phases.after.length);
     drawFailed(ui.failed, run);
@@ -387,18 +387,4 @@ export function mount(element, handlers = {}) {
   const viewer = { update, show, select, dispose, leave: () => tools.forEach((tool) => tool.leave?.()), state };
   mounted.push(viewer);
   return viewer;
-}
-
-/**
- * The models of a run, and how it went, in one line.
- * @param {Run} run
- */
-function about({ models: { target, draft }, settings, weights, draftRan, endReason, endMessage }) {
-  const { temperature } = settings.target, heat = temperature === 0 ? "greedy target" : `temperature ${temperature}`;
-  // A run that was only left off can go on.
-  const end = endReason && endReason !== "stopped" ? ` · ended: ${endMessage || endReason}` : "";
-  // Names can be given twice; what tells weights apart is recorded beside them.
-  const hashes = weights.target === weights.draft ? weights.target : `${weights.target} ← ${weights.draft}`;
-  const from = draftRan === false ? ` (${draft.id} ran in no step)` : ` ← ${draft.id}`;
-  return `${target.id}${from} · weights ${hashes} · ${target.dtype} on ${target.device} · ${heat} · seed ${settings.seed}${end}`;
 }

@@ -18,7 +18,7 @@ from specviz.trace.schema import Step, Trace, text_of_tokens
 
 
 def fill(trace: Trace) -> FilledLesson:
-    """Finds the first step in which an accepted node lost its cache entry; asks for step and node, and names neither."""
+    """Finds the first step in which an accepted node lost its entry; asks for step and node, and names neither."""
     step, lost = first_step(trace, lambda one: _lost(one) or None)
     change = step.caches.target
     node, where = next(iter(lost.items()))
@@ -40,20 +40,20 @@ def fill(trace: Trace) -> FilledLesson:
             "audit": digits(_worst_audit(step)),
         },
         paragraphs=[
-            "This run was recorded with **one line of the cache update taken out**. In {steps} steps it wrote: “{text}” "
-            "Nothing in the text says that something is wrong.",
-            "Accepted nodes must keep the keys and values that they got in the forward. After every update the new slots "
-            "must hold the **last token and the accepted path**, in this order.",
-            "What does not fit is marked nowhere here. Walk through the steps with ← and →, and look at the cache below "
-            "the tree.",
+            "This run was recorded with **one line of the cache update taken out**. In {steps} steps it wrote: "
+            "“{text}” Nothing in the text says that something is wrong.",
+            "Accepted nodes must keep the keys and values that they got in the forward. After every update the new "
+            "slots must hold the **last token and the accepted path**, in this order.",
+            "What does not fit is marked nowhere here. Walk through the steps with ← and →, and look at the cache "
+            "below the tree.",
         ],
         question="In which step did an accepted node first lose its entry? Go there and select this node.",
         nodes=lost,
-        hint="Only steps that keep drafted tokens can lose one. There, compare the framed slots below the tree with the "
-        "path above them.",
+        hint="Only steps that keep drafted tokens can lose one. There, compare the framed slots below the tree with "
+        "the path above them.",
         solved="{node} should be in slot {where}, but the entry of {stranger} is still there: the cache was cut to the "
-        "right length and nothing was moved. Step {step} is the first such one; against a recompute the cache is off by "
-        "up to {audit} of its size. The marks are back: **Why?** tells the rest.",
+        "right length and nothing was moved. Step {step} is the first such one; against a recompute the cache is off "
+        "by up to {audit} of its size. The marks are back: **Why?** tells the rest.",
         wrong=_wrong(trace, step, lost),
         otherwise="It was not accepted in this step, so its entry had to go.",
         start=trace.steps[0].index,

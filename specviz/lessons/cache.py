@@ -52,14 +52,15 @@ def fill(trace: Trace) -> FilledLesson:
             "Each token of the tree left a **key and a value** in the cache, in the slots {first} to {last}, behind a "
             "context of {before}. After the verdict only the root and the accepted path may stay, in one row and in "
             "order.",
-            "So the cache keeps {kept} of these entries and throws {dropped} away. Its length becomes {after}. Accepted "
-            "nodes that did not lie in the right place are **moved first**: {moves} in this step.",
+            "So the cache keeps {kept} of these entries and throws {dropped} away. Its length becomes {after}. "
+            "Accepted nodes that did not lie in the right place are **moved first**: {moves} in this step.",
         ],
-        aside="Just cutting the cache to the right length would leave strangers in those slots. Every later token would "
-        "then look at words that were never written, and the text would still be fluent.",
+        aside="Just cutting the cache to the right length would leave strangers in those slots. Every later token "
+        "would then look at words that were never written, and the text would still be fluent.",
         question="Which accepted node moved farthest in the target’s cache?",
         nodes=[node],
-        hint="Below the tree, the cache shows the slots before and after; an arc leads from a slot to where its entry went.",
+        hint="Below the tree, the cache shows the slots before and after; an arc leads from a slot to where its entry "
+        "went.",
         solved="{node} went from slot {source} to slot {place}.",
         wrong=reasons(step, [node], why),
         otherwise="It was not accepted, so its entry was thrown away.",

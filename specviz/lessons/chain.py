@@ -48,15 +48,15 @@ def fill(trace: Trace) -> FilledLesson:
             "mean": mean_accepted(trace, "rejection"),
         },
         paragraphs=[
-            "The small **draft** wrote a chain of {drafted} tokens. The large **target** then scored all of them in one "
-            "forward.",
+            "The small **draft** wrote a chain of {drafted} tokens. The large **target** then scored all of them in "
+            "one forward.",
             "{q_bar} q, the draft’s probability {p_bar} p, the target’s",
-            "A drafted token stays with probability **min(1, p ÷ q)**. A coin between 0 and 1 decides: inside the accept "
-            "zone it stays.",
+            "A drafted token stays with probability **min(1, p ÷ q)**. A coin between 0 and 1 decides: inside the "
+            "accept zone it stays.",
             "{kept} has p = {kept_p} and q = {kept_q}. p ÷ q is its threshold, {kept_t}. Its coin was {kept_u}: below "
             "that, so it stayed.",
-            "The first token whose coin misses goes, and **so does everything after it**. The target then adds one token"
-            " of its own.",
+            "The first token whose coin misses goes, and **so does everything after it**. The target then adds one "
+            "token of its own.",
         ],
         aside="Over the {steps} steps of this run the chain kept {mean} drafted tokens a step. The text is distributed "
         "as if the target had written it alone.",

@@ -56,14 +56,14 @@ def fill(trace: Trace) -> FilledLesson:
             "rejection": mean_accepted(trace, "rejection"),
         },
         paragraphs=[
-            "**Eta flips no coin.** It accepts a token if the target finds it likely enough: p must exceed min(epsilon, "
-            "delta · exp(−entropy)). Where the target is unsure, less is enough. Here epsilon is {epsilon} and delta"
-            " is {delta}.",
+            "**Eta flips no coin.** It accepts a token if the target finds it likely enough: p must exceed "
+            "min(epsilon, delta · exp(−entropy)). Where the target is unsure, less is enough. Here epsilon is "
+            "{epsilon} and delta is {delta}.",
             "At one node of this step the limit is {kept_t} and p is {kept_p}: accepted, always. Rejection has another "
             "opinion: the draft had given the token q = {lost_q}, so it stays only with probability {lost_t}; the coin "
             "was {lost_u}.",
-            "**The price:** such tokens appear more often than the target would write them, others never. Eta is lossy, "
-            "and no run shows that by itself; the table under Verifiers does.",
+            "**The price:** such tokens appear more often than the target would write them, others never. Eta is "
+            "lossy, and no run shows that by itself; the table under Verifiers does.",
         ],
         aside="On the trees of this run eta accepts {eta} tokens a step and rejection {rejection}.",
         question="Select a node that eta accepted and rejection rejected.",

@@ -114,7 +114,7 @@ def fill_templates(
     start: int | None = None,
     dock: bool = False,
 ) -> FilledLesson:
-    """Put ``facts`` into the gaps of ``paragraphs``, ``aside``, ``solved`` and ``otherwise``; see :class:`FilledLesson`."""
+    """Put ``facts`` into the gaps of the templates; see :class:`FilledLesson`."""
     for template in (question, hint):
         _refuse_numbers(template)
     return FilledLesson(
@@ -182,7 +182,7 @@ def value(node: int, number: float | None) -> Piece:
 
 
 def decision_facts(name: str, decision: Decision) -> dict[str, Piece]:
-    """A verifier's decision as facts: ``<name>`` is the node, ``<name>_p``, ``_q``, ``_t`` (threshold), ``_u`` (coin)."""
+    """A decision as facts: the node ``<name>``, and ``<name>_p``, ``_q``, ``_t`` (threshold), ``_u`` (coin)."""
     node = decision.node
     return {
         name: card(node),

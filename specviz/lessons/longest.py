@@ -59,8 +59,8 @@ def fill(trace: Trace) -> FilledLesson:
             "rejection {rejection}.",
             "But choosing the longest among several is a choice that the target never made: tokens that happen to "
             "lie on long branches win. The output is not distributed as the target’s. **It is lossy.**",
-            "**Traversal** also looks for depth first: it decides from the leaves up, but it carries the residual along,"
-            " and so it stays exact.",
+            "**Traversal** also looks for depth first: it decides from the leaves up, but it carries the residual "
+            "along, and so it stays exact.",
         ],
         aside="Traversal accepts {traversal} tokens a step on these trees. In expectation it is never shorter than "
         "rejection; in one run it may be.",

@@ -6,7 +6,16 @@ from itertools import pairwise
 from typing import Any
 
 from specviz.digits import digits
-from specviz.lessons.lesson import Facts, FilledLesson, Lesson, decision_facts, fill_templates, first_step, reasons, value
+from specviz.lessons.lesson import (
+    Facts,
+    FilledLesson,
+    Lesson,
+    decision_facts,
+    fill_templates,
+    first_step,
+    reasons,
+    value,
+)
 from specviz.trace.schema import Step, Trace
 
 
@@ -54,15 +63,17 @@ def fill(trace: Trace) -> FilledLesson:
         paragraphs=[
             "When a token is rejected, the draft’s proposal has been used up at that place. What the target still "
             "lacks is the **residual**: wherever p is larger than q, the difference p − q, and zero elsewhere.",
-            "{before} was rejected here: p = {before_p}, q = {before_q}, coin {before_u}. The residual it left has mass "
-            "{mass}; divided by that it is a distribution again.",
-            "**The next sibling is judged by it, not by p.** When no sibling is left, the bonus token is drawn from it.",
+            "{before} was rejected here: p = {before_p}, q = {before_q}, coin {before_u}. The residual it left has "
+            "mass {mass}; divided by that it is a distribution again.",
+            "**The next sibling is judged by it, not by p.** When no sibling is left, the bonus token is drawn from "
+            "it.",
         ],
         aside="Whoever forgets this step, or uses the residual from before the last rejection, gets fluent text with a "
         "wrong distribution. The audit cannot see it, because the caches are right.",
         question="Select a node that rejection judged by a residual instead of the target’s own p.",
         nodes=answers,
-        hint="It comes after a rejected sibling: select a card that rejection looked at after one that it marked with ✕.",
+        hint="It comes after a rejected sibling: select a card that rejection looked at after one that it marked with "
+        "✕.",
         solved="{after}, for one: the target gives it {own}, but rejection judged it with p = {after_p}.",
         wrong=reasons(step, answers, why),
         otherwise="Rejection did not examine it.",

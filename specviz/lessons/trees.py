@@ -61,16 +61,16 @@ def fill(trace: Trace) -> FilledLesson:
             "A chain is lost at its first rejected token. A **tree** has more than one try at every place: this one "
             "holds {nodes} drafted tokens, {first} of them directly below the root.",
             "The target still scores all of them in one forward, because each token sees only its own ancestors.",
-            "**Siblings are tried in order.** If the first is rejected, the second gets its chance, and the branch below"
-            " it with it.",
+            "**Siblings are tried in order.** If the first is rejected, the second gets its chance, and the branch "
+            "below it with it.",
         ],
-        aside="In {saved} of the {steps} steps of this run the accepted path leaves the first siblings. They alone would "
-        "have given {alone} tokens a step; the tree gave {mean}.",
+        aside="In {saved} of the {steps} steps of this run the accepted path leaves the first siblings. They alone "
+        "would have given {alone} tokens a step; the tree gave {mean}.",
         question="Which is the first accepted node that the chain of first siblings would not have had?",
         nodes=[node],
         hint="Follow rejection’s path from the root: which siblings were tried before it could go on?",
-        solved="{node} is sibling number {rank}. With it came an accepted path of {length} tokens; the chain would have "
-        "ended at once.",
+        solved="{node} is sibling number {rank}. With it came an accepted path of {length} tokens; the chain would "
+        "have ended at once.",
         wrong=reasons(step, [node], why),
         otherwise="Rejection did not accept it.",
     )

@@ -1,4 +1,4 @@
-"""The lessons as a learner uses them: a column beside the tree, answers in every way, and a bug that has to be found."""
+"""The lessons as a learner uses them: a column beside the tree, answers in every way, a bug that has to be found."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ IN_SIGHT = """(() => {
 LIT = "[...document.querySelectorAll('.sv-card.sv-lit')].map(card => card.dataset.node)"
 TEXT_LIT = "[...document.querySelectorAll('.sv-lesson .sv-lit')].map(link => link.dataset.node)"
 GIVEAWAYS = """(() => {
-    const marks = ['.sv-found', '.sv-found-again', '.sv-found-after', '.sv-fault', '.sv-faulty', '.sv-kv-wrong', '.sv-alarm',
-        '.sv-jump', '.sv-bad', '.sv-arc-wrong', '.sv-arc-missing', '.sv-finding'];
-    const seen = [...document.querySelectorAll(marks.join())].filter(one => one.checkVisibility()).map(one => one.className.baseVal ?? one.className);
-    const parts = [...document.querySelectorAll('.sv-strip, .sv-headbox, .sv-treepanel, .sv-inspector, .sv-dock')];
-    const tips = parts.flatMap(part => [...part.querySelectorAll('[title], [aria-label]')]).filter(one => one.checkVisibility());
-    const told = [...parts.map(part => part.innerText), ...tips.map(one => `${one.title} ${one.ariaLabel}`)];
-    return [...seen, ...told.filter(text => /✕ (must|stays|due|step|Here|target|draft)|not due|not fit|fingerprint;|(is|still|left) wrong/.test(text))];
+    const marks = ['.sv-found', '.sv-found-again', '.sv-found-after', '.sv-fault', '.sv-faulty', '.sv-kv-wrong',
+        '.sv-alarm', '.sv-jump', '.sv-bad', '.sv-arc-wrong', '.sv-arc-missing', '.sv-finding'];
+    const seen = [...document.querySelectorAll(marks.join())].filter(one => one.checkVisibility());
+    const places = ['.sv-strip', '.sv-headbox', '.sv-treepanel', '.sv-inspector', '.sv-dock'];
+    const parts = [...document.querySelectorAll(places.join())];
+    const tips = parts.flatMap(part => [...part.querySelectorAll('[title], [aria-label]')]);
+    const shown = tips.filter(one => one.checkVisibility()).map(one => `${one.title} ${one.ariaLabel}`);
+    const told = /✕ (must|stays|due|step|Here|target|draft)|not due|not fit|fingerprint;|(is|still|left) wrong/;
+    const texts = [...parts.map(part => part.innerText), ...shown].filter(text => told.test(text));
+    return [...seen.map(one => one.outerHTML), ...texts];
 })()"""
 """Script: marks in sight, and texts of the page (tips and labels, too), that say that a cache is not as it must be."""
 
@@ -117,7 +120,9 @@ def test_a_lesson_stands_beside_the_tree_and_its_numbers_light_cards(served):
     seen = served()
     page = seen.page
     open_lesson(seen, "chain")
-    at = {name: page.locator(name).bounding_box() for name in (".sv-lesson", ".sv-treebox", ".sv-inspector", ".sv-dock")}
+    at = {
+        name: page.locator(name).bounding_box() for name in (".sv-lesson", ".sv-treebox", ".sv-inspector", ".sv-dock")
+    }
     assert page.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]") == [1280, 800]
     assert at[".sv-treebox"]["x"] >= at[".sv-lesson"]["x"] + at[".sv-lesson"]["width"]
     assert at[".sv-inspector"]["y"] >= at[".sv-treebox"]["y"] + at[".sv-treebox"]["height"]

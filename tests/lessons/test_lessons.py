@@ -176,7 +176,12 @@ def test_nothing_before_the_answer_gives_it_away():
     """Neither the numbers that light cards nor the words; and where the step is asked for, not the step."""
     for name in BY_NAME:
         trace, lesson, _ = told(name)
-        lit = {piece.node for sentence in (*lesson.paragraphs, lesson.aside) for piece in sentence if piece.node is not None}
+        lit = {
+            piece.node
+            for sentence in (*lesson.paragraphs, lesson.aside)
+            for piece in sentence
+            if piece.node is not None
+        }
         assert not lit & lesson.nodes, name
         named = {int(number) for text in before(lesson) for number in re.findall(r"node (\d+)", text)}
         assert not named & lesson.nodes, name
@@ -200,14 +205,19 @@ def test_every_wrong_answer_has_its_reason():
             if found := re.search(r"coin (\S+) is below its threshold (\S+), so", text_of(why)):
                 assert by_node[node].outcome == "accepted"
                 assert found.groups() == (digits(by_node[node].uniform), digits(by_node[node].threshold))
-            if found := re.search(r"(\S+),? missed its accept zone, which ends at (\S+?)[.:]", text_of(why)):
+            if found := re.search(
+                r"coin (?:of its edge, )?([^ ,]+),? missed its accept zone, which ends at (\S+?)[.:](?:\s|$)",
+                text_of(why),
+            ):
                 assert by_node[node].outcome == "rejected"
                 assert found.groups() == (digits(by_node[node].uniform), digits(by_node[node].threshold))
             if "refused" in text_of(why):
                 assert by_node[node].outcome == "rejected"
                 assert by_node[node].p <= by_node[node].threshold
     _, chain, _ = told("chain")
-    assert [text_of(why) for why in chain.wrong.values()] == ["Its coin 0.877 is below its threshold 2.31, so it stayed."]
+    assert [text_of(why) for why in chain.wrong.values()] == [
+        "Its coin 0.877 is below its threshold 2.31, so it stayed."
+    ]
 
 
 def test_the_reasons_about_the_bug_are_what_the_caches_hold():

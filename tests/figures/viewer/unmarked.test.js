@@ -9,9 +9,9 @@ import { changeOf, saidOfLeft, slotsOf } from "../../../assets/viewer/panels/slo
 import { unmarkedFrame } from "../../../assets/viewer/panels/unmarked.js";
 import { faultHeadline, faultyNodes } from "../../../assets/viewer/panels/why.js";
 import { story } from "../../../assets/viewer/panels/findings.js";
-import { framesOf } from "./frames.js";
+import { BLOCKS, framesOf } from "./frames.js";
 
-const marked = framesOf("faulty");
+const marked = framesOf(BLOCKS.faulty);
 const unmarked = new Map([...marked].map(([step, frame]) => [step, unmarkedFrame(frame)]));
 
 test("the run is faulty before its marks are taken away", () => {
