@@ -82,12 +82,14 @@ def _wrong(trace: Trace, first: Step, right: dict[int, int]) -> dict[tuple[int, 
         for place, node in enumerate(step.verdicts[step.driver].path, start=1):
             if step is first and node in right:
                 continue
-            template = (
-                "It did lose its entry, but it was not the first to."
-                if node in lost
-                else "Slot {where} holds its entry after the update, as it must."
-            )
-            where = step.caches.target.length_before + place
+            change = step.caches.target
+            if node in lost:
+                template = "It did lose its entry, but it was not the first to."
+            elif place < len(change.fingerprints_after):
+                template = "Slot {where} holds its entry after the update, as it must."
+            else:
+                template = "The text ends before it, so its entry was not to be kept."
+            where = change.length_before + place
             said[step.index, node] = fill_sentence(template, {"where": value(node, where)})
     return said
 

@@ -229,14 +229,15 @@ def test_the_reasons_about_the_bug_are_what_the_caches_hold():
         change = step.caches.target
         place = 1 + step.verdicts[step.driver].path.index(node)
         prints = dict(zip([slot.node for slot in change.appended], change.fingerprints_before, strict=True))
-        kept = change.fingerprints_after[place] == prints[node]
         slot = change.length_before + place
-        assert text_of(why) == (
-            f"Slot {slot} holds its entry after the update, as it must."
-            if kept
-            else "It did lose its entry, but it was not the first to."
-        )
-        assert kept or index > lesson.step
+        if slot >= change.length_after:
+            assert step is trace.steps[-1]
+            assert text_of(why) == "The text ends before it, so its entry was not to be kept."
+        elif change.fingerprints_after[place] == prints[node]:
+            assert text_of(why) == f"Slot {slot} holds its entry after the update, as it must."
+        else:
+            assert index > lesson.step
+            assert text_of(why) == "It did lose its entry, but it was not the first to."
 
 
 def test_a_run_that_shows_nothing_is_said_to():
