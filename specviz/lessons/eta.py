@@ -62,8 +62,8 @@ def fill(trace: Trace) -> FilledLesson:
             "At one node of this step the limit is {kept_t} and p is {kept_p}: accepted, always. Rejection has another "
             "opinion: the draft had given the token q = {lost_q}, so it stays only with probability {lost_t}; the coin "
             "was {lost_u}.",
-            "**The price:** such tokens appear more often than the target would write them, others never. Eta is "
-            "lossy, and no run shows that by itself; the table under Verifiers does.",
+            "**The price:** such tokens appear more often than the target would write them, others never. "
+            "Eta is lossy, and no run shows that by itself; the table under Verifiers does.",
         ],
         aside="On the trees of this run eta accepts {eta} tokens a step and rejection {rejection}.",
         question="Select a node that eta accepted and rejection rejected.",
