@@ -25,7 +25,7 @@ let count = 0;
 export function makeDock(panels, cacheHead) {
   const id = `sv-dock${count++}`, all = [{ name: NODE, title: "Node", box: null }, ...panels];
   const tabs = all.map(({ name, title, box }) => {
-    const tab = el("button", { type: "button", role: "tab", "data-tab": name, id: `${id}-${name}-tab`, "aria-controls": `${id}-${name}`, tabindex: -1 }, title);
+    const tab = el("button", { type: "button", role: "tab", "data-tab": name, id: `${id}-${name}-tab`, "aria-controls": box && `${id}-${name}`, tabindex: -1 }, title);
     if (box) {
       box.id = `${id}-${name}`;
       box.setAttribute("role", "tabpanel");
