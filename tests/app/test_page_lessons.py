@@ -247,6 +247,6 @@ def test_a_lesson_leaves_with_the_run_it_is_about(served):
     page.click("#runs-list label:has-text('Tell a bedtime story')")
     page.wait_for_function("document.querySelector('#prompt textarea').value.startsWith('Tell a bedtime story')")
     page.wait_for_function("document.querySelector('.sv-lesson') === null")
-    assert page.get_attribute("#menu-runs-button", "aria-selected") == "true"
+    page.wait_for_selector("#menu-view-button[aria-selected=true]")
     seen.menu("lessons")
     page.wait_for_selector(".sv-lessonlist")
