@@ -163,6 +163,8 @@ def test_bug():
         assert change.fingerprints_after[place] != before
         assert f"should be in slot {change.length_before + place}" in text
     assert not change.moves
+    for one in (change for each in trace.steps for change in (each.caches.target, each.caches.draft)):
+        assert set(one.fingerprints_after) <= set(one.fingerprints_before), "every slot holds what can be named"
     assert all(one.caches.target.audit for one in trace.steps)
     worst = max(x for rows in (change.audit.keys, change.audit.values) for row in rows for x in row)
     assert worst > 0.01

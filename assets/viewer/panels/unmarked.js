@@ -17,7 +17,7 @@ function unmarkedCache(cache) {
   const { after, settled } = cache;
   return {
     ...cache, faults: [], fresh: 0, audit: null,
-    // What is held counts as due. A slot with what no slot of the step held has nothing that could be named.
+    // What is held counts as due. Lessons have no run in which a slot holds what no slot of the step held.
     after: { ...after, due: after.held.map((held, i) => held ?? after.due[i]), held: after.held.map((held, i) => held ?? after.due[i]), good: after.good.map(() => 1) },
     settled: { ...settled, step: settled.step.map(() => null) },
   };
