@@ -94,7 +94,7 @@ def test_all_seven_are_finished_with_the_keyboard_alone(served, width):
     page.keyboard.press("ArrowRight")  # arrows go from tab to tab
     page.wait_for_selector(".sv-lessonlist")
     page.wait_for_function("document.querySelectorAll('.sv-lessonlist button').length === 7")
-    assert page.locator("#menu > .tab-wrapper [role=tab][tabindex='0']").count() == 1, "the other tabs are not in the way"
+    assert page.locator("#menu > .tab-wrapper [role=tab][tabindex='0']").count() == 1, "others are not in the way"
     page.focus("[data-act=lesson-open-chain]")
     page.keyboard.press("Enter")
     for number, lesson in enumerate(LESSONS, start=1):
