@@ -3,6 +3,7 @@
 
 import { makeBoard } from "./tools/board.js";
 import { makeCommand } from "./tools/command.js";
+import { listenForTabs, turnToLessons } from "./tools/menu.js";
 import { mount, mounted } from "./viewer.js";
 
 /** @type {import("./tools/command.js").Command | null} */
@@ -20,9 +21,13 @@ function command(place, ask) {
   return bar;
 }
 
+listenForTabs();
 window.specvizViewer = {
   mount, mounted, command, board: makeBoard,
   onBlock: (/** @type {import("./core/frame.d.ts").Block} */ block) => bar?.take(block),
   onWorking: (/** @type {import("./core/state.js").NoticeShown | null} */ notice) => bar?.working(notice),
   done: () => bar?.done(),
+  onLessons: turnToLessons,
+  /** The page View is the run without a lesson. */
+  onView: () => mounted.at(-1)?.leave(),
 };

@@ -10,7 +10,7 @@ import { el, showNotice } from "./core/dom.js";
 import { listenForKeys } from "./core/keys.js";
 import { forgetColours } from "./core/paint.js";
 import { emptyState, frameDrawn, frameNow, runDrawn } from "./core/state.js";
-import { driving, verdictBy } from "./core/words.js";
+import { aboutRun, driving, verdictBy } from "./core/words.js";
 import { NARROW, NODE } from "./panels/dock.js";
 import { drawFailed } from "./panels/failed.js";
 import { makeText } from "./panels/text.js";
@@ -33,7 +33,7 @@ import { makeTree } from "./tree/tree.js";
 /** @import { Run } from "./core/frame.d.ts" */
 /** @import { Act, Handlers, ModelName, NoticeShown, Range, State, Tool } from "./core/state.js" */
 
-/** @typedef {{update: (value: any) => void, show: (step: number) => void, select: Act["select"], dispose: () => void, state: State}} Viewer */
+/** @typedef {{update: (value: any) => void, show: (step: number) => void, select: Act["select"], dispose: () => void, leave: () => void, state: State}} Viewer */
 
 const TOOLS = [makeShare, makeCopy, makePictures, makeCompare, makeWhatIf, makeLessons];
 const PLAY_MS = 900, PLAY_PHASE_MS = 1800, ASK_AT_ONCE = 12, ASK_MS = 250, UNFOLD_WHOLE = 40;
@@ -52,7 +52,7 @@ export function mount(element, handlers = {}) {
   element.replaceChildren(ui.root);
   const act = /** @type {Act} */ ({
     select, show, toggle, watch, phase: (index) => enter(index), range: choose, unfold, notice: showNoticeOf, compare: comparePaths,
-    light: (target) => selection.light(target), focusTree: (start) => selection.focusTree(start), open: openDock, reveal,
+    light: (target) => selection.light(target), focusTree: (start) => selection.focusTree(start), open: openDock, reveal, rebuild,
   });
   Object.assign(act, makeTrail(ui, state, act, () => (redraw(), tell())));
   ui.dock.listen((name) => openDock(name));
@@ -93,6 +93,12 @@ export function mount(element, handlers = {}) {
     render("move");
     clearTimeout(state.asking);
     state.asking = setTimeout(askForMissing, ASK_MS);
+  }
+
+  function rebuild() {
+    if (!state.run) return;
+    text.build();
+    render("look");
   }
 
   function askForMissing() {
@@ -287,7 +293,7 @@ export function mount(element, handlers = {}) {
     ui.where.textContent = count ? `step ${state.step + 1} of ${count}` : "no step yet";
     ui.first.disabled = ui.back.disabled = state.step <= 0 || !count;
     ui.next.disabled = ui.last.disabled = state.step >= count - 1 || !count;
-    const said = about(run);
+    const said = aboutRun(run);
     if (ui.models.textContent !== said) ui.models.textContent = said;
     text.move(!frame || state.phase === null || state.phase >= phases().length - frame.phases.after.length);
     drawFailed(ui.failed, run);
@@ -378,21 +384,7 @@ export function mount(element, handlers = {}) {
 
   openDock(narrow.matches ? NODE : "cache");
   /** @type {Viewer} */
-  const viewer = { update, show, select, dispose, state };
+  const viewer = { update, show, select, dispose, leave: () => tools.forEach((tool) => tool.leave?.()), state };
   mounted.push(viewer);
   return viewer;
-}
-
-/**
- * The models of a run, and how it went, in one line.
- * @param {Run} run
- */
-function about({ models: { target, draft }, settings, weights, draftRan, endReason, endMessage }) {
-  const { temperature } = settings.target, heat = temperature === 0 ? "greedy target" : `temperature ${temperature}`;
-  // A run that was only left off can go on.
-  const end = endReason && endReason !== "stopped" ? ` · ended: ${endMessage || endReason}` : "";
-  // Names can be given twice; what tells weights apart is recorded beside them.
-  const hashes = weights.target === weights.draft ? weights.target : `${weights.target} ← ${weights.draft}`;
-  const from = draftRan === false ? ` (${draft.id} ran in no step)` : ` ← ${draft.id}`;
-  return `${target.id}${from} · weights ${hashes} · ${target.dtype} on ${target.device} · ${heat} · seed ${settings.seed}${end}`;
 }

@@ -9,8 +9,8 @@ from specviz.app import run_handlers
 from specviz.app.server.trace_store import StoredTrace
 from specviz.errors import SpecvizError, TraceError, shown
 from specviz.figures import dump_block
-from specviz.figures.block_types import Block, Lesson
-from specviz.lessons import LESSONS
+from specviz.figures.block_types import Block, Lesson, LessonPiece
+from specviz.lessons import LESSONS, Sentence
 from specviz.trace.io import load_trace
 
 
@@ -34,12 +34,19 @@ def open_lesson(wanted: Any) -> tuple[str, StoredTrace | None]:
         "title": lesson.title,
         "run": trace.id,
         "step": filled.step,
+        "start": filled.start,
         "verifier": filled.verifier,
-        "paragraphs": list(filled.paragraphs),
+        "dock": filled.dock,
+        "paragraphs": [_pieces(sentence) for sentence in filled.paragraphs],
+        "aside": _pieces(filled.aside),
         "question": filled.question,
         "nodes": sorted(filled.nodes),
         "hint": filled.hint,
-        "solved": filled.solved,
+        "solved": _pieces(filled.solved),
+        "wrong": [
+            {"step": step, "node": node, "said": _pieces(sentence)} for (step, node), sentence in filled.wrong.items()
+        ],
+        "otherwise": filled.otherwise,
         "next": LESSONS[number + 1].name if number + 1 < len(LESSONS) else None,
     }
     return f"[{_frames_of(lesson.run)},{dump_block({'lesson': value})}]", stored
@@ -48,6 +55,10 @@ def open_lesson(wanted: Any) -> tuple[str, StoredTrace | None]:
 def list_block() -> Block:
     """What the viewer shows before a lesson was chosen."""
     return {"lessons": [{"name": lesson.name, "title": lesson.title} for lesson in LESSONS]}
+
+
+def _pieces(sentence: Sentence) -> list[LessonPiece]:
+    return [{"text": piece.text, "kind": piece.kind, "node": piece.node} for piece in sentence]
 
 
 @lru_cache(maxsize=8)

@@ -59,7 +59,7 @@ def build_page(
                 stop = gr.Button("Stop", variant="stop", size="md", scale=0, elem_id="stop")
             fresh = gr.Button("New run", size="md", scale=0, elem_id="new")
         with gr.Tabs(elem_id="menu", overflow_behavior="wrap"):
-            with gr.Tab("View", elem_id="menu-view", id="view"):
+            with gr.Tab("View", elem_id="menu-view", id="view") as view_tab:
                 pass
             with gr.Tab("Lessons", elem_id="menu-lessons", id="lessons") as lessons_tab:
                 pass
@@ -199,6 +199,7 @@ def build_page(
             **private,
         )
         lessons_tab.select(lambda: dump_block(lessons.list_block()), None, viewer, **quick, **private)
+        view_tab.select(None, js="() => window.specvizViewer?.onView()", **private)
         page.load(act.on_load, None, opened, **quick, **private)
         page.closed = act.visitors.close_page
     own = {library: "name", steps: "steps"} | {

@@ -32,6 +32,7 @@ const start = () => {
       ['fork', 'hold', 'lesson', 'open_run', 'what_if', 'what_if_models'].includes(kind) && trigger(kind, data),
     onBlock: window.specvizViewer.onBlock,
     onWorking: window.specvizViewer.onWorking,
+    onLessons: window.specvizViewer.onLessons,
   });
   take();
 };

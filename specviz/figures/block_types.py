@@ -152,8 +152,27 @@ class LessonName(TypedDict):
     title: str
 
 
+class LessonPiece(TypedDict):
+    """A piece of a lesson's sentence, as :class:`specviz.lessons.lesson.Piece` says."""
+
+    text: str
+    kind: Literal["plain", "strong", "value", "card", "q", "p"]
+    node: int | None
+
+
+class WrongAnswer(TypedDict):
+    """Why a node of a step is no answer."""
+
+    step: int
+    node: int
+    said: list[LessonPiece]
+
+
 class Lesson(TypedDict):
-    """A lesson about one step of a run; one of ``nodes`` answers it."""
+    """A lesson about one step of a run; one of ``nodes`` answers it.
+
+    start    the step that is shown first: where it is not ``step``, that one has to be found, too
+    wrong    why other nodes are no answer; ``otherwise`` is why those are not that stand nowhere in it"""
 
     name: str
     number: int
@@ -161,12 +180,17 @@ class Lesson(TypedDict):
     title: str
     run: str
     step: int
+    start: int
     verifier: str
-    paragraphs: list[str]
+    dock: bool
+    paragraphs: list[list[LessonPiece]]
+    aside: list[LessonPiece]
     question: str
     nodes: list[int]
     hint: str
-    solved: str
+    solved: list[LessonPiece]
+    wrong: list[WrongAnswer]
+    otherwise: str
     next: str | None
 
 

@@ -8,9 +8,9 @@ selecting a node of the draft tree. To add one, write a file with a ``LESSON`` a
 from __future__ import annotations
 
 from specviz.lessons import bug, cache, chain, eta, longest, residual, trees
-from specviz.lessons.lesson import FilledLesson, Lesson
+from specviz.lessons.lesson import FilledLesson, Lesson, Sentence, text_of
 
-__all__ = ["LESSONS", "FilledLesson", "Lesson"]
+__all__ = ["LESSONS", "FilledLesson", "Lesson", "Sentence", "text_of"]
 
 LESSONS: tuple[Lesson, ...] = (
     chain.LESSON,

@@ -6,7 +6,16 @@ from itertools import pairwise
 from typing import Any
 
 from specviz.digits import digits
-from specviz.lessons.lesson import FilledLesson, Lesson, decision_facts, fill_templates, first_step
+from specviz.lessons.lesson import (
+    Facts,
+    FilledLesson,
+    Lesson,
+    decision_facts,
+    fill_templates,
+    first_step,
+    reasons,
+    value,
+)
 from specviz.trace.schema import Step, Trace
 
 
@@ -32,6 +41,16 @@ def fill(trace: Trace) -> FilledLesson:
             for early in decisions[:place]
         )
     ]
+    judged = {one.node: one for one in decisions}
+
+    def why(node: int) -> tuple[str, Facts] | None:
+        if node not in judged:
+            return None
+        return (
+            "No sibling was rejected before it, so it was judged by the target’s own p, {it_p}.",
+            decision_facts("it", judged[node]),
+        )
+
     return fill_templates(
         step,
         "rejection",
@@ -39,21 +58,25 @@ def fill(trace: Trace) -> FilledLesson:
             **decision_facts("before", before),
             **decision_facts("after", after),
             "mass": digits(before.residual.mass),
-            "own": digits(step.tree.nodes[after.node].target_prob),
+            "own": value(after.node, step.tree.nodes[after.node].target_prob),
         },
-        [
-            "When a token is rejected, the draft's proposal has been used up at that place. What the target still "
-            "lacks is the residual: wherever p is larger than q, the difference p − q, and zero elsewhere.",
-            "Node {before_node} was rejected here (p = {before_p}, q = {before_q}, coin {before_u}). The residual it"
-            " left has mass {mass}; divided by that it is a distribution again. The next sibling is judged by it, "
-            "not by p. When no sibling is left, the bonus token is drawn from it.",
-            "Whoever forgets this step, or uses the residual from before the last rejection, gets fluent text with a "
-            "wrong distribution. The audit cannot see it, because the caches are right.",
+        paragraphs=[
+            "When a token is rejected, the draft’s proposal has been used up at that place. What the target still "
+            "lacks is the **residual**: wherever p is larger than q, the difference p − q, and zero elsewhere.",
+            "{before} was rejected here: p = {before_p}, q = {before_q}, coin {before_u}. The residual it left has "
+            "mass {mass}; divided by that it is a distribution again.",
+            "**The next sibling is judged by it, not by p.** When no sibling is left, the bonus token is drawn from "
+            "it.",
         ],
-        "Select a node that rejection judged by a residual instead of the target's own p.",
-        answers,
-        "It comes after a rejected sibling: select a card that rejection looked at below one that it marked with ✕.",
-        "Node {after_node}, for one: the target gives it {own}, but rejection judged it with p = {after_p}.",
+        aside="Whoever forgets this step, or uses the residual from before the last rejection, gets fluent text with a "
+        "wrong distribution. The audit cannot see it, because the caches are right.",
+        question="Select a node that rejection judged by a residual instead of the target’s own p.",
+        nodes=answers,
+        hint="It comes after a rejected sibling: select a card that rejection looked at after one that it marked with "
+        "✕.",
+        solved="{after}, for one: the target gives it {own}, but rejection judged it with p = {after_p}.",
+        wrong=reasons(step, answers, why),
+        otherwise="Rejection did not examine it.",
     )
 
 

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from specviz.lessons.lesson import FilledLesson, Lesson, fill_templates, first_step, mean, mean_accepted
+from specviz.lessons.lesson import (
+    Facts,
+    FilledLesson,
+    Lesson,
+    by_outcome,
+    card,
+    decision_facts,
+    fill_templates,
+    first_step,
+    mean,
+    mean_accepted,
+    reasons,
+)
 from specviz.trace.schema import Step, Trace
 
 
@@ -17,8 +29,20 @@ def fill(trace: Trace) -> FilledLesson:
         return found[0] if found and path.index(found[0]) == 0 and len(path) > 1 else None
 
     step, node = first_step(trace, beside)
+    path = step.verdicts["rejection"].path
     saved = sum(any(one.tree.nodes[n].rank > 0 for n in one.verdicts["rejection"].path) for one in trace.steps)
     alone = mean([_first_siblings(one, one.verdicts["rejection"].path) for one in trace.steps])
+    rejected = by_outcome(step, "rejection", "rejected")
+
+    def why(wrong: int) -> tuple[str, Facts] | None:
+        if wrong in path:
+            return "It was accepted, but {parent} before it already left the first siblings.", {"parent": card(node)}
+        if wrong in rejected:
+            return "Its coin {it_u} missed its accept zone, which ends at {it_t}: it was rejected.", decision_facts(
+                "it", rejected[wrong]
+            )
+        return None
+
     return fill_templates(
         step,
         "rejection",
@@ -29,24 +53,26 @@ def fill(trace: Trace) -> FilledLesson:
             "alone": alone,
             "saved": saved,
             "steps": len(trace.steps),
-            "node": node,
+            "node": card(node),
             "rank": step.tree.nodes[node].rank + 1,
-            "length": len(step.verdicts["rejection"].path),
+            "length": len(path),
         },
-        [
-            "A chain is lost at its first rejected token. A tree has more than one try at every place: this one "
-            "holds {nodes} drafted tokens, {first} of them directly below the root. The target still scores all of "
-            "them in one forward, because each token sees only its own ancestors.",
-            "Siblings are tried in order. If the first is rejected, the second gets its chance, and the branch below"
-            " it with it.",
-            "In {saved} of the {steps} steps of this run the accepted path leaves the first siblings. They alone would "
-            "have given {alone} tokens a step; the tree gave {mean}.",
+        paragraphs=[
+            "A chain is lost at its first rejected token. A **tree** has more than one try at every place: this one "
+            "holds {nodes} drafted tokens, {first} of them directly below the root.",
+            "The target still scores all of them in one forward, because each token sees only its own ancestors.",
+            "**Siblings are tried in order.** If the first is rejected, the second gets its chance, and the branch "
+            "below it with it.",
         ],
-        "Which is the first accepted node that the chain of first siblings would not have had? Select it.",
-        [node],
-        "Follow rejection's path from the root: does it go to the topmost card?",
-        "Node {node} is sibling number {rank}. With it came an accepted path of {length} tokens; the chain would have "
-        "ended at once.",
+        aside="In {saved} of the {steps} steps of this run the accepted path leaves the first siblings. They alone "
+        "would have given {alone} tokens a step; the tree gave {mean}.",
+        question="Which is the first accepted node that the chain of first siblings would not have had?",
+        nodes=[node],
+        hint="Follow rejection’s path from the root: which siblings were tried before it could go on?",
+        solved="{node} is sibling number {rank}. With it came an accepted path of {length} tokens; the chain would "
+        "have ended at once.",
+        wrong=reasons(step, [node], why),
+        otherwise="Rejection did not accept it.",
     )
 
 

@@ -1,10 +1,10 @@
-"""The lessons by keyboard alone, in a window as narrow as a telephone."""
+"""The lessons as a learner uses them: a column beside the tree, answers in every way, a bug that has to be found."""
 
 from __future__ import annotations
 
 import pytest
 
-from specviz.lessons import LESSONS, Lesson
+from specviz.lessons import LESSONS, FilledLesson, Lesson, text_of
 from specviz.trace.io import load_trace
 from specviz.trace.schema import Trace
 from tests.browser import RIBBONS, VIEW, Watched
@@ -12,10 +12,42 @@ from tests.paths import ASSETS
 
 pytestmark = pytest.mark.browser
 MOST_KEYS = 60
+BY_NAME = {lesson.name: lesson for lesson in LESSONS}
 IN_SIGHT = """(() => {
     const box = document.activeElement.getBoundingClientRect();
     return box.top >= 0 && box.bottom <= innerHeight && box.left >= 0 && box.right <= innerWidth;
 })()"""
+LIT = "[...document.querySelectorAll('.sv-card.sv-lit')].map(card => card.dataset.node)"
+TEXT_LIT = "[...document.querySelectorAll('.sv-lesson .sv-lit')].map(link => link.dataset.node)"
+GIVEAWAYS = """(() => {
+    const marks = ['.sv-found', '.sv-found-again', '.sv-found-after', '.sv-fault', '.sv-faulty', '.sv-kv-wrong',
+        '.sv-alarm', '.sv-jump', '.sv-bad', '.sv-arc-wrong', '.sv-arc-missing', '.sv-finding'];
+    const seen = [...document.querySelectorAll(marks.join())].filter(one => one.checkVisibility());
+    const places = ['.sv-strip', '.sv-headbox', '.sv-treepanel', '.sv-inspector', '.sv-dock'];
+    const parts = [...document.querySelectorAll(places.join())];
+    const tips = parts.flatMap(part => [...part.querySelectorAll('[title], [aria-label]')]);
+    const shown = tips.filter(one => one.checkVisibility()).map(one => `${one.title} ${one.ariaLabel}`);
+    const told = /✕ (must|stays|due|step|Here|target|draft)|not due|not fit|fingerprint;|(is|still|left) wrong/;
+    const texts = [...parts.map(part => part.innerText), ...shown].filter(text => told.test(text));
+    return [...seen.map(one => one.outerHTML), ...texts];
+})()"""
+"""Script: marks in sight, and texts of the page (tips and labels, too), that say that a cache is not as it must be."""
+
+
+def filled(name: str) -> FilledLesson:
+    return BY_NAME[name].fill(trace_of(BY_NAME[name]))
+
+
+def trace_of(lesson: Lesson) -> Trace:
+    return load_trace(ASSETS / f"{lesson.run}.json.gz")
+
+
+def open_lesson(seen: Watched, name: str) -> FilledLesson:
+    """Go to the lessons, and to one of them."""
+    seen.menu("lessons")
+    seen.page.click(f"[data-act=lesson-open-{name}]")
+    seen.page.wait_for_selector(f".sv-lesson h3:text-is('{BY_NAME[name].title}')")
+    return filled(name)
 
 
 def answer_by_keys(seen: Watched, nodes: list[int]) -> int:
@@ -45,7 +77,11 @@ def answer_by_keys(seen: Watched, nodes: list[int]) -> int:
         while at() != node:
             before = at()
             press("ArrowDown")
-            assert at() != before, f"arrows do not reach node {node}"
+            if at() == before:  # the path is in the middle, its elder siblings are above
+                while at() != node:
+                    before = at()
+                    press("ArrowUp")
+                    assert at() != before, f"arrows do not reach node {node}"
     press("Enter")
     return keys
 
@@ -54,68 +90,136 @@ def answer_by_keys(seen: Watched, nodes: list[int]) -> int:
 def test_all_seven_are_finished_with_the_keyboard_alone(served, width):
     seen = served(size=(width, 844))
     page = seen.page
-    page.wait_for_selector(".sv-card")
-    page.focus("#menu-lessons-button")
-    page.keyboard.press("Enter")
+    page.focus("#menu-view-button")
+    page.keyboard.press("ArrowRight")  # arrows go from tab to tab
     page.wait_for_selector(".sv-lessonlist")
     page.wait_for_function("document.querySelectorAll('.sv-lessonlist button').length === 7")
+    assert page.locator("#menu > .tab-wrapper [role=tab][tabindex='0']").count() == 1, "others are not in the way"
     page.focus("[data-act=lesson-open-chain]")
     page.keyboard.press("Enter")
     for number, lesson in enumerate(LESSONS, start=1):
-        page.wait_for_selector(f".sv-lesson h3:has-text('{number} of 7: {lesson.title}')")
+        page.wait_for_selector(f".sv-lesson h3:text-is('{lesson.title}')")
+        assert page.inner_text(".sv-lesson-head span") == f"{number} of 7"
         assert page.evaluate("document.activeElement.tagName") == "H3", "a screen reader starts at the lesson"
-        nodes = sorted(lesson.fill(trace_of(lesson)).nodes)
-        assert answer_by_keys(seen, nodes) < MOST_KEYS
-        page.wait_for_selector(".sv-lesson-right:has-text('✓ Right.')")
+        told = filled(lesson.name)
+        for _ in range(told.start, told.step):
+            page.keyboard.press("ArrowRight")
+        seen.wait_for_step(told.step + 1, len(trace_of(lesson).steps))
+        assert answer_by_keys(seen, sorted(told.nodes)) < MOST_KEYS
+        page.wait_for_selector(".sv-lesson-question:has-text('✓ Yes, node')")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out"
         if number < 7:
             assert page.evaluate("document.activeElement.dataset.act") == "lesson-next"
             page.keyboard.press("Enter")
-    page.wait_for_selector(".sv-lesson-right:has-text('That was the last lesson.')")
+    page.wait_for_selector(".sv-lesson-ask:has-text('That was the last lesson.')")
     page.focus("[data-act=lesson-list]")
     page.keyboard.press("Enter")
     assert page.locator(".sv-lessonlist .sv-good").count() == 7
 
 
-def test_a_wrong_answer_gets_the_hint_and_show_me_shows_it(served):
+def test_a_lesson_stands_beside_the_tree_and_its_numbers_light_cards(served):
     seen = served()
     page = seen.page
-    page.wait_for_selector(".sv-card")
-    seen.menu("lessons")
-    page.wait_for_selector(".sv-lessonlist")
-    assert page.locator(".sv-lessonlist .sv-good").count() == 0, "none is done"
-    page.click("[data-act=lesson-open-cache]")
-    page.wait_for_selector(".sv-lesson h3:has-text('6 of 7')")
-    told = LESSONS[5].fill(trace_of(LESSONS[5]))
+    open_lesson(seen, "chain")
+    at = {
+        name: page.locator(name).bounding_box() for name in (".sv-lesson", ".sv-treebox", ".sv-inspector", ".sv-dock")
+    }
+    assert page.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]") == [1280, 800]
+    assert at[".sv-treebox"]["x"] >= at[".sv-lesson"]["x"] + at[".sv-lesson"]["width"]
+    assert at[".sv-inspector"]["y"] >= at[".sv-treebox"]["y"] + at[".sv-treebox"]["height"]
+    assert at[".sv-dock"]["height"] < 40, "the dock is closed where the lesson does not need it"
+    page.hover(".sv-lesson-value >> nth=0")
+    assert page.evaluate(LIT) == ["1"]
+    page.hover(".sv-card-node[data-node='1'] .sv-bg")
+    assert page.evaluate(TEXT_LIT) == ["1"] * 5, "the card lights its numbers"
+    page.click(".sv-lesson-card")
+    page.wait_for_selector(".sv-inspector .sv-nodenumber:has-text('1')")
+    assert page.inner_text(".sv-lesson-answer") == "", "to look a number up is no answer"
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("document.querySelector('.sv-lesson-card').dataset.node === undefined")
+    page.keyboard.press("Escape")
+    page.wait_for_function("document.querySelector('.sv-lesson') === null")
+    assert page.get_attribute("#menu-view-button", "aria-selected") == "true", "one key leaves"
+    assert page.locator(".sv-dock").bounding_box()["height"] > 40, "the dock is as it was"
+
+
+def test_a_wrong_answer_says_why_and_show_me_shows_it(served):
+    seen = served()
+    page = seen.page
+    told = open_lesson(seen, "cache")
     assert seen.where().startswith(f"step {told.step + 1} of ")
-    wrong = next(node for node in range(1, 5) if node not in told.nodes)
-    seen.click_card(wrong)
-    page.wait_for_selector(f".sv-lesson-wrong:has-text('Node {wrong} is not the one.')")
-    assert told.hint in page.inner_text(".sv-lesson-answer")
+    (_, near), why = next(iter(told.wrong.items()))
+    far = next(node for node in range(1, 7) if (told.step, node) not in told.wrong and node not in told.nodes)
+    seen.click_card(near)
+    page.wait_for_selector(f".sv-lesson-wrong:has-text('✕ Not node {near}. {text_of(why)}')")
+    seen.click_card(far)
+    page.wait_for_selector(f".sv-lesson-wrong:has-text('✕ Not node {far}. {told.otherwise}')")
+    assert page.inner_text(".sv-lesson-question") == told.question, "it can be tried again at once"
+    page.click("[data-act=lesson-hint]")
+    assert page.inner_text(".sv-lesson-hint") == told.hint
+    # Of 28 nodes, 1 may be followed by another digit.
+    page.keyboard.press("1")
+    page.wait_for_selector(".sv-lesson-ask .sv-note:has-text('Node 1: Enter, or one more digit.')")
+    page.keyboard.press("4")
+    page.wait_for_selector(".sv-lesson-wrong:has-text('✕ Not node 14.')")
     page.click("[data-act=lesson-show]")
-    page.wait_for_selector(".sv-lesson-right:has-text('Shown')")
-    assert told.solved in page.inner_text(".sv-lesson-answer")
-    page.click("[data-act=lesson-close]")
-    assert page.locator(".sv-lesson").count() == 0
+    (node,) = told.nodes
+    page.wait_for_selector(f".sv-lesson-question:has-text('Here: node {node}.')")
+    assert page.evaluate(f"(() => {{ {VIEW} return state.selected; }})()") == node
+    # The page View is the run without a lesson.
+    seen.menu("view")
+    page.wait_for_function("document.querySelector('.sv-lesson') === null")
+    page.keyboard.press("l")
+    page.wait_for_selector(".sv-lessonlist")
+    page.keyboard.press("l")
+    page.wait_for_function("document.querySelector('.sv-lesson') === null")
+
+
+def test_nothing_gives_the_bug_away_before_it_is_found(served):
+    seen = served()
+    page = seen.page
+    told, steps = open_lesson(seen, "bug"), len(trace_of(BY_NAME["bug"]).steps)
+    (node,) = told.nodes
+    assert seen.where() == f"step 1 of {steps}"
+    page.locator(".sv-cachebelow details").first.locator("summary").click()
+    for number in range(1, steps + 1):
+        seen.wait_for_step(number, steps)
+        assert page.evaluate(GIVEAWAYS) == [], f"step {number}"
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("Home")
+    seen.wait_for_step(1, steps)
+    for key in ("n", "N", "w"):
+        page.keyboard.press(key)
+        assert seen.where() == f"step 1 of {steps}", "no key leads there"
+    page.keyboard.press("5")
+    seen.click_card(1)
+    page.wait_for_selector(".sv-lesson-wrong:has-text('holds its entry after the update')")
+    for _ in range(told.step):
+        page.keyboard.press("ArrowRight")
+    seen.wait_for_step(told.step + 1, steps)
+    for panel in ("audit", "masks", "totals", "verdicts", "cache"):
+        seen.dock(panel)
+        assert page.evaluate(GIVEAWAYS) == [], panel
+    seen.click_card(node)
+    page.wait_for_selector(f".sv-lesson-question:has-text('✓ Yes, node {node}.')")
+    page.wait_for_selector(".sv-kv-wrong:visible")
+    assert page.locator(".sv-timeline .sv-found").count() == 1, "the marks are back"
+    assert page.is_visible("[data-act=why]")
 
 
 def test_what_the_keys_walk_on_is_in_sight(served):
     """In a narrow window the tree lies far below the question."""
     seen = served(size=(390, 844))
     page = seen.page
-    page.wait_for_selector(".sv-card")
-    seen.menu("lessons")
-    for lesson, start in (("trees", "0"), ("eta", "0")):
-        page.click(f"[data-act=lesson-open-{lesson}]")
-        page.wait_for_selector(f".sv-lesson h3:has-text('{next(x.title for x in LESSONS if x.name == lesson)}')")
-        page.focus("[data-act=lesson-tree]")
-        page.keyboard.press("Enter")
-        assert page.evaluate("document.activeElement.dataset.node") == start, "every lesson starts at the root"
+    for lesson in ("trees", "eta"):
+        open_lesson(seen, lesson) if lesson == "trees" else page.click(f"[data-act=lesson-open-{lesson}]")
+        page.wait_for_selector(f".sv-lesson h3:text-is('{BY_NAME[lesson].title}')")
+        page.keyboard.press("t")
         for key in ("ArrowRight", "ArrowDown", "ArrowDown"):
             assert page.evaluate(IN_SIGHT)
             page.keyboard.press(key)
         assert page.evaluate(IN_SIGHT)
-        page.keyboard.press("Enter")  # most likely wrong: the page goes up to the answer
+        page.keyboard.press("Enter")
         page.wait_for_selector(".sv-lesson-answer p")
         page.keyboard.press("t")
         assert page.evaluate(IN_SIGHT)
@@ -125,12 +229,11 @@ def test_what_the_keys_walk_on_is_in_sight(served):
 def test_a_lesson_shows_the_verifier_it_is_about(served):
     seen = served()
     page = seen.page
-    page.wait_for_selector(".sv-card")
     seen.menu("lessons")
     page.click(".sv-chip[data-verifier=eta]")
     page.keyboard.press(".")
     page.click("[data-act=lesson-open-eta]")
-    page.wait_for_selector(".sv-lesson h3:has-text('4 of 7')")
+    page.wait_for_selector(f".sv-lesson h3:text-is('{BY_NAME['eta'].title}')")
     assert page.input_value(".sv-lens select") == "eta"
     assert page.evaluate(RIBBONS) == ["eta"]
     assert page.inner_text(".sv-phasewhere") == "step into", "the step as a whole"
@@ -139,18 +242,12 @@ def test_a_lesson_shows_the_verifier_it_is_about(served):
 def test_a_lesson_leaves_with_the_run_it_is_about(served):
     seen = served()
     page = seen.page
-    page.wait_for_selector(".sv-card")
-    seen.menu("lessons")
-    page.click("[data-act=lesson-open-chain]")
-    page.wait_for_selector(".sv-lesson h3:has-text('1 of 7')")
+    open_lesson(seen, "chain")
     assert page.input_value("#prompt textarea") == trace_of(LESSONS[0]).prompt
     seen.menu("runs")
     page.click("#runs-list label:has-text('Tell a bedtime story')")
     page.wait_for_function("document.querySelector('#prompt textarea').value.startsWith('Tell a bedtime story')")
     page.wait_for_function("document.querySelector('.sv-lesson') === null")
+    page.wait_for_selector("#menu-view-button[aria-selected=true]")
     seen.menu("lessons")
     page.wait_for_selector(".sv-lessonlist")
-
-
-def trace_of(lesson: Lesson) -> Trace:
-    return load_trace(ASSETS / f"{lesson.run}.json.gz")

@@ -8,7 +8,7 @@ import pytest
 
 from specviz.digits import digits
 from specviz.errors import TraceError
-from specviz.lessons import LESSONS, FilledLesson
+from specviz.lessons import LESSONS, FilledLesson, text_of
 from specviz.trace.io import load_trace
 from specviz.trace.schema import Choice, Trace
 from tests.pairs import make_trace
@@ -23,7 +23,12 @@ WORDS_A_MINUTE = 130
 def told(name: str) -> tuple[Trace, FilledLesson, str]:
     trace = load_trace(ASSETS / f"{BY_NAME[name].run}.json.gz")
     lesson = BY_NAME[name].fill(trace)
-    return trace, lesson, " ".join((*lesson.paragraphs, lesson.question, lesson.solved))
+    return trace, lesson, " ".join((*before(lesson), text_of(lesson.solved)))
+
+
+def before(lesson: FilledLesson) -> list[str]:
+    """What is read before it is answered."""
+    return [*map(text_of, (*lesson.paragraphs, lesson.aside)), lesson.question, lesson.hint]
 
 
 def mean(trace: Trace, verifier: str) -> str:
@@ -37,8 +42,8 @@ def decided(trace: Trace, lesson: FilledLesson, verifier: str) -> dict[int, obje
 def test_there_are_seven_and_each_is_read_in_under_three_minutes():
     assert [lesson.name for lesson in LESSONS] == ["chain", "trees", "residual", "eta", "longest", "cache", "bug"]
     for name in BY_NAME:
-        _, lesson, text = told(name)
-        assert len(text.split()) + len(lesson.hint.split()) < 2.0 * WORDS_A_MINUTE, "a minute stays for the picture"
+        _, _, text = told(name)
+        assert len(text.split()) < 2.0 * WORDS_A_MINUTE, "a minute stays for the picture"
 
 
 def test_every_number_of_a_lesson_changes_with_its_run():
@@ -106,10 +111,10 @@ def test_residual():
     for node in lesson.nodes:
         earlier = [d for n, d in by_node.items() if n < node and nodes[n].parent == nodes[node].parent]
         assert any(d.outcome == "rejected" for d in earlier)
-    shown = int(re.search(r"Node (\d+), for one", text)[1])
+    shown = int(re.search(r"node (\d+), for one", text)[1])
     assert shown in lesson.nodes
     assert f"{digits(nodes[shown].target_prob)}, but rejection judged it with p = {digits(by_node[shown].p)}" in text
-    rejected = by_node[int(re.search(r"Node (\d+) was rejected", text)[1])]
+    rejected = by_node[int(re.search(r"node (\d+) was rejected", text)[1])]
     assert f"has mass {digits(rejected.residual.mass)}" in text
 
 
@@ -132,7 +137,7 @@ def test_longest():
     assert verdicts["longest_path"].lossless == "no"
     assert verdicts["traversal"].lossless == "yes"
     assert f"{mean(trace, 'longest_path')} tokens a step, rejection {mean(trace, 'rejection')}" in text
-    assert f"accepts {mean(trace, 'traversal')} tokens a step" in text
+    assert f"Traversal accepts {mean(trace, 'traversal')} tokens a step" in text
 
 
 def test_cache():
@@ -158,6 +163,8 @@ def test_bug():
         assert change.fingerprints_after[place] != before
         assert f"should be in slot {change.length_before + place}" in text
     assert not change.moves
+    for one in (change for each in trace.steps for change in (each.caches.target, each.caches.draft)):
+        assert set(one.fingerprints_after) <= set(one.fingerprints_before), "every slot holds what can be named"
     assert all(one.caches.target.audit for one in trace.steps)
     worst = max(x for rows in (change.audit.keys, change.audit.values) for row in rows for x in row)
     assert worst > 0.01
@@ -165,6 +172,74 @@ def test_bug():
     for earlier in trace.steps[: lesson.step]:
         audit = earlier.caches.target.audit
         assert max(x for rows in (audit.keys, audit.values) for row in rows for x in row) < 1e-4
+
+
+def test_nothing_before_the_answer_gives_it_away():
+    """Neither the numbers that light cards nor the words; and where the step is asked for, not the step."""
+    for name in BY_NAME:
+        trace, lesson, _ = told(name)
+        lit = {
+            piece.node
+            for sentence in (*lesson.paragraphs, lesson.aside)
+            for piece in sentence
+            if piece.node is not None
+        }
+        assert not lit & lesson.nodes, name
+        named = {int(number) for text in before(lesson) for number in re.findall(r"node (\d+)", text)}
+        assert not named & lesson.nodes, name
+        if lesson.asks_step:
+            numbers = {int(number) for text in before(lesson) for number in re.findall(r"\d+", text)}
+            assert numbers == {len(trace.steps)}
+    asked = [name for name in BY_NAME if told(name)[1].asks_step]
+    assert asked == ["bug"]
+
+
+def test_every_wrong_answer_has_its_reason():
+    for name in BY_NAME:
+        trace, lesson, _ = told(name)
+        assert lesson.otherwise
+        assert not {(lesson.step, node) for node in lesson.nodes} & set(lesson.wrong)
+        driver = lesson.verifier
+        for (index, node), why in lesson.wrong.items():
+            step = trace.steps[index]
+            assert 0 < node < len(step.tree.nodes)
+            by_node = {d.node: d for d in step.verdicts[driver].decisions}
+            if found := re.search(r"coin (\S+) is below its threshold (\S+), so", text_of(why)):
+                assert by_node[node].outcome == "accepted"
+                assert found.groups() == (digits(by_node[node].uniform), digits(by_node[node].threshold))
+            if found := re.search(
+                r"coin (?:of its edge, )?([^ ,]+),? missed its accept zone, which ends at (\S+?)[.:](?:\s|$)",
+                text_of(why),
+            ):
+                assert by_node[node].outcome == "rejected"
+                assert found.groups() == (digits(by_node[node].uniform), digits(by_node[node].threshold))
+            if "refused" in text_of(why):
+                assert by_node[node].outcome == "rejected"
+                assert by_node[node].p <= by_node[node].threshold
+    _, chain, _ = told("chain")
+    assert [text_of(why) for why in chain.wrong.values()] == [
+        "Its coin 0.877 is below its threshold 2.31, so it stayed."
+    ]
+
+
+def test_the_reasons_about_the_bug_are_what_the_caches_hold():
+    trace, lesson, _ = told("bug")
+    accepted = {(step.index, node) for step in trace.steps for node in step.verdicts[step.driver].path}
+    assert set(lesson.wrong) == accepted - {(lesson.step, node) for node in lesson.nodes}
+    for (index, node), why in lesson.wrong.items():
+        step = trace.steps[index]
+        change = step.caches.target
+        place = 1 + step.verdicts[step.driver].path.index(node)
+        prints = dict(zip([slot.node for slot in change.appended], change.fingerprints_before, strict=True))
+        slot = change.length_before + place
+        if slot >= change.length_after:
+            assert step is trace.steps[-1]
+            assert text_of(why) == "The text ends before it, so its entry was not to be kept."
+        elif change.fingerprints_after[place] == prints[node]:
+            assert text_of(why) == f"Slot {slot} holds its entry after the update, as it must."
+        else:
+            assert index > lesson.step
+            assert text_of(why) == "It did lose its entry, but it was not the first to."
 
 
 def test_a_run_that_shows_nothing_is_said_to():

@@ -588,7 +588,28 @@ export interface LessonName {
 }
 
 /**
+ * A piece of a lesson's sentence, as :class:`specviz.lessons.lesson.Piece` says.
+ */
+export interface LessonPiece {
+  text: string;
+  kind: "plain" | "strong" | "value" | "card" | "q" | "p";
+  node: number | null;
+}
+
+/**
+ * Why a node of a step is no answer.
+ */
+export interface WrongAnswer {
+  step: number;
+  node: number;
+  said: LessonPiece[];
+}
+
+/**
  * A lesson about one step of a run; one of ``nodes`` answers it.
+ *
+ * start    the step that is shown first: where it is not ``step``, that one has to be found, too
+ * wrong    why other nodes are no answer; ``otherwise`` is why those are not that stand nowhere in it
  */
 export interface Lesson {
   name: string;
@@ -597,12 +618,17 @@ export interface Lesson {
   title: string;
   run: string;
   step: number;
+  start: number;
   verifier: string;
-  paragraphs: string[];
+  dock: boolean;
+  paragraphs: LessonPiece[][];
+  aside: LessonPiece[];
   question: string;
   nodes: number[];
   hint: string;
-  solved: string;
+  solved: LessonPiece[];
+  wrong: WrongAnswer[];
+  otherwise: string;
   next: string | null;
 }
 

@@ -1,6 +1,8 @@
 /* The keys of the page. They are ignored while something else has a use for them: a field, a menu, an open dialog. */
 
-const BUSY = "input:not([type=range]), textarea, select, [contenteditable], [role=slider], [role=listbox], [role=combobox], [role=tab]";
+const BUSY = "input:not([type=range]), textarea, select, [contenteditable], [role=slider], [role=listbox], [role=combobox]";
+/** Keys that a button, or one of several tabs, has a use for itself. */
+const PRESS = [" "], TURN = ["ArrowLeft", "ArrowRight", "Home", "End", " ", "Enter"];
 
 /**
  * Call what belongs to a key when it is pressed; returns what ends that.
@@ -13,7 +15,7 @@ export function listenForKeys(keys, isFree) {
   function onKey(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || !keys[event.key]) return;
     const at = event.target instanceof Element ? event.target : null;
-    if (at && (at.closest(BUSY) || at.matches("input") || (event.key === " " && at.closest("button, summary, a")))) return;
+    if (at && (at.closest(BUSY) || at.matches("input") || (PRESS.includes(event.key) && at.closest("button, summary, a")) || (TURN.includes(event.key) && at.closest("[role=tab]")))) return;
     if (!isFree(event.key)) return;
     event.preventDefault();
     keys[event.key]();

@@ -56,6 +56,7 @@ export const MODELS = ["target", "draft"];
  * @property {Camera} camera what of the tree is in sight
  * @property {Layout | null} spot where its cards stand
  * @property {Box} box its place, in pixels
+ * @property {boolean} unmarked whether the frames are those of a lesson that asks what in them does not fit: they do not say it
  * @property {boolean} focus whether the tree is alone in the window
  * @property {number} looks counts changes of the theme
  * @property {Hit[]} hits of the tree
@@ -86,6 +87,7 @@ export const MODELS = ["target", "draft"];
  * @property {(notice?: NoticeShown | null) => void} notice
  * @property {(target: Target) => void} light what stands for a node
  * @property {(start?: number | null) => void} focusTree
+ * @property {() => void} rebuild everything that is made of the frames, after they became others
  * @property {(name: string) => void} open a panel of the dock, or close it with ""
  */
 
@@ -98,6 +100,7 @@ export const MODELS = ["target", "draft"];
  * @property {(at: {trace: string, step: number, node: number | null, verifier: string | null}) => void} [onSelect]
  * @property {(kind: string, data: object) => void} [ask] what a person wants of the server
  * @property {(block: Block) => void} [onBlock] called for every block that came
+ * @property {(open: boolean) => void} [onLessons] the list of lessons is wished for, or the lessons were left
  * @property {(notice: NoticeShown | null) => void} [onWorking] says what is being done; without it the viewer does
  */
 
@@ -106,6 +109,7 @@ export const MODELS = ["target", "draft"];
  * @property {(block: Block) => void} [take] called for every block that came
  * @property {() => void} [run] called when another run is shown
  * @property {() => void} [moved] called after every drawing
+ * @property {() => void} [leave] called when the run alone is to be in sight
  */
 
 /**
@@ -124,7 +128,7 @@ export const MODELS = ["target", "draft"];
 export function emptyState() {
   return {
     run: null, frames: new Map(), step: 0, end: 0, phase: null, selected: null, why: false, trail: [], lens: null, hidden: new Set(), range: null, open: new Map(), refused: new Map(),
-    asked: new Set(), proofs: {}, known: null, compare: false, found: null, camera: { zoom: 1, x: 0, y: 0 }, spot: null, box: { width: 0, height: 0 }, dock: "", focus: false, looks: 0, hits: [], maskHits: {},
+    asked: new Set(), proofs: {}, known: null, compare: false, found: null, camera: { zoom: 1, x: 0, y: 0 }, spot: null, box: { width: 0, height: 0 }, dock: "", unmarked: false, focus: false, looks: 0, hits: [], maskHits: {},
     playing: null, drawing: null, asking: undefined, soon: 0, later: undefined,
   };
 }

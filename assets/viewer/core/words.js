@@ -44,3 +44,17 @@ export const driving = (frame) => /** @type {Verdict} */ (verdictBy(frame, frame
  * @param {string} name
  */
 export const looksOf = (run, name) => /** @type {Run["verifiers"][number]} */ (run.verifiers.find((one) => one.name === name));
+
+/**
+ * The models of a run, and how it went, in one line.
+ * @param {Run} run
+ */
+export function aboutRun({ models: { target, draft }, settings, weights, draftRan, endReason, endMessage }) {
+  const { temperature } = settings.target, heat = temperature === 0 ? "greedy target" : `temperature ${temperature}`;
+  // A run that was only left off can go on.
+  const end = endReason && endReason !== "stopped" ? ` · ended: ${endMessage || endReason}` : "";
+  // Names can be given twice; what tells weights apart is recorded beside them.
+  const hashes = weights.target === weights.draft ? weights.target : `${weights.target} ← ${weights.draft}`;
+  const from = draftRan === false ? ` (${draft.id} ran in no step)` : ` ← ${draft.id}`;
+  return `${target.id}${from} · weights ${hashes} · ${target.dtype} on ${target.device} · ${heat} · seed ${settings.seed}${end}`;
+}

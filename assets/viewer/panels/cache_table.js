@@ -10,8 +10,9 @@ import { FATES, slotsOf } from "./slots.js";
  * @param {Frame} frame
  * @param {ModelName} model
  * @param {Act} act
+ * @param {boolean} unmarked whether it is not told what a slot had to hold
  */
-export function slotTable(frame, model, act) {
+export function slotTable(frame, model, act, unmarked) {
   const cache = frame.caches[model], { left, due, misplaced, strays } = slotsOf(cache);
   /** @param {number} i */
   const fate = (i) => misplaced.has(i) ? `✕ due in slot ${misplaced.get(i)}` : strays.has(i) ? `✕ stays in slot ${cache.to[i]}, not due`
@@ -32,10 +33,12 @@ export function slotTable(frame, model, act) {
     String(row.slot), row.due === null ? "nothing" : token(cache.text[row.due]), row.due === null ? "–" : nodeAt(row.due, "–"), row.print,
     row.good ? "✓ as kept" : row.held === null ? "✕ written in no slot of this step" : ["✕ is slot ", String(cache.slot[row.held]), ", ", token(cache.text[row.held])],
   ])));
+  const held = unmarked && left.map(({ slot, held: i, print }) => el("tr", {}, cells([String(slot), i === null ? "–" : token(cache.text[i]), i === null ? "–" : nodeAt(i, "–"), print])));
   return [
     el("h4", {}, `${model}: written with the tree`),
     table(`Slots the ${model} wrote in this step`, ["Slot", "Token", "Position", "Node", "Fate", "Fingerprint after the forward"], written),
     el("h4", {}, `${model}: left by the update`),
-    table(`Slots of the ${model} after the update`, ["Slot", "Must hold", "Node", "Fingerprint after the update", "Holds"], remaining),
+    held ? table(`Slots of the ${model} after the update`, ["Slot", "Holds", "Node", "Fingerprint after the update"], held)
+      : table(`Slots of the ${model} after the update`, ["Slot", "Must hold", "Node", "Fingerprint after the update", "Holds"], remaining),
   ];
 }

@@ -126,14 +126,16 @@ export function decisionPicture(frame, verdict, looks, decision, act) {
     p === null ? { value: before.p, path: `${nodePath(step, node)}.target_prob` } : { value: p, path: `${path}.p` })];
   if (changed && p !== null) made.push(el("p", { class: "sv-note" }, elder ? `after node ${elder.node} went; before: ` : "as this rule used them; the tree has ",
     said(["q ", { value: /** @type {number} */ (before.q), path: `${nodePath(step, node)}.draft_prob` }, ", p ", { value: /** @type {number} */ (before.p), path: `${nodePath(step, node)}.target_prob` }], act)));
+  /** @type {(Node | null)[]} */
+  const decided = [];
   const divided = division(frame, verdict.verifier, decision), isCoin = comparison === "uniform < threshold";
-  made.push(el("h4", { class: "sv-sumline" }, el("span", {}, divided ? "Accept chance p ÷ q" : el("code", {}, rule)),
+  decided.push(el("h4", { class: "sv-sumline" }, el("span", {}, divided ? "Accept chance p ÷ q" : el("code", {}, rule)),
     kind === "tokens" ? null : el("b", { class: "sv-number" }, said(divided || [isCoin ? "threshold " : "level ", { value: threshold, path: `${path}.threshold` }], act), isCoin && threshold > 1 ? ", more than 1" : null)));
-  if (kind === "coin") made.push(coinPicture(looks, Number(uniform), threshold));
-  else if (kind === "level") made.push(levelPicture(looks, Number(p), threshold));
-  else if (kind === "tokens") made.push(tokensPicture(frame, decision));
+  if (kind === "coin") decided.push(coinPicture(looks, Number(uniform), threshold));
+  else if (kind === "level") decided.push(levelPicture(looks, Number(p), threshold));
+  else if (kind === "tokens") decided.push(tokensPicture(frame, decision));
   const rejected = decision.outcome === "r" && decision.residual ? decision : elder;
-  return [...made, rejected ? residualPicture(frame, verdict, rejected, node) : null];
+  return [...made, el("div", { class: "sv-decided" }, decided, rejected ? residualPicture(frame, verdict, rejected, node) : null)];
 }
 
 /**

@@ -29,7 +29,7 @@ export function drawPanels(ui, state, run, frame, view, act, done) {
   const tale = taleOf(story(state.frames, run.steps), frame.step);
   /** @type {Record<string, (() => void)[]>} */
   const parts = {
-    cache: [() => fill(ui.slotTable, () => MODELS.flatMap((model) => slotTable(frame, model, act)))],
+    cache: [() => fill(ui.slotTable, () => MODELS.flatMap((model) => slotTable(frame, model, act, state.unmarked)))],
     totals: [() => drawTotals(ui, run, state), () => fill(ui.totalsTable, () => [totalsTable(totalsShown(run, state))]), () => fill(ui.stepsTable, () => [stepsTable(run, state.frames, act)])],
     masks: [() => drawMasks(ui, state, run, frame, view, act), () => fill(ui.maskTable, () => MODELS.flatMap((model) => maskTable(frame, model, act)))],
     audit: [() => drawAudits(ui, run, frame, tale), () => fill(ui.auditTable, () => MODELS.flatMap((model) => auditTable(frame, model)))],

@@ -1,49 +1,114 @@
-/* Lessons: a panel above the tree that explains a step of a recorded run and asks for a node in it.
+/* Lessons: a column beside the tree that explains a step of a recorded run and asks for a node in it.
  *
- * A block's `lessons` opens the list, its `lesson` one of them. The learner answers by selecting a node, in whatever way:
- * with a click, in a table, or with the keys of the tree.
+ * A block's `lessons` opens the list, its `lesson` one of them. The learner answers by selecting a node, in whatever way: with
+ * a click, in a table, with the keys of the tree, or by typing its number. Where the step has to be found, too, the frames
+ * of the run are shown without marks until it is.
  */
 
 import { el } from "../core/dom.js";
+import { listenForKeys } from "../core/keys.js";
+import { unmarkedFrame } from "../panels/unmarked.js";
+import { lessonText, linkNodes } from "./lesson_text.js";
 
-/** @import { Block, Lesson, LessonName } from "../core/frame.d.ts" */
+/** @import { Block, Frame, Lesson, LessonName } from "../core/frame.d.ts" */
 /** @import { Act, Handlers, State, Tool } from "../core/state.js" */
+/** @import { Ui } from "../parts.js" */
+
+const KEPT_BACK = "Kept back: the comparison with a recompute would give the answer away. It is here once the bug is found.";
 
 /**
- * @param {{top: HTMLElement}} ui
+ * @param {Ui} ui
  * @param {State} state
  * @param {Act} act
  * @param {Handlers} handlers
  * @returns {Tool}
  */
-export function makeLessons(ui, state, act, { ask }) {
+export function makeLessons(ui, state, act, { ask, onLessons }) {
   /** @type {Set<string>} */
   const done = new Set();
   /** @type {HTMLElement | null} */
   let panel = null;
-  /** @type {{lesson: Lesson, status: HTMLElement} | null} */
+  /** @type {{lesson: Lesson, question: HTMLElement, status: HTMLElement, typed: HTMLElement} | null} */
   let open = null;
-  /** The node that was judged last. @type {number | null} */
-  let answered = null;
+  /** The place that was judged last. */
+  let answered = "";
+  /** The first digits of a node's number. */
+  let typed = "";
   /** @type {LessonName[]} */
   let known = [];
-  let walked = false;
+  /** Frames with their marks, while those without are shown. @type {Map<number, Frame> | null} */
+  let marked = null;
+  /** The panel of the dock that was open before the lessons. @type {string | null} */
+  let dock = null;
+  /** Whether a lesson was asked for that has not come. */
+  let wished = false;
 
-  const button = (/** @type {string} */ text, /** @type {string} */ name, /** @type {() => void} */ click) => el("button", { type: "button", "data-act": `lesson-${name}`, onclick: click }, text);
-  const wish = (/** @type {string} */ name) => ask?.("lesson", { name });
+  /**
+   * @param {string} text
+   * @param {string} name
+   * @param {() => void} click
+   * @param {string} [look]
+   */
+  const button = (text, name, click, look = "") => el("button", { type: "button", class: look, "data-act": `lesson-${name}`, onclick: click }, text);
+  /** @param {string} name */
+  function wish(name) {
+    wished = true;
+    ask?.("lesson", { name });
+  }
+  const auditSaid = ui.auditEmpty.textContent;
 
   /** @param {Block} block */
   function take(block) {
+    if (marked) keepBack(block.frames || []);
     if (block.lessons) {
       known = block.lessons;
       if (!open) list();
     }
+    if (block.lesson || block.notice) wished = false;
     if (block.lesson) begin(block.lesson);
   }
 
-  function close() {
+  /* ----------------------------------------------------------------------------------------------------- marks */
+
+  /** @param {Iterable<Frame>} frames */
+  function keepBack(frames) {
+    marked ||= new Map();
+    for (const frame of frames) {
+      marked.set(frame.step, frame);
+      state.frames.set(frame.step, unmarkedFrame(frame));
+    }
+    state.unmarked = true;
+    ui.root.dataset.unmarked = "";
+    ui.auditEmpty.textContent = KEPT_BACK;
+  }
+
+  /** Show the marks again. */
+  function giveBack() {
+    if (!marked) return;
+    if (open && state.run?.id === open.lesson.run) for (const [step, frame] of marked) state.frames.set(step, frame);
+    marked = null;
+    state.unmarked = false;
+    delete ui.root.dataset.unmarked;
+    ui.auditEmpty.textContent = auditSaid;
+    act.rebuild();
+  }
+
+  /* -------------------------------------------------------------------------------------------------- the column */
+
+  function clear() {
+    giveBack();
     panel?.remove();
     panel = open = null;
+    typed = "";
+  }
+
+  /** Out of the lessons; the run stays. */
+  function leave() {
+    if (!panel) return;
+    clear();
+    if (dock !== null) act.open(dock);
+    dock = null;
+    onLessons?.(false);
   }
 
   /**
@@ -51,96 +116,163 @@ export function makeLessons(ui, state, act, { ask }) {
    * @param {...any} content
    */
   function put(name, ...content) {
-    close();
+    clear();
+    dock ??= state.dock;
     panel = el("section", { class: "sv-panel sv-lesson", "aria-label": name }, content);
     ui.top.prepend(panel);
+    ui.top.scrollTop = 0;
   }
 
-  /** @param {HTMLElement} title */
-  const head = (title) => el("div", { class: "sv-panelhead" }, title, el("button", { type: "button", "data-act": "lesson-close", "aria-label": "Close the lessons", onclick: close }, "×"));
+  const close = () => el("button", { type: "button", class: "sv-close", "data-act": "lesson-close", "aria-label": "Leave the lessons (Esc)", title: "Leave the lessons (Esc)", onclick: leave }, "×");
   const heading = (/** @type {string} */ text) => el("h3", { tabindex: -1 }, text);
 
   function list() {
-    put("Lessons", head(heading("Lessons")), el("ol", { class: "sv-lessonlist" }, known.map((one) =>
-      el("li", {}, button(one.title, `open-${one.name}`, () => wish(one.name)), done.has(one.name) ? el("span", { class: "sv-good" }, " ✓ done") : null))));
+    const title = heading("Lessons");
+    put("Lessons", el("div", { class: "sv-lesson-head" }, `${done.size} of ${known.length} done`, close()), title,
+      el("p", {}, "Each one takes two or three minutes, on a recorded run beside it."),
+      el("ol", { class: "sv-lessonlist" }, known.map((one, i) => el("li", {}, el("button", { type: "button", "data-act": `lesson-open-${one.name}`, onclick: () => wish(one.name) },
+        el("span", { class: "sv-nodenumber" }, String(i + 1)), el("span", {}, one.title), done.has(one.name) ? el("span", { class: "sv-good" }, " ✓ done") : null)))));
+    title.focus();
   }
 
   /** @param {Lesson} lesson */
   function begin(lesson) {
-    const title = heading(`${lesson.number} of ${lesson.count}: ${lesson.title}`), status = el("div", { class: "sv-lesson-answer", role: "status" });
-    put(`Lesson ${lesson.number}`, head(title),
-      lesson.paragraphs.map((text) => el("p", {}, text)),
-      el("div", { class: "sv-lesson-ask" }, el("p", {}, el("strong", {}, lesson.question)), status,
-        el("p", { class: "sv-lesson-buttons" },
-          button("To the tree", "tree", toTheTree),
-          button("Hint", "hint", () => say("hint", lesson.hint)),
-          button("Show me", "show", showAnswer),
-          known.length ? button("All lessons", "list", list) : null)));
-    open = { lesson, status };
-    answered = null;
-    walked = false;
-    act.show(lesson.step); // out of its phases, too
+    const { number, count, step, next } = lesson, title = heading(lesson.title);
+    const question = el("p", { class: "sv-lesson-question" }, lesson.question), status = el("div", { class: "sv-lesson-answer", role: "status" });
+    const how = el("p", { class: "sv-note" }, "Click it in the tree, or type its number."), buttons = el("p", { class: "sv-lesson-buttons" });
+    put(`Lesson ${number}`,
+      el("div", { class: "sv-lesson-head" }, Array.from({ length: count }, (_, i) => el("i", { class: i < number ? "sv-lesson-on" : "", "aria-hidden": "true" })), el("span", {}, `${number} of ${count}`), close()),
+      title, lesson.paragraphs.map((pieces) => el("p", {}, lessonText(pieces, state, step, go))),
+      el("div", { class: "sv-lesson-ask" }, question, how, status, buttons),
+      lesson.aside.length ? el("p", { class: "sv-lesson-aside" }, lessonText(lesson.aside, state, step, go)) : null,
+      el("div", { class: "sv-lesson-nav" }, known.length ? button("All lessons", "list", list) : null, next ? button("Next ›", "skip", () => wish(next)) : null));
+    buttons.append(button("Hint", "hint", () => say("hint", lesson.hint)), button("Show me", "show", showAnswer));
+    open = { lesson, question, status, typed: how };
+    answered = "";
+    if (lesson.start !== step) keepBack([...state.frames.values()]);
+    act.show(lesson.start); // out of its phases, too
     if (state.selected !== null) act.select(null); // or it would be taken for an answer
     if (state.hidden.has(lesson.verifier)) act.toggle(lesson.verifier);
     if (state.lens !== lesson.verifier) act.watch(lesson.verifier);
+    act.open(lesson.dock ? "cache" : "");
     title.focus();
   }
 
-  /** Whether the lesson's step is in sight. */
-  const isHere = () => open !== null && state.run?.id === open.lesson.run && state.step === open.lesson.step;
+  /* ----------------------------------------------------------------------------------------------------- answers */
 
-  function toTheTree() {
-    if (open && !isHere()) act.show(open.lesson.step);
-    act.focusTree(walked ? null : 0);
-    walked = true;
+  const inRun = () => open !== null && state.run?.id === open.lesson.run;
+  const here = () => `${state.step}/${state.selected}`;
+  const isSolved = () => open?.question.dataset.solved !== undefined;
+
+  /**
+   * A number of the text was clicked: that is no answer.
+   * @param {number} step
+   * @param {number} node
+   */
+  function go(step, node) {
+    if (state.step !== step) act.show(step);
+    answered = `${step}/${node}`;
+    act.select(node, true);
   }
 
   function showAnswer() {
     if (!open) return;
-    if (!isHere()) act.show(open.lesson.step);
-    answered = open.lesson.nodes[0];
-    act.select(answered, true);
-    solved(`Shown: node ${answered}. `);
+    const { step, nodes } = open.lesson;
+    solve(`Here: node ${nodes[0]}.`);
+    go(step, nodes[0]);
   }
 
   /**
    * @param {string} kind
-   * @param {string} text
-   * @param {...Node} more
+   * @param {...any} content
    */
-  function say(kind, text, ...more) {
+  function say(kind, ...content) {
     if (!open) return;
     open.status.className = `sv-lesson-answer sv-lesson-${kind}`;
-    open.status.replaceChildren(el("p", {}, text), ...more);
+    open.status.replaceChildren(el("p", {}, content));
+    open.status.scrollIntoView({ block: "nearest" });
   }
 
-  /** @param {string} before */
-  function solved(before) {
+  /** @param {string} head */
+  function solve(head) {
     if (!open) return;
-    const { lesson } = open, { next } = lesson;
+    const { lesson, question, status, typed: how } = open, { next } = lesson, buttons = status.nextElementSibling;
     done.add(lesson.name);
-    say("right", `${before}${lesson.solved}`, el("p", {}, next ? button("Next lesson", "next", () => wish(next)) : "That was the last lesson."));
+    question.dataset.solved = "";
+    question.textContent = head;
+    how.hidden = true;
+    giveBack();
+    say("right", lessonText(lesson.solved, state, lesson.step, go));
+    buttons?.replaceChildren(next ? button("Next lesson ›", "next", () => wish(next), "sv-lesson-primary") : "That was the last lesson.");
+    status.parentElement?.scrollIntoView({ block: "nearest" });
+  }
+
+  /** @param {Lesson} lesson */
+  function judge(lesson) {
+    const { step, selected } = state;
+    if (selected === null || selected === 0 || isSolved()) return;
+    // Of other steps nothing was asked, unless the step is part of the question.
+    if (step !== lesson.step && lesson.start === lesson.step) return;
+    if (step === lesson.step && lesson.nodes.includes(selected)) {
+      solve(`✓ Yes, node ${selected}.`);
+      /** @type {HTMLElement | null | undefined} */ (panel?.querySelector("[data-act=lesson-next]"))?.focus({ preventScroll: true });
+      return;
+    }
+    const why = lesson.wrong.find((one) => one.step === step && one.node === selected);
+    say("wrong", `✕ Not node ${selected}. `, why ? lessonText(why.said, state, step, go) : lesson.otherwise);
   }
 
   function moved() {
-    if (!open || !isHere() || state.selected === answered) return;
-    const { lesson, status } = open;
-    answered = state.selected;
-    if (answered === null || answered === 0) return;
-    if (lesson.nodes.includes(answered)) {
-      solved("✓ Right. ");
-      status.scrollIntoView({ block: "nearest" });
-      status.querySelector("button")?.focus({ preventScroll: true });
-    } else {
-      say("wrong", `✕ Node ${answered} is not the one. ${done.has(lesson.name) ? "" : lesson.hint}`);
-      status.scrollIntoView({ block: "nearest" });
-    }
+    if (!open || !panel || !inRun()) return;
+    linkNodes(panel, state.step);
+    if (here() === answered) return;
+    answered = here();
+    judge(open.lesson);
   }
 
   // A lesson is about one run: it leaves with it, and is in the list of lessons again.
   function run() {
-    if (open && state.run?.id !== open.lesson.run) close();
+    if (open && !inRun()) wished ? clear() : leave();
   }
 
-  return { take, run, moved };
+  /* -------------------------------------------------------------------------------------------------------- keys */
+
+  const count = () => state.frames.get(state.step)?.tree.parent.length ?? 0;
+
+  /** @param {string} digit */
+  function type(digit) {
+    const next = Number(typed + digit) < count() ? typed + digit : digit;
+    if (Number(next) >= count() || Number(next) === 0) return show("");
+    // A number that no other one begins with is the answer; else there may be more digits, or Enter.
+    if (10 * Number(next) < count()) show(next);
+    else answer(Number(next));
+  }
+
+  /** @param {number} node */
+  function answer(node) {
+    show("");
+    answered = "";
+    act.select(node, true);
+  }
+
+  /** @param {string} digits that were typed so far */
+  function show(digits) {
+    typed = digits;
+    if (open) open.typed.textContent = digits ? `Node ${digits}: Enter, or one more digit.` : "Click it in the tree, or type its number.";
+  }
+
+  /** Whether nothing lies over the lesson that Escape closes first. */
+  const isTop = () => panel !== null && state.phase === null && !state.why && !state.focus && !ui.help.open;
+  const toggle = () => (panel ? leave() : onLessons?.(true));
+  const stopListening = listenForKeys({
+    ...Object.fromEntries([..."0123456789"].map((digit) => [digit, () => type(digit)])), Enter: () => answer(Number(typed)), Escape: () => (typed ? show("") : leave()), l: toggle,
+  }, (key) => {
+    if (!ui.root.isConnected) stopListening();
+    if (!ui.root.isConnected || ui.help.open) return false;
+    if (key === "l") return panel !== null || onLessons !== undefined;
+    if (key === "Escape") return isTop();
+    return open !== null && inRun() && !isSolved() && (key !== "Enter" || typed !== "");
+  });
+
+  return { take, run, moved, leave };
 }

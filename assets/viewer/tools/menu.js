@@ -1,0 +1,39 @@
+/* The tabs of Gradio's pages: arrow keys go from one to the next, and one of them is in the tab order. */
+
+const TABS = ".tab-container[role=tablist] > [role=tab]";
+
+/** @param {Element} tab */
+const listOf = (tab) => /** @type {HTMLElement[]} */ ([...(tab.closest("[role=tablist]")?.querySelectorAll(":scope > [role=tab]") || [])]);
+
+/** @param {Element} tab of the list that is looked at */
+function rove(tab) {
+  for (const one of listOf(tab)) one.tabIndex = one.getAttribute("aria-selected") === "true" ? 0 : -1;
+}
+
+export function listenForTabs() {
+  document.addEventListener("keydown", (event) => {
+    const tab = event.target instanceof Element ? event.target.closest(TABS) : null;
+    if (!tab || event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
+    const all = listOf(tab), at = all.indexOf(/** @type {HTMLElement} */ (tab)), to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: -1 }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    const next = /** @type {HTMLElement} */ (all.at(to % all.length));
+    next.focus();
+    next.click();
+  });
+  for (const kind of ["focusin", "click"])
+    document.addEventListener(kind, (event) => {
+      const tab = event.target instanceof Element ? event.target.closest(TABS) : null;
+      if (tab) setTimeout(() => rove(tab), 0); // after Gradio has said which one is selected
+    });
+}
+
+/**
+ * Turn to the page of the lessons, or from it to the run.
+ * @param {boolean} open
+ */
+export function turnToLessons(open) {
+  const tab = (/** @type {string} */ name) => document.getElementById(`menu-${name}-button`), lessons = tab("lessons");
+  if (open) lessons?.click();
+  else if (lessons?.getAttribute("aria-selected") === "true") tab("view")?.click();
+}
