@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import html
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -16,8 +17,9 @@ from typing import Any
 import gradio as gr
 
 from specviz.app.server.tempdir import upload_folder
+from specviz.compare.report.charts import PLOTLY_SCRIPT
 from specviz.figures.bundle import script_of, style_of
-from specviz.figures.export import PLOTLY_SCRIPT, VIEWER_FOLDER
+from specviz.figures.export import VIEWER_FOLDER
 from specviz.figures.figure_style import verifier_css
 
 _MOUNT = """
@@ -25,7 +27,7 @@ const place = element.querySelector('.specviz-mount');
 let viewer = null;
 const take = () => { if (viewer) viewer.update(props.value); };
 const start = () => {
-  if (!window.Plotly || !window.specvizViewer) return void setTimeout(start, 25);
+  if (!window.specvizViewer) return void setTimeout(start, 25);
   viewer = window.specvizViewer.mount(place, {
     onNeed: (run, steps) => trigger('frames_wanted', {run, steps}),
     ask: (kind, data) =>
@@ -81,8 +83,9 @@ const place = element.querySelector('.specviz-mount');
 let board = null;
 const take = () => { if (board) board.update(props.value); };
 const start = () => {
-  if (!window.Plotly || !window.specvizViewer) return void setTimeout(start, 25);
-  board = window.specvizViewer.board(place, (kind, data) => ['point', 'step'].includes(kind) && trigger(kind, data));
+  if (!window.specvizViewer) return void setTimeout(start, 25);
+  board = window.specvizViewer.board(
+    place, PLOTLY, (kind, data) => ['point', 'step'].includes(kind) && trigger(kind, data));
   take();
 };
 watch('value', take);
@@ -92,24 +95,23 @@ start();
 
 def make_board(**options: Any) -> gr.HTML:
     """Shows what :func:`specviz.app.compare.view.board` makes; ``point`` and ``step`` say what was chosen."""
+    plotly = f"{_address(PLOTLY_SCRIPT)}?v={int(PLOTLY_SCRIPT.stat().st_mtime)}"  # so that an old copy is not used
     return gr.HTML(
         "",
         html_template='<div class="specviz-mount"></div>',
-        js_on_load=_BOARD,
+        js_on_load=_BOARD.replace("PLOTLY", json.dumps(plotly)),
         apply_default_css=False,
         **options,
     )
 
 
 def viewer_head() -> str:
-    """Tags for ``launch(head=...)`` that load Plotly and the viewer from this server, in order."""
+    """Tags for the head of the page that load the viewer from this server, before Gradio's own scripts run."""
     script = _keep("viewer.js", script_of(VIEWER_FOLDER / "page.js"))
     style = _keep("viewer.css", verifier_css() + style_of(VIEWER_FOLDER / "page.css"))
     gr.set_static_paths([PLOTLY_SCRIPT, script, style])
-    plotly = f"{_address(PLOTLY_SCRIPT)}?v={int(PLOTLY_SCRIPT.stat().st_mtime)}"  # so that an old copy is not used
-    tags = [f'<link rel="stylesheet" href="{_address(style)}">']
-    tags += [f'<script defer src="{address}"></script>' for address in (plotly, _address(script))]
-    return "\n".join(tags)
+    places = [html.escape(_address(path)) for path in (style, script)]
+    return '<link rel="stylesheet" href="{}">\n<script defer src="{}"></script>\n'.format(*places)
 
 
 def _keep(name: str, text: str) -> Path:
@@ -126,4 +128,4 @@ def _keep(name: str, text: str) -> Path:
 
 def _address(path: Path) -> str:
     # Relative, so that it also holds behind a proxy with a path of its own.
-    return html.escape(f"gradio_api/file={path.resolve().as_posix()}")
+    return f"gradio_api/file={path.resolve().as_posix()}"

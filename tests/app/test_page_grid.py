@@ -8,7 +8,13 @@ from tests.browser import VIEW
 from tests.sample_traces import RULES, sample_trace
 
 pytestmark = pytest.mark.browser
-PARTS = {"head": ".sv-headbox", "strip": ".sv-strip", "tree": ".sv-treepanel", "node": ".sv-inspector", "dock": ".sv-dock"}
+PARTS = {
+    "head": ".sv-headbox",
+    "strip": ".sv-strip",
+    "tree": ".sv-treepanel",
+    "node": ".sv-inspector",
+    "dock": ".sv-dock",
+}
 CARDS = f"""(() => {{
     {VIEW}
     const box = document.querySelector('.sv-treebox').getBoundingClientRect();

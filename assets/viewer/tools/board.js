@@ -1,4 +1,4 @@
-/* makeBoard(element, ask) -> {update}: what the Compare tab shows, sections of a sentence, a figure and a table, all made by
+/* makeBoard(element, address, ask) -> {update}: what the Compare tab shows, sections of a sentence, a figure and a table, all made by
  * Python (specviz/app/compare/view.py).
  *
  * A chosen point or row is told with `ask(kind, {section, data})`: "step" for a step, "point" for anything else. An update
@@ -6,7 +6,7 @@
  */
 
 import { el, note, showNotice } from "../core/dom.js";
-import { drawChart } from "./chart.js";
+import { drawChart, loadPlotly } from "./chart.js";
 
 /** @import { NoticeShown } from "../core/state.js" */
 
@@ -23,11 +23,15 @@ import { drawChart } from "./chart.js";
 
 const isDark = () => document.body.classList.contains("dark") || document.documentElement.dataset.theme === "dark";
 
+const LOADING = "Loading the chart …";
+const NOT_LOADED = "The chart cannot be drawn, because its drawing program could not be loaded from this server; open the comparison again to try once more. The numbers stand in the table below.";
+
 /**
  * @param {HTMLElement} element
+ * @param {string} address of Plotly's script, which is loaded with the first chart
  * @param {(kind: string, data: object) => void} ask
  */
-export function makeBoard(element, ask) {
+export function makeBoard(element, address, ask) {
   const notice = el("div", { class: "sv-notice", hidden: true }), place = el("div");
   /** @type {{box: any, figure: {light: any, dark: any}, id: string, bound: boolean}[]} */
   let drawn = [];
@@ -43,7 +47,7 @@ export function makeBoard(element, ask) {
     if (!found.sections) return;
     const tables = /** @type {HTMLDetailsElement[]} */ ([...place.querySelectorAll("details")]);
     const open = new Map(tables.map((one) => [one.dataset.table || "", one.open]));
-    for (const { box } of drawn) window.Plotly.purge(box);
+    for (const { box } of drawn) window.Plotly?.purge(box);
     drawn = [];
     place.replaceChildren(el("p", { class: "sv-note" }, el("b", {}, found.title), ": ", found.about), ...found.sections.map((one) => section(one, open)));
     draw();
@@ -96,13 +100,23 @@ export function makeBoard(element, ask) {
     return found;
   }
 
-  function draw() {
-    for (const one of drawn)
+  async function draw() {
+    const waiting = drawn.filter(({ box }) => !box.data);
+    try {
+      if (!window.Plotly) for (const { box } of waiting) box.replaceChildren(note(LOADING));
+      if (drawn.length) await loadPlotly(address);
+    } catch {
+      for (const { box } of waiting) box.replaceChildren(note(NOT_LOADED));
+      return;
+    }
+    for (const one of drawn) {
+      if (!one.box.data) one.box.replaceChildren();
       drawChart(one.box, structuredClone(one.figure[isDark() ? "dark" : "light"])).then(() => {
         if (one.bound) return;
         one.bound = true;
         one.box.on("plotly_click", (/** @type {any} */ event) => event.points[0]?.customdata && tell(one.id, event.points[0].customdata));
       });
+    }
   }
 
   new MutationObserver(draw).observe(document.body, { attributes: true, attributeFilter: ["class"] });

@@ -9,7 +9,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from specviz.compare.report.charts import FONT, PALETTES, SummaryRow, Theme
+from specviz.compare.report.charts import FONT, PALETTES, PLOTLY_SCRIPT, SummaryRow, Theme, figure_json
 from specviz.compare.report.figures import (
     PLACES,
     differences_figure,
@@ -20,8 +20,8 @@ from specviz.compare.report.figures import (
     trees_figure,
 )
 from specviz.display import upright
-from specviz.figures.export import viewer_scripts
-from specviz.figures.figure_style import figure_json
+from specviz.figures.bundle import script_of
+from specviz.figures.export import VIEWER_FOLDER
 
 Summary = Mapping[str, Any]
 _QUALITY = (
@@ -64,6 +64,11 @@ def charts(summary: Summary, theme: Theme) -> Iterator[tuple[go.Figure, list[Sum
                 yield tradeoff_figure(own, y=measure, mode=mode, temperature=temperature, theme=theme), []
 
 
+def chart_scripts() -> list[str]:
+    """Plotly's script, and the one that draws a chart with it."""
+    return [PLOTLY_SCRIPT.read_text(encoding="utf-8"), script_of(VIEWER_FOLDER / "report.js")]
+
+
 def comparison_page(summary: Summary, title: str = "Verifiers compared") -> str:
     """The page. It is light or dark as its reader's system is."""
     drawn = list(charts(summary, "light"))
@@ -92,7 +97,7 @@ h1 {{ font-size: 22px; }} h2 {{ font-size: 16px; margin: 28px 0 4px; }}
 details {{ overflow-x: auto; }} table {{ border-collapse: collapse; font-size: 13px; }}
 th, td {{ padding: 2px 8px; text-align: left; border-bottom: 1px solid var(--grid); white-space: nowrap; }}
 </style>
-{"".join(f"<script>{script}</script>" for script in viewer_scripts("report.js"))}
+{"".join(f"<script>{script}</script>" for script in chart_scripts())}
 </head>
 <body>
 <h1>{html.escape(title)}</h1>
