@@ -22,12 +22,17 @@ from specviz.figures.bundle import script_of, style_of
 from specviz.figures.export import VIEWER_FOLDER
 from specviz.figures.figure_style import verifier_css
 
+_WHEN_READY = """
+const whenReady = (start) => window.specvizViewer && document.querySelector('#specviz-style')?.sheet
+  ? start() : setTimeout(whenReady, 25, start);
+"""
+"""For scripts that mount something: they run when the viewer's script and styles are there, whichever comes last."""
+
 _MOUNT = """
 const place = element.querySelector('.specviz-mount');
 let viewer = null;
 const take = () => { if (viewer) viewer.update(props.value); };
-const start = () => {
-  if (!window.specvizViewer) return void setTimeout(start, 25);
+whenReady(() => {
   viewer = window.specvizViewer.mount(place, {
     onNeed: (run, steps) => trigger('frames_wanted', {run, steps}),
     ask: (kind, data) =>
@@ -36,9 +41,8 @@ const start = () => {
     onWorking: window.specvizViewer.onWorking,
   });
   take();
-};
+});
 watch('value', take);
-start();
 """
 
 
@@ -50,7 +54,7 @@ def make_viewer(value: str = "", **options: Any) -> gr.HTML:
     return gr.HTML(
         value,
         html_template='<div class="specviz-mount"></div>',
-        js_on_load=_MOUNT,
+        js_on_load=_WHEN_READY + _MOUNT,
         apply_default_css=False,
         **options,
     )
@@ -58,12 +62,10 @@ def make_viewer(value: str = "", **options: Any) -> gr.HTML:
 
 _COMMAND = """
 let bar = null;
-const start = () => {
-  if (!window.specvizViewer) return void setTimeout(start, 25);
+whenReady(() => {
   bar = window.specvizViewer.command(element.querySelector('.specviz-state'), (asked) => trigger('doing', {asked}));
-};
+});
 watch('value', () => bar && props.value && bar.hear(JSON.parse(props.value)));
-start();
 """
 
 
@@ -72,7 +74,7 @@ def make_command_state() -> gr.HTML:
     return gr.HTML(
         "",
         html_template='<div class="specviz-state"></div>',
-        js_on_load=_COMMAND,
+        js_on_load=_WHEN_READY + _COMMAND,
         apply_default_css=False,
         elem_id="command-state",
     )
@@ -82,14 +84,12 @@ _BOARD = """
 const place = element.querySelector('.specviz-mount');
 let board = null;
 const take = () => { if (board) board.update(props.value); };
-const start = () => {
-  if (!window.specvizViewer) return void setTimeout(start, 25);
+whenReady(() => {
   board = window.specvizViewer.board(
     place, PLOTLY, (kind, data) => ['point', 'step'].includes(kind) && trigger(kind, data));
   take();
-};
+});
 watch('value', take);
-start();
 """
 
 
@@ -99,19 +99,21 @@ def make_board(**options: Any) -> gr.HTML:
     return gr.HTML(
         "",
         html_template='<div class="specviz-mount"></div>',
-        js_on_load=_BOARD.replace("PLOTLY", json.dumps(plotly)),
+        js_on_load=_WHEN_READY + _BOARD.replace("PLOTLY", json.dumps(plotly)),
         apply_default_css=False,
         **options,
     )
 
 
-def viewer_head() -> str:
-    """Tags for the head of the page that load the viewer from this server, before Gradio's own scripts run."""
+def viewer_head() -> tuple[str, str]:
+    """Tags that load the viewer from this server: for the head of the page, before Gradio's own scripts run, and for
+    ``launch(head=...)``, because its styles have to come after Gradio's."""
     script = _keep("viewer.js", script_of(VIEWER_FOLDER / "page.js"))
     style = _keep("viewer.css", verifier_css() + style_of(VIEWER_FOLDER / "page.css"))
     gr.set_static_paths([PLOTLY_SCRIPT, script, style])
     places = [html.escape(_address(path)) for path in (style, script)]
-    return '<link rel="stylesheet" href="{}">\n<script defer src="{}"></script>\n'.format(*places)
+    first = '<link rel="preload" as="style" href="{}"><script defer src="{}"></script>'.format(*places)
+    return first, f'<link rel="stylesheet" id="specviz-style" href="{places[0]}">'
 
 
 def _keep(name: str, text: str) -> Path:
