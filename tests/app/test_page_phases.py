@@ -84,8 +84,9 @@ def test_commit_and_cache_update_close_the_step(from_file):
     assert not page.is_visible("[aria-label=Verdicts] table")
     into(seen, "Commit")
     assert "sv-later" not in words.first.get_attribute("class")
+    seen.dock("verdicts")
     assert page.is_visible("[aria-label=Verdicts] table")
-    page.keyboard.press("c")
+    page.click("[data-act=compare-paths]")
     assert page.locator(".sv-card-bonus").count() == 3
     assert "nothing is kept or moved yet" in page.inner_text(".sv-cachesaid")
     assert page.locator(".sv-slots .sv-kv-kept").count() == 0
