@@ -24,7 +24,7 @@ import { drawChart, loadPlotly } from "./chart.js";
 const isDark = () => document.body.classList.contains("dark") || document.documentElement.dataset.theme === "dark";
 
 const LOADING = "Loading the chart …";
-const NOT_LOADED = "The chart cannot be drawn, because its drawing program could not be loaded from this server; open the comparison again to try once more. The numbers stand in the table below.";
+const NOT_LOADED = "The chart cannot be drawn, because Plotly could not be loaded from this server; the numbers stand in the table below.";
 
 /**
  * @param {HTMLElement} element
@@ -33,7 +33,7 @@ const NOT_LOADED = "The chart cannot be drawn, because its drawing program could
  */
 export function makeBoard(element, address, ask) {
   const notice = el("div", { class: "sv-notice", hidden: true }), place = el("div");
-  /** @type {{box: any, figure: {light: any, dark: any}, id: string, bound: boolean}[]} */
+  /** @type {{box: any, said: HTMLElement, figure: {light: any, dark: any}, id: string, bound: boolean}[]} */
   let drawn = [];
   element.classList.add("specviz", "sv-board");
   element.replaceChildren(notice, place);
@@ -77,11 +77,12 @@ export function makeBoard(element, address, ask) {
    */
   function section(one, open) {
     const box = one.figure && el("div", { class: "sv-board-figure", role: "img", "aria-label": `${one.title}; the numbers stand in the table below` });
-    if (box && one.figure) drawn.push({ box, figure: one.figure, id: one.id, bound: false });
+    const said = el("div", { role: "status" });
+    if (box && one.figure) drawn.push({ box, said, figure: one.figure, id: one.id, bound: false });
     return el("section", { class: "sv-panel", "data-section": one.id, "aria-label": one.title },
       el("h4", { tabindex: -1 }, one.title), note(one.how),
       (one.quotes || []).map(([name, text]) => el("p", { class: "sv-board-quote" }, el("b", {}, `${name}: `), el("bdi", {}, text))),
-      box, table(one, open.get(one.id) ?? one.id !== "figure"));
+      said, box, table(one, open.get(one.id) ?? one.id !== "figure"));
   }
 
   /**
@@ -101,16 +102,15 @@ export function makeBoard(element, address, ask) {
   }
 
   async function draw() {
-    const waiting = drawn.filter(({ box }) => !box.data);
+    const say = (/** @type {() => Node[]} */ words) => drawn.forEach(({ said }) => said.replaceChildren(...words()));
     try {
-      if (!window.Plotly) for (const { box } of waiting) box.replaceChildren(note(LOADING));
+      if (!window.Plotly) say(() => [note(LOADING)]);
       if (drawn.length) await loadPlotly(address);
     } catch {
-      for (const { box } of waiting) box.replaceChildren(note(NOT_LOADED));
-      return;
+      return say(() => [note(NOT_LOADED), el("button", { type: "button", "data-act": "board-again", onclick: draw }, "Try again")]);
     }
+    say(() => []);
     for (const one of drawn) {
-      if (!one.box.data) one.box.replaceChildren();
       drawChart(one.box, structuredClone(one.figure[isDark() ? "dark" : "light"])).then(() => {
         if (one.bound) return;
         one.bound = true;
