@@ -143,6 +143,21 @@ def test_charts_need_no_torch() -> None:
 
 
 @pytest.mark.browser
+def test_the_page_draws_its_charts_from_disk(browser, tmp_path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(comparison_page(load(SHIPPED / "sweep")), encoding="utf-8")
+    assert path.stat().st_size < 3_000_000
+    view = browser.new_page()
+    asked: list[str] = []
+    view.on("request", lambda request: asked.append(request.url))
+    view.goto(path.as_uri())
+    view.wait_for_function("document.querySelectorAll('.chart:not(:has(.main-svg))').length === 0")
+    assert view.locator(".chart").count() > 3
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+    view.close()
+
+
+@pytest.mark.browser
 def test_a_legend_of_many_names_keeps_off_its_chart_and_leaves_no_gap(browser) -> None:
     """However wide the page is, also where its width changes."""
     figure = next(
