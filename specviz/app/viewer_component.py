@@ -106,14 +106,13 @@ def make_board(**options: Any) -> gr.HTML:
 
 
 def viewer_head() -> tuple[str, str]:
-    """Tags that load the viewer from this server: for the head of the page, before Gradio's own scripts run, and for
-    ``launch(head=...)``, because its styles have to come after Gradio's."""
+    """Tags that load the viewer from this server: its script, for the head of the page, before Gradio's scripts; and its
+    styles, for ``launch(head=...)``, because they have to come after Gradio's."""
     script = _keep("viewer.js", script_of(VIEWER_FOLDER / "page.js"))
     style = _keep("viewer.css", verifier_css() + style_of(VIEWER_FOLDER / "page.css"))
     gr.set_static_paths([PLOTLY_SCRIPT, script, style])
-    places = [html.escape(_address(path)) for path in (style, script)]
-    first = '<link rel="preload" as="style" href="{}"><script defer src="{}"></script>'.format(*places)
-    return first, f'<link rel="stylesheet" id="specviz-style" href="{places[0]}">'
+    program, looks = (html.escape(_address(path)) for path in (script, style))
+    return f'<script defer src="{program}"></script>', f'<link rel="stylesheet" id="specviz-style" href="{looks}">'
 
 
 def _keep(name: str, text: str) -> Path:
