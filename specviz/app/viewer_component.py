@@ -106,7 +106,7 @@ def make_board(**options: Any) -> gr.HTML:
 
 
 def viewer_head() -> tuple[str, str]:
-    """Tags that load the viewer from this server: its script, for the head of the page, before Gradio's scripts; and its
+    """Tags that load the viewer from this server: its script, for the head of the page, before Gradio's; and its
     styles, for ``launch(head=...)``, because they have to come after Gradio's."""
     script = _keep("viewer.js", script_of(VIEWER_FOLDER / "page.js"))
     style = _keep("viewer.css", verifier_css() + style_of(VIEWER_FOLDER / "page.css"))

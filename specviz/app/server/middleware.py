@@ -184,7 +184,7 @@ def compressed(app: ASGIApp) -> ASGIApp:
     """An application whose answers are compressed for who takes that, event streams excepted.
 
     An answer is compressed by itself, and none holds a secret beside what a stranger can put into it (there are no
-    cookies and no tokens of forms), so that its size tells nothing (BREACH). Starlette compresses large ones in a thread.
+    cookies and no tokens of forms), so that its size tells nothing (BREACH).
     """
     return GZipMiddleware(app, minimum_size=1000, compresslevel=6)
 
