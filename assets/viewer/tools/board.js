@@ -1,5 +1,5 @@
-/* makeBoard(element, address, ask) -> {update}: what the Compare tab shows, sections of a sentence, a figure and a table, all made by
- * Python (specviz/app/compare/view.py).
+/* makeBoard(element, address, ask) -> {update}: what the Compare tab shows, sections of a sentence, a figure and a table,
+ * all made by Python (specviz/app/compare/view.py).
  *
  * A chosen point or row is told with `ask(kind, {section, data})`: "step" for a step, "point" for anything else. An update
  * with a notice alone leaves the sections as they are. Text is only ever written as text.

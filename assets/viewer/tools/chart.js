@@ -10,7 +10,7 @@ import { el } from "../core/dom.js";
 let loading = null;
 
 /**
- * Have Plotly, which is four times as large as all else of the page together, from the first chart on. A report has it in it.
+ * Have Plotly from the first chart on: it is twice as large as all else of the page together. A report has it inside.
  * @param {string} address of its script on this server
  * @returns {Promise<void>} rejected where it does not come; the next chart asks again
  */

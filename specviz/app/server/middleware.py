@@ -183,8 +183,8 @@ def with_headers(app: ASGIApp) -> ASGIApp:
 def compressed(app: ASGIApp) -> ASGIApp:
     """An application whose answers are compressed for who takes that, event streams excepted.
 
-    An answer is compressed by itself, and none holds a secret beside what a stranger can put into it (there are no
-    cookies and no tokens of forms), so that its size tells nothing (BREACH).
+    Their size tells a stranger nothing (BREACH): each is compressed by itself, and another site cannot have a visitor's
+    session answer, because there are no cookies, and only its own page knows what the session is called.
     """
     return GZipMiddleware(app, minimum_size=1000, compresslevel=6)
 

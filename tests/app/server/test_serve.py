@@ -82,27 +82,6 @@ def test_the_page_runs_its_own_scripts_and_no_others(served):
     assert page_policy(b"<script>a</script>") != page_policy(b"<script>b</script>")
 
 
-def test_what_is_large_is_compressed_and_streams_are_not(served):
-    script = re.search(r'<script defer src="([^"]+)"', served.web.get("/").text)
-    load = next(one["id"] for one in served.page.config["dependencies"] if one["targets"][0][1] == "load")
-    frames = {"data": [], "fn_index": load, "session_hash": "packed"}
-    run = ("POST", "/gradio_api/run/predict", frames)
-    for method, path, body in (("GET", "/", None), ("GET", "/config", None), ("GET", f"/{script[1]}", None), run):
-        plain, packed = (
-            served.web.request(method, path, json=body, headers={"Accept-Encoding": takes})
-            for takes in ("identity", "gzip")
-        )
-        assert plain.status_code == packed.status_code == 200
-        assert "content-encoding" not in plain.headers
-        assert packed.headers["content-encoding"] == "gzip", path
-        assert packed.num_bytes_downloaded < len(packed.content) / 2
-        assert len(packed.content) == pytest.approx(len(plain.content), rel=0.01)
-    for path in ("heartbeat/packed", "queue/data?session_hash=packed"):
-        with served.web.stream("GET", f"/gradio_api/{path}", headers={"Accept-Encoding": "gzip"}) as stream:
-            assert stream.headers["content-type"].startswith("text/event-stream")
-            assert "content-encoding" not in stream.headers
-
-
 def test_an_exported_page_names_all_its_scripts():
     page = standalone_page(sample_trace(steps=1))
     policy = re.search(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', page)
