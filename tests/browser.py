@@ -18,8 +18,8 @@ RIBBONS = "[...document.querySelectorAll(`.sv-ribbon`)].map(path => path.dataset
 """Script: the verifiers whose paths are drawn over the tree."""
 
 
-NAMES = "document.querySelector(`[data-picture='%s']`).data.map(trace => trace.name)"
-"""Script: the names of the traces that a picture is drawn with."""
+NAMES = "[...document.querySelectorAll(`[data-picture='%s'] [data-part]`)].map(path => path.dataset.part)"
+"""Script: the kinds of shapes that a picture is drawn with."""
 PARTS = {
     **dict.fromkeys(("open", "compare", "share"), "runs"),
     **dict.fromkeys(("run", "breakpoints", "verifiers"), "settings"),
@@ -130,7 +130,7 @@ def labels(seen: Watched, picture: str) -> list[str]:
 
 
 def names(seen: Watched, picture: str) -> list[str]:
-    """The traces that a picture is drawn with."""
+    """The kinds of shapes that a picture is drawn with."""
     open_panel(seen, f"[data-picture='{picture}']")
     return seen.page.evaluate(NAMES % picture)
 

@@ -134,7 +134,7 @@ export function makeRenderer(ui, state, selection, tree, act) {
    */
   function lower(run, frame, view) {
     const tale = JSON.stringify(story(state.frames, run.steps).get(frame.step));
-    const key = [run.id, frame.step, run.steps, state.looks, state.selected, state.range && [state.range, state.frames.size], [...view.shown], [...view.open], tale, state.dock].join();
+    const key = [run.id, frame.step, run.steps, state.selected, state.range && [state.range, state.frames.size], [...view.shown], [...view.open], tale, state.dock].join();
     const done = () => {
       selection.refresh();
       ui.root.dataset.painted = `${run.id}/${state.step}`;

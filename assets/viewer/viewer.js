@@ -8,7 +8,6 @@
 import { blocksOf, takeMissing, takeRun } from "./core/blocks.js";
 import { el, showNotice } from "./core/dom.js";
 import { listenForKeys } from "./core/keys.js";
-import { forgetColours } from "./core/paint.js";
 import { emptyState, frameDrawn, frameNow, runDrawn } from "./core/state.js";
 import { aboutRun, driving, verdictBy } from "./core/words.js";
 import { NARROW, NODE } from "./panels/dock.js";
@@ -362,23 +361,12 @@ export function mount(element, handlers = {}) {
   ui.range.oninput = () => show(Number(ui.range.value));
   ui.helpButton.onclick = () => ui.help.showModal();
   ui.compare.onclick = comparePaths;
-  const recolour = () => {
-    forgetColours();
-    state.looks += 1;
-    redraw();
-  };
-  const themes = new MutationObserver(recolour);
-  for (const watched of [document.documentElement, document.body]) themes.observe(watched, { attributes: true, attributeFilter: ["class", "data-theme"] });
-  const scheme = matchMedia("(prefers-color-scheme: dark)");
-  scheme.addEventListener("change", recolour);
 
   function dispose() {
     stop();
     if (state.focus) document.documentElement.classList.remove("specviz-focus");
     if (mounted.includes(viewer)) mounted.splice(mounted.indexOf(viewer), 1);
     stopListening();
-    scheme.removeEventListener("change", recolour);
-    themes.disconnect();
     tree.dispose();
   }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import html
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -16,16 +17,22 @@ from typing import Any
 import gradio as gr
 
 from specviz.app.server.tempdir import upload_folder
+from specviz.compare.report.charts import PLOTLY_SCRIPT
 from specviz.figures.bundle import script_of, style_of
-from specviz.figures.export import PLOTLY_SCRIPT, VIEWER_FOLDER
+from specviz.figures.export import VIEWER_FOLDER
 from specviz.figures.figure_style import verifier_css
+
+_WHEN_READY = """
+const whenReady = (start) => window.specvizViewer && document.querySelector('#specviz-style')?.sheet
+  ? start() : setTimeout(whenReady, 25, start);
+"""
+"""For scripts that mount something: they run when the viewer's script and styles are there, whichever comes last."""
 
 _MOUNT = """
 const place = element.querySelector('.specviz-mount');
 let viewer = null;
 const take = () => { if (viewer) viewer.update(props.value); };
-const start = () => {
-  if (!window.Plotly || !window.specvizViewer) return void setTimeout(start, 25);
+whenReady(() => {
   viewer = window.specvizViewer.mount(place, {
     onNeed: (run, steps) => trigger('frames_wanted', {run, steps}),
     ask: (kind, data) =>
@@ -35,9 +42,8 @@ const start = () => {
     onLessons: window.specvizViewer.onLessons,
   });
   take();
-};
+});
 watch('value', take);
-start();
 """
 
 
@@ -49,7 +55,7 @@ def make_viewer(value: str = "", **options: Any) -> gr.HTML:
     return gr.HTML(
         value,
         html_template='<div class="specviz-mount"></div>',
-        js_on_load=_MOUNT,
+        js_on_load=_WHEN_READY + _MOUNT,
         apply_default_css=False,
         **options,
     )
@@ -57,12 +63,10 @@ def make_viewer(value: str = "", **options: Any) -> gr.HTML:
 
 _COMMAND = """
 let bar = null;
-const start = () => {
-  if (!window.specvizViewer) return void setTimeout(start, 25);
+whenReady(() => {
   bar = window.specvizViewer.command(element.querySelector('.specviz-state'), (asked) => trigger('doing', {asked}));
-};
+});
 watch('value', () => bar && props.value && bar.hear(JSON.parse(props.value)));
-start();
 """
 
 
@@ -71,7 +75,7 @@ def make_command_state() -> gr.HTML:
     return gr.HTML(
         "",
         html_template='<div class="specviz-state"></div>',
-        js_on_load=_COMMAND,
+        js_on_load=_WHEN_READY + _COMMAND,
         apply_default_css=False,
         elem_id="command-state",
     )
@@ -81,36 +85,35 @@ _BOARD = """
 const place = element.querySelector('.specviz-mount');
 let board = null;
 const take = () => { if (board) board.update(props.value); };
-const start = () => {
-  if (!window.Plotly || !window.specvizViewer) return void setTimeout(start, 25);
-  board = window.specvizViewer.board(place, (kind, data) => ['point', 'step'].includes(kind) && trigger(kind, data));
+whenReady(() => {
+  board = window.specvizViewer.board(
+    place, PLOTLY, (kind, data) => ['point', 'step'].includes(kind) && trigger(kind, data));
   take();
-};
+});
 watch('value', take);
-start();
 """
 
 
 def make_board(**options: Any) -> gr.HTML:
     """Shows what :func:`specviz.app.compare.view.board` makes; ``point`` and ``step`` say what was chosen."""
+    plotly = f"{_address(PLOTLY_SCRIPT)}?v={int(PLOTLY_SCRIPT.stat().st_mtime)}"  # so that an old copy is not used
     return gr.HTML(
         "",
         html_template='<div class="specviz-mount"></div>',
-        js_on_load=_BOARD,
+        js_on_load=_WHEN_READY + _BOARD.replace("PLOTLY", json.dumps(plotly)),
         apply_default_css=False,
         **options,
     )
 
 
-def viewer_head() -> str:
-    """Tags for ``launch(head=...)`` that load Plotly and the viewer from this server, in order."""
+def viewer_head() -> tuple[str, str]:
+    """Tags that load the viewer from this server: its script, for the head of the page, before Gradio's; and its
+    styles, for ``launch(head=...)``, because they have to come after Gradio's."""
     script = _keep("viewer.js", script_of(VIEWER_FOLDER / "page.js"))
     style = _keep("viewer.css", verifier_css() + style_of(VIEWER_FOLDER / "page.css"))
     gr.set_static_paths([PLOTLY_SCRIPT, script, style])
-    plotly = f"{_address(PLOTLY_SCRIPT)}?v={int(PLOTLY_SCRIPT.stat().st_mtime)}"  # so that an old copy is not used
-    tags = [f'<link rel="stylesheet" href="{_address(style)}">']
-    tags += [f'<script defer src="{address}"></script>' for address in (plotly, _address(script))]
-    return "\n".join(tags)
+    program, looks = (html.escape(_address(path)) for path in (script, style))
+    return f'<script defer src="{program}"></script>', f'<link rel="stylesheet" id="specviz-style" href="{looks}">'
 
 
 def _keep(name: str, text: str) -> Path:
@@ -127,4 +130,4 @@ def _keep(name: str, text: str) -> Path:
 
 def _address(path: Path) -> str:
     # Relative, so that it also holds behind a proxy with a path of its own.
-    return html.escape(f"gradio_api/file={path.resolve().as_posix()}")
+    return f"gradio_api/file={path.resolve().as_posix()}"

@@ -1,8 +1,7 @@
 """Trace -> frames: what the page and the HTML export draw, as pure functions of a recorded run.
 
 Python decides everything that has a meaning (layout, labels, states, colours as roles, tables); the viewer script in
-``assets/viewer/`` lays the tree out, expands columns into the coordinates of a few Plotly traces and walks from
-frame to frame.
+``assets/viewer/`` lays the tree out, draws the columns as SVG and HTML and walks from frame to frame.
 Nothing here needs a model, a page or a tensor.
 """
 

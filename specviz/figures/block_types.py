@@ -80,18 +80,6 @@ class Weights(TypedDict):
     draft: str
 
 
-class PlotlyFigure(TypedDict):
-    """An empty figure: traces with their looks, see :mod:`specviz.figures.figure_style`."""
-
-    data: list[Any]
-    layout: dict[str, Any]
-
-
-class Figures(TypedDict):
-    mask: PlotlyFigure
-    audit: PlotlyFigure
-
-
 class Run(TypedDict):
     """What is said of a whole run. ``draftRan`` is null for a run without a step."""
 
@@ -110,7 +98,6 @@ class Run(TypedDict):
     driver: str
     draftRan: bool | None
     verifiers: list[Looks]
-    figures: Figures
     totals: Totals
 
 

@@ -9,8 +9,6 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import plotly
-
 from specviz.assets import ASSETS
 from specviz.errors import SettingsError
 from specviz.figures.bundle import script_of, style_of
@@ -19,7 +17,6 @@ from specviz.figures.frames import block_head, block_parts, dump_block, step_fra
 from specviz.trace.schema import Trace
 
 VIEWER_FOLDER = ASSETS / "viewer"
-PLOTLY_SCRIPT = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
 _FOLLOW_THE_READER = """
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -27,11 +24,6 @@ const follow = () => (document.documentElement.dataset.theme = dark.matches ? "d
 dark.addEventListener("change", follow);
 follow();
 """
-
-
-def viewer_scripts(entry: str) -> list[str]:
-    """Plotly's script, and the viewer's with what stands in ``entry``, a module in ``assets/viewer/``."""
-    return [PLOTLY_SCRIPT.read_text(encoding="utf-8"), script_of(VIEWER_FOLDER / entry)]
 
 
 def standalone_page(trace: Trace, *, go: int = 0, theme: str | None = None) -> str:
@@ -42,12 +34,12 @@ def standalone_page(trace: Trace, *, go: int = 0, theme: str | None = None) -> s
 def page_parts(trace: Trace, *, go: int = 0, theme: str | None = None) -> Iterator[str]:
     """What :func:`standalone_page` consists of, in order and a frame at a time: all of them take far more memory than
     the run."""
-    # Nothing in our scripts or in Plotly's contains a closing script tag; the data has no "<" left at all.
-    inline = viewer_scripts("exported.js")
+    # Nothing in our scripts contains a closing script tag; the data has no "<" left at all.
+    inline = script_of(VIEWER_FOLDER / "exported.js")
     looks = verifier_css() + style_of(VIEWER_FOLDER / "exported.css")
     attribute = f' data-theme="{html.escape(theme)}"' if theme else ""
     first = [] if theme else [_FOLLOW_THE_READER]
-    policy = _policy([*first, *inline])
+    policy = _policy([*first, inline])
     yield f"""<!doctype html>
 <html lang="en"{attribute}>
 <head>
@@ -65,7 +57,7 @@ def page_parts(trace: Trace, *, go: int = 0, theme: str | None = None) -> Iterat
     frames = (dump_block(step_frame(trace, position)) for position in range(len(trace.steps)))
     yield from block_parts(block_head(trace, go), frames)
     yield f"""</script>
-{_tags(inline)}</body>
+{_tags([inline])}</body>
 </html>
 """
 

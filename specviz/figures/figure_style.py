@@ -1,17 +1,13 @@
-"""How things look, as Plotly traces without data: styles, dashes and colour *roles*.
+"""How verifiers look in the viewer: a colour *role* (``v0`` ...) and a dash.
 
-A role (``ink``, ``edge``, ``v0`` ...) is mapped to a colour by the viewer script, from the page's CSS variables, so one
-frame serves the light and the dark page. Roles sit in each trace's ``meta``, because Plotly refuses them as colours.
-The script copies these traces and fills in the coordinates it expands from a frame's columns.
+Style sheets have the colour of each role, so one frame serves the light and the dark page.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import plotly.graph_objects as go
-
-from specviz.figures.block_types import Looks, PlotlyFigure
+from specviz.figures.block_types import Looks
 from specviz.verifier_styles import SLOTS, slots_of
 
 
@@ -27,45 +23,3 @@ def verifier_css() -> str:
         for theme in ("light", "dark")
     )
     return f'.specviz {{{light} }}\n.dark .specviz, [data-theme="dark"] .specviz {{{dark} }}\n'
-
-
-def figure_json(figure: go.Figure) -> PlotlyFigure:
-    """A figure as plain JSON values, without Plotly's own template."""
-    plain: PlotlyFigure = figure.to_plotly_json()
-    plain["layout"].pop("template", None)
-    return plain
-
-
-def empty_figure(traces: list[go.Scatter]) -> go.Figure:
-    """These traces on bare axes in CSS pixels, without a background."""
-    axis = {"visible": False, "fixedrange": True}
-    return go.Figure(
-        data=traces,
-        layout={
-            "xaxis": axis,
-            "yaxis": axis,
-            "margin": {"l": 0, "r": 0, "t": 0, "b": 0, "pad": 0},
-            "showlegend": False,
-            "hovermode": False,
-            "paper_bgcolor": "rgba(0,0,0,0)",
-            "plot_bgcolor": "rgba(0,0,0,0)",
-        },
-    )
-
-
-def line_trace(name: str, role: str, width: float, dash: str = "solid") -> go.Scatter:
-    """Lines in one colour role; gaps part them."""
-    line = {"width": width, "dash": dash}
-    return go.Scatter(name=name, mode="lines", line=line, hoverinfo="skip", meta={"line": role})
-
-
-def area_trace(name: str, fill: str, outline: str = "none", width: float = 0.0, dash: str = "solid") -> go.Scatter:
-    """Filled shapes with an outline, in colour roles."""
-    return go.Scatter(
-        name=name,
-        mode="lines",
-        fill="toself",
-        line={"width": width, "dash": dash},
-        hoverinfo="skip",
-        meta={"line": outline, "fill": fill},
-    )

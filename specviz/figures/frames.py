@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
 from typing import Any, Literal
 
 from specviz.display import upright
 from specviz.errors import TraceError
-from specviz.figures import cache_style
-from specviz.figures.block_types import Block, BlockHead, Figures, Refused, Run
+from specviz.figures.block_types import Block, BlockHead, Refused, Run
 from specviz.figures.cache import cache_columns, lag, settled_slots
 from specviz.figures.cache_types import Cache
 from specviz.figures.failures import failed_columns
-from specviz.figures.figure_style import figure_json, verifier_looks
+from specviz.figures.figure_style import verifier_looks
 from specviz.figures.frame_types import Frame
 from specviz.figures.node import TokenTable, commit_columns, node_columns, summary, verdict_rows
 from specviz.figures.phases import draft_ran, step_phases
@@ -36,7 +34,7 @@ PROMPT_CHARACTERS = 4000
 
 
 def run_header(trace: Trace) -> Run:
-    """What does not change from step to step: models, settings, prompt, looks and empty figures."""
+    """What does not change from step to step: models, settings, prompt, looks."""
     names = [choice.name for choice in trace.settings.verifiers]
     for step in trace.steps:
         names += [name for name in step.verdicts if name not in names]
@@ -59,7 +57,6 @@ def run_header(trace: Trace) -> Run:
         "driver": trace.settings.driver,
         "draftRan": any(draft_ran(step) for step in trace.steps) if trace.steps else None,
         "verifiers": verifier_looks(names),
-        "figures": _figures(),
         "totals": run_totals(trace, names),
     }
 
@@ -69,14 +66,6 @@ def _settings(settings: Settings) -> dict[str, Any]:
     for choice in (values["builder"], *values["verifiers"]):
         choice["options"] = short_options(choice["options"])
     return values
-
-
-@lru_cache(maxsize=1)
-def _figures() -> Figures:
-    return {
-        "mask": figure_json(cache_style.mask()),
-        "audit": figure_json(cache_style.audit()),
-    }
 
 
 def step_frame(trace: Trace, position: int) -> Frame:

@@ -11,7 +11,7 @@ import pytest
 from specviz.app.compare.store import SHIPPED
 from specviz.compare import statistics
 from specviz.compare.labels import Labels
-from specviz.compare.report.charts import MEASURES, PALETTES, TARGET_ALONE, looks
+from specviz.compare.report.charts import MEASURES, PALETTES, TARGET_ALONE, figure_json, looks
 from specviz.compare.report.figures import (
     differences_figure,
     kinds_figure,
@@ -20,12 +20,10 @@ from specviz.compare.report.figures import (
     tradeoff_figure,
     trees_figure,
 )
-from specviz.compare.report.html_report import charts, comparison_page
+from specviz.compare.report.html_report import chart_scripts, charts, comparison_page
 from specviz.compare.rows import SAMPLING
 from specviz.compare.statistics import Group, Tally
 from specviz.compare.summary import dump, load, summarize
-from specviz.figures.export import viewer_scripts
-from specviz.figures.figure_style import figure_json
 from tests.paths import ROOT
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -145,6 +143,21 @@ def test_charts_need_no_torch() -> None:
 
 
 @pytest.mark.browser
+def test_the_page_draws_its_charts_from_disk(browser, tmp_path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(comparison_page(load(SHIPPED / "sweep")), encoding="utf-8")
+    assert path.stat().st_size < 3_000_000
+    view = browser.new_page()
+    asked: list[str] = []
+    view.on("request", lambda request: asked.append(request.url))
+    view.goto(path.as_uri())
+    view.wait_for_function("document.querySelectorAll('.chart:not(:has(.main-svg))').length === 0")
+    assert view.locator(".chart").count() > 3
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+    view.close()
+
+
+@pytest.mark.browser
 def test_a_legend_of_many_names_keeps_off_its_chart_and_leaves_no_gap(browser) -> None:
     """However wide the page is, also where its width changes."""
     figure = next(
@@ -152,7 +165,7 @@ def test_a_legend_of_many_names_keeps_off_its_chart_and_leaves_no_gap(browser) -
     )
     view = browser.new_page()
     view.set_content("<!doctype html><div id=chart></div>")
-    for script in viewer_scripts("report.js"):
+    for script in chart_scripts():
         view.add_script_tag(content=script)
     for number, width in enumerate((1000, 360, 700)):
         view.set_viewport_size({"width": width, "height": 800})

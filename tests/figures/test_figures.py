@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from specviz.assets import ASSETS
 from specviz.figures import block, dump_block, standalone_page, step_frame
 from specviz.figures.diff import difference_sentences
 from specviz.figures.figure_style import verifier_looks
@@ -16,6 +17,7 @@ from specviz.figures.text import columns, pieces, shorten, token_label, visible
 from specviz.figures.tree import parting, verdict_states
 from specviz.figures.tree_order import FOLD_ABOVE, folded_nodes
 from specviz.trace.diff import compare
+from specviz.trace.io import load_trace
 from specviz.trace.schema import Step, TokenText, Trace, text_of_tokens
 from specviz.verifier_styles import SLOTS
 from tests.sample_traces import HOSTILE, RULES, k_config, random_tree, sample_trace
@@ -88,6 +90,12 @@ def test_a_block_cannot_close_the_script_it_stands_in():
 
 
 # ------------------------------------------------------------------------------------------------------ frames
+
+
+def test_a_saved_page_is_small_and_has_no_library_in_it():
+    page = standalone_page(load_trace(ASSETS / "traces" / "default-4-2-2.json.gz"))
+    assert len(page.encode()) < 3_000_000
+    assert "plotly" not in page.lower()
 
 
 def test_a_node_says_token_and_both_probabilities():

@@ -14,11 +14,9 @@ from urllib.parse import unquote
 
 from playwright.sync_api import sync_playwright
 
-from specviz.compare.report.charts import Theme
-from specviz.compare.report.html_report import charts
+from specviz.compare.report.charts import Theme, figure_json
+from specviz.compare.report.html_report import chart_scripts, charts
 from specviz.compare.summary import load
-from specviz.figures.export import viewer_scripts
-from specviz.figures.figure_style import figure_json
 from tests.browser import QUIET, find_chromium
 
 WIDTH = 720
@@ -38,7 +36,7 @@ def main(folder: Path, output: Path, theme: Theme = "light") -> list[Path]:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=QUIET)
         page = browser.new_page()
         page.set_content(f"<!doctype html><title>charts</title><div id=chart style='width: {WIDTH}px'></div>")
-        for script in viewer_scripts("report.js"):
+        for script in chart_scripts():
             page.add_script_tag(content=script)
         for number, (figure, _) in enumerate(charts(load(folder), theme), start=1):
             value: dict[str, Any] = figure_json(figure) | {"page": _PAGE[theme]}

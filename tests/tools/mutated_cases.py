@@ -121,7 +121,7 @@ class Runner:
         rarely = luck.random() < 0.05
         there = PageState().show(_run_of(trace))
         answers: list[Any] = [describe(there.run), there.lines()[0][0]]
-        with contextlib.nullcontext() if rarely else patch("specviz.figures.export.viewer_scripts", lambda entry: []):
+        with contextlib.nullcontext() if rarely else patch("specviz.figures.export.script_of", lambda entry: ""):
             page = standalone_page(trace)
         data = page[page.index('id="run">') + 9 :]
         json.loads(data[: data.index("</script>")])

@@ -471,21 +471,6 @@ export interface Weights {
 }
 
 /**
- * An empty figure: traces with their looks, see :mod:`specviz.figures.figure_style`.
- */
-export interface PlotlyFigure {
-  data: any[];
-  layout: Record<string, any>;
-}
-
-/**
- */
-export interface Figures {
-  mask: PlotlyFigure;
-  audit: PlotlyFigure;
-}
-
-/**
  * What is said of a whole run. ``draftRan`` is null for a run without a step.
  */
 export interface Run {
@@ -504,7 +489,6 @@ export interface Run {
   driver: string;
   draftRan: boolean | null;
   verifiers: Looks[];
-  figures: Figures;
   totals: Totals;
 }
 

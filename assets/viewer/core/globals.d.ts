@@ -1,4 +1,4 @@
-/** What scripts find in the window: Plotly, which is loaded before them, and what they put there themselves. */
+/** What scripts find in the window: Plotly, once a chart was drawn (see tools/chart.js), and what they put there themselves. */
 interface Window {
   Plotly: any;
   /** Of the page and of exported files; see viewer.js and tools/board.js. */

@@ -10,12 +10,13 @@ import { Labels } from "../core/labels.js";
 import { Picture } from "../core/paint.js";
 import { MODELS } from "../core/state.js";
 
-/** @import { Audit, Frame, Run } from "../core/frame.d.ts" */
+/** @import { Audit, Frame } from "../core/frame.d.ts" */
 /** @import { ModelName } from "../core/state.js" */
 /** @import { Tale } from "./findings.js" */
 
 const WIDTH = 44, HEIGHT = 12, SCALE = 34;
 const PARTS = /** @type {const} */ (["keys", "values"]);
+const SHAPES = [...Array.from({ length: DECADES.length + 1 }, (_, i) => `heat.${i}`), "beyond", "tolerance"];
 
 const isFinite = (/** @type {number} */ value) => value < INFINITE_DIFFERENCE;
 const short = (/** @type {number} */ value) => (!isFinite(value) ? "∞" : value === 0 ? "0" : value >= 0.095 ? value.toFixed(1) : value.toExponential(0).replace("e-", "e−"));
@@ -23,11 +24,10 @@ const said = (/** @type {number} */ value) => (isFinite(value) ? digits(value, 2
 
 /**
  * @param {{audit: HTMLElement, auditBox: HTMLElement, auditEmpty: HTMLElement, auditSaid: HTMLElement}} ui
- * @param {Run} run
  * @param {Frame} frame
  * @param {Tale} tale
  */
-export function drawAudits(ui, run, frame, tale) {
+export function drawAudits(ui, frame, tale) {
   const audits = MODELS.flatMap((model) => {
     const { audit } = frame.caches[model];
     return audit ? [{ model, audit, tolerance: frame.tolerance[model] }] : [];
@@ -36,7 +36,7 @@ export function drawAudits(ui, run, frame, tale) {
   ui.auditEmpty.hidden = audits.length > 0;
   ui.auditSaid.replaceChildren();
   if (!audits.length) return;
-  const labels = new Labels(), picture = new Picture(run.figures.audit), dark = DECADES.length / 2;
+  const labels = new Labels(), picture = new Picture(SHAPES), dark = DECADES.length / 2;
   let x = 0, height = 0, width = 0;
 
   for (const { model, audit, tolerance } of audits) {
@@ -84,7 +84,7 @@ function drawScale(picture, labels, y, tolerance) {
     if (i) labels.write("number", 44 + i * SCALE - 12, y + 24, `1e−${-DECADES[i - 1]}`, "muted");
   }
   const at = 44 + SCALE * Math.max(0, Math.min(boxes, Math.log10(tolerance) - DECADES[0] + 1));
-  picture.pen("tolerance").to(at, y - 2).to(at, y + 18).lift();
+  picture.pen("tolerance").line(at, y - 2, at, y + 18);
   labels.write("number", 44 + boxes * SCALE + 6, y + 8, "red line: tolerance", "bad");
   return 44 + boxes * SCALE + 120;
 }

@@ -9,28 +9,28 @@ import { Picture } from "../core/paint.js";
 import { MODELS } from "../core/state.js";
 import { chosenRows, maskRows, positionOf } from "./mask_rows.js";
 
-/** @import { Cache, Frame, Run } from "../core/frame.d.ts" */
+/** @import { Cache, Frame } from "../core/frame.d.ts" */
 /** @import { Act, Hit, ModelName, State, View } from "../core/state.js" */
 /** @import { MaskRow } from "./mask_rows.js" */
 /** @import { MaskParts } from "../parts.js" */
 
 /** @typedef {{row: number, column: number | null}} Found a cell: -1 is the column of the settled slots, null none */
 
+const PARTS = ["grid", "rule", "cell.seen", "cell.unknown", "cell.leak", "cell.missing"];
 const READABLE = 9, WRONG_SIGNS = { leak: "+", missing: "−", unknown: "?" };
 const sizeOf = (/** @type {number} */ count) => (count <= 40 ? 15 : count <= 70 ? 10 : count <= 130 ? 6 : count <= 200 ? 4.4 : 3.4);
 
 /**
  * Draw one model's mask; says what is where in it.
  * @param {HTMLElement} place
- * @param {Run} run
  * @param {Frame} frame
  * @param {ModelName} model
  * @param {MaskRow[]} rows
  * @param {number[]} chosen rows that are drawn
  * @param {number} zoom
  */
-function drawMask(place, run, frame, model, rows, chosen, zoom) {
-  const cache = frame.caches[model], picture = new Picture(run.figures.mask), labels = new Labels();
+function drawMask(place, frame, model, rows, chosen, zoom) {
+  const cache = frame.caches[model], picture = new Picture(PARTS), labels = new Labels();
   /** @type {Hit[]} */
   const hits = [];
   const size = sizeOf(chosen.length) * zoom, readable = size >= READABLE, inset = size >= 6 ? 1.2 : 0.3;
@@ -43,8 +43,8 @@ function drawMask(place, run, frame, model, rows, chosen, zoom) {
   picture.pen("grid").rect(label, top, early, count * size);
   if (readable)
     for (let k = 1; k < count; k++) {
-      picture.pen("rule").to(left, top + k * size).to(left + count * size, top + k * size).lift();
-      picture.pen("rule").to(left + k * size, top).to(left + k * size, top + count * size).lift();
+      picture.pen("rule").line(left, top + k * size, left + count * size, top + k * size);
+      picture.pen("rule").line(left + k * size, top, left + k * size, top + count * size);
     }
   labels.write("column", label + early / 2, 8, readable ? (cache.before ? `#0–${cache.before - 1}` : "none") : "old", "muted");
 
@@ -200,12 +200,11 @@ function pointedOf({ picture, zoomers }) {
 /**
  * @param {{masks: Record<ModelName, MaskParts>}} ui
  * @param {State} state
- * @param {Run} run
  * @param {Frame} frame
  * @param {View} view
  * @param {Act} act
  */
-export function drawMasks(ui, state, run, frame, view, act) {
+export function drawMasks(ui, state, frame, view, act) {
   state.maskHits = {};
   for (const model of MODELS) {
     const cache = frame.caches[model], rows = maskRows(cache), chosen = chosenRows(cache, rows, (node) => state.spot?.y[node] !== null, state.selected);
@@ -222,7 +221,7 @@ export function drawMasks(ui, state, run, frame, view, act) {
     parts.picture.setAttribute("aria-label", `Mask of the ${model}: ${wrong} of ${rows.length} rows are wrong; the table below has every row.`);
     parts.said.replaceChildren(rows.length ? "Point at a cell to read it; click to select the row's node." : "");
     if (!rows.length) continue;
-    const { find, hits } = drawMask(parts.picture, run, frame, model, rows, chosen, pointed.zoom);
+    const { find, hits } = drawMask(parts.picture, frame, model, rows, chosen, pointed.zoom);
     pointed.find = find;
     state.maskHits[model] = hits;
     const nodeOf = (/** @type {Found} */ found) => cache.node[found.row];
@@ -233,6 +232,6 @@ export function drawMasks(ui, state, run, frame, view, act) {
     };
     pointed.leave = () => act.light(null);
     pointed.choose = (found) => nodeOf(found) !== null && act.select(nodeOf(found));
-    pointed.again = () => drawMasks(ui, state, run, frame, view, act);
+    pointed.again = () => drawMasks(ui, state, frame, view, act);
   }
 }

@@ -31,8 +31,8 @@ export function drawPanels(ui, state, run, frame, view, act, done) {
   const parts = {
     cache: [() => fill(ui.slotTable, () => MODELS.flatMap((model) => slotTable(frame, model, act, state.unmarked)))],
     totals: [() => drawTotals(ui, run, state), () => fill(ui.totalsTable, () => [totalsTable(totalsShown(run, state))]), () => fill(ui.stepsTable, () => [stepsTable(run, state.frames, act)])],
-    masks: [() => drawMasks(ui, state, run, frame, view, act), () => fill(ui.maskTable, () => MODELS.flatMap((model) => maskTable(frame, model, act)))],
-    audit: [() => drawAudits(ui, run, frame, tale), () => fill(ui.auditTable, () => MODELS.flatMap((model) => auditTable(frame, model)))],
+    masks: [() => drawMasks(ui, state, frame, view, act), () => fill(ui.maskTable, () => MODELS.flatMap((model) => maskTable(frame, model, act)))],
+    audit: [() => drawAudits(ui, frame, tale), () => fill(ui.auditTable, () => MODELS.flatMap((model) => auditTable(frame, model)))],
     table: [() => fill(ui.nodeTable, () => [nodeTable(run, frame, act)])],
   };
   const tasks = [...(parts[state.dock] || []), done];

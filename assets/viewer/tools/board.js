@@ -1,12 +1,12 @@
-/* makeBoard(element, ask) -> {update}: what the Compare tab shows, sections of a sentence, a figure and a table, all made by
- * Python (specviz/app/compare/view.py).
+/* makeBoard(element, address, ask) -> {update}: what the Compare tab shows, sections of a sentence, a figure and a table,
+ * all made by Python (specviz/app/compare/view.py).
  *
  * A chosen point or row is told with `ask(kind, {section, data})`: "step" for a step, "point" for anything else. An update
  * with a notice alone leaves the sections as they are. Text is only ever written as text.
  */
 
 import { el, note, showNotice } from "../core/dom.js";
-import { drawChart } from "./chart.js";
+import { drawChart, loadPlotly } from "./chart.js";
 
 /** @import { NoticeShown } from "../core/state.js" */
 
@@ -23,13 +23,17 @@ import { drawChart } from "./chart.js";
 
 const isDark = () => document.body.classList.contains("dark") || document.documentElement.dataset.theme === "dark";
 
+const LOADING = "Loading the chart …";
+const NOT_LOADED = "The chart cannot be drawn, because Plotly could not be loaded from this server; the numbers stand in the table below.";
+
 /**
  * @param {HTMLElement} element
+ * @param {string} address of Plotly's script, which is loaded with the first chart
  * @param {(kind: string, data: object) => void} ask
  */
-export function makeBoard(element, ask) {
+export function makeBoard(element, address, ask) {
   const notice = el("div", { class: "sv-notice", hidden: true }), place = el("div");
-  /** @type {{box: any, figure: {light: any, dark: any}, id: string, bound: boolean}[]} */
+  /** @type {{box: any, said: HTMLElement, figure: {light: any, dark: any}, id: string, bound: boolean}[]} */
   let drawn = [];
   element.classList.add("specviz", "sv-board");
   element.replaceChildren(notice, place);
@@ -43,7 +47,7 @@ export function makeBoard(element, ask) {
     if (!found.sections) return;
     const tables = /** @type {HTMLDetailsElement[]} */ ([...place.querySelectorAll("details")]);
     const open = new Map(tables.map((one) => [one.dataset.table || "", one.open]));
-    for (const { box } of drawn) window.Plotly.purge(box);
+    for (const { box } of drawn) window.Plotly?.purge(box);
     drawn = [];
     place.replaceChildren(el("p", { class: "sv-note" }, el("b", {}, found.title), ": ", found.about), ...found.sections.map((one) => section(one, open)));
     draw();
@@ -73,11 +77,12 @@ export function makeBoard(element, ask) {
    */
   function section(one, open) {
     const box = one.figure && el("div", { class: "sv-board-figure", role: "img", "aria-label": `${one.title}; the numbers stand in the table below` });
-    if (box && one.figure) drawn.push({ box, figure: one.figure, id: one.id, bound: false });
+    const said = el("div", { role: "status" });
+    if (box && one.figure) drawn.push({ box, said, figure: one.figure, id: one.id, bound: false });
     return el("section", { class: "sv-panel", "data-section": one.id, "aria-label": one.title },
       el("h4", { tabindex: -1 }, one.title), note(one.how),
       (one.quotes || []).map(([name, text]) => el("p", { class: "sv-board-quote" }, el("b", {}, `${name}: `), el("bdi", {}, text))),
-      box, table(one, open.get(one.id) ?? one.id !== "figure"));
+      said, box, table(one, open.get(one.id) ?? one.id !== "figure"));
   }
 
   /**
@@ -96,13 +101,22 @@ export function makeBoard(element, ask) {
     return found;
   }
 
-  function draw() {
-    for (const one of drawn)
+  async function draw() {
+    const say = (/** @type {() => Node[]} */ words) => drawn.forEach(({ said }) => said.replaceChildren(...words()));
+    try {
+      if (!window.Plotly) say(() => [note(LOADING)]);
+      if (drawn.length) await loadPlotly(address);
+    } catch {
+      return say(() => [note(NOT_LOADED), el("button", { type: "button", "data-act": "board-again", onclick: draw }, "Try again")]);
+    }
+    say(() => []);
+    for (const one of drawn) {
       drawChart(one.box, structuredClone(one.figure[isDark() ? "dark" : "light"])).then(() => {
         if (one.bound) return;
         one.bound = true;
         one.box.on("plotly_click", (/** @type {any} */ event) => event.points[0]?.customdata && tell(one.id, event.points[0].customdata));
       });
+    }
   }
 
   new MutationObserver(draw).observe(document.body, { attributes: true, attributeFilter: ["class"] });

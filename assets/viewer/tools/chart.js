@@ -4,6 +4,29 @@
  * is taken back, and given again when the box becomes narrower.
  */
 
+import { el } from "../core/dom.js";
+
+/** @type {Promise<void> | null} */
+let loading = null;
+
+/**
+ * Have Plotly from the first chart on: it is twice as large as all else of the page together. A report has it inside.
+ * @param {string} address of its script on this server
+ * @returns {Promise<void>} rejected where it does not come; the next chart asks again
+ */
+export function loadPlotly(address) {
+  if (window.Plotly) return Promise.resolve();
+  loading ??= new Promise((/** @type {(_: void) => void} */ resolve, reject) => {
+    const script = el("script", { src: address, onload: () => resolve(), onerror: () => {
+      loading = null;
+      script.remove();
+      reject(new Error("Plotly could not be loaded"));
+    } });
+    document.head.append(script);
+  });
+  return loading;
+}
+
 /** @type {WeakMap<HTMLElement, any>} */
 const figures = new WeakMap();
 

@@ -14,12 +14,11 @@ import plotly.graph_objects as go
 from specviz.app.answers import bounded
 from specviz.compare.read import RunSums, output_of, runs_of, steps_of
 from specviz.compare.report import figures
-from specviz.compare.report.charts import Theme
+from specviz.compare.report.charts import Theme, figure_json
 from specviz.compare.report.run_charts import runs_figure, steps_figure
 from specviz.compare.rows import SAMPLING
 from specviz.compare.statistics import Group
 from specviz.errors import SettingsError
-from specviz.figures.figure_style import figure_json
 from specviz.figures.text import one_line
 
 ALL = "all"

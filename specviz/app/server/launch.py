@@ -26,7 +26,8 @@ def launch_page(page: Page, health: Health = lambda: (200, {}), **options: Any) 
     os.environ[TRUSTED_PROXIES] = ",".join(page.limits.proxies)
     listen_carefully(page.limits)
     page.queue(api_open=False)
-    guard = guarded(health, page.limits, page.ending, page.closed)
+    first, after = viewer_head()
+    guard = guarded(health, page.limits, page.ending, page.closed, first)
 
     @contextlib.asynccontextmanager
     async def with_states(app: Any) -> AsyncIterator[None]:
@@ -46,7 +47,7 @@ def launch_page(page: Page, health: Health = lambda: (200, {}), **options: Any) 
             body_text_color_subdued_dark="*neutral_300",
         ),
         "css": CSS,
-        "head": viewer_head(),
+        "head": after,
         "app_kwargs": {**guard, "lifespan": with_states, "exception_handlers": UNKNOWN},
         "share": False,
         "ssr_mode": False,

@@ -23,6 +23,7 @@ import anyio
 from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders, QueryParams
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -59,6 +60,8 @@ UPLOAD = "/gradio_api/upload"
 UPLOADS = (UPLOAD, "/gradio_api/upload_progress")
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE}
 """What the system says when it can write no more files, by whatever it has too little of."""
+UNPACKED = ("/config", "/gradio_api/info")
+"""Besides the page and answers to what was sent: large, and Gradio compresses what is named like a text file only."""
 SWEEP_SECONDS = 60.0
 """How often files that nobody opens are looked for."""
 
@@ -115,11 +118,15 @@ _HAS_SOURCE = re.compile(rb"\ssrc=")
 
 
 def guarded(
-    health: Health, limits: Limits, ending: Ending | None = None, closed: Callable[[str], object] = lambda _: None
+    health: Health,
+    limits: Limits,
+    ending: Ending | None = None,
+    closed: Callable[[str], object] = lambda _: None,
+    head: str = "",
 ) -> dict[str, Any]:
     """What ``launch(app_kwargs=...)`` needs to put the guard before Gradio."""
     bound_gradios_parser()
-    guard = Middleware(Guard, health=health, limits=limits, ending=ending or Ending(), closed=closed)
+    guard = Middleware(Guard, health=health, limits=limits, ending=ending or Ending(), closed=closed, head=head)
     return {"middleware": [guard], "lifespan": _lifespan}
 
 
@@ -173,16 +180,38 @@ def with_headers(app: ASGIApp) -> ASGIApp:
     return answer
 
 
+def compressed(app: ASGIApp) -> ASGIApp:
+    """An application whose answers are compressed for who takes that, event streams excepted.
+
+    Their size tells a stranger nothing (BREACH): each is compressed by itself, and another site cannot have a visitor's
+    session answer, because there are no cookies, and only its own page knows what the session is called.
+    """
+    return GZipMiddleware(app, minimum_size=1000, compresslevel=6)
+
+
 class Guard:
     """The middleware next to Gradio, where answers are not compressed yet.
 
     Args:
         ending: ends the streams when the server stops.
         closed: called with the session of a tab that was closed.
+        head: tags that the page's head begins with, scripts with an address only.
     """
 
-    def __init__(self, app: ASGIApp, health: Health, limits: Limits, ending: Ending, closed: Callable[[str], object]):
+    def __init__(
+        self,
+        app: ASGIApp,
+        health: Health,
+        limits: Limits,
+        ending: Ending,
+        closed: Callable[[str], object],
+        head: str = "",
+    ):
+        async def page(scope: Scope, receive: Receive, send: Send) -> None:
+            await app(scope, receive, _Page(send, head.encode()))
+
         self.app, self.health, self.limits, self.ending = app, health, limits, ending
+        self._answer_page, self._packed = compressed(page), compressed(app)
         self._pages = OpenPages(closed)
         self._notice = ForwardedNotice(limits)
         self.uploads = Uploads(limits)
@@ -201,7 +230,7 @@ class Guard:
         elif not OPEN.fullmatch(path):
             await _refuse(RefusedError(404, "There is nothing at this address."), scope, receive, send)
         elif path == "/" and method == "GET":
-            await self.app(scope, receive, _Page(send))
+            await self._answer_page(scope, receive, send)
         elif (name := stream_name(scope)) is not None:
             await self._stream(name, path.startswith("/gradio_api/heartbeat/"), scope, receive, send)
         elif method == "POST" or path in UPLOADS:
@@ -211,6 +240,8 @@ class Guard:
                 await _refuse(refused, scope, receive, send)
             except ClientDisconnect:  # nobody is there to be told anything
                 pass
+        elif path.rstrip("/") in UNPACKED:
+            await self._packed(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
@@ -260,7 +291,7 @@ class Guard:
             await send(message)
 
         body = await read_json(receive, self.limits.request_bytes)
-        await self.app(scope, again(body, receive), watched)
+        await self._packed(scope, again(body, receive), watched)
 
     async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
         most = self.limits.request_upload_bytes
@@ -309,10 +340,14 @@ class _Held(ABC):
 
 
 class _Page(_Held):
-    """The page, whose policy comes before it; puts :data:`FIRST_SCRIPT` in."""
+    """The page, whose policy comes before it; puts :data:`FIRST_SCRIPT` and the viewer's tags in."""
+
+    def __init__(self, send: Send, head: bytes):
+        super().__init__(send)
+        self._head = head
 
     def complete(self, start: Message, body: bytes) -> bytes:
-        html = body.replace(b"<head>", b"<head>" + FIRST_SCRIPT, 1)
+        html = body.replace(b"<head>", b"<head>" + FIRST_SCRIPT + self._head, 1)
         headers = MutableHeaders(scope=start)
         headers["Content-Security-Policy"] = page_policy(html)
         headers["Content-Length"] = str(len(html))

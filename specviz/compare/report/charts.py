@@ -10,13 +10,17 @@ import html
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
+import plotly
 import plotly.graph_objects as go
 
 from specviz.figures.text import one_line
 from specviz.verifier_styles import SLOTS, slots_of
 
+PLOTLY_SCRIPT = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+"""What draws the charts in a browser, as the installed Plotly brings it."""
 Theme = Literal["light", "dark"]
 SummaryRow = Mapping[str, Any]
 """A row of one of the summary's tables."""
@@ -83,6 +87,13 @@ class Look:
         """A marker as Plotly draws it."""
         ring = {"color": self.ring, "width": 0.8}
         return {"symbol": self.symbol, "color": self.colour, "size": size, "line": ring} | more
+
+
+def figure_json(figure: go.Figure) -> dict[str, Any]:
+    """A figure as plain JSON values, without Plotly's own template."""
+    plain: dict[str, Any] = figure.to_plotly_json()
+    plain["layout"].pop("template", None)
+    return plain
 
 
 def looks(rows: Iterable[SummaryRow], theme: Theme) -> dict[str, Look]:

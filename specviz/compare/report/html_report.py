@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import html
 import json
 from collections.abc import Iterator, Mapping
@@ -9,7 +11,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from specviz.compare.report.charts import FONT, PALETTES, SummaryRow, Theme
+from specviz.compare.report.charts import FONT, PALETTES, PLOTLY_SCRIPT, SummaryRow, Theme, figure_json
 from specviz.compare.report.figures import (
     PLACES,
     differences_figure,
@@ -20,8 +22,8 @@ from specviz.compare.report.figures import (
     trees_figure,
 )
 from specviz.display import upright
-from specviz.figures.export import viewer_scripts
-from specviz.figures.figure_style import figure_json
+from specviz.figures.bundle import script_of
+from specviz.figures.export import VIEWER_FOLDER
 
 Summary = Mapping[str, Any]
 _QUALITY = (
@@ -64,6 +66,11 @@ def charts(summary: Summary, theme: Theme) -> Iterator[tuple[go.Figure, list[Sum
                 yield tradeoff_figure(own, y=measure, mode=mode, temperature=temperature, theme=theme), []
 
 
+def chart_scripts() -> list[str]:
+    """Plotly's script, and the one that draws a chart with it."""
+    return [PLOTLY_SCRIPT.read_text(encoding="utf-8"), script_of(VIEWER_FOLDER / "report.js")]
+
+
 def comparison_page(summary: Summary, title: str = "Verifiers compared") -> str:
     """The page. It is light or dark as its reader's system is."""
     drawn = list(charts(summary, "light"))
@@ -73,6 +80,8 @@ def comparison_page(summary: Summary, title: str = "Verifiers compared") -> str:
         words = html.escape(figure.layout.meta["title"])
         sections.append(f'<section><h2>{words}</h2><div class="chart" id="chart{index}"></div>{_table(rows)}</section>')
     data = _json({"light": [figure_json(figure) for figure, _ in drawn], "dark": [figure_json(it) for it in dark]})
+    # Plotly is a third of its size so, and most of the file.
+    packed = base64.b64encode(gzip.compress("\n".join(chart_scripts()).encode(), mtime=0)).decode()
     light, night = PALETTES["light"], PALETTES["dark"]
     page = f"""<!doctype html>
 <html lang="en">
@@ -92,7 +101,6 @@ h1 {{ font-size: 22px; }} h2 {{ font-size: 16px; margin: 28px 0 4px; }}
 details {{ overflow-x: auto; }} table {{ border-collapse: collapse; font-size: 13px; }}
 th, td {{ padding: 2px 8px; text-align: left; border-bottom: 1px solid var(--grid); white-space: nowrap; }}
 </style>
-{"".join(f"<script>{script}</script>" for script in viewer_scripts("report.js"))}
 </head>
 <body>
 <h1>{html.escape(title)}</h1>
@@ -100,6 +108,7 @@ th, td {{ padding: 2px 8px; text-align: left; border-bottom: 1px solid var(--gri
 have them all.</p>
 {"".join(sections)}
 <script type="application/json" id="figures">{data}</script>
+<script type="text/plain" id="packed">{packed}</script>
 <script>
 const figures = JSON.parse(document.getElementById("figures").textContent);
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -107,8 +116,19 @@ function draw() {{
   (dark.matches ? figures.dark : figures.light).forEach((figure, i) =>
     specvizChart(document.getElementById("chart" + i), figure));
 }}
-dark.addEventListener("change", draw);
-draw();
+async function load() {{
+  const packed = Uint8Array.from(atob(document.getElementById("packed").textContent), (one) => one.charCodeAt(0));
+  const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const script = document.createElement("script");
+  script.text = await new Response(unpacked).text();
+  document.head.append(script);
+  draw();
+  dark.addEventListener("change", draw);
+}}
+load().catch(() => {{
+  for (const place of document.querySelectorAll(".chart"))
+    place.textContent = "This browser cannot draw the chart; open the file in a newer one. The numbers stand below.";
+}});
 </script>
 </body>
 </html>

@@ -17,8 +17,8 @@ from specviz.app.server.clients import Client
 from specviz.app.server.limits import Limits
 from specviz.app.server.readers import Readers
 from specviz.app.server.uploads import forget_upload
+from specviz.compare.report.charts import PLOTLY_SCRIPT
 from specviz.errors import SettingsError, TraceError
-from specviz.figures.export import PLOTLY_SCRIPT
 from tests import server
 from tests.sample_traces import sample_trace
 
