@@ -486,7 +486,8 @@ export interface Figures {
 }
 
 /**
- * What is said of a whole run. ``draftRan`` is null for a run without a step.
+ * What is said of a whole run. ``asked`` is the prompt as it was given, ``prompt`` what the models saw of it, with what a
+ * chat template adds. ``draftRan`` is null for a run without a step.
  */
 export interface Run {
   id: string;
@@ -496,6 +497,7 @@ export interface Run {
   endReason: string | null;
   endMessage: string | null;
   failed: Failed | null;
+  asked: string;
   prompt: string;
   promptTokens: number;
   models: RunModels;

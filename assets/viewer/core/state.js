@@ -77,6 +77,8 @@ export const MODELS = ["target", "draft"];
  * @property {(way: -1 | 1) => void} hit go to the next or the previous step in which something went wrong
  * @property {(element: HTMLElement) => void} reveal an element further down: bring it into sight
  * @property {() => void} [whatIf] open the question what would have come of another coin; there is none without a server
+ * @property {() => void} [figure] open the dialog of the figure
+ * @property {() => void} [embed] copy what shows this step inside another page; there is none without a server
  * @property {(name: string) => void} toggle whether a verifier is shown
  * @property {(name: string) => void} watch a verifier
  * @property {() => void} compare all paths, or only the one that is watched
@@ -106,6 +108,7 @@ export const MODELS = ["target", "draft"];
  * @property {(block: Block) => void} [take] called for every block that came
  * @property {() => void} [run] called when another run is shown
  * @property {() => void} [moved] called after every drawing
+ * @property {() => void} [dispose] called when the viewer leaves the page
  */
 
 /**
