@@ -71,10 +71,10 @@ export function buildParts() {
     { name: "table", title: "Table", box: panel("Draft tree as a table", "Draft tree as a table", { "data-known": "end" }, note("Every node of the tree in numbers: what the draft said, what the target said, and what every verifier made of it."), nodeTable) },
     { name: "whatif", title: "What if", box: el("section", { class: "sv-panel", "aria-label": "What if" }, under) },
   ], caches.cacheHead);
-  const body = el("div", { class: "sv-body", hidden: true },
-    el("header", { class: "sv-headbox" }, el("div", { class: "sv-said" }, heads.headline, el("p", { class: "sv-sub" }, heads.headTokens, heads.headSaid), inside.summary),
-      el("div", { class: "sv-inside", role: "group", "aria-label": "Inside the step" }, inside.phaseBack, inside.dots, inside.phaseNext, inside.phaseWhere, inside.phaseLeave)),
-    alarm, tree.panel, tree.inspector, dock.box);
+  const said = el("div", { class: "sv-said" }, alarm, heads.headline, el("p", { class: "sv-sub" }, heads.headTokens, heads.headSaid), inside.summary);
+  const headbox = el("header", { class: "sv-headbox" }, said,
+    el("div", { class: "sv-inside", role: "group", "aria-label": "Inside the step" }, inside.phaseBack, inside.dots, inside.phaseNext, inside.phaseWhere, inside.phaseLeave));
+  const body = el("div", { class: "sv-body", hidden: true }, headbox, tree.panel, tree.inspector, dock.box);
   tree.zoom.append(steps.helpButton);
 
   const notice = el("div", { hidden: true }), top = el("div", { class: "sv-top" }), tip = el("div", { class: "sv-tip", hidden: true }), help = helpDialog();
@@ -86,7 +86,7 @@ export function buildParts() {
       el("div", { class: "sv-overview" }, steps.timeline, texts.text, texts.rangeSaid)),
     empty, body, tip, help);
   return {
-    root, notice, top, failed, empty, body, tip, help, alarm, under, verdicts, nodeTable, maskTable, dock, masks: { target: target.parts, draft: draft.parts },
+    root, notice, top, failed, empty, body, tip, help, headbox, said, alarm, under, verdicts, nodeTable, maskTable, dock, masks: { target: target.parts, draft: draft.parts },
     ...steps, ...inside, ...heads, ...texts, ...tree, ...totals, ...caches, ...audits,
   };
 }

@@ -168,7 +168,7 @@ class Actions:
         except SpecvizError as error:
             return [run_handlers.failed(error), gr.skip(), *self.form.untouched()]
 
-    def show_run(self, known: PageState | None, one: Run, text: str) -> list[Any]:
+    def show_run(self, known: PageState | None, one: Run, text: Any) -> list[Any]:
         """Show a recorded run, with its prompt, models and settings in the form, so that Step and Run go on with the
         run that is seen.
 
@@ -217,11 +217,8 @@ class Actions:
         """Open the run that the address of the page names; else show the inputs of the one that it opens on."""
         asked = dict(request.query_params)
         if "trace" not in asked:
-            first = self.start.run
-            if first is None or self.start.filled:
-                return [gr.skip(), gr.skip(), *self.form.untouched()]
-            # The prompt that stands above a run is its own.
-            return [gr.skip(), *self.show_run(None, first, "")[1:]]
+            first = None if self.start.filled else self.start.run  # the prompt above a run is to be its own
+            return self.show_run(None, first, gr.skip()) if first else [gr.skip(), gr.skip(), *self.form.untouched()]
         client, name = client_of_event(request, self.limits), str(asked["trace"])
         answer = self.open_run(None, lambda: opening.linked(self.readers, self.share_store, name, client))
         if isinstance(answer[1], PageState):

@@ -6,7 +6,7 @@ import logging
 import os
 from functools import lru_cache
 
-from specviz.app import answers, run_handlers, whatif
+from specviz.app import run_handlers, whatif
 from specviz.app.page_state import PageState, Run, models_of
 from specviz.app.server.clients import Client
 from specviz.app.server.readers import Readers
@@ -18,13 +18,11 @@ from specviz.figures import dump_block
 log = logging.getLogger(__name__)
 
 
-def first_block(run: Run | None, said: str | None = None) -> str:
-    """The first block of a run: frames, the address that names it, what the tools have to know, and ``said``."""
+def first_block(run: Run | None) -> str:
+    """The first block of a run: frames, the address that names it, and what the tools have to know."""
     if run is None:
         return ""
     extra: dict[str, object] = {"verifiers": whatif.verifier_choices()}
-    if said:
-        extra["notice"] = answers.notice("info", said)
     if run.link:
         extra["link"] = {"run": run.id, "name": run.link, "steps": run.stored.steps}
     recorded = run.link is not None and run.link in run_handlers.recorded_traces()

@@ -1,6 +1,6 @@
 """The page: a bar with the pages and the command bar, below it the viewer, over which the other pages lie.
 
-Moves inside a run stay in the browser. Where everything stands: assets/viewer/core/grid.css and assets/viewer/page_frame.css.
+Moves inside a run stay in the browser. Where everything stands: grid.css and page_frame.css in assets/viewer/.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def build_page(
             return doing_block(act.sessions.doing(session), page.turns.ahead(session, MODEL_WORK), asked)
 
         async def on_stop(request: gr.Request) -> None:
-            """The endpoint ``stop``: what runs for the page ends after the step it is in, and what waits does not begin."""
+            """The endpoint ``stop``: what runs ends after the step it is in, what waits for its turn never begins."""
             page.turns.take_back(str(request.session_hash), MODEL_WORK)
             act.on_stop(request)
 

@@ -14,7 +14,6 @@ from specviz.options import Options
 from specviz.trace.schema import Lossless
 from specviz.verifiers import Judgement, Verifier, Walk
 
-
 StepPart = Literal["prefill", "draft", "score", "verify", "commit", "record", "audit"]
 
 

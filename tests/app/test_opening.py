@@ -143,10 +143,16 @@ def test_step_goes_on_with_the_run_the_page_was_told_to_open(left_off, folders, 
     assert page.said == []
 
 
-def test_a_page_that_opens_a_run_to_look_at_says_what_step_does(tmp_path: Path) -> None:
+def test_a_browser_is_shown_the_inputs_of_the_run_it_opens_on_and_a_program_starts_with_the_defaults(
+    tmp_path: Path,
+) -> None:
     page = Page(tmp_path)
     assert page.form["prompt"] == DEFAULT_PROMPT
-    assert page.said == ["This is a recorded run, to look at. Step and Run start a new one from the prompt above."]
+    assert page.said == []
+    page.take(page.act.on_load(SimpleNamespace(session_hash="page", query_params={}, request=None)))
+    assert same_inputs(page, page.run)
+    assert page.desk is not None
+    assert page.desk.filled == page.run.id
     page = Page(tmp_path, load=lambda *_, **__: pairs.make_pair())
     page.form["chat"] = False
     page.step()

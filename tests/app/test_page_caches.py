@@ -197,14 +197,14 @@ def test_a_consequence_is_said_to_be_one_and_leads_to_its_cause(from_file):
     seen = from_file(trace, go=first + 1)
     page = seen.page
     assert not step_frame(trace, first + 1)["caches"]["target"]["fresh"]
-    assert "↳ Nothing new, but the cache is still wrong" in page.inner_text(".sv-jump")
+    assert "↳ Nothing new here" in page.inner_text(".sv-jump")
     assert "This step's own update fits" in read(seen, f"{KV} .sv-alarm")
     assert f"This cache was wrong before: step {first + 1} is where it began." in read(seen, AUDIT)
     old = seen.page.locator(".sv-slots .sv-kv-wrong:not([data-slot])")
     assert f"✕ step {first + 1}" in old.first.inner_text(), "the slot that was left wrong says since when"
     page.click("[data-act=first-finding]")
     seen.wait_for_step(first + 1, len(trace.steps))
-    assert "✕ Here something does not fit for the first time" in page.inner_text(".sv-jump")
+    assert "✕ First here" in page.inner_text(".sv-jump")
     assert "It is the first such step." in read(seen, f"{KV} .sv-alarm")
     change = trace.steps[first].caches.target
     kept, written = change.length_after - change.length_before, len(change.appended)
@@ -258,6 +258,11 @@ def test_a_slot_lights_its_node(from_file):
     seen.page.evaluate("window.specvizViewer.mounted.at(-1).select(3)")
     seen.page.wait_for_timeout(400)
     assert seen.page.locator(f"{KV} .sv-kv.sv-picked").count() >= 1
+    seen.page.click(f"{HEAD} button[value=tree]")
+    assert seen.page.locator(f"{KV} .sv-kv.sv-picked").count() == 1, "also with the tree, where it was written"
+    seen.page.click(f"{KV} .sv-kv[data-node='1']")
+    assert "sv-picked" in seen.page.get_attribute(".sv-card-node[data-node='1']", "class")
+    seen.page.evaluate("window.specvizViewer.mounted.at(-1).select(3)")
     seen.dock("masks")
     assert seen.page.locator(f"{MASK} .sv-mask[data-model=target] .sv-outline.sv-picked").count() == 1
 

@@ -13,10 +13,11 @@ from tests.sample_traces import sample_trace
 
 pytestmark = pytest.mark.browser
 AT_ONCE = """id => new Promise(done => {
-    const bar = document.querySelector('.specviz-command'), shown = id => getComputedStyle(document.getElementById(id)).display !== 'none';
-    document.getElementById(id).click();
-    requestAnimationFrame(() => done([bar.innerText.includes('Starting'), shown('run'), shown('stop'),
-        document.getElementById('step').getAttribute('aria-disabled')]));
+    const bar = document.querySelector('.specviz-command'), at = id => document.getElementById(id);
+    const shown = id => getComputedStyle(at(id)).display !== 'none';
+    at(id).click();
+    requestAnimationFrame(() =>
+        done([bar.innerText.includes('Starting'), shown('run'), shown('stop'), at('step').ariaDisabled]));
 })"""
 """Script: press a button; what the bar shows by the next animation frame."""
 

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from tests.browser import VIEW
 from tests.sample_traces import RULES, sample_trace
 
 pytestmark = pytest.mark.browser
-PARTS = {"head": ".sv-headbox", "strip": ".sv-strip", "tree": ".sv-treepanel", "node": ".sv-inspector", "dock": ".sv-dock"}
-CARDS = f"""(() => {{
-    {VIEW}
+PARTS = {
+    "head": ".sv-headbox",
+    "strip": ".sv-strip",
+    "tree": ".sv-treepanel",
+    "node": ".sv-inspector",
+    "dock": ".sv-dock",
+}
+CARDS = """(() => {
     const box = document.querySelector('.sv-treebox').getBoundingClientRect();
-    return [...document.querySelectorAll('.sv-card[data-node]')].map(card => card.getBoundingClientRect())
-        .map(card => card.left >= box.left - 1 && card.right <= box.right + 1 && card.top >= box.top - 1 && card.bottom <= box.bottom + 1);
-}})()"""
+    return [...document.querySelectorAll('.sv-card[data-node]')].map(element => {
+        const card = element.getBoundingClientRect();
+        const wide = card.left >= box.left - 1 && card.right <= box.right + 1;
+        return wide && card.top >= box.top - 1 && card.bottom <= box.bottom + 1;
+    });
+})()"""
 """Script: for every card, whether all of it is in the box of the tree."""
 
 

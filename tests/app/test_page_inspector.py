@@ -68,7 +68,7 @@ def test_a_decision_is_a_picture_for_every_kind_of_rule(from_file, trace):
     assert said == f"Accepted by rejection: the coin {coin} fell inside the accept zone, 0 to {threshold}."
     assert f"{digits(decision.p)} ÷ {digits(decision.q)} = {threshold}" in page.inner_text(".sv-sumline")
     assert page.locator(".sv-pair b").all_inner_texts() == [digits(decision.q), digits(decision.p)]
-    zone, ring = (page.locator(f".sv-decisionline .sv-{name}") for name in ("zone", "coin"))
+    zone, ring = (page.locator(f".sv-decisionline .sv-line-{name}") for name in ("zone", "coin"))
     box, at = zone.bounding_box(), ring.bounding_box()
     assert box["x"] < at["x"] + at["width"] / 2 < box["x"] + box["width"], "the coin lies in the accept zone"
     picture = page.locator(".sv-decisionline").bounding_box()
@@ -86,7 +86,7 @@ def test_a_decision_is_a_picture_for_every_kind_of_rule(from_file, trace):
     look(seen, position, decision, "eta")
     assert f"gives it {digits(decision.p)}, no more than the {digits(decision.threshold)}" in page.inner_text(".sv-say")
     assert "accept above" in page.locator(".sv-decisionline").text_content()
-    assert page.locator(".sv-coin").count() == 0, "eta flips no coin"
+    assert page.locator(".sv-line-coin").count() == 0, "eta flips no coin"
 
     for verifier in ("naive", "greedy"):
         position, decision = find(trace, verifier, "rejected")
@@ -150,7 +150,7 @@ def test_inside_the_step_the_picture_waits_for_its_coin(from_file, trace):
     page.evaluate(SELECT, decision.node)
     assert "Only a guess so far" in page.inner_text(".sv-say")
     assert page.locator(".sv-pair b").all_inner_texts()[1] == "?"
-    assert page.locator(".sv-coin, .sv-others").count() == 0
+    assert page.locator(".sv-line-coin, .sv-others").count() == 0
 
 
 def test_hostile_tokens_and_names_stay_text_in_pictures(from_file):
@@ -186,9 +186,9 @@ def test_a_fault_is_the_headline_and_why_leads_back_to_its_cause(from_file, faul
     slot, due = after["slot"][at], caches[first]["node"][after["due"][at]]
     seen = from_file(faulty, go=first)
     page = seen.page
-    assert page.inner_text(".sv-alarmtitle") == f"✕ Slot {slot} of the target holds the wrong token"
+    assert page.inner_text(".sv-alarmtitle") == f"✕ Slot {slot} holds the wrong token"
     assert "first fault; " in page.inner_text(".sv-alarmsub")
-    assert page.get_attribute(f".sv-card-node[data-node='{due}']", "data-fault") == f"its slot {slot} is wrong (target)"
+    assert f"its slot {slot} is wrong (target)" in page.text_content(f".sv-faulty[data-node='{due}']")
     page.click("[data-act=why]")
     assert page.locator(".sv-why h4").all_inner_texts()[:4] == ["Slot", "Movefirst cause", "Decision", "Row"]
     moves = page.inner_text(".sv-why li >> nth=1")

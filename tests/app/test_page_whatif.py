@@ -232,7 +232,7 @@ def test_a_coin_that_nobody_looks_at_says_so(served):
     page = seen.page
     open_panel(seen)
     assert page.locator(".sv-whatif-unused").count() == 0
-    seen.click_card(node)
+    page.evaluate("node => window.specvizViewer.mounted.at(-1).select(node)", node)  # it may be folded
     page.fill(f"{PANEL} [data-field=coin]", "0.25")
     page.wait_for_selector(".sv-whatif-unused:has-text('was not looked at by rejection: it did not come to that node')")
     for name in ("naive", "greedy", "eta"):

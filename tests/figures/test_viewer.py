@@ -14,6 +14,7 @@ import pytest
 from playwright._impl._driver import compute_driver_executable
 from pydantic import TypeAdapter, ValidationError
 
+from specviz.app.server.launch import CSS
 from specviz.figures import block, dump_block
 from specviz.figures.block_types import Block
 from specviz.figures.bundle import script_of, style_of
@@ -171,7 +172,7 @@ def write(folder: Path, files: dict[str, str]) -> None:
 
 
 def test_every_style_sheet_is_in_the_page() -> None:
-    page = style_of(VIEWER_FOLDER / "page.css")
+    page = style_of(VIEWER_FOLDER / "page.css") + CSS
     assert "@import" not in page
     for path in VIEWER_FOLDER.rglob("*.css"):
         rules = path.read_text(encoding="utf-8").split("*/", 1)[1]

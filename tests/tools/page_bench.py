@@ -18,7 +18,7 @@ from tests.browser import QUIET, find_chromium
 from tests.sample_traces import RULES, k_config, random_tree, sample_trace
 
 SIZES = (28, 256, 1024)
-LIMITS_MS = {28: 100, 256: 250, 1024: 700}
+LIMITS_MS = {28: 60, 256: 120, 1024: 150}
 LIMITS_KB = {28: 60, 256: 200, 1024: 400}
 STEPS = 12
 WATCH = """() => {

@@ -2,7 +2,7 @@
 
 import { el } from "../core/dom.js";
 import { markFaults } from "../tree/draw.js";
-import { kindOf, saidOf, taleOf } from "./findings.js";
+import { countOf, kindOf, saidOf, taleOf } from "./findings.js";
 import { said } from "./said.js";
 import { faultHeadline, faultyNodes } from "./why.js";
 import { hitButtons } from "./why_panel.js";
@@ -12,10 +12,7 @@ import { hitButtons } from "./why_panel.js";
 /** @import { Ui } from "../parts.js" */
 /** @import { Tale } from "./findings.js" */
 
-const LEADS = {
-  first: "✕ Here something does not fit for the first time: ", again: "✕ Something in this step does not fit: ",
-  after: "↳ Nothing new, but the cache is still wrong: ",
-};
+const LEADS = { first: "✕ First here: ", again: "✕ Something in this step does not fit: ", after: "↳ Nothing new here: " };
 
 /**
  * @param {Ui} ui
@@ -28,6 +25,8 @@ export function drawAlarm(ui, frame, state, tales, act) {
   const tale = taleOf(tales, frame.step), kind = kindOf(tale), head = faultHeadline(frame, tales);
   const begun = [...new Set(tale.found.filter((one) => one.kind !== "first").map((one) => one.first))];
   ui.alarm.hidden = !kind;
+  // What only follows from an earlier step stands below the headline, and not in its place.
+  if ((kind === "after") === (ui.alarm.parentElement === ui.said)) kind === "after" ? ui.headbox.after(ui.alarm) : ui.said.prepend(ui.alarm);
   ui.alarm.classList.toggle("sv-after", kind === "after");
   markFaults(ui.scene, faultyNodes(frame));
   if (!kind || !head) return ui.alarm.replaceChildren();
@@ -36,5 +35,5 @@ export function drawAlarm(ui, frame, state, tales, act) {
     el("span", { class: "sv-alarmways" },
       el("button", { type: "button", "data-act": "why", "aria-pressed": String(state.why), title: "The chain of causes (w)", onclick: () => act.why(!state.why) }, "Why?"),
       begun.map((step) => el("button", { type: "button", "data-act": "first-finding", onclick: () => act.show(step) }, `First cause: step ${step + 1}`)), hitButtons(tales, frame.step, act)),
-    el("span", { class: "sv-alarmfound" }, LEADS[kind], tale.found.map((found) => [el("button", { type: "button", "data-act": "finding", onclick: () => act.reveal(ui[found.place]) }, saidOf(found)), " "])));
+    el("span", { class: "sv-alarmfound" }, LEADS[kind], tale.found.map((found) => [el("button", { type: "button", "data-act": "finding", onclick: () => act.reveal(ui[found.place]) }, found.kind === kind ? countOf(found) : saidOf(found)), " "])));
 }

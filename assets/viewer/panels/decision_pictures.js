@@ -35,7 +35,7 @@ export function placesOf(mark, found, most) {
  */
 function line(looks, label, parts) {
   const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "sv-decisionline", role: "img", "aria-label": label, style: `--sv-own: var(--sv-${looks.role})` });
-  picture.append(svg("rect", { x: EDGE, y: MIDDLE - 9, width: INSIDE, height: 18, rx: 4, class: "sv-track" }), ...parts);
+  picture.append(svg("rect", { x: EDGE, y: MIDDLE - 9, width: INSIDE, height: 18, rx: 4, class: "sv-line-track" }), ...parts);
   return picture;
 }
 
@@ -49,11 +49,11 @@ export function coinPicture(looks, uniform, threshold) {
   const zone = Math.max(0, Math.min(1, threshold)), { mark, found, above, below, anchor, hidesEnd } = placesOf(zone, uniform, 1);
   const told = zone >= 1 ? "always accepts" : `accept below ${digits(zone)}`;
   return line(looks, `Coin ${digits(uniform)} on a line from 0 to 1; ${zone >= 1 ? "all of it accepts" : `below ${digits(zone)} it accepts`}.`, [
-    svg("rect", { x: EDGE, y: MIDDLE - 9, width: Math.max(2, mark - EDGE), height: 18, rx: zone > 0.02 ? 4 : 1, class: "sv-zone" }),
-    svg("path", { d: `M${mark} ${MIDDLE - 13}v26`, class: "sv-mark" }), svg("circle", { cx: found, cy: MIDDLE, r: 8, class: "sv-coin" }),
-    svg("text", { x: above, y: 14, "text-anchor": "middle", class: "sv-strong" }, `coin ${digits(uniform)}`),
+    svg("rect", { x: EDGE, y: MIDDLE - 9, width: Math.max(2, mark - EDGE), height: 18, rx: zone > 0.02 ? 4 : 1, class: "sv-line-zone" }),
+    svg("path", { d: `M${mark} ${MIDDLE - 13}v26`, class: "sv-line-mark" }), svg("circle", { cx: found, cy: MIDDLE, r: 8, class: "sv-line-coin" }),
+    svg("text", { x: above, y: 14, "text-anchor": "middle", class: "sv-line-strong" }, `coin ${digits(uniform)}`),
     svg("text", { x: EDGE, y: HEIGHT - 6 }, "0"), ...(hidesEnd ? [] : [svg("text", { x: WIDTH - EDGE, y: HEIGHT - 6, "text-anchor": "end" }, "1")]),
-    svg("text", { x: below, y: HEIGHT - 6, "text-anchor": anchor, class: "sv-strong" }, told),
+    svg("text", { x: below, y: HEIGHT - 6, "text-anchor": anchor, class: "sv-line-strong" }, told),
   ]);
 }
 
@@ -69,11 +69,11 @@ const endOf = (larger) => (larger > 0.5 ? 1 : Number((1.5 * larger).toPrecision(
 export function levelPicture(looks, p, threshold) {
   const most = endOf(Math.max(p, threshold)), { mark, found, above, below, anchor } = placesOf(threshold, p, most);
   return line(looks, `Target p ${digits(p)} on a line from 0 to ${digits(most)}; above ${digits(threshold)} it accepts.`, [
-    svg("rect", { x: mark, y: MIDDLE - 9, width: Math.max(2, WIDTH - EDGE - mark), height: 18, rx: 4, class: "sv-zone" }),
-    svg("rect", { x: EDGE, y: MIDDLE - 4, width: Math.max(1.5, found - EDGE), height: 8, rx: 2, class: "sv-solid" }), svg("path", { d: `M${mark} ${MIDDLE - 13}v26`, class: "sv-mark" }),
-    svg("text", { x: above, y: 14, "text-anchor": "middle", class: "sv-strong" }, `target p ${digits(p)}`),
+    svg("rect", { x: mark, y: MIDDLE - 9, width: Math.max(2, WIDTH - EDGE - mark), height: 18, rx: 4, class: "sv-line-zone" }),
+    svg("rect", { x: EDGE, y: MIDDLE - 4, width: Math.max(1.5, found - EDGE), height: 8, rx: 2, class: "sv-line-solid" }), svg("path", { d: `M${mark} ${MIDDLE - 13}v26`, class: "sv-line-mark" }),
+    svg("text", { x: above, y: 14, "text-anchor": "middle", class: "sv-line-strong" }, `target p ${digits(p)}`),
     ...(anchor === "start" && mark < 26 ? [] : [svg("text", { x: EDGE, y: HEIGHT - 6 }, "0")]), ...(anchor === "end" ? [] : [svg("text", { x: WIDTH - EDGE, y: HEIGHT - 6, "text-anchor": "end" }, digits(most))]),
-    svg("text", { x: below, y: HEIGHT - 6, "text-anchor": anchor, class: "sv-strong" }, `accept above ${digits(threshold)}`),
+    svg("text", { x: below, y: HEIGHT - 6, "text-anchor": anchor, class: "sv-line-strong" }, `accept above ${digits(threshold)}`),
   ]);
 }
 

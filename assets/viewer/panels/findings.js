@@ -74,5 +74,10 @@ export const taleOf = (told, step) => /** @type {Tale} */ (told.get(step));
 export const kindOf = (tale) => /** @type {const} */ (["first", "again", "after"]).find((kind) => tale.found.some((one) => one.kind === kind)) || null;
 
 /** @param {Finding} finding */
-export const saidOf = ({ name, count, kind, first }) =>
-  `${name}, ${count} finding${count > 1 ? "s" : ""}${{ first: ", the first", again: `, anew after step ${first + 1}`, after: `, a consequence of step ${first + 1}` }[kind]}`;
+export const countOf = ({ name, count }) => `${name}, ${count} finding${count > 1 ? "s" : ""}`;
+
+/** @param {Finding} finding */
+export const saidOf = (finding) => {
+  const { kind, first } = finding;
+  return `${countOf(finding)}${{ first: ", the first", again: `, anew after step ${first + 1}`, after: `, a consequence of step ${first + 1}` }[kind]}`;
+};

@@ -19,6 +19,8 @@ import { saidOfLeft, saidOfSlot, sentenceOf, slotsOf } from "./slots.js";
 /** @import { Slots, Stage } from "./slots.js" */
 
 const ARC = 26, HEIGHT = 40;
+/** Below this width what is said of a cache stands in its panel, not in a line that it shares. */
+const NARROW = "(max-width: 999px)";
 const LOOKS = [
   ["kept", "stays, framed in the driver's colour"], ["source", "moved away along the arc"], ["cut", "struck through: not kept, stale beyond the length"],
   ["wrong", "✕ not what must be there"],
@@ -53,6 +55,7 @@ export function cacheParts() {
  * @param {Act} act
  */
 export function makeCache(ui, state, act) {
+  const home = ui.cacheHead.parentElement, next = ui.cacheHead.nextSibling, narrow = matchMedia(NARROW);
   /** @type {ModelName} */
   let model = "target";
   let when = "after";
@@ -79,6 +82,8 @@ export function makeCache(ui, state, act) {
    */
   function draw(frame, view, tale) {
     last = [frame, view, tale];
+    if (narrow.matches) ui.cacheBelow.prepend(ui.cacheHead);
+    else if (ui.cacheHead.parentElement === ui.cacheBelow) home?.insertBefore(ui.cacheHead, next);
     const cache = frame.caches[model], stage = stageOf(frame, view.lens, state.phase), known = stage === "after", after = known && when === "after";
     for (const button of ui.cacheModels) {
       const wrong = known && frame.caches[/** @type {ModelName} */ (button.value)].faults.length > 0;
@@ -128,6 +133,7 @@ export function makeCache(ui, state, act) {
     ui.slots.style.height = `${ARC + HEIGHT + 4}px`;
     ui.slots.setAttribute("aria-label", `KV cache of the ${model}, ${after ? "after the update" : "with the tree"}: ${sentenceOf(cache, stage)}; the table has every slot.`);
     ui.slots.replaceChildren(arcs, settledBlock(cache, strip.settled), ...cells.map((cell) => cellOf(cache, slots, cell, known, after, model)));
+    for (const cell of ui.slots.querySelectorAll(`[data-node="${view.selected}"]`)) cell.classList.add("sv-picked");
   }
 
   return draw;

@@ -61,13 +61,14 @@ export const hitsOf = (tales) => [...tales].filter(([, tale]) => ["first", "agai
 export const nextHit = (hits, step, way) => (way > 0 ? hits.find((one) => one > step) : hits.filter((one) => one < step).at(-1));
 
 /**
- * How many later steps found the cache as step `first` left it, and in how many of them something went wrong anew.
+ * How many steps after `step` found the cache as step `first` left it, and in how many of them something went wrong anew.
  * @param {Map<number, Tale>} tales
  * @param {string} name
  * @param {number} first
+ * @param {number} [step]
  */
-export function aftermath(tales, name, first) {
-  const later = [...tales].filter(([step, tale]) => step > first && tale.before[name] === first), repeat = later.filter(([, tale]) => tale.found.some((one) => one.name === name && one.kind === "again")).length;
+export function aftermath(tales, name, first, step = first) {
+  const later = [...tales].filter(([at, tale]) => at > step && tale.before[name] === first), repeat = later.filter(([, tale]) => tale.found.some((one) => one.name === name && one.kind === "again")).length;
   return { inherit: later.length - repeat, repeat };
 }
 
@@ -83,9 +84,9 @@ export function faultHeadline(frame, tales) {
   const tale = taleOf(tales, frame.step), main = mainFinding(tale);
   if (!main) return null;
   const model = modelOf(main), { kind, first, name } = main;
-  if (kind === "after") return { title: `The ${name} is still wrong since step ${first + 1}`, sub: ["nothing new: it follows from there"], kind };
+  if (kind === "after") return { title: `The ${name} is still wrong since step ${first + 1}`, sub: [], kind };
   const { inherit, repeat } = aftermath(tales, name, first);
-  const anew = repeat ? `${steps(repeat)} repeat${repeat === 1 ? "s" : ""} it` : "", stays = model && inherit ? `${steps(inherit)} inherit${inherit === 1 ? "s" : ""} it` : "";
+  const stays = model && inherit ? `${steps(inherit)} inherit${inherit === 1 ? "s" : ""} it` : "", anew = repeat ? `${stays ? repeat : steps(repeat)} repeat${repeat === 1 ? "s" : ""} it` : "";
   const order = kind === "first" ? ["first fault", [stays, anew].filter(Boolean).join(", ")].filter(Boolean).join("; ") : `again, after step ${first + 1}`;
   if (!model) return { title: "A bonus token does not come from where it says", sub: [order], kind };
   const cache = frame.caches[model], wrong = wrongSlot(cache);
@@ -93,7 +94,7 @@ export function faultHeadline(frame, tales) {
   const held = wrong.held === null ? null : { token: cache.text[wrong.held] }, due = wrong.due === null ? null : { token: cache.text[wrong.due] };
   const was = due ? cache.node[Number(wrong.due)] === null ? " was due" : cache.node[Number(wrong.due)] ? " was accepted" : " is the root" : "";
   const sub = held && due ? [held, " where ", due, was, " · "] : due ? ["what no slot of this step held, where ", due, was, " · "] : [];
-  return { title: `Slot ${wrong.slot} of the ${model} holds ${due ? "the wrong token" : "what was not to be kept"}`, sub: [...sub, order], kind };
+  return { title: `Slot ${wrong.slot}${model === "target" ? "" : ` of the ${model}`} holds ${due ? "the wrong token" : "what was not to be kept"}`, sub: [...sub, order], kind };
 }
 
 /**
@@ -139,10 +140,10 @@ export function whyOf(frames, tales, frame) {
   const model = modelOf(main), others = tale.found.filter((one) => one !== main), { kind, first } = main;
   /** @type {Link[]} */
   const chain = model ? (kind === "after" ? inherited(frame, model) : cacheChain(frame, model, kind === "first")) : bonusChain(frame, kind === "first");
-  const began = kind === "after" ? "There it began: this step only inherits it." : `The ${main.name} was wrong before, since that step.`;
+  const began = kind === "after" ? "There it began: this step only inherits it." : model ? `The ${main.name} was wrong before, since that step.` : "There a bonus token was wrong for the first time.";
   if (kind !== "first") chain.push({ title: `Step ${first + 1}`, said: [began], tone: kind === "after" ? "cause" : "plain", first: kind === "after", to: { step: first, why: true } });
   if (model) chain.push(...follows(frames, tales, frame, model, first));
-  for (const { name, place, count } of others) chain.push({ title: "Also", said: [`${name}: ${count} more finding${count > 1 ? "s" : ""} in this step.`], tone: "plain", to: { part: place } });
+  for (const { name, place, count } of others) chain.push({ title: "Also", said: [`${name}: ${count} finding${count > 1 ? "s" : ""} in this step, too.`], tone: "plain", to: { part: place } });
   return chain;
 }
 
@@ -272,7 +273,7 @@ function maskChain(frame, model, first) {
   const must = node ? ["It must see the text before the step, itself, and its ancestors ", ...buttons(line)] : ["It is the root: it must see the text before the step, and itself."];
   made.push({ title: "Ancestry", said: must, tone: "plain", to: { node } });
   const below = decisionsOf(driving(frame)).map((one) => one.node).filter((one) => tree.parent[one] === node).slice(0, 4);
-  if (below.length && model === "target") made.push({ title: "Decisions", said: ["By what this row says the driver judged ", ...buttons(below), "; p there may be wrong."], tone: "after", to: { node: below[0] } });
+  if (below.length && model === "target") made.push({ title: "Decisions", said: ["By what this row says the driver judged ", ...buttons(below), "– p there may be wrong."], tone: "after", to: { node: below[0] } });
   return made;
 }
 
@@ -286,7 +287,7 @@ function bonusChain(frame, first) {
   const wrong = frame.verdicts.find((verdict) => verdict.bonus.fault);
   if (!wrong) return [];
   const { verifier, bonus } = wrong, { nodes, tree } = frame, last = decisionsOf(wrong).filter((one) => one.residual && tree.parent[one.node] === bonus.node).at(-1);
-  const said = [`${verifier} drew `, { token: bonus.text }, ` and says: from the ${bonus.source} at `, { node: bonus.node, text: nodes.text[bonus.node] }, ". ", String(bonus.fault)];
+  const said = [`${verifier} drew `, { token: bonus.text }, ` and says: from the ${bonus.source} at node ${bonus.node} `, { node: bonus.node, text: nodes.text[bonus.node] }, ". ", String(bonus.fault)];
   /** @type {Link[]} */
   const made = [{ title: "Bonus token", said, tone: "cause", first, to: { part: "verdicts" } }];
   if (bonus.source === "residual" && last) {
@@ -309,7 +310,7 @@ function bonusChain(frame, first) {
  */
 function follows(frames, tales, frame, model, first) {
   const worst = (/** @type {number} */ step) => frames.get(step)?.caches[model].audit?.worst, here = worst(frame.step), next = worst(frame.step + 1);
-  const { inherit, repeat } = aftermath(tales, `${model} cache`, first), later = inherit + repeat;
+  const { inherit, repeat } = aftermath(tales, `${model} cache`, first, frame.step), later = inherit + repeat;
   const before = worstBefore(frames, model, first);
   const number = (/** @type {number} */ value, /** @type {number} */ step) => ({ value, path: `${cachePath(step, model)}.audit.worst()`, count: 2 });
   /** @type {Part[]} */

@@ -12,12 +12,24 @@
 const STAY = [[], ["path", "tried", "other"], ["path", "tried", "other"], ["path", "tried"], ["path"]];
 /** From this one on siblings of which nothing stays are folded into the first of them. */
 const SIBLINGS = 2;
+/** In larger trees everything that nobody examined is folded at once. */
+const LARGE = 200;
+
+/**
+ * How much can be folded, step by step: what nobody examined from the deepest level on; then its siblings; then the rest.
+ * @param {Shape} shape
+ * @returns {{fold: number, from: number}[]} the first folds nothing, the last leaves the accepted paths and what a reader opened
+ */
+export function foldsOf({ parent, depth }) {
+  const levels = parent.length > LARGE ? 1 : Math.max(1, Math.max(...depth) - 1);
+  return [{ fold: 0, from: 0 }, ...Array.from({ length: levels }, (_, i) => ({ fold: 1, from: levels - i })), ...[2, 3, 4].map((fold) => ({ fold, from: 0 }))];
+}
 
 /**
  * @param {Shape} shape
- * @returns {(fold: number) => Folded} 0 folds nothing, 4 leaves the accepted paths and what a reader opened
+ * @returns {(how: {fold: number, from: number}) => Folded}
  */
-export function foldingOf({ parent, order, rank, open }) {
+export function foldingOf({ parent, order, depth, rank, open }) {
   /** @type {number[][]} */
   const all = parent.map(() => []), size = new Array(parent.length).fill(0);
   for (const node of order) {
@@ -35,30 +47,26 @@ export function foldingOf({ parent, order, rank, open }) {
     return keep;
   }
 
-  return (fold) => {
+  return ({ fold, from }) => {
     /** @type {Folded["stubs"]} */
     const stubs = new Map();
     if (!fold) return { children: all, stubs };
-    const keep = kept(fold), children = all.map((own) => own);
+    const keep = kept(fold), children = all.map((own) => own), gone = new Array(parent.length).fill(false);
     for (let node = 0; node < parent.length; node++) {
-      if (node && !keep[node]) continue; // what is below it is hidden by the card that stays
-      const own = all[node], quiet = own.filter((child) => !keep[child]);
-      if (!quiet.length) continue;
-      const onPath = rank[node] === "path" || rank[node] === "root";
-      if (quiet.length === own.length && !onPath) {
+      if (node && (gone[parent[node]] || (stubs.has(parent[node]) && !children[parent[node]].length))) gone[node] = true;
+      if (gone[node] || stubs.has(node)) continue;
+      const own = all[node], quiet = own.filter((child) => !keep[child]), isPath = rank[node] === "path" || rank[node] === "root";
+      if (quiet.length && quiet.length === own.length && !isPath) {
+        if (depth[node] < from) continue;
         children[node] = [];
         stubs.set(node, { hidden: own, count: size[node] });
       } else if (fold >= SIBLINGS && quiet.length > 1) {
-        const [first, ...rest] = quiet, below = all[first];
+        const [first, ...rest] = quiet;
         children[node] = own.filter((child) => keep[child] || child === first);
         children[first] = [];
-        stubs.set(first, { hidden: [...below, ...rest], count: size[first] + rest.reduce((sum, one) => sum + 1 + size[one], 0) });
-      } else
-        for (const child of quiet) {
-          if (!all[child].length) continue;
-          children[child] = [];
-          stubs.set(child, { hidden: all[child], count: size[child] });
-        }
+        stubs.set(first, { hidden: [...all[first], ...rest], count: size[first] + rest.reduce((sum, one) => sum + 1 + size[one], 0) });
+        for (const one of rest) gone[one] = true;
+      }
     }
     return { children, stubs };
   };

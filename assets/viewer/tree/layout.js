@@ -11,7 +11,7 @@
  * Coordinates are CSS pixels at scale 1, y downwards.
  */
 
-import { foldingOf } from "./folding.js";
+import { foldingOf, foldsOf } from "./folding.js";
 
 /** @import { Rank } from "./ranks.js" */
 
@@ -53,6 +53,7 @@ export const DENSITIES = [
   { path: 48, tried: 34, other: 22, idle: 17, gap: 1, apart: 2 },
   { path: 48, tried: 34, other: 18, idle: 17, gap: 1, apart: 1 },
 ];
+const DENSEST = DENSITIES[DENSITIES.length - 1];
 /** A large window shows the tree larger; narrower than this the columns would be cut for it. */
 const LARGEST = 1.5, SCALE_STEP = 0.1, WIDE_ENOUGH = 820, WIDE_ENOUGH_DEEP = 980;
 /** Below this a tree is not made smaller to fit: labels would not be readable any more. */
@@ -61,8 +62,8 @@ const SMALLEST = 0.6;
 const NARROW = 620, SMALLEST_NARROW = 0.85;
 /** Room below for the sentence that says what is folded. */
 const SAYING = 22;
-/** How much is folded where a tree is too high: see foldingOf(). */
-const FOLDS = [0, 1, 2, 3, 4];
+/** A tree that would fit at this scale is rather made smaller than folded. */
+const NEARLY = 0.85;
 /** Room above for the titles of the columns, and at the sides. */
 const HEAD = 22, SIDE = 16;
 const NARROWEST_COLUMN = 118, WIDEST_COLUMN = 300, WIDEST_CARD = 196, DEEP = 3;
@@ -76,23 +77,21 @@ const BONUS = 26, LANE = 5, BONUS_GAP = 4;
  */
 export function layOut(shape, box) {
   const folding = foldingOf(shape), deepest = Math.max(...shape.depth), room = box.height - HEAD;
-  const least = deepest > DEEP ? WIDE_ENOUGH_DEEP : WIDE_ENOUGH;
+  const least = deepest > DEEP ? WIDE_ENOUGH_DEEP : WIDE_ENOUGH, airy = placeRows(shape, folding({ fold: 0, from: 0 }), DENSITIES[0]);
   for (let scale = LARGEST; scale > 1.01; scale -= SCALE_STEP) {
     if (box.width / scale < least) continue;
-    const rows = placeRows(shape, folding(0), DENSITIES[0]);
-    if ((rows.height + HEAD) * scale <= box.height) return finish(shape, rows, { width: box.width / scale, height: box.height / scale }, scale);
+    if ((airy.height + HEAD) * scale <= box.height) return finish(shape, airy, { width: box.width / scale, height: box.height / scale }, scale);
   }
-  /** @type {Rows | undefined} */
-  let rows;
-  for (const fold of FOLDS) {
-    const folded = folding(fold);
-    if (fold && !folded.stubs.size && rows) continue; // as before
-    for (const density of DENSITIES) {
-      rows = placeRows(shape, folded, density);
-      if (rows.height <= room - (fold ? SAYING : 0)) return finish(shape, rows, box, 1);
-    }
+  let rows = airy;
+  for (const how of foldsOf(shape)) {
+    const folded = folding(how), fits = (/** @type {Rows} */ one) => one.height <= room - (how.fold ? SAYING : 0);
+    if (how.fold && !folded.stubs.size) continue; // as before
+    rows = placeRows(shape, folded, DENSEST);
+    if (fits(rows)) return finish(shape, DENSITIES.map((density) => placeRows(shape, folded, density)).find(fits) || rows, box, 1);
+    const small = how.fold ? 0 : box.height / (rows.height + HEAD);
+    if (small >= NEARLY) return finish(shape, rows, { width: box.width / small, height: box.height / small }, small);
   }
-  return finish(shape, /** @type {Rows} */ (rows), box, 1);
+  return finish(shape, rows, box, 1);
 }
 
 /* ----------------------------------------------------------------------------------------------------- heights */
@@ -213,7 +212,7 @@ function finish({ depth }, rows, box, wanted) {
   const bonusLeft = first + deepest * column, bonusWide = bonusRoom - gap, width = bonusLeft + bonusWide + SIDE;
   const height = rows.height + HEAD, scale = Math.max(isNarrow ? SMALLEST_NARROW : SMALLEST, wanted * Math.min(1, box.width / width, box.height / height));
   const tall = (box.height * wanted) / scale;
-  const down = HEAD + Math.max(0, (tall - height) / 2);
+  const down = HEAD + Math.max(0, (tall - height - (rows.stubs.size ? SAYING : 0)) / 2);
   const names = ["last token", ...Array.from({ length: deepest }, (_, i) => `depth ${i + 1}`), "bonus"];
   return {
     left: depth.map(leftOf), wide: depth.map((at) => (at ? card : root)), high: rows.high,

@@ -1,4 +1,4 @@
-"""What is being done for every page, for those who wait: their place in the queue, or the part of the step that runs."""
+"""What is being done for a page, for whoever waits: the place in the queue, or the part of the step that runs."""
 
 from __future__ import annotations
 

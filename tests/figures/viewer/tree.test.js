@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { decisionsOf } from "../../../assets/viewer/core/columns.js";
 import { fitted, held, LARGEST_ZOOM, showing, SMALLEST_ZOOM, zoomed } from "../../../assets/viewer/tree/camera.js";
 import { chance, compared } from "../../../assets/viewer/tree/chance.js";
+import { shortNames } from "../../../assets/viewer/tree/legend.js";
 import { columns, fitting, shorten } from "../../../assets/viewer/tree/labels.js";
 import { layOut } from "../../../assets/viewer/tree/layout.js";
 import { inSight, miniature } from "../../../assets/viewer/tree/minimap.js";
@@ -72,4 +73,9 @@ test("the small picture has every node in its column, each at its height, the sp
   assert.equal(x.length, large.tree.parent.length);
   for (const [node, at] of y.entries()) assert.ok(at >= 0 && at <= height && x[node] >= 0 && x[node] <= 132);
   for (const node of [...shape.rank.keys()].filter((one) => shape.rank[one] === "path")) assert.equal(y[node].toFixed(6), y[0].toFixed(6));
+});
+
+test("names are cut where that still tells them apart", () => {
+  assert.deepEqual([...shortNames(["rejection", "longest_path", "eta"]).values()], ["rejection", "longest", "eta"]);
+  assert.deepEqual([...shortNames(["longest_path", "longest_path_2", "_private_name"]).values()], ["longest_path", "longest_path_2", "_private_name"]);
 });

@@ -27,7 +27,7 @@ test("a slot that holds another token is followed to the move, the decision and 
   assert.deepEqual([decision.to, row.to], [{ node: node[due] }, { node: frame.tree.parent[node[due]] }]);
   const taken = decisionsOf(driving(frame)).find((one) => one.node === node[due] && one.outcome === "a");
   assert.ok(plain(decision.said).includes(`coin ${taken.uniform}, threshold ${taken.threshold}`));
-  assert.match(faultHeadline(frame, tales).title, new RegExp(`^Slot ${after.slot[k]} of the target holds the wrong token$`));
+  assert.match(faultHeadline(frame, tales).title, new RegExp(`^Slot ${after.slot[k]} holds the wrong token$`));
   assert.equal(faultyNodes(frame).get(node[due]), `its slot ${after.slot[k]} is wrong (target)`);
 });
 
@@ -45,6 +45,9 @@ test("what follows from an earlier step says so and leads there", () => {
   assert.equal(links[0].tone, "after");
   assert.equal(faultHeadline(later, told).title, `The target cache is still wrong since step ${first + 1}`);
   assert.deepEqual(aftermath(told, "target cache", first), { inherit: 1, repeat: 0 });
+  const readers = (frame) => plain(whyOf(both, told, frame).find((one) => one.title === "Rows that read it").said);
+  assert.match(readers(both.get(first)), /^1 later step reads this cache as it is\. No audit/);
+  assert.match(readers(later), /^No later step of this run reads it\. No audit/);
 });
 
 test("a row that saw what is no ancestor leads to its ancestors and to what was judged by it", () => {
