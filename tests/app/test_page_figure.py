@@ -64,3 +64,99 @@ def test_a_table_sorts_filters_and_leaves_as_csv(from_file):
     seen.wait_for_step(2, 2)
     page.wait_for_selector(f"{TABLE} th[aria-sort=descending]:has-text('Target prob.')")
     assert page.input_value(f"{TABLE} input[type=search]") == "MOON", "what was chosen holds for the next step"
+
+
+# ----------------------------------------------------------------------------------------------------- figures
+
+
+SVG = "{http://www.w3.org/2000/svg}"
+HEAD = "One step, twice & <b>"
+
+
+def saved(page, kind: str, path: Path) -> Path:
+    with page.expect_download() as download:
+        page.click(f"[data-act=save-{kind}]")
+    assert download.value.suggested_filename == f"specviz-sample-step-2.{kind}"
+    download.value.save_as(path)
+    return path
+
+
+def words(path: Path) -> list[str]:
+    return [text.text for text in ElementTree.parse(path).iter(f"{SVG}text") if text.text]
+
+
+def test_a_figure_says_what_it_shows_and_needs_nothing_else(from_file, tmp_path):
+    """Of a run of strangers: caption, prompt, step, cards and legend as text, in both themes, as SVG and as PNG."""
+    prompt = "Why <i>\x00\u202e & why?"
+    trace = sample_trace(steps=3, tokens=HOSTILE, seed=1, verifiers=tuple(RULES)).model_copy(update={"prompt": prompt})
+    seen = from_file(trace, go=1)
+    page = seen.page
+    frame = step_frame(trace, 1)
+    page.keyboard.press("e")
+    page.wait_for_selector("dialog[open] .sv-figurepicture[src]")
+    assert page.evaluate("document.querySelector('.sv-figurepicture').decode().then(() => true)"), "it can be drawn"
+    page.fill(".sv-figureform input[type=text]", HEAD)
+    light = saved(page, "svg", tmp_path / "light.svg")
+    svg = ElementTree.parse(light).getroot()
+    assert (svg.get("width"), svg.get("height")) == ("1280", "720")
+    assert svg.findtext(f"{SVG}title") == HEAD
+    said = words(light)
+    assert HEAD in said
+    assert any(text.startswith("“Why <i>\ufffd") for text in said)
+    assert " · step 2 of 3" in said
+    for label in frame["nodes"]["text"]:
+        assert any(label == text or (text.endswith("…") and label.startswith(text[:-1])) for text in said), label
+    driver = next(verdict for verdict in frame["verdicts"] if verdict["verifier"] == frame["driver"])
+    assert f"{frame['driver']} {len(driver['path'])}" in said
+    assert {"draft q", "target p", "accept zone and coin", " accept chance", "also kept by"} <= {*said}
+    text = light.read_text(encoding="utf-8")
+    assert not re.search(r"var\(|color-mix|class=|<script|<image|href=", text), "it needs nothing else"
+
+    page.select_option(".sv-figureform select", "dark")
+    page.uncheck(".sv-figureform fieldset input[value=eta]")
+    page.check(".sv-figureform > label input[type=checkbox]")
+    dark = saved(page, "svg", tmp_path / "dark.svg")
+    assert "eta" in words(light)
+    assert "eta" not in words(dark)
+    assert "longest_path" in words(dark)
+    for theme, path in (("dark", saved(page, "png", tmp_path / "dark.png")), ("light", None)):
+        if path is None:
+            page.select_option(".sv-figureform select", theme)
+            path = saved(page, "png", tmp_path / "light.png")
+        with Image.open(path) as image:
+            assert image.size == (2560, 1440)
+            colours = image.convert("RGB").getcolors(1 << 24)
+        assert len(colours) > 50, "it is not blank"
+        assert (sum(max(colours)[1]) > 600) == (theme == "light")
+    page.keyboard.press("ArrowRight")
+    assert seen.where() == "step 2 of 3", "the keys belong to the dialog"
+    page.keyboard.press("Escape")
+    page.keyboard.press("ArrowRight")
+    seen.wait_for_step(3, 3)
+    assert page.locator(".sv-figure").count() == 0, "what was drawn on is gone"
+
+
+@pytest.mark.parametrize(("driver", "sign"), [("eta", "accept zone and p"), ("naive", "= drawn"), ("greedy", "= argmax")])
+def test_the_legend_tells_no_coin_where_none_was_flipped(from_file, tmp_path, driver, sign):
+    others = tuple(name for name in RULES if name != driver)
+    seen = from_file(sample_trace(steps=2, seed=1, verifiers=(driver, *others)), go=1)
+    seen.page.keyboard.press("e")
+    said = words(saved(seen.page, "svg", tmp_path / "figure.svg"))
+    assert sign in said
+    assert "accept zone and coin" not in said
+
+
+def test_a_print_is_one_page_with_the_figure(from_file, tmp_path):
+    seen = from_file(sample_trace(steps=2, seed=1), theme="dark")
+    printed = seen.page.pdf(prefer_css_page_size=True)
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 1
+    box = re.search(rb"/MediaBox\s*\[([\d. ]+)\]", printed)
+    width, height = map(float, box[1].split()[2:])
+    assert width > height, "it lies on its side"
+    seen.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert " · step 1 of 2" in seen.page.locator(".sv-print text").all_text_contents()
+    seen.page.emulate_media(media="print")
+    assert seen.page.locator("main").is_hidden()
+    assert seen.page.locator(".sv-print svg").is_visible()
+    seen.page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert seen.page.locator(".sv-print").count() == 0
