@@ -37,13 +37,14 @@ def save(trace: Trace, path: str | os.PathLike[str]) -> None:
     save_trace(trace, path)
 
 
-def export(trace: Trace, path: str | os.PathLike[str], *, step: int = 1, theme: str | None = None) -> Path:
+def export(trace: Trace, path: str | os.PathLike[str], *, step: int = 1, theme: str | None = None, alone: bool = False) -> Path:
     """Write the run as one HTML file, some 6 MB, that opens from disk without a server and without a network.
 
     Args:
         path: the file, which is replaced if it exists.
         step: the step that is shown first, from 1 on.
         theme: ``light`` or ``dark``; None: as the reader's system is set.
+        alone: whether the file has that step only, for a slide or another page.
 
     Returns:
         The file's path.
@@ -58,7 +59,7 @@ def export(trace: Trace, path: str | os.PathLike[str], *, step: int = 1, theme: 
         raise SettingsError(f"There is no theme {shown(theme)}; choose light or dark, or leave it out.")
     if not 1 <= step <= max(1, len(trace.steps)):
         raise SettingsError(f"There is no step {shown(step)}; choose one from 1 to {max(1, len(trace.steps))}.")
-    save_page(trace, path, go=step - 1, theme=theme)
+    save_page(trace, path, go=step - 1, theme=theme, alone=alone and bool(trace.steps))
     return Path(path)
 
 

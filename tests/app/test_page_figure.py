@@ -160,3 +160,64 @@ def test_a_print_is_one_page_with_the_figure(from_file, tmp_path):
     assert seen.page.locator(".sv-print svg").is_visible()
     seen.page.evaluate("window.dispatchEvent(new Event('afterprint'))")
     assert seen.page.locator(".sv-print").count() == 0
+
+
+# -------------------------------------------------------------------------------------------------------- pages
+
+
+def test_an_exported_page_opens_where_its_address_says_and_names_its_prompt(browser, tmp_path):
+    prompt = "Is </title> <b>this</b> a prompt?"
+    trace = sample_trace(steps=3, tokens=HOSTILE, seed=1, verifiers=tuple(RULES)).model_copy(update={"prompt": prompt})
+    path = tmp_path / "run.html"
+    path.write_text(standalone_page(trace), encoding="utf-8")
+    seen = Watched(browser, f"{path.as_uri()}?step=2&node=3&verifier=eta")
+    seen.wait_for_step(2, 3)
+    assert seen.page.title() == f"“{prompt}” · specviz"
+    assert seen.page.inner_text(".specviz-file h1") == prompt
+    assert seen.page.get_attribute(".sv-card-node[aria-selected=true]", "data-node") == "3"
+    assert seen.page.input_value(".sv-lens select") == "eta"
+    seen.page.goto(f"{path.as_uri()}?step=99&node=x&verifier=nobody")
+    seen.wait_for_step(1, 3)
+    seen.finish()
+
+
+def test_a_file_of_one_step_has_that_step_and_says_so_of_the_others(browser, tmp_path):
+    trace = sample_trace(steps=3, seed=1)
+    path = tmp_path / "step.html"
+    path.write_text(standalone_page(trace, go=1, alone=True), encoding="utf-8")
+    seen = Watched(browser, path.as_uri())
+    seen.wait_for_step(2, 3)
+    assert seen.page.title().startswith("step 2 of “")
+    assert seen.page.evaluate("[...window.specvizViewer.mounted[0].state.frames.keys()]") == [1]
+    seen.page.keyboard.press("ArrowRight")
+    seen.page.wait_for_selector(".sv-empty:has-text('This file has step 2 alone')")
+    seen.page.keyboard.press("ArrowLeft")
+    seen.wait_for_step(2, 3)
+    seen.finish()
+
+
+def test_the_step_in_sight_leaves_as_a_page_and_as_a_frame(served, browser, tmp_path):
+    seen = served(sample_trace(steps=3, seed=1))
+    page = seen.page
+    page.evaluate(KEEP)
+    page.keyboard.press("ArrowRight")
+    seen.wait_for_step(2, 3)
+    page.click("[data-act=figure]")
+    page.click("[data-act=embed]")
+    page.wait_for_function("copied.length === 1")
+    frame = ElementTree.fromstring(page.evaluate("copied[0]"))
+    assert frame.tag == "iframe"
+    address = frame.get("src") or ""
+    assert re.search(r"\\?trace=[^&]+&step=2(&|$)", address)
+    for button, count in (("#save-page", 3), ("#save-step", 1)):
+        seen.menu("share")
+        with page.expect_download() as download:
+            page.click(button)
+        path = tmp_path / "saved.html"
+        download.value.save_as(path)
+        alone = Watched(browser, path.as_uri())
+        alone.wait_for_step(2, 3)
+        assert alone.page.evaluate("window.specvizViewer.mounted[0].state.frames.size") == count
+        alone.finish()
+    page.goto(address)
+    seen.wait_for_step(2, 3)

@@ -28,7 +28,7 @@ export function makeFigureDialog(ui, state, act) {
   const caption = el("input", { type: "text", maxlength: CAPTION_CHARACTERS, oninput: () => draw() });
   const theme = el("select", { onchange: () => draw() }, el("option", { value: "light" }, "light"), el("option", { value: "dark" }, "dark"));
   const paths = el("input", { type: "checkbox", onchange: () => draw() }), verifiers = el("fieldset", {});
-  const embed = button("embed", "Copy iframe", () => act.embed?.(), "Copy the HTML that shows this step inside another page");
+  const embed = button("embed", "Copy iframe", () => (dialog.close(), act.embed?.()), "Copy the HTML that shows this step inside another page");
   const dialog = el("dialog", { class: "sv-help sv-figuredialog", "aria-label": "Figure", onclose: forget },
     el("h3", {}, "Figure of this step"), picture,
     el("div", { class: "sv-figureform" }, el("label", {}, "Caption ", caption), el("label", {}, "Colours ", theme), el("label", {}, paths, " all paths"), verifiers),
