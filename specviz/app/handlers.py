@@ -368,7 +368,7 @@ class Actions:
 
         def write(run: Trace, path: Path) -> None:
             go = max(0, min(_whole(at, 0), len(run.steps) - 1))
-            self.readers.write_page(run, path, client, go, alone and bool(run.steps))
+            self.readers.write_page(run, path, client, go, alone)
 
         return self.save_file(known, request, write, ".html")
 

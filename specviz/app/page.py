@@ -109,10 +109,11 @@ def build_page(
                         # The buttons make the file; this hidden one is then pressed by the script to download it.
                         ready = gr.DownloadButton("Save", visible="hidden", elem_id="save-ready")
                     gr.Markdown(
-                        "A trace file opens again under Runs; an HTML page opens anywhere, offline, on the step in sight. **Link**, above "
-                        "the tree, copies an address: a run of your own is then held here for "
-                        f"{act.share_store.seconds / 86400:g} days, and whoever has the address can read it. "
-                        "**Figure** (`e`) makes a picture of the step in sight, or the HTML that shows it inside another page."
+                        "A trace file opens again under Runs; an HTML page opens anywhere, offline, on the step "
+                        "in sight. **Link**, above the tree, copies an address: a run of your own is then held here "
+                        f"for {act.share_store.seconds / 86400:g} days, and whoever has the address can read it. "
+                        "**Figure** (`e`) makes a picture of the step in sight, or the HTML that shows it inside "
+                        "another page."
                     )
             with gr.Tab("Settings", elem_id="menu-settings", id="settings"), gr.Tabs(elem_id="menu-of-settings"):
                 with gr.Tab("Run", elem_id="menu-run", id="run", render_children=True):

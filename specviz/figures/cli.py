@@ -21,13 +21,13 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the file."""
-    from specviz.api import export
+    from specviz.figures.export import save_page
     from specviz.trace.io import load_trace
 
     trace = load_trace(options.trace)
     name = options.trace.removesuffix(".gz").removesuffix(".json")
     output = Path(options.output or f"{name}.html")
-    export(trace, output, step=options.step, alone=options.alone)
+    save_page(trace, output, go=options.step - 1, alone=options.alone)
     said = f"step {options.step} of {len(trace.steps)}" if options.alone else f"{len(trace.steps)} steps"
     say(f"saved {output} ({output.stat().st_size / 1e6:.1f} MB, {said})")
     return 0

@@ -13,7 +13,7 @@ import plotly
 
 from specviz.assets import ASSETS
 from specviz.display import upright
-from specviz.errors import SettingsError
+from specviz.errors import SettingsError, shown
 from specviz.figures.block_types import Refused
 from specviz.figures.bundle import script_of, style_of
 from specviz.figures.figure_style import verifier_css
@@ -75,7 +75,7 @@ def page_parts(trace: Trace, *, go: int = 0, theme: str | None = None, alone: bo
 <header class="specviz-file"><h1 dir="auto" title="{asked}">{asked}</h1><p>{_about(trace, go, alone)}</p></header>
 <main id="viewer"></main>
 <script type="application/json" id="run">"""
-    wanted = [go] if alone else range(len(trace.steps))
+    wanted = [go] if alone and trace.steps else range(len(trace.steps))
     frames = (dump_block(step_frame(trace, position)) for position in wanted)
     yield from block_parts({**block_head(trace, go), "refused": _left_out(trace, wanted)}, frames)
     yield f"""</script>
@@ -95,8 +95,12 @@ def save_page(
     """Write :func:`standalone_page` to a file, a frame at a time.
 
     Raises:
-        SettingsError: if it cannot be written there.
+        SettingsError: for a step or theme that there is not, and if it cannot be written there.
     """
+    if theme not in (None, "light", "dark"):
+        raise SettingsError(f"There is no theme {shown(theme)}; choose light or dark, or leave it out.")
+    if not 0 <= go < max(1, len(trace.steps)):
+        raise SettingsError(f"There is no step {shown(go + 1)}; choose one from 1 to {max(1, len(trace.steps))}.")
     try:
         write_page(trace, path, go=go, theme=theme, alone=alone)
     except OSError as error:

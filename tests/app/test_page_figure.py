@@ -5,16 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import re
+import threading
 import xml.etree.ElementTree as ElementTree
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from specviz.app.server.limits import Limits
 from specviz.figures import step_frame
 from specviz.figures.export import standalone_page
 from specviz.trace.schema import TokenText
-from tests.browser import Watched, open_table
+from tests import server
+from tests.browser import DRAWN, Watched, open_table
 from tests.sample_traces import HOSTILE, RULES, sample_trace
 
 pytestmark = pytest.mark.browser
@@ -46,7 +50,9 @@ def test_a_table_sorts_filters_and_leaves_as_csv(from_file):
     page.wait_for_function("copied.length === 1")
     head, *lines = csv.reader(io.StringIO(page.evaluate("copied[0]")))
     assert head[:7] == ["Node", "Token", "Parent", "Depth", "Draw rank", "Draft prob.", "Target prob."]
-    assert [float(line[6]) for line in lines[:-1]] == sorted((p for p in frame["nodes"]["p"] if p is not None), reverse=True)
+    assert [float(line[6]) for line in lines[:-1]] == sorted(
+        (p for p in frame["nodes"]["p"] if p is not None), reverse=True
+    )
     assert lines[-1][6] == "–", "the root has no probability, and stands at the end"
     tokens = {line[0]: line[1] for line in lines}
     for node, label in enumerate(frame["nodes"]["text"]):
@@ -136,7 +142,9 @@ def test_a_figure_says_what_it_shows_and_needs_nothing_else(from_file, tmp_path)
     assert page.locator(".sv-figure").count() == 0, "what was drawn on is gone"
 
 
-@pytest.mark.parametrize(("driver", "sign"), [("eta", "accept zone and p"), ("naive", "= drawn"), ("greedy", "= argmax")])
+@pytest.mark.parametrize(
+    ("driver", "sign"), [("eta", "accept zone and p"), ("naive", "= drawn"), ("greedy", "= argmax")]
+)
 def test_the_legend_tells_no_coin_where_none_was_flipped(from_file, tmp_path, driver, sign):
     others = tuple(name for name in RULES if name != driver)
     seen = from_file(sample_trace(steps=2, seed=1, verifiers=(driver, *others)), go=1)
@@ -176,9 +184,10 @@ def test_an_exported_page_opens_where_its_address_says_and_names_its_prompt(brow
     assert seen.page.inner_text(".specviz-file h1") == prompt
     assert seen.page.get_attribute(".sv-card-node[aria-selected=true]", "data-node") == "3"
     assert seen.page.input_value(".sv-lens select") == "eta"
-    seen.page.goto(f"{path.as_uri()}?step=99&node=x&verifier=nobody")
-    seen.wait_for_step(1, 3)
     seen.finish()
+    lost = Watched(browser, f"{path.as_uri()}?step=99&node=x&verifier=nobody")
+    lost.wait_for_step(1, 3)
+    lost.finish()
 
 
 def test_a_file_of_one_step_has_that_step_and_says_so_of_the_others(browser, tmp_path):
@@ -220,4 +229,40 @@ def test_the_step_in_sight_leaves_as_a_page_and_as_a_frame(served, browser, tmp_
         assert alone.page.evaluate("window.specvizViewer.mounted[0].state.frames.size") == count
         alone.finish()
     page.goto(address)
+    page.wait_for_selector(DRAWN)
     seen.wait_for_step(2, 3)
+
+
+class Slides(BaseHTTPRequestHandler):
+    """Somebody else's page, which has a frame with whatever its address names."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b'<iframe src="%b" width="1280" height="800"></iframe>' % self.path[2:].encode())
+
+    def log_message(self, *_):
+        pass
+
+
+def test_only_pages_that_the_operator_names_may_frame_this_one(browser, tmp_path):
+    slides = ThreadingHTTPServer(("127.0.0.1", 0), Slides)
+    threading.Thread(target=slides.serve_forever, daemon=True).start()
+    own = f"http://localhost:{slides.server_port}"
+    try:
+        for frames in ((own,), ()):
+            limits = Limits(frames=frames)
+            with server.serving(tmp_path / str(len(frames)), trace=sample_trace(steps=2), limits=limits) as running:
+                page = browser.new_page(viewport={"width": 1300, "height": 900})
+                page.goto(f"{own}/?{running.url}")
+                if frames:
+                    page.frame_locator("iframe").locator(DRAWN).wait_for()
+                    assert page.frame_locator("iframe").locator(".sv-where").inner_text() == "step 1 of 2"
+                else:
+                    page.wait_for_timeout(500)
+                    assert page.frames[1].url.startswith("chrome-error:"), "the browser shows nothing of it"
+                page.close()
+    finally:
+        slides.shutdown()
+        slides.server_close()

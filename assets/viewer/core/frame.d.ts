@@ -486,8 +486,8 @@ export interface Figures {
 }
 
 /**
- * What is said of a whole run. ``asked`` is the prompt as it was given, ``prompt`` what the models saw of it, with what a
- * chat template adds. ``draftRan`` is null for a run without a step.
+ * What is said of a whole run. ``asked`` is the prompt as it was given, ``prompt`` what the models saw of it,
+ * with what a chat template adds. ``draftRan`` is null for a run without a step.
  */
 export interface Run {
   id: string;

@@ -50,7 +50,7 @@ def read_comparison(into: str, *paths: str) -> Iterator[bytes]:
 
 
 def write_page(packed: str, into: str, go: str, alone: str) -> Iterator[bytes]:
-    """Write the HTML page of a packed trace, which opens on the step at ``go``; or, with ``alone`` 1, of that step only."""
+    """Write the HTML page of a packed trace, which opens on the step at ``go``; of that step only if ``alone`` is 1."""
     from specviz.app.server.limits import SAVED_PAGE_BYTES
     from specviz.app.server.trace_store import unpack
     from specviz.figures import export
