@@ -266,6 +266,7 @@ class Session:
             try:
                 growth, keep = build_tree(builder, options, draft, self.tokens[-1], self._dice, len(self.steps), limits)
             finally:
+                draft.on_level = None  # or the runner would keep this session, and with it the models
                 # A builder that fails on rows that are no numbers is not at fault.
                 self._reads.finish()
             tree, final = growth.freeze(builder.proposal(options), keep)

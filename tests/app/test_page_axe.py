@@ -35,6 +35,15 @@ def test_the_exported_page_has_no_serious_violation(from_file, theme, size):
     assert serious(seen.page) == []
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_fault_and_its_causes_have_no_serious_violation(from_file, theme):
+    trace = sample_trace(steps=2, seed=2, fault="no_compaction")
+    seen = from_file(trace, theme=theme)
+    seen.page.keyboard.press("w")
+    seen.page.wait_for_selector(".sv-why li")
+    assert serious(seen.page) == []
+
+
 @pytest.mark.parametrize(("theme", "size"), [("light", (1280, 800)), ("dark", (390, 844))])
 def test_every_tab_and_panel_of_the_served_page_has_no_serious_violation(served, theme, size):
     trace = sample_trace(steps=2)

@@ -54,8 +54,8 @@ def test_words_rows_and_slots_light_their_card(from_file):
     page.hover(slot(node))
     assert "sv-lit" in page.get_attribute(card(node), "class")
     seen.dock("table")
-    page.locator("details[open] tbody tr").nth(7).hover()
-    assert "sv-lit" in page.get_attribute(card(7), "class")
+    page.locator("details[open] tbody tr").nth(node).hover()
+    assert "sv-lit" in page.get_attribute(card(node), "class")
 
 
 def test_one_selection_for_all(from_file):
@@ -67,15 +67,15 @@ def test_one_selection_for_all(from_file):
     page.click(f".sv-word[data-node='{node}']")
     assert page.get_attribute(card(node), "aria-selected") == "true"
     assert f"Node {node}" in page.inner_text(".sv-inspector")
-    page.wait_for_selector(".sv-outline.sv-picked", state="attached")
+    page.wait_for_selector(f".sv-kv.sv-picked[data-node='{node}']")
     seen.click_card(node)  # once more takes the selection away
-    assert page.locator("[aria-selected=true]").count() == 0
+    assert page.locator(".sv-card[aria-selected=true]").count() == 0
     page.click(slot(node))
     assert page.get_attribute(card(node), "aria-selected") == "true"
     page.evaluate("scrollTo(0, 0)")
     page.click(".sv-word[data-step='1'] >> nth=0")
     seen.wait_for_step(2, 2)
-    assert page.locator("[aria-selected=true]").count() == 0
+    assert page.locator(".sv-card[aria-selected=true]").count() == 0
 
 
 # ------------------------------------------------------------------------------------------------- tree keys
@@ -197,7 +197,7 @@ def test_hostile_cards_stay_inside_the_page(from_file, size):
     seen = from_file(sample_trace(steps=1, tokens=HOSTILE, seed=1), size=size)
     page = seen.page
     shown = "".join(page.locator(".sv-cardtoken").all_text_contents())
-    assert "${aler" in shown or "{{cons" in shown
+    assert "${a" in shown
     assert page.locator(".sv-card img, .sv-card script, .sv-card b").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
     page.keyboard.press("t")

@@ -213,7 +213,7 @@ def test_hostile_tokens_stay_text_in_every_panel(from_file):
     seen = from_file(trace)
     for step in range(3):
         if step:
-            seen.page.keyboard.press("ArrowRight")
+            seen.page.click("[data-act=next]")
             seen.wait_for_step(step + 1, 3)
         for node in range(0, 29, 5):
             seen.page.evaluate("node => window.specvizViewer.mounted.at(-1).select(node)", node)
@@ -248,6 +248,7 @@ def test_panels_fit_a_phone_in_both_themes(from_file, theme, tmp_path, audited):
 def test_a_verifier_of_ones_own_is_counted_and_drawn(from_file):
     trace = sample_trace(steps=2, verifiers=("mine", *RULES))
     seen = from_file(trace)
+    read(seen, RUN)
     assert "mine" in read(seen, f"{RUN} tr[data-verifier=mine]")
 
 

@@ -77,7 +77,7 @@ def test_commit_and_cache_update_close_the_step(from_file):
     into(seen, "one forward")
     words = page.locator(".sv-word[data-step='0']")
     assert "sv-later" in words.first.get_attribute("class")
-    page.evaluate("document.querySelector('[aria-label=Verdicts]').scrollIntoView()")
+    page.keyboard.press("2")
     assert "Not known yet" in page.evaluate(
         "getComputedStyle(document.querySelector('[aria-label=Verdicts]'), '::after').content"
     )
@@ -85,7 +85,8 @@ def test_commit_and_cache_update_close_the_step(from_file):
     into(seen, "Commit")
     assert "sv-later" not in words.first.get_attribute("class")
     assert page.is_visible("[aria-label=Verdicts] table")
-    page.keyboard.press("c")
+    page.keyboard.press("1")
+    page.click("[data-act=compare-paths]")
     assert page.locator(".sv-card-bonus").count() == 3
     assert "nothing is kept or moved yet" in page.inner_text(".sv-cachesaid")
     assert page.locator(".sv-slots .sv-kv-kept").count() == 0

@@ -6,7 +6,8 @@ import pytest
 
 from specviz.figures.node import commit_columns
 from specviz.trace import metrics
-from tests.sample_traces import HOSTILE, RULES, sample_trace
+from tests.pairs import make_trace
+from tests.sample_traces import HOSTILE, sample_trace
 
 pytestmark = pytest.mark.browser
 RUN = "section[aria-label='The run so far']"
@@ -19,7 +20,7 @@ def spot(seen, share: float) -> tuple[float, float]:
 
 
 def test_the_headline_says_what_a_step_came_to_and_the_dots_lead_into_it(from_file):
-    trace = sample_trace(steps=2, seed=3, verifiers=tuple(RULES))
+    trace = make_trace(max_new_tokens=6)
     step, seen = trace.steps[0], from_file(trace)
     page, written = seen.page, len(trace.steps[0].committed)
     assert page.inner_text(".sv-headline") == f"{written} token{'s' if written > 1 else ''} from one target forward"
@@ -75,6 +76,7 @@ def test_totals_follow_a_range_that_is_drawn_over_the_overview(from_file):
     trace = sample_trace(steps=8, seed=3)
     seen = from_file(trace)
     page = seen.page
+    seen.dock("totals")
     whole = page.inner_text(f"{RUN} .sv-totals")
     page.mouse.move(*spot(seen, 2.5 / 8))
     page.mouse.down()

@@ -65,10 +65,10 @@ def test_searching_dims_the_rest_opens_folds_and_goes_on(from_file):
     visited = []
     for _ in range(3):
         page.keyboard.press("Enter")
-        visited.append(int(page.get_attribute("[aria-selected=true]", "data-node")))
+        visited.append(int(page.get_attribute(".sv-card[aria-selected=true]", "data-node")))
     assert visited == sorted(few)[:3]
     page.keyboard.press("Shift+Enter")
-    assert page.get_attribute("[aria-selected=true]", "data-node") == str(visited[1])
+    assert page.get_attribute(".sv-card[aria-selected=true]", "data-node") == str(visited[1])
     page.fill(FIND, "rejected by eta")
     rejected = {d.node for d in trace.steps[0].verdicts["eta"].decisions if d.outcome == "rejected"}
     assert page.inner_text(FOUND) == str(len(rejected))
@@ -102,7 +102,7 @@ def test_the_tree_is_enlarged_moved_and_fitted_again(from_file):
     page.mouse.up()
     after = box_of(page, 0)
     assert (round(after["x"] - before["x"]), round(after["y"] - before["y"])) == (-60, -40)
-    assert page.locator("[aria-selected=true]").count() == 0, "a drag is no click"
+    assert page.locator(".sv-card[aria-selected=true]").count() == 0, "a drag is no click"
     page.mouse.move(x, y)
     page.keyboard.down("Control")
     page.mouse.wheel(0, 200)
@@ -130,5 +130,5 @@ def test_a_large_tree_has_a_small_picture_that_leads_into_its_folds(from_file):
     assert int(re.search(r"(\d+) shown", said)[1]) == len(shown(page)) - 1
     spot = page.locator(".sv-mini svg").bounding_box()
     page.mouse.click(spot["x"] + spot["width"] - 6, spot["y"] + spot["height"] - 6)
-    chosen = int(page.get_attribute("[aria-selected=true]", "data-node"))
+    chosen = int(page.get_attribute(".sv-card[aria-selected=true]", "data-node"))
     assert chosen in shown(page)

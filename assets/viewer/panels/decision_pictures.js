@@ -124,7 +124,7 @@ export function decisionPicture(frame, verdict, looks, decision, act) {
   /** @type {(Node | null)[]} */
   const made = [bothBars(p === null || q === null ? { value: before.q, path: `${nodePath(step, node)}.draft_prob` } : { value: q, path: `${path}.q` },
     p === null ? { value: before.p, path: `${nodePath(step, node)}.target_prob` } : { value: p, path: `${path}.p` })];
-  if (changed && p !== null) made.push(el("p", { class: "sv-note" }, elder ? ["as node ", String(elder.node), " left them when it was rejected; before that "] : "as this rule used them; the tree has ",
+  if (changed && p !== null) made.push(el("p", { class: "sv-note" }, elder ? `after node ${elder.node} went; before: ` : "as this rule used them; the tree has ",
     said(["q ", { value: /** @type {number} */ (before.q), path: `${nodePath(step, node)}.draft_prob` }, ", p ", { value: /** @type {number} */ (before.p), path: `${nodePath(step, node)}.target_prob` }], act)));
   const divided = division(frame, verdict.verifier, decision), isCoin = comparison === "uniform < threshold";
   made.push(el("h4", { class: "sv-sumline" }, el("span", {}, divided ? "Accept chance p ÷ q" : el("code", {}, rule)),

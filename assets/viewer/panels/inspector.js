@@ -13,6 +13,7 @@ import { nodeNumbers } from "./node_numbers.js";
 import { recorded, said } from "./said.js";
 
 /** @import { Frame, Run, Verdict } from "../core/frame.d.ts" */
+/** @import { Decision } from "../core/columns.js" */
 /** @import { Act, View } from "../core/state.js" */
 /** @import { Part } from "./decision.js" */
 
@@ -84,11 +85,18 @@ function undecided(frame, verdict, node, state, say) {
 }
 
 /**
- * A comparison in a line of a few words: two numbers need no names.
- * @param {Part[]} parts
+ * A decision in a few words: of two numbers it goes without saying which is which, and so of the node's own token.
+ * @param {Frame} frame
+ * @param {string} verifier
+ * @param {Decision} decision
  * @returns {Part[]}
  */
-const inShort = (parts) => parts.filter((part) => part !== "u " && part !== "p " && part !== " threshold").map((part) => (typeof part === "object" && "value" in part ? { ...part, count: 3 } : part));
+function inShort(frame, verifier, decision) {
+  const { comparison, expected, node } = decision;
+  if (comparison.startsWith("token") && expected !== null) return [`${expected === frame.nodes.token[node] ? "=" : `≠ ${frame.tokens[expected]},`} ${comparison === "token = drawn" ? "drawn" : "likeliest"}`];
+  const names = ["u ", "p ", " threshold"];
+  return arithmetic(frame, verifier, decision).said.filter((part) => typeof part !== "string" || !names.includes(part)).map((part) => (typeof part === "object" && "value" in part ? { ...part, count: 3 } : part));
+}
 
 /**
  * What the verifiers that are not watched made of the node.
@@ -104,7 +112,7 @@ function othersBox(run, frame, node, { known, lens, shown }, act) {
   if (!others.length) return null;
   const lines = others.map((verdict) => {
     const { verifier } = verdict, state = known.states[verifier][node], decision = decisionsOf(verdict).filter((one) => one.node === node).at(-1);
-    const numbers = decision ? said(inShort(arithmetic(frame, verifier, decision).said), act) : state === "a" ? ["with the path below it"] : [];
+    const numbers = decision ? said(inShort(frame, verifier, decision), act) : state === "a" ? ["with its path"] : [];
     return [swatch(looksOf(run, verifier)), el("button", { type: "button", class: "sv-watch", title: `Watch ${verifier}: its picture, its frames in the tree`, onclick: () => act.watch(verifier) }, verifier),
       el("span", { class: "sv-other" }, el("b", {}, outcome(state)), " ", numbers)];
   });

@@ -10,7 +10,7 @@ import { slotsOf } from "./slots.js";
 /** @import { Cache } from "../core/frame.d.ts" */
 /** @import { LeftRow } from "./slots.js" */
 
-const GAP = 3, WIDEST = 64, NARROWEST = 34, WRONG = 62, SETTLED = 84, FEW = 3, ARC = 26, RISE = 10, SLOPE = 1.6;
+const GAP = 3, WIDEST = 64, NARROWEST = 34, ROOMY = 48, WRONG = 62, SETTLED = 84, FEW = 3, ARC = 26, RISE = 10, SLOPE = 1.6;
 /** Pixels of what stands beside the digits of a cell. */
 const BESIDE = 14;
 
@@ -76,7 +76,7 @@ export function layStrip(cache, room, known, selected, digit) {
   }
   const shown = groups.flatMap((group) => (group.length < FEW ? group.map((slot) => [slot]) : [group]));
   const folds = shown.filter((group) => group.length > 1), foldWidth = BESIDE + digit * Math.max(7, 2 * longest + 1.5);
-  const each = Math.max(least, Math.min(WIDEST, (free - folds.length * foldWidth) / Math.max(1, shown.length - folds.length)));
+  const each = Math.max(squeeze ? Math.max(least, ROOMY) : least, Math.min(WIDEST, (free - folds.length * foldWidth) / Math.max(1, shown.length - folds.length)));
 
   let x = settled + GAP;
   /** @type {Cell[]} */

@@ -88,7 +88,7 @@ export function faultHeadline(frame, tales) {
   const { inherit, repeat } = aftermath(tales, name, first);
   const stays = model && inherit ? `${steps(inherit)} inherit${inherit === 1 ? "s" : ""} it` : "", anew = repeat ? `${stays ? repeat : steps(repeat)} repeat${repeat === 1 ? "s" : ""} it` : "";
   const order = kind === "first" ? ["first fault", [stays, anew].filter(Boolean).join(", ")].filter(Boolean).join("; ") : `again, after step ${first + 1}`;
-  if (!model) return { title: "A bonus token does not come from where it says", sub: [order], kind };
+  if (!model) return { title: "A bonus token has the wrong source", sub: [order], kind };
   const cache = frame.caches[model], wrong = wrongSlot(cache);
   if (!wrong) return { title: titleOf(frame, model), sub: [order], kind };
   const held = wrong.held === null ? null : { token: cache.text[wrong.held] }, due = wrong.due === null ? null : { token: cache.text[wrong.due] };

@@ -77,21 +77,25 @@ const BONUS = 26, LANE = 5, BONUS_GAP = 4;
  */
 export function layOut(shape, box) {
   const folding = foldingOf(shape), deepest = Math.max(...shape.depth), room = box.height - HEAD;
-  const least = deepest > DEEP ? WIDE_ENOUGH_DEEP : WIDE_ENOUGH, airy = placeRows(shape, folding({ fold: 0, from: 0 }), DENSITIES[0]);
-  for (let scale = LARGEST; scale > 1.01; scale -= SCALE_STEP) {
+  const least = deepest > DEEP ? WIDE_ENOUGH_DEEP : WIDE_ENOUGH, inner = new Set(shape.parent), leaves = shape.parent.length - inner.size + 1;
+  // Of a large tree it is plain that it has to be folded.
+  const mayFit = leaves * (DENSEST.idle + DENSEST.gap) <= room / NEARLY, airy = mayFit ? placeRows(shape, folding({ fold: 0, from: 0 }), DENSITIES[0]) : null;
+  for (let scale = LARGEST; airy && scale > 1.01; scale -= SCALE_STEP) {
     if (box.width / scale < least) continue;
     if ((airy.height + HEAD) * scale <= box.height) return finish(shape, airy, { width: box.width / scale, height: box.height / scale }, scale);
   }
+  /** @type {Rows | null} */
   let rows = airy;
   for (const how of foldsOf(shape)) {
+    if (!how.fold && !mayFit) continue;
     const folded = folding(how), fits = (/** @type {Rows} */ one) => one.height <= room - (how.fold ? SAYING : 0);
-    if (how.fold && !folded.stubs.size) continue; // as before
+    if (rows && how.fold && !folded.stubs.size) continue; // as before
     rows = placeRows(shape, folded, DENSEST);
     if (fits(rows)) return finish(shape, DENSITIES.map((density) => placeRows(shape, folded, density)).find(fits) || rows, box, 1);
     const small = how.fold ? 0 : box.height / (rows.height + HEAD);
     if (small >= NEARLY) return finish(shape, rows, { width: box.width / small, height: box.height / small }, small);
   }
-  return finish(shape, rows, box, 1);
+  return finish(shape, /** @type {Rows} */ (rows), box, 1);
 }
 
 /* ----------------------------------------------------------------------------------------------------- heights */

@@ -75,11 +75,12 @@ class Sessions:
 
         def step_if_here() -> bool:
             if self.get(ticket) is live and self.backend.can_step(live.models, live.session):
-                live.session.on_progress = lambda doing: self._doing.__setitem__(live.page, doing)
+                doing, page = self._doing, live.page
+                live.session.on_progress = lambda said: doing.__setitem__(page, said)  # which does not keep the session
                 try:
                     live.session.step()
                 finally:
-                    self._doing.pop(live.page, None)
+                    doing.pop(page, None)
                 return True
             self.drop(ticket)  # it may have come here after its pair had left
             return False
