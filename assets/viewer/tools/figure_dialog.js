@@ -24,13 +24,13 @@ const CAPTION_CHARACTERS = 200;
  */
 export function makeFigureDialog(ui, state, act) {
   const button = (/** @type {string} */ name, /** @type {string} */ words, /** @type {() => any} */ onclick, title = "") => el("button", { type: "button", "data-act": name, title: title || null, onclick }, words);
-  const picture = el("img", { class: "sv-figurepicture", width: WIDTH, height: HEIGHT, alt: "" });
+  const picture = el("img", { class: "sv-figurepicture", width: WIDTH, height: HEIGHT, alt: "" }), place = el("div", { class: "sv-figureplace" });
   const caption = el("input", { type: "text", maxlength: CAPTION_CHARACTERS, oninput: () => draw() });
   const theme = el("select", { onchange: () => draw() }, el("option", { value: "light" }, "light"), el("option", { value: "dark" }, "dark"));
   const paths = el("input", { type: "checkbox", onchange: () => draw() }), verifiers = el("fieldset", {});
   const embed = button("embed", "Copy iframe", () => (dialog.close(), act.embed?.()), "Copy the HTML that shows this step inside another page");
   const dialog = el("dialog", { class: "sv-help sv-figuredialog", "aria-label": "Figure", onclose: forget },
-    el("h3", {}, "Figure of this step"), picture,
+    el("h3", {}, "Figure of this step"), place,
     el("div", { class: "sv-figureform" }, el("label", {}, "Caption ", caption), el("label", {}, "Colours ", theme), el("label", {}, paths, " all paths"), verifiers),
     el("div", { class: "sv-figureways" }, button("save-svg", "SVG", () => keep("svg")), button("save-png", "PNG", () => keep("png")), embed, button("close-figure", "Close", () => dialog.close())));
   ui.root.append(dialog);
@@ -61,6 +61,7 @@ export function makeFigureDialog(ui, state, act) {
     embed.hidden = !act.embed;
     verifiers.replaceChildren(el("legend", {}, "Verifiers"), ...runDrawn(state).verifiers.filter((v) => verdictBy(frame, v.name)).map(({ name }) =>
       el("label", {}, el("input", { type: "checkbox", value: name, checked: name === lens || !state.hidden.has(name), disabled: name === lens, onchange: () => draw() }), ` ${name}`)));
+    place.replaceChildren(picture);
     dialog.showModal();
     draw();
   }
@@ -68,6 +69,7 @@ export function makeFigureDialog(ui, state, act) {
   function forget() {
     URL.revokeObjectURL(picture.src);
     picture.removeAttribute("src");
+    picture.remove();
   }
 
   function draw() {
