@@ -70,7 +70,7 @@ export function buildParts() {
       audits.auditEmpty, audits.auditSaid, audits.auditBox, audits.auditTable) },
     { name: "table", title: "Table", box: panel("Draft tree as a table", "Draft tree as a table", { "data-known": "end" }, note("Every node of the tree in numbers: what the draft said, what the target said, and what every verifier made of it."), nodeTable) },
     { name: "whatif", title: "What if", box: el("section", { class: "sv-panel", "aria-label": "What if" }, under) },
-  ], caches.cacheHead, tree.inspector);
+  ], caches.cacheHead);
   const said = el("div", { class: "sv-said" }, alarm, heads.headline, el("p", { class: "sv-sub" }, heads.headTokens, heads.headSaid), inside.summary);
   const headbox = el("header", { class: "sv-headbox" }, said,
     el("div", { class: "sv-inside", role: "group", "aria-label": "Inside the step" }, inside.phaseBack, inside.dots, inside.phaseNext, inside.phaseWhere, inside.phaseLeave));

@@ -21,9 +21,8 @@ let count = 0;
 /**
  * @param {DockPanel[]} panels in the order of their tabs
  * @param {HTMLElement} cacheHead what the cache has to say in the line of the tabs
- * @param {HTMLElement} node what the tab of the node shows, which stands elsewhere
  */
-export function makeDock(panels, cacheHead, node) {
+export function makeDock(panels, cacheHead) {
   const id = `sv-dock${count++}`, all = [{ name: NODE, title: "Node", box: null }, ...panels];
   const tabs = all.map(({ name, title, box }) => {
     const tab = el("button", { type: "button", role: "tab", "data-tab": name, id: `${id}-${name}-tab`, "aria-controls": box && `${id}-${name}`, tabindex: -1 }, title);
@@ -33,7 +32,6 @@ export function makeDock(panels, cacheHead, node) {
     }
     return tab;
   });
-  node.id = `${id}-${NODE}`;
   const fold = el("button", { type: "button", "data-act": "dock", title: "Close or open the dock (k)" });
   const list = el("div", { class: "sv-tabs", role: "tablist", "aria-label": "Panels" }, tabs);
   const box = el("section", { class: "sv-dock", "aria-label": "Panels of the step" },
