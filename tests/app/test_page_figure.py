@@ -115,6 +115,9 @@ def test_a_figure_says_what_it_shows_and_needs_nothing_else(from_file, tmp_path)
     driver = next(verdict for verdict in frame["verdicts"] if verdict["verifier"] == frame["driver"])
     assert f"{frame['driver']} {len(driver['path'])}" in said
     assert {"draft q", "target p", "accept zone and coin", " accept chance", "also kept by"} <= {*said}
+    coins = [ring for ring in svg.iter(f"{SVG}circle") if ring.get("stroke-width") == "2px"]
+    assert len(coins) == 1 + page.locator(".sv-tree .sv-coin").count() > 2, "those of the cards, and one in the legend"
+    assert {(ring.get("fill"), ring.get("stroke")) for ring in coins} == {("rgb(255, 255, 255)", "rgb(20, 24, 29)")}
     text = light.read_text(encoding="utf-8")
     assert not re.search(r"var\(|color-mix|class=|<script|<image|href=", text), "it needs nothing else"
 

@@ -35,7 +35,7 @@ const LEFT = 45, RIGHT = WIDTH - LEFT, TREE = { x: 24, y: 110 }, ROW = 38, FOOT 
  */
 export function makeFigure(root, run, frame, view, { caption, theme }) {
   const scene = makeScene(), { picture, world } = scene, looks = looksOf(run, view.lens);
-  const stage = el("div", { class: "sv-figure", "data-theme": theme, "aria-hidden": "true", style: `--sv-driver: var(--sv-${looks.role})` });
+  const stage = el("div", { class: "sv-treebox sv-figure", "data-theme": theme, "aria-hidden": "true", style: `--sv-driver: var(--sv-${looks.role})` });
   stage.append(picture);
   root.append(stage);
   try {
