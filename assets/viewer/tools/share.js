@@ -22,9 +22,9 @@ const FRAME_WIDTH = 1280, FRAME_HEIGHT = 800;
 export function lookOf(search, steps) {
   const asked = new URLSearchParams(search);
   const whole = (/** @type {string} */ name) => (/^\d{1,9}$/.test(asked.get(name) || "") ? Number(asked.get(name)) : null);
-  const step = whole("step"), node = whole("node"), verifier = asked.get("verifier");
-  if (step === null && node === null && verifier === null) return null;
-  return { step: step !== null && step >= 1 && step <= steps ? step - 1 : null, node, verifier };
+  const number = whole("step"), node = whole("node"), verifier = asked.get("verifier");
+  const step = number !== null && number >= 1 && number <= steps ? number - 1 : null;
+  return step === null && node === null && verifier === null ? null : { step, node, verifier };
 }
 
 /**
