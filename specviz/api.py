@@ -37,13 +37,16 @@ def save(trace: Trace, path: str | os.PathLike[str]) -> None:
     save_trace(trace, path)
 
 
-def export(trace: Trace, path: str | os.PathLike[str], *, step: int = 1, theme: str | None = None) -> Path:
+def export(
+    trace: Trace, path: str | os.PathLike[str], *, step: int = 1, theme: str | None = None, alone: bool = False
+) -> Path:
     """Write the run as one HTML file, some 6 MB, that opens from disk without a server and without a network.
 
     Args:
         path: the file, which is replaced if it exists.
         step: the step that is shown first, from 1 on.
         theme: ``light`` or ``dark``; None: as the reader's system is set.
+        alone: whether the file has that step only, for a slide or another page.
 
     Returns:
         The file's path.
@@ -51,14 +54,9 @@ def export(trace: Trace, path: str | os.PathLike[str], *, step: int = 1, theme: 
     Raises:
         SettingsError: for a step or theme that there is not, and if the file cannot be written.
     """
-    from specviz.errors import SettingsError, shown
     from specviz.figures.export import save_page
 
-    if theme not in (None, "light", "dark"):
-        raise SettingsError(f"There is no theme {shown(theme)}; choose light or dark, or leave it out.")
-    if not 1 <= step <= max(1, len(trace.steps)):
-        raise SettingsError(f"There is no step {shown(step)}; choose one from 1 to {max(1, len(trace.steps))}.")
-    save_page(trace, path, go=step - 1, theme=theme)
+    save_page(trace, path, go=step - 1, theme=theme, alone=alone)
     return Path(path)
 
 

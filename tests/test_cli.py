@@ -213,6 +213,13 @@ def test_export_writes_one_page_that_holds_the_run(
     page = (tmp_path / "t.html").read_text(encoding="utf-8")
     assert load_trace(tmp_path / "t.json.gz").id in page
     assert not re.search(r"<(script|link|img)[^>]+(src|href)=.?https?:", page)
+    alone = ["export", str(tmp_path / "t.json.gz"), "--alone", "-o", str(tmp_path / "step.html"), "--step"]
+    assert main([*alone, "2"]) == 0
+    step = (tmp_path / "step.html").read_text(encoding="utf-8")
+    assert "<title>step 2 of “" in step
+    assert step.count('"timings":') == 1 < page.count('"timings":')
+    assert main([*alone, "99"]) == 2
+    assert "There is no step 99; choose one from 1 to" in capsys.readouterr().err
     assert main(["export", str(tmp_path / "t.json.gz"), "-o", "/nowhere/t.html"]) == 2
     assert main(["export", str(tmp_path / "none.json")]) == 2
     assert "cannot be read" in capsys.readouterr().err

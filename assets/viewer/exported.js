@@ -1,6 +1,10 @@
 /* An exported file: its run stands in the page as JSON (specviz/figures/export.py). */
 
+import { lookOf } from "./tools/share.js";
 import { mount, mounted } from "./viewer.js";
 
 window.specvizViewer = { mount, mounted };
-mount(/** @type {HTMLElement} */ (document.getElementById("viewer"))).update(/** @type {HTMLElement} */ (document.getElementById("run")).textContent);
+const viewer = mount(/** @type {HTMLElement} */ (document.getElementById("viewer")));
+viewer.update(/** @type {HTMLElement} */ (document.getElementById("run")).textContent);
+const look = lookOf(window.location.search, viewer.state.run?.steps || 0);
+if (look) viewer.update({ look });

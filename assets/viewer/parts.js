@@ -16,6 +16,7 @@ const KEYS = [
   ["c", "the paths of all verifiers, or of one"], ["/", "find a token or a node; Enter goes on"], ["+ −  0", "the tree larger, smaller, fitted"],
   ["t", "into the tree; there ← → ↑ ↓ walk from card to card, Enter selects"], ["f", "the tree alone in the window, and back"], ["k", "close or open the dock; 1 to 7 open its panels"], ["s  r", "on the page: Step; Run or Stop"],
   ["l", "on the page: the lessons, and out of them; in a lesson, digits select the node of that number"],
+  ["e", "a figure of the step, as SVG or PNG"],
   ["w", "why: the chain of causes of what does not fit; Backspace goes back along its links"], ["n  N", "next, previous step in which something went wrong"],
   ["Esc", "out of the tree, the node, the causes, the phases, the full window, a range of steps"], ["?", "this list"],
 ];

@@ -18,8 +18,8 @@ import { buildParts } from "./parts.js";
 import { lensOf, makeRenderer } from "./render.js";
 import { makeCompare } from "./tools/compare.js";
 import { makeCopy } from "./tools/copy.js";
+import { makeFigureDialog } from "./tools/figure_dialog.js";
 import { makeLessons } from "./tools/lessons.js";
-import { makePictures } from "./tools/pictures.js";
 import { makeShare } from "./tools/share.js";
 import { makeWhatIf } from "./tools/whatif.js";
 import { allBelow } from "./tree/folding.js";
@@ -34,7 +34,7 @@ import { makeTree } from "./tree/tree.js";
 
 /** @typedef {{update: (value: any) => void, show: (step: number) => void, select: Act["select"], dispose: () => void, leave: () => void, state: State}} Viewer */
 
-const TOOLS = [makeShare, makeCopy, makePictures, makeCompare, makeWhatIf, makeLessons];
+const TOOLS = [makeShare, makeCopy, makeFigureDialog, makeCompare, makeWhatIf, makeLessons];
 const PLAY_MS = 900, PLAY_PHASE_MS = 1800, ASK_AT_ONCE = 12, ASK_MS = 250, UNFOLD_WHOLE = 40;
 
 /** Those that are in a page, the last one mounted at the end. @type {Viewer[]} */
@@ -341,11 +341,11 @@ export function mount(element, handlers = {}) {
     ...Object.fromEntries(ui.dock.names.map((name, i) => [String(i + 1), () => openDock(name)])), k: closeDock,
     Backspace: act.backtrack, n: () => act.hit(1), N: () => act.hit(-1), w: () => act.why(!state.why),
     c: comparePaths, "/": tree.find.focus, "+": () => tree.camera.zoom(ZOOM_STEP), "=": () => tree.camera.zoom(ZOOM_STEP), "-": () => tree.camera.zoom(1 / ZOOM_STEP), 0: tree.camera.fit,
-    t: () => selection.focusTree(), f: () => focusMode(!state.focus), "?": () => (ui.help.open ? ui.help.close() : ui.help.showModal()),
+    t: () => selection.focusTree(), f: () => focusMode(!state.focus), e: () => act.figure?.(), "?": () => (ui.help.open ? ui.help.close() : ui.help.showModal()),
   }, (key) => {
     if (!element.isConnected) dispose();
     // An open dialog has the keys for itself.
-    return element.isConnected && state.run !== null && (!ui.help.open || ["Escape", "?"].includes(key));
+    return element.isConnected && state.run !== null && (!ui.root.querySelector("dialog[open]") || (ui.help.open && ["Escape", "?"].includes(key)));
   });
 
   ui.first.onclick = first;
@@ -368,6 +368,7 @@ export function mount(element, handlers = {}) {
     if (mounted.includes(viewer)) mounted.splice(mounted.indexOf(viewer), 1);
     stopListening();
     tree.dispose();
+    for (const tool of tools) tool.dispose?.();
   }
 
   openDock(narrow.matches ? NODE : "cache");

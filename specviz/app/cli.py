@@ -45,6 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="addresses or networks, with commas, of the proxies before this page, which say who a visitor is: "
         "docs/operating.md",
     )
+    parser.add_argument(
+        "--frames",
+        metavar="ORIGINS",
+        help="origins, with commas, whose pages may show this page in a frame, such as https://example.org; default: "
+        "none, and on a Space the hub: docs/operating.md",
+    )
     # What the form begins with; on a public page nobody can choose another.
     add_loading_arguments(parser, given=False)
 
@@ -65,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
     from specviz.app.server.tempdir import open_scratch
     from specviz.trace.io import load_trace
 
-    limits = read_limits(os.environ, options.limit, options.public, options.proxies, vars(options))
+    limits = read_limits(os.environ, options.limit, options.public, options.proxies, vars(options), options.frames)
     load_user_verifiers(options)  # before the page is built: it makes its form from the registry
     trace = load_trace(options.trace) if options.trace else None
     comparison_store = find_comparison_store(options.comparison)

@@ -362,10 +362,19 @@ class Actions:
         """Save the run in sight as a trace file."""
         return self.save_file(known, request, lambda trace, path: write_file(path, packed(trace)), ".json.gz")
 
-    def on_save_page(self, known: PageState | None, request: gr.Request) -> str:
-        """Save the run in sight as an HTML page."""
+    def on_save_page(self, at: str, known: PageState | None, request: gr.Request, alone: bool = False) -> str:
+        """Save the run in sight as an HTML page that opens on the step in sight."""
         client = client_of_event(request, self.limits)
-        return self.save_file(known, request, lambda run, path: self.readers.write_page(run, path, client), ".html")
+
+        def write(run: Trace, path: Path) -> None:
+            go = max(0, min(_whole(at, 0), len(run.steps) - 1))
+            self.readers.write_page(run, path, client, go, alone)
+
+        return self.save_file(known, request, write, ".html")
+
+    def on_save_step(self, at: str, known: PageState | None, request: gr.Request) -> str:
+        """Save the step in sight alone as an HTML page."""
+        return self.on_save_page(at, known, request, alone=True)
 
     def on_verifiers(self, known: PageState | None, *values: Any) -> Iterator[list[Any]]:
         """The table of what ``check`` finds about every verifier, again and again until it is complete."""

@@ -103,13 +103,17 @@ def build_page(
                         as_page = gr.Button(
                             "Save this run as one HTML page", size="md", scale=0, min_width=300, elem_id="save-page"
                         )
+                        as_step = gr.Button(
+                            "Save this step as one HTML page", size="md", scale=0, min_width=300, elem_id="save-step"
+                        )
                         # The buttons make the file; this hidden one is then pressed by the script to download it.
                         ready = gr.DownloadButton("Save", visible="hidden", elem_id="save-ready")
                     gr.Markdown(
-                        "A trace file opens again under Runs; the HTML page opens anywhere, offline. **Link**, above "
-                        "the tree, copies an address: a run of your own is then held here for "
-                        f"{act.share_store.seconds / 86400:g} days, and whoever has the address can read it. "
-                        "**SVG** and **PNG** save the tree in sight."
+                        "A trace file opens again under Runs; an HTML page opens anywhere, offline, on the step "
+                        "in sight. **Link**, above the tree, copies an address: a run of your own is then held here "
+                        f"for {act.share_store.seconds / 86400:g} days, and whoever has the address can read it. "
+                        "**Figure** (`e`) makes a picture of the step in sight, or the HTML that shows it inside "
+                        "another page."
                     )
             with gr.Tab("Settings", elem_id="menu-settings", id="settings"), gr.Tabs(elem_id="menu-of-settings"):
                 with gr.Tab("Run", elem_id="menu-run", id="run", render_children=True):
@@ -187,8 +191,13 @@ def build_page(
         plain.click(act.on_plain_greedy, [page_state, side_a, *form.inputs], viewer, **work, **private)
         seek.click(act.on_next_hit, [where, page_state, *stops.inputs], viewer, js=_WITH_STEP, **quick, **private)
         hand_over = "() => setTimeout(() => document.querySelector('#save-ready').click(), 50)"
-        for button, make in ((as_trace, act.on_save_trace), (as_page, act.on_save_page)):
-            button.click(make, page_state, ready, show_progress="hidden", **private).success(None, js=hand_over)
+        saved: dict[str, Any] = {"outputs": ready, "show_progress": "hidden", **private}
+        for clicked in (
+            as_trace.click(act.on_save_trace, page_state, **saved),
+            as_page.click(act.on_save_page, [where, page_state], js=_WITH_STEP, **saved),
+            as_step.click(act.on_save_step, [where, page_state], js=_WITH_STEP, **saved),
+        ):
+            clicked.success(None, js=hand_over)
         verifiers = form.components["verifiers"]
         proofs_tab.select(
             act.on_verifiers,

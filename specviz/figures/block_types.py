@@ -81,7 +81,8 @@ class Weights(TypedDict):
 
 
 class Run(TypedDict):
-    """What is said of a whole run. ``draftRan`` is null for a run without a step."""
+    """What is said of a whole run. ``asked`` is the prompt as it was given, ``prompt`` what the models saw of it,
+    with what a chat template adds. ``draftRan`` is null for a run without a step."""
 
     id: str
     created: str
@@ -90,6 +91,7 @@ class Run(TypedDict):
     endReason: str | None
     endMessage: str | None
     failed: Failed | None
+    asked: str
     prompt: str
     promptTokens: int
     models: RunModels

@@ -14,6 +14,8 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     export = commands.add_parser("export", help="write a trace as one HTML file that opens without a server or network")
     export.add_argument("trace", help="a trace file, .json or .json.gz")
     export.add_argument("-o", "--output", help="file to write (default: the trace's name with .html)")
+    export.add_argument("--step", type=int, default=1, help="the step that is shown first, from 1 on (default: 1)")
+    export.add_argument("--alone", action="store_true", help="write that step only, for a slide or another page")
     export.set_defaults(run=run)
 
 
@@ -25,6 +27,7 @@ def run(options: argparse.Namespace) -> int:
     trace = load_trace(options.trace)
     name = options.trace.removesuffix(".gz").removesuffix(".json")
     output = Path(options.output or f"{name}.html")
-    save_page(trace, output)
-    say(f"saved {output} ({output.stat().st_size / 1e6:.1f} MB, {len(trace.steps)} steps)")
+    save_page(trace, output, go=options.step - 1, alone=options.alone)
+    said = f"step {options.step} of {len(trace.steps)}" if options.alone else f"{len(trace.steps)} steps"
+    say(f"saved {output} ({output.stat().st_size / 1e6:.1f} MB, {said})")
     return 0

@@ -22,4 +22,8 @@ def verifier_css() -> str:
         "".join(f" --sv-v{slot}: {getattr(style, theme)};" for slot, style in enumerate(SLOTS))
         for theme in ("light", "dark")
     )
-    return f'.specviz {{{light} }}\n.dark .specviz, [data-theme="dark"] .specviz {{{dark} }}\n'
+    return (
+        f'.specviz, .specviz [data-theme="light"] {{{light} }}\n'
+        f'.dark .specviz, [data-theme="dark"] .specviz, .specviz [data-theme="dark"] {{{dark} }}\n'
+    )
+

@@ -49,6 +49,7 @@ def run_header(trace: Trace) -> Run:
         "endReason": trace.end_reason,
         "endMessage": trace.end_message,
         "failed": failed_columns(trace),
+        "asked": trace.prompt[:PROMPT_CHARACTERS],
         "prompt": prompt if whole else "… " + prompt[-PROMPT_CHARACTERS:],
         "promptTokens": len(trace.prompt_tokens),
         "models": {"target": trace.models.target.model_dump(), "draft": trace.models.draft.model_dump()},

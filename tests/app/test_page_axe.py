@@ -33,6 +33,9 @@ def test_the_exported_page_has_no_serious_violation(from_file, theme, size):
     seen.dock("table")
     seen.click_card(1)
     assert serious(seen.page) == []
+    seen.page.keyboard.press("e")
+    seen.page.wait_for_selector("dialog[open] img[src]")
+    assert serious(seen.page) == []
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -1,17 +1,15 @@
-"""What if, breakpoints, comparisons and pictures, by what a person sees in Chromium."""
+"""What if, breakpoints and comparisons, by what a person sees in Chromium."""
 
 from __future__ import annotations
 
 import re
-import xml.etree.ElementTree as ElementTree
 
 import pytest
-from PIL import Image
 
 from specviz.trace.schema import Choice
 from tests import pairs
 from tests.browser import Watched
-from tests.sample_traces import HOSTILE, sample_trace
+from tests.sample_traces import sample_trace
 
 pytestmark = pytest.mark.browser
 PANEL = ".sv-whatif"
@@ -189,37 +187,6 @@ def test_greedy_against_plain_greedy_is_one_click(served):
     seen.page.click("#plain-greedy")
     seen.page.wait_for_selector(".sv-compare")
     assert "write the same 12 tokens" in seen.page.inner_text(".sv-compare-said")
-
-
-# ---------------------------------------------------------------------------------------------------- pictures
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_tree_is_saved_as_svg_and_png(from_file, tmp_path, theme):
-    trace = sample_trace(steps=2, tokens=HOSTILE, seed=1)
-    seen = from_file(trace, theme=theme)
-    page = seen.page
-    with page.expect_download() as download:
-        page.click("[data-act=save-svg]")
-    assert download.value.suggested_filename == "specviz-sample-step-1.svg"
-    path = tmp_path / "tree.svg"
-    download.value.save_as(path)
-    svg = ElementTree.parse(path).getroot()
-    written = [text.text for text in svg.iter("{http://www.w3.org/2000/svg}text") if text.text]
-    for label in page.locator(".sv-cardtoken").all_text_contents():
-        assert label in written
-    assert svg.findall(".//{http://www.w3.org/2000/svg}path")
-    assert not svg.findall(".//{http://www.w3.org/2000/svg}script")
-    with page.expect_download() as download:
-        page.click("[data-act=save-png]")
-    path = tmp_path / "tree.png"
-    download.value.save_as(path)
-    with Image.open(path) as image:
-        assert image.size == (2 * int(svg.get("width")), 2 * int(svg.get("height")))
-        colours = image.convert("RGB").getcolors(1 << 24)
-    assert len(colours) > 50, "it is not blank"
-    background = max(colours)[1]
-    assert (sum(background) > 600) == (theme == "light")
 
 
 def test_a_coin_that_nobody_looks_at_says_so(served):

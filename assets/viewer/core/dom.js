@@ -54,20 +54,6 @@ export const token = (text) => el("code", { class: "sv-token", dir: "auto" }, te
 export const note = (text) => el("p", { class: "sv-note" }, text);
 
 /**
- * @param {string} caption what the table is of, for those who cannot see it
- * @param {any[]} heads
- * @param {any[]} rows `tr` elements
- */
-export function table(caption, heads, rows) {
-  const head = el("thead", {}, el("tr", {}, heads.map((one) => el("th", { scope: "col" }, one))));
-  return el("div", { class: "sv-scroll", tabindex: 0, role: "region", "aria-label": caption },
-    el("table", {}, el("caption", { class: "sv-hidden" }, caption), head, el("tbody", {}, rows)));
-}
-
-/** @param {any[]} values of a row of a table; null is a dash */
-export const cells = (values) => values.map((value) => el("td", {}, value === null || value === undefined ? "–" : value));
-
-/**
  * A button that selects a node.
  * @param {number} node
  * @param {string} text

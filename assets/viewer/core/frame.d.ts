@@ -471,7 +471,8 @@ export interface Weights {
 }
 
 /**
- * What is said of a whole run. ``draftRan`` is null for a run without a step.
+ * What is said of a whole run. ``asked`` is the prompt as it was given, ``prompt`` what the models saw of it,
+ * with what a chat template adds. ``draftRan`` is null for a run without a step.
  */
 export interface Run {
   id: string;
@@ -481,6 +482,7 @@ export interface Run {
   endReason: string | null;
   endMessage: string | null;
   failed: Failed | null;
+  asked: string;
   prompt: string;
   promptTokens: number;
   models: RunModels;

@@ -77,6 +77,8 @@ export const MODELS = ["target", "draft"];
  * @property {(way: -1 | 1) => void} hit go to the next or the previous step in which something went wrong
  * @property {(element: HTMLElement) => void} reveal an element further down: bring it into sight
  * @property {() => void} [whatIf] open the question what would have come of another coin; there is none without a server
+ * @property {() => void} [figure] open the dialog of the figure
+ * @property {() => void} [embed] copy what shows this step inside another page; there is none without a server
  * @property {(name: string) => void} toggle whether a verifier is shown
  * @property {(name: string) => void} watch a verifier
  * @property {() => void} compare all paths, or only the one that is watched
@@ -109,6 +111,7 @@ export const MODELS = ["target", "draft"];
  * @property {() => void} [run] called when another run is shown
  * @property {() => void} [moved] called after every drawing
  * @property {() => void} [leave] called when the run alone is to be in sight
+ * @property {() => void} [dispose] called when the viewer leaves the page
  */
 
 /**

@@ -5,10 +5,11 @@
 
 import { DECADES, INFINITE_DIFFERENCE } from "../core/constants.js";
 import { digits } from "../core/digits.js";
-import { cells, el, note, table } from "../core/dom.js";
+import { el, note } from "../core/dom.js";
 import { Labels } from "../core/labels.js";
 import { Picture } from "../core/paint.js";
 import { MODELS } from "../core/state.js";
+import { cells, table } from "../core/tables.js";
 
 /** @import { Audit, Frame } from "../core/frame.d.ts" */
 /** @import { ModelName } from "../core/state.js" */
@@ -110,7 +111,7 @@ export function auditTable(frame, model) {
   const { audit } = frame.caches[model];
   if (!audit) return [note(`The ${model} was not audited.`)];
   const columns = audit.keys[0] ? audit.keys[0].map((_, c) => (c ? `slot ${audit.first + c - 1}` : "earlier slots")) : [];
-  const cell = (/** @type {number} */ value) => (value > frame.tolerance[model] ? el("b", { class: "sv-bad" }, `${isFinite(value) ? value : said(value)} ✕`) : String(value));
+  const cell = (/** @type {number} */ value) => (value > frame.tolerance[model] ? el("data", { class: "sv-bad", value }, `${isFinite(value) ? value : said(value)} ✕`) : String(value));
   const lines = PARTS.flatMap((part) => audit[part].map((row, layer) => el("tr", {}, cells([part, String(layer), ...row.map(cell)]))));
   return [el("h4", {}, model), table(`Audit of the ${model}, relative differences`, ["Part", "Layer", ...columns], lines)];
 }

@@ -1,6 +1,7 @@
 /* The slots of a cache as tables: written with the tree, and left by the update. */
 
-import { cells, el, nodeButton, table, token } from "../core/dom.js";
+import { el, nodeButton, token } from "../core/dom.js";
+import { cells, table } from "../core/tables.js";
 import { FATES, slotsOf } from "./slots.js";
 
 /** @import { Frame } from "../core/frame.d.ts" */

@@ -1,8 +1,8 @@
 /* The step that an error ended: its sentence, and the tree as far as it was grown (specviz/figures/failures.py). */
 
 import { rowsOf } from "../core/columns.js";
-import { digits } from "../core/digits.js";
-import { cells, el, note, table, token } from "../core/dom.js";
+import { el, note, token } from "../core/dom.js";
+import { cells, number, table } from "../core/tables.js";
 
 /** @import { Failed, Run } from "../core/frame.d.ts" */
 
@@ -20,7 +20,7 @@ export function drawFailed(place, run) {
   drawn.set(place, failed);
   if (!failed) return place.replaceChildren();
   const nodes = rowsOf(failed.nodes);
-  const said = (/** @type {number | null} */ value) => (value === null ? "not computed" : digits(value));
+  const said = (/** @type {number | null} */ value) => (value === null ? "not computed" : number(value));
   // Where it began stands out; where that is not known, all do.
   const began = (/** @type {string | null} */ wrong) => wrong !== null && wrong.endsWith("began here"), known = nodes.some(({ wrong }) => began(wrong));
   const lines = nodes.map(({ parent, text, q, p, wrong }, node) => el("tr", { class: (known ? began(wrong) : wrong) ? "sv-bad" : null },

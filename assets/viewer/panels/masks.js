@@ -3,10 +3,11 @@
  * Rows are written slots, columns what they may look at.
  */
 
-import { cells, el, nodeButton, note, table, token } from "../core/dom.js";
+import { el, nodeButton, note, token } from "../core/dom.js";
 import { Labels } from "../core/labels.js";
 import { Picture } from "../core/paint.js";
 import { MODELS } from "../core/state.js";
+import { cells, table } from "../core/tables.js";
 import { chosenRows, maskRows, positionOf } from "./mask_rows.js";
 
 /** @import { Cache, Frame } from "../core/frame.d.ts" */

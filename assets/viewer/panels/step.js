@@ -1,7 +1,7 @@
 /* What is said of a whole step: its facts and bonus tokens beside the tree, all its nodes as a table, its phases as a list. */
 
-import { digits } from "../core/digits.js";
-import { cells, el, nodeButton, note, table, token } from "../core/dom.js";
+import { el, nodeButton, note, token } from "../core/dom.js";
+import { cells, number, table } from "../core/tables.js";
 import { cutOff, driving, outcome } from "../core/words.js";
 import { phasesOf } from "../tree/phases.js";
 import { bonusBox } from "./distributions.js";
@@ -46,7 +46,7 @@ export function nodeTable(run, frame, act) {
   const { nodes, tree } = frame, verifiers = run.verifiers.filter((v) => tree.states[v.name]);
   const lines = nodes.text.map((text, node) => el("tr", {}, cells([
     nodeButton(node, String(node), act), token(text), tree.parent[node] < 0 ? "–" : String(tree.parent[node]), String(nodes.depth[node]), node ? String(nodes.rank[node]) : "–",
-    digits(nodes.q[node]), digits(nodes.p[node]), ...verifiers.map((v) => outcome(tree.states[v.name][node])),
+    number(nodes.q[node]), number(nodes.p[node]), ...verifiers.map((v) => outcome(tree.states[v.name][node])),
   ])));
   return table("All nodes of the draft tree", ["Node", "Token", "Parent", "Depth", "Draw rank", "Draft prob.", "Target prob.", ...verifiers.map((v) => v.name)], lines);
 }

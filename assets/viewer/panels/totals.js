@@ -4,8 +4,9 @@
  */
 
 import { rowsOf } from "../core/columns.js";
-import { digits, percent } from "../core/digits.js";
-import { cells, el, note, swatch, table } from "../core/dom.js";
+import { percent } from "../core/digits.js";
+import { el, note, swatch } from "../core/dom.js";
+import { cells, number, table } from "../core/tables.js";
 import { looksOf, verdictBy } from "../core/words.js";
 import { saidOf, story, taleOf } from "./findings.js";
 import { totalsOf } from "./range_totals.js";
@@ -120,7 +121,7 @@ export function totalsTable(totals) {
     { what: "block efficiency", where: "–", accepted: v.emitted, of: v.steps },
     ...rowsOf(v.depth).map((row, i) => ({ what: "acceptance by depth", where: `depth ${i + 1}`, ...row })),
     ...rowsOf(v.rank).map((row, i) => ({ what: "acceptance by sibling rank", where: `rank ${i}`, ...row })),
-  ].map(({ what, where, accepted, of }) => el("tr", {}, cells([v.verifier, what, where, String(accepted), String(of), of ? digits(accepted / of) : "–"]))));
+  ].map(({ what, where, accepted, of }) => el("tr", {}, cells([v.verifier, what, where, String(accepted), String(of), of ? number(accepted / of) : "–"]))));
   return table("Totals as counts", ["Verifier", "Figure", "At", "Numerator", "Denominator", "Value"], lines);
 }
 

@@ -1,6 +1,7 @@
 /* The verdicts of all verifiers on one tree, with what is known of the law of their output. */
 
-import { cells, el, nodeButton, swatch, table, token } from "../core/dom.js";
+import { el, nodeButton, swatch, token } from "../core/dom.js";
+import { cells, table } from "../core/tables.js";
 import { cutOff, looksOf, unwritten } from "../core/words.js";
 
 /** @import { Frame, Run, Verdict } from "../core/frame.d.ts" */

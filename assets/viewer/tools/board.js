@@ -7,6 +7,7 @@
 
 import { el, note, showNotice } from "../core/dom.js";
 import { drawChart, loadPlotly } from "./chart.js";
+import { table } from "../core/tables.js";
 
 /** @import { NoticeShown } from "../core/state.js" */
 
@@ -82,21 +83,20 @@ export function makeBoard(element, address, ask) {
     return el("section", { class: "sv-panel", "data-section": one.id, "aria-label": one.title },
       el("h4", { tabindex: -1 }, one.title), note(one.how),
       (one.quotes || []).map(([name, text]) => el("p", { class: "sv-board-quote" }, el("b", {}, `${name}: `), el("bdi", {}, text))),
-      said, box, table(one, open.get(one.id) ?? one.id !== "figure"));
+      said, box, numbers(one, open.get(one.id) ?? one.id !== "figure"));
   }
 
   /**
    * @param {Section} section
    * @param {boolean} open
    */
-  function table({ id, table: { caption, head, rows } }, open) {
+  function numbers({ id, table: { caption, head, rows } }, open) {
     const lines = rows.map(({ cells, point }) => el("tr", {}, cells.map((cell, i) =>
       i === 0 && point
         ? el("th", { scope: "row" }, el("button", { type: "button", "data-act": `board-${id}`, onclick: () => tell(id, point) }, el("bdi", {}, cell)))
         : el("td", {}, el("bdi", {}, cell)))));
     const found = el("details", { "data-table": id }, el("summary", {}, `${caption} (${lines.length} ${lines.length === 1 ? "row" : "rows"})`),
-      el("div", { class: "sv-board-table", tabindex: 0, role: "region", "aria-label": caption },
-        el("table", {}, el("thead", {}, el("tr", {}, head.map((name) => el("th", { scope: "col" }, name)))), el("tbody", {}, lines))));
+      el("div", { class: "sv-board-table" }, table(caption, head, lines)));
     found.open = open;
     return found;
   }

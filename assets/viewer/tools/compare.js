@@ -5,8 +5,8 @@
  */
 
 import { rowsOf } from "../core/columns.js";
-import { digits } from "../core/digits.js";
-import { cells, el, note, table } from "../core/dom.js";
+import { el, note } from "../core/dom.js";
+import { cells, number, table } from "../core/tables.js";
 
 /** @import { Block, ComparedRun, ComparisonValue } from "../core/frame.d.ts" */
 /** @import { Act, Handlers, State, Tool } from "../core/state.js" */
@@ -48,7 +48,7 @@ export function makeCompare(ui, _state, _act, { ask }) {
       el("h4", {}, "Accepted draft tokens of every step"),
       el("div", { class: "sv-compare-bars" }, sides.map((side, i) => bars(found, side, i))),
       table("Both runs in figures", ["Run", "Driver", "New tokens", "Target forwards", "Block efficiency"],
-        sides.map((side) => el("tr", {}, el("th", { scope: "row" }, side.name), cells([side.driver, String(side.tokens), String(side.steps), digits(side.efficiency)])))),
+        sides.map((side) => el("tr", {}, el("th", { scope: "row" }, side.name), cells([side.driver, String(side.tokens), String(side.steps), number(side.efficiency)])))),
       note("Block efficiency = new tokens per target forward, the bonus token included."),
       settings.length ? table("Settings that differ", ["Setting", a.name, b.name], settings.map((row) => el("tr", {}, el("th", { scope: "row" }, row.name), cells([row.a, row.b])))) : null);
     ui.top.prepend(panel);

@@ -1,71 +1,28 @@
-/* The tree in sight as a picture: one SVG file that needs nothing else, or the same as PNG at twice the size.
- *
- * It is the page's own drawing, fitted, with the looks that its style sheets gave it written into every element.
- */
+/* A picture of the page as one SVG file that needs nothing else, or the same as PNG at twice the size. */
 
 import { el, svg } from "../core/dom.js";
-import { frameNow, runDrawn } from "../core/state.js";
 
-/** @import { Act, State, Tool } from "../core/state.js" */
-/** @import { Layout } from "../tree/layout.js" */
-/** @import { Ui } from "../parts.js" */
+const PNG_SCALE = 2;
+const LOOKS = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-linecap", "opacity", "font-family", "font-size", "font-weight", "text-anchor", "font-variant-numeric"];
+/** Characters that no XML file may hold; a program or a stranger's file can put them into a name. */
+const NOT_XML = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
 
-const MARGIN = 10, PNG_SCALE = 2;
-const LOOKS = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-linecap", "opacity", "font-family", "font-size", "font-weight", "text-anchor"];
-
-/**
- * @param {Ui} ui
- * @param {State} state
- * @param {Act} act
- * @returns {Tool}
- */
-export function makePictures(ui, state, act) {
-  const button = (/** @type {"svg" | "png"} */ kind) => el("button", { type: "button", "data-act": `save-${kind}`, title: `Save the tree in sight as ${kind.toUpperCase()}`, onclick: () => keep(kind) }, kind.toUpperCase());
-  ui.tools.append(button("svg"), button("png"));
-
-  /** @param {"svg" | "png"} kind */
-  async function keep(kind) {
-    if (!frameNow(state) || !state.spot) return;
-    const name = `specviz-${runDrawn(state).id}-step-${state.step + 1}.${kind}`;
-    try {
-      const drawn = drawing(ui, state.spot);
-      save(name, kind === "svg" ? new Blob([drawn.text], { type: "image/svg+xml" }) : await png(drawn));
-    } catch (error) {
-      act.notice({ kind: "error", text: "The picture could not be made; try again, or with fewer nodes unfolded." });
-      throw error;
-    }
-  }
-  return {};
-}
+/** @param {string} text */
+export const written = (text) => text.replace(/\s+/g, " ").replace(NOT_XML, "\ufffd");
 
 /**
- * @param {Ui} ui
- * @param {Layout} spot
- */
-function drawing(ui, spot) {
-  const width = Math.ceil(spot.width * spot.scale), height = Math.ceil(spot.height * spot.scale);
-  const around = { x: -MARGIN, y: -MARGIN, width: width + 2 * MARGIN, height: height + 2 * MARGIN };
-  const whole = svg("svg", { xmlns: "http://www.w3.org/2000/svg", width: around.width, height: around.height, viewBox: Object.values(around).join(" "), role: "img" });
-  whole.append(svg("title", {}, ui.scene.nodes.getAttribute("aria-label") || "Draft tree"), svg("rect", { ...around, fill: plain(getComputedStyle(ui.treeBox).backgroundColor) }));
-  const world = svg("g", { transform: `scale(${spot.scale})` });
-  for (const child of ui.scene.world.children) world.append(copy(child));
-  whole.append(world);
-  return { text: new XMLSerializer().serializeToString(whole), width: around.width, height: around.height };
-}
-
-/**
- * An element with its looks as attributes, without what a style sheet hides.
+ * An element in the page, with the looks that style sheets gave it as attributes, and without what they hide.
  * @param {Element} source
- * @returns {Element | string}
+ * @returns {SVGElement | string}
  */
-function copy(source) {
+export function inlined(source) {
   const look = getComputedStyle(source);
   if (look.display === "none") return "";
   const made = svg(source.tagName, {});
   for (const { name, value } of source.attributes) if (!/^(class|style|role|tabindex|aria-.*|data-.*)$/.test(name)) made.setAttribute(name, value);
-  if (source.children.length) made.append(...[...source.children].map(copy));
+  if (source.children.length) made.append(...[...source.children].map(inlined));
   else {
-    made.textContent = source.textContent;
+    made.textContent = source.textContent === null ? null : written(source.textContent);
     for (const name of LOOKS) {
       const value = look.getPropertyValue(name);
       if (value) made.setAttribute(name, name === "font-family" ? value.replace(/"/g, "'") : plain(value));
@@ -83,25 +40,18 @@ function copy(source) {
 const plain = (value) => value.replace(/color\(srgb ([\d.]+) ([\d.]+) ([\d.]+)(?: \/ ([\d.]+))?\)/g, (_, red, green, blue, alpha) =>
   `rgb${alpha ? "a" : ""}(${[red, green, blue].map((part) => Math.round(255 * Number(part))).join(", ")}${alpha ? `, ${alpha}` : ""})`);
 
-/**
- * @param {string} name
- * @param {Blob} blob
- */
-function save(name, blob) {
-  const address = URL.createObjectURL(blob), link = el("a", { href: address, download: name });
-  document.body.append(link);
-  link.click();
-  link.remove();
-  setTimeout(() => URL.revokeObjectURL(address), 10000);
-}
+/** @param {Element} picture that needs nothing else */
+export const svgFile = (picture) => new Blob([new XMLSerializer().serializeToString(picture)], { type: "image/svg+xml" });
 
 /**
- * @param {{text: string, width: number, height: number}} drawn
+ * @param {Element} picture
+ * @param {number} width in pixels, as is `height`
+ * @param {number} height
  * @returns {Promise<Blob>}
  */
-async function png({ text, width, height }) {
+export async function pngFile(picture, width, height) {
   const image = new Image();
-  image.src = URL.createObjectURL(new Blob([text], { type: "image/svg+xml" }));
+  image.src = URL.createObjectURL(svgFile(picture));
   await image.decode();
   const canvas = el("canvas", { width: width * PNG_SCALE, height: height * PNG_SCALE });
   canvas.getContext("2d")?.drawImage(image, 0, 0, canvas.width, canvas.height);

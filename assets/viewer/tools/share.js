@@ -5,10 +5,35 @@
  */
 
 import { el } from "../core/dom.js";
+import { copyText } from "../core/files.js";
 import { frameNow, runDrawn } from "../core/state.js";
 
 /** @import { Block, Link, Look } from "../core/frame.d.ts" */
 /** @import { Act, Handlers, State, Tool } from "../core/state.js" */
+
+const FRAME_WIDTH = 1280, FRAME_HEIGHT = 800;
+
+/**
+ * Where an address says to stand, in a run of so many steps; null where it says nothing.
+ * @param {string} search what follows the address, from its question mark on: `?step=7&node=5&verifier=eta`
+ * @param {number} steps
+ * @returns {Look | null}
+ */
+export function lookOf(search, steps) {
+  const asked = new URLSearchParams(search);
+  const whole = (/** @type {string} */ name) => (/^\d{1,9}$/.test(asked.get(name) || "") ? Number(asked.get(name)) : null);
+  const number = whole("step"), node = whole("node"), verifier = asked.get("verifier");
+  const step = number !== null && number >= 1 && number <= steps ? number - 1 : null;
+  return step === null && node === null && verifier === null ? null : { step, node, verifier };
+}
+
+/**
+ * The element that shows an address inside another page, as HTML.
+ * @param {string} address
+ * @param {string} title
+ */
+export const frameOf = (address, title) =>
+  el("iframe", { src: address, title, width: FRAME_WIDTH, height: FRAME_HEIGHT, style: "border: 0; max-width: 100%", loading: "lazy", referrerpolicy: "no-referrer", allow: "clipboard-write" }).outerHTML;
 
 /**
  * @param {{tools: HTMLElement}} ui
@@ -22,14 +47,17 @@ export function makeShare(ui, state, act, { ask }) {
   const links = new Map();
   /** @type {Look | null} */
   let wanted = null;
-  let moving = false;
+  let moving = false, embedding = false;
   // The address stays as it was typed until the reader does something, or the link in it was followed.
   const begin = () => (moving = true);
   for (const kind of ["pointerdown", "keydown"]) window.addEventListener(kind, begin, { once: true, capture: true });
 
-  const link = el("button", { type: "button", "data-act": "link", title: "Copy a link to this step, node and verifier", onclick: share }, "Link");
+  const link = el("button", { type: "button", "data-act": "link", title: "Copy a link to this step, node and verifier", onclick: () => share(false) }, "Link");
   const fork = el("button", { type: "button", "data-act": "fork", title: "Run this step anew as a new run, with the settings as they are now", onclick: branch }, "Fork");
-  if (ask) ui.tools.append(fork, link);
+  if (ask) {
+    ui.tools.append(fork, link);
+    act.embed = () => share(true);
+  }
 
   /** @param {Block} block */
   function take(block) {
@@ -89,20 +117,17 @@ export function makeShare(ui, state, act, { ask }) {
     if (url !== window.location.href) window.history.replaceState(window.history.state, "", url);
   }
 
-  function share() {
+  /** @param {boolean} embed whether the HTML of a frame is wanted, and not the link alone */
+  function share(embed) {
+    embedding = embed;
     if (named()) return copy();
     act.notice({ kind: "working", text: "Keeping this run on the server, so that the link can open it …", fraction: null });
     ask?.("hold", { run: runDrawn(state).id });
   }
 
   async function copy() {
-    const url = String(address());
-    try {
-      await window.navigator.clipboard.writeText(url);
-      act.notice({ kind: "info", text: `Link copied: ${url}` });
-    } catch {
-      act.notice({ kind: "info", text: `This is the link: ${url}` }); // no clipboard without https, or without leave
-    }
+    const url = String(address()), text = embedding ? frameOf(url, `specviz: step ${state.step + 1}`) : url, name = embedding ? "HTML of a frame" : "Link";
+    act.notice({ kind: "info", text: (await copyText(text)) ? `${name} copied: ${text}` : `${name}, to be copied by hand: ${text}` });
   }
 
   function branch() {

@@ -2,7 +2,8 @@
 
 import { OUTCOMES } from "../core/constants.js";
 import { digits } from "../core/digits.js";
-import { el, nodeButton, table, token } from "../core/dom.js";
+import { el, nodeButton, token } from "../core/dom.js";
+import { table } from "../core/tables.js";
 import { outcome } from "../core/words.js";
 
 /** @import { Judged, OtherBonus, PathNodes, WhatIf } from "../core/frame.d.ts" */

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from specviz.app.server.framing import read_frames
 from specviz.app.server.pools import Pool
 from specviz.engine.work import StepWork, option_to_lower, step_work
 from specviz.errors import SettingsError, shown
@@ -123,6 +124,7 @@ class Limits:
     Attributes:
         public: whether strangers use it: they choose among ``presets`` and can open no comparison of their own.
         proxies: addresses and networks of the proxies that are believed when they say for whom they ask.
+        frames: origins whose pages may show this one in a frame; see :mod:`~specviz.app.server.framing`.
         addresses_count: whether a request's address tells who sent it. It does not behind a proxy that is not among
             ``proxies``, as on a Space: there only sessions are told apart.
         loading: its fields of :data:`LOADING` say how pairs are loaded. The form begins with them, and on a public page
@@ -133,6 +135,7 @@ class Limits:
     presets: tuple[str, ...] = tuple(PRESETS)
     proxies: tuple[str, ...] = ()
     addresses_count: bool = True
+    frames: tuple[str, ...] = ()
     loading: ModelChoice = field(default_factory=ModelChoice)
     prompt_characters: int = _limit(100_000, 8_000, "characters of a prompt")
     prompt_tokens: int = _limit(32_768, 1_024, "tokens of a prompt")
@@ -319,6 +322,7 @@ def read_limits(
     public: bool | None = None,
     proxies: str | None = None,
     loading: Mapping[str, str | None] | None = None,
+    frames: str | None = None,
 ) -> Limits:
     """The limits that the environment's variables and the command line's options set.
 
@@ -330,6 +334,7 @@ def read_limits(
         public: what the command line says; None for nothing.
         proxies: likewise: addresses and networks with commas between them.
         loading: likewise, of :data:`LOADING` by name.
+        frames: likewise: origins with commas between them.
 
     Raises:
         SettingsError: naming the first value that is wrong, or that is no limit.
@@ -366,6 +371,7 @@ def read_limits(
         public=public,
         presets=names or tuple(PRESETS),
         proxies=believed,
+        frames=read_frames(environment, frames),
         addresses_count=bool(believed) or not environment.get("SPACE_ID"),
         loading=_loading(environment, loading or {}),
         **values,

@@ -16,7 +16,7 @@ import logging
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
 
 import anyio
@@ -32,6 +32,7 @@ from specviz.app.server.bodies import Arriving, RefusedError, again, check_head,
 from specviz.app.server.clients import client_of
 from specviz.app.server.ending import Ending, OpenPages, ended_in_order
 from specviz.app.server.forwarded import ForwardedNotice
+from specviz.app.server.framing import frame_ancestors
 from specviz.app.server.limits import Limits
 from specviz.app.server.metrics import COUNTS, PAGES
 from specviz.app.server.streams import STREAMS, stream_name
@@ -65,10 +66,8 @@ UNPACKED = ("/config", "/gradio_api/info")
 SWEEP_SECONDS = 60.0
 """How often files that nobody opens are looked for."""
 
-FRAMES = "frame-ancestors 'self' https://huggingface.co"
-"""A Space is shown in a frame of the hub's; nobody else may frame the page."""
-NOTHING = f"default-src 'none'; {FRAMES}"
-"""The policy of everything that is no page."""
+NOTHING = "default-src 'none'"
+"""The policy of everything that is no page, beside which pages may frame it."""
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     # An address can name a held run: it is told to nobody else.
@@ -79,11 +78,14 @@ FIRST_SCRIPT = b"<script>%b</script>" % (VIEWER_FOLDER / "gradio_raf_patch.js").
 Gradio's, and Gradio puts scripts without an address into the page only when it runs, where the policy forbids them."""
 
 
-def page_policy(html: bytes) -> str:
+def page_policy(html: bytes, frames: Iterable[str] = ()) -> str:
     """The Content-Security-Policy of the page: its own files, and exactly the scripts that stand in it.
 
     ``'unsafe-eval'`` is Gradio's: it makes functions of the scripts that components bring. Markup that gets into the
     page cannot run: it has no hash, and attributes like ``onerror`` never have one.
+
+    Args:
+        frames: origins whose pages may show it in a frame.
     """
     hashes = " ".join(f"'sha256-{_hash(script)}'" for script in _inline_scripts(html))
     return "; ".join(
@@ -97,7 +99,7 @@ def page_policy(html: bytes) -> str:
             "manifest-src 'self'",
             "base-uri 'self'",
             "form-action 'self'",
-            FRAMES,
+            frame_ancestors(frames),
         ]
     )
 
@@ -127,20 +129,20 @@ def guarded(
     """What ``launch(app_kwargs=...)`` needs to put the guard before Gradio."""
     bound_gradios_parser()
     guard = Middleware(Guard, health=health, limits=limits, ending=ending or Ending(), closed=closed, head=head)
-    return {"middleware": [guard], "lifespan": _lifespan}
 
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        """Gradio puts its own middleware around ours; what answers there needs the headers and the bounds, too."""
+        inner = app.middleware_stack
+        assert inner is not None, "the application is built before it starts"
+        app.middleware_stack = with_headers(with_bounds(inner), limits.frames)
+        sweeping = asyncio.create_task(_sweep())
+        try:
+            yield
+        finally:
+            sweeping.cancel()
 
-@contextlib.asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Gradio puts its own middleware around ours; what answers there needs the headers and the bounds, too."""
-    inner = app.middleware_stack
-    assert inner is not None, "the application is built before it starts"
-    app.middleware_stack = with_headers(with_bounds(inner))
-    sweeping = asyncio.create_task(_sweep())
-    try:
-        yield
-    finally:
-        sweeping.cancel()
+    return {"middleware": [guard], "lifespan": lifespan}
 
 
 async def _sweep() -> None:
@@ -164,15 +166,16 @@ def with_bounds(app: ASGIApp) -> ASGIApp:
     return answer
 
 
-def with_headers(app: ASGIApp) -> ASGIApp:
-    """An application whose every answer has :data:`HEADERS` and a policy."""
+def with_headers(app: ASGIApp, frames: Iterable[str] = ()) -> ASGIApp:
+    """An application whose every answer has :data:`HEADERS` and a policy. ``frames``: see :func:`page_policy`."""
+    policy = f"{NOTHING}; {frame_ancestors(frames)}"
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         async def add(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(HEADERS)
-                headers.setdefault("Content-Security-Policy", NOTHING)
+                headers.setdefault("Content-Security-Policy", policy)
             await send(message)
 
         await app(scope, receive, add if scope["type"] == "http" else send)
@@ -208,7 +211,7 @@ class Guard:
         head: str = "",
     ):
         async def page(scope: Scope, receive: Receive, send: Send) -> None:
-            await app(scope, receive, _Page(send, head.encode()))
+            await app(scope, receive, _Page(send, head.encode(), limits.frames))
 
         self.app, self.health, self.limits, self.ending = app, health, limits, ending
         self._answer_page, self._packed = compressed(page), compressed(app)
@@ -342,14 +345,14 @@ class _Held(ABC):
 class _Page(_Held):
     """The page, whose policy comes before it; puts :data:`FIRST_SCRIPT` and the viewer's tags in."""
 
-    def __init__(self, send: Send, head: bytes):
+    def __init__(self, send: Send, head: bytes, frames: Iterable[str]):
         super().__init__(send)
-        self._head = head
+        self._head, self._frames = head, frames
 
     def complete(self, start: Message, body: bytes) -> bytes:
         html = body.replace(b"<head>", b"<head>" + FIRST_SCRIPT + self._head, 1)
         headers = MutableHeaders(scope=start)
-        headers["Content-Security-Policy"] = page_policy(html)
+        headers["Content-Security-Policy"] = page_policy(html, self._frames)
         headers["Content-Length"] = str(len(html))
         return html
 

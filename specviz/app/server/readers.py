@@ -107,8 +107,12 @@ class Readers:
         found = _checked(first, TraceError)
         return StoredTrace.of_packed(rest, **found)
 
-    def write_page(self, trace: Trace, path: Path, client: Client) -> None:
+    def write_page(self, trace: Trace, path: Path, client: Client, go: int = 0, alone: bool = False) -> None:
         """Write the HTML page of a run, which takes about ten times as long as reading it.
+
+        Args:
+            go: position of the step on which it opens.
+            alone: whether it has that step only.
 
         Raises:
                 OSError: if it cannot be written.
@@ -118,13 +122,14 @@ class Readers:
         """
         packed, size = pack(trace), len(dump_trace(trace))
         if size <= LARGE_TRACE_BYTES:
-            write_page(trace, path, most_bytes=SAVED_PAGE_BYTES)
+            write_page(trace, path, go=go, alone=alone, most_bytes=SAVED_PAGE_BYTES)
             return
         source = path.with_suffix(".packed")
         with self.large.turn(client):
             try:
                 source.write_bytes(packed)
-                with _process("page", BYTES_A_BYTE * size, source, path, what="Making the page of this run") as answer:
+                asked = (source, path, go, int(alone))
+                with _process("page", BYTES_A_BYTE * size, *asked, what="Making the page of this run") as answer:
                     found = answer.readline()
                 if found:
                     _checked(found, SettingsError)

@@ -49,13 +49,14 @@ def read_comparison(into: str, *paths: str) -> Iterator[bytes]:
         yield json.dumps({"done": done, "tallies": [asdict(tally) for tally in tallies]}).encode() + b"\n"
 
 
-def write_page(packed: str, into: str) -> Iterator[bytes]:
-    """Write the HTML page of a packed trace."""
+def write_page(packed: str, into: str, go: str, alone: str) -> Iterator[bytes]:
+    """Write the HTML page of a packed trace, which opens on the step at ``go``; of that step only if ``alone`` is 1."""
     from specviz.app.server.limits import SAVED_PAGE_BYTES
     from specviz.app.server.trace_store import unpack
     from specviz.figures import export
 
-    export.write_page(unpack(Path(packed).read_bytes()), Path(into), most_bytes=SAVED_PAGE_BYTES)
+    trace = unpack(Path(packed).read_bytes())
+    export.write_page(trace, Path(into), go=int(go), alone=alone == "1", most_bytes=SAVED_PAGE_BYTES)
     yield b""
 
 

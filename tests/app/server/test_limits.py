@@ -60,7 +60,8 @@ def test_a_private_machine_is_the_default_and_a_space_is_public() -> None:
     public = read_limits({"SPACE_ID": "somebody/specviz"})
     assert public.public
     assert not public.addresses_count, "a Space lies behind a proxy that nobody has named"
-    assert read_limits({"SPECVIZ_PUBLIC": "1"}) == read_limits({}, public=True) == replace(public, addresses_count=True)
+    elsewhere = replace(public, addresses_count=True, frames=())
+    assert read_limits({"SPECVIZ_PUBLIC": "1"}) == read_limits({}, public=True) == elsewhere
     assert read_limits({"SPACE_ID": "a/b", "SPECVIZ_PUBLIC": "0"}) == read_limits({"SPACE_ID": "a/b"}, public=False)
     assert not read_limits({"SPACE_ID": "a/b", "SPECVIZ_PUBLIC": "0"}).public
 

@@ -127,9 +127,9 @@ def test_the_page_of_a_large_run_is_the_one_that_a_small_one_gets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trace, readers = sample_trace(steps=2), Readers(PUBLIC)
-    readers.write_page(trace, tmp_path / "small.html", A)
+    readers.write_page(trace, tmp_path / "small.html", A, go=1, alone=True)
     monkeypatch.setattr(reading, "LARGE_TRACE_BYTES", 10)
-    readers.write_page(trace, tmp_path / "large.html", A)
+    readers.write_page(trace, tmp_path / "large.html", A, go=1, alone=True)
     assert (tmp_path / "large.html").read_bytes() == (tmp_path / "small.html").read_bytes()
     monkeypatch.setattr(reading, "READ_SECONDS", 0.0)
     with pytest.raises(TraceError, match="Making the page of this run takes more memory or time"):

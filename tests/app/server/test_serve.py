@@ -13,9 +13,9 @@ import pytest
 
 from specviz import __version__
 from specviz.app.server import logs
-from specviz.app.server.limits import Limits
+from specviz.app.server.limits import Limits, read_limits
 from specviz.app.server.metrics import COUNTS, NAMES, Counters
-from specviz.app.server.middleware import NOTHING, OPEN, page_policy
+from specviz.app.server.middleware import OPEN, page_policy
 from specviz.app.server.session_registry import Sessions
 from specviz.app.server.visitors import MOST_LOGGED, Visitors
 from specviz.errors import SettingsError, SpecvizError
@@ -58,7 +58,7 @@ def test_every_answer_has_the_headers(served, method, path):
     assert headers["referrer-policy"] == "same-origin"
     policy = headers["content-security-policy"]
     assert policy.count("default-src 'none'") == 1
-    assert "frame-ancestors 'self' https://huggingface.co" in policy
+    assert "frame-ancestors 'self'" in policy.split("; "), "nobody else may frame it"
     assert "x-frame-options" not in headers, "it would keep the hub from showing a Space"
 
 
@@ -80,6 +80,27 @@ def test_the_page_runs_its_own_scripts_and_no_others(served):
     assert int(answer.headers.get("content-length", len(answer.content))) == answer.num_bytes_downloaded
     assert answer.text.index("requestAnimationFrame") < answer.text.index("<script", answer.text.index("<script") + 1)
     assert page_policy(b"<script>a</script>") != page_policy(b"<script>b</script>")
+
+
+def test_who_may_frame_the_page_is_a_setting():
+    assert read_limits({}).frames == read_limits({}, public=True).frames == ()
+    assert read_limits({"SPACE_ID": "a/b"}).frames == ("https://huggingface.co",)
+    asked = {"SPACE_ID": "a/b", "SPECVIZ_FRAMES": "https://Example.org/, http://localhost:8000"}
+    assert read_limits(asked).frames == ("https://huggingface.co", "https://example.org", "http://localhost:8000")
+    assert read_limits(asked, frames="https://*.example.org").frames[1:] == ("https://*.example.org",)
+    said = page_policy(b"", ("https://example.org",)).split("; ")
+    assert said[-1] == "frame-ancestors 'self' https://example.org"
+    for wrong in (
+        "*",
+        "https://",
+        "example.org",
+        "https://a.org/path",
+        "https://a.org; script-src *",
+        "'none'",
+        "data:",
+    ):
+        with pytest.raises(SettingsError, match="is no page that may show this one in a frame; give origins"):
+            read_limits({"SPECVIZ_FRAMES": wrong})
 
 
 def test_an_exported_page_names_all_its_scripts():
@@ -148,7 +169,7 @@ def test_an_address_that_is_too_long_is_refused_before_gradio_sees_it(served):
     """Gradio's own middleware made a 500 of 120 kB; a client refuses to send as much in one query."""
     answer = served.web.get("/", params={"trace": "x" * 40_000})
     assert answer.status_code == 414
-    assert answer.headers["content-security-policy"] == NOTHING
+    assert answer.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'self'"
     assert answer.json()["detail"] == "This address is longer than 8 kB; open a shorter one."
 
 
