@@ -422,6 +422,7 @@ def test_from_a_figure_to_a_step_by_keyboard(browser, folder, tmp_path, size, th
         assert view.input_value("#prompt textarea") == f"a hen {HOSTILE}"
         assert view.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out"
         if theme == "light":
+            seen.menu("compare")  # a step opens in the view, which it shows
             view.click("#board-figure input")
             view.click("[role=option]:has-text('Acceptance by depth')")
             view.wait_for_selector("[data-section=figure] h4:has-text('Acceptance by depth')")
