@@ -269,7 +269,7 @@ def test_a_notebook_shows_a_run(installed: Installed, browser, tmp_path: Path) -
     page.goto((tmp_path / "run.html").as_uri())
     frame = page.frame_locator("iframe")
     frame.locator("[data-painted]").wait_for(timeout=60_000)
-    assert frame.locator("[data-picture=tree] svg").first.bounding_box()["height"] > 100
+    assert frame.locator(".sv-treebox svg").first.bounding_box()["height"] > 100
     assert frame.locator(".sv-where").inner_text().startswith("step 1 of ")
     frame.locator("[aria-label=Forward]").click()
     frame.locator(".sv-where", has_text="step 2 of ").wait_for(timeout=60_000)

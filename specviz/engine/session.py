@@ -259,7 +259,7 @@ class Session:
         """Grow the tree: one draft forward a level."""
         draft, builder, options = self._draft_runner, self._resolved.builder, self._resolved.builder_options
         limits = Limits(max_depth=self._max_positions - len(self.tokens), end_tokens=self.pair.eos_ids)
-        levels = builder.work(options).forwards
+        levels = builder.work(options).forwards if self.on_progress else 0
         draft.on_level = lambda level: self._tell("draft", level, max(level, levels))
         with self._clock.phase("draft"):
             draft.start_step(self.tokens)

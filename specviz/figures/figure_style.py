@@ -26,4 +26,3 @@ def verifier_css() -> str:
         f'.specviz, .specviz [data-theme="light"] {{{light} }}\n'
         f'.dark .specviz, [data-theme="dark"] .specviz, .specviz [data-theme="dark"] {{{dark} }}\n'
     )
-

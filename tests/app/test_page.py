@@ -315,8 +315,8 @@ def test_forty_tokens_of_the_default_pair_stream_in(served, tmp_path):
     seen = served()
     seen.page.set_default_timeout(300_000)
     seen.page.click("#run")
-    seen.page.wait_for_selector(".sv-notice")
-    seen.page.wait_for_function("document.querySelector('.sv-notice').hidden")
+    seen.page.wait_for_selector("#stop:visible")
+    seen.page.wait_for_selector("#run:visible")
     count = int(seen.where().split(" of ")[1])
     assert seen.where() == f"step {count} of {count}"
     committed = seen.page.locator(".sv-word[data-step]").count()

@@ -96,6 +96,9 @@ def take_faults(browser: Browser) -> None:
             settle(page)
             for summary in page.query_selector_all('[aria-label="Node"] details:not([open]) > summary'):
                 summary.click()
+            if panel == "Mask and positions":
+                page.keyboard.press("4")  # it lies in the dock
+                settle(page)
             page.locator(f'[aria-label="{panel}"]').screenshot(path=IMAGES / f"fault-{name}.png")
             page.close()
         print(f"{name}: step {step_of(session.trace) + 1} of {len(session.trace.steps)}", flush=True)
