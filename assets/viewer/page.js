@@ -26,7 +26,8 @@ window.specvizViewer = {
   mount, mounted, command, board: makeBoard,
   onBlock: (/** @type {import("./core/frame.d.ts").Block} */ block) => bar?.take(block),
   onWorking: (/** @type {import("./core/state.js").NoticeShown | null} */ notice) => bar?.working(notice),
-  done: () => bar?.done(),
+  begun: (/** @type {string} */ name, /** @type {string} */ text, /** @type {boolean} */ stops) => bar?.begun(name, text, stops),
+  done: (/** @type {string} */ name, /** @type {boolean} */ failed) => bar?.done(name, failed),
   onLessons: turnToLessons,
   /** The page View is the run without a lesson. */
   onView: () => mounted.at(-1)?.leave(),

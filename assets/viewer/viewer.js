@@ -5,7 +5,7 @@
  * stands in TOOLS.
  */
 
-import { blocksOf, takeMissing, takeRun } from "./core/blocks.js";
+import { blocksOf, isLate, takeMissing, takeRun } from "./core/blocks.js";
 import { el, showNotice } from "./core/dom.js";
 import { listenForKeys } from "./core/keys.js";
 import { emptyState, frameDrawn, frameNow, runDrawn } from "./core/state.js";
@@ -74,7 +74,7 @@ export function mount(element, handlers = {}) {
 
   /** @param {any} value */
   function update(value) {
-    const blocks = blocksOf(value);
+    const blocks = blocksOf(value).filter((block) => !isLate(state.run, block));
     for (const block of blocks) {
       for (const step of block.left || []) state.asked.delete(step); // there was no room for them
       handlers.onBlock?.(block);

@@ -5,6 +5,7 @@ Moves inside a run stay in the browser. Where everything stands: grid.css and pa
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import gradio as gr
@@ -26,9 +27,39 @@ from specviz.figures import dump_block
 from specviz.trace.schema import Trace
 
 TITLE = "# specviz"
-_DONE = "() => window.specvizViewer.done()"
 # Which step is shown is known in the browser only; clicks that need it send it along.
 _WITH_STEP = "(where, ...rest) => [String(window.specvizViewer.mounted.at(-1)?.state.step ?? 0), ...rest]"
+
+TOLD = {
+    "step": "Starting",
+    "run": "Starting",
+    "fork": "Forking",
+    "replay": "Making the run again",
+    "what_if": "Asking the models",
+    "greedy": "Decoding greedily",
+    "library": "Opening",
+    "upload": "Opening",
+    "open_run": "Opening",
+    "listed": "Opening",
+    "lesson": "Opening",
+    "hold": "Making the link",
+    "compare": "Comparing",
+    "new": "New run",
+}
+"""Events that work with a model or change the state of the page -> what the command bar says first. While the server
+has not answered one completely, a click on Step, Run or New run waits: see assets/viewer/tools/command.js."""
+STOPPED = ("step", "run", "fork", "replay", "what_if", "greedy")
+"""Those that work with a model, which Stop ends."""
+
+
+def _begun(name: str, text: str, stops: bool) -> str:
+    """Script of an event: it goes to the server, with its inputs as they are."""
+    return f"(...values) => (window.specvizViewer.begun({json.dumps([name, text, stops])[1:-1]}), values)"
+
+
+def _done(name: str, failed: bool) -> str:
+    """Script: the answer to an event is complete."""
+    return f"() => window.specvizViewer.done({json.dumps([name, failed])[1:-1]})"
 
 
 def build_page(
@@ -161,34 +192,59 @@ def build_page(
         private: dict[str, Any] = {"api_visibility": "private"}
         opened = [viewer, page_state, *form.inputs]
         everything = [*form.inputs, *stops.inputs]
-        changes = [
-            step.click(act.on_step, [page_state, *everything], [viewer, page_state], api_name="step", **work),
-            run.click(act.on_run, [steps, page_state, *everything], [viewer, page_state], api_name="run", **work),
-            viewer.fork(act.on_fork, [page_state, *form.inputs], opened, **work, **private),
-            library.input(act.on_open, [library, page_state], opened, api_name="open", **quick),
-            upload.upload(act.on_upload, [upload, page_state], opened, **files, **private),
-            viewer.open_run(act.on_open_run, page_state, opened, show_progress="hidden", **private),
-            viewer.lesson(act.on_lesson, page_state, opened, **quick, **private),
-            *many.wire(viewer, page_state, work, quick),
-        ]
-        for change in changes:
-            change.then(None, js=_DONE, **private)
-            change.failure(None, js=_DONE, **private)
+        # The command bar is told when each of these goes to the server, and when its answer is complete.
+        said: dict[str, dict[str, Any]] = {
+            name: {"js": _begun(name, text, stops=name in STOPPED)} for name, text in TOLD.items()
+        }
+        shown = [viewer, page_state]
+        changes = {
+            "step": step.click(act.on_step, [page_state, *everything], shown, api_name="step", **work, **said["step"]),
+            "run": run.click(
+                act.on_run, [steps, page_state, *everything], shown, api_name="run", **work, **said["run"]
+            ),
+            "fork": viewer.fork(act.on_fork, [page_state, *form.inputs], opened, **work, **private, **said["fork"]),
+            "library": library.input(
+                act.on_open, [library, page_state], opened, api_name="open", **quick, **said["library"]
+            ),
+            "upload": upload.upload(act.on_upload, [upload, page_state], opened, **files, **private, **said["upload"]),
+            "open_run": viewer.open_run(
+                act.on_open_run, page_state, opened, show_progress="hidden", **private, **said["open_run"]
+            ),
+            "lesson": viewer.lesson(act.on_lesson, page_state, opened, **quick, **private, **said["lesson"]),
+            "replay": many.wire(viewer, page_state, work | said["replay"], quick),
+        }
+        for change in changes.values():
             change.then(act.on_list_runs, page_state, listed, **quick, **private)
         runs_tab.select(act.on_list_runs, page_state, listed, **quick, **private)
         stop.click(on_stop, None, None, api_name="stop", **quick)
         state.doing(on_doing, None, state, **quick, **private)
-        fresh.click(act.on_new, page_state, [viewer, page_state], api_name="new", **quick)
         viewer.what_if(act.on_what_if, page_state, viewer, trigger_mode="always_last", **quick, **private)
-        viewer.what_if_models(act.on_what_if_models, [page_state, *form.inputs], viewer, **work, **private)
         viewer.frames_wanted(act.on_frames_wanted, page_state, viewer, trigger_mode="multiple", **quick, **private)
-        viewer.hold(act.on_hold, page_state, [viewer, page_state], **quick, **private)
-        listed.input(act.on_open_listed, [listed, page_state], opened, show_progress="hidden", **private)
         compare_tab.select(act.on_compare_tab, page_state, [side_a, side_b], **quick, **private)
-        compare.click(
-            act.on_compare, [page_state, side_a, side_b], [viewer, page_state], show_progress="hidden", **private
-        )
-        plain.click(act.on_plain_greedy, [page_state, side_a, *form.inputs], viewer, **work, **private)
+        others = {
+            "new": fresh.click(act.on_new, page_state, shown, api_name="new", **quick, **said["new"]),
+            "what_if": viewer.what_if_models(
+                act.on_what_if_models, [page_state, *form.inputs], viewer, **work, **private, **said["what_if"]
+            ),
+            "hold": viewer.hold(act.on_hold, page_state, shown, **quick, **private, **said["hold"]),
+            "listed": listed.input(
+                act.on_open_listed, [listed, page_state], opened, show_progress="hidden", **private, **said["listed"]
+            ),
+            "compare": compare.click(
+                act.on_compare,
+                [page_state, side_a, side_b],
+                shown,
+                show_progress="hidden",
+                **private,
+                **said["compare"],
+            ),
+            "greedy": plain.click(
+                act.on_plain_greedy, [page_state, side_a, *form.inputs], viewer, **work, **private, **said["greedy"]
+            ),
+        }
+        for name, event in (changes | others).items():
+            event.then(None, js=_done(name, failed=False), **private)
+            event.failure(None, js=_done(name, failed=True), **private)
         seek.click(act.on_next_hit, [where, page_state, *stops.inputs], viewer, js=_WITH_STEP, **quick, **private)
         hand_over = "() => setTimeout(() => document.querySelector('#save-ready').click(), 50)"
         saved: dict[str, Any] = {"outputs": ready, "show_progress": "hidden", **private}

@@ -17,7 +17,7 @@ AT_ONCE = """id => new Promise(done => {
     const shown = id => getComputedStyle(at(id)).display !== 'none';
     at(id).click();
     requestAnimationFrame(() =>
-        done([bar.innerText.includes('Starting'), shown('run'), shown('stop'), at('step').ariaDisabled]));
+        done([bar.innerText.includes('Starting'), shown('run'), shown('stop'), at('step').ariaPressed]));
 })"""
 """Script: press a button; what the bar shows by the next animation frame."""
 
@@ -48,19 +48,48 @@ def test_a_click_is_answered_before_the_server_is(served):
         go_on.set()
 
     page.route("**/queue/join*", hold)
-    assert page.evaluate(AT_ONCE, "step") == [True, False, True, "true"]
+    assert page.evaluate(AT_ONCE, "step") == [True, False, True, "false"]
     page.wait_for_timeout(50)
     assert go_on.is_set()
     assert len(held) == 1
-    page.evaluate("document.getElementById('step').click()")  # again: refused, as the button says
+    page.click("#step")  # again: it waits, as the bar and the button say
+    said(seen, "then Step")
+    assert page.get_attribute("#step", "aria-pressed") == "true"
+    page.click("#step")
+    page.wait_for_selector("#step[aria-pressed=false]")
+    assert "then" not in page.inner_text(".specviz-state"), "it was taken back"
+    page.keyboard.press("Control+Enter")
+    said(seen, "then Run")
+    assert page.is_visible("#run[aria-pressed=true]")
+    page.click("#step")  # the last one counts
+    said(seen, "then Step")
     page.wait_for_timeout(50)
     assert len(held) == 1
     held[0].continue_()
     page.unroute("**/queue/join*")
-    seen.wait_for_step(1, 1)
-    said(seen, "1 step")
+    seen.wait_for_step(2, 2)
+    said(seen, "2 steps")
     assert page.is_visible("#run")
-    assert page.get_attribute("#step", "aria-disabled") == "false"
+    assert page.get_attribute("#step", "aria-pressed") is None
+
+
+def test_a_click_while_a_fork_is_made_waits_for_it_and_goes_on_with_it(served, monkeypatch):
+    whole = pairs.make_trace(seed=5)
+    go_on, forward = threading.Event(), DraftRunner._forward
+    monkeypatch.setattr(DraftRunner, "_forward", lambda *given, **named: (go_on.wait(30), forward(*given, **named))[1])
+    seen = served(whole, lambda *_, **__: pairs.make_pair())
+    page = seen.page
+    page.keyboard.press("ArrowRight")
+    seen.wait_for_step(2, len(whole.steps))
+    at_once = AT_ONCE.replace("at(id).click()", "document.querySelector(id).click()").replace("Starting", "Forking")
+    assert page.evaluate(at_once, "[data-act=fork]") == [True, False, True, "false"]
+    said(seen, "Drafting level 1 of 3")
+    page.keyboard.press("Control+Enter")
+    said(seen, "then Run")
+    go_on.set()
+    seen.wait_for_step(len(whole.steps), len(whole.steps))
+    said(seen, "Finished")
+    assert page.evaluate("specvizViewer.mounted.at(-1).state.run.id") != whole.id
 
 
 def test_the_engine_says_what_it_does_and_enter_runs(served, monkeypatch):

@@ -1,6 +1,6 @@
 /* Taking blocks in: a message from Python becomes part of what a viewer holds. */
 
-/** @import { Block } from "./frame.d.ts" */
+/** @import { Block, Run } from "./frame.d.ts" */
 /** @import { State } from "./state.js" */
 
 /**
@@ -14,6 +14,25 @@ export function blocksOf(value) {
 }
 
 /**
+ * Whether a block brings missing frames of a run that is no longer in sight.
+ * @param {Run | null} run in sight
+ * @param {Block} block
+ */
+export const isLate = (run, block) => Boolean(block.fills && run && block.run && block.run.id !== run.id);
+
+/**
+ * The run in sight as it is once a block has come. Missing frames come with the run as it was when they were asked for: it
+ * may be ahead of what the reader was shown, and a step may have overtaken it.
+ * @param {Run | null} run
+ * @param {Block} block
+ * @returns {Run | null}
+ */
+export function newerRun(run, block) {
+  if (!block.run || (block.fills && run && (isLate(run, block) || block.run.steps <= run.steps))) return run;
+  return block.run;
+}
+
+/**
  * Take the run and the frames of a block; says whether another run is shown from now on.
  * @param {State} state
  * @param {Block} block with a run
@@ -21,14 +40,14 @@ export function blocksOf(value) {
 export function takeRun(state, block) {
   const run = /** @type {NonNullable<Block["run"]>} */ (block.run), other = state.run?.id !== run.id;
   const atEnd = state.run !== null && state.step >= state.end - 1;
-  state.run = run;
-  // Frames that were missing come with the run as it is by then, which may be ahead of what the reader was shown.
+  const now = (state.run = /** @type {Run} */ (newerRun(state.run, block)));
+  // The end that the reader was shown is not moved by frames that were missing.
   if (other || !block.fills) state.end = run.steps;
   if (other) {
     Object.assign(state, { frames: new Map(), step: 0, phase: null, selected: null, why: false, trail: [], lens: null, open: new Map(), asked: new Set(), refused: new Map(), hidden: new Set(), range: null });
     if (typeof block.go === "number") state.step = block.go;
   } else {
-    for (const step of [...state.frames.keys()]) if (step >= run.steps) state.frames.delete(step);
+    for (const step of [...state.frames.keys()]) if (step >= now.steps) state.frames.delete(step);
     // A reader who went back while the run goes on is left where they are.
     if (typeof block.go === "number" && atEnd && block.go !== state.step) Object.assign(state, { step: block.go, phase: null, selected: null });
   }

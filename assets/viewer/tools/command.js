@@ -1,9 +1,11 @@
 /* The command bar of the page: what is being done, said beside the prompt. A click changes it at once, before the server answers.
  *
- * The buttons and the prompt are Gradio's; here they are watched, and marked by `data-busy` on their bar. Blocks for the viewer
- * say what came of it, and Gradio says when a click is done.
+ * The buttons and the prompt are Gradio's; here they are watched, and marked by `data-busy` on their bar. Gradio says when one
+ * of its events goes to the server (`begun`) and when its answer is complete (`done`). A click on Step, Run or New run before
+ * that waits for it: it is begun when all answers are there, and with them the state of the page on the server.
  */
 
+import { newerRun } from "../core/blocks.js";
 import { el } from "../core/dom.js";
 import { listenForKeys } from "../core/keys.js";
 
@@ -12,7 +14,11 @@ import { listenForKeys } from "../core/keys.js";
 
 /** @typedef {ReturnType<typeof makeCommand>} Command */
 
-const SHOWN_AFTER_S = 0.3, TICK_MS = 100, ASK_MS = 400, LOST_MS = 3000, FILLED_MS = 50;
+const SHOWN_AFTER_S = 0.3, TICK_MS = 100, ASK_MS = 400, LATE_MS = 3000, FILLED_MS = 50;
+/** The buttons whose click can wait, and what they are called. @type {Record<string, string>} */
+const WAITING = { step: "Step", run: "Run", new: "New run" };
+/** What Gradio itself asks for to see whether its server is there. */
+const IS_THERE = "gradio_api/app_id";
 
 /** @param {number} count @param {string} word */
 const counted = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
@@ -43,13 +49,17 @@ export function makeCommand(place, ask) {
   let run = null;
   /** @type {string | null} */
   let original = null;
-  /** @type {string | null} */
+  /** What went wrong, and the rest. @type {[string, string] | null} */
   let error = null;
   /** @type {{kind: string, since: number, text: string, fraction: number | null} | null} */
   let busy = null;
   /** @type {number | undefined} */
   let timer;
-  let asked = 0, count = 0, waits = false;
+  let asked = 0, count = 0, waits = false, lost = false;
+  /** Names of the events that the server has not answered completely. @type {string[]} */
+  let pending = [];
+  /** The button whose click waits for them. @type {string | null} */
+  let next = null;
 
   const box = () => /** @type {HTMLTextAreaElement | null} */ (document.querySelector("#prompt textarea, #prompt input"));
   /** Whether the prompt is another one than that of the run in sight: than what stood there before it was written in. */
@@ -69,23 +79,35 @@ export function makeCommand(place, ask) {
   function show() {
     if (busy) bar.dataset.busy = busy.kind;
     else delete bar.dataset.busy;
-    bar.classList.toggle("specviz-error", error !== null && !busy);
+    bar.classList.toggle("specviz-error", lost || (error !== null && !busy));
     bar.classList.toggle("specviz-edited", !busy && edited());
     progress.style.transform = `scaleX(${busy ? busy.fraction ?? 0 : 0})`;
-    if (busy) say(busy.text);
-    else if (error) say(error);
+    if (lost) say("Connection lost", "specviz is asked every few seconds whether it is there again");
+    else if (busy) say(busy.text, next ? `then ${WAITING[next]}` : "");
+    else if (error) say(...error);
     else if (edited()) say("New prompt", "Enter starts a new run");
     else say(...saidOf(run));
-    for (const name of ["step", "run"]) find(name)?.setAttribute("aria-disabled", String(busy !== null));
+    for (const name of Object.keys(WAITING)) {
+      if (busy) find(name)?.setAttribute("aria-pressed", String(next === name));
+      else find(name)?.removeAttribute("aria-pressed");
+    }
   }
 
   function tick() {
     const now = performance.now(), seconds = busy ? (now - busy.since) / 1000 : 0;
     clock.textContent = busy && seconds > SHOWN_AFTER_S ? ` ${seconds.toFixed(1)} s` : "";
-    if (!busy || busy.kind === "stop" || now - Math.max(busy.since, asked) < (waits ? LOST_MS : ASK_MS)) return;
+    if (!busy || now - Math.max(busy.since, asked) < (waits ? LATE_MS : ASK_MS)) return;
+    if (waits) look();
     asked = now;
     waits = true;
     ask(++count);
+  }
+
+  /** Look whether the server can be reached, until it can. */
+  async function look() {
+    lost = !(await fetch(IS_THERE, { cache: "no-store" }).then(({ ok }) => ok, () => false));
+    if (lost) setTimeout(look, LATE_MS);
+    show();
   }
 
   /**
@@ -93,7 +115,7 @@ export function makeCommand(place, ask) {
    * @param {{text?: string, fraction?: number | null}} said nothing where there is nothing to say
    */
   function hear({ text, fraction = null }) {
-    waits = false;
+    waits = lost = false;
     if (!text || !busy || busy.kind === "stop") return;
     Object.assign(busy, { text, fraction });
     show();
@@ -113,22 +135,42 @@ export function makeCommand(place, ask) {
     show();
   }
 
-  /** What was asked for is done, however it ended. */
-  function done() {
-    busy = null;
-    clearInterval(timer);
-    tick();
-    show();
+  /**
+   * An event of Gradio's goes to the server.
+   * @param {string} name
+   * @param {string} text
+   * @param {boolean} stops whether Stop ends it
+   */
+  function begun(name, text, stops) {
+    pending.push(name);
+    if (!busy) begin(stops ? "work" : "quick", text);
   }
 
   /**
-   * How far something is, in the words of the server; null says that nothing is being done.
+   * The answer to an event of Gradio's is complete.
+   * @param {string} name
+   * @param {boolean} [failed] without an answer
+   */
+  function done(name, failed) {
+    const at = pending.indexOf(name);
+    if (at >= 0) pending.splice(at, 1);
+    if (pending.length) return;
+    const click = next;
+    busy = next = null;
+    clearInterval(timer);
+    tick();
+    if (click && (error || failed)) error = [error?.[0] ?? "Failed", `${WAITING[click]} was not begun`];
+    show();
+    if (click && !error) find(click)?.click();
+  }
+
+  /**
+   * How far something is, in the words of the server; null says nothing of it.
    * @param {NoticeShown | null} notice
    */
   function working(notice) {
-    if (!notice) return;
-    if (!busy) begin("work", notice.text);
-    else if (busy.kind !== "stop") Object.assign(busy, { text: notice.text, fraction: notice.fraction ?? busy.fraction });
+    if (!notice || !busy || busy.kind === "stop") return;
+    Object.assign(busy, { text: notice.text, fraction: notice.fraction ?? busy.fraction });
     show();
   }
 
@@ -136,11 +178,10 @@ export function makeCommand(place, ask) {
   function take(block) {
     if (block.run) {
       if (block.run.id !== run?.id) setTimeout(forget, FILLED_MS); // its prompt comes beside it
-      run = block.run;
-      error = null;
+      run = newerRun(run, block);
+      if (!block.fills) error = null;
     }
-    if (block.notice?.kind === "error") error = busy ? "Failed" : error;
-    if (!block.fills && busy?.kind === "work" && block.notice?.kind !== "working") done();
+    if (block.notice?.kind === "error" && !block.fills && busy) error = ["Failed", ""];
     show();
     if (!block.fills && (block.run || block.look || block.compare || block.lesson)) leavePage();
   }
@@ -159,14 +200,17 @@ export function makeCommand(place, ask) {
 
   /** @param {MouseEvent} event */
   function onClick(event) {
-    const at = /** @type {HTMLElement} */ (event.target).closest("#step, #run, #stop");
+    const at = /** @type {HTMLElement} */ (event.target).closest("#step, #run, #new, #stop");
     if (!at) return;
     if (at.id === "stop") {
+      next = null;
       if (busy) begin("stop", "Stopping after this step");
     } else if (busy) {
       event.preventDefault();
       event.stopImmediatePropagation();
-    } else {
+      next = next === at.id ? null : at.id;
+      show();
+    } else if (at.id !== "new") {
       begin(at.id, edited() ? "Starting a new run" : "Starting");
       forget();
       leavePage();
@@ -180,15 +224,17 @@ export function makeCommand(place, ask) {
     if (!inPrompt && !(event.ctrlKey || event.metaKey)) return;
     event.preventDefault();
     event.stopPropagation();
+    if (event.repeat) return;
     box()?.dispatchEvent(new Event("change", { bubbles: true }));
     find("run")?.click();
   }
 
   document.addEventListener("click", onClick, true);
   document.addEventListener("keydown", onKey, true);
-  listenForKeys({ s: () => find("step")?.click(), r: () => find(busy ? "stop" : "run")?.click() }, () => document.querySelector("dialog[open]") === null);
+  listenForKeys({ s: () => find("step")?.click(), r: () => find(busy && busy.kind !== "quick" ? "stop" : "run")?.click() }, () => document.querySelector("dialog[open]") === null);
   document.addEventListener("focusin", (event) => event.target === box() && (original ??= box()?.value ?? null));
   document.addEventListener("input", (event) => event.target === box() && show());
+  for (const change of ["offline", "online"]) window.addEventListener(change, look);
   show();
-  return { take, working, hear, done };
+  return { take, working, hear, begun, done };
 }

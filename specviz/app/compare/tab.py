@@ -142,8 +142,8 @@ class CompareTab:
                 f"{SMALL_COMPARISON['tokens']} tokens. Stop keeps the prompts that are finished."
             )
 
-    def wire(self, viewer: Any, page_state: Any, work: dict[str, Any], quick: dict[str, Any]) -> list[Any]:
-        """Attach the events; returns those that can change the state of the page."""
+    def wire(self, viewer: Any, page_state: Any, replay: dict[str, Any], quick: dict[str, Any]) -> Any:
+        """Attach the events; returns the one that changes the state of the page, with the options ``replay``."""
         private: dict[str, Any] = {"api_visibility": "private"}
         settings = self.act.form.inputs
         shown = [self.board, self.state, self.download, self.row, *self.choosers.values()]
@@ -170,11 +170,9 @@ class CompareTab:
         self.download.click(self.on_download, self.state, self.ready, show_progress="hidden", **private).success(
             None, js=hand_over
         )
-        return [
-            self.board.step(
-                self.on_replay, [self.state, page_state], [viewer, page_state, *settings], **work, **private
-            )
-        ]
+        return self.board.step(
+            self.on_replay, [self.state, page_state], [viewer, page_state, *settings], **replay, **private
+        )
 
     # ------------------------------------------------------------------------------------------------- handlers
 

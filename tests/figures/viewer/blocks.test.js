@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { blocksOf, takeMissing, takeRun } from "../../../assets/viewer/core/blocks.js";
+import { blocksOf, isLate, takeMissing, takeRun } from "../../../assets/viewer/core/blocks.js";
 import { emptyState } from "../../../assets/viewer/core/state.js";
 import { knownIn, phasesOf } from "../../../assets/viewer/tree/phases.js";
 import { BLOCKS, FIRST } from "./frames.js";
@@ -33,6 +33,16 @@ test("frames that were missing do not hide that a reader is at the end", () => {
   assert.equal(state.step, 0);
   takeRun(state, grown(2, { go: 1 }));
   assert.equal(state.step, 1);
+});
+
+test("frames that were asked for before a step take no step back, and bring no other run into sight", () => {
+  const state = emptyState();
+  takeRun(state, grown(2, { go: 1 }));
+  takeRun(state, grown(3, { go: 2 }));
+  takeRun(state, grown(2, { fills: true })); // asked for after the second step, answered after the third
+  assert.deepEqual([state.run.steps, state.step, [...state.frames.keys()]], [3, 2, [0, 1, 2]]);
+  const other = grown(1, { fills: true, run: { ...whole.run, id: "other", steps: 1 } });
+  assert.deepEqual([isLate(state.run, other), isLate(null, other), isLate(state.run, grown(1, { fills: true }))], [true, false, false]);
 });
 
 test("another run begins with nothing of the one before; a shorter one loses its frames", () => {
