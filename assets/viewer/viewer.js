@@ -12,6 +12,7 @@ import { emptyState, frameDrawn, frameNow, runDrawn } from "./core/state.js";
 import { aboutRun, driving, verdictBy } from "./core/words.js";
 import { NARROW, NODE } from "./panels/dock.js";
 import { drawFailed } from "./panels/failed.js";
+import { tellingNode } from "./panels/telling.js";
 import { makeText } from "./panels/text.js";
 import { makeTrail } from "./panels/trail.js";
 import { buildParts } from "./parts.js";
@@ -29,7 +30,7 @@ import { makePointer } from "./tree/pointer.js";
 import { makeSelection } from "./tree/selection.js";
 import { makeTree } from "./tree/tree.js";
 
-/** @import { Run } from "./core/frame.d.ts" */
+/** @import { Frame, Run } from "./core/frame.d.ts" */
 /** @import { Act, Handlers, ModelName, NoticeShown, Range, State, Tool } from "./core/state.js" */
 
 /** @typedef {{update: (value: any) => void, show: (step: number) => void, select: Act["select"], dispose: () => void, leave: () => void, state: State}} Viewer */
@@ -131,12 +132,25 @@ export function mount(element, handlers = {}) {
   function select(node, keep) {
     const frame = frameNow(state);
     if (!frame) return;
-    state.selected = node === state.selected && !keep ? null : node;
+    state.selected = node === state.selected && !keep && !state.offered ? null : node;
+    Object.assign(state, { offered: false, closed: state.selected === null });
     if (state.selected !== null && state.spot?.y[state.selected] === null) opened().add(state.selected);
     if (state.selected !== null && narrow.matches && state.dock !== "whatif") markDock(NODE);
     render("select");
     if (state.selected !== null) tree.camera.show(state.selected);
     tell();
+  }
+
+  /**
+   * As long as nobody chose a node, the one whose decision tells most is selected. Inside a step none is, because it would
+   * say what is not known yet.
+   * @param {Frame | undefined} frame
+   */
+  function offer(frame) {
+    if (state.selected !== null && !state.offered) return;
+    const may = frame && state.phase === null && !state.closed && !state.asks && !state.why;
+    state.selected = may ? tellingNode(frame, lensOf(state, frame)) : null;
+    state.offered = state.selected !== null;
   }
 
   /** The nodes of this step whose folds are open. */
@@ -283,6 +297,7 @@ export function mount(element, handlers = {}) {
     state.drawing = null;
     const run = runDrawn(state), frame = frameNow(state), count = run.steps;
     if (!frame) state.phase = null;
+    offer(frame);
     ui.root.dataset.step = String(state.step);
     ui.empty.hidden = Boolean(frame);
     ui.body.hidden = !frame;
@@ -328,11 +343,12 @@ export function mount(element, handlers = {}) {
 
   function escape() {
     if (ui.help.open) ui.help.close();
-    else if (state.selected !== null) select(state.selected);
+    else if (state.selected !== null && !state.offered) select(null);
     else if (state.why) act.why(false);
     else if (state.phase !== null) enter(null);
     else if (state.focus) focusMode(false);
     else if (state.range) choose(null);
+    else if (state.selected !== null) select(null);
   }
 
   const back = () => show(state.step - 1), forward = () => show(state.step + 1), first = () => show(0), last = () => show(Infinity);
