@@ -3,11 +3,12 @@
 import { decisionsOf } from "../core/columns.js";
 import { verdictBy } from "../core/words.js";
 
+/** @import { Decision } from "../core/columns.js" */
 /** @import { Frame } from "../core/frame.d.ts" */
 
 /**
- * The first node beside a verifier's path that it rejected, else the last one that it accepted, else the first one that it
- * examined; null where it examined none.
+ * The first node beside a verifier's path that it rejected; else of those on it the one that was least likely to be accepted,
+ * or the last one where no coin was flipped; else the first one that it examined. Null where it examined none.
  * @param {Frame} frame
  * @param {string} verifier
  * @returns {number | null}
@@ -17,5 +18,7 @@ export function tellingNode(frame, verifier) {
   if (!verdict) return null;
   const { parent } = frame.tree, all = decisionsOf(verdict), path = new Set([0, ...verdict.path]);
   const rejected = all.find(({ node, outcome }) => outcome === "r" && path.has(parent[node]));
-  return (rejected ?? all.findLast(({ node }) => path.has(node)) ?? all[0])?.node ?? null;
+  const chance = (/** @type {Decision} */ { comparison, threshold }) => (comparison === "uniform < threshold" ? Math.min(1, threshold) : 1);
+  const accepted = all.filter(({ node }) => path.has(node)).reduce((/** @type {Decision | undefined} */ least, one) => (least && chance(least) < chance(one) ? least : one), undefined);
+  return (rejected ?? accepted ?? all[0])?.node ?? null;
 }
