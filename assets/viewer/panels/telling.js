@@ -7,6 +7,12 @@ import { verdictBy } from "../core/words.js";
 /** @import { Frame } from "../core/frame.d.ts" */
 
 /**
+ * How likely a decision was to accept; 1 for rules that flip no coin.
+ * @param {Decision} decision
+ */
+export const chanceOf = ({ comparison, threshold }) => (comparison === "uniform < threshold" ? Math.min(1, threshold) : 1);
+
+/**
  * The first node beside a verifier's path that it rejected; else of those on it the one that was least likely to be accepted,
  * or the last one where no coin was flipped; else the first one that it examined. Null where it examined none.
  * @param {Frame} frame
@@ -18,7 +24,6 @@ export function tellingNode(frame, verifier) {
   if (!verdict) return null;
   const { parent } = frame.tree, all = decisionsOf(verdict), path = new Set([0, ...verdict.path]);
   const rejected = all.find(({ node, outcome }) => outcome === "r" && path.has(parent[node]));
-  const chance = (/** @type {Decision} */ { comparison, threshold }) => (comparison === "uniform < threshold" ? Math.min(1, threshold) : 1);
-  const accepted = all.filter(({ node }) => path.has(node)).reduce((/** @type {Decision | undefined} */ least, one) => (least && chance(least) < chance(one) ? least : one), undefined);
+  const accepted = all.filter(({ node }) => path.has(node)).reduce((/** @type {Decision | undefined} */ least, one) => (least && chanceOf(least) < chanceOf(one) ? least : one), undefined);
   return (rejected ?? accepted ?? all[0])?.node ?? null;
 }

@@ -21,8 +21,6 @@ export function makeExamples(place, examples) {
   const chips = examples.map(([label, prompt], i) =>
     el("button", { type: "button", tabindex: i ? -1 : 0, title: prompt, "aria-label": `${label}, an example: ${prompt}`, onclick: () => write(prompt) }, label));
   const group = el("div", { class: "specviz-examples", role: "group", "aria-label": "Example prompts" }, chips);
-  // The prompt keeps the focus: on small screens the chips are there only as long as it has it.
-  group.addEventListener("pointerdown", (event) => event.preventDefault());
   group.addEventListener("keydown", (event) => {
     const at = chips.indexOf(/** @type {HTMLButtonElement} */ (event.target)), way = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (at < 0 || !way) return;
