@@ -170,5 +170,7 @@ def telling(trace: Trace, position: int) -> int | None:
     parents = [node.parent for node in step.tree.nodes]
     path = (0, *verdict.path)
     rejected = [one.node for one in verdict.decisions if one.outcome == "rejected" and parents[one.node] in path]
-    accepted = [(min(1.0, one.threshold), -at, one.node) for at, one in enumerate(verdict.decisions) if one.node in path]
+    accepted = [
+        (min(1.0, one.threshold), -at, one.node) for at, one in enumerate(verdict.decisions) if one.node in path
+    ]
     return rejected[0] if rejected else min(accepted)[2] if accepted else None
