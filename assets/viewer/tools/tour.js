@@ -43,7 +43,7 @@ export function makeTour(ui, state, act) {
   const note = el("div", { class: "sv-tour", role: "dialog", "aria-label": "Tour", hidden: true },
     el("div", { class: "sv-tourhead" }, el("span", { class: "sv-tourdots", "aria-hidden": "true" }, marks), count, close), el("div", { "aria-live": "polite" }, title, text), el("p", { class: "sv-tournav" }, back, next));
   const ring = el("div", { class: "sv-tourring", "aria-hidden": "true", hidden: true });
-  ui.headbox.lastElementChild?.before(offer);
+  ui.dots.parentElement?.prepend(offer);
   ui.help.querySelector("form")?.prepend(again);
   ui.root.append(ring, note);
 

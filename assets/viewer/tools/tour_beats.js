@@ -29,7 +29,7 @@ import { phasesOf } from "../tree/phases.js";
  */
 
 /** Chances between which a coin is worth to be looked at. */
-const LEAST = 0.05, MOST = 0.95;
+const LEAST = 0.02, MOST = 0.98;
 
 /**
  * The step in sight, or else the first one, of those in which a slot of the cache had to move and a coin might have fallen either
