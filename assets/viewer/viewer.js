@@ -12,7 +12,7 @@ import { emptyState, frameDrawn, frameNow, runDrawn } from "./core/state.js";
 import { aboutRun, driving, verdictBy } from "./core/words.js";
 import { NARROW, NODE } from "./panels/dock.js";
 import { drawFailed } from "./panels/failed.js";
-import { tellingNode } from "./panels/telling.js";
+import { offerNode } from "./panels/telling.js";
 import { makeText } from "./panels/text.js";
 import { makeTrail } from "./panels/trail.js";
 import { buildParts } from "./parts.js";
@@ -31,7 +31,7 @@ import { makePointer } from "./tree/pointer.js";
 import { makeSelection } from "./tree/selection.js";
 import { makeTree } from "./tree/tree.js";
 
-/** @import { Frame, Run } from "./core/frame.d.ts" */
+/** @import { Run } from "./core/frame.d.ts" */
 /** @import { Act, Handlers, ModelName, NoticeShown, Range, State, Tool } from "./core/state.js" */
 
 /** @typedef {{update: (value: any) => void, show: (step: number) => void, select: Act["select"], dispose: () => void, leave: () => void, state: State}} Viewer */
@@ -140,18 +140,6 @@ export function mount(element, handlers = {}) {
     render("select");
     if (state.selected !== null) tree.camera.show(state.selected);
     tell();
-  }
-
-  /**
-   * As long as nobody chose a node, the one whose decision tells most is selected. Inside a step none is, because it would
-   * say what is not known yet.
-   * @param {Frame | undefined} frame
-   */
-  function offer(frame) {
-    if (state.selected !== null && !state.offered) return;
-    const may = frame && state.phase === null && !state.closed && !state.asks && !state.why;
-    state.selected = may ? tellingNode(frame, lensOf(state, frame)) : null;
-    state.offered = state.selected !== null;
   }
 
   /** The nodes of this step whose folds are open. */
@@ -298,7 +286,7 @@ export function mount(element, handlers = {}) {
     state.drawing = null;
     const run = runDrawn(state), frame = frameNow(state), count = run.steps;
     if (!frame) state.phase = null;
-    offer(frame);
+    offerNode(state, frame);
     ui.root.dataset.step = String(state.step);
     ui.empty.hidden = Boolean(frame);
     ui.body.hidden = !frame;

@@ -5,6 +5,7 @@ import { verdictBy } from "../core/words.js";
 
 /** @import { Decision } from "../core/columns.js" */
 /** @import { Frame } from "../core/frame.d.ts" */
+/** @import { State } from "../core/state.js" */
 
 /**
  * How likely a decision was to accept; 1 for rules that flip no coin.
@@ -26,4 +27,16 @@ export function tellingNode(frame, verifier) {
   const rejected = all.find(({ node, outcome }) => outcome === "r" && path.has(parent[node]));
   const accepted = all.filter(({ node }) => path.has(node)).reduce((/** @type {Decision | undefined} */ least, one) => (least && chanceOf(least) < chanceOf(one) ? least : one), undefined);
   return (rejected ?? accepted ?? all[0])?.node ?? null;
+}
+
+/**
+ * Select it, unless a reader chose a node, or closed it. Inside a step none is selected, because it would say what is not known yet.
+ * @param {State} state
+ * @param {Frame | undefined} frame in sight
+ */
+export function offerNode(state, frame) {
+  if (state.selected !== null && !state.offered) return;
+  const may = frame && state.phase === null && !state.closed && !state.asks && !state.why;
+  state.selected = may ? tellingNode(frame, state.lens && frame.tree.states[state.lens] ? state.lens : frame.driver) : null;
+  state.offered = state.selected !== null;
 }
