@@ -8,6 +8,8 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page
 
+from specviz.trace.schema import Trace
+
 QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
 SHARING = ["--renderer-process-limit=1", "--js-flags=--no-enable-lazy-source-positions"]
 """For :class:`Tabs`. The second: places in a script are noted when it is compiled, not by parsing it again."""
@@ -159,3 +161,16 @@ def open_table(seen: Watched, section: str, title: str):
         table.locator("summary").first.click()
     seen.page.wait_for_selector(f"{section} details[open] tbody tr")
     return seen.page.locator(f"{section} details[open] tbody tr")
+
+
+def telling(trace: Trace, position: int) -> int | None:
+    """The node of a step of a rule with coins that the page selects as long as nobody chose one."""
+    step = trace.steps[position]
+    verdict = step.verdicts[step.driver]
+    parents = [node.parent for node in step.tree.nodes]
+    path = (0, *verdict.path)
+    rejected = [one.node for one in verdict.decisions if one.outcome == "rejected" and parents[one.node] in path]
+    accepted = [
+        (min(1.0, one.threshold), -at, one.node) for at, one in enumerate(verdict.decisions) if one.node in path
+    ]
+    return rejected[0] if rejected else min(accepted)[2] if accepted else None

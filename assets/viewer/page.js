@@ -1,8 +1,9 @@
-/* Everything that the page's components mount (specviz/app/viewer_component.py): a viewer, the command bar above it, and the
- * board of the Compare tab. */
+/* Everything that the page's components mount (specviz/app/viewer_component.py): a viewer, the command bar above it with
+ * its example prompts, and the board of the Compare tab. */
 
 import { makeBoard } from "./tools/board.js";
 import { makeCommand } from "./tools/command.js";
+import { makeExamples } from "./tools/examples.js";
 import { listenForTabs, turnToLessons } from "./tools/menu.js";
 import { mount, mounted } from "./viewer.js";
 
@@ -23,7 +24,7 @@ function command(place, ask) {
 
 listenForTabs();
 window.specvizViewer = {
-  mount, mounted, command, board: makeBoard,
+  mount, mounted, command, board: makeBoard, examples: makeExamples,
   onBlock: (/** @type {import("./core/frame.d.ts").Block} */ block) => bar?.take(block),
   onWorking: (/** @type {import("./core/state.js").NoticeShown | null} */ notice) => bar?.working(notice),
   begun: (/** @type {string} */ name, /** @type {string} */ text, /** @type {boolean} */ stops) => bar?.begun(name, text, stops),

@@ -121,7 +121,7 @@ export function makeRenderer(ui, state, selection, tree, act) {
     ui.verdicts.replaceChildren(verdictTable(run, frame, view, act));
     drawCache(frame, view, taleOf(story(state.frames, run.steps), frame.step));
     selection.refresh();
-    if (moved && selected !== null) tree.camera.show(selected);
+    if (moved && selected !== null && !state.offered) tree.camera.show(selected);
   }
 
   /* ------------------------------------------------------------------------------------------- lower panels */

@@ -12,6 +12,7 @@ import { emptyState, frameDrawn, frameNow, runDrawn } from "./core/state.js";
 import { aboutRun, driving, verdictBy } from "./core/words.js";
 import { NARROW, NODE } from "./panels/dock.js";
 import { drawFailed } from "./panels/failed.js";
+import { offerNode } from "./panels/telling.js";
 import { makeText } from "./panels/text.js";
 import { makeTrail } from "./panels/trail.js";
 import { buildParts } from "./parts.js";
@@ -21,6 +22,7 @@ import { makeCopy } from "./tools/copy.js";
 import { makeFigureDialog } from "./tools/figure_dialog.js";
 import { makeLessons } from "./tools/lessons.js";
 import { makeShare } from "./tools/share.js";
+import { makeTour } from "./tools/tour.js";
 import { makeWhatIf } from "./tools/whatif.js";
 import { allBelow } from "./tree/folding.js";
 import { ZOOM_STEP } from "./tree/camera.js";
@@ -34,7 +36,7 @@ import { makeTree } from "./tree/tree.js";
 
 /** @typedef {{update: (value: any) => void, show: (step: number) => void, select: Act["select"], dispose: () => void, leave: () => void, state: State}} Viewer */
 
-const TOOLS = [makeShare, makeCopy, makeFigureDialog, makeCompare, makeWhatIf, makeLessons];
+const TOOLS = [makeShare, makeCopy, makeFigureDialog, makeCompare, makeWhatIf, makeLessons, makeTour];
 const PLAY_MS = 900, PLAY_PHASE_MS = 1800, ASK_AT_ONCE = 12, ASK_MS = 250, UNFOLD_WHOLE = 40;
 
 /** Those that are in a page, the last one mounted at the end. @type {Viewer[]} */
@@ -131,7 +133,8 @@ export function mount(element, handlers = {}) {
   function select(node, keep) {
     const frame = frameNow(state);
     if (!frame) return;
-    state.selected = node === state.selected && !keep ? null : node;
+    state.selected = node === state.selected && !keep && !state.offered ? null : node;
+    Object.assign(state, { offered: false, closed: state.selected === null });
     if (state.selected !== null && state.spot?.y[state.selected] === null) opened().add(state.selected);
     if (state.selected !== null && narrow.matches && state.dock !== "whatif") markDock(NODE);
     render("select");
@@ -283,6 +286,7 @@ export function mount(element, handlers = {}) {
     state.drawing = null;
     const run = runDrawn(state), frame = frameNow(state), count = run.steps;
     if (!frame) state.phase = null;
+    offerNode(state, frame);
     ui.root.dataset.step = String(state.step);
     ui.empty.hidden = Boolean(frame);
     ui.body.hidden = !frame;
@@ -328,11 +332,12 @@ export function mount(element, handlers = {}) {
 
   function escape() {
     if (ui.help.open) ui.help.close();
-    else if (state.selected !== null) select(state.selected);
+    else if (state.selected !== null && !state.offered) select(null);
     else if (state.why) act.why(false);
     else if (state.phase !== null) enter(null);
     else if (state.focus) focusMode(false);
     else if (state.range) choose(null);
+    else if (state.selected !== null) select(null);
   }
 
   const back = () => show(state.step - 1), forward = () => show(state.step + 1), first = () => show(0), last = () => show(Infinity);

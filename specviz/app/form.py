@@ -21,6 +21,12 @@ from specviz.trace.settings import build_choice, build_sampling, build_settings,
 from specviz.verifiers import BUILT_IN, VERIFIERS
 
 DEFAULT_PROMPT = "Why is the sky blue?"
+EXAMPLES = (
+    ("Fact", "Why is the sky blue?"),
+    ("Poem", "Write a short poem about the moon."),
+    ("Code", "Write a Python function that adds two numbers."),
+)
+"""Chips beside the prompt: what each says, and its prompt; one that the default pair answers well."""
 DEFAULT_VERIFIERS = ("rejection", "eta", "longest_path")
 PROMPT_ENDS = list(get_args(PromptEnd))
 

@@ -14,7 +14,7 @@ from specviz.app import lessons
 from specviz.app.blocks import MODEL_WORK, Page, asked_for, position_of
 from specviz.app.compare.store import ComparisonStore
 from specviz.app.compare.tab import CompareTab
-from specviz.app.form import breakpoint_form, prompt_box, settings_form
+from specviz.app.form import EXAMPLES, breakpoint_form, prompt_box, settings_form
 from specviz.app.handlers import Actions
 from specviz.app.models_form import models_form
 from specviz.app.proofs import Proofs
@@ -22,7 +22,7 @@ from specviz.app.server.doing import doing_block
 from specviz.app.server.launch import launch_page
 from specviz.app.server.session_registry import Sessions
 from specviz.app.server.share_store import ShareStore
-from specviz.app.viewer_component import make_command_state, make_viewer
+from specviz.app.viewer_component import make_command_state, make_examples, make_viewer
 from specviz.figures import dump_block
 from specviz.trace.schema import Trace
 
@@ -84,6 +84,7 @@ def build_page(
             gr.Markdown(TITLE, elem_classes="specviz-title")
             with gr.Row(elem_classes="specviz-command"):
                 prompt_box(form)
+                make_examples(EXAMPLES)
                 state = make_command_state()
                 step = gr.Button("Step", size="md", scale=0, elem_id="step")
                 run = gr.Button("Run", variant="primary", size="md", scale=0, elem_id="run")

@@ -11,6 +11,7 @@ import html
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,20 @@ def make_command_state() -> gr.HTML:
         js_on_load=_WHEN_READY + _COMMAND,
         apply_default_css=False,
         elem_id="command-state",
+    )
+
+
+def make_examples(examples: Sequence[tuple[str, str]]) -> gr.HTML:
+    """Chips beside the prompt, each a label and the prompt that it writes. See assets/viewer/tools/examples.js."""
+    return gr.HTML(
+        "",
+        html_template='<div class="specviz-chips"></div>',
+        js_on_load=_WHEN_READY
+        + "whenReady(() => window.specvizViewer.examples(element.querySelector('.specviz-chips'), EXAMPLES));".replace(
+            "EXAMPLES", json.dumps(examples)
+        ),
+        apply_default_css=False,
+        elem_id="examples",
     )
 
 

@@ -9,7 +9,7 @@ from specviz.figures import step_frame
 from specviz.figures.text import token_label
 from specviz.trace.schema import Decision, Step, Trace
 from tests import faults
-from tests.browser import Watched
+from tests.browser import Watched, telling
 from tests.pairs import make_trace
 from tests.sample_traces import HOSTILE, RULES, sample_trace
 
@@ -205,6 +205,8 @@ def test_a_fault_is_the_headline_and_why_leads_back_to_its_cause(from_file, faul
     assert f"Node {due}" in page.inner_text(".sv-inspector h3")
     page.keyboard.press("Backspace")
     assert page.inner_text(".sv-inspector h3").startswith(f"Why? Slot {slot}")
+    page.keyboard.press("Escape")
+    assert f"Node {telling(faulty, first)}" in page.inner_text(".sv-inspector")
     page.keyboard.press("Escape")
     assert "This step" in page.inner_text(".sv-inspector")
 

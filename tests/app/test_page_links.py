@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.browser import telling
 from tests.sample_traces import HOSTILE, RULES, random_tree, sample_trace
 
 pytestmark = pytest.mark.browser
@@ -75,7 +76,8 @@ def test_one_selection_for_all(from_file):
     page.evaluate("scrollTo(0, 0)")
     page.click(".sv-word[data-step='1'] >> nth=0")
     seen.wait_for_step(2, 2)
-    assert page.locator(".sv-card[aria-selected=true]").count() == 0
+    (chosen,) = page.locator(".sv-card[aria-selected=true]").all()
+    assert int(chosen.get_attribute("data-node")) == telling(trace, 1), "of another step the one that tells most"
 
 
 # ------------------------------------------------------------------------------------------------- tree keys

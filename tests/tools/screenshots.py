@@ -1,22 +1,28 @@
 """The pictures of the documents: ``python -m tests.tools.screenshots``.
 
-Opens the page on the run that comes with specviz, light and dark, and records three runs of the default pair with one
-planted fault each, to show where it is seen. Writes to ``docs/images``.
+Opens the page on the run that comes with specviz, light and dark, and takes a picture of one step and a moving one of
+its phases (``page``); records three runs of the default pair with one planted fault each, to show where it is seen
+(``faults``). Writes to ``docs/images``; with the name of one kind only that.
 """
 
 from __future__ import annotations
 
+import io
+import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from specviz.app.page import build_page, launch_page
+from specviz.app.run_handlers import FIRST_TRACE, TRACES
 from specviz.engine.session import Session
 from specviz.figures.export import standalone_page
 from specviz.models.loading import load_pair
+from specviz.trace.io import load_trace
 from specviz.trace.schema import Choice, Sampling, Settings, Trace
 from tests import faults
 from tests.browser import QUIET, find_chromium
@@ -24,7 +30,19 @@ from tests.paths import DOCS
 
 IMAGES = DOCS / "images"
 PROMPT = "Tell a bedtime story about a snail that wants to see the sea."
-STEP = 2
+STEP = 18
+"""Position of the step of the recorded run that the page's pictures show: three drafts kept, a near miss before."""
+COLOURS = 256
+MILLISECONDS = {
+    "draft": 700,
+    "target": 1300,
+    "decide": 1100,
+    "verdict": 1000,
+    "commit": 1200,
+    "cache": 1800,
+    "whole": 2600,
+}
+"""How long the moving picture rests on each kind of phase, and on the whole step at its end."""
 
 Fault = Callable[[], AbstractContextManager[None]]
 FAULTS: dict[str, tuple[Fault, str, Callable[[Trace], int]]] = {
@@ -48,27 +66,63 @@ def main() -> None:
     IMAGES.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=QUIET)
-        take_page(browser)
-        take_faults(browser)
+        for name, take in {"page": take_page, "faults": take_faults}.items():
+            if name in (sys.argv[1:] or [name]):
+                take(browser)
         browser.close()
 
 
 def take_page(browser: Browser) -> None:
-    """The page as a first visitor meets it, a few steps in."""
+    """The page as a first visitor meets it, on a step that shows much, and the same step from the inside."""
     app = build_page()
     _, url, _ = launch_page(app, prevent_thread_lock=True, quiet=True)
     try:
         for theme in ("light", "dark"):
-            page = browser.new_page(viewport={"width": 1280, "height": 800})
+            page = browser.new_page(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
             page.goto(f"{url}?__theme={theme}")
             page.wait_for_selector(".sv-root[data-painted]")
             for _ in range(STEP):
                 page.keyboard.press("ArrowRight")
             settle(page)
-            page.screenshot(path=IMAGES / f"page-{theme}.png")
+            few_colours(page).save(IMAGES / f"page-{theme}.png", optimize=True)
+            pictures, times = take_step(page)
+            pictures[0].save(
+                IMAGES / f"step-{theme}.webp",
+                save_all=True,
+                append_images=pictures[1:],
+                duration=times,
+                loop=0,
+                lossless=True,
+                method=6,
+            )
             page.close()
     finally:
         app.close()
+
+
+def take_step(page: Page) -> tuple[list[Image.Image], list[int]]:
+    """The phases of the step in sight, each with the node that it is about, and the whole step again; and how long each
+    is to be seen, in milliseconds."""
+    decided = iter(load_trace(TRACES / f"{FIRST_TRACE}.json.gz").steps[STEP].verdicts["rejection"].decisions)
+    pictures, times = [], []
+    page.click("[data-act=tour]")  # it is not offered any more then
+    page.keyboard.press("Escape")
+    kind = "draft"
+    while kind != "whole":
+        page.keyboard.press("Escape" if kind == "cache" else ".")
+        kind = page.get_attribute(".sv-root", "data-phase") or "whole"
+        if kind == "decide":
+            page.evaluate("node => window.specvizViewer.mounted.at(-1).select(node, true)", next(decided).node)
+        settle(page)
+        pictures.append(few_colours(page))
+        times.append(MILLISECONDS[kind])
+    return pictures, times
+
+
+def few_colours(page: Page) -> Image.Image:
+    """What is in sight, in so few colours that it is small."""
+    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    return picture.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
 
 
 def take_faults(browser: Browser) -> None:

@@ -40,6 +40,9 @@ export const MODELS = ["target", "draft"];
  * @property {number} end how many steps the run had in the last block that did more than fill gaps
  * @property {number | null} phase inside the step, or null for the whole of it
  * @property {number | null} selected node
+ * @property {boolean} offered whether the page selected it, as nobody chose one
+ * @property {boolean} closed whether a reader closed the node: the page selects none until a reader does
+ * @property {boolean} asks whether a lesson asks for a node: the page selects none
  * @property {boolean} why whether the chain of causes stands in the place of the node, where something does not fit
  * @property {Place[]} trail where links of that chain were followed from, the last one at the end
  * @property {string | null} lens the verifier that is watched; null for the driver
@@ -82,7 +85,7 @@ export const MODELS = ["target", "draft"];
  * @property {(name: string) => void} toggle whether a verifier is shown
  * @property {(name: string) => void} watch a verifier
  * @property {() => void} compare all paths, or only the one that is watched
- * @property {(index: number) => void} phase
+ * @property {(index: number | null) => void} phase enter a phase of the step, or leave them with null
  * @property {(range: Range | null) => void} range choose the steps that the totals are of
  * @property {(node: number) => void} unfold what the stub at a node stands for
  * @property {(notice?: NoticeShown | null) => void} notice
@@ -129,7 +132,7 @@ export const MODELS = ["target", "draft"];
 /** @returns {State} */
 export function emptyState() {
   return {
-    run: null, frames: new Map(), step: 0, end: 0, phase: null, selected: null, why: false, trail: [], lens: null, hidden: new Set(), range: null, open: new Map(), refused: new Map(),
+    run: null, frames: new Map(), step: 0, end: 0, phase: null, selected: null, offered: false, closed: false, asks: false, why: false, trail: [], lens: null, hidden: new Set(), range: null, open: new Map(), refused: new Map(),
     asked: new Set(), proofs: {}, known: null, compare: false, found: null, camera: { zoom: 1, x: 0, y: 0 }, spot: null, box: { width: 0, height: 0 }, dock: "", unmarked: false, focus: false, hits: [], maskHits: {},
     playing: null, drawing: null, asking: undefined, soon: 0, later: undefined,
   };

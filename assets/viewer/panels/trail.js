@@ -28,7 +28,7 @@ export function makeTrail(ui, state, act, redraw) {
 
   /** @param {Place} place */
   function follow(place) {
-    state.trail.push({ step: state.step, node: state.selected, why: state.why });
+    state.trail.push({ step: state.step, node: state.offered ? null : state.selected, why: state.why });
     // A link that only shows a part of the page leaves the chain where it is.
     stand(place.part && place.node === undefined ? { why: state.why, ...place } : place);
   }

@@ -99,6 +99,7 @@ export function makeLessons(ui, state, act, { ask, onLessons }) {
     giveBack();
     panel?.remove();
     panel = open = null;
+    state.asks = false;
     typed = "";
   }
 
@@ -118,6 +119,7 @@ export function makeLessons(ui, state, act, { ask, onLessons }) {
   function put(name, ...content) {
     clear();
     dock ??= state.dock;
+    state.asks = true;
     panel = el("section", { class: "sv-panel sv-lesson", "aria-label": name }, content);
     ui.top.prepend(panel);
     ui.top.scrollTop = 0;

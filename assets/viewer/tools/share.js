@@ -106,7 +106,7 @@ export function makeShare(ui, state, act, { ask }) {
     if (!known) return url;
     url.searchParams.set("trace", known.name || "");
     url.searchParams.set("step", String(state.step + 1));
-    if (state.selected !== null) url.searchParams.set("node", String(state.selected));
+    if (state.selected !== null && !state.offered) url.searchParams.set("node", String(state.selected));
     if (state.lens) url.searchParams.set("verifier", state.lens);
     return url;
   }
