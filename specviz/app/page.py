@@ -57,7 +57,6 @@ def build_page(
                 step = gr.Button("Step", size="md", scale=0, elem_id="step")
                 run = gr.Button("Run", variant="primary", size="md", scale=0, elem_id="run")
                 stop = gr.Button("Stop", variant="stop", size="md", scale=0, elem_id="stop")
-            fresh = gr.Button("New run", size="md", scale=0, elem_id="new")
         with gr.Tabs(elem_id="menu", overflow_behavior="wrap"):
             with gr.Tab("View", elem_id="menu-view", id="view") as view_tab:
                 pass
@@ -134,6 +133,10 @@ def build_page(
                         elem_classes="specviz-about",
                     )
                     proven = gr.Markdown(act.proofs.table(act.proofs.table_now()), elem_id="proofs")
+        # After the pages, so that those are at most five Tabs away; they stand at the right end of the bar.
+        with gr.Row(elem_classes="specviz-corner"):
+            fresh = gr.Button("New run", size="md", scale=0, elem_id="new")
+            gr.Button("Theme", size="md", scale=0, elem_id="theme")
         viewer = make_viewer(act.first_block, elem_id="viewer")
 
         def on_doing(event: gr.EventData, request: gr.Request) -> str:

@@ -21,11 +21,9 @@ export function listenForTabs() {
     next.focus();
     next.click();
   });
-  for (const kind of ["focusin", "click"])
-    document.addEventListener(kind, (event) => {
-      const tab = event.target instanceof Element ? event.target.closest(TABS) : null;
-      if (tab) setTimeout(() => rove(tab), 0); // after Gradio has said which one is selected
-    });
+  // After Gradio has said which one is selected; it mounts them late, and with the first Tab of a visitor they are there.
+  const all = () => document.querySelectorAll(`${TABS}[aria-selected=true]`).forEach(rove);
+  for (const kind of ["focusin", "click"]) document.addEventListener(kind, () => setTimeout(all, 0));
 }
 
 /**
