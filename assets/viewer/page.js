@@ -5,7 +5,7 @@ import { makeBoard } from "./tools/board.js";
 import { makeCommand } from "./tools/command.js";
 import { addGoTo } from "./tools/goto.js";
 import { listenForTabs, turnToLessons } from "./tools/menu.js";
-import { listenForTheme } from "./tools/theme.js";
+import { makeTheme } from "./tools/theme.js";
 import { mount, mounted } from "./viewer.js";
 
 /** @type {import("./tools/command.js").Command | null} */
@@ -20,15 +20,13 @@ function command(place, ask) {
   bar = makeCommand(place, ask);
   const run = mounted.at(-1)?.state.run;
   if (run) bar.take({ run });
-  showTheme();
   return bar;
 }
 
 addGoTo();
 listenForTabs();
-const showTheme = listenForTheme();
 window.specvizViewer = {
-  mount, mounted, command, board: makeBoard,
+  mount, mounted, command, theme: makeTheme, board: makeBoard,
   onBlock: (/** @type {import("./core/frame.d.ts").Block} */ block) => bar?.take(block),
   onWorking: (/** @type {import("./core/state.js").NoticeShown | null} */ notice) => bar?.working(notice),
   done: () => bar?.done(),

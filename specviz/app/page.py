@@ -21,7 +21,7 @@ from specviz.app.server.doing import doing_block
 from specviz.app.server.launch import launch_page
 from specviz.app.server.session_registry import Sessions
 from specviz.app.server.share_store import ShareStore
-from specviz.app.viewer_component import make_command_state, make_viewer
+from specviz.app.viewer_component import make_command_state, make_theme_button, make_viewer
 from specviz.figures import dump_block
 from specviz.trace.schema import Trace
 
@@ -136,7 +136,7 @@ def build_page(
         # After the pages, so that those are at most five Tabs away; they stand at the right end of the bar.
         with gr.Row(elem_classes="specviz-corner"):
             fresh = gr.Button("New run", size="md", scale=0, elem_id="new")
-            gr.Button("Theme", size="md", scale=0, elem_id="theme")
+            make_theme_button()
         viewer = make_viewer(act.first_block, elem_id="viewer")
 
         def on_doing(event: gr.EventData, request: gr.Request) -> str:

@@ -11,30 +11,29 @@ const THEMES = { system: { sign: "◐", next: "light" }, light: { sign: "○", n
  */
 export const themeOf = (asked) => (asked === "light" || asked === "dark" ? asked : "system");
 
-/** The button of the top bar goes from one to the next. */
-export function listenForTheme() {
+/**
+ * Make a button go from one to the next.
+ * @param {HTMLButtonElement} button
+ */
+export function makeTheme(button) {
   const system = matchMedia("(prefers-color-scheme: dark)");
   const now = () => themeOf(new URLSearchParams(window.location.search).get(KEY));
 
-  /** @param {HTMLElement | null} button */
-  function show(button) {
+  function show() {
     const theme = now(), said = `Theme: ${theme}; press for ${THEMES[theme].next}`;
     document.body.classList.toggle("dark", theme === "dark" || (theme === "system" && system.matches));
-    if (!button) return;
     button.textContent = THEMES[theme].sign;
     button.setAttribute("aria-label", said);
     button.title = said;
   }
-  const find = () => document.getElementById("theme");
 
-  document.addEventListener("click", (event) => {
-    if (!(event.target instanceof Element) || !event.target.closest("#theme")) return;
+  button.onclick = () => {
     const url = new URL(window.location.href), { next } = THEMES[now()];
     if (next === "system") url.searchParams.delete(KEY);
     else url.searchParams.set(KEY, next);
     window.history.replaceState(window.history.state, "", url);
-    show(find());
-  });
-  system.addEventListener("change", () => show(find()));
-  return () => show(find());
+    show();
+  };
+  system.addEventListener("change", show);
+  show();
 }
