@@ -64,7 +64,7 @@ def build_page(
                 pass
             with gr.Tab("Runs", elem_id="menu-runs", id="runs") as runs_tab, gr.Tabs(elem_id="menu-of-runs"):
                 with gr.Tab("Open", elem_id="menu-open", id="open"), gr.Row(elem_classes="specviz-groups"):
-                    with group("Recorded runs"), fields():
+                    with group("Recorded runs", "specviz-wide"), fields():
                         library = gr.Dropdown(act.recorded, value=None, label="Open a recorded run", elem_id="library")
                         upload = gr.UploadButton(
                             "Open a trace file",

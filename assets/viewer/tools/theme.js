@@ -3,7 +3,7 @@
 const KEY = "__theme";
 /** @typedef {"system" | "light" | "dark"} Theme */
 /** @type {Record<Theme, {sign: string, next: Theme}>} */
-const THEMES = { system: { sign: "◐", next: "light" }, light: { sign: "○", next: "dark" }, dark: { sign: "●", next: "system" } };
+const THEMES = { system: { sign: "◐", next: "light" }, light: { sign: "☼", next: "dark" }, dark: { sign: "☾", next: "system" } };
 
 /**
  * @param {string | null} asked for in the address
