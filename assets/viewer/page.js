@@ -4,7 +4,9 @@
 import { makeBoard } from "./tools/board.js";
 import { makeCommand } from "./tools/command.js";
 import { makeExamples } from "./tools/examples.js";
+import { addGoTo } from "./tools/goto.js";
 import { listenForTabs, turnToLessons } from "./tools/menu.js";
+import { makeTheme } from "./tools/theme.js";
 import { mount, mounted } from "./viewer.js";
 
 /** @type {import("./tools/command.js").Command | null} */
@@ -22,9 +24,10 @@ function command(place, ask) {
   return bar;
 }
 
+addGoTo();
 listenForTabs();
 window.specvizViewer = {
-  mount, mounted, command, board: makeBoard, examples: makeExamples,
+  mount, mounted, command, theme: makeTheme, board: makeBoard, examples: makeExamples,
   onBlock: (/** @type {import("./core/frame.d.ts").Block} */ block) => bar?.take(block),
   onWorking: (/** @type {import("./core/state.js").NoticeShown | null} */ notice) => bar?.working(notice),
   begun: (/** @type {string} */ name, /** @type {string} */ text, /** @type {boolean} */ stops) => bar?.begun(name, text, stops),

@@ -10,7 +10,7 @@ import { el, showNotice } from "./core/dom.js";
 import { listenForKeys } from "./core/keys.js";
 import { emptyState, frameDrawn, frameNow, runDrawn } from "./core/state.js";
 import { aboutRun, driving, verdictBy } from "./core/words.js";
-import { NARROW, NODE } from "./panels/dock.js";
+import { LOW, NARROW, NODE } from "./panels/dock.js";
 import { drawFailed } from "./panels/failed.js";
 import { offerNode } from "./panels/telling.js";
 import { makeText } from "./panels/text.js";
@@ -236,11 +236,14 @@ export function mount(element, handlers = {}) {
   }
 
   /**
-   * The tree alone in the whole window, for projecting and for small screens.
+   * The tree alone in the whole window, for small screens and, in large type, for projecting.
    * @param {boolean} on
+   * @param {boolean} [large]
    */
-  function focusMode(on) {
+  function focusMode(on, large = false) {
     state.focus = on;
+    state.large = large;
+    ui.root.classList.toggle("sv-large", large);
     state.box.width = 0; // another place, measured anew
     ui.root.classList.toggle("sv-focus", on);
     ui.focus.setAttribute("aria-pressed", String(on));
@@ -346,7 +349,7 @@ export function mount(element, handlers = {}) {
     ...Object.fromEntries(ui.dock.names.map((name, i) => [String(i + 1), () => openDock(name)])), k: closeDock,
     Backspace: act.backtrack, n: () => act.hit(1), N: () => act.hit(-1), w: () => act.why(!state.why),
     c: comparePaths, "/": tree.find.focus, "+": () => tree.camera.zoom(ZOOM_STEP), "=": () => tree.camera.zoom(ZOOM_STEP), "-": () => tree.camera.zoom(1 / ZOOM_STEP), 0: tree.camera.fit,
-    t: () => selection.focusTree(), f: () => focusMode(!state.focus), e: () => act.figure?.(), "?": () => (ui.help.open ? ui.help.close() : ui.help.showModal()),
+    t: () => selection.focusTree(), f: () => focusMode(!state.focus), b: () => focusMode(!state.large, !state.large), e: () => act.figure?.(), "?": () => (ui.help.open ? ui.help.close() : ui.help.showModal()),
   }, (key) => {
     if (!element.isConnected) dispose();
     // An open dialog has the keys for itself.
@@ -376,7 +379,7 @@ export function mount(element, handlers = {}) {
     for (const tool of tools) tool.dispose?.();
   }
 
-  openDock(narrow.matches ? NODE : "cache");
+  openDock(matchMedia(LOW).matches ? "" : narrow.matches ? NODE : "cache");
   /** @type {Viewer} */
   const viewer = { update, show, select, dispose, leave: () => tools.forEach((tool) => tool.leave?.()), state };
   mounted.push(viewer);

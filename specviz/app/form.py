@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -47,6 +47,11 @@ class Form:
             component.value = self.start[name]
         self.components[name] = component
         return component
+
+    def render(self, *names: str) -> None:
+        """Let components that were added without a place stand here."""
+        for name in names:
+            self.components[name].render()
 
     @property
     def inputs(self) -> list[Any]:
@@ -99,16 +104,40 @@ def prompt_box(form: Form) -> None:
     form.add("prompt", box)
 
 
-def settings_form(form: Form) -> None:
-    """Everything but the prompt, the models and the buttons, in the current Gradio context."""
-    with gr.Row():
+@contextmanager
+def group(title: str, *classes: str) -> Iterator[None]:
+    """A card of a page, with its heading."""
+    with gr.Column(elem_classes=["specviz-group", *classes], min_width=0):
+        gr.Markdown(f"## {title}")
+        yield
+
+
+def fields() -> gr.Row:
+    """Fields of a card in aligned columns; assets/viewer/pages.css says how many."""
+    return gr.Row(elem_classes="specviz-fields")
+
+
+@contextmanager
+def folded(title: str) -> Iterator[None]:
+    """Fields of a card that are rarely needed, behind a line that opens them."""
+    with gr.Accordion(title, open=False, elem_classes="specviz-fold"), fields():
+        yield
+
+
+def settings_form(form: Form) -> Any:
+    """Everything but the prompt, the models and the buttons, in the current Gradio context.
+
+    Returns:
+        The field that says how many steps a run has at most; it is no setting of the run.
+    """
+    with group("Drafting"), fields():
         names = list(BUILDERS)
-        builder = form.add("builder", gr.Dropdown(names, value=names[0], label="Draft tree", min_width=140))
+        builder = form.add("builder", gr.Dropdown(names, value=names[0], label="Draft tree", info="How it is built"))
         groups = []
         for name, registered in BUILDERS.items():
-            with gr.Column(visible=name == builder.value, scale=4, min_width=260) as group, gr.Row():
+            with gr.Column(visible=name == builder.value) as options:
                 _option_fields(form, f"builder.{name}", registered.Options)
-            groups.append(group)
+            groups.append(options)
         builder.change(
             lambda chosen: [gr.Column(visible=name == chosen) for name in names],
             builder,
@@ -116,37 +145,48 @@ def settings_form(form: Form) -> None:
             api_visibility="private",
             show_progress="hidden",
         )
-    with gr.Row():
+    with group("Verification"), fields():
         verifiers = list(VERIFIERS)
         start = [name for name in DEFAULT_VERIFIERS if name in verifiers] or verifiers[:1]
         ours = [verifier.name for verifier in BUILT_IN]
         start += [name for name in verifiers if name not in ours]  # one that the user brought is meant to be seen
-        form.add("verifiers", gr.CheckboxGroup(verifiers, value=start, label="Verifiers", scale=3, min_width=260))
-        form.add("driver", gr.Dropdown(verifiers, value=start[0], label="Driver", info="its verdict is committed"))
+        form.add("verifiers", gr.CheckboxGroup(verifiers, value=start, label="Verifiers", elem_classes="specviz-wide"))
+        form.add("driver", gr.Dropdown(verifiers, value=start[0], label="Driver", info="Its verdict is committed"))
         for name, verifier in VERIFIERS.items():
-            _option_fields(form, f"verifier.{name}", verifier.Options, label=f"{name}: ")
-    with gr.Row():
-        numbers: list[tuple[str, str, float | None, dict[str, Any]]] = [
-            ("temperature", "Target temperature", 1.0, {"minimum": 0, "maximum": 100, "step": 0.1}),
-            ("top_k", "Target top-k", 0, {"minimum": 0, "precision": 0, "info": "0 keeps all"}),
-            ("top_p", "Target top-p", 1.0, {"minimum": 0, "maximum": 1, "step": 0.05}),
-            ("eta_cutoff", "Target eta cutoff", 0.0, {"minimum": 0, "maximum": 1, "step": 0.001, "info": "0 is off"}),
-            ("seed", "Seed", 0, {"minimum": 0, "precision": 0}),
-            ("max_new_tokens", "New tokens at most", 40, {"minimum": 1, "precision": 0}),
-        ]
-        for name, label, value, limits in numbers:
-            form.add(name, gr.Number(value, label=label, min_width=120, **limits))
-        # A number field cannot be empty, and a draft at temperature 0 would collapse every tree.
-        form.add(
-            "draft_temperature", gr.Textbox("", label="Draft temperature", info="empty: as the target", min_width=120)
+            _option_fields(form, f"verifier.{name}", verifier.Options, label=f"{name} ")
+    # Programs may send values without names, so the order in which fields are added stays; they stand in another one.
+    numbers: list[tuple[str, str, float | None, dict[str, Any]]] = [
+        ("temperature", "Target temperature", 1.0, {"minimum": 0, "maximum": 100, "step": 0.1, "info": "0 is greedy"}),
+        ("top_k", "Target top-k", 0, {"minimum": 0, "precision": 0, "info": "0 keeps all"}),
+        ("top_p", "Target top-p", 1.0, {"minimum": 0, "maximum": 1, "step": 0.05, "info": "1 keeps all"}),
+        ("eta_cutoff", "Target eta cutoff", 0.0, {"minimum": 0, "maximum": 1, "step": 0.001, "info": "0 is off"}),
+        ("seed", "Seed", 0, {"minimum": 0, "precision": 0, "info": "Of all draws and coins"}),
+        ("max_new_tokens", "New tokens at most", 40, {"minimum": 1, "precision": 0, "info": "The text ends there"}),
+    ]
+    for name, label, value, limits in numbers:
+        form.add(name, gr.Number(value, label=label, render=False, **limits))
+    # A number field cannot be empty, and a draft at temperature 0 would collapse every tree.
+    form.add("draft_temperature", gr.Textbox("", label="Draft temperature", info="Empty: as the target", render=False))
+    form.add(
+        "prompt_end_token",
+        gr.Dropdown(PROMPT_ENDS, value="refuse", label="Prompt end token", info="In a plain prompt", render=False),
+    )
+    form.add("audit", gr.Checkbox(False, label="Audit caches", info="Against a recompute; slower", render=False))
+    most = form.limits.steps
+    with group("Sampling"):
+        with fields():
+            form.render("temperature", "draft_temperature", "seed")
+        with folded("Truncation and the prompt's end"):
+            form.render("top_k", "top_p", "eta_cutoff", "prompt_end_token")
+    with group("Length and audits"), fields():
+        form.render("max_new_tokens")
+        steps = gr.Number(
+            min(1000, most), label="Steps a run", info=f"Run stops after so many, at most {most:,}", precision=0
         )
-        form.add(
-            "prompt_end_token",
-            gr.Dropdown(PROMPT_ENDS, value="refuse", label="Prompt end token", info="of a plain prompt", min_width=120),
-        )
-        form.add("audit", gr.Checkbox(False, label="Audit caches", info="against a recompute; slower", min_width=130))
+        form.render("audit")
     for attach in form.late:
         attach()
+    return steps
 
 
 def read_form(values: dict[str, Any]) -> tuple[str, ModelChoice, Settings]:
@@ -280,35 +320,34 @@ def _options(values: dict[str, Any], prefix: str) -> dict[str, Any]:
 
 def _option_fields(form: Form, prefix: str, options: Any, label: str = "") -> None:
     for name, info in options.model_fields.items():
-        form.add(f"{prefix}.{name}", _component(f"{label}{name}".replace("_", " "), info))
+        form.add(f"{prefix}.{name}", _component(_label(f"{label}{name}"), info))
 
 
 def _component(label: str, info: FieldInfo) -> Any:
     """The control for one pydantic field, by its type."""
     note, kind = info.description, option_kind(info)
     if kind == "choice":
-        return gr.Dropdown(list(get_args(info.annotation)), value=info.default, label=label, info=note, min_width=150)
+        return gr.Dropdown(list(get_args(info.annotation)), value=info.default, label=label, info=note)
     if kind == "yes":
-        return gr.Checkbox(info.default, label=label, info=note, min_width=120)
+        return gr.Checkbox(info.default, label=label, info=note)
     if kind in ("whole", "number"):
-        precision = 0 if kind == "whole" else None
-        return gr.Number(info.default, label=label, info=note, precision=precision, min_width=120)
-    return gr.Textbox(str(info.default), label=label, info=note, max_length=20_000, min_width=160)
+        return gr.Number(info.default, label=label, info=note, precision=0 if kind == "whole" else None)
+    return gr.Textbox(str(info.default), label=label, info=note, max_length=20_000)
 
 
 def breakpoint_form(form: Form) -> None:
     """Where Run stops, in the current Gradio context; see :mod:`specviz.trace.breakpoints`."""
-    with gr.Row():
-        form.add("parting", gr.Checkbox(False, label="Verifiers part", info="accepted paths differ", min_width=130))
-        form.add("nothing_accepted", gr.Checkbox(False, label="Nothing accepted", info="by the driver", min_width=130))
-        form.add("audit", gr.Checkbox(False, label="Audit fails", info="needs Audit caches", min_width=130))
-        # Text boxes, because a number that is not asked for has to be empty.
-        form.add("text", gr.Textbox("", label="Text appears", max_length=500, min_width=150))
-        form.add("token", gr.Textbox("", label="Token id appears", max_length=20, min_width=120))
-        form.add(
-            "entropy_above", gr.Textbox("", label="Entropy above", info="nats, where the driver stops", min_width=140)
-        )
+    with group("Verdicts"), fields():
+        form.add("parting", gr.Checkbox(False, label="Verifiers part", info="Accepted paths differ"))
+        form.add("nothing_accepted", gr.Checkbox(False, label="Nothing accepted", info="By the driver"))
+        form.add("audit", gr.Checkbox(False, label="Audit fails", info="Needs Audit caches"))
+    # Text boxes, because a number that is not asked for has to be empty.
+    with group("Text"), fields():
+        form.add("text", gr.Textbox("", label="Text appears", info="In what a step commits", max_length=500))
+        form.add("token", gr.Textbox("", label="Token id appears", info="In what a step commits", max_length=20))
+    with group("Probabilities"), fields():
+        form.add("entropy_above", gr.Textbox("", label="Entropy above", info="Nats, where the driver stops"))
         form.add(
             "target_prob_below",
-            gr.Textbox("", label="Target probability below", info="of an accepted token", min_width=140),
+            gr.Textbox("", label="Target probability below", info="Of an accepted token"),
         )

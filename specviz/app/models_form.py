@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from specviz.app.form import Form
+from specviz.app.form import Form, fields, folded, group
 from specviz.display import upright
 from specviz.errors import SpecvizError
 from specviz.models.choices import DEVICES, DTYPES, PLANNED_CONTEXT, QUANTIZATIONS
@@ -18,34 +18,31 @@ from specviz.trace.schema import Settings
 def models_form(form: Form) -> None:
     """The controls of a :class:`~specviz.models.pair_spec.ModelChoice`, in the current Gradio context."""
     offered = list(form.limits.presets if form.limits.public else PRESETS)
-    with gr.Row():
-        preset = gr.Dropdown(
-            offered, value=offered[0], label="Pair", info="fills in both", min_width=130, elem_id="preset"
-        )
-        free = not form.limits.public
-        names = ("default", "default") if "default" in offered else find_preset(offered[0]).names
-        said = "default, a folder, or a hub id" if free else "of the pair"
-        target = form.add("target", gr.Textbox(names[0], label="Target model", info=said, interactive=free))
-        said = "same tokenizer as the target" if free else "of the pair"
-        draft = form.add("draft", gr.Textbox(names[1], label="Draft model", info=said, interactive=free))
-        form.add("chat", gr.Checkbox(True, label="Chat template", info="wrap the prompt as a chat turn", min_width=120))
-    with gr.Row():
-        set_by = None if free else "set by this page's operator"
-        bits = {"info": set_by or "8 or 4 bit", "min_width": 120, "interactive": free}
-        loading, how = form.limits.loading, {"info": set_by, "min_width": 100, "interactive": free}
-        for name, label, known, looks in (
-            ("target_quantization", "Target weights", QUANTIZATIONS, bits),
-            ("draft_quantization", "Draft weights", QUANTIZATIONS, bits),
-            ("device", "Device", DEVICES, how),
-            ("dtype", "Number type", DTYPES, how),
-        ):
-            form.add(name, gr.Dropdown([*known], value=getattr(loading, name), label=label, **looks))
-        renamed = gr.Checkbox(
-            False, label="Allow renamed tokens", info="the draft misreads them", visible=free, min_width=130
-        )
-        form.add("allow_renamed_tokens", renamed)
-        ask = gr.Button("Does it fit?", size="md", scale=0, min_width=120, elem_id="fits")
-    told = gr.Markdown("", visible=False, elem_id="memory-plan")
+    with group("Models"):
+        with fields():
+            preset = gr.Dropdown(offered, value=offered[0], label="Pair", info="Fills in both", elem_id="preset")
+            free = not form.limits.public
+            names = ("default", "default") if "default" in offered else find_preset(offered[0]).names
+            said = "Default, a folder, or a hub id" if free else "Of the pair"
+            target = form.add("target", gr.Textbox(names[0], label="Target model", info=said, interactive=free))
+            said = "Same tokenizer as the target" if free else "Of the pair"
+            draft = form.add("draft", gr.Textbox(names[1], label="Draft model", info=said, interactive=free))
+            form.add("chat", gr.Checkbox(True, label="Chat template", info="Wrap the prompt as a chat turn"))
+            ask = gr.Button("Does it fit?", size="md", elem_id="fits")
+        told = gr.Markdown("", visible=False, elem_id="memory-plan")
+        with folded("Precision and device"):
+            set_by = None if free else "Set by this page's operator"
+            bits = {"info": set_by or "8 or 4 bit", "interactive": free}
+            loading, how = form.limits.loading, {"info": set_by, "interactive": free}
+            for name, label, known, looks in (
+                ("target_quantization", "Target weights", QUANTIZATIONS, bits),
+                ("draft_quantization", "Draft weights", QUANTIZATIONS, bits),
+                ("device", "Device", DEVICES, how),
+                ("dtype", "Number type", DTYPES, how),
+            ):
+                form.add(name, gr.Dropdown([*known], value=getattr(loading, name), label=label, **looks))
+            renamed = gr.Checkbox(False, label="Allow renamed tokens", info="The draft misreads them", visible=free)
+            form.add("allow_renamed_tokens", renamed)
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     preset.input(lambda name: list(find_preset(str(name)).names), preset, [target, draft], **quiet)
     # The tree is chosen further below; its controls are there by the time that the page is built.

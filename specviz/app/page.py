@@ -14,7 +14,7 @@ from specviz.app import lessons
 from specviz.app.blocks import MODEL_WORK, Page, asked_for, position_of
 from specviz.app.compare.store import ComparisonStore
 from specviz.app.compare.tab import CompareTab
-from specviz.app.form import EXAMPLES, breakpoint_form, prompt_box, settings_form
+from specviz.app.form import EXAMPLES, breakpoint_form, fields, group, prompt_box, settings_form
 from specviz.app.handlers import Actions
 from specviz.app.models_form import models_form
 from specviz.app.proofs import Proofs
@@ -22,7 +22,7 @@ from specviz.app.server.doing import doing_block
 from specviz.app.server.launch import launch_page
 from specviz.app.server.session_registry import Sessions
 from specviz.app.server.share_store import ShareStore
-from specviz.app.viewer_component import make_command_state, make_examples, make_viewer
+from specviz.app.viewer_component import make_command_state, make_examples, make_theme_button, make_viewer
 from specviz.figures import dump_block
 from specviz.trace.schema import Trace
 
@@ -89,91 +89,86 @@ def build_page(
                 step = gr.Button("Step", size="md", scale=0, elem_id="step")
                 run = gr.Button("Run", variant="primary", size="md", scale=0, elem_id="run")
                 stop = gr.Button("Stop", variant="stop", size="md", scale=0, elem_id="stop")
-            fresh = gr.Button("New run", size="md", scale=0, elem_id="new")
         with gr.Tabs(elem_id="menu", overflow_behavior="wrap"):
             with gr.Tab("View", elem_id="menu-view", id="view") as view_tab:
                 pass
             with gr.Tab("Lessons", elem_id="menu-lessons", id="lessons") as lessons_tab:
                 pass
             with gr.Tab("Runs", elem_id="menu-runs", id="runs") as runs_tab, gr.Tabs(elem_id="menu-of-runs"):
-                with gr.Tab("Open", elem_id="menu-open", id="open"):
-                    with gr.Row():
-                        library = gr.Dropdown(
-                            act.recorded, value=None, label="Open a recorded run", min_width=200, elem_id="library"
-                        )
+                with gr.Tab("Open", elem_id="menu-open", id="open"), gr.Row(elem_classes="specviz-groups"):
+                    with group("Recorded runs", "specviz-wide"), fields():
+                        library = gr.Dropdown(act.recorded, value=None, label="Open a recorded run", elem_id="library")
                         upload = gr.UploadButton(
                             "Open a trace file",
                             file_types=[".json", ".gz"],
                             file_count="single",
                             size="md",
-                            scale=0,
-                            min_width=160,
                             elem_id="upload",
                         )
-                    listed = gr.Radio(
-                        [], label="Runs of this page, forks below what they were forked from", elem_id="runs-list"
-                    )
-                with gr.Tab("Compare", elem_id="menu-compare", id="compare", render_children=True) as compare_tab:
-                    gr.Markdown("### Verifiers over many prompts")
-                    many.build()
-                    gr.Markdown("### Two runs")
-                    with gr.Row():
-                        side_a = gr.Dropdown([], label="Run A", min_width=220, elem_id="compare-a")
-                        side_b = gr.Dropdown([], label="Run B", min_width=220, elem_id="compare-b")
-                    with gr.Row():
-                        compare = gr.Button(
-                            "Compare A and B", variant="primary", size="md", min_width=160, scale=0, elem_id="compare"
-                        )
-                        plain = gr.Button(
-                            "A against plain greedy decoding", size="md", min_width=300, scale=0, elem_id="plain-greedy"
-                        )
-                with gr.Tab("Share", elem_id="menu-share", id="share", render_children=True):
-                    with gr.Row():
-                        as_trace = gr.Button(
-                            "Save this run as a trace file", size="md", scale=0, min_width=300, elem_id="save-trace"
-                        )
-                        as_page = gr.Button(
-                            "Save this run as one HTML page", size="md", scale=0, min_width=300, elem_id="save-page"
-                        )
-                        as_step = gr.Button(
-                            "Save this step as one HTML page", size="md", scale=0, min_width=300, elem_id="save-step"
-                        )
+                    with group("Runs of this page", "specviz-wide"):
+                        listed = gr.Radio([], label="Forks stand below what they were forked from", elem_id="runs-list")
+                with (
+                    gr.Tab("Compare", elem_id="menu-compare", id="compare", render_children=True) as compare_tab,
+                    gr.Row(elem_classes="specviz-groups"),
+                ):
+                    with group("Two runs", "specviz-wide"), fields():
+                        side_a = gr.Dropdown([], label="Run A", elem_id="compare-a")
+                        side_b = gr.Dropdown([], label="Run B", elem_id="compare-b")
+                        with gr.Row(elem_classes="specviz-buttons"):
+                            compare = gr.Button("Compare A and B", variant="primary", size="md", elem_id="compare")
+                            plain = gr.Button("A against plain greedy decoding", size="md", elem_id="plain-greedy")
+                    with group("Verifiers over many prompts", "specviz-wide"):
+                        many.build()
+                with (
+                    gr.Tab("Share", elem_id="menu-share", id="share", render_children=True),
+                    gr.Row(elem_classes="specviz-groups specviz-three"),
+                ):
+                    with group("Trace file"):
+                        gr.Markdown("All that was recorded. It opens again under *Runs*, and in Python.")
+                        as_trace = gr.Button("Save this run as a trace file", size="md", elem_id="save-trace")
+                    with group("HTML page"):
+                        gr.Markdown("Opens anywhere, offline, on the step in sight.")
+                        as_page = gr.Button("Save this run as one HTML page", size="md", elem_id="save-page")
+                        as_step = gr.Button("Save this step as one HTML page", size="md", elem_id="save-step")
                         # The buttons make the file; this hidden one is then pressed by the script to download it.
                         ready = gr.DownloadButton("Save", visible="hidden", elem_id="save-ready")
-                    gr.Markdown(
-                        "A trace file opens again under Runs; an HTML page opens anywhere, offline, on the step "
-                        "in sight. **Link**, above the tree, copies an address: a run of your own is then held here "
-                        f"for {act.share_store.seconds / 86400:g} days, and whoever has the address can read it. "
-                        "**Figure** (`e`) makes a picture of the step in sight, or the HTML that shows it inside "
-                        "another page."
-                    )
+                    with group("Link and figure"):
+                        gr.Markdown(
+                            "*Link*, above the tree, copies an address: a run of your own is then held here for "
+                            f"{act.share_store.seconds / 86400:g} days, and whoever has the address can read it. "
+                            "*Figure* (`e`) makes a picture of the step in sight, or the HTML that shows it inside "
+                            "another page."
+                        )
             with gr.Tab("Settings", elem_id="menu-settings", id="settings"), gr.Tabs(elem_id="menu-of-settings"):
-                with gr.Tab("Run", elem_id="menu-run", id="run", render_children=True):
+                with (
+                    gr.Tab("Run", elem_id="menu-run", id="run", render_children=True),
+                    gr.Row(elem_classes="specviz-groups"),
+                ):
                     models_form(form)
-                    settings_form(form)
-                    most = act.limits.steps
-                    steps = gr.Number(
-                        min(1000, most),
-                        label="Steps a run",
-                        info=f"Run stops after so many, at most {most:,}",
-                        precision=0,
-                    )
+                    steps = settings_form(form)
                 with gr.Tab("Breakpoints", elem_id="menu-breakpoints", id="breakpoints"):
-                    breakpoint_form(stops)
-                    where = gr.Textbox("0", visible=False)
-                    with gr.Row():
-                        seek = gr.Button("Next hit in this run", size="md", min_width=200, scale=0, elem_id="next-hit")
                     gr.Markdown(
-                        "Run stops after the first step that hits one of these; a run that is there can be searched."
+                        "Run stops after the first step that hits one of these. A run that is there can be searched.",
+                        elem_classes="specviz-about",
                     )
+                    with gr.Row(elem_classes="specviz-groups specviz-three"):
+                        breakpoint_form(stops)
+                    where = gr.Textbox("0", visible=False)
+                    with gr.Row(elem_classes="specviz-buttons"):
+                        seek = gr.Button("Next hit in this run", size="md", elem_id="next-hit")
                 with gr.Tab("Verifiers", elem_id="menu-verifiers", id="verifiers") as proofs_tab:
                     gr.Markdown(
                         "Whether what a verifier emits is distributed as the target's own samples, summed over every "
                         "tree and every coin on vocabularies of three and four tokens (`python -m specviz check`). TV "
                         "is the largest total-variation distance that was found; below 1e-12 it is rounding. Every "
-                        "line holds for its options: the defaults, and those in Settings and in the run in sight."
+                        "line holds for its options: the defaults, and those in Settings and in the run in sight.",
+                        elem_classes="specviz-about",
                     )
                     proven = gr.Markdown(act.proofs.table(act.proofs.table_now()), elem_id="proofs")
+        # After the pages, so that those are at most five Tabs away; they stand at the right end of the bar.
+        with gr.Row(elem_classes="specviz-corner"):
+            fresh = gr.Button("New run", size="md", scale=0, elem_id="new")
+            make_theme_button()
         viewer = make_viewer(act.first_block, elem_id="viewer")
 
         def on_doing(event: gr.EventData, request: gr.Request) -> str:

@@ -96,6 +96,17 @@ def make_examples(examples: Sequence[tuple[str, str]]) -> gr.HTML:
     )
 
 
+def make_theme_button() -> gr.HTML:
+    """Light, dark, or as the system has it; see assets/viewer/tools/theme.js."""
+    return gr.HTML(
+        "",
+        html_template='<button type="button"></button>',
+        js_on_load=_WHEN_READY + "whenReady(() => window.specvizViewer.theme(element.querySelector('button')));",
+        apply_default_css=False,
+        elem_id="theme",
+    )
+
+
 _BOARD = """
 const place = element.querySelector('.specviz-mount');
 let board = null;

@@ -1,4 +1,4 @@
-"""What axe, the accessibility checker, finds on the page: nothing serious, light and dark, wide and narrow."""
+"""What axe, the accessibility checker, finds on the page: nothing serious, light and dark, wide, narrow, enlarged."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from tests.browser import DRAWN
 from tests.sample_traces import sample_trace
 
 pytestmark = pytest.mark.browser
+WIDE, PHONE, ENLARGED = (1280, 800), (390, 844), (640, 400)
+"""The last is what a window of the first has at 200 %."""
 
 
 def serious(page) -> list[str]:
@@ -25,10 +27,14 @@ def serious(page) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("size", [(1280, 800), (390, 844)])
+@pytest.mark.parametrize(
+    ("theme", "size"), [("light", WIDE), ("dark", WIDE), ("light", PHONE), ("dark", ENLARGED)], ids=str
+)
 def test_the_exported_page_has_no_serious_violation(from_file, theme, size):
     seen = from_file(load_trace(TRACES / f"{FIRST_TRACE}.json.gz"), theme=theme, size=size)
+    tree = seen.page.locator(".sv-treebox").bounding_box()
+    assert tree["height"] >= 130
+    assert tree["y"] + tree["height"] <= size[1], "the tree is in sight"
     assert serious(seen.page) == []
     seen.dock("table")
     seen.click_card(1)
@@ -47,7 +53,7 @@ def test_a_fault_and_its_causes_have_no_serious_violation(from_file, theme):
     assert serious(seen.page) == []
 
 
-@pytest.mark.parametrize(("theme", "size"), [("light", (1280, 800)), ("dark", (390, 844))])
+@pytest.mark.parametrize(("theme", "size"), [("light", ENLARGED), ("dark", PHONE)], ids=str)
 def test_every_tab_and_panel_of_the_served_page_has_no_serious_violation(served, theme, size):
     trace = sample_trace(steps=2)
     seen = served(trace, size=size)

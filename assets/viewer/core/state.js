@@ -61,6 +61,7 @@ export const MODELS = ["target", "draft"];
  * @property {Box} box its place, in pixels
  * @property {boolean} unmarked whether the frames are those of a lesson that asks what in them does not fit: they do not say it
  * @property {boolean} focus whether the tree is alone in the window
+ * @property {boolean} large whether it is so in large type
  * @property {Hit[]} hits of the tree
  * @property {Partial<Record<ModelName, Hit[]>>} maskHits
  * @property {number | null} playing timers
@@ -133,7 +134,7 @@ export const MODELS = ["target", "draft"];
 export function emptyState() {
   return {
     run: null, frames: new Map(), step: 0, end: 0, phase: null, selected: null, offered: false, closed: false, asks: false, why: false, trail: [], lens: null, hidden: new Set(), range: null, open: new Map(), refused: new Map(),
-    asked: new Set(), proofs: {}, known: null, compare: false, found: null, camera: { zoom: 1, x: 0, y: 0 }, spot: null, box: { width: 0, height: 0 }, dock: "", unmarked: false, focus: false, hits: [], maskHits: {},
+    asked: new Set(), proofs: {}, known: null, compare: false, found: null, camera: { zoom: 1, x: 0, y: 0 }, spot: null, box: { width: 0, height: 0 }, dock: "", unmarked: false, focus: false, large: false, hits: [], maskHits: {},
     playing: null, drawing: null, asking: undefined, soon: 0, later: undefined,
   };
 }

@@ -16,6 +16,9 @@ export const NODE = "node";
 /** Below this width the sheet replaces the column beside the tree, as in core/grid.css. */
 export const NARROW = "(max-width: 999px)";
 
+/** A window this low, as one enlarged to 200 %, begins with the sheet closed. */
+export const LOW = "(max-width: 999px) and (max-height: 520px)";
+
 let count = 0;
 
 /**

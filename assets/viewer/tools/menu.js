@@ -2,6 +2,9 @@
 
 const TABS = ".tab-container[role=tablist] > [role=tab]";
 
+/** Tables of Gradio's that scroll sideways, so that keys have to reach them: id and name. */
+const TABLES = { proofs: "What is proved of the verifiers", "memory-plan": "Whether the models fit" };
+
 /** @param {Element} tab */
 const listOf = (tab) => /** @type {HTMLElement[]} */ ([...(tab.closest("[role=tablist]")?.querySelectorAll(":scope > [role=tab]") || [])]);
 
@@ -21,11 +24,18 @@ export function listenForTabs() {
     next.focus();
     next.click();
   });
-  for (const kind of ["focusin", "click"])
-    document.addEventListener(kind, (event) => {
-      const tab = event.target instanceof Element ? event.target.closest(TABS) : null;
-      if (tab) setTimeout(() => rove(tab), 0); // after Gradio has said which one is selected
-    });
+  // After Gradio has said which one is selected; it mounts them late, and with the first Tab of a visitor they are there.
+  const all = () => {
+    document.querySelectorAll(`${TABS}[aria-selected=true]`).forEach(rove);
+    for (const [id, name] of Object.entries(TABLES)) {
+      const box = document.getElementById(id);
+      if (!box || box.tabIndex === 0) continue;
+      box.tabIndex = 0;
+      box.setAttribute("role", "region");
+      box.setAttribute("aria-label", name);
+    }
+  };
+  for (const kind of ["focusin", "click"]) document.addEventListener(kind, () => setTimeout(all, 0));
 }
 
 /**

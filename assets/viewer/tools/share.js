@@ -126,7 +126,9 @@ export function makeShare(ui, state, act, { ask }) {
   }
 
   async function copy() {
-    const url = String(address()), text = embedding ? frameOf(url, `specviz: step ${state.step + 1}`) : url, name = embedding ? "HTML of a frame" : "Link";
+    const found = address();
+    found.searchParams.delete("__theme"); // everybody has their own
+    const url = String(found), text = embedding ? frameOf(url, `specviz: step ${state.step + 1}`) : url, name = embedding ? "HTML of a frame" : "Link";
     act.notice({ kind: "info", text: (await copyText(text)) ? `${name} copied: ${text}` : `${name}, to be copied by hand: ${text}` });
   }
 

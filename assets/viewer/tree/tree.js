@@ -18,6 +18,8 @@ import { shapeOf } from "./ranks.js";
 const LINES = { "uniform < threshold": "coin", "p > threshold": "value" };
 /** Below these sizes of its place nothing lies over the tree. */
 const NARROW = 620, LOW = 260;
+/** Large type is the layout of a smaller place, enlarged. */
+const LARGE_TYPE = 1.5;
 const ROOM_FOR_KEY = 120, BESIDE_KEY = 140;
 
 /**
@@ -42,11 +44,12 @@ export function makeTree(ui, state, act, redraw) {
   function draw(run, frame, view) {
     if (!state.box.width) state.box = camera.box();
     const { box } = state, found = view.found ? `found ${[...view.found]}` : "";
-    const key = [run.id, run.verifiers.length, frame.step, state.phase, view.lens, view.compare, [...view.shown], [...view.open], found, box.width, box.height].join("|");
+    const key = [run.id, run.verifiers.length, frame.step, state.phase, view.lens, view.compare, [...view.shown], [...view.open], found, box.width, box.height, state.large].join("|");
     if (key === drawn && frame === of) return;
     drawn = key;
     of = frame;
-    const shape = shapeOf(frame, view), spot = (state.spot = layOut(shape, box));
+    const shape = shapeOf(frame, view), grow = state.large ? LARGE_TYPE : 1;
+    const laid = layOut(shape, { width: box.width / grow, height: box.height / grow }), spot = (state.spot = { ...laid, scale: laid.scale * grow });
     const looks = looksOf(run, view.lens), first = verdictBy(frame, view.lens)?.decisions.comparison[0];
     ui.treeBox.style.setProperty("--sv-driver", `var(--sv-${looks.role})`);
     ui.treeBox.dataset.line = LINES[COMPARISONS[first ?? 0]] || "";

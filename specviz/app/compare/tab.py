@@ -17,6 +17,7 @@ from specviz.app.compare.quick_run import QuickRun, run_small, small_job
 from specviz.app.compare.replay_step import replay
 from specviz.app.compare.store import PACKED_NAME, ComparisonStore, packed
 from specviz.app.compare.view import ALL, PICTURES, Selection, board, choices, settled
+from specviz.app.form import fields
 from specviz.app.page_state import PageState, Run
 from specviz.app.server.clients import client_of_event
 from specviz.app.server.limits import SMALL_COMPARISON
@@ -65,61 +66,50 @@ class CompareTab:
         gr.Markdown(INTRO if names else f"{INTRO} {NONE_SHIPS}", elem_id="board-intro")
         if IS_INSTALLED and LARGEST_COMPARISON.rpartition("/")[2] not in dict(names):
             gr.Markdown(LEFT_OUT, elem_id="board-left-out")
-        with gr.Row():
+        with fields():
             self.listed = gr.Dropdown(
-                names, value=None, label="Open a comparison", min_width=200, elem_id="board-open", visible=bool(names)
+                names, value=None, label="Open a comparison", elem_id="board-open", visible=bool(names)
             )
-            self.upload = gr.UploadButton(
-                "Open a comparison's files",
-                file_types=[".parquet", ".json", ".zip"],
-                file_count="multiple",
-                size="md",
-                scale=0,
-                min_width=220,
-                visible=not self.act.limits.public,
-                elem_id="board-upload",
-            )
-            self.download = gr.Button(
-                "Download it", size="md", scale=0, min_width=120, visible=False, elem_id="board-zip"
-            )
-            # As for traces: the visible button makes the file, and this hidden one downloads it.
-            self.ready = gr.DownloadButton("Save", visible="hidden", elem_id="board-ready")
-        with gr.Accordion("Make a small comparison", open=False, elem_id="small"):
+            with gr.Row(elem_classes="specviz-buttons"):
+                self.upload = gr.UploadButton(
+                    "Open a comparison's files",
+                    file_types=[".parquet", ".json", ".zip"],
+                    file_count="multiple",
+                    size="md",
+                    visible=not self.act.limits.public,
+                    elem_id="board-upload",
+                )
+                self.download = gr.Button("Download it", size="md", visible=False, elem_id="board-zip")
+                # As for traces: the visible button makes the file, and this hidden one downloads it.
+                self.ready = gr.DownloadButton("Save", visible="hidden", elem_id="board-ready")
+        with gr.Accordion("Make a small comparison", open=False, elem_id="small", elem_classes="specviz-fold"):
             self._small_form()
-        with gr.Row(visible=False, elem_id="board-choosers") as self.row:
+        with gr.Row(visible=False, elem_id="board-choosers", elem_classes="specviz-fields") as self.row:
             labels = {"figure": "Figure", "mode": "Runs", "tree": "Tree", "temperature": "Temperature"}
             labels |= {"kind": "Kind of prompt", "verifiers": "Verifiers (none: all)"}
             for name in CHOOSERS:
                 self.choosers[name] = gr.Dropdown(
-                    [],
-                    label=labels[name],
-                    multiselect=name == "verifiers",
-                    min_width=240 if name == "verifiers" else 130,
-                    elem_id=f"board-{name}",
+                    [], label=labels[name], multiselect=name == "verifiers", elem_id=f"board-{name}"
                 )
         self.board = make_board(elem_id="board")
 
     def _small_form(self) -> None:
         add = self.form.__setitem__
-        with gr.Row():
-            add("prompts", gr.Number(2, label="Prompts", info="of our own, all kinds", precision=0, min_width=110))
-            add("free", gr.Number(0, label="Also free", info="prompts, for quality", precision=0, min_width=110))
-            add(
-                "tokens",
-                gr.Number(16, label="Tokens a run", info="at most", precision=0, elem_id="small-tokens", min_width=110),
-            )
-            add("temperatures", gr.Textbox("1.0", label="Temperatures", info="e.g. 0.7 1.0", min_width=110))
-        with gr.Row():
-            trees = {"multiselect": True, "allow_custom_value": True, "min_width": 260}
+        with fields():
+            add("prompts", gr.Number(2, label="Prompts", info="Of our own, all kinds", precision=0))
+            add("free", gr.Number(0, label="Also free", info="Prompts, for quality", precision=0))
+            add("tokens", gr.Number(16, label="Tokens a run", info="At most", precision=0, elem_id="small-tokens"))
+            add("temperatures", gr.Textbox("1.0", label="Temperatures", info="For example 0.7 1.0"))
+            several: dict[str, Any] = {"multiselect": True, "allow_custom_value": True, "elem_classes": "specviz-wide"}
             add(
                 "trees",
                 gr.Dropdown(
                     list(TREES),
                     value=["4,2,2", "1,1,1,1"],
                     label="Trees",
-                    info="or of your own: 3,2 or [0],[1],[0,0]",
+                    info="Or of your own: 3,2 or [0],[1],[0,0]",
                     elem_id="small-trees",
-                    **trees,
+                    **several,
                 ),
             )
             add(
@@ -128,19 +118,19 @@ class CompareTab:
                     list(VERIFIERS),
                     value=["rejection", "eta", "longest_path"],
                     label="Verifiers",
-                    info="the first one drives; eta:epsilon=0.05/0.2 is a sweep",
+                    info="The first one drives; eta:epsilon=0.05/0.2 is a sweep",
                     elem_id="small-verifiers",
-                    **trees,
+                    **several,
                 ),
             )
-        with gr.Row():
-            self.start = gr.Button("Start", variant="primary", size="md", scale=0, min_width=110, elem_id="small-start")
-            self.stop = gr.Button("Stop", variant="stop", size="md", scale=0, min_width=110, elem_id="small-stop")
-            gr.Markdown(
-                f"With the models under Settings; at most {SMALL_COMPARISON['prompts']} prompts, "
-                f"{SMALL_COMPARISON['trees']} trees, {SMALL_COMPARISON['verifiers']} verifiers and "
-                f"{SMALL_COMPARISON['tokens']} tokens. Stop keeps the prompts that are finished."
-            )
+        gr.Markdown(
+            f"With the models under Settings; at most {SMALL_COMPARISON['prompts']} prompts, "
+            f"{SMALL_COMPARISON['trees']} trees, {SMALL_COMPARISON['verifiers']} verifiers and "
+            f"{SMALL_COMPARISON['tokens']} tokens. Stop keeps the prompts that are finished."
+        )
+        with gr.Row(elem_classes="specviz-buttons"):
+            self.start = gr.Button("Start", variant="primary", size="md", elem_id="small-start")
+            self.stop = gr.Button("Stop", variant="stop", size="md", elem_id="small-stop")
 
     def wire(self, viewer: Any, page_state: Any, replay: dict[str, Any], quick: dict[str, Any]) -> Any:
         """Attach the events; returns the one that changes the state of the page, with the options ``replay``."""
