@@ -13,6 +13,7 @@ import { aboutRun, driving, verdictBy } from "./core/words.js";
 import { NARROW, NODE } from "./panels/dock.js";
 import { drawFailed } from "./panels/failed.js";
 import { makeText } from "./panels/text.js";
+import { extended } from "./panels/timeline.js";
 import { makeTrail } from "./panels/trail.js";
 import { buildParts } from "./parts.js";
 import { lensOf, makeRenderer } from "./render.js";
@@ -163,6 +164,11 @@ export function mount(element, handlers = {}) {
   function choose(range) {
     state.range = range;
     render("look");
+  }
+
+  /** @param {number} way by how many steps the range reaches further */
+  function extend(way) {
+    if (state.run?.steps) choose(extended(state.range, state.step, way, state.run.steps));
   }
 
   /**
@@ -339,6 +345,7 @@ export function mount(element, handlers = {}) {
   const stopListening = listenForKeys({
     ArrowLeft: back, ArrowRight: forward, "[": back, "]": forward, Home: first, End: last, ".": phaseForward, ",": phaseBackward, " ": play, Escape: escape,
     ...Object.fromEntries(ui.dock.names.map((name, i) => [String(i + 1), () => openDock(name)])), k: closeDock,
+    "Shift ArrowLeft": () => extend(-1), "Shift ArrowRight": () => extend(1), "Shift Home": () => extend(-Infinity), "Shift End": () => extend(Infinity),
     Backspace: act.backtrack, n: () => act.hit(1), N: () => act.hit(-1), w: () => act.why(!state.why),
     c: comparePaths, "/": tree.find.focus, "+": () => tree.camera.zoom(ZOOM_STEP), "=": () => tree.camera.zoom(ZOOM_STEP), "-": () => tree.camera.zoom(1 / ZOOM_STEP), 0: tree.camera.fit,
     t: () => selection.focusTree(), f: () => focusMode(!state.focus), e: () => act.figure?.(), "?": () => (ui.help.open ? ui.help.close() : ui.help.showModal()),
