@@ -29,7 +29,7 @@ export function buildParts() {
     first: button("first", "First step", "⇤"), back: button("back", "Back", "←"), play: button("play", "Play", "►"), next: button("next", "Forward", "→"),
     last: button("last", "Last step", "⇥"), range: el("input", { type: "range", min: 0, max: 0, value: 0, step: 1, "aria-label": "Step" }),
     where: el("output", { class: "sv-where" }), timeline: el("div", { class: "sv-timeline", role: "group", "aria-label": "Accepted tokens of every step" }),
-    helpButton: button("helpButton", "Keys", "?"),
+    helpButton: el("button", { type: "button", "data-act": "helpButton", title: "All keys, and what the signs mean (?)" }, "Keys"),
   };
   const inside = {
     phaseBack: button("phaseBack", "Step into: the phase before (,)", "◂"), phaseWhere: el("span", { class: "sv-phasewhere" }, "step into"),
@@ -76,7 +76,6 @@ export function buildParts() {
   const headbox = el("header", { class: "sv-headbox" }, said,
     el("div", { class: "sv-inside", role: "group", "aria-label": "Inside the step" }, inside.phaseBack, inside.dots, inside.phaseNext, inside.phaseWhere, inside.phaseLeave));
   const body = el("div", { class: "sv-body", hidden: true }, headbox, tree.panel, tree.inspector, dock.box);
-  tree.zoom.append(steps.helpButton);
 
   const notice = el("div", { hidden: true }), top = el("div", { class: "sv-top" }), tip = el("div", { class: "sv-tip", hidden: true }), help = helpDialog();
   const failed = el("section", { class: "sv-panel sv-failed", "aria-label": "Failed step", hidden: true });

@@ -70,6 +70,7 @@ export function mount(element, handlers = {}) {
   makePointer(ui, state, act);
   /** @type {Tool[]} */
   const tools = TOOLS.map((make) => make(ui, state, act, handlers));
+  ui.tools.append(ui.helpButton);
 
   /* ---------------------------------------------------------------------------------------------- frames in */
 

@@ -35,7 +35,7 @@ import { DIGIT, fitting } from "./labels.js";
  */
 
 /** Widths below which a card has no room for its mark, its bars, its pips. */
-const NARROW = 128, PIP = 8;
+const NARROW = 128, PIPPED = 100, PIP = 8;
 const MARKS = { a: "m0 0 3.5 4 7-8", r: "m1 -4 8 8m0-8-8 8", p: "M9 0a4 4 0 1 1-8 0a4 4 0 1 1 8 0" };
 
 /**
@@ -76,9 +76,9 @@ function examined(shapes, card, wide, high) {
     end -= (big ? 14 : 13) * DIGIT * said.length + 4;
   }
   shapes.push(label(number, 8, base, 12, "start", "sv-cardnumber"), token(fitting(card.text, end - start, size), start, base, size));
-  const pips = card.places && card.places > 1 && wide >= 100 ? PIP * card.places + 6 : 0, high2 = big ? 4.5 : 2.5;
+  const pips = card.places && card.places > 1 && wide >= PIPPED ? PIP * card.places + 6 : 0, high2 = big ? 4.5 : 2.5;
   bars(shapes, card, 8, base + (big ? 6 : 4), wide - 16 - pips, high2);
-  addPips(shapes, card, wide - 8, big ? base + 12 : base + 6.5);
+  if (pips) addPips(shapes, card, wide - 8, big ? base + 12 : base + 6.5);
   line(shapes, card.compared?.line, 10, high - (big ? 8 : 5), wide - 20, big ? 4 : 3.2);
   if (card.state === "r") shapes.push(svg("path", { class: "sv-refused", d: `M-12 ${high / 2 - 4}l8 8m0-8l-8 8` }));
 }
@@ -105,7 +105,7 @@ function quiet(shapes, card, wide, high) {
       bars(shapes, card, end - room, middle - 4.5, room, 3.5);
       end -= room + 8;
     }
-    if (card.pips?.length && wide >= 100) {
+    if (card.pips?.length && wide >= PIPPED) {
       addPips(shapes, card, end, middle);
       end -= PIP * (card.places || 0) + 2;
     }
