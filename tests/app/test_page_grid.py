@@ -26,8 +26,8 @@ CARDS = """(() => {
 
 
 TOOLS = """[document.querySelector('.sv-treehead'), ...[...document.querySelectorAll(
-    '.sv-treehead > button, .sv-lens, .sv-chip, .sv-find, .sv-zoom > *, .sv-more > button')].filter(e => e.offsetParent)]
-    .map(e => [e.getBoundingClientRect(), e]).map(([r, e]) => [r.left, r.top, r.right, r.bottom, e.className])"""
+    '.sv-treehead > button, .sv-lens, .sv-chip, .sv-find, .sv-zoom > *, .sv-more > button')].filter(e => e.offsetParent)
+    ].map(e => [e.getBoundingClientRect(), e]).map(([r, e]) => [r.left, r.top, r.right, r.bottom, e.className])"""
 """Script: the edges of the row of tools, then of every tool in it."""
 
 
