@@ -8,6 +8,7 @@
 import { blocksOf, takeMissing, takeRun } from "./core/blocks.js";
 import { el, showNotice } from "./core/dom.js";
 import { listenForKeys } from "./core/keys.js";
+import { makeMotion } from "./core/motion.js";
 import { emptyState, frameDrawn, frameNow, runDrawn } from "./core/state.js";
 import { aboutRun, driving, verdictBy } from "./core/words.js";
 import { NARROW, NODE } from "./panels/dock.js";
@@ -47,7 +48,7 @@ export const mounted = [];
  * @returns {Viewer}
  */
 export function mount(element, handlers = {}) {
-  const state = emptyState(), ui = buildParts(), narrow = matchMedia(NARROW);
+  const state = emptyState(), ui = buildParts(), narrow = matchMedia(NARROW), motion = makeMotion(ui.root);
   element.classList.add("specviz");
   element.replaceChildren(ui.root);
   const act = /** @type {Act} */ ({
@@ -66,7 +67,7 @@ export function mount(element, handlers = {}) {
   const inMask = (/** @type {ModelName} */ model) => ({ box: ui.masks[model].picture, hits: () => state.maskHits[model] || [] });
   const selection = makeSelection(ui, state, [inMask("target"), inMask("draft")], select, (node) => tree.camera.show(node));
   const tree = makeTree(ui, state, act, () => redraw());
-  const renderer = makeRenderer(ui, state, selection, tree, act), text = makeText(ui, state, act);
+  const renderer = makeRenderer(ui, state, selection, tree, act, motion), text = makeText(ui, state, act);
   makePointer(ui, state, act);
   /** @type {Tool[]} */
   const tools = TOOLS.map((make) => make(ui, state, act, handlers));
@@ -120,6 +121,7 @@ export function mount(element, handlers = {}) {
     if (next === state.step) return state.phase === null ? undefined : enter(null);
     Object.assign(state, { step: next, phase: null, selected: null });
     if (phase !== undefined && frameNow(state)) state.phase = phase < 0 ? phases().length - 1 : phase;
+    motion.begin();
     // Before the next repaint: several moves that arrive together are drawn once.
     if (!state.drawing) state.drawing = requestAnimationFrame(() => render("move"));
     if (!frameNow(state)) askForMissing();
@@ -202,6 +204,7 @@ export function mount(element, handlers = {}) {
 
   /** @param {number | null} phase */
   function enter(phase) {
+    motion.begin();
     state.phase = phase;
     state.selected = null;
     render("look");
@@ -375,6 +378,7 @@ export function mount(element, handlers = {}) {
     if (state.focus) document.documentElement.classList.remove("specviz-focus");
     if (mounted.includes(viewer)) mounted.splice(mounted.indexOf(viewer), 1);
     stopListening();
+    motion.dispose();
     tree.dispose();
     for (const tool of tools) tool.dispose?.();
   }

@@ -11,6 +11,7 @@ import { makeMinimap } from "./minimap.js";
 import { shapeOf } from "./ranks.js";
 
 /** @import { Frame, Run } from "../core/frame.d.ts" */
+/** @import { Motion } from "../core/motion.js" */
 /** @import { Act, State, View } from "../core/state.js" */
 /** @import { TreePanel } from "./panel.js" */
 
@@ -18,6 +19,7 @@ import { shapeOf } from "./ranks.js";
 const LINES = { "uniform < threshold": "coin", "p > threshold": "value" };
 /** Below these sizes of its place nothing lies over the tree. */
 const NARROW = 620, LOW = 260;
+const SPINE_MS = 240;
 const ROOM_FOR_KEY = 120, BESIDE_KEY = 140;
 
 /**
@@ -60,6 +62,17 @@ export function makeTree(ui, state, act, redraw) {
     camera.set(state.camera.zoom === 1 ? fitted(spot, box) : state.camera);
   }
 
+  /**
+   * The path of the verifier that is watched is drawn from its root on.
+   * @param {Motion} motion
+   */
+  function moveSpine(motion) {
+    const { spot } = state, spine = /** @type {SVGElement | null} */ (ui.scene.edges.lastElementChild);
+    if (!spot || !spine?.classList.contains("sv-ribbon")) return;
+    spine.style.transformOrigin = `${spot.left[0] + spot.wide[0]}px ${spot.y[0]}px`;
+    motion.run(spine, "spine", { transform: "scaleX(0)" }, SPINE_MS);
+  }
+
   const sizes = new ResizeObserver(() => {
     const now = camera.box();
     if (Math.abs(now.width - state.box.width) < 2 && Math.abs(now.height - state.box.height) < 2) return;
@@ -68,5 +81,5 @@ export function makeTree(ui, state, act, redraw) {
   });
   sizes.observe(ui.treeBox);
 
-  return { draw, legend, camera, find, dispose: () => sizes.disconnect() };
+  return { draw, moveSpine, legend, camera, find, dispose: () => sizes.disconnect() };
 }
