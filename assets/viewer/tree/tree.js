@@ -53,7 +53,7 @@ export function makeTree(ui, state, act, redraw) {
     ui.treeBox.style.setProperty("--sv-driver", `var(--sv-${looks.role})`);
     ui.treeBox.dataset.line = LINES[COMPARISONS[first ?? 0]] || "";
     ui.treeBox.classList.toggle("sv-small", box.width < NARROW || box.height < LOW);
-    ui.key.hidden = spot.scale < 1 || spot.heads[1].left < BESIDE_KEY;
+    ui.key.hidden = spot.down || spot.scale < 1 || spot.heads[1].left < BESIDE_KEY;
     ui.key.classList.toggle("sv-key-up", Number(spot.y[0]) * spot.scale > box.height - ROOM_FOR_KEY);
     state.hits = drawTree(ui.scene, run, frame, view, shape, spot);
     ui.scene.nodes.setAttribute("aria-label", state.phase === null ? `Nodes of the draft tree. ${frame.summary}` : "Nodes of the draft tree");
@@ -69,8 +69,9 @@ export function makeTree(ui, state, act, redraw) {
   function moveSpine(motion) {
     const { spot } = state, spine = /** @type {SVGElement | null} */ (ui.scene.edges.lastElementChild);
     if (!spot || !spine?.classList.contains("sv-ribbon")) return;
-    spine.style.transformOrigin = `${spot.left[0] + spot.wide[0]}px ${spot.y[0]}px`;
-    motion.run(spine, "spine", { transform: "scaleX(0)" }, SPINE_MS);
+    const y = Number(spot.y[0]), [right, bottom] = [spot.left[0] + spot.wide[0], y + spot.high[0] / 2];
+    spine.style.transformOrigin = spot.down ? `0 ${bottom}px` : `${right}px ${y}px`;
+    motion.run(spine, "spine", { transform: spot.down ? "scaleY(0)" : "scaleX(0)" }, SPINE_MS);
   }
 
   const sizes = new ResizeObserver(() => {
