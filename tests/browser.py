@@ -107,6 +107,11 @@ class Watched:
         self.page.click(f".sv-tabs [data-tab={name}]")
         self.page.wait_for_selector(f".sv-dock[data-drawn={name}]")
 
+    def tool(self, name: str) -> None:
+        """Choose from the menu at the end of the tree's row of tools."""
+        self.page.click("[data-act=more]")
+        self.page.click(f".sv-tools [data-act={name}]")
+
     def click_card(self, node: int) -> None:
         """Click at the left of a node's card, as a person would; at its right it may say how many nodes it hides."""
         spot = self.page.evaluate(

@@ -275,6 +275,7 @@ def test_a_notebook_shows_a_run(installed: Installed, browser, tmp_path: Path) -
     frame.locator(".sv-where", has_text="step 2 of ").wait_for(timeout=60_000)
     inside = next(one for one in page.frames if one is not page.main_frame)
     assert inside.evaluate("self.origin") == "null", "it shares nothing with the notebook"
+    frame.locator("[data-act=more]").click()
     frame.locator("[data-act=figure]").click()
     with page.expect_download() as saved:
         frame.locator("[data-act=save-svg]").click()

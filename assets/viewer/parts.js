@@ -12,7 +12,7 @@ import { makeTreePanel } from "./tree/panel.js";
 /** @typedef {ReturnType<typeof maskParts>["parts"]} MaskParts */
 
 const KEYS = [
-  ["← →  or  [ ]", "one step back, forward"], ["Home  End", "first, last step"], [", .", "inside the step: one phase back, forward"], ["Space", "play, pause"],
+  ["← →  or  [ ]", "one step back, forward"], ["Home  End", "first, last step"], ["Shift  with one of these", "a range of steps from the one in sight, which the totals follow; Esc ends it"], [", .", "inside the step: one phase back, forward"], ["Space", "play, pause"],
   ["c", "the paths of all verifiers, or of one"], ["/", "find a token or a node; Enter goes on"], ["+ −  0", "the tree larger, smaller, fitted"],
   ["t", "into the tree; there ← → ↑ ↓ walk from card to card, Enter selects"], ["f", "the tree alone in the window, and back"], ["b", "the same in large type, for the back row, and back"], ["k", "close or open the dock; 1 to 7 open its panels"], ["s  r", "on the page: Step; Run or Stop"],
   ["l", "on the page: the lessons, and out of them; in a lesson, digits select the node of that number"],
@@ -29,7 +29,7 @@ export function buildParts() {
     first: button("first", "First step", "⇤"), back: button("back", "Back", "←"), play: button("play", "Play", "►"), next: button("next", "Forward", "→"),
     last: button("last", "Last step", "⇥"), range: el("input", { type: "range", min: 0, max: 0, value: 0, step: 1, "aria-label": "Step" }),
     where: el("output", { class: "sv-where" }), timeline: el("div", { class: "sv-timeline", role: "group", "aria-label": "Accepted tokens of every step" }),
-    helpButton: button("helpButton", "Keys", "?"),
+    helpButton: el("button", { type: "button", "data-act": "helpButton", title: "All keys, and what the signs mean (?)" }, "Keys"),
   };
   const inside = {
     phaseBack: button("phaseBack", "Step into: the phase before (,)", "◂"), phaseWhere: el("span", { class: "sv-phasewhere" }, "step into"),
@@ -76,7 +76,6 @@ export function buildParts() {
   const headbox = el("header", { class: "sv-headbox" }, said,
     el("div", { class: "sv-inside", role: "group", "aria-label": "Inside the step" }, inside.phaseBack, inside.dots, inside.phaseNext, inside.phaseWhere, inside.phaseLeave));
   const body = el("div", { class: "sv-body", hidden: true }, headbox, tree.panel, tree.inspector, dock.box);
-  tree.zoom.append(steps.helpButton);
 
   const notice = el("div", { hidden: true }), top = el("div", { class: "sv-top" }), tip = el("div", { class: "sv-tip", hidden: true }), help = helpDialog();
   const failed = el("section", { class: "sv-panel sv-failed", "aria-label": "Failed step", hidden: true });

@@ -7,6 +7,7 @@ import { frameDrawn, runDrawn } from "./core/state.js";
 import { looksOf } from "./core/words.js";
 import { drawAlarm } from "./panels/alarm.js";
 import { story, taleOf } from "./panels/findings.js";
+import { flyWords } from "./panels/flight.js";
 import { drawHeadline } from "./panels/headline.js";
 import { nodePanel } from "./panels/inspector.js";
 import { makeCache } from "./panels/kv_cache.js";
@@ -18,12 +19,15 @@ import { whyPanel } from "./panels/why_panel.js";
 import { knownIn, phasesOf } from "./tree/phases.js";
 
 /** @import { Frame, Run } from "./core/frame.d.ts" */
+/** @import { Motion } from "./core/motion.js" */
 /** @import { Act, State, View } from "./core/state.js" */
 /** @import { Ui } from "./parts.js" */
 /** @import { makeSelection } from "./tree/selection.js" */
 /** @import { makeTree } from "./tree/tree.js" */
 
 const QUIET_MS = 70;
+/** The new step is seen at once, and as it is after this time. */
+const FADE_MS = 160, FADED = 0.3;
 
 /**
  * The verifier that is watched: the one that was chosen, if it judged this tree.
@@ -38,9 +42,10 @@ export const lensOf = (state, frame) => (state.lens && frame.tree.states[state.l
  * @param {ReturnType<typeof makeSelection>} selection
  * @param {ReturnType<typeof makeTree>} tree
  * @param {Act} act
+ * @param {Motion} motion
  */
-export function makeRenderer(ui, state, selection, tree, act) {
-  const drawCache = makeCache(ui, state, act);
+export function makeRenderer(ui, state, selection, tree, act, motion) {
+  const drawCache = makeCache(ui, state, act, motion);
   let lowerKey = "";
   /** @type {Frame | null} */
   let lowerFrame = null;
@@ -65,9 +70,10 @@ export function makeRenderer(ui, state, selection, tree, act) {
 
   /** @param {"move" | "look" | "select"} change another step, another look at the same, or only another selection */
   function paint(change) {
-    const run = runDrawn(state), frame = frameDrawn(state), view = viewOf(run, frame);
+    const run = runDrawn(state), frame = frameDrawn(state), view = viewOf(run, frame), before = ui.root.dataset.drawn;
     tree.draw(run, frame, view);
     words(run, frame, view);
+    if (motion.due()) move(change, before === drawnOf(run, -1));
     cancelAnimationFrame(after);
     clearTimeout(soon);
     clearTimeout(quiet);
@@ -81,6 +87,24 @@ export function makeRenderer(ui, state, selection, tree, act) {
   }
 
   /**
+   * What is in sight, by name.
+   * @param {Run} run
+   * @param {number} [by] how many phases on
+   */
+  const drawnOf = (run, by = 0) => `${run.id}/${state.step}/${state.phase === null ? "" : state.phase + by}`;
+
+  /**
+   * @param {"move" | "look" | "select"} change
+   * @param {boolean} isNext whether it is the phase after the one that was in sight
+   */
+  function move(change, isNext) {
+    if (change === "move") {
+      for (const place of [ui.stage, ui.said]) motion.run(place, "step", { opacity: FADED }, FADE_MS);
+      tree.moveSpine(motion);
+    } else if (isNext && ui.root.dataset.phase === "commit") flyWords(ui, motion);
+  }
+
+  /**
    * @param {Run} run
    * @param {Frame} frame
    * @param {View} view
@@ -88,7 +112,7 @@ export function makeRenderer(ui, state, selection, tree, act) {
   function words(run, frame, view) {
     const { phase } = state, all = phase === null ? [] : phasesOf(frame, view.lens), at = phase === null ? null : all[phase];
     ui.root.dataset.phase = at ? at.kind : "";
-    ui.root.dataset.drawn = `${run.id}/${state.step}/${phase ?? ""}`;
+    ui.root.dataset.drawn = drawnOf(run);
     const said = at ? at.caption : frame.summary;
     if (ui.summary.textContent !== said) ui.summary.textContent = said;
     ui.root.style.setProperty("--sv-driver", `var(--sv-${looksOf(run, frame.driver).role})`);

@@ -8,12 +8,14 @@
 import { blocksOf, isLate, takeMissing, takeRun } from "./core/blocks.js";
 import { el, showNotice } from "./core/dom.js";
 import { listenForKeys } from "./core/keys.js";
+import { makeMotion } from "./core/motion.js";
 import { emptyState, frameDrawn, frameNow, runDrawn } from "./core/state.js";
 import { aboutRun, driving, verdictBy } from "./core/words.js";
 import { LOW, NARROW, NODE } from "./panels/dock.js";
 import { drawFailed } from "./panels/failed.js";
 import { offerNode } from "./panels/telling.js";
 import { makeText } from "./panels/text.js";
+import { extended } from "./panels/timeline.js";
 import { makeTrail } from "./panels/trail.js";
 import { buildParts } from "./parts.js";
 import { lensOf, makeRenderer } from "./render.js";
@@ -48,7 +50,7 @@ export const mounted = [];
  * @returns {Viewer}
  */
 export function mount(element, handlers = {}) {
-  const state = emptyState(), ui = buildParts(), narrow = matchMedia(NARROW);
+  const state = emptyState(), ui = buildParts(), narrow = matchMedia(NARROW), motion = makeMotion(ui.root);
   element.classList.add("specviz");
   element.replaceChildren(ui.root);
   const act = /** @type {Act} */ ({
@@ -67,10 +69,11 @@ export function mount(element, handlers = {}) {
   const inMask = (/** @type {ModelName} */ model) => ({ box: ui.masks[model].picture, hits: () => state.maskHits[model] || [] });
   const selection = makeSelection(ui, state, [inMask("target"), inMask("draft")], select, (node) => tree.camera.show(node));
   const tree = makeTree(ui, state, act, () => redraw());
-  const renderer = makeRenderer(ui, state, selection, tree, act), text = makeText(ui, state, act);
+  const renderer = makeRenderer(ui, state, selection, tree, act, motion), text = makeText(ui, state, act);
   makePointer(ui, state, act);
   /** @type {Tool[]} */
   const tools = TOOLS.map((make) => make(ui, state, act, handlers));
+  ui.tools.append(ui.helpButton);
 
   /* ---------------------------------------------------------------------------------------------- frames in */
 
@@ -120,6 +123,7 @@ export function mount(element, handlers = {}) {
     if (next === state.step) return state.phase === null ? undefined : enter(null);
     Object.assign(state, { step: next, phase: null, selected: null });
     if (phase !== undefined && frameNow(state)) state.phase = phase < 0 ? phases().length - 1 : phase;
+    motion.begin();
     // Before the next repaint: several moves that arrive together are drawn once.
     if (!state.drawing) state.drawing = requestAnimationFrame(() => render("move"));
     if (!frameNow(state)) askForMissing();
@@ -168,6 +172,11 @@ export function mount(element, handlers = {}) {
     render("look");
   }
 
+  /** @param {number} way by how many steps the range reaches further */
+  function extend(way) {
+    if (state.run?.steps) choose(extended(state.range, state.step, way, state.run.steps));
+  }
+
   /**
    * Watch another verifier; inside a step, go to its first decision, or stay where all have been judged.
    * @param {string} name
@@ -198,6 +207,7 @@ export function mount(element, handlers = {}) {
 
   /** @param {number | null} phase */
   function enter(phase) {
+    motion.begin();
     state.phase = phase;
     state.selected = null;
     render("look");
@@ -347,6 +357,7 @@ export function mount(element, handlers = {}) {
   const stopListening = listenForKeys({
     ArrowLeft: back, ArrowRight: forward, "[": back, "]": forward, Home: first, End: last, ".": phaseForward, ",": phaseBackward, " ": play, Escape: escape,
     ...Object.fromEntries(ui.dock.names.map((name, i) => [String(i + 1), () => openDock(name)])), k: closeDock,
+    "Shift ArrowLeft": () => extend(-1), "Shift ArrowRight": () => extend(1), "Shift Home": () => extend(-Infinity), "Shift End": () => extend(Infinity),
     Backspace: act.backtrack, n: () => act.hit(1), N: () => act.hit(-1), w: () => act.why(!state.why),
     c: comparePaths, "/": tree.find.focus, "+": () => tree.camera.zoom(ZOOM_STEP), "=": () => tree.camera.zoom(ZOOM_STEP), "-": () => tree.camera.zoom(1 / ZOOM_STEP), 0: tree.camera.fit,
     t: () => selection.focusTree(), f: () => focusMode(!state.focus), b: () => focusMode(!state.large, !state.large), e: () => act.figure?.(), "?": () => (ui.help.open ? ui.help.close() : ui.help.showModal()),
@@ -375,6 +386,7 @@ export function mount(element, handlers = {}) {
     if (state.focus) document.documentElement.classList.remove("specviz-focus");
     if (mounted.includes(viewer)) mounted.splice(mounted.indexOf(viewer), 1);
     stopListening();
+    motion.dispose();
     tree.dispose();
     for (const tool of tools) tool.dispose?.();
   }

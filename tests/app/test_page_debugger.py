@@ -59,7 +59,7 @@ def test_a_fork_without_any_change_reproduces_the_original_run(served, tmp_path)
     for _ in range(2):
         page.keyboard.press("ArrowRight")
     seen.wait_for_step(3, count)
-    page.click("[data-act=fork]")
+    seen.tool("fork")
     seen.wait_for_step(3, 3)
     page.click("#run")
     seen.wait_for_step(count, count)
@@ -78,7 +78,7 @@ def test_a_fork_with_other_settings_is_listed_below_its_parent(served, tmp_path)
     page = seen.page
     page.keyboard.press("ArrowRight")
     seen.wait_for_step(2, len(whole.steps))
-    page.click("[data-act=fork]")
+    seen.tool("fork")
     seen.wait_for_step(2, 2)
     page.wait_for_function("specvizViewer.mounted.at(-1).state.frames.size === 2")  # it asks for what it misses
     assert "Step 2 was run anew as run 2" in page.inner_text(".sv-notice")
@@ -87,7 +87,7 @@ def test_a_fork_with_other_settings_is_listed_below_its_parent(served, tmp_path)
     assert page.input_value("label:has-text('Seed') input") == "5", "the form says what made the run"
     page.fill("label:has-text('Seed') input", "77")
     seen.menu("view")
-    page.click("[data-act=fork]")
+    seen.tool("fork")
     page.wait_for_function("document.querySelector('.sv-models').textContent.includes('seed 77')")
     seen.wait_for_step(2, 2)
     lines = listed(seen)
@@ -105,7 +105,7 @@ def test_a_fork_with_other_settings_is_listed_below_its_parent(served, tmp_path)
 
 def test_a_fork_needs_the_target_that_recorded_the_run(served):
     seen = served(sample_trace(steps=3), tiny)
-    seen.page.click("[data-act=fork]")
+    seen.tool("fork")
     seen.page.wait_for_selector("[role=alert]")
     assert "recorded with the target sample and target is chosen" in seen.page.inner_text("[role=alert]")
     assert seen.where() == "step 1 of 3"
@@ -139,7 +139,7 @@ def test_a_run_of_ones_own_is_held_for_its_link(served):
     page.keyboard.press("ArrowRight")
     seen.wait_for_step(2, 4)
     assert "trace=" not in page.url
-    page.click("[data-act=link]")
+    seen.tool("link")
     page.wait_for_function("location.search.includes('trace=h-')")
     page.wait_for_selector(".sv-notice:has-text('ink')")
     assert page.url in page.inner_text(".sv-notice")

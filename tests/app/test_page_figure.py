@@ -214,7 +214,7 @@ def test_the_step_in_sight_leaves_as_a_page_and_as_a_frame(served, browser, tmp_
     page.evaluate(KEEP)
     page.keyboard.press("ArrowRight")
     seen.wait_for_step(2, 3)
-    page.click("[data-act=figure]")
+    seen.tool("figure")
     page.click("[data-act=embed]")
     page.wait_for_function("copied.length === 1")
     frame = ElementTree.fromstring(page.evaluate("copied[0]"))

@@ -25,6 +25,12 @@ CARDS = """(() => {
 """Script: for every card, whether all of it is in the box of the tree."""
 
 
+TOOLS = """[document.querySelector('.sv-treehead'), ...[...document.querySelectorAll(
+    '.sv-treehead > button, .sv-lens, .sv-chip, .sv-find, .sv-zoom > *, .sv-more > button')].filter(e => e.offsetParent)
+    ].map(e => [e.getBoundingClientRect(), e]).map(([r, e]) => [r.left, r.top, r.right, r.bottom, e.className])"""
+"""Script: the edges of the row of tools, then of every tool in it."""
+
+
 def boxes(seen) -> dict[str, dict[str, float]]:
     return {name: seen.page.locator(place).bounding_box() for name, place in PARTS.items()}
 
@@ -107,3 +113,35 @@ def test_a_long_prompt_leaves_the_bar_as_it_is(served):
     page.focus("#prompt textarea")
     assert page.locator("#prompt textarea").bounding_box()["height"] > 100, "all of it is seen while it is written"
     assert page.locator("#step").bounding_box()["height"] == step["height"]
+
+
+def test_the_tools_of_the_tree_are_one_row_at_every_width(from_file):
+    seen = from_file(sample_trace(steps=1, verifiers=tuple(RULES)))
+    page = seen.page
+    for width in (1920, 1280, 1000, 800, 640, 480, 390):
+        page.set_viewport_size({"width": width, "height": 800})
+        row, *tools = page.evaluate(TOOLS)
+        for i, (left, top, right, bottom, name) in enumerate(tools):
+            assert row[0] <= left, (width, name)
+            assert right <= row[2], (width, name)
+            assert row[1] <= top < bottom <= row[3], (width, name)
+            assert i == 0 or tools[i - 1][2] <= left, (width, name)
+            assert width > 390 or bottom - top >= 44, name
+        assert len(tools) >= 6
+    page.keyboard.press("/")
+    page.keyboard.type("node 2")
+    assert page.locator(".sv-find input").bounding_box()["width"] > 200, "a search has the row for itself"
+    page.keyboard.press("Escape")
+    page.focus("[data-act=more]")
+    page.keyboard.press("ArrowDown")
+    chosen = [page.inner_text("[role=menuitem]:focus")]
+    page.keyboard.press("ArrowDown")
+    chosen.append(page.inner_text("[role=menuitem]:focus"))
+    assert chosen == page.locator("[role=menu][aria-label] [role=menuitem]").all_inner_texts()
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.dataset.act") == "more"
+    assert page.get_attribute("[data-act=more]", "aria-expanded") == "false"
+    page.keyboard.press("Enter")
+    page.keyboard.press("End")
+    page.keyboard.press("Enter")
+    assert page.get_attribute("dialog[open]", "aria-label") == "Keys"

@@ -125,7 +125,7 @@ def test_cards_say_what_they_show(from_file):
 
 def test_every_key_is_listed(from_file):
     seen = from_file(sample_trace(steps=1))
-    seen.page.click("[data-act=helpButton]")
+    seen.tool("helpButton")
     listed = seen.page.inner_text("dialog[open] dl")
     for what in ("one step back", "inside the step", "into the tree", "alone in the window", "play, pause"):
         assert what in listed

@@ -99,8 +99,23 @@ def test_totals_follow_a_range_that_is_drawn_over_the_overview(from_file):
     page.mouse.click(*spot(seen, 1.5 / 8))
     page.keyboard.up("Shift")
     assert page.inner_text(".sv-rangesaid").startswith("steps 1 to 2:")
+    said, words = page.locator(".sv-rangesaid").bounding_box(), page.locator(".sv-text").bounding_box()
+    assert words["x"] + words["width"] <= said["x"], "it covers no word"
     page.click("[aria-label='Leave the range']")
     assert not page.is_visible(".sv-rangesaid")
+    page.keyboard.press("ArrowRight")
+    for keys, first, last in [("Right", 2, 3), ("Right", 2, 4), ("Left", 2, 3), ("Left", 2, 2), ("Left", 1, 2)]:
+        page.keyboard.press(f"Shift+Arrow{keys}")
+        assert page.inner_text(".sv-rangesaid").startswith(f"steps {first} to {last}:")
+    assert seen.where() == "step 2 of 8"
+    page.keyboard.press("Escape")
+    page.focus("input[type=range]")
+    page.keyboard.press("Shift+End")
+    page.locator(f"{RUN} .sv-totals", has_text="Steps 2 to 8: 7 steps").wait_for()
+    page.keyboard.press("Escape")
+    assert not page.is_visible(".sv-rangesaid")
+    page.keyboard.press("?")
+    assert "a range of steps from the one in sight" in page.inner_text("dialog[open]")
 
 
 def test_hostile_words_stay_text_in_headline_and_strip(from_file):

@@ -13,12 +13,13 @@ import { layStrip } from "./slot_layout.js";
 import { saidOfLeft, saidOfSlot, sentenceOf, slotsOf } from "./slots.js";
 
 /** @import { Cache, Frame } from "../core/frame.d.ts" */
+/** @import { Motion } from "../core/motion.js" */
 /** @import { Act, ModelName, State, View } from "../core/state.js" */
 /** @import { Arc, Cell } from "./slot_layout.js" */
 /** @import { Tale } from "./findings.js" */
 /** @import { Slots, Stage } from "./slots.js" */
 
-const ARC = 26, HEIGHT = 40;
+const ARC = 26, HEIGHT = 40, GLIDE_MS = 240, FADED = 0.2;
 /** Below this width what is said of a cache stands in its panel, not in a line that it shares. */
 const NARROW = "(max-width: 999px)";
 const LOOKS = [
@@ -53,8 +54,9 @@ export function cacheParts() {
  * @param {CacheParts} ui
  * @param {State} state
  * @param {Act} act
+ * @param {Motion} motion
  */
-export function makeCache(ui, state, act) {
+export function makeCache(ui, state, act, motion) {
   const home = ui.cacheHead.parentElement, next = ui.cacheHead.nextSibling, narrow = matchMedia(NARROW);
   /** @type {ModelName} */
   let model = "target";
@@ -110,12 +112,15 @@ export function makeCache(ui, state, act) {
   /** @param {Cache} cache */
   function glide(cache) {
     const at = (/** @type {number} */ slot) => /** @type {HTMLElement | null} */ (ui.slots.querySelector(`[data-slot="${slot}"]`));
-    cache.to.forEach((to, i) => {
+    const ways = cache.to.flatMap((to, i) => {
       const from = at(cache.slot[i]), cell = to === null || to === cache.slot[i] ? null : at(to);
-      if (!from || !cell) return;
-      cell.style.setProperty("--sv-from", `${from.offsetLeft - cell.offsetLeft}px`);
-      cell.classList.add("sv-glides");
+      return from && cell ? [{ cell, way: from.offsetLeft - cell.offsetLeft }] : [];
     });
+    for (const { cell, way } of ways) {
+      cell.style.zIndex = "1";
+      motion.run(cell, "kept", { transform: `translateX(${way}px)` }, GLIDE_MS);
+    }
+    for (const cell of ui.slots.querySelectorAll(".sv-kv-cut")) motion.run(cell, "cut", { opacity: FADED }, GLIDE_MS);
   }
 
   /**

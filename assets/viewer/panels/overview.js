@@ -57,7 +57,7 @@ export function makeOverview(ui, state, act) {
     lay(now, [state.step, state.step]);
     lay(brush, state.range);
     ui.rangeSaid.hidden = !state.range;
-    if (state.range) ui.rangeSaid.replaceChildren(saidOfRange(state, state.range), " ", el("button", { type: "button", "aria-label": "Leave the range", title: "Leave the range (Esc)", onclick: () => act.range(null) }, "×"));
+    if (state.range) ui.rangeSaid.replaceChildren(el("span", {}, saidOfRange(state, state.range)), el("button", { type: "button", "aria-label": "Leave the range", title: "Leave the range (Esc)", onclick: () => act.range(null) }, "×"));
   }
 
   /* ---------------------------------------------------------------------------------------------- pointing */

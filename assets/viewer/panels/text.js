@@ -34,7 +34,7 @@ export function makeText(ui, state, act) {
   let segments = [];
   /** @type {number | null} */
   let at = null;
-  let shown = "", looking = 0;
+  let shown = "", looking = 0, isRanged = false;
   ui.text.addEventListener("scroll", look, { passive: true });
 
   /** Segments whose frame has come since, and the overview. */
@@ -74,8 +74,10 @@ export function makeText(ui, state, act) {
     const from = at === null ? 0 : Math.min(at, state.step), to = at === null ? segments.length - 1 : Math.max(at, state.step);
     for (let step = from; step <= to; step++) mark(step, written);
     overview.move(written);
-    if (at !== state.step) centre(segments[state.step]?.box);
+    // The sentence of a range takes room from the words.
+    if (at !== state.step || isRanged !== Boolean(state.range)) centre(segments[state.step]?.box);
     at = state.step;
+    isRanged = Boolean(state.range);
   }
 
   /**

@@ -73,6 +73,21 @@ export function binsOf(steps, width) {
 }
 
 /**
+ * A range with one of its ends further on. It has its other end at the step in sight, where it begins; of one that was drawn
+ * elsewhere, the end on that side moves.
+ * @param {import("../core/state.js").Range | null} range
+ * @param {number} step in sight
+ * @param {number} way how many steps on, or back where it is negative
+ * @param {number} steps of the run
+ * @returns {import("../core/state.js").Range}
+ */
+export function extended(range, step, way, steps) {
+  const [first, last] = range || [step, step], isLast = first === step && last === step ? way > 0 : first === step || (last !== step && way > 0);
+  const held = isLast ? first : last, moved = Math.max(0, Math.min(steps - 1, (isLast ? last : first) + way));
+  return [Math.min(held, moved), Math.max(held, moved)];
+}
+
+/**
  * The step at a place of the strip.
  * @param {number} x in pixels
  * @param {number} width

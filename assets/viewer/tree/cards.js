@@ -28,6 +28,7 @@ import { DIGIT, fitting } from "./labels.js";
  * @property {string} [state] its outcome
  * @property {Pip[]} [pips]
  * @property {number} [places] of pips there are
+ * @property {boolean} [down] whether its children stand below it: then its left neighbour is a sibling
  * @property {number} [count] of folded nodes
  * @property {string} [role] colour of a bonus card
  * @property {string} [dash]
@@ -35,7 +36,7 @@ import { DIGIT, fitting } from "./labels.js";
  */
 
 /** Widths below which a card has no room for its mark, its bars, its pips. */
-const NARROW = 128, PIP = 8;
+const NARROW = 128, TWO_LINES = 44, PIPPED = 100, PIP = 8;
 const MARKS = { a: "m0 0 3.5 4 7-8", r: "m1 -4 8 8m0-8-8 8", p: "M9 0a4 4 0 1 1-8 0a4 4 0 1 1 8 0" };
 
 /**
@@ -76,11 +77,11 @@ function examined(shapes, card, wide, high) {
     end -= (big ? 14 : 13) * DIGIT * said.length + 4;
   }
   shapes.push(label(number, 8, base, 12, "start", "sv-cardnumber"), token(fitting(card.text, end - start, size), start, base, size));
-  const pips = card.places && card.places > 1 && wide >= 100 ? PIP * card.places + 6 : 0, high2 = big ? 4.5 : 2.5;
+  const pips = card.places && card.places > 1 && wide >= PIPPED ? PIP * card.places + 6 : 0, high2 = big ? 4.5 : 2.5;
   bars(shapes, card, 8, base + (big ? 6 : 4), wide - 16 - pips, high2);
-  addPips(shapes, card, wide - 8, big ? base + 12 : base + 6.5);
+  if (pips) addPips(shapes, card, wide - 8, big ? base + 12 : base + 6.5);
   line(shapes, card.compared?.line, 10, high - (big ? 8 : 5), wide - 20, big ? 4 : 3.2);
-  if (card.state === "r") shapes.push(svg("path", { class: "sv-refused", d: `M-12 ${high / 2 - 4}l8 8m0-8l-8 8` }));
+  if (card.state === "r" && !card.down) shapes.push(svg("path", { class: "sv-refused", d: `M-12 ${high / 2 - 4}l8 8m0-8l-8 8` }));
 }
 
 /**
@@ -94,6 +95,7 @@ function quiet(shapes, card, wide, high) {
   const seen = card.state && card.state in MARKS, middle = seen ? high / 2 - 2 : high / 2, size = Math.min(13, high * 0.68), number = String(card.hit.node);
   const start = 10 + 7 * number.length, base = middle + size * 0.36;
   let end = wide - 6;
+  if (high >= TWO_LINES) return spacious(shapes, card, wide, high);
   if (card.count) end -= 62;
   else {
     if (seen) {
@@ -105,13 +107,29 @@ function quiet(shapes, card, wide, high) {
       bars(shapes, card, end - room, middle - 4.5, room, 3.5);
       end -= room + 8;
     }
-    if (card.pips?.length && wide >= 100) {
+    if (card.pips?.length && wide >= PIPPED) {
       addPips(shapes, card, end, middle);
       end -= PIP * (card.places || 0) + 2;
     }
     if (seen) line(shapes, card.compared?.line, 6, high - 3.5, wide - 12, 2.6);
   }
   shapes.push(label(number, 6, base, Math.min(12, size), "start", "sv-cardnumber"), token(fitting(card.text, end - start, size), start, base, size));
+}
+
+/**
+ * The same where there is room for a second line: the bars below the token.
+ * @param {Element[]} shapes
+ * @param {Card} card
+ * @param {number} wide
+ * @param {number} high
+ */
+function spacious(shapes, card, wide, high) {
+  const number = String(card.hit.node), start = 12 + 7 * number.length, base = high / 2 - 3, room = wide - 16 - (card.count ? 60 : 0), seen = card.state && card.state in MARKS;
+  shapes.push(label(number, 8, base, 12, "start", "sv-cardnumber"), token(fitting(card.text, room + 8 - start - (seen ? 16 : 0), 13), start, base, 13));
+  if (seen) shapes.push(mark(/** @type {string} */ (card.state), room - 4, base - 4));
+  bars(shapes, card, 8, base + 6, Math.min(room, wide - 16 - (card.pips?.length ? PIP * (card.places || 0) + 4 : 0)), 4);
+  if (!card.count) addPips(shapes, card, wide - 8, base + 11);
+  if (seen) line(shapes, card.compared?.line, 8, high - 6, wide - 16, 2.6);
 }
 
 /**

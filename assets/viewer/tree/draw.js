@@ -10,6 +10,7 @@ import { svg } from "../core/dom.js";
 import { unwritten, verdictBy } from "../core/words.js";
 import { fill, said } from "./cards.js";
 import { compared } from "./chance.js";
+import { INSET } from "./ladder.js";
 
 /** @import { Frame, Run, Verdict } from "../core/frame.d.ts" */
 /** @import { Hit, View } from "../core/state.js" */
@@ -53,6 +54,18 @@ function curve(x0, y0, x1, y1) {
 }
 
 /**
+ * From the lower edge of a card to the upper edge of another.
+ * @param {number} x0
+ * @param {number} y0
+ * @param {number} x1
+ * @param {number} y1
+ */
+function downwards(x0, y0, x1, y1) {
+  const by = y1 - y0, at = (/** @type {number} */ value) => value.toFixed(1);
+  return x0 === x1 ? `M${at(x0)} ${at(y0)}V${at(y1)}` : `M${at(x0)} ${at(y0)}C${at(x0)} ${at(y0 + 0.8 * by)} ${at(x1)} ${at(y0 + 0.2 * by)} ${at(x1)} ${at(y1)}`;
+}
+
+/**
  * Draw one step's tree.
  * @param {Scene} scene
  * @param {Run} run
@@ -72,7 +85,8 @@ export function drawTree(scene, run, frame, view, shape, spot) {
     const node = card.hit.node;
     if (!node || card.rank === "path" || card.rank === "stub" || card.hit.bonus !== undefined) continue;
     const up = tree.parent[node], gap = card.rank === "tried" && card.state === "r" ? 12 : 0;
-    const drawn = curve(spot.left[up] + spot.wide[up], Number(spot.y[up]), card.hit.left - gap, Number(spot.y[node]));
+    const drawn = spot.down ? downwards(spot.left[up] + INSET, Number(spot.y[up]) + spot.high[up] / 2, card.hit.left + INSET, card.hit.top)
+      : curve(spot.left[up] + spot.wide[up], Number(spot.y[up]), card.hit.left - gap, Number(spot.y[node]));
     if (card.rank === "tried") tried += drawn;
     else thin += drawn;
   }
@@ -82,10 +96,10 @@ export function drawTree(scene, run, frame, view, shape, spot) {
   if (watched && known.paths[lens]) edges.push(ribbon(frame, view, spot, watched, 0, PATH_WIDE));
   scene.edges.replaceChildren(...edges);
 
-  const titles = spot.heads.map(({ left, text }) => `${left},${text}`).join("|");
+  const titles = spot.heads.map(({ left, y, text }) => `${left},${y},${text}`).join("|");
   if (scene.heads.dataset.titles !== titles) {
     scene.heads.dataset.titles = titles;
-    scene.heads.replaceChildren(...spot.heads.map(({ left, text }) => svg("text", { class: "sv-columnhead", x: left.toFixed(1), y: 13 }, text)));
+    scene.heads.replaceChildren(...spot.heads.map(({ left, y, text }) => svg("text", { class: "sv-columnhead", x: left.toFixed(1), y }, text)));
   }
   return cards.map((card) => card.hit);
 }
@@ -103,18 +117,34 @@ function ribbon(frame, { known, lens }, spot, { name, role, dash }, shift, wide)
   const nodes = [0, ...(known.paths[name] || NO_PATH)], made = svg("g", { class: "sv-ribbon", "data-verifier": name });
   const beside = (/** @type {number} */ node) => Number(spot.y[node]) + Math.max(2 - spot.high[node] / 2, Math.min(spot.high[node] / 2 - 2, shift));
   const right = (/** @type {number} */ node) => spot.left[node] + spot.wide[node];
+  const x = (/** @type {number} */ left) => left + INSET + shift, edge = (/** @type {number} */ node, /** @type {-1 | 1} */ way) => Number(spot.y[node]) + (way * spot.high[node]) / 2;
   let drawn = "";
-  for (let i = 1; i < nodes.length; i++) drawn += curve(right(nodes[i - 1]), beside(nodes[i - 1]), spot.left[nodes[i]], beside(nodes[i]));
+  for (let i = 1; i < nodes.length; i++) {
+    const [up, node] = [nodes[i - 1], nodes[i]];
+    drawn += spot.down ? downwards(x(spot.left[up]), edge(up, 1), x(spot.left[node]), edge(node, -1)) : curve(right(up), beside(up), spot.left[node], beside(node));
+  }
   const look = `stroke: var(--sv-${role}); stroke-width: ${wide}`, dashes = dash === "solid" ? "none" : dash.replace(/px/g, "");
   made.append(svg("path", { class: "sv-path", d: drawn, style: look, "stroke-dasharray": dashes }));
   const card = spot.bonus.find((one) => one.verifier === name);
   if (card) {
-    const from = card.node, next = spot.heads[frame.nodes.depth[from] + 1].left, isLast = right(from) >= spot.end - 1;
-    const line = isLast ? curve(right(from), beside(from), spot.bonusLeft, card.y)
-      : `${curve(right(from), beside(from), next, card.lane)}H${spot.end.toFixed(1)}${curve(spot.end, card.lane, spot.bonusLeft, card.y).replace("M", "L")}`;
+    const line = spot.down ? downwards(x(spot.left[card.node]), edge(card.node, 1), x(card.left), card.y - card.high / 2) : toBonus(frame, spot, card, right(card.node), beside(card.node));
     made.append(svg("path", { class: name === lens ? "sv-path sv-path-bonus" : "sv-path", d: line, style: look, "stroke-dasharray": name === lens ? "2 7" : dashes }));
   }
   return made;
+}
+
+/**
+ * From the right edge of a card to its bonus token, below the children of the node where it has some.
+ * @param {Frame} frame
+ * @param {Layout} spot
+ * @param {Layout["bonus"][number]} card
+ * @param {number} x
+ * @param {number} y
+ */
+function toBonus(frame, spot, { node, left, lane, y: to }, x, y) {
+  if (x >= spot.end - 1) return curve(x, y, left, to);
+  const next = spot.heads[frame.nodes.depth[node] + 1].left;
+  return `${curve(x, y, next, lane)}H${spot.end.toFixed(1)}${curve(spot.end, lane, left, to).replace("M", "L")}`;
 }
 
 /* ------------------------------------------------------------------------------------------------------- cards */
@@ -147,7 +177,7 @@ function nodeCards(run, frame, view, shape, spot) {
       .map(({ name, role, place }) => ({ role, place, state: known.states[name][node] }));
     cards.push({
       hit, rank: shape.rank[node], text: nodes.text[node], q: node ? nodes.q[node] : null, p: node && known.target ? nodes.p[node] : undefined, classes, pips,
-      places: run.verifiers.length, state: states[node], compared: decision ? compared(frame, decision) : null, count: folded.get(node),
+      places: run.verifiers.length, state: states[node], compared: decision ? compared(frame, decision) : null, count: folded.get(node), down: spot.down,
     });
   }
   return cards;
@@ -176,11 +206,11 @@ function stubCards({ known }, shape, spot) {
  * @returns {Card[]}
  */
 function bonusCards(run, frame, { lens }, spot) {
-  return spot.bonus.map(({ verifier, y, high }) => {
+  return spot.bonus.map(({ verifier, left, wide, y, high }) => {
     const verdict = /** @type {Verdict} */ (verdictBy(frame, verifier)), looks = run.verifiers.find((v) => v.name === verifier);
     const late = unwritten(frame, verdict, verdict.path.length);
     return {
-      hit: { bonus: verifier, left: spot.bonusLeft, right: spot.bonusLeft + spot.bonusWide, top: y - high / 2, bottom: y + high / 2 }, rank: /** @type {const} */ ("bonus"), text: verdict.bonus.text,
+      hit: { bonus: verifier, left, right: left + wide, top: y - high / 2, bottom: y + high / 2 }, rank: /** @type {const} */ ("bonus"), text: verdict.bonus.text,
       note: late ? "not written" : verifier === lens ? `from ${verdict.bonus.source}` : undefined, role: looks?.role, dash: looks?.dash.replace("solid", "none").replace(/px/g, ""), classes: ["sv-card-bonus"],
     };
   });

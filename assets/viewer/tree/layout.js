@@ -6,12 +6,13 @@
  * below, and its bonus token comes after the children that were refused. Every other parent stands midway between its first
  * and its last child. A subtree has rows of its own, so cards do not overlap and edges do not cross. Cards are larger the
  * more was made of them (ranks.js). What does not fit into the box is drawn denser, then folded, beginning with what nobody
- * examined, and only then smaller.
+ * examined, and only then smaller. In a narrow place the same order and depth are turned by a quarter (ladder.js).
  *
  * Coordinates are CSS pixels at scale 1, y downwards.
  */
 
 import { foldingOf, foldsOf } from "./folding.js";
+import { ladder } from "./ladder.js";
 
 /** @import { Rank } from "./ranks.js" */
 
@@ -27,6 +28,7 @@ import { foldingOf, foldsOf } from "./folding.js";
 
 /** @typedef {{verifier: string, node: number}} End */
 /** @typedef {{width: number, height: number}} Box */
+/** @typedef {End & {y: number, lane: number, high: number}} Raised a bonus card whose column is not known yet */
 
 /**
  * @typedef {object} Layout
@@ -34,11 +36,10 @@ import { foldingOf, foldsOf } from "./folding.js";
  * @property {(number | null)[]} y centre of every card; null for a folded node
  * @property {number[]} wide
  * @property {number[]} high
- * @property {(End & {y: number, lane: number, high: number})[]} bonus cards; `lane` is the height at which their line may run freely
+ * @property {boolean} down whether depth goes downwards, and not to the right
+ * @property {(End & {left: number, wide: number, y: number, lane: number, high: number})[]} bonus cards; `lane` is the height at which their line may run freely
  * @property {{node: number, hidden: number[], count: number}[]} stubs what "+ count more" at a card stands for: the uppermost hidden nodes
- * @property {number} bonusLeft
- * @property {number} bonusWide
- * @property {{left: number, text: string}[]} heads of the columns
+ * @property {{left: number, y: number, text: string}[]} heads of the columns
  * @property {number} end right edge of the last column of nodes
  * @property {number} width
  * @property {number} height
@@ -56,6 +57,8 @@ export const DENSITIES = [
 const DENSEST = DENSITIES[DENSITIES.length - 1];
 /** A large window shows the tree larger; narrower than this the columns would be cut for it. */
 const LARGEST = 1.5, SCALE_STEP = 0.1, WIDE_ENOUGH = 820, WIDE_ENOUGH_DEEP = 980;
+/** In a narrower place depth goes downwards. */
+const NARROWEST = 480;
 /** Below this a tree is not made smaller to fit: labels would not be readable any more. */
 const SMALLEST = 0.6;
 /** On a phone it is rather moved than made smaller. */
@@ -65,7 +68,7 @@ const SAYING = 22;
 /** A tree that would fit at this scale is rather made smaller than folded. */
 const NEARLY = 0.85;
 /** Room above for the titles of the columns, and at the sides. */
-const HEAD = 22, SIDE = 16;
+const HEAD = 22, HEAD_BASE = 13, SIDE = 16;
 const NARROWEST_COLUMN = 118, WIDEST_COLUMN = 300, WIDEST_CARD = 196, DEEP = 3;
 /** Height of another verifier's bonus card, of a line that passes below the children of its node, room between cards. */
 const BONUS = 26, LANE = 5, BONUS_GAP = 4;
@@ -76,6 +79,7 @@ const BONUS = 26, LANE = 5, BONUS_GAP = 4;
  * @returns {Layout}
  */
 export function layOut(shape, box) {
+  if (box.width < NARROWEST) return ladder(shape, box);
   const folding = foldingOf(shape), deepest = Math.max(...shape.depth), room = box.height - HEAD;
   const least = deepest > DEEP ? WIDE_ENOUGH_DEEP : WIDE_ENOUGH, inner = new Set(shape.parent), leaves = shape.parent.length - inner.size + 1;
   // Of a large tree it is plain that it has to be folded.
@@ -104,7 +108,7 @@ export function layOut(shape, box) {
  * @typedef {object} Rows
  * @property {(number | null)[]} y
  * @property {number[]} high
- * @property {Layout["bonus"]} bonus
+ * @property {Raised[]} bonus
  * @property {Map<number, {hidden: number[], count: number}>} stubs
  * @property {number} height
  * @property {typeof DENSITIES[number]} density
@@ -179,7 +183,7 @@ function placeRows({ parent, rank, ends }, { children, stubs }, density) {
  * @param {(number | null)[]} y
  * @param {Map<number, number>} lanes
  * @param {typeof DENSITIES[number]} density
- * @returns {Layout["bonus"]}
+ * @returns {Raised[]}
  */
 function placeBonus(ends, y, lanes, density) {
   /** @type {Map<number, number>} */
@@ -219,12 +223,12 @@ function finish({ depth }, rows, box, wanted) {
   const down = HEAD + Math.max(0, (tall - height - (rows.stubs.size ? SAYING : 0)) / 2);
   const names = ["last token", ...Array.from({ length: deepest }, (_, i) => `depth ${i + 1}`), "bonus"];
   return {
-    left: depth.map(leftOf), wide: depth.map((at) => (at ? card : root)), high: rows.high,
+    down: false, left: depth.map(leftOf), wide: depth.map((at) => (at ? card : root)), high: rows.high,
     y: rows.y.map((at) => (at === null ? null : at + down)),
-    bonus: rows.bonus.map((one) => ({ ...one, y: one.y + down, lane: one.lane + down })),
+    bonus: rows.bonus.map((one) => ({ ...one, left: bonusLeft, wide: bonusWide, y: one.y + down, lane: one.lane + down })),
     stubs: [...rows.stubs].map(([node, stub]) => ({ node, ...stub })),
-    bonusLeft, bonusWide, end: leftOf(deepest) + (deepest ? card : root), width, height: Math.max(height, tall), scale,
-    heads: names.map((text, i) => ({ left: i > deepest ? bonusLeft : leftOf(i), text })),
+    end: leftOf(deepest) + (deepest ? card : root), width, height: Math.max(height, tall), scale,
+    heads: names.map((text, i) => ({ left: i > deepest ? bonusLeft : leftOf(i), y: HEAD_BASE, text })),
     folded: rows.y.filter((at) => at === null).length,
   };
 }

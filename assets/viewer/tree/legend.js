@@ -55,8 +55,8 @@ export function makeLegend(ui, state, act) {
       el("button", {
         type: "button", class: "sv-chip", "data-verifier": v.name, "aria-pressed": String(!state.hidden.has(v.name)), onclick: () => act.toggle(v.name),
         title: `${v.name}${v.name === frame.driver ? ", whose verdict is committed" : ""}${length ? ` accepted ${length}` : ""}. Show or hide it.`,
-      }, compare ? swatch(v) : disc(v.role), ` ${short.get(v.name)}`, v.name === frame.driver ? el("span", { class: "sv-badge" }, "driver") : null, length ? el("b", {}, length) : null));
-    ui.legend.replaceChildren(el("label", { class: "sv-lens" }, watched ? swatch(watched) : "", choice, lens === frame.driver ? " drives" : " is watched"), ...chips);
+      }, compare ? swatch(v) : disc(v.role), el("span", { class: "sv-chipname" }, ` ${short.get(v.name)}`), v.name === frame.driver ? el("span", { class: "sv-badge" }, "driver") : null, length ? el("b", {}, length) : null));
+    ui.legend.replaceChildren(el("label", { class: "sv-lens" }, watched ? swatch(watched) : "", choice, el("span", { class: "sv-drives" }, lens === frame.driver ? "drives" : "is watched")), ...chips);
     if (focused) (focused === "lens" ? choice : chips.find((chip) => chip.dataset.verifier === focused))?.focus();
   };
 }

@@ -2,6 +2,7 @@
 
 import { el, note, svg } from "../core/dom.js";
 import { makeScene } from "./draw.js";
+import { makeMore } from "./more.js";
 
 /** @typedef {ReturnType<typeof makeTreePanel>} TreePanel */
 
@@ -30,20 +31,22 @@ export function makeTreePanel() {
   const scene = makeScene(), key = makeKey(), over = el("div", { class: "sv-over" }), stage = el("div", { class: "sv-stage" }, /** @type {any} */ (scene.picture), over);
   const mini = el("div", { class: "sv-mini", hidden: true }), folded = el("p", { class: "sv-note sv-folded" });
   const find = el("input", { type: "search", placeholder: "Find", "aria-label": "Find a token or a node: its text, its number, p < 0.01, rejected by eta", autocomplete: "off", spellcheck: "false" });
-  const found = el("output", { class: "sv-foundcount" });
+  const found = el("output", { class: "sv-foundcount" }), more = makeMore();
   const parts = {
-    scene, tree: scene.picture, key, over, stage, mini, folded, find, found, legend: el("div", { class: "sv-legend" }), tools: el("div", { class: "sv-tools" }),
+    scene, tree: scene.picture, key, over, stage, mini, folded, find, found, legend: el("div", { class: "sv-legend" }), tools: more.list,
     compare: el("button", { type: "button", class: "sv-comparepaths", "data-act": "compare-paths", "aria-pressed": "false", title: "Show the path of every verifier (c)" }, "Compare"),
     smaller: button("smaller", "Smaller (−)", "−"), larger: button("larger", "Larger (+)", "+"), fit: button("fit", "Fit the tree into its place (0)", "Fit"),
     focus: button("focus", "The tree alone in the window (f)", el("i", { class: "sv-frame" })),
     treeBox: el("div", { class: "sv-treebox", role: "region", "aria-label": "Draft tree" }, stage, key, folded, mini),
   };
   parts.fit.removeAttribute("aria-label"); // its text says how large the tree is
-  const search = el("label", { class: "sv-find" }, parts.find, parts.found, el("kbd", {}, "/"));
+  const lens = svg("svg", { width: 14, height: 14, "aria-hidden": "true", class: "sv-findsign" });
+  lens.append(svg("path", { d: "M9.5 9.5l3.5 3.5M10.5 6a4.5 4.5 0 1 1-9 0a4.5 4.5 0 1 1 9 0" }));
+  const search = el("label", { class: "sv-find" }, /** @type {any} */ (lens), parts.find, parts.found, el("kbd", {}, "/"));
   const zoom = el("div", { class: "sv-zoom", role: "group", "aria-label": "Size of the tree" }, parts.smaller, parts.fit, parts.larger, parts.focus);
   const about = note("These tokens were drafted, the target scored all of them in one forward, and every verifier then took a path, which may be empty. Click a card for its arithmetic. Compare draws all paths: ◆ paths part here.");
   about.classList.add("sv-hidden");
   const panel = el("section", { class: "sv-panel sv-treepanel", "aria-label": "Draft tree" },
-    el("div", { class: "sv-panelhead sv-treehead" }, parts.compare, parts.legend, search, parts.tools, zoom), about, parts.treeBox);
-  return { ...parts, zoom, panel };
+    el("div", { class: "sv-panelhead sv-treehead" }, parts.compare, parts.legend, search, zoom, more.box), about, parts.treeBox);
+  return { ...parts, panel };
 }

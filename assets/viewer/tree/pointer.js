@@ -4,9 +4,13 @@ import { digits } from "../core/digits.js";
 import { el, swatch, token } from "../core/dom.js";
 import { frameDrawn, frameNow, runDrawn } from "../core/state.js";
 import { outcome, verdictBy } from "../core/words.js";
+import { placeTip } from "./tip.js";
 
 /** @import { Bonus, Frame } from "../core/frame.d.ts" */
 /** @import { Act, Hit, State } from "../core/state.js" */
+
+/** What a tip does not cover: the node that is read about, and its card. */
+const READ = ".sv-inspector, .sv-card[aria-selected=true] > .sv-bg";
 
 /**
  * @param {{root: HTMLElement, stage: HTMLElement, tip: HTMLElement}} ui
@@ -40,7 +44,7 @@ export function makePointer(ui, state, act) {
   ui.stage.addEventListener("pointermove", (event) => {
     const hit = inTree(event);
     ui.stage.style.cursor = hit ? "pointer" : "";
-    tip(event, hit);
+    tip(event, event.pointerType === "touch" ? null : hit); // a finger selects, and covers what it is on
   });
   ui.stage.addEventListener("pointerleave", () => {
     ui.tip.hidden = true;
@@ -56,10 +60,11 @@ export function makePointer(ui, state, act) {
     ui.tip.hidden = !hit || !frame;
     if (!hit || !frame) return;
     ui.tip.replaceChildren(...tipLines(frame, hit));
-    const box = ui.root.getBoundingClientRect(), right = event.clientX - box.left > box.width / 2;
-    ui.tip.style.left = `${event.clientX - box.left + (right ? -12 : 14)}px`;
-    ui.tip.style.top = `${event.clientY - box.top + 16}px`;
-    ui.tip.style.transform = right ? "translateX(-100%)" : "";
+    const rects = [...ui.root.querySelectorAll(READ)].map((one) => one.getBoundingClientRect()), root = ui.root.getBoundingClientRect();
+    const sight = { left: Math.max(0, root.left), top: Math.max(0, root.top), right: Math.min(window.innerWidth, root.right), bottom: Math.min(window.innerHeight, root.bottom) };
+    const { x, y } = placeTip({ x: event.clientX, y: event.clientY }, { width: ui.tip.offsetWidth, height: ui.tip.offsetHeight }, sight, rects.filter((one) => one.width > 0));
+    ui.tip.style.left = `${x - root.left}px`;
+    ui.tip.style.top = `${y - root.top}px`;
   }
 
   /**

@@ -125,14 +125,14 @@ export function makeSelection(ui, state, pictures, select, reveal) {
   }
 
   /**
-   * The node that stands above or below another in its column.
+   * The node that stands before or after another of its depth.
    * @param {number} node
    * @param {-1 | 1} way
    */
   function neighbour(node, way) {
-    const at = state.hits.find((hit) => hit.node === node);
-    const column = state.hits.filter((hit) => typeof hit.node === "number" && hit.left === at?.left).sort((a, b) => a.top - b.top);
-    return column[column.findIndex((hit) => hit.node === node) + way]?.node;
+    const { depth } = frameDrawn(state).nodes, isDown = state.spot?.down;
+    const own = state.hits.filter((hit) => typeof hit.node === "number" && depth[hit.node] === depth[node]).sort((a, b) => (isDown ? a.left - b.left : a.top - b.top));
+    return own[own.findIndex((hit) => hit.node === node) + way]?.node;
   }
 
   /** @type {Record<string, (node: number, parents: number[]) => number | null | undefined>} */
@@ -142,14 +142,16 @@ export function makeSelection(ui, state, pictures, select, reveal) {
     ArrowUp: (node) => neighbour(node, -1),
     ArrowDown: (node) => neighbour(node, 1),
   };
+  /** The key that goes the same way in a tree whose depth goes to the right. @type {Record<string, string>} */
+  const TURNED = { ArrowLeft: "ArrowUp", ArrowRight: "ArrowDown", ArrowUp: "ArrowLeft", ArrowDown: "ArrowRight" };
 
   cards.addEventListener("keydown", (event) => {
     const card = /** @type {HTMLElement | null} */ (/** @type {HTMLElement} */ (event.target).closest("[role=treeitem]"));
     if (!card || event.ctrlKey || event.metaKey || event.altKey) return;
-    const node = Number(card.dataset.node);
-    if (STEPS[event.key]) {
-      const next = STEPS[event.key](node, frameDrawn(state).tree.parent);
-      const stub = /** @type {HTMLElement | null} */ (event.key === "ArrowRight" ? cards.querySelector(`[data-stub="${node}"]`) : null);
+    const node = Number(card.dataset.node), key = (state.spot?.down && TURNED[event.key]) || event.key;
+    if (STEPS[key]) {
+      const next = STEPS[key](node, frameDrawn(state).tree.parent);
+      const stub = /** @type {HTMLElement | null} */ (key === "ArrowRight" ? cards.querySelector(`[data-stub="${node}"]`) : null);
       if (next !== undefined && next !== null) focus(next);
       else stub?.focus();
     } else if (event.key === "Enter" || event.key === " ") select(node);

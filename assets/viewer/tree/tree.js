@@ -11,6 +11,7 @@ import { makeMinimap } from "./minimap.js";
 import { shapeOf } from "./ranks.js";
 
 /** @import { Frame, Run } from "../core/frame.d.ts" */
+/** @import { Motion } from "../core/motion.js" */
 /** @import { Act, State, View } from "../core/state.js" */
 /** @import { TreePanel } from "./panel.js" */
 
@@ -20,6 +21,7 @@ const LINES = { "uniform < threshold": "coin", "p > threshold": "value" };
 const NARROW = 620, LOW = 260;
 /** Large type is the layout of a smaller place, enlarged. */
 const LARGE_TYPE = 1.5;
+const SPINE_MS = 240;
 const ROOM_FOR_KEY = 120, BESIDE_KEY = 140;
 
 /**
@@ -54,13 +56,25 @@ export function makeTree(ui, state, act, redraw) {
     ui.treeBox.style.setProperty("--sv-driver", `var(--sv-${looks.role})`);
     ui.treeBox.dataset.line = LINES[COMPARISONS[first ?? 0]] || "";
     ui.treeBox.classList.toggle("sv-small", box.width < NARROW || box.height < LOW);
-    ui.key.hidden = spot.scale < 1 || spot.heads[1].left < BESIDE_KEY;
+    ui.key.hidden = spot.down || spot.scale < 1 || spot.heads[1].left < BESIDE_KEY;
     ui.key.classList.toggle("sv-key-up", Number(spot.y[0]) * spot.scale > box.height - ROOM_FOR_KEY);
     state.hits = drawTree(ui.scene, run, frame, view, shape, spot);
     ui.scene.nodes.setAttribute("aria-label", state.phase === null ? `Nodes of the draft tree. ${frame.summary}` : "Nodes of the draft tree");
     ui.folded.textContent = spot.folded ? `${spot.folded} of ${shape.parent.length} nodes are folded. Click “+ n more” to open.` : "";
     minimap.draw(shape, spot);
     camera.set(state.camera.zoom === 1 ? fitted(spot, box) : state.camera);
+  }
+
+  /**
+   * The path of the verifier that is watched is drawn from its root on.
+   * @param {Motion} motion
+   */
+  function moveSpine(motion) {
+    const { spot } = state, spine = /** @type {SVGElement | null} */ (ui.scene.edges.lastElementChild);
+    if (!spot || !spine?.classList.contains("sv-ribbon")) return;
+    const y = Number(spot.y[0]), [right, bottom] = [spot.left[0] + spot.wide[0], y + spot.high[0] / 2];
+    spine.style.transformOrigin = spot.down ? `0 ${bottom}px` : `${right}px ${y}px`;
+    motion.run(spine, "spine", { transform: spot.down ? "scaleY(0)" : "scaleX(0)" }, SPINE_MS);
   }
 
   const sizes = new ResizeObserver(() => {
@@ -71,5 +85,5 @@ export function makeTree(ui, state, act, redraw) {
   });
   sizes.observe(ui.treeBox);
 
-  return { draw, legend, camera, find, dispose: () => sizes.disconnect() };
+  return { draw, moveSpine, legend, camera, find, dispose: () => sizes.disconnect() };
 }

@@ -9,9 +9,9 @@ import { shapeOf } from "../../../assets/viewer/tree/ranks.js";
 import { BLOCKS, FIRST, viewOf } from "./frames.js";
 
 /** What the page leaves for the tree at 1280 x 800. */
-const WINDOW = { width: 936, height: 425 }, SMALL = { width: 500, height: 240 };
+const WINDOW = { width: 936, height: 425 }, SMALL = { width: 500, height: 240 }, PHONE = { width: 390, height: 300 };
 const everything = (frame) => new Set(frame.tree.parent.keys());
-const looks = [["in a window", WINDOW, {}], ["compared", WINDOW, { compare: true }], ["in a small window", SMALL, {}], ["all opened", WINDOW, { open: true }]];
+const looks = [["in a window", WINDOW, {}], ["compared", WINDOW, { compare: true }], ["in a small window", SMALL, {}], ["on a telephone", PHONE, {}], ["compared on a telephone", PHONE, { compare: true }], ["all opened", WINDOW, { open: true }]];
 const cases = Object.entries(FIRST).flatMap(([name, frame]) =>
   looks.flatMap(([said, box, { open, ...look }]) => ["rejection", "traversal"].filter((lens) => frame.tree.states[lens]).map((lens) => [`${name}, ${lens}, ${said}`, frame, box, viewOf(frame, { lens, ...look, open: open ? everything(frame) : new Set() })])));
 
@@ -24,31 +24,34 @@ for (const [name, frame, box, view] of cases) {
 
   test(`${name}: the path that is watched is a straight line, with its bonus token`, () => {
     assert.deepEqual(path, [0, ...view.known.paths[view.lens]].sort((a, b) => a - b));
-    assert.equal(new Set(path.map((node) => spot.y[node].toFixed(6))).size, 1);
-    assert.equal(spot.bonus.find((card) => card.verifier === view.lens).y.toFixed(6), spot.y[0].toFixed(6));
+    const bonus = spot.bonus.find((card) => card.verifier === view.lens), across = spot.down ? spot.left : spot.y;
+    assert.equal(spot.down, box === PHONE);
+    assert.equal(new Set(path.map((node) => across[node].toFixed(6))).size, 1);
+    assert.equal((spot.down ? bonus.left : bonus.y).toFixed(6), across[0].toFixed(6));
   });
 
   test(`${name}: no card overlaps another, and no line to a bonus token crosses one`, () => {
-    const cards = [...shown.map((node) => rectOf(spot, node)), ...spot.bonus.map(({ y, high }) => ({ left: spot.bonusLeft, right: spot.bonusLeft + spot.bonusWide, top: y - high / 2, bottom: y + high / 2 }))];
+    const cards = [...shown.map((node) => rectOf(spot, node)), ...spot.bonus.map(({ left, wide, y, high }) => ({ left, right: left + wide, top: y - high / 2, bottom: y + high / 2 }))];
     cards.forEach((card, i) => cards.slice(i + 1).forEach((other) => assert.ok(apart(card, other), JSON.stringify([card, other]))));
-    for (const { node, lane } of spot.bonus)
+    for (const { node, lane } of spot.down ? [] : spot.bonus)
       for (const other of shown) if (depth[other] > depth[node]) assert.ok(Math.abs(spot.y[other] - lane) > spot.high[other] / 2, `${node} ${other}`);
   });
 
   test(`${name}: edges do not cross`, () => {
     for (const at of new Set(depth)) {
-      const edges = shown.filter((node) => node && depth[node] === at).map((node) => [spot.y[parent[node]], spot.y[node]]);
+      const across = spot.down ? spot.left : spot.y, edges = shown.filter((node) => node && depth[node] === at).map((node) => [across[parent[node]], across[node]]);
       const ends = edges.sort(([a, b], [c, d]) => a - c || b - d).map(([, end]) => end);
       assert.deepEqual(ends, [...ends].sort((a, b) => a - b));
     }
   });
 
   test(`${name}: everything lies inside the picture, and the picture in its box`, () => {
+    const head = spot.down ? 0 : 22;
     for (const node of shown) {
       const { left, right, top, bottom } = rectOf(spot, node);
-      assert.ok(left >= 0 && right <= spot.width && top >= 22 && bottom <= spot.height + 1e-6);
+      assert.ok(left >= 0 && right <= spot.width && top >= head && bottom <= spot.height + 1e-6);
     }
-    for (const { y, high } of spot.bonus) assert.ok(y - high / 2 >= 22 - 1e-6 && y + high / 2 <= spot.height + 1e-6);
+    for (const { y, high } of spot.bonus) assert.ok(y - high / 2 >= head - 1e-6 && y + high / 2 <= spot.height + 1e-6);
     if (box === WINDOW && !view.open.size) {
       assert.ok(spot.height * spot.scale <= box.height + 1e-6 && spot.width * spot.scale <= box.width + 1e-6);
       assert.ok(spot.scale >= 0.75, String(spot.scale));
@@ -93,4 +96,21 @@ test("opening what a stub hides shows it, and a root alone is a tree", () => {
   for (const node of stub.hidden) assert.notEqual(after.y[node], null);
   const alone = FIRST["root only"];
   assert.deepEqual(layOut(shapeOf(alone, viewOf(alone, {})), WINDOW).heads.map((head) => head.text), ["last token", "bonus"]);
+});
+
+test("on a telephone siblings stand beside the path in their order, and every row is one depth", () => {
+  for (const frame of BLOCKS.recorded.frames) {
+    const shape = shapeOf(frame, viewOf(frame, {})), spot = layOut(shape, PHONE), { parent, depth, rank } = shape;
+    assert.equal(spot.folded, 0);
+    for (const at of new Set(depth)) {
+      const row = [...parent.keys()].filter((node) => depth[node] === at), siblings = row.filter((node) => rank[node] !== "path" && ["root", "path"].includes(rank[parent[node]]));
+      assert.equal(new Set(row.map((node) => spot.y[node])).size, 1);
+      assert.ok(row.every((node) => depth.every((other, one) => other <= at || spot.y[one] > spot.y[node])));
+      const order = siblings.toSorted((a, b) => shape.order.indexOf(a) - shape.order.indexOf(b));
+      assert.deepEqual(siblings.toSorted((a, b) => spot.left[a] - spot.left[b]), order);
+      if (siblings.length) assert.ok(spot.left[order[0]] < PHONE.width - 100, "the first of them is in sight");
+    }
+    const high = Math.min(...parent.keys().filter((node) => node).map((node) => spot.high[node] * spot.scale));
+    assert.ok(high >= 44, `a finger meets ${high} pixels`);
+  }
 });

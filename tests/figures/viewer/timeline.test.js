@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { kindOf, saidOf, story } from "../../../assets/viewer/panels/findings.js";
 import { totalsOf } from "../../../assets/viewer/panels/range_totals.js";
-import { binsOf, stepAt, timelineOf } from "../../../assets/viewer/panels/timeline.js";
+import { binsOf, extended, stepAt, timelineOf } from "../../../assets/viewer/panels/timeline.js";
 import { BLOCKS, framesOf } from "./frames.js";
 
 const whole = framesOf(BLOCKS["4,2,2"]);
@@ -74,4 +74,11 @@ test("a cache that is rebuilt begins anew", () => {
   const frame = (step, faults, prefilled) => [step, { step, prefilled, verdicts: [], caches: { target: { faults, fresh: faults.length }, draft: { faults: [], fresh: 0 } } }];
   const told = story(new Map([frame(0, ["a"], 0), frame(1, [], 3), frame(2, ["b"], 0)]), 3);
   assert.deepEqual([0, 1, 2].map((step) => kindOf(told.get(step))), ["first", null, "first"]);
+});
+
+test("a range begins at the step in sight and reaches further by keys, back over it too", () => {
+  let range = null;
+  for (const [way, wanted] of [[1, [4, 5]], [1, [4, 6]], [-1, [4, 5]], [-1, [4, 4]], [-1, [3, 4]], [-Infinity, [0, 4]], [1, [1, 4]], [Infinity, [4, 9]]])
+    assert.deepEqual((range = extended(range, 4, way, 10)), wanted);
+  assert.deepEqual([extended([6, 7], 4, 1, 10), extended([6, 7], 4, -1, 10), extended(null, 9, 1, 10)], [[6, 8], [5, 7], [9, 9]]);
 });

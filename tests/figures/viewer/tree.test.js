@@ -10,6 +10,7 @@ import { columns, fitting, shorten } from "../../../assets/viewer/tree/labels.js
 import { layOut } from "../../../assets/viewer/tree/layout.js";
 import { inSight, miniature } from "../../../assets/viewer/tree/minimap.js";
 import { shapeOf } from "../../../assets/viewer/tree/ranks.js";
+import { placeTip } from "../../../assets/viewer/tree/tip.js";
 import { BLOCKS, FIRST, viewOf } from "./frames.js";
 
 test("a chance has two digits, and is certain only where it is", () => {
@@ -78,4 +79,16 @@ test("the small picture has every node in its column, each at its height, the sp
 test("names are cut where that still tells them apart", () => {
   assert.deepEqual([...shortNames(["rejection", "longest_path", "eta"]).values()], ["rejection", "longest", "eta"]);
   assert.deepEqual([...shortNames(["longest_path", "longest_path_2", "_private_name"]).values()], ["longest_path", "longest_path_2", "_private_name"]);
+});
+
+test("a tip stands beside the pointer, inside the window, and over nothing that is being read", () => {
+  const window = { left: 0, top: 0, right: 1000, bottom: 700 }, size = { width: 240, height: 150 }, inspector = { left: 0, top: 420, right: 1000, bottom: 640 };
+  assert.deepEqual(placeTip({ x: 100, y: 100 }, size, window, [inspector]), { x: 114, y: 116 });
+  for (let x = 5; x < 1000; x += 35)
+    for (let y = 5; y < 420; y += 23) {
+      const card = { left: 330, top: 200, right: 500, bottom: 250 }, at = placeTip({ x, y }, size, window, [inspector, card]);
+      const covers = (one) => at.x < one.right && at.x + size.width > one.left && at.y < one.bottom && at.y + size.height > one.top;
+      assert.ok(at.x >= 0 && at.x + size.width <= 1000 && at.y >= 0 && at.y + size.height <= 700);
+      assert.ok(!covers(inspector) && !covers(card) && !covers({ left: x, top: y, right: x, bottom: y }), `${x} ${y}`);
+    }
 });
