@@ -24,7 +24,7 @@ def test_the_first_load_is_small_and_plotly_comes_with_the_first_chart(served):
     assert 200_000 < sum(sent.values()) < 1_200_000
     assert not [address for address in sent if "plotly" in address]
     weight = "getComputedStyle(document.querySelector('.sv-inspector h3')).fontWeight"
-    assert page.evaluate(weight) == "600", "the viewer's styles come after Gradio's, which make headings plain"
+    assert page.evaluate(weight) == "700", "the viewer's styles come after Gradio's, which make headings plain"
 
     page.route("**/plotly.min.js*", lambda route: route.abort())
     seen.menu("compare")

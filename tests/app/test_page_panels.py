@@ -161,6 +161,7 @@ def test_what_every_verifier_compared_and_what_the_rejections_left(from_file):
 def test_where_every_bonus_was_drawn_from(from_file):
     trace = make_trace(max_new_tokens=12)
     seen = from_file(trace)
+    seen.page.keyboard.press("Escape")  # from the node to the step
     for name, verdict in trace.steps[0].verdicts.items():
         box = seen.page.locator(f".sv-inspector .sv-decision[data-bonus={name}]")
         said = box.inner_text()
@@ -180,6 +181,7 @@ def test_a_stale_residual_is_told_where_the_bonus_is(from_file):
         trace = make_trace(max_new_tokens=20)
     position = next(i for i, s in enumerate(trace.steps) if s.verdicts["rejection"].bonus.source == "residual")
     seen = from_file(trace, go=position)
+    seen.page.keyboard.press("Escape")  # from the node to the step
     said = "not the residual that was left after the last rejected sibling"
     assert said in read(seen, "section[aria-label='Verdicts'] tr[data-verifier=rejection]")
     assert said not in read(seen, "section[aria-label='Verdicts'] tr[data-verifier=traversal]")
@@ -282,6 +284,7 @@ def test_what_was_accepted_and_not_written_is_told_apart(from_file):
     verdict = step.verdicts["rejection"]
     seen = from_file(trace, go=last)
     page = seen.page
+    page.keyboard.press("Escape")  # from the node to the step
     assert f"the text ends after {written} of them (max_new_tokens), without the bonus token" in page.inner_text(
         ".sv-summary"
     )
@@ -308,6 +311,7 @@ def test_a_step_without_a_draft_model_says_so(from_file):
     trace = make_trace(tree="prompt lookup", prompt="the sea the sea the sea", max_new_tokens=2)
     seen = from_file(trace)
     assert "target (draft ran in no step)" in seen.page.inner_text(".sv-models")
+    seen.page.keyboard.press("Escape")  # from the node to the step
     said = seen.page.inner_text(".sv-inspector")
     assert "no draft model ran, target" in said
     assert "11 tokens before this step: the prompt" in said

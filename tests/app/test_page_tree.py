@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.browser import RIBBONS
+from tests.browser import RIBBONS, telling
 from tests.sample_traces import RULES, random_tree, sample_trace
 
 pytestmark = pytest.mark.browser
@@ -102,7 +102,8 @@ def test_the_tree_is_enlarged_moved_and_fitted_again(from_file):
     page.mouse.up()
     after = box_of(page, 0)
     assert (round(after["x"] - before["x"]), round(after["y"] - before["y"])) == (-60, -40)
-    assert page.locator(".sv-card[aria-selected=true]").count() == 0, "a drag is no click"
+    chosen = page.get_attribute(".sv-card[aria-selected=true]", "data-node")
+    assert int(chosen) == telling(trace, 0), "a drag is no click"
     page.mouse.move(x, y)
     page.keyboard.down("Control")
     page.mouse.wheel(0, 200)

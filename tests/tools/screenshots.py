@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -120,9 +121,15 @@ def take_step(page: Page) -> tuple[list[Image.Image], list[int]]:
 
 
 def few_colours(page: Page) -> Image.Image:
-    """What is in sight, in so few colours that it is small."""
-    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    return picture.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    """What is in sight, in so few colours that it is small: those that most of it has stay as they are."""
+    pixels = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB"), dtype=np.int64)
+    packed, inverse, counts = np.unique(pixels @ [65536, 256, 1], return_inverse=True, return_counts=True)
+    colours = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], axis=1)
+    kept = colours[np.argsort(-counts)[:COLOURS]]
+    nearest = ((colours[:, None] - kept) ** 2).sum(axis=2).argmin(axis=1)
+    picture = Image.fromarray(nearest[inverse].reshape(pixels.shape[:2]).astype(np.uint8), "P")
+    picture.putpalette(kept.astype(np.uint8).tobytes())
+    return picture
 
 
 def take_faults(browser: Browser) -> None:
