@@ -207,6 +207,7 @@ function line(shapes, drawn, x, y, wide, radius) {
 }
 
 /**
+ * Every verifier has its place, so that a dot says whose it is without its colour: faint points mark those without one.
  * @param {Element[]} shapes
  * @param {Card} card
  * @param {number} right
@@ -220,6 +221,10 @@ function addPips(shapes, { pips = [], places = 0 }, right, y) {
     made.setAttribute("style", `--sv-own: var(--sv-${role})`);
     shapes.push(made);
   }
+  if (!pips.length) return;
+  const taken = new Set(pips.map(({ place }) => place));
+  for (let place = 0; place < places; place++)
+    if (!taken.has(place)) shapes.push(svg("circle", { class: "sv-pip-free", cx: right - PIP * (places - place) + PIP / 2, cy: y, r: 0.9 }));
 }
 
 /* ------------------------------------------------------------------------------------------------------- words */

@@ -307,7 +307,7 @@ class CompareTab:
         for name in CHOOSERS:
             options = [(_named(name, value), value) for value in there[name]]
             if name in ("tree", "temperature", "kind"):
-                options.insert(0, ("all", ALL))
+                options.insert(0, ("All", ALL))
             value = getattr(selection, name)
             updates.append(gr.Dropdown(options, value=list(value) if name == "verifiers" else value))
         return [board(opened, selection), (key, selection), gr.Button(visible=True), gr.Row(visible=True), *updates]
@@ -329,7 +329,7 @@ def _named(chooser: str, value: str) -> str:
     if chooser == "figure":
         return PICTURES[value].title
     if chooser == "mode":
-        return {"paired": "on the same trees", "free": "each on its own text"}[value]
+        return {"paired": "On the same trees", "free": "Each on its own text"}[value]
     return one_line(value, 48)
 
 
