@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from tests.sample_traces import RULES, sample_trace
@@ -95,7 +97,7 @@ def test_on_a_telephone_the_node_is_a_tab_of_a_sheet(from_file):
     rungs = [page.locator(f".sv-card-node[data-node='{node}'] .sv-bg").bounding_box() for node in path]
     left = [box["x"] for box in rungs]
     assert max(left) - min(left) < 2, "the path goes straight down"
-    assert all(upper["y"] + upper["height"] < lower["y"] for upper, lower in zip(rungs, rungs[1:], strict=False))
+    assert all(upper["y"] + upper["height"] < lower["y"] for upper, lower in pairwise(rungs))
     sibling = next(node.id for node in trace.steps[0].tree.nodes[1:] if node.parent == 0 and node.id not in path)
     beside = page.locator(f".sv-card-node[data-node='{sibling}'] .sv-bg").bounding_box()
     assert beside["x"] > place["x"]
