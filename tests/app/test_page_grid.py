@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from tests.sample_traces import RULES, sample_trace
@@ -29,6 +31,10 @@ TOOLS = """[document.querySelector('.sv-treehead'), ...[...document.querySelecto
     '.sv-treehead > button, .sv-lens, .sv-chip, .sv-find, .sv-zoom > *, .sv-more > button')].filter(e => e.offsetParent)
     ].map(e => [e.getBoundingClientRect(), e]).map(([r, e]) => [r.left, r.top, r.right, r.bottom, e.className])"""
 """Script: the edges of the row of tools, then of every tool in it."""
+
+SMALL = """all => all.filter(one => !one.closest('.sv-inspector')).map(one => [one, one.getBoundingClientRect()])
+    .filter(([, box]) => box.height < 44 || box.width < 44).map(([one]) => one.outerHTML)"""
+"""Script: buttons beside the node's that a finger misses."""
 
 
 def boxes(seen) -> dict[str, dict[str, float]]:
@@ -83,14 +89,35 @@ def test_the_dock_opens_one_panel_at_a_time_by_click_and_by_key(from_file):
 
 
 def test_on_a_telephone_the_node_is_a_tab_of_a_sheet(from_file):
-    seen = from_file(sample_trace(steps=2), size=(390, 844))
+    trace = sample_trace(steps=2, seed=3)
+    path = (0, *trace.steps[0].verdicts["rejection"].path)
+    seen = from_file(trace, size=(390, 844))
     page = seen.page
+    place = page.locator(".sv-treebox").bounding_box()
+    rungs = [page.locator(f".sv-card-node[data-node='{node}'] .sv-bg").bounding_box() for node in path]
+    left = [box["x"] for box in rungs]
+    assert max(left) - min(left) < 2, "the path goes straight down"
+    assert all(upper["y"] + upper["height"] < lower["y"] for upper, lower in pairwise(rungs))
+    sibling = next(node.id for node in trace.steps[0].tree.nodes[1:] if node.parent == 0 and node.id not in path)
+    beside = page.locator(f".sv-card-node[data-node='{sibling}'] .sv-bg").bounding_box()
+    assert beside["x"] > place["x"]
+    assert abs(beside["y"] - rungs[1]["y"]) < 2
+    page.mouse.move(300, place["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(100, place["y"] + 60, steps=3)
+    page.mouse.up()
+    moved = page.locator(f".sv-card-node[data-node='{sibling}'] .sv-bg").bounding_box()
+    assert round(beside["x"] - moved["x"]) == 200, "what stands further right is moved into sight"
+    page.click("[data-act=fit]")
     assert page.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]") == [390, 844]
     assert page.locator(".sv-treebox").bounding_box()["height"] >= 180
     assert page.is_visible(".sv-inspector")
     assert page.locator(".sv-dockbody > section:visible").count() == 0
-    for tab in page.locator(".sv-tabs button:visible").all():
-        assert tab.bounding_box()["height"] >= 44
+    sheet, dock = page.locator(".sv-inspector").bounding_box(), page.locator(".sv-dock").bounding_box()
+    assert (sheet["height"], sheet["y"] + sheet["height"]) == (288, dock["y"])
+    assert page.locator(".sv-dockhead").bounding_box()["height"] == 56
+    small = page.locator(".sv-root button:visible, .sv-root select:visible").evaluate_all(SMALL)
+    assert small == []
     page.click(".sv-tabs [data-tab=verdicts]")
     assert not page.is_visible(".sv-inspector")
     assert page.is_visible("section[aria-label=Verdicts]")

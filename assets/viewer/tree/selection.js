@@ -130,15 +130,23 @@ export function makeSelection(ui, state, pictures, select, reveal) {
    * @param {-1 | 1} way
    */
   function neighbour(node, way) {
-    const { depth } = frameDrawn(state).nodes, isDown = state.spot?.down;
-    const own = state.hits.filter((hit) => typeof hit.node === "number" && depth[hit.node] === depth[node]).sort((a, b) => (isDown ? a.left - b.left : a.top - b.top));
-    return own[own.findIndex((hit) => hit.node === node) + way]?.node;
+    const { depth } = frameDrawn(state).nodes, own = inOrder((one) => depth[one] === depth[node]);
+    return own[own.indexOf(node) + way];
+  }
+
+  /**
+   * Cards of nodes as they stand beside one another.
+   * @param {(node: number) => boolean} isMeant
+   */
+  function inOrder(isMeant) {
+    const isDown = state.spot?.down, hits = state.hits.filter(({ node, stub }) => typeof node === "number" && stub === undefined && isMeant(node));
+    return hits.sort((a, b) => (isDown ? a.left - b.left : a.top - b.top)).map((hit) => Number(hit.node));
   }
 
   /** @type {Record<string, (node: number, parents: number[]) => number | null | undefined>} */
   const STEPS = {
     ArrowLeft: (node, parents) => (node ? parents[node] : 0),
-    ArrowRight: (node, parents) => state.hits.find((hit) => hit.node && parents[hit.node] === node)?.node,
+    ArrowRight: (node, parents) => inOrder((one) => parents[one] === node)[0],
     ArrowUp: (node) => neighbour(node, -1),
     ArrowDown: (node) => neighbour(node, 1),
   };
