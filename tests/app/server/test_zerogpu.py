@@ -98,10 +98,12 @@ def test_the_stand_in_has_ended_its_process_when_a_call_is_over(monkeypatch: pyt
     reap = os.waitpid
 
     def reap_late(pid: int, options: int) -> tuple[int, int]:
-        """As on a busy machine: another thread than the caller's has reaped the process, and does not say so yet."""
+        """As on a busy machine: the caller's thread comes last, and another one is slow to say what it has reaped."""
+        if threading.current_thread() is threading.main_thread():
+            time.sleep(0.1)
+            return reap(pid, options)
         found = reap(pid, options)
-        if threading.current_thread() is not threading.main_thread():
-            time.sleep(0.2)
+        time.sleep(0.5)
         return found
 
     monkeypatch.setattr(os, "waitpid", reap_late)
