@@ -42,6 +42,7 @@ from tests import tiny
 from tests.app.test_opening import Page
 from tests.generators import finish
 from tests.paths import ASSETS, ROOT
+from tests.saved_pages import block_in
 
 MADE = ROOT / "tests" / "made_by_0_1_0"
 HELD = next((MADE / "held").iterdir())
@@ -132,8 +133,7 @@ def test_a_run_is_drawn_searched_diffed_asked_and_exported(path: Path, tmp_path:
     assert [hit.position for hit in hits(trace, 0, until)] == [0]
     assert all(name in summary(trace) for name in first.verdicts)
     assert "same" in format_comparison(compare(trace, trace))
-    page = standalone_page(trace)
-    assert trace.id in page
+    assert block_in(standalone_page(trace))["run"]["id"] == trace.id
     recorded = first.verdicts[first.driver]
     answer = from_trace(trace, 0, Question(Choice(name=first.driver, options=recorded.options)))
     assert not isinstance(answer, str), answer

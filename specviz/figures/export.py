@@ -6,6 +6,7 @@ import base64
 import hashlib
 import html
 import os
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from specviz.trace.schema import Trace
 VIEWER_FOLDER = ASSETS / "viewer"
 TITLE_CHARACTERS = 80
 """Of a prompt in the title of an HTML file."""
+STEPS_A_PIECE = 40
+"""Of a run in an HTML file that are packed together: the piece with the step in sight is unpacked first."""
 
 _FOLLOW_THE_READER = """
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -66,12 +69,15 @@ def page_parts(trace: Trace, *, go: int = 0, theme: str | None = None, alone: bo
 <body class="specviz-page">
 <header class="specviz-file"><h1 dir="auto" title="{asked}">{asked}</h1><p>{_about(trace, go, alone)}</p></header>
 <main id="viewer"></main>
-<script type="application/json" id="run">"""
+"""
     wanted = [go] if alone and trace.steps else range(len(trace.steps))
-    frames = (dump_block(step_frame(trace, position)) for position in wanted)
-    yield from block_parts({**block_head(trace, go), "refused": _left_out(trace, wanted)}, frames)
-    yield f"""</script>
-{_tags([inline])}</body>
+    head = block_head(trace, go)
+    yield from _packed(block_parts({**head, "refused": _left_out(trace, wanted)}, ()), -1)
+    for start in range(0, len(wanted), STEPS_A_PIECE):
+        piece = wanted[start : start + STEPS_A_PIECE]
+        frames = (dump_block(step_frame(trace, position)) for position in piece)
+        yield from _packed(block_parts({**head, "go": None, "fills": True}, frames), piece[-1])
+    yield f"""{_tags([inline])}</body>
 </html>
 """
 
@@ -151,6 +157,24 @@ def _left_out(trace: Trace, wanted: Iterable[int]) -> list[Refused]:
     there = {*wanted}
     said = f"This file has step {min(there, default=0) + 1} alone; the trace file of the run has all."
     return [{"step": step, "text": said} for step in range(len(trace.steps)) if step not in there]
+
+
+def _packed(parts: Iterable[str], last: int) -> Iterator[str]:
+    """A script element with a block that assets/viewer/exported.js unpacks: its text, deflated, in base64.
+
+    Args:
+        last: the last step of which it has the frame, or -1 if it has none.
+    """
+    yield f'<script type="text/plain" class="specviz-block" data-last="{last}">'
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    left = b""
+    for part in parts:
+        left += packer.compress(part.encode())
+        whole = len(left) // 3 * 3  # what base64 makes of as many bytes needs no filling
+        yield base64.b64encode(left[:whole]).decode()
+        left = left[whole:]
+    yield base64.b64encode(left + packer.flush()).decode()
+    yield "</script>\n"
 
 
 def _tags(scripts: Iterable[str]) -> str:

@@ -176,7 +176,8 @@ def test_a_print_is_one_page_with_the_figure(from_file, tmp_path):
 # -------------------------------------------------------------------------------------------------------- pages
 
 
-def test_an_exported_page_opens_where_its_address_says_and_names_its_prompt(browser, tmp_path):
+def test_an_exported_page_opens_where_its_address_says_and_names_its_prompt(browser, tmp_path, monkeypatch):
+    monkeypatch.setattr("specviz.figures.export.STEPS_A_PIECE", 1)
     prompt = "Is </title> <b>this</b> a prompt?"
     trace = sample_trace(steps=3, tokens=HOSTILE, seed=1, verifiers=tuple(RULES)).model_copy(update={"prompt": prompt})
     path = tmp_path / "run.html"
@@ -187,6 +188,10 @@ def test_an_exported_page_opens_where_its_address_says_and_names_its_prompt(brow
     assert seen.page.inner_text(".specviz-file h1") == prompt
     assert seen.page.get_attribute(".sv-card-node[aria-selected=true]", "data-node") == "3"
     assert seen.page.input_value(".sv-lens select") == "eta"
+    # The piece with that step comes first; the others follow, and move nothing.
+    seen.page.wait_for_function("window.specvizViewer.mounted[0].state.frames.size === 3")
+    assert seen.page.evaluate("[...window.specvizViewer.mounted[0].state.frames.keys()]") == [1, 0, 2]
+    assert seen.where() == "step 2 of 3"
     seen.finish()
     lost = Watched(browser, f"{path.as_uri()}?step=99&node=x&verifier=nobody")
     lost.wait_for_step(1, 3)

@@ -94,7 +94,7 @@ def test_a_block_cannot_close_the_script_it_stands_in():
 
 def test_a_saved_page_is_small_and_has_no_library_in_it():
     page = standalone_page(load_trace(ASSETS / "traces" / "default-4-2-2.json.gz"))
-    assert len(page.encode()) < 3_000_000
+    assert len(page.encode()) < 1_000_000
     assert "plotly" not in page.lower()
 
 

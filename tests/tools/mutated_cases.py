@@ -20,6 +20,7 @@ from specviz.errors import ModelError, SpecvizError
 from specviz.trace.io import dump_trace, load_trace, parse_trace
 from specviz.trace.schema import Trace
 from tests.paths import ASSETS
+from tests.saved_pages import block_in
 from tests.tools import mutated_settings
 from tests.tools.mutated_values import HOSTILE_TEXTS, NUMBERS, hostile, put, value_at
 
@@ -123,8 +124,7 @@ class Runner:
         answers: list[Any] = [describe(there.run), there.lines()[0][0]]
         with contextlib.nullcontext() if rarely else patch("specviz.figures.export.script_of", lambda entry: ""):
             page = standalone_page(trace)
-        data = page[page.index('id="run">') + 9 :]
-        json.loads(data[: data.index("</script>")])
+        block_in(page)
         page.encode("utf-8")
         other = self.bases.other
         for a, b in luck.sample([(trace, other), (other, trace), (trace, trace)], 3 if rarely else 1):

@@ -9,6 +9,8 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -90,6 +92,25 @@ def test_the_stand_in_fails_as_the_platform_does(work: Any, said: str) -> None:
     assert next(values) == 1
     with pytest.raises(gr.Error, match=said):
         next(values)
+
+
+def test_the_stand_in_has_ended_its_process_when_a_call_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    reap = os.waitpid
+
+    def reap_late(pid: int, options: int) -> tuple[int, int]:
+        """As on a busy machine: the caller's thread comes last, and another one is slow to say what it has reaped."""
+        if threading.current_thread() is threading.main_thread():
+            time.sleep(0.1)
+            return reap(pid, options)
+        found = reap(pid, options)
+        time.sleep(0.5)
+        return found
+
+    monkeypatch.setattr(os, "waitpid", reap_late)
+    values = forking(counting)(3)
+    assert next(values) == 1
+    values.close()
+    assert multiprocessing.active_children() == []
 
 
 def test_the_stand_in_grants_no_more_than_the_platform() -> None:

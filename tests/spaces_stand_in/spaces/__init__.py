@@ -30,6 +30,7 @@ import traceback
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial, wraps
+from multiprocessing import connection
 from typing import Any
 
 ON_ZERO = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
@@ -98,8 +99,8 @@ def forking(
                 pass
             raise
         finally:
+            process.join()  # one that does not end is killed once its time is over
             done.set()
-            process.join()
             _log(
                 {"pid": process.pid, "asked": seconds, "took": time.monotonic() - began, "yielded": yielded, "how": how}
             )
@@ -142,7 +143,8 @@ def _end_late(process: Any, seconds: float, done: threading.Event) -> None:
 
 
 def _tell_death(process: Any, results: Any) -> None:
-    process.join()
+    # Waits without reaping it: of two threads that join a process only one learns that it has ended.
+    connection.wait([process.sentinel])
     with contextlib.suppress(ValueError):  # it may have died while it held the lock of the pipe
         results._wlock.release()
     results.put(("aborted", None))
