@@ -22,15 +22,16 @@ from specviz.trace.values import (
 class Slot(Value):
     """One cache slot written during a step, as read from what was passed to the model."""
 
-    slot: Count
+    slot: Count | None
+    """Null, as everything else that may be, where not recorded."""
     token: Count
-    position: Count
+    position: Count | None
     role: Literal["context", "node", "pruned"]
     """``context``: a committed token fed late; ``node``: a tree node; ``pruned``: run, but not kept in the tree."""
     node: Count | None
-    sees: Slots
+    sees: Slots | None
     """Slots of this step that the attention mask let this row see, itself included."""
-    sees_before: Count
+    sees_before: Count | None
     """How many slots from before this step the mask let this row see."""
 
 
@@ -67,25 +68,29 @@ class Audit(Value):
 
 
 class CacheChange(Value):
-    """What one step did to one model's KV cache: changes, never the whole context."""
+    """What one step did to one model's KV cache: changes, never the whole context. What was not recorded is null."""
 
-    length_before: Count
+    length_before: Count | None
     appended: Annotated[Many[Slot], Field(max_length=MOST_SLOTS)]
-    moves: Annotated[Many[tuple[Count, Count]], Field(max_length=MOST_SLOTS)]
+    moves: Annotated[Many[tuple[Count, Count]], Field(max_length=MOST_SLOTS)] | None
     """(from slot, to slot) of kept slots that changed place."""
-    dropped: Slots
-    length_after: Count
-    fingerprints_before: Annotated[Many[Fingerprint], Field(max_length=MOST_SLOTS)]
+    dropped: Slots | None
+    length_after: Count | None
+    fingerprints_before: Annotated[Many[Fingerprint], Field(max_length=MOST_SLOTS)] | None
     """One per appended slot, read from keys and values after the forward."""
-    fingerprints_after: Annotated[Many[Fingerprint], Field(max_length=MOST_SLOTS)]
+    fingerprints_after: Annotated[Many[Fingerprint], Field(max_length=MOST_SLOTS)] | None
     """One per slot from ``length_before`` to ``length_after``, read after the update."""
     audit: Audit | None = None
 
     @model_validator(mode="after")
     def _aligned(self) -> CacheChange:
-        if len(self.fingerprints_before) != len(self.appended):
+        if self.fingerprints_before is not None and len(self.fingerprints_before) != len(self.appended):
             raise ValueError("fingerprints_before and appended differ in length")
-        if len(self.fingerprints_after) != self.length_after - self.length_before:
+        if self.fingerprints_after is not None and (
+            self.length_before is None
+            or self.length_after is None
+            or len(self.fingerprints_after) != self.length_after - self.length_before
+        ):
             raise ValueError("fingerprints_after does not cover the slots that were kept")
         nodes = [slot.node for slot in self.appended if slot.node is not None]
         if len(set(nodes)) != len(nodes):
@@ -96,5 +101,7 @@ class CacheChange(Value):
 
 
 class Caches(Value):
-    target: CacheChange
-    draft: CacheChange
+    """Null for a cache of which nothing was recorded."""
+
+    target: CacheChange | None
+    draft: CacheChange | None
