@@ -170,8 +170,8 @@ def record_step(
     for name, verified in results.items():
         with verifier_errors(verified.verifier):
             verdicts[name] = asked[name]()
-    caches = Caches(target=target(), draft=draft())
-    for change in (caches.target, caches.draft):
+    changes = target(), draft()
+    for change in changes:
         texts.mention([slot.token for slot in change.appended])
     texts.mention(commit.tokens)
     return Step(
@@ -182,7 +182,7 @@ def record_step(
         driver=settings.driver,
         committed=commit.tokens,
         end_reason=end_reason,
-        caches=caches,
+        caches=Caches(target=changes[0], draft=changes[1]),
         tokens=texts.seen(),
         timings=timings(),
         prefilled=prefilled,

@@ -121,8 +121,7 @@ def acceptance_by_rank(steps: Iterable[Step], verifier: str) -> list[tuple[int, 
     taken: Counter[int] = Counter()
     for step in steps:
         verdict = step.verdicts[verifier]
-        decided = {decision.node for decision in verdict.decisions}
-        if not decided.issuperset(verdict.path) or (len(step.tree.nodes) > 1 and not decided):
+        if not verdict.decisions and len(step.tree.nodes) > 1:
             return []
         for decision in verdict.decisions:
             rank = step.tree.nodes[decision.node].rank

@@ -52,7 +52,6 @@ from specviz.trace.values import (
     Lossless,
     Many,
     Name,
-    Nodes,
     Option,
     Origin,
     Outcome,
@@ -156,6 +155,17 @@ class Timings(Value):
     audit: float | None = None
     total: float | None = None
     """Of another engine's step, what lay between its begin and its end."""
+
+    def seconds(self, *phases: str) -> float:
+        """Of these phases together.
+
+        Raises:
+            TraceError: where one was not recorded.
+        """
+        found = [getattr(self, phase) for phase in phases]
+        if None in found:
+            raise TraceError(f"The seconds of {', '.join(phases)} were not recorded in this step.")
+        return float(sum(found))
 
 
 class Step(Value):

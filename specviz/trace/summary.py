@@ -69,7 +69,9 @@ def _partly(trace: Trace, driver: str) -> list[str]:
     for name in dict.fromkeys(name for step in trace.steps for name in step.verdicts):
         both = same_steps(trace.steps, (driver, name))
         if 0 < len(both) < len(trace.steps):
-            lines.append(f"over the {len(both)} of {len(trace.steps)} steps that {printable(name, keep='')} could judge")
+            lines.append(
+                f"over the {len(both)} of {len(trace.steps)} steps that {printable(name, keep='')} could judge"
+            )
             lines += _figures(trace.model_copy(update={"steps": tuple(both)}), (driver, name), driver)
     return lines
 
