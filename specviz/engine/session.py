@@ -318,6 +318,7 @@ class Session:
                 self._resolved.builder.name, tree, scores, draft_rows, settings, attempt.texts, self._reads
             )
             step = record_step(
+                tree,
                 attempt.recorded,
                 results,
                 commit,

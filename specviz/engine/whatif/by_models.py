@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from specviz.drafting import BUILDERS
-from specviz.engine.recording import Texts, record_verdict, softmax_edge_probs
+from specviz.engine.recording import Texts, ask_draft_ranks, record_verdict, softmax_edge_probs
 from specviz.engine.runners import DraftRunner, TargetRunner
 from specviz.engine.step_values import Verified
 from specviz.engine.whatif.luck import QuestionLuck
@@ -59,8 +59,9 @@ def through_models(pair: Pair, trace: Trace, position: int, question: Question) 
         texts = Texts(pair.token_text)
         verified = Verified(verifier, options, judgement, walk, bonus, row)
         asked = record_verdict(verified, settings.record_top_k, texts, reads)
+        draft_ranks = ask_draft_ranks(tree, {verifier.name: verified}, reads)
         difference = _difference(step, tree, probs)
-        verdict = asked()
+        verdict = asked(draft_ranks().get(verifier.name))
     limit = _rounding(pair.models, recorded)
     said = [caveats(pair.models, recorded)]
     if difference > limit and known_weights(pair.models, recorded):
