@@ -136,7 +136,9 @@ __all__ = [
 
 def _version(version: object) -> object:
     """Version 1 is read as 2: each of its fields is one of version 2, with the same meaning."""
-    return SCHEMA_VERSION if version in READ_VERSIONS and type(version) is int else version
+    if type(version) is not int or version not in READ_VERSIONS:
+        raise ValueError(f"the schema version is not one of {READ_VERSIONS}")
+    return SCHEMA_VERSION
 
 
 class Timings(Value):
