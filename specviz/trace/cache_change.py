@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from specviz.errors import TraceError
 from specviz.trace.values import (
     MOST_NODES,
     MOST_SLOTS,
@@ -22,15 +23,16 @@ from specviz.trace.values import (
 class Slot(Value):
     """One cache slot written during a step, as read from what was passed to the model."""
 
-    slot: Count
+    slot: Count | None
+    """Null, as everything else that may be, where not recorded."""
     token: Count
-    position: Count
+    position: Count | None
     role: Literal["context", "node", "pruned"]
     """``context``: a committed token fed late; ``node``: a tree node; ``pruned``: run, but not kept in the tree."""
     node: Count | None
-    sees: Slots
+    sees: Slots | None
     """Slots of this step that the attention mask let this row see, itself included."""
-    sees_before: Count
+    sees_before: Count | None
     """How many slots from before this step the mask let this row see."""
 
 
@@ -67,25 +69,41 @@ class Audit(Value):
 
 
 class CacheChange(Value):
-    """What one step did to one model's KV cache: changes, never the whole context."""
+    """What one step did to one model's KV cache: changes, never the whole context. What was not recorded is null."""
 
-    length_before: Count
+    length_before: Count | None
     appended: Annotated[Many[Slot], Field(max_length=MOST_SLOTS)]
-    moves: Annotated[Many[tuple[Count, Count]], Field(max_length=MOST_SLOTS)]
+    moves: Annotated[Many[tuple[Count, Count]], Field(max_length=MOST_SLOTS)] | None
     """(from slot, to slot) of kept slots that changed place."""
-    dropped: Slots
-    length_after: Count
-    fingerprints_before: Annotated[Many[Fingerprint], Field(max_length=MOST_SLOTS)]
+    dropped: Slots | None
+    length_after: Count | None
+    fingerprints_before: Annotated[Many[Fingerprint], Field(max_length=MOST_SLOTS)] | None
     """One per appended slot, read from keys and values after the forward."""
-    fingerprints_after: Annotated[Many[Fingerprint], Field(max_length=MOST_SLOTS)]
+    fingerprints_after: Annotated[Many[Fingerprint], Field(max_length=MOST_SLOTS)] | None
     """One per slot from ``length_before`` to ``length_after``, read after the update."""
     audit: Audit | None = None
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has all that specviz's own engine records."""
+        return None not in (
+            self.length_before,
+            self.moves,
+            self.dropped,
+            self.length_after,
+            self.fingerprints_before,
+            self.fingerprints_after,
+        )
+
     @model_validator(mode="after")
     def _aligned(self) -> CacheChange:
-        if len(self.fingerprints_before) != len(self.appended):
+        if self.fingerprints_before is not None and len(self.fingerprints_before) != len(self.appended):
             raise ValueError("fingerprints_before and appended differ in length")
-        if len(self.fingerprints_after) != self.length_after - self.length_before:
+        if self.fingerprints_after is not None and (
+            self.length_before is None
+            or self.length_after is None
+            or len(self.fingerprints_after) != self.length_after - self.length_before
+        ):
             raise ValueError("fingerprints_after does not cover the slots that were kept")
         nodes = [slot.node for slot in self.appended if slot.node is not None]
         if len(set(nodes)) != len(nodes):
@@ -95,6 +113,30 @@ class CacheChange(Value):
         return self
 
 
+class WholeCacheChange(CacheChange):
+    """As specviz's own engine records it."""
+
+    length_before: Count
+    moves: Many[tuple[Count, Count]]
+    dropped: Slots
+    length_after: Count
+    fingerprints_before: Many[Fingerprint]
+    fingerprints_after: Many[Fingerprint]
+
+
 class Caches(Value):
-    target: CacheChange
-    draft: CacheChange
+    """Null for a cache of which nothing was recorded."""
+
+    target: CacheChange | None
+    draft: CacheChange | None
+
+    def whole(self, model: Literal["target", "draft"]) -> WholeCacheChange:
+        """What a step did to a model's cache, of which nothing is missing.
+
+        Raises:
+            TraceError: where something was not recorded.
+        """
+        change: CacheChange | None = getattr(self, model)
+        if change is None or not change.is_whole:
+            raise TraceError(f"The {model}'s cache was not recorded in full; open a run that specviz recorded itself.")
+        return WholeCacheChange.model_construct(**dict(change))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -52,14 +53,23 @@ class TopK(Value):
 class Row(Value):
     """One model's next-token distribution at one node."""
 
-    entropy: float
-    """Of the processed distribution, in nats."""
-    raw: TopK
-    """Plain softmax of the logits, before the sampling parameters."""
-    processed: TopK
-    """After the sampling parameters: what is sampled from and verified against."""
+    entropy: float | None
+    """Of the processed distribution, in nats; null where that was not recorded."""
+    raw: TopK | None
+    """Plain softmax of the logits, before the sampling parameters; null where the logits were not recorded."""
+    processed: TopK | None
+    """After the sampling parameters: what is sampled from and verified against; null where it was not recorded."""
     top_logit: float | None = None
-    """Of raw's first token, six digits: says how coarse rounding is. Null where not finite, and in older files."""
+    """Of raw's first token, six digits: says how coarse rounding is. Null where not finite, and where not recorded."""
+    log_sum_exp: float | None = None
+    """Of the logits, in nats; null where not recorded."""
+    variance: float | None = None
+    """Of log p under the processed distribution, in square nats; null where not recorded."""
+
+
+def written(token: int, texts: Mapping[int, TokenText]) -> TokenText:
+    """A token's text; its id in brackets where another engine gave none."""
+    return texts.get(token) or TokenText(id=token, text=f"⟨{token}⟩")
 
 
 def text_of_tokens(tokens: list[TokenText]) -> str:
@@ -69,7 +79,7 @@ def text_of_tokens(tokens: list[TokenText]) -> str:
 
 
 class PartialNode(Value):
-    """One token of a tree in a step that may have failed: what was not computed is null."""
+    """One token of a tree in a step that may have failed: what was not computed or not recorded is null."""
 
     id: Count
     parent: Annotated[int, Field(ge=-1)]
@@ -77,20 +87,24 @@ class PartialNode(Value):
     rank: Count
     """Draw order among its siblings; 0 was drawn first."""
     token: Count
-    text: TokenString
+    text: TokenString | None
+    """Null where the engine gave no texts."""
     draft_prob: Probability | None
-    """Probability of this token in its parent's processed draft row; null for the root."""
+    """Probability of this token in its parent's processed draft row; null for the root, and where not recorded."""
     target_prob: Probability | None
-    """Probability of this token in its parent's processed target row; null for the root."""
+    """Probability of this token in its parent's processed target row; null for the root, and where not recorded."""
     draft: Row | None
-    """The draft's distribution at this node, where the draft ran it (expanded nodes)."""
+    """The draft's distribution at this node, where the draft ran it (expanded nodes) and it was recorded."""
     target: Row | None
+    """The target's distribution at this node."""
 
 
 class Node(PartialNode):
     """One token of the draft tree."""
 
-    target: Row
+    optimum: Probability | None = None
+    """Of a node with children: the largest probability with which a lossless rule that decides node by node can accept
+    one of them, given how they were proposed; null where it was not computed."""
 
 
 def check_tree(nodes: tuple[PartialNode, ...]) -> None:
@@ -105,15 +119,15 @@ def check_tree(nodes: tuple[PartialNode, ...]) -> None:
         if node.rank != siblings.get(node.parent, 0):
             raise ValueError(f"node {i} has the draw rank {node.rank}")
         siblings[node.parent] = node.rank + 1
-        if i and nodes[node.parent].draft is None:
-            raise ValueError(f"node {node.parent} has children and no draft row")
 
 
 class DraftTree(Value):
     """A draft tree in topological order: every parent comes before its children."""
 
-    builder: Name
-    proposal: Proposal
+    builder: Name | None
+    """Null where another engine built the tree."""
+    proposal: Proposal | None
+    """Null where it was not recorded how siblings were proposed."""
     nodes: Annotated[Many[Node], Field(min_length=1, max_length=MOST_NODES)]
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from specviz.errors import TraceError
-from specviz.trace.schema import MOST_OPTIONS, MOST_VERIFIERS, SCHEMA_VERSION, Trace
+from specviz.trace.schema import MOST_OPTIONS, MOST_VERIFIERS, READ_VERSIONS, Trace
 
 MAX_TRACE_BYTES = 256 * 1024 * 1024
 """Largest trace that is read, counted after decompression."""
@@ -42,9 +42,9 @@ def parse_trace(data: bytes, *, max_bytes: int = MAX_TRACE_BYTES) -> Trace:
     if len(data) > max_bytes:
         raise TraceError(f"This trace is larger than {max_bytes >> 20} MB; record fewer steps or smaller trees.")
     version = _looked_at(data, max_bytes)
-    if version != SCHEMA_VERSION or isinstance(version, bool):
+    if version not in READ_VERSIONS or type(version) is not int:
         raise TraceError(
-            f"This file has trace schema version {repr(version)[:40]} and this specviz reads version {SCHEMA_VERSION}; "
+            f"This file has trace schema version {repr(version)[:40]} and this specviz reads 1 and 2; "
             "open it with the specviz that wrote it, or record it again."
         )
     try:

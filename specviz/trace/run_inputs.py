@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from specviz.errors import TraceError
 from specviz.trace.values import (
     MOST_LAYERS,
     MOST_OPTIONS,
@@ -85,20 +86,49 @@ class ModelInfo(Value):
     """A hash over a sample of every tensor as loaded, see ``specviz.models.weights``; null where not recorded."""
     config: dict[Name, Name] = Field({}, max_length=MOST_OPTIONS)
     """Fields of its config that may change what it computes, as JSON; empty where not recorded."""
-    architecture: Name
-    parameters: Count
-    layers: Count
-    vocabulary: Count
-    dtype: Name
-    device: Name
+    architecture: Name | None = None
+    """From here to ``device``: null where another engine did not say."""
+    parameters: Count | None = None
+    layers: Count | None = None
+    vocabulary: Count | None = None
+    dtype: Name | None = None
+    device: Name | None = None
     quantization: Name | None = None
     reads: Annotated[Many[Count], Field(max_length=MOST_LAYERS)] = ()
     """Of a draft that reads the target's hidden states: which. 0 is the embeddings, k the output of layer k."""
     note: Text | None = None
 
 
+class Engine(Value):
+    """Another engine than specviz's, whose decode was recorded: what it says of itself."""
+
+    name: Annotated[Name, Field(min_length=1)]
+    version: Name | None = None
+    rule: Name | None = None
+    """The verifier that it says it has, by specviz's name for it where there is one; null where it did not say."""
+    lossless: bool | None = None
+    """Whether it says that what it emits is distributed as target samples; null where it did not say."""
+    target: Sampling | None = None
+    """How its target's logits become the distribution that is verified; null where not recorded."""
+    draft: Sampling | None = None
+    options: Options = Field({})
+    """What else it said of itself."""
+
+
 class Models(Value):
-    target: ModelInfo
-    draft: ModelInfo
+    target: ModelInfo | None
+    """Null where another engine did not say."""
+    draft: ModelInfo | None
+    """Null where another engine did not say, or has none (prompt lookup)."""
     renamed_tokens: Annotated[Many[Count], Field(max_length=MOST_RENAMED)] = ()
     """Ids of added tokens that the draft's tokenizer names otherwise, or has not: taken because it was asked for."""
+
+    def both(self) -> tuple[ModelInfo, ModelInfo]:
+        """Target and draft, as every run of specviz's own has them.
+
+        Raises:
+            TraceError: where one was not recorded.
+        """
+        if self.target is None or self.draft is None:
+            raise TraceError("This run does not say which models it ran; open one that specviz recorded itself.")
+        return self.target, self.draft

@@ -17,12 +17,23 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from specviz.errors import shown
+from specviz.errors import TraceError, shown
 from specviz.trace.cache_change import Audit, CacheChange, Caches, Slot
-from specviz.trace.draft_tree import DraftTree, Node, PartialNode, Row, TokenText, TopK, check_tree, text_of_tokens
-from specviz.trace.run_inputs import Choice, ModelInfo, Models, Sampling, Settings
+from specviz.trace.checks import Check
+from specviz.trace.draft_tree import DraftTree, Node, PartialNode, Row, TokenText, TopK, text_of_tokens, written
+from specviz.trace.failed_step import FailedStep, Nonfinite
+from specviz.trace.own_steps import (
+    caches_fault,
+    failed_fault,
+    models_fault,
+    timings_fault,
+    tree_fault,
+    verdict_fault,
+)
+from specviz.trace.run_inputs import Choice, Engine, ModelInfo, Models, Sampling, Settings
+from specviz.trace.timings import Timings
 from specviz.trace.values import (
     INFINITE_DIFFERENCE,
     LONGEST_NAME,
@@ -30,6 +41,7 @@ from specviz.trace.values import (
     LONGEST_PROMPT,
     LONGEST_TEXT,
     LONGEST_TOKEN,
+    MOST_CHECKS,
     MOST_DECISIONS,
     MOST_NODES,
     MOST_OPTIONS,
@@ -37,16 +49,17 @@ from specviz.trace.values import (
     MOST_SLOTS,
     MOST_TOP,
     MOST_VERIFIERS,
+    READ_VERSIONS,
     SCHEMA_VERSION,
     WEIGHTS_SCHEME,
     BonusKind,
+    Coin,
     Comparison,
     Count,
     EndReason,
     Lossless,
     Many,
     Name,
-    Nodes,
     Option,
     Origin,
     Outcome,
@@ -68,6 +81,7 @@ __all__ = [
     "LONGEST_PROMPT",
     "LONGEST_TEXT",
     "LONGEST_TOKEN",
+    "MOST_CHECKS",
     "MOST_DECISIONS",
     "MOST_NODES",
     "MOST_OPTIONS",
@@ -75,6 +89,7 @@ __all__ = [
     "MOST_SLOTS",
     "MOST_TOP",
     "MOST_VERIFIERS",
+    "READ_VERSIONS",
     "SCHEMA_VERSION",
     "WEIGHTS_SCHEME",
     "Audit",
@@ -82,12 +97,15 @@ __all__ = [
     "BonusKind",
     "CacheChange",
     "Caches",
+    "Check",
     "Choice",
+    "Coin",
     "Comparison",
     "Count",
     "Decision",
     "DraftTree",
     "EndReason",
+    "Engine",
     "FailedStep",
     "ForkedFrom",
     "Lossless",
@@ -120,23 +138,15 @@ __all__ = [
     "cut",
     "options_key",
     "text_of_tokens",
+    "written",
 ]
 
 
-class Timings(Value):
-    """Seconds of one step. ``draft`` and ``target`` are the models' forwards; the rest is specviz's own work.
-
-    On CUDA a phase lasts from when the device comes to it until it leaves it, and ``record`` and ``audit``, which read
-    first and work on the host, by the host's clock."""
-
-    draft: float
-    target: float
-    build: float
-    """Growing the tree: drawing siblings, choosing nodes to expand."""
-    verify: float
-    commit: float
-    record: float
-    audit: float = 0.0
+def _version(version: object) -> object:
+    """Version 1 is read as 2: each of its fields is one of version 2, with the same meaning."""
+    if type(version) is not int or version not in READ_VERSIONS:
+        raise ValueError(f"the schema version is not one of {READ_VERSIONS}")
+    return SCHEMA_VERSION
 
 
 class Step(Value):
@@ -148,15 +158,22 @@ class Step(Value):
     tree: DraftTree
     verdicts: Annotated[dict[Name, Verdict], Field(max_length=MOST_VERIFIERS)]
     driver: Name
-    committed: Annotated[Many[Count], Field(min_length=1, max_length=MOST_NODES)]
-    """Tokens appended to the text: the driver's path and bonus, cut at end of sequence and at max_new_tokens."""
+    committed: Annotated[Many[Count], Field(max_length=MOST_NODES)]
+    """Tokens appended to the text: the driver's path and bonus, cut at end of sequence and at max_new_tokens. Of
+    another engine what it says it appended, whatever that is."""
     end_reason: EndReason | None = None
     caches: Caches
     tokens: Many[TokenText]
-    """Text of every token id this step mentions."""
-    timings: Timings
-    prefilled: Count = 0
-    """Context tokens that were prefilled right before this step (0 when the live caches went on)."""
+    """Text of every token id this step mentions; of another engine as far as it gave any."""
+    timings: Timings | None
+    """Null where not recorded."""
+    prefilled: Count | None = 0
+    """Context tokens that were prefilled right before this step (0 when the live caches went on); null where not
+    recorded."""
+    fused_prefill: bool = False
+    """Whether those were part of the forward that scored the tree."""
+    checks: Annotated[Many[Check], Field(max_length=MOST_CHECKS)] = ()
+    """Of another engine's step: what was checked while its rows were there."""
     settings: Settings | None = None
     """What this step was run with, where that is not the trace's settings: a step from before a fork."""
     models: Models | None = None
@@ -173,25 +190,44 @@ class Step(Value):
                 raise ValueError(f"verdict {name!r} is named {verdict.verifier!r}")
             if len(verdict.thresholds) != size:
                 raise ValueError(f"{name} has {len(verdict.thresholds)} thresholds for {size} nodes")
-            mentioned = [d.node for d in verdict.decisions] + [verdict.bonus.node, *verdict.path]
-            if max(mentioned) >= size:
+            bonus = [] if verdict.bonus is None else [verdict.bonus.node]
+            mentioned = [d.node for d in verdict.decisions] + [*bonus, *verdict.path]
+            if max(mentioned, default=0) >= size:
                 raise ValueError(f"{name} mentions a node outside the tree")
             parents = [self.tree.nodes[node].parent for node in verdict.path]
             if parents != [0, *verdict.path][: len(parents)]:
                 raise ValueError(f"the path of {name} is not connected")
         for change in (self.caches.target, self.caches.draft):
-            if any(slot.node is not None and slot.node >= size for slot in change.appended):
+            if change and any(slot.node is not None and slot.node >= size for slot in change.appended):
                 raise ValueError("a cache slot names a node outside the tree")
-        mentioned_tokens = {node.token for node in self.tree.nodes}.union(
-            self.committed, (verdict.bonus.token for verdict in self.verdicts.values())
-        )
-        if unknown := mentioned_tokens - self.text_of().keys():
-            raise ValueError(f"step {self.index} has no text for token {min(unknown)}")
-        driver = self.verdicts[self.driver]
-        emitted = (*(self.tree.nodes[node].token for node in driver.path), driver.bonus.token)
-        if self.committed != emitted[: len(self.committed)]:
-            raise ValueError(f"step {self.index} commits other tokens than its driver emits")
         return self
+
+    def emitted(self) -> tuple[int, ...]:
+        """The tokens of the driver's path and its bonus token, as far as there is one."""
+        driver = self.verdicts[self.driver]
+        bonus = () if driver.bonus is None else (driver.bonus.token,)
+        return (*(self.tree.nodes[node].token for node in driver.path), *bonus)
+
+    @cached_property
+    def own_fault(self) -> str | None:
+        """In what it contradicts itself, or what it lacks, as a step of specviz's own engine; None for nothing."""
+        found = (
+            (self.models and models_fault(self.models))
+            or tree_fault(self.tree)
+            or timings_fault(self.timings)
+            or ("lacks its prefilled" if self.prefilled is None else None)
+            or next(filter(None, map(verdict_fault, self.verdicts.values())), None)
+            or caches_fault(self.caches)
+        )
+        if found is not None:
+            return found
+        if not self.committed or self.committed != self.emitted()[: len(self.committed)]:
+            return "commits other tokens than its driver emits"
+        bonuses = (verdict.bonus.token for verdict in self.verdicts.values() if verdict.bonus)
+        mentioned = {node.token for node in self.tree.nodes}.union(self.committed, bonuses)
+        if unknown := mentioned - self.text_of().keys():
+            return f"has no text for token {min(unknown)}"
+        return None
 
     def __repr__(self) -> str:
         """In a line: pydantic's own has every number of the step."""
@@ -212,55 +248,6 @@ class Step(Value):
         return {token.id: token for token in self.tokens}
 
 
-class Nonfinite(Value):
-    """Logits of which no distribution can be made, and where that began."""
-
-    model: Literal["target", "draft"]
-    found: Literal["NaN", "infinity", "-infinity for every token"]
-    """In the logits."""
-    nodes: Nodes
-    """Whose logits were so."""
-    module: Text | None
-    """The first part of the model, as it is called there, with NaN or infinity in its output; null where a repeated
-    forward had none."""
-    layer: Count | None
-    """The layer that part belongs to, the first one 0; null for a part outside the layers."""
-    first_nodes: Nodes
-    """Nodes at which that part's output was so."""
-    first_tokens: Many[Count]
-    """The same for tokens of the text, by their place in it, the first one 0."""
-
-    def marks(self) -> dict[int, str]:
-        """Node -> what is wrong with its logits, and whether it began there."""
-        wrong = dict.fromkeys(self.nodes, f"{self.found} ({self.model})")
-        return wrong | {node: f"{wrong.get(node, 'NaN or infinity')}, began here" for node in self.first_nodes}
-
-
-class FailedStep(Value):
-    """A step that an error ended, as far as it got. Nothing of it became text, and it has no verdicts."""
-
-    index: Count
-    context: Annotated[int, Field(ge=1)]
-    """Committed tokens before this step, the root included."""
-    builder: Name
-    proposal: Proposal
-    nodes: Annotated[Many[PartialNode], Field(min_length=1, max_length=MOST_NODES)]
-    """The tree as far as it was grown; ``target`` only where the target's forward was fine."""
-    tokens: Many[TokenText]
-    """Text of every token id this step mentions."""
-    message: Text
-    nonfinite: Nonfinite | None = None
-
-    @model_validator(mode="after")
-    def _consistent(self) -> FailedStep:
-        check_tree(self.nodes)
-        if unknown := {node.token for node in self.nodes} - {token.id for token in self.tokens}:
-            raise ValueError(f"the failed step has no text for token {min(unknown)}")
-        if self.nonfinite and max((*self.nonfinite.nodes, *self.nonfinite.first_nodes), default=0) >= len(self.nodes):
-            raise ValueError("the failed step names a node outside its tree")
-        return self
-
-
 class ForkedFrom(Value):
     trace: Name
     step: Count
@@ -269,13 +256,18 @@ class ForkedFrom(Value):
 class Trace(Value):
     """A recorded run."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Annotated[Literal[2], BeforeValidator(_version)] = 2
     id: Annotated[str, Field(pattern=r"^[0-9a-zA-Z_-]{1,64}$")]
     created: Name
     """ISO 8601, UTC."""
     specviz_version: Name
+    engine: Engine | None = None
+    """Who decoded, where that was not specviz."""
+    request: Name | None = None
+    """Which request of a batch this is; null where there is one only."""
     models: Models
-    settings: Settings
+    settings: Settings | None
+    """What specviz ran with; null for another engine's run, which says what it can in ``engine``."""
     prompt: Annotated[str, Field(max_length=LONGEST_PROMPT)]
     prompt_tokens: Annotated[Many[Count], Field(min_length=1)]
     prompt_texts: Many[TokenText]
@@ -293,27 +285,40 @@ class Trace(Value):
     @model_validator(mode="after")
     def _steps_follow(self) -> Trace:
         context = len(self.prompt_tokens)
-        if unknown := set(self.prompt_tokens) - {token.id for token in self.prompt_texts}:
+        if (self.engine is None) == (self.settings is None):
+            raise ValueError("a run has either settings, as specviz's own, or an engine that it was recorded from")
+        unknown = set(self.prompt_tokens) - {token.id for token in self.prompt_texts}
+        if self.engine is None and unknown:
             raise ValueError(f"there is no text for token {min(unknown)} of the prompt")
+        if self.engine is None and (fault := models_fault(self.models)):
+            raise ValueError(f"the run {fault}")
         for position, step in enumerate(self.steps):
             if step.index != position:
                 raise ValueError(f"step {position} has the index {step.index}")
             if step.context != context:
                 raise ValueError(f"step {step.index} starts at {step.context} tokens, not {context}")
+            if self.engine is None and step.own_fault:
+                raise ValueError(f"step {step.index} {step.own_fault}")
             context += len(step.committed)
         if self.failed and (self.failed.index, self.failed.context) != (len(self.steps), context):
             raise ValueError(f"the failed step {self.failed.index} does not follow the last one")
-        names = {choice.name for choice in self.settings.verifiers}.union(*(step.verdicts for step in self.steps))
+        if self.engine is None and self.failed and (fault := failed_fault(self.failed)):
+            raise ValueError(f"the failed step {fault}")
+        chosen = self.settings.verifiers if self.settings else ()
+        names = {choice.name for choice in chosen}.union(*(step.verdicts for step in self.steps))
         if len(names) > MOST_VERIFIERS:
             raise ValueError(f"the steps have verdicts of {len(names)} verifiers, more than {MOST_VERIFIERS}")
         return self
 
     def __repr__(self) -> str:
         """In a line: pydantic's own has every number of the run, megabytes of them."""
+        target, draft = (
+            shown(model.id) if model else "not recorded" for model in (self.models.target, self.models.draft)
+        )
+        by = f"driver {shown(self.settings.driver)}" if self.settings else f"engine {shown(self.who)}"
         return (
             f"<Trace {self.id} of {shown(self.prompt)}: {len(self.output_tokens())} tokens in {len(self.steps)} steps, "
-            f"target {shown(self.models.target.id)}, draft {shown(self.models.draft.id)}, "
-            f"driver {shown(self.settings.driver)}, ended: {self.end_reason}>"
+            f"target {target}, draft {draft}, {by}, ended: {self.end_reason}>"
         )
 
     __str__ = __repr__
@@ -333,9 +338,35 @@ class Trace(Value):
         """Token id -> its text, of the prompt's tokens. Made once; not to be changed."""
         return {token.id: token for token in self.prompt_texts}
 
-    def settings_of(self, position: int) -> Settings:
-        """What ``steps[position]`` was run with."""
+    @property
+    def who(self) -> str:
+        """The name of the engine that decoded."""
+        return "specviz" if self.engine is None else self.engine.name
+
+    def own_settings(self) -> Settings:
+        """The settings of a run of specviz's own.
+
+        Raises:
+            TraceError: for another engine's run, which cannot be run again or run on here.
+        """
+        if self.settings is None:
+            raise TraceError(
+                f"This run was recorded from another engine, {shown(self.who)}, so specviz cannot run it; run it there."
+            )
+        return self.settings
+
+    def settings_of(self, position: int) -> Settings | None:
+        """What ``steps[position]`` was run with; None for another engine's run."""
         return self.steps[position].settings or self.settings
+
+    def own_settings_of(self, position: int) -> Settings:
+        """What ``steps[position]`` was run with, of a run of specviz's own; see :meth:`own_settings`."""
+        return self.steps[position].settings or self.own_settings()
+
+    def sampling_of(self, position: int) -> tuple[Sampling | None, Sampling | None]:
+        """How the target's and the draft's logits became distributions in ``steps[position]``, as far as recorded."""
+        said = self.engine or self.settings_of(position)
+        return (said.target, said.draft) if said else (None, None)
 
     def models_of(self, position: int) -> Models:
         """What ``steps[position]`` was run on."""

@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READ_VERSIONS = (1, 2)
+"""Schema versions that are read. What version 1 has no field for is *not recorded* there."""
 WEIGHTS_SCHEME = "sha256-sample1"
 """In front of every hash of weights; hashes with another one in front say nothing about each other."""
 # What one file may hold of a kind, so that no work over it can grow with the square of the file.
@@ -33,6 +35,8 @@ LONGEST_OPTION = 1_200_000
 """Characters of an option: ``paths`` of the explicit builder takes so many for a chain of 1,024 nodes."""
 LONGEST_PROMPT = 4_000_000
 """Characters of a prompt: a context of a million tokens."""
+MOST_CHECKS = 64
+"""Checks of one step."""
 MOST_TOP = 100
 """Recorded entries of a distribution."""
 INFINITE_DIFFERENCE = 1e308
@@ -48,17 +52,23 @@ Outcome = Literal["accepted", "rejected", "passed, not chosen"]
 lie on the accepted path, where a rule accepts paths as a whole (traversal)."""
 
 Comparison = Literal["uniform < threshold", "p > threshold", "token = drawn", "token = argmax"]
+"""Which two recorded numbers or tokens decide about a node."""
 BonusKind = Literal["target", "residual", "truncated", "argmax"]
+"""The distribution that the bonus token comes from."""
 Origin = Literal["built-in", "folder", "hub"]
 """Where a model comes from: it is shipped with specviz or made by it, lies in a folder, or on the Hugging Face hub."""
 Promise = Literal["yes", "no", "greedy decoding"]
 """What a verifier says of its output: distributed as target samples, not necessarily so, or greedy decoding."""
-Lossless = Literal["yes", "no", "greedy decoding", "not proved"]
-"""What is proved about that, for one set of options."""
+Lossless = Literal["yes", "no", "greedy decoding", "not proved", "unknown"]
+"""What is proved of a verifier's output, with one set of options: distributed as target samples, shown not to be,
+greedy decoding, or neither; ``unknown`` of a rule that is not specviz's to prove."""
 EndReason = Literal["end of sequence", "max_new_tokens", "context limit", "stopped", "error"]
+"""Why a run went no further."""
 PromptEnd = Literal["refuse", "drop", "keep"]
 """What is done with an end token that a prompt ends in: a run would begin after the end of its own text."""
 Option = bool | int | float | str | None
+Coin = Annotated[float, Field(ge=0.0, le=1.0)]
+"""A uniform number. Other engines have coins that may be 0 or 1; specviz's lie between them."""
 Probability = Annotated[float, Field(ge=0.0, le=1.0 + 1e-5)]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 """Not larger than what a browser can count."""
@@ -67,7 +77,16 @@ Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
 Fingerprint = Annotated[str, Field(max_length=64)]
 TokenString = Annotated[str, Field(max_length=LONGEST_TOKEN)]
 T = TypeVar("T")
-Many = Annotated[tuple[T, ...], FailFast()]
+
+
+class _FirstFault(FailFast):
+    """Can be hashed, as typing wants of what is part of a union."""
+
+    def __hash__(self) -> int:
+        return hash(self.fail_fast)
+
+
+Many = Annotated[tuple[T, ...], _FirstFault()]
 """A list whose first broken item is the only one that is told of: there could be millions."""
 
 
