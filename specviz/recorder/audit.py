@@ -187,7 +187,7 @@ def _text_end(trace: Trace, findings: list[Finding], not_run: dict[str, str]) ->
 
     if not ends:
         not_run[name] = "the tokens that end a text (end_tokens)"
-        return
+        return None
     for step in trace.steps:
         last = step is trace.steps[-1]
         end = next((place for place, token in enumerate(step.committed) if token in ends), None)

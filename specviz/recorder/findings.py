@@ -102,8 +102,8 @@ ABOUT: Mapping[str, About] = {
     "committed_calibration": About(
         "error",
         "totals",
-        "too surprising (above 0): drawn from a flatter row, e.g. at a higher temperature; not surprising enough (below "
-        "0): from a sharper one, or likely tokens are accepted too readily (typical acceptance, argmax)",
+        "too surprising (above 0): drawn from a flatter row, e.g. at a higher temperature; not surprising enough "
+        "(below 0): from a sharper one, or likely tokens are accepted too readily (typical acceptance, argmax)",
     ),
     "draft_calibration": About(
         "error",
