@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 _ELEMENTS = 1 << 22
@@ -62,9 +64,9 @@ class Fingerprints:
         return self._weights[key]
 
 
-def texts(sums: Sequence[torch.Tensor]) -> tuple[str, ...]:
+def texts(sums: Sequence[torch.Tensor] | Sequence[npt.NDArray[np.int64]]) -> tuple[str, ...]:
     """Fingerprints as a trace has them, of sums on the CPU."""
-    total = torch.stack([*sums]).sum(0)
+    total = np.sum([np.asarray(some) for some in sums], axis=0)
     return tuple(f"{value & 0xFFFFFFFFFFFF:012x}" for value in total.tolist())
 
 
