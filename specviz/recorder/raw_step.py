@@ -42,7 +42,7 @@ class RawStep:
     Attributes:
         index: of the step among those of its request, from 0 on.
         context: committed tokens before this step, the root included.
-        text: those tokens: the prompt and all that was committed; ``text[-1]`` is the root where the engine keeps it so.
+        text: those tokens: the prompt and all that was committed; the last one is the root of a sound engine.
         tokens, parents: of the nodes, parents first; node 0 is the root, whose parent is -1.
         proposal: how siblings were proposed.
         q, q_logits: [m, V], the draft's rows, processed and as logits.
@@ -60,7 +60,7 @@ class RawStep:
         thresholds: node -> what the engine compared that coin with.
         bonus_row: [V], what the bonus was drawn from.
         positions, draft_positions: the position of each node (of each row of ``p_nodes``, of ``q_nodes``).
-        mask, draft_mask: [n, L], True where the row of a node may see a slot; the last columns are the nodes' own slots.
+        mask, draft_mask: [n, L], True where the row of a node may see a slot; the last n columns are the nodes' own.
         slots, draft_slots: node -> its slot in the cache.
         caches: ``target`` or ``draft`` -> what was read from it.
         dtype: the number format of the target's rows as the engine gave them, e.g. ``bfloat16``.

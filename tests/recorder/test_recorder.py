@@ -1,0 +1,1 @@
+"""What a loop says is what is recorded."""
