@@ -77,15 +77,13 @@ def _mask(change: CacheChange) -> Flags | None:
 
 
 def _reading(change: CacheChange) -> CacheReading | None:
-    """Of the slots of the tree: tokens that were fed late stand before them."""
     before, after = change.fingerprints_before, change.fingerprints_after
     if before is None or after is None or change.length_before is None or change.length_after is None:
         return None
-    late = sum(slot.role == "context" for slot in change.appended)
     return CacheReading(
-        start=change.length_before + late,
+        start=change.length_before,
         length_before=change.length_before + len(before),
         length_after=change.length_after,
-        before=before[late:],
-        after=after[late:],
+        before=before,
+        after=after,
     )

@@ -15,7 +15,7 @@ import torch
 
 from specviz.errors import ModelError
 from specviz.recorder.findings import ABOUT, Finding
-from specviz.trace.schema import ModelInfo, Row, Sampling, Step, Trace
+from specviz.trace.schema import Row, Sampling, Step, Trace
 
 EVERY_NODE = 8
 """Steps of which every node's row is recomputed; of the others those of the root and the accepted nodes, which one
@@ -91,7 +91,9 @@ def audit_rows(trace: Trace, target: Any, draft: Any, *, dtype: str = "auto") ->
         if model.reads or (info is not None and info.reads):
             not_run[name] = f"a {which} that reads nothing but tokens: this one reads its target's hidden states"
             continue
-        found = list(compare_rows(trace, which, model, limits(model.dtype, info)))
+        said = trace.engine.options.get("dtype" if which == "target" else "draft_dtype") if trace.engine else None
+        formats = [model.dtype, said, info.dtype if info is not None else None]
+        found = list(compare_rows(trace, which, model, limits(*formats)))
         if not found:
             not_run[name] = f"the {which}'s rows with what makes them of logits, within {model.most} positions"
             continue
@@ -99,13 +101,12 @@ def audit_rows(trace: Trace, target: Any, draft: Any, *, dtype: str = "auto") ->
     return findings, not_run
 
 
-def limits(dtype: str, info: ModelInfo | None) -> tuple[float, float]:
-    """What rounding explains, in probability and in nats: by the coarser of both number formats."""
-    formats = [dtype, *([info.dtype.removeprefix("torch.")] if info is not None and info.dtype else [])]
-    coarse = "bfloat16"
+def limits(*formats: object) -> tuple[float, float]:
+    """What rounding explains, in probability and in nats: by the coarsest of the number formats that are known."""
+    known = [one.removeprefix("torch.") for one in formats if isinstance(one, str)]
     return (
-        max(PROBABILITY.get(one, PROBABILITY[coarse]) for one in formats),
-        max(NATS.get(one, NATS[coarse]) for one in formats),
+        max(PROBABILITY.get(one, PROBABILITY["bfloat16"]) for one in known),
+        max(NATS.get(one, NATS["bfloat16"]) for one in known),
     )
 
 

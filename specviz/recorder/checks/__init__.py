@@ -69,7 +69,7 @@ def kept_checks(view: View, target_nodes: list[int], draft_nodes: list[int]) -> 
         no_duplicates(view),
         positions(view, step.positions, target_nodes),
         mask(view, step.mask, target_nodes, step.slots),
-        compaction(view, step.caches.get("target"), step.slots),
+        compaction(view, step.caches.get("target"), target_nodes, step.slots),
     ]
     # A draft may have no cache, or no positions of its own: what was not said of it is no lack.
     if step.draft_positions is not None:
@@ -77,5 +77,5 @@ def kept_checks(view: View, target_nodes: list[int], draft_nodes: list[int]) -> 
     if step.draft_mask is not None:
         found.append(mask(view, step.draft_mask, draft_nodes, step.draft_slots, f"draft_{MASK}"))
     if "draft" in step.caches:
-        found.append(compaction(view, step.caches["draft"], step.draft_slots, f"draft_{COMPACTION}"))
+        found.append(compaction(view, step.caches["draft"], draft_nodes, step.draft_slots, f"draft_{COMPACTION}"))
     return found
