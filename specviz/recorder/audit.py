@@ -170,6 +170,9 @@ def _failed(checks: list[dict[str, Check]], findings: list[Finding], not_run: di
             about = ABOUT[name]
             sentence = f"Step {step}: {said}{where}."
             findings.append(Finding(name, about.weight, step, check.node, sentence, about.meaning, about.place))
+        elif compared and name not in (DRAFT, COMMITTED):  # what these say was told before
+            sentence = f"{compared} comparisons in {sum(check.compared > 0 for _, check in ran)} steps, none failed."
+            findings.append(Finding(name, "note", None, None, sentence, "they fit", ABOUT[name].place))
         elif not compared:
             lacked = [check.lacked for _, check in ran if check.lacked]
             not_run.setdefault(name, max(lacked, key=lacked.count) if lacked else "anything to compare")

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 
 from specviz.errors import ModelError
+from specviz.models.choices import DTYPES
 from specviz.recorder.findings import ABOUT, Finding
 from specviz.trace.schema import Row, Sampling, Step, Trace
 
@@ -82,7 +83,7 @@ def audit_rows(trace: Trace, target: Any, draft: Any, *, dtype: str = "auto") ->
     """
     findings: list[Finding] = []
     not_run: dict[str, str] = {}
-    models = _loaded(target, draft, dtype)
+    models = _loaded(target, draft, _format(trace) if dtype == "auto" else dtype)
     for which in ("target", "draft"):
         model = models.get(which)
         if model is None:
@@ -99,6 +100,13 @@ def audit_rows(trace: Trace, target: Any, draft: Any, *, dtype: str = "auto") ->
             continue
         findings.append(_finding(name, which, found))
     return findings, not_run
+
+
+def _format(trace: Trace) -> str:
+    """The number format that the run's rows were computed in, where it is said and is one that models are loaded in."""
+    info = trace.models.target or trace.models.draft
+    said = (trace.engine.options.get("dtype") if trace.engine else None) or (info.dtype if info else None)
+    return said if isinstance(said, str) and said in DTYPES else "auto"
 
 
 def limits(*formats: object) -> tuple[float, float]:
