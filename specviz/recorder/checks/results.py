@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 
 from specviz.trace.checks import Check
@@ -32,7 +31,7 @@ def compared(
     if not found:
         return lacked(name, "anything to compare")
     node, worst = max(found, key=lambda one: one[1])
-    failed = sum(difference > tolerance for _, difference in found)
+    failed = sum(int(difference > tolerance) for _, difference in found)
     return Check(
         name=name,
         compared=len(found),
@@ -77,4 +76,5 @@ def _plain(dtype: str | None) -> str:
 
 
 def _finite(difference: float) -> float:
-    return difference if math.isfinite(difference) and difference < INFINITE_DIFFERENCE else INFINITE_DIFFERENCE
+    difference = float(difference)  # numpy's are no floats of a trace
+    return difference if difference < INFINITE_DIFFERENCE else INFINITE_DIFFERENCE

@@ -1,16 +1,14 @@
-"""Rows of one step by node, the tree around them, and what is added up over their entries. numpy and float64."""
+"""Rows of one step by node, the tree around them, and what is added up over their entries."""
 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from specviz.recorder.raw_step import RawStep, Rows
-
-Array = npt.NDArray[np.float64]
 
 
 class Surprise(NamedTuple):
@@ -25,19 +23,19 @@ class Surprise(NamedTuple):
     variance: float
 
 
-def surprise(row: npt.NDArray[Any], token: int) -> Surprise:
-    """Of a row [V], which is scaled to 1 first: whoever draws from it does so, too."""
-    values = row.astype(np.float64, copy=False)
-    kept = values[values > 0]
-    total = float(kept.sum())
-    if not total > 0:
+def surprise(row: Rows, token: int) -> Surprise:
+    """Of a row [V], which is scaled to 1: whoever draws from it does so, too. Computed in the row's own format."""
+    total = float(row.sum(dtype=np.float64))
+    if not 0 < total < float("inf"):
         return Surprise(float("nan"), 0.0)
-    kept = kept / total
-    logs = np.log(kept)
-    mean = float(kept @ logs)
-    variance = max(0.0, float(kept @ np.square(logs - mean)))
-    p = float(values[token]) / total if 0 <= token < len(values) else 0.0
-    return Surprise(-float(np.log(p)) + mean if p > 0 else float("inf"), variance)
+    logs = np.maximum(row, np.finfo(row.dtype).tiny)
+    np.log(logs, out=logs)
+    mean = float(np.dot(row, logs)) / total
+    logs -= row.dtype.type(mean)  # centred: the variance is no difference of two large numbers then
+    np.square(logs, out=logs)
+    variance = max(0.0, float(np.dot(row, logs)) / total)
+    p = float(row[token]) if 0 <= token < len(row) else 0.0
+    return Surprise(mean - float(np.log(p)) if p > 0 else float("inf"), variance)
 
 
 class View:
@@ -101,13 +99,15 @@ class View:
         return f"node {node} (token {self.step.tokens[node]})" if node else "the root"
 
 
-def widened(row: npt.NDArray[Any], vocabulary: npt.NDArray[np.int64] | None, width: int) -> Array:
-    """A draft's row [V of the draft] by the target's ids, [width]: 0 where the draft has no such token."""
-    found = np.zeros(width)
+def widened(rows: Rows, vocabulary: npt.NDArray[np.int64] | None, width: int) -> Rows:
+    """A draft's rows [m, V of the draft] by the target's ids, [m, width]: 0 where the draft has no such token."""
+    if vocabulary is None and rows.shape[-1] == width:
+        return rows
+    found = np.zeros((len(rows), width), dtype=rows.dtype)
     if vocabulary is None:
-        common = min(width, len(row))
-        found[:common] = row[:common]
+        common = min(width, rows.shape[-1])
+        found[:, :common] = rows[:, :common]
     else:
         inside = vocabulary < width
-        found[vocabulary[inside]] = row[inside]
+        found[:, vocabulary[inside]] = rows[:, inside]
     return found

@@ -1,8 +1,8 @@
 """The rule that an engine says it has, applied by specviz to the engine's own rows.
 
-The only part of the online checks that needs torch: the verifiers compute with it. Rows are judged in float64; where
-the engine's numbers differ, the rows are judged again as rounding in the engine's number format could have left them,
-so that a residual of which little is left is given the slack that it has.
+The only part of the online checks that needs torch: the verifiers compute with it. Rows are judged as they were given,
+without a copy. Where the engine's numbers differ they are judged again, some times, as rounding in the engine's number
+format could have left them, so that a residual of which little is left is given the slack that it has.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import numpy as np
 
 from specviz.errors import SettingsError, shown
 from specviz.recorder.checks.results import compared, lacked, tolerance_of_format, unit_roundoff
-from specviz.recorder.checks.rows import Array, View, widened
+from specviz.recorder.checks.rows import View, widened
+from specviz.recorder.raw_step import Rows
 from specviz.trace.checks import Check
 from specviz.trace.schema import Choice
 from specviz.trace.settings import parse_pairs
@@ -47,8 +48,8 @@ class Judged:
     """A step as specviz's verifier of that name judges it.
 
     Attributes:
-        tree: with the draft's rows by the target's ids, float64.
-        target: [n, V], float64; NaN at nodes without a row, which no child needs.
+        tree: with the draft's rows by the target's ids.
+        target: [n, V]; NaN at nodes without a row, which no child needs.
     """
 
     view: View
@@ -72,21 +73,21 @@ class Judged:
         step = self.view.step
         random = np.random.default_rng(0)
         for _ in range(ROUNDINGS):
-            rows = []
+            rows = []  # in float64, so that this rounding is the only one
             for values, dtype in ((self.target, step.dtype), (self.tree.rows, step.draft_dtype)):
                 signs = random.choice((-1.0, 1.0), size=tuple(values.shape))
-                rows.append(values * (1 + torch.from_numpy(signs) * unit_roundoff(dtype)))
+                rows.append(values.double() * (1 + torch.from_numpy(signs) * unit_roundoff(dtype)))
             tree = type(self.tree)(self.tree.shape, self.tree.tokens, rows[1], self.tree.row_of, self.tree.proposal)
             yield Judged(self.view, self.verifier, self.options, tree, rows[0])
 
-    def bonus_row(self) -> Array:
+    def bonus_row(self) -> Rows:
         """[V], what the bonus is drawn from at the end of the engine's path, scaled to 1."""
         from specviz.verifiers import End
 
         node = self.view.walk[-1]
         rejected = tuple(self.view.children[node]) if self.uses_q and self.verifier.name != "longest_path" else ()
         row = self.judgement.distribution(End(node, "residual" if rejected else "target", rejected))
-        found: Array = row.numpy()
+        found: Rows = row.double().numpy()
         total = float(found.sum())
         if not total > 0:
             raise Lacking(f"the target's row at {self.view.named(node)}")
@@ -112,7 +113,6 @@ def claimed(view: View) -> Judged:
 
 def _ready(view: View, rule: str) -> Judged:
     """By a rule's name, with options after a colon as the command line takes them."""
-    import torch
 
     from specviz.tree import Shape, TokenTree
     from specviz.verifiers import resolve_verifier
@@ -131,33 +131,39 @@ def _ready(view: View, rule: str) -> Judged:
         if view.p(node) is None:
             raise Lacking(f"the target's row at {view.named(node)}")
     width = step.p.shape[-1]
-    target = np.full((len(view), width), np.nan)
-    for node in range(len(view)):
-        if (row := view.p(node)) is not None:
-            target[node] = row
+    target = step.p
+    if step.p_nodes != list(range(len(view))):
+        target = np.full((len(view), width), np.nan, dtype=step.p.dtype)
+        target[step.p_nodes] = step.p
+    # Not said, and not needed: as if children were chosen. What is told of q then is left out.
     proposal = step.proposal or "top_k"
     if _uses_q(verifier) and step.proposal is None:
         raise Lacking("how siblings were proposed (proposal)")
-    rows: list[Array] = []
-    row_of: dict[int, int] = {}
-    for node in inner if _uses_q(verifier) and proposal != "top_k" else []:
-        row = view.q(node)
-        if row is None:
-            raise Lacking(f"the draft's row at {view.named(node)}")
-        row_of[node] = len(rows)
-        rows.append(widened(row, step.vocabulary, width))
-    if not rows:  # none that the rule would read
-        rows, row_of, proposal = [np.zeros(width)], dict.fromkeys(inner, 0), "top_k"
+    if _uses_q(verifier) and proposal != "top_k":
+        for node in inner:
+            if view.q(node) is None:
+                raise Lacking(f"the draft's row at {view.named(node)}")
+    if _uses_q(verifier) and proposal != "top_k" and step.q is not None:
+        rows = widened(step.q, step.vocabulary, width)
+        row_of = {node: row for row, node in enumerate(step.q_nodes)}
+    else:  # none that the rule would read
+        rows, row_of, proposal = np.zeros((1, width), dtype=target.dtype), dict.fromkeys(inner, 0), "top_k"
     if any(not 0 <= token < width for token in step.tokens):
         raise Lacking(f"rows as wide as its tokens are large: they have {width} columns")
     tree = TokenTree(
         Shape(tuple(step.parents)),
         tuple(step.tokens),
-        torch.from_numpy(np.stack(rows)),
+        _tensor(rows),
         row_of,
         proposal,  # type: ignore[arg-type]
     )
-    return Judged(view, verifier, options, tree, torch.from_numpy(target))
+    return Judged(view, verifier, options, tree, _tensor(target))
+
+
+def _tensor(rows: Rows) -> torch.Tensor:
+    import torch
+
+    return torch.from_numpy(rows if rows.flags.writeable else rows.copy())
 
 
 def thresholds(view: View) -> Check:
