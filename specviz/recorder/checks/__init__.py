@@ -37,7 +37,7 @@ def examine(step: RawStep) -> Examined:
     view = View(step)
     again, verdict = rejudged(view)
     found = [
-        *kept_checks(view),
+        *kept_checks(view, step.p_nodes, step.q_nodes),
         top_k_order(view),
         draft_calibration(view),
         committed_calibration(view),
@@ -55,23 +55,27 @@ def online(step: RawStep) -> list[Check]:
     return examine(step).checks
 
 
-def kept_checks(view: View) -> list[Check]:
-    """Those that need nothing but what a trace keeps of a step, so that they can be made of a file, too."""
+def kept_checks(view: View, target_nodes: list[int], draft_nodes: list[int]) -> list[Check]:
+    """Those that need nothing but what a trace keeps of a step, so that they can be made of a file, too.
+
+    Args:
+        target_nodes, draft_nodes: whose rows positions and masks are of; empty: of all nodes.
+    """
     step = view.step
     found = [
         path(view),
         root(view),
         committed_text(view),
         no_duplicates(view),
-        positions(view, step.positions, step.p_nodes),
-        mask(view, step.mask, step.p_nodes, step.slots),
+        positions(view, step.positions, target_nodes),
+        mask(view, step.mask, target_nodes, step.slots),
         compaction(view, step.caches.get("target"), step.slots),
     ]
     # A draft may have no cache, or no positions of its own: what was not said of it is no lack.
     if step.draft_positions is not None:
-        found.append(positions(view, step.draft_positions, step.q_nodes, f"draft_{POSITIONS}"))
+        found.append(positions(view, step.draft_positions, draft_nodes, f"draft_{POSITIONS}"))
     if step.draft_mask is not None:
-        found.append(mask(view, step.draft_mask, step.q_nodes, step.draft_slots, f"draft_{MASK}"))
+        found.append(mask(view, step.draft_mask, draft_nodes, step.draft_slots, f"draft_{MASK}"))
     if "draft" in step.caches:
         found.append(compaction(view, step.caches["draft"], step.draft_slots, f"draft_{COMPACTION}"))
     return found
