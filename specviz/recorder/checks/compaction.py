@@ -27,6 +27,7 @@ def compaction(
         return lacked(name, f"the slot of each node: {written} slots were written for {len(view)} nodes")
     where = slots if slots is not None else {node: cache.start + node for node in range(len(view))}
     kept = [node for node in view.walk if node in where]
+    late = max(0, min(where.values(), default=cache.start) - cache.start)  # committed tokens that were fed first
     wrong: list[tuple[int | None, str]] = []
     before: dict[str, int] = {}
     for node, slot in where.items():
@@ -34,10 +35,14 @@ def compaction(
             before.setdefault(cache.before[slot - cache.start], node)
     for place, fingerprint in enumerate(cache.after):
         slot = cache.start + place
-        if place >= len(kept):
+        if place < min(late, len(cache.before)):
+            if cache.before[place] != fingerprint:
+                wrong.append((None, f"Slot {slot}, of a token of the text, was written over"))
+            continue
+        if place - late >= len(kept):
             wrong.append((None, f"Slot {slot} was kept after the {len(kept)} slots of the root and the accepted path"))
             continue
-        node = kept[place]
+        node = kept[place - late]
         at = where[node] - cache.start
         if not 0 <= at < len(cache.before):
             return lacked(name, f"the slot of node {node} among those that were read")
@@ -46,8 +51,7 @@ def compaction(
             holds = "something that was not written in this step" if there is None else view.named(there)
             wrong.append((node, f"Slot {slot} should hold {view.named(node)}, but holds {holds}"))
     due = len(kept) if len(view.step.committed) >= len(view.emitted) else min(len(kept), len(view.step.committed))
-    if name == COMPACTION and len(cache.after) < due:
-        wrong.append(
-            (kept[len(cache.after)], f"The cache holds {len(cache.after)} slots of this step; {due} were to be kept")
-        )
-    return agreed(name, max(len(kept), len(cache.after), 1), wrong)
+    left = max(0, len(cache.after) - late)
+    if name == COMPACTION and left < due:
+        wrong.append((kept[left], f"The cache holds {left} slots of this step's nodes; {due} were to be kept"))
+    return agreed(name, max(late + len(kept), len(cache.after), 1), wrong)
