@@ -48,6 +48,8 @@ class VerifyCall:
 class Said:
     """All that was said inside one step, as it was given."""
 
+    has_tree: bool = False
+    """Whether there is one, be it one that cannot be read."""
     tokens: Snapshot | None = None
     parents: Snapshot | None = None
     draft: list[RowsCall] = field(default_factory=list)
@@ -106,7 +108,7 @@ def assemble(
     raw.proposal = said.proposal
     lacks = None if said.verify else "The step ended without step.verify(...)."
     try:
-        if said.tokens is not None:
+        if said.has_tree:
             raw.tokens, raw.parents = _tree(said.tokens, said.parents)
     except WrongCall as wrong:
         report(wrong)
@@ -133,7 +135,9 @@ def assemble(
 # --------------------------------------------------------------------------------------------------------- the tree
 
 
-def _tree(tokens: Snapshot, parents: Snapshot | None) -> tuple[list[int], list[int]]:
+def _tree(tokens: Snapshot | None, parents: Snapshot | None) -> tuple[list[int], list[int]]:
+    if tokens is None:
+        raise WrongCall("tree(): its tokens cannot be read", "tokens")
     found = _whole(tokens, "tree", "tokens")
     if not found or len(found) > MOST_NODES or min(found) < 0:
         raise WrongCall(
@@ -409,7 +413,8 @@ def _verified(raw: RawStep, call: VerifyCall, report: Report) -> list[int]:
         connected.append(node)
     bonus = _optional(report, lambda: [] if call.bonus is None else _whole(call.bonus, "verify", "bonus"))
     raw.bonus = bonus[0] if bonus and bonus[0] >= 0 else None
-    emitted = [*(raw.tokens[node] for node in connected), *([] if raw.bonus is None else [raw.bonus])]
+    known = [node for node in raw.accepted if 0 < node < len(raw.tokens)]
+    emitted = [*(raw.tokens[node] for node in known), *([] if raw.bonus is None else [raw.bonus])]
     said = _optional(report, lambda: None if call.committed is None else _whole(call.committed, "verify", "committed"))
     raw.committed = [token for token in (emitted if said is None else said) if token >= 0][:MOST_NODES]
     raw.coins = _by_node(call.coins, "coins", raw, report)

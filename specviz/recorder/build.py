@@ -10,6 +10,7 @@ from specviz.recorder.raw_step import BONUS, RawStep
 from specviz.recorder.summaries import columns_of, rank, summaries, top_of
 from specviz.trace.schema import (
     LONGEST_TOKEN,
+    MOST_NODES,
     Bonus,
     BonusKind,
     CacheChange,
@@ -103,11 +104,12 @@ def build_step(
     slots = [slot.token for change in (caches.target, caches.draft) if change for slot in change.appended]
     for token in (*raw.committed, *slots):
         texts(token)
+    again = {name: _with_texts(judged, texts) for name, judged in (verdicts or {}).items()}
     return Step(
         index=raw.index,
         context=raw.context,
         tree=tree,
-        verdicts={engine: verdict, **(verdicts or {})},
+        verdicts={engine: verdict, **again},
         driver=engine,
         committed=tuple(raw.committed),
         caches=caches,
@@ -226,6 +228,19 @@ def _decision(raw: RawStep, node: int, coin: float, path: Sequence[int]) -> Deci
     )
 
 
+def _with_texts(verdict: Verdict, texts: Texts) -> Verdict:
+    """The same verdict, its bonus with a text, and all tokens that it mentions mentioned."""
+    for decision in verdict.decisions:
+        _mention(decision.residual.top if decision.residual else None, texts)
+        if decision.expected is not None:
+            texts(decision.expected)
+    if verdict.bonus is None:
+        return verdict
+    _mention(verdict.bonus.distribution, texts)
+    named = verdict.bonus.model_copy(update={"text": texts(verdict.bonus.token)})
+    return verdict.model_copy(update={"bonus": named})
+
+
 def _bonus(raw: RawStep, node: int, texts: Texts, source: BonusKind | None) -> Bonus | None:
     if raw.bonus is None:
         return None
@@ -314,7 +329,9 @@ def _late(raw: RawStep, start: int | None, slots: dict[int, int] | None) -> Iter
     if start is None or not slots:
         return
     late = min(slots.values()) - start
-    for k in range(late if 0 < late < raw.context else 0):
+    if not 0 < late < min(raw.context, MOST_NODES):
+        return  # none, or a whole prompt: a trace keeps as many as a tree has nodes
+    for k in range(late):
         yield Slot(
             slot=start + k,
             token=raw.text[raw.context - 1 - late + k],

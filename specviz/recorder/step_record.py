@@ -62,6 +62,7 @@ class StepRecord:
             parents: [n], the parent of every node, which comes before it; of the root -1. None: a chain.
         """
         with self._call("tree"):
+            self.said.has_tree = True
             self.said.tokens, self.said.parents = snapshot(tokens), _snapshot(parents)
 
     def draft(
@@ -88,9 +89,7 @@ class StepRecord:
             positions, mask, slots: as in :meth:`target`, for these nodes.
         """
         with self._call("draft"):
-            if proposal is not None and proposal not in PROPOSALS:
-                raise WrongCall(f"draft(): there is no proposal {shown(proposal)}; {', '.join(PROPOSALS)}", "proposal")
-            self.said.proposal = proposal or self.said.proposal
+            self.said.proposal = self._one_of("draft", "proposal", proposal, PROPOSALS) or self.said.proposal
             if vocabulary is not None:
                 self.said.vocabulary = snapshot(vocabulary)
             self.said.draft.append(_rows_call(probs, logits, nodes, positions, mask, slots))
@@ -147,15 +146,13 @@ class StepRecord:
             source: ``target``, ``residual``, ``truncated`` or ``argmax``: what that row is.
         """
         with self._call("verify"):
-            if source is not None and source not in SOURCES:
-                raise WrongCall(f"verify(): there is no source {shown(source)}; {', '.join(SOURCES)}", "source")
-            self.rule, self.source = rule, source
+            self.rule, self.source = rule, self._one_of("verify", "source", source, SOURCES)
             self.said.verify = VerifyCall(
                 snapshot(accepted),
                 _snapshot(bonus),
                 _snapshot(committed),
-                _numbers(coins, "coins"),
-                _numbers(thresholds, "thresholds"),
+                self._numbers(coins, "coins"),
+                self._numbers(thresholds, "thresholds"),
                 _snapshot(bonus_row),
             )
 
@@ -182,6 +179,24 @@ class StepRecord:
         with self._call("cache"):
             if before is not None:
                 self.said.caches[which] = before, self._recorder._reader.read(cache, before.start, int(row))
+
+    def _one_of(self, call: str, what: str, given: Any, names: tuple[str, ...]) -> Any:
+        """What was given if it is one of these; else it counts as not said."""
+        if given is None or given in names:
+            return given
+        self._recorder._report(call, what, f"{call}(): there is no {what} {shown(given)}; say {', '.join(names)}")
+        return None
+
+    def _numbers(self, values: Any, what: str) -> dict[int, float] | Snapshot | None:
+        if not isinstance(values, Mapping):
+            return _snapshot(values)
+        try:
+            return {BONUS if node is None else int(node): float(x) for node, x in values.items()}
+        except (TypeError, ValueError) as error:
+            self._recorder._report(
+                "verify", what, f"verify(): {what} should be node -> number ({str(error)[:80]})", error
+            )
+            return None
 
     @contextmanager
     def _call(self, name: str) -> Iterator[None]:
@@ -226,12 +241,3 @@ def _rows_call(probs: Any, logits: Any, nodes: Any, positions: Any, mask: Any, s
     return RowsCall(
         _snapshot(probs), _snapshot(logits), _snapshot(nodes), _snapshot(positions), _snapshot(mask), by_node
     )
-
-
-def _numbers(values: Any, what: str) -> dict[int, float] | Snapshot | None:
-    if not isinstance(values, Mapping):
-        return _snapshot(values)
-    try:
-        return {BONUS if node is None else int(node): float(x) for node, x in values.items()}
-    except (TypeError, ValueError) as error:
-        raise WrongCall(f"verify(): {what} should be node -> number ({str(error)[:80]})", what) from None
