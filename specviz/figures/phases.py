@@ -122,10 +122,9 @@ def draft_ran(step: Step) -> bool | None:
     """Whether a draft model ran nodes of this tree; else they come from the text, or there are none. None where that
     was not recorded."""
     change = step.caches.draft
-    if (change and change.appended) or any(node.draft for node in step.tree.nodes):
-        return True
-    # Of specviz's own steps every slot is known; of others there may be more.
-    return None if change is None or change.dropped is None else False
+    if change and (change.appended or change.dropped is not None):
+        return bool(change.appended)  # where it is known what was dropped, every slot is known
+    return True if any(node.draft for node in step.tree.nodes) else None
 
 
 def _decision_caption(step: Step, verdict: Verdict, decision: Decision, walk: bool) -> str:
