@@ -20,7 +20,7 @@ from specviz.figures.engine import recorded_from
 from specviz.figures.failures import failed_columns
 from specviz.figures.figure_style import verifier_looks
 from specviz.figures.findings import findings_columns
-from specviz.figures.frame_types import Frame
+from specviz.figures.frame_types import Frame, Tolerance
 from specviz.figures.node import TokenTable, commit_columns, node_columns, summary, verdict_rows
 from specviz.figures.phases import draft_ran, step_phases
 from specviz.figures.text import pieces, prompt_text, short_options, token_of
@@ -28,7 +28,7 @@ from specviz.figures.totals import run_totals
 from specviz.figures.tree import tree_columns
 from specviz.figures.tree_order import folded_nodes
 from specviz.trace.identity import short_weights
-from specviz.trace.metrics import tolerances
+from specviz.trace.metrics import QUANTIZED, tolerances
 from specviz.trace.schema import CacheChange, ModelInfo, Settings, Timings, Trace
 
 FRAME_VERSION = 2
@@ -93,7 +93,9 @@ def step_frame(trace: Trace, position: int) -> Frame:
     """The frame of ``trace.steps[position]``."""
     step, engine = trace.steps[position], trace.engine.name if trace.engine else None
     tokens = TokenTable(step)
-    tolerance = tolerances(trace.models_of(position))
+    known = tolerances(trace.models_of(position))
+    # Of a model that was not named nothing tells how coarse its numbers are.
+    tolerance: Tolerance = {"target": known.get("target", QUANTIZED), "draft": known.get("draft", QUANTIZED)}
     shown = {*range(len(step.tree.nodes))} - folded_nodes(step)
     return {
         "step": position,
@@ -112,7 +114,7 @@ def step_frame(trace: Trace, position: int) -> Frame:
         "verdicts": verdict_rows(step, tokens, shown, trace.end_tokens, engine),
         "phases": step_phases(step, shown),
         "commit": commit_columns(trace, position),
-        "tolerance": {"target": tolerance["target"], "draft": tolerance["draft"]},
+        "tolerance": tolerance,
         "caches": {
             "target": _cache(trace, position, "target", tolerance["target"]),
             "draft": _cache(trace, position, "draft", tolerance["draft"]),
