@@ -36,3 +36,16 @@ export function lacksOf(run, frame) {
   ];
   return all.flatMap(([what, call, lacking]) => (lacking ? [{ what, call }] : []));
 }
+
+/**
+ * Which of q and p were recorded of any node, for style sheets. A step that drafted nothing has none to show.
+ * @param {Frame} frame
+ */
+export const rowsIn = ({ nodes }) => /** @type {const} */ (["q", "p"]).filter((name) => nodes.depth.length < 2 || nodes[name].some((value) => value !== null)).join(" ");
+
+/**
+ * Whether a step can be asked what if: it was judged by a rule of specviz's, which needs rows and coins.
+ * @param {Run} run
+ * @param {Frame} frame
+ */
+export const askable = (run, frame) => !run.engine || frame.verdicts.some(({ verifier }) => verifier !== run.engine?.name);

@@ -6,7 +6,7 @@
 import { decisionsOf } from "../core/columns.js";
 import { el, note, swatch, token } from "../core/dom.js";
 import { nodePath, verdictPath } from "../core/python_path.js";
-import { CALLS, NOT_RECORDED } from "../core/recorded.js";
+import { askable, CALLS, NOT_RECORDED } from "../core/recorded.js";
 import { looksOf, outcome } from "../core/words.js";
 import { arithmetic, sentence } from "./decision.js";
 import { bothBars, decisionPicture } from "./decision_pictures.js";
@@ -35,7 +35,7 @@ export function nodePanel(run, frame, node, view, act) {
     numbers.scrollIntoView({ block: "nearest" });
     numbers.focus();
   };
-  const coin = act.whatIf && !run.engine && node && view.known.judged ? el("button", { type: "button", "data-act": "force-coin", title: "Change this coin and see what would have come of it", onclick: act.whatIf }, "Force this coin") : null;
+  const coin = act.whatIf && askable(run, frame) && node && view.known.judged ? el("button", { type: "button", "data-act": "force-coin", title: "Change this coin and see what would have come of it", onclick: act.whatIf }, "Force this coin") : null;
   const foot = el("div", { class: "sv-foot" },
     el("button", { type: "button", "data-act": "copy-numbers", title: "Copy every number of the picture, in full, with its place in the recorded run in Python" }, "Copy numbers"),
     el("button", { type: "button", "data-act": "all-numbers", onclick: show }, "Table"), coin, el("output", { class: "sv-copied", "aria-live": "polite" }));
