@@ -111,7 +111,7 @@ def step_frame(trace: Trace, position: int) -> Frame:
         "timings": _timings(step.timings),
         "tree": tree_columns(step, engine),
         "nodes": node_columns(step, tokens, shown),
-        "verdicts": verdict_rows(step, tokens, shown, trace.end_tokens, engine),
+        "verdicts": verdict_rows(step, tokens, shown, trace.end_tokens),
         "phases": step_phases(step, shown),
         "commit": commit_columns(trace, position),
         "tolerance": tolerance,

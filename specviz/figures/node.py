@@ -27,7 +27,7 @@ from specviz.figures.frame_types import Verdict as VerdictColumns
 from specviz.figures.outcomes import LETTERS
 from specviz.figures.text import listed, pieces, short_options, token_label, token_of
 from specviz.figures.tree import node_label
-from specviz.trace.metrics import emitted_length
+from specviz.trace.metrics import new_tokens
 from specviz.trace.schema import Bonus, Decision, Row, Step, TopK, Trace, Verdict, cut, options_key
 
 COMPARISONS = ("uniform < threshold", "p > threshold", "token = drawn", "token = argmax")
@@ -121,15 +121,10 @@ def node_columns(step: Step, tokens: TokenTable, shown: Collection[int]) -> Node
 
 
 def verdict_rows(
-    step: Step, tokens: TokenTable, shown: Collection[int], end_tokens: Collection[int], engine: str | None = None
+    step: Step, tokens: TokenTable, shown: Collection[int], end_tokens: Collection[int]
 ) -> list[VerdictColumns]:
-    """One entry a verifier, in the order they were run. Of another engine that decoded, by its name, what it says that
-    it committed is what it emitted."""
-    made = []
-    for name, verdict in step.verdicts.items():
-        emitted = len(step.committed) if name == engine else emitted_length(step, verdict.path, end_tokens)
-        made.append(_verdict(step, verdict, tokens, shown, emitted))
-    return made
+    """One entry a verifier, in the order they were run."""
+    return [_verdict(step, verdict, tokens, shown, end_tokens) for verdict in step.verdicts.values()]
 
 
 def commit_columns(trace: Trace, position: int) -> Commit:
@@ -193,7 +188,9 @@ def _limits(size: int, recorded: int) -> tuple[int, int]:
     return (recorded, min(3, recorded)) if size <= 320 else (min(6, recorded), min(2, recorded))
 
 
-def _verdict(step: Step, verdict: Verdict, tokens: TokenTable, shown: Collection[int], emitted: int) -> VerdictColumns:
+def _verdict(
+    step: Step, verdict: Verdict, tokens: TokenTable, shown: Collection[int], end_tokens: Collection[int]
+) -> VerdictColumns:
     rules = list(dict.fromkeys(decision.rule for decision in verdict.decisions))
     return {
         "verifier": verdict.verifier,
@@ -201,7 +198,7 @@ def _verdict(step: Step, verdict: Verdict, tokens: TokenTable, shown: Collection
         "optionsKey": cut(options_key(verdict.options)),
         "lossless": verdict.lossless,
         "path": list(verdict.path),
-        "emitted": emitted,
+        "emitted": new_tokens(step, verdict.verifier, end_tokens),
         "bonus": None if verdict.bonus is None else _bonus(step, verdict, verdict.bonus, tokens),
         "thresholds": [
             number(threshold, EXACT if node in shown else CARRIED) for node, threshold in enumerate(verdict.thresholds)

@@ -20,8 +20,7 @@ def run_totals(trace: Trace, verifiers: Sequence[str]) -> Totals:
     known = [total for total in totals if total["steps"]]
     shared: SharedTotals | None = None
     if trace.engine is not None and len(known) > 1:
-        names = {total["verifier"] for total in known}
-        steps = [step for step in trace.steps if names <= step.verdicts.keys()]
+        steps = metrics.same_steps(trace.steps, [total["verifier"] for total in known])
         shared = {"steps": len(steps), "verifiers": [_totals(trace, steps, total["verifier"]) for total in known]}
         known = [total for total in known if total["verifier"] == trace.engine.name]
     return {
@@ -39,8 +38,7 @@ _SHOWN = ("block_efficiency", "acceptance_by_depth", "acceptance_by_rank")
 def _totals(trace: Trace, among: Sequence[Step], name: str) -> VerifierTotals:
     steps = tuple(step for step in among if name in step.verdicts)
     known = trace if len(steps) == len(trace.steps) else trace.model_copy(update={"steps": steps})
-    foreign = trace.engine is not None and trace.engine.name == name
-    emitted = sum(len(step.committed) for step in steps) if foreign else sum(metrics.emitted_lengths(known, name))
+    emitted = sum(metrics.emitted_lengths(known, name))
     return {
         "verifier": name,
         "drives": sum(step.driver == name for step in steps),
