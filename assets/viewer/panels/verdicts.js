@@ -11,6 +11,9 @@ import { cutOff, looksOf, unwritten } from "../core/words.js";
 /** What was known of a verifier with its options when the step was recorded. @type {Record<string, string>} */
 const LAWS = { yes: "✓ lossless", no: "✕ lossy", "greedy decoding": "✓ greedy decoding", "not proved": "? not proved for these options", unknown: "? unknown" };
 
+/** What another engine says of its own output law. @param {boolean | null} said */
+const saidOf = (said) => (said === null ? "did not say" : `says that it ${said ? "keeps" : "does not keep"} the target's law; the page has not checked it`);
+
 /**
  * That, and what `check` found since for it with these options on trees proposed like this one.
  * @param {Run} run
@@ -20,7 +23,7 @@ const LAWS = { yes: "✓ lossless", no: "✕ lossy", "greedy decoding": "✓ gre
  */
 function lawOf(run, frame, verdict, view) {
   const found = view.proofs[verdict.verifier]?.[verdict.optionsKey]?.[frame.proposal || ""];
-  if (verdict.lossless === "unknown" && run.engine) return [`? unknown: ${run.engine.lossless === null ? `${run.engine.name} did not say` : `${run.engine.name} says ${run.engine.lossless ? "lossless" : "lossy"}, which is not checked here`}`];
+  if (verdict.verifier === run.engine?.name) return [`? unknown: ${run.engine.name} ${saidOf(run.engine.lossless)}`];
   if (!found) return [LAWS[verdict.lossless]];
   const then = verdict.lossless === "not proved" ? "? not proved when this was recorded" : LAWS[verdict.lossless];
   return [then, el("br"), el("small", {}, `check: ${found}`)];
