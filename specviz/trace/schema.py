@@ -24,8 +24,16 @@ from specviz.trace.cache_change import Audit, CacheChange, Caches, Slot
 from specviz.trace.checks import Check
 from specviz.trace.draft_tree import DraftTree, Node, PartialNode, Row, TokenText, TopK, text_of_tokens, written
 from specviz.trace.failed_step import FailedStep, Nonfinite
-from specviz.trace.own_steps import failed_fault, models_fault, step_fault
+from specviz.trace.own_steps import (
+    caches_fault,
+    failed_fault,
+    models_fault,
+    timings_fault,
+    tree_fault,
+    verdict_fault,
+)
 from specviz.trace.run_inputs import Choice, Engine, ModelInfo, Models, Sampling, Settings
+from specviz.trace.timings import Timings
 from specviz.trace.values import (
     INFINITE_DIFFERENCE,
     LONGEST_NAME,
@@ -141,35 +149,6 @@ def _version(version: object) -> object:
     return SCHEMA_VERSION
 
 
-class Timings(Value):
-    """Seconds of one step. ``draft`` and ``target`` are the models' forwards; the rest is specviz's own work.
-
-    On CUDA a phase lasts from when the device comes to it until it leaves it, and ``record`` and ``audit``, which read
-    first and work on the host, by the host's clock. Null is what another engine did not tell."""
-
-    draft: float | None = None
-    target: float | None = None
-    build: float | None = None
-    """Growing the tree: drawing siblings, choosing nodes to expand."""
-    verify: float | None = None
-    commit: float | None = None
-    record: float | None = None
-    audit: float | None = None
-    total: float | None = None
-    """Of another engine's step, what lay between its begin and its end."""
-
-    def seconds(self, *phases: str) -> float:
-        """Of these phases together.
-
-        Raises:
-            TraceError: where one was not recorded.
-        """
-        found = [getattr(self, phase) for phase in phases]
-        if None in found:
-            raise TraceError(f"The seconds of {', '.join(phases)} were not recorded in this step.")
-        return float(sum(found))
-
-
 class Step(Value):
     """One draft, score, verify, commit."""
 
@@ -232,7 +211,23 @@ class Step(Value):
     @cached_property
     def own_fault(self) -> str | None:
         """In what it contradicts itself, or what it lacks, as a step of specviz's own engine; None for nothing."""
-        return step_fault(self)
+        found = (
+            (self.models and models_fault(self.models))
+            or tree_fault(self.tree)
+            or timings_fault(self.timings)
+            or ("lacks its prefilled" if self.prefilled is None else None)
+            or next(filter(None, map(verdict_fault, self.verdicts.values())), None)
+            or caches_fault(self.caches)
+        )
+        if found is not None:
+            return found
+        if not self.committed or self.committed != self.emitted()[: len(self.committed)]:
+            return "commits other tokens than its driver emits"
+        bonuses = (verdict.bonus.token for verdict in self.verdicts.values() if verdict.bonus)
+        mentioned = {node.token for node in self.tree.nodes}.union(self.committed, bonuses)
+        if unknown := mentioned - self.text_of().keys():
+            return f"has no text for token {min(unknown)}"
+        return None
 
     def __repr__(self) -> str:
         """In a line: pydantic's own has every number of the step."""
