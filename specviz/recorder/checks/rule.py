@@ -113,19 +113,19 @@ def claimed(view: View) -> Judged:
 
 def _ready(view: View, rule: str) -> Judged:
     """By a rule's name, with options after a colon as the command line takes them."""
+    step = view.step
+    if step.p is None:  # before torch is imported: without rows a recorder has no need of it
+        raise Lacking("the target's rows")
 
     from specviz.tree import Shape, TokenTree
     from specviz.verifiers import resolve_verifier
 
-    step = view.step
     name, _, pairs = rule.partition(":")
     try:
         choice = Choice(name=name, options=parse_pairs(pairs.split(",") if pairs else [], "verifier"))
         verifier, options = resolve_verifier(choice)
     except (SettingsError, ValueError):
         raise Lacking(f"a rule that specviz has: the engine says {shown(rule)}") from None
-    if step.p is None:
-        raise Lacking("the target's rows")
     inner = [node for node, children in enumerate(view.children) if children]
     for node in inner:
         if view.p(node) is None:
