@@ -106,36 +106,42 @@ class RecordedFrom(TypedDict):
     said: str
 
 
-class FoundPart(TypedDict):
+class FoundColumns(TypedDict):
     """Columns over what does not fit in a run, the gravest first.
 
-    weight   ``error``, ``warning`` or ``note``
-    step, node  where, or null for the whole run, the whole step
-    place    the part of the page that shows it, or null
-    meaning  what it usually means, or null"""
+    weight      ``error`` or ``warning``
+    step, node  where it is first, or null for the whole run, the whole step
+    meaning     what it usually means
+    place       the part of the page that shows it, as :data:`specviz.recorder.findings.Place` names it"""
 
     check: list[str]
     weight: list[str]
     step: list[int | None]
     node: list[int | None]
     sentence: list[str]
-    meaning: list[str | None]
-    place: list[str | None]
+    meaning: list[str]
+    place: list[str]
 
 
-class NotRunPart(TypedDict):
-    """Columns over checks that could not run anywhere in a run, and what they lacked."""
+class CheckColumns(TypedDict):
+    """Columns over checks, and what there is to say of each."""
 
     check: list[str]
-    lacked: list[str]
+    said: list[str]
 
 
 class Findings(TypedDict):
-    """What the checks of a run found. ``ran`` checks compared something; ``more`` findings are not listed."""
+    """What the checks of a run found.
+
+    ran     how many checks compared something
+    fits    of those that found nothing, what they compared
+    notRun  of those that could not run, what they lacked
+    more    findings that are not listed"""
 
     ran: int
-    found: FoundPart
-    notRun: NotRunPart
+    found: FoundColumns
+    fits: CheckColumns
+    notRun: CheckColumns
     more: int
 
 

@@ -2,93 +2,62 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+import weakref
 
-from specviz.digits import digits
 from specviz.figures.block_types import Findings
 from specviz.figures.text import one_line
-from specviz.trace.schema import INFINITE_DIFFERENCE, Check, Trace
+from specviz.trace.schema import Trace
 
 MOST = 200
 """Findings that are listed."""
 SENTENCE_COLUMNS = 600
-WEIGHTS = ("error", "warning", "note")
+_STEP = re.compile(r"^Step \d+: ")
+"""A list with a way to each step says the step there, from 1 on as all of the page does."""
+_known: dict[int, Findings] = {}
 
 
-@dataclass(frozen=True)
-class Found:
-    """Something that does not fit; ``step`` and ``node`` are None for the whole run and the whole step."""
+def findings_of(trace: Trace) -> Findings | None:
+    """The columns of an audit without models, errors first; null for specviz's own runs.
 
-    check: str
-    weight: str
-    step: int | None
-    node: int | None
-    sentence: str
-    meaning: str | None = None
-    place: str | None = None
-
-
-@dataclass(frozen=True)
-class Checked:
-    """The checks of a run: how many compared something, what they found, and what the others lacked."""
-
-    ran: int
-    found: tuple[Found, ...]
-    lacked: dict[str, str]
-
-
-def findings_of(trace: Trace) -> Checked | None:
-    """What was checked of a run while its rows were there; None for specviz's own runs, which record no checks."""
+    It goes over all steps, and every message about a run needs it: so it is kept for as long as the trace is.
+    """
     if trace.engine is None:
         return None
-    ran: dict[str, None] = {}
-    lacked: dict[str, str] = {}
-    found = []
-    for step in trace.steps:
-        for check in step.checks:
-            if check.compared:
-                ran[check.name] = None
-            elif check.lacked:
-                lacked.setdefault(check.name, check.lacked)
-            if check.failed:
-                found.append(Found(check.name, "error", step.index, check.node, _sentence(check)))
-    return Checked(len(ran), tuple(found), {name: what for name, what in lacked.items() if name not in ran})
+    key = id(trace)
+    if key not in _known:
+        _known[key] = _audited(trace)
+        weakref.finalize(trace, _known.pop, key, None)
+    return _known[key]
 
 
-def findings_columns(trace: Trace) -> Findings | None:
-    """The same as columns, the gravest first; null for specviz's own runs."""
-    checked = findings_of(trace)
-    if checked is None:
-        return None
-    order = {weight: place for place, weight in enumerate(WEIGHTS)}
-    ordered = sorted(checked.found, key=lambda found: order.get(found.weight, len(WEIGHTS)))
-    shown = ordered[:MOST]
+def _audited(trace: Trace) -> Findings:
+    # The one import of the viewing side that goes up: a run of another engine is checked by what recorded it.
+    from specviz.recorder.audit import audit
+    from specviz.recorder.findings import Finding
+
+    everything = audit(trace)
+    found = [one for one in everything if isinstance(one, Finding)]
+    lacking = [one for one in everything if not isinstance(one, Finding)]
+    wrong = [one for one in found if one.weight != "note"]
+    fitting = [one for one in found if one.weight == "note"]
+    shown = wrong[:MOST]
     return {
-        "ran": checked.ran,
+        "ran": len({one.check for one in found}),
         "found": {
-            "check": [one_line(found.check, SENTENCE_COLUMNS) for found in shown],
-            "weight": [found.weight for found in shown],
-            "step": [found.step for found in shown],
-            "node": [found.node for found in shown],
-            "sentence": [one_line(found.sentence, SENTENCE_COLUMNS) for found in shown],
-            "meaning": [found.meaning and one_line(found.meaning, SENTENCE_COLUMNS) for found in shown],
-            "place": [found.place for found in shown],
+            "check": [one.check for one in shown],
+            "weight": [one.weight for one in shown],
+            "step": [one.step for one in shown],
+            "node": [one.node for one in shown],
+            "sentence": [_line(one.sentence) for one in shown],
+            "meaning": [_line(one.meaning) for one in shown],
+            "place": [one.place for one in shown],
         },
-        "notRun": {
-            "check": [one_line(name, SENTENCE_COLUMNS) for name in checked.lacked],
-            "lacked": [one_line(what, SENTENCE_COLUMNS) for what in checked.lacked.values()],
-        },
-        "more": len(ordered) - len(shown),
+        "fits": {"check": [one.check for one in fitting], "said": [_line(one.sentence) for one in fitting]},
+        "notRun": {"check": [one.check for one in lacking], "said": [_line(one.lacked) for one in lacking]},
+        "more": len(wrong) - len(shown),
     }
 
 
-def _sentence(check: Check) -> str:
-    if check.message:
-        return check.message
-    said = f"{check.failed} of {check.compared} numbers differ"
-    if check.tolerance is not None:
-        said += f" by more than {digits(check.tolerance, 2)}"
-    if check.worst is not None:
-        worst = digits(check.worst, 2) if check.worst < INFINITE_DIFFERENCE else "no finite number (NaN or infinity)"
-        said += f"; the largest difference is {worst}"
-    return f"{said}."
+def _line(text: str) -> str:
+    return one_line(_STEP.sub("", text), SENTENCE_COLUMNS)

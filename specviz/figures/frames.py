@@ -19,7 +19,7 @@ from specviz.figures.cache_types import Cache
 from specviz.figures.engine import recorded_from
 from specviz.figures.failures import failed_columns
 from specviz.figures.figure_style import verifier_looks
-from specviz.figures.findings import findings_columns
+from specviz.figures.findings import findings_of
 from specviz.figures.frame_types import Frame, Tolerance
 from specviz.figures.node import TokenTable, commit_columns, node_columns, summary, verdict_rows
 from specviz.figures.phases import draft_ran, step_phases
@@ -64,7 +64,7 @@ def run_header(trace: Trace) -> Run:
         "draftRan": True if True in ran else False if ran == {False} else None,
         "verifiers": verifier_looks(names),
         "totals": run_totals(trace, names),
-        "findings": findings_columns(trace),
+        "findings": findings_of(trace),
     }
 
 

@@ -12,20 +12,27 @@ from pydantic import TypeAdapter
 
 from specviz.figures import block, dump_block, run_header, standalone_page, step_frame
 from specviz.figures.block_types import Block
-from specviz.figures.findings import MOST
+from specviz.figures.findings import findings_of
 from specviz.figures.notebook import notebook_html
+from specviz.trace.io import load_trace
 from specviz.trace.schema import Check, Trace
 from tests.browser import Watched
 from tests.foreign import ENGINE, foreign
+from tests.paths import ROOT
 from tests.sample_traces import sample_trace
 
 LEVELS = (1, 2, 3, 4)
-FAILED = Check(name="threshold equality", compared=9, failed=2, worst=0.31, tolerance=1e-4, node=2)
-COULD_NOT = Check(name="target audit", compared=0, lacked="the target model")
-PASSED = Check(name="lengths", compared=3)
+FAILED = Check(name="thresholds", compared=9, failed=2, worst=0.31, tolerance=1e-4, node=2)
 NOTHING = re.compile(r"\b(null|undefined|NaN|Infinity)\b")
 NO_NUMBER = re.compile(r"(?<![\w.,])0\.00\b|(?<![\w.])0 ?%|\b0(\.0)? ms\b")
 """What would stand for a number that nobody recorded."""
+
+
+@pytest.fixture(scope="module")
+def own() -> Trace:
+    """Some steps of a run that comes with specviz."""
+    trace = load_trace(ROOT / "assets" / "traces" / "default-4-2-2.json.gz")
+    return trace.model_copy(update={"steps": trace.steps[:3], "end_reason": None})
 
 
 def recorded(level: int, **options: Any) -> Trace:
@@ -151,21 +158,24 @@ def test_what_an_engine_commits_beside_its_path_is_marked() -> None:
 # ----------------------------------------------------------------------------------------------------- findings
 
 
-def test_findings_say_where_what_and_what_could_not_run() -> None:
-    found = run_header(recorded(2, checks=(FAILED, COULD_NOT, PASSED)))["findings"]
+def test_findings_say_where_what_and_what_could_not_run(own: Trace) -> None:
+    found = run_header(foreign(own, 2, checks=(FAILED,)))["findings"]
     assert found
-    assert found["ran"] == 2
-    assert found["found"]["step"] == [0, 1, 2]
-    assert found["found"]["node"] == [2, 2, 2]
-    assert found["found"]["sentence"][0] == (
-        "2 of 9 numbers differ by more than 1.0·10⁻⁴; the largest difference is 0.31."
-    )
-    assert found["notRun"] == {"check": ["target audit"], "lacked": ["the target model"]}
-    many = foreign(sample_trace(steps=MOST // 2 + 1), 1, checks=(FAILED, FAILED))
-    listed = run_header(many)["findings"]
-    assert listed
-    assert (len(listed["found"]["check"]), listed["more"]) == (MOST, 2)
-    assert run_header(sample_trace())["findings"] is None
+    assert (found["found"]["check"], found["found"]["weight"]) == (["thresholds"], ["error"])
+    assert (found["found"]["step"], found["found"]["node"]) == ([0], [2])
+    assert found["found"]["sentence"] == ["6 of 27 comparisons failed; 6 of 27 in 3 of 3 steps."]
+    assert found["ran"] == 1 + len(found["fits"]["check"])
+    assert dict(zip(found["notRun"]["check"], found["notRun"]["said"], strict=True))["mask"] == "the attention mask"
+    assert not {*found["notRun"]["check"]} & {*found["fits"]["check"], "thresholds"}
+    assert run_header(own)["findings"] is None
+
+
+def test_a_run_is_audited_once_and_anew_with_every_new_step(own: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
+    trace, seen = foreign(own, 1), []
+    monkeypatch.setattr("specviz.recorder.audit.audit", lambda trace: seen.append(len(trace.steps)) or [])
+    for one in (trace, trace, trace.model_copy(update={"steps": trace.steps[:2]})):
+        findings_of(one)
+    assert seen == [3, 2]
 
 
 # --------------------------------------------------------------------------------------------------------- page
@@ -211,8 +221,8 @@ def _check(seen: Watched, level: int, where: str) -> None:
 
 
 @pytest.mark.parametrize("level", [1, 2, 4])
-def test_the_page_shows_what_was_not_recorded_as_that(from_file, level: int) -> None:
-    trace = recorded(level, checks=(FAILED, COULD_NOT, PASSED) if level == 4 else (PASSED,))
+def test_the_page_shows_what_was_not_recorded_as_that(from_file, own: Trace, level: int) -> None:
+    trace = foreign(own, level, texts=level > 1, checks=(FAILED,) if level == 4 else ())
     seen = from_file(trace, go=1)
     page = seen.page
     check_all(seen, level)
@@ -243,14 +253,15 @@ def test_the_page_shows_what_was_not_recorded_as_that(from_file, level: int) -> 
     seen.dock("findings")
     said = page.inner_text("[aria-label=Findings]")
     if level < 4:
-        assert "0 findings of 1 check that ran." in said
+        assert f"0 findings of {2 + level} checks that ran; {8 - level} checks could not run." in said
+        assert "mask: it lacked the attention mask" in said
         assert "✓" not in said
         assert "not recorded: step.cache(...) records a cache" in page.text_content(".sv-cachesaid")
         return
-    assert "3 findings of 2 checks that ran; 1 check could not run." in said
-    assert "target audit: it lacked the target model" in said
-    page.click(".sv-checks >> text=step 3, node 2")
-    seen.wait_for_step(3, 3)
+    assert "1 finding of 11 checks that ran" in said
+    assert "target rows: it lacked the target model" in said
+    page.click(".sv-checks >> text=step 1, node 2")
+    seen.wait_for_step(1, 3)
     assert page.inner_text(".sv-nodenumber") == "Node 2"
     seen.dock("totals")
     assert "Compared over the 3 of 3 steps" in page.inner_text(".sv-totals")

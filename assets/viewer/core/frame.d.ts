@@ -531,36 +531,42 @@ export interface Sampling {
 /**
  * Columns over what does not fit in a run, the gravest first.
  *
- * weight   ``error``, ``warning`` or ``note``
- * step, node  where, or null for the whole run, the whole step
- * place    the part of the page that shows it, or null
- * meaning  what it usually means, or null
+ * weight      ``error`` or ``warning``
+ * step, node  where it is first, or null for the whole run, the whole step
+ * meaning     what it usually means
+ * place       the part of the page that shows it, as :data:`specviz.recorder.findings.Place` names it
  */
-export interface FoundPart {
+export interface FoundColumns {
   check: string[];
   weight: string[];
   step: (number | null)[];
   node: (number | null)[];
   sentence: string[];
-  meaning: (string | null)[];
-  place: (string | null)[];
+  meaning: string[];
+  place: string[];
 }
 
 /**
- * Columns over checks that could not run anywhere in a run, and what they lacked.
+ * Columns over checks, and what there is to say of each.
  */
-export interface NotRunPart {
+export interface CheckColumns {
   check: string[];
-  lacked: string[];
+  said: string[];
 }
 
 /**
- * What the checks of a run found. ``ran`` checks compared something; ``more`` findings are not listed.
+ * What the checks of a run found.
+ *
+ * ran     how many checks compared something
+ * fits    of those that found nothing, what they compared
+ * notRun  of those that could not run, what they lacked
+ * more    findings that are not listed
  */
 export interface Findings {
   ran: number;
-  found: FoundPart;
-  notRun: NotRunPart;
+  found: FoundColumns;
+  fits: CheckColumns;
+  notRun: CheckColumns;
   more: number;
 }
 
