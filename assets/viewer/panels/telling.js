@@ -8,10 +8,10 @@ import { verdictBy } from "../core/words.js";
 /** @import { State } from "../core/state.js" */
 
 /**
- * How likely a decision was to accept; 1 for rules that flip no coin.
+ * How likely a decision was to accept; 1 for rules that flip no coin, and where its threshold was not recorded.
  * @param {Decision} decision
  */
-export const chanceOf = ({ comparison, threshold }) => (comparison === "uniform < threshold" ? Math.min(1, threshold) : 1);
+export const chanceOf = ({ comparison, threshold }) => (comparison === "uniform < threshold" && threshold !== null ? Math.min(1, threshold) : 1);
 
 /**
  * The first node beside a verifier's path that it rejected; else of those on it the one that was least likely to be accepted,

@@ -6,7 +6,7 @@ import { decisionsOf } from "../core/columns.js";
 import { digits } from "../core/digits.js";
 import { driving } from "../core/words.js";
 import { division, pictureKind, sentence } from "../panels/decision.js";
-import { changeOf } from "../panels/slots.js";
+import { changeOf, wholeOf } from "../panels/slots.js";
 import { chanceOf, tellingNode } from "../panels/telling.js";
 import { phasesOf } from "../tree/phases.js";
 
@@ -33,7 +33,8 @@ const LEAST = 0.02, MOST = 0.98;
 
 /**
  * The step in sight, or else the first one, of those in which a slot of the cache had to move and a coin might have fallen either
- * way; else of those with a move, else of those in which the driver decided anything.
+ * way; else of those with a move, else of those in which the driver decided anything. Only steps whose target cache was recorded:
+ * the last beat tells of it.
  * @param {Iterable<Frame>} frames
  * @param {number} step in sight
  * @returns {Stop | null}
@@ -41,7 +42,8 @@ const LEAST = 0.02, MOST = 0.98;
 export function stopOf(frames, step) {
   const stops = [...frames].sort((a, b) => Number(b.step === step) - Number(a.step === step) || a.step - b.step).flatMap((frame) => {
     const node = tellingNode(frame, frame.driver), decision = decisionsOf(driving(frame)).find((one) => one.node === node);
-    return node === null || !decision ? [] : [{ step: frame.step, node, chance: chanceOf(decision), moved: changeOf(frame.caches.target).moved > 0 }];
+    const cache = wholeOf(frame.caches.target);
+    return node === null || !decision || !cache ? [] : [{ step: frame.step, node, chance: chanceOf(decision), moved: changeOf(cache).moved > 0 }];
   });
   const found = stops.find(({ chance, moved }) => moved && chance > LEAST && chance < MOST) ?? stops.find(({ moved }) => moved) ?? stops[0];
   return found ? { step: found.step, node: found.node } : null;
@@ -64,7 +66,8 @@ export function beatsOf(frame, node) {
   const last = (/** @type {string} */ kind) => phases.findLastIndex((phase) => phase.kind === kind);
   const name = { token: nodes.text[node] }, drafted = nodes.text.length - 1, levels = Math.max(...nodes.depth);
   const strong = (/** @type {number | null} */ value) => ({ strong: digits(value) });
-  const who = caches.draft.slot.length ? "A small draft model" : frame.builder, { kept, written, moved, cut } = changeOf(caches.target);
+  const cache = /** @type {import("../panels/slots.js").WholeCache} */ (wholeOf(caches.target)), { kept, written, moved, cut } = changeOf(cache);
+  const who = !caches.draft ? "The draft" : caches.draft.slot.length ? "A small draft model" : frame.builder ?? "The draft";
   /** @type {Part[]} */
   const guesses = [`${who} guesses `, { strong: counted(drafted, "token") }, ` ahead, on ${counted(levels, "level")}.`];
   if (nodes.q[node] !== null) guesses.push(" Hollow bars are its probabilities: it gives ", name, " ", strong(nodes.q[node]), ".");
