@@ -21,11 +21,37 @@ WIDTHS = """[document.documentElement.scrollWidth, ...[...document.querySelector
 FOCUSED = "document.activeElement.id || document.activeElement.textContent"
 
 
-def test_settings_are_cards_of_aligned_fields_and_every_page_fits_a_telephone(served):
+def test_the_bar_by_keys_and_the_pages_as_cards(served):
+    """Five Tabs come to what matters, the theme stands in the address, fields are aligned, and all fits a telephone."""
     trace = sample_trace(steps=2)
     sampling = build_sampling(temperature=1.0, top_k=7, top_p=1.0, eta_cutoff=0.0)
     seen = served(trace.model_copy(update={"settings": trace.settings.model_copy(update={"target": sampling})}))
     page = seen.page
+    stops = []
+    for _ in range(7):
+        page.keyboard.press("Tab")
+        page.wait_for_timeout(20)
+        stops.append(page.evaluate(FOCUSED))
+    assert stops[0] == "Go to: Tree"
+    assert stops[2:6] == ["step", "run", "menu-view-button", "new"]
+    background = "getComputedStyle(document.querySelector('.sv-root')).backgroundColor"
+    light = page.evaluate(background)
+    page.keyboard.press("Enter")
+    assert page.evaluate(background) == light
+    page.keyboard.press("Enter")
+    assert page.evaluate(background) != light
+    assert page.get_attribute("#theme button", "aria-label") == "Theme: dark; press for system"
+    assert page.url.endswith("?__theme=dark")
+    page.focus("#menu-view-button")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_selector("#menu-settings-button[aria-selected=true]")
+    for place, reached in (("Tree", ".sv-card"), ("Node", ".sv-inspector"), ("Panels", ".sv-tabs [role=tab]")):
+        page.focus(".specviz-goto [tabindex='0']")
+        page.keyboard.press("Home")
+        for _ in range(["Tree", "Node", "Panels"].index(place)):
+            page.keyboard.press("ArrowRight")
+        page.keyboard.press("Enter")
+        page.wait_for_function("place => document.activeElement.matches(place)", arg=reached)
     seen.menu("settings")
     page.wait_for_selector("#menu-run h2")
     found = page.evaluate(LABELS)
@@ -44,39 +70,6 @@ def test_settings_are_cards_of_aligned_fields_and_every_page_fits_a_telephone(se
         seen.menu(part)
         page.wait_for_timeout(50)
         assert page.evaluate(WIDTHS) == [390, 390], part
-
-
-def test_five_tabs_come_to_all_that_matters_and_the_theme_stands_in_the_address(served):
-    seen = served(sample_trace(steps=2))
-    page = seen.page
-    stops = []
-    for _ in range(7):
-        page.keyboard.press("Tab")
-        page.wait_for_timeout(20)
-        stops.append(page.evaluate(FOCUSED))
-    assert stops[0] == "Go to: Tree"
-    assert stops[2:6] == ["step", "run", "menu-view-button", "new"]
-    background = "getComputedStyle(document.querySelector('.sv-root')).backgroundColor"
-    light = page.evaluate(background)
-    page.keyboard.press("Enter")
-    assert page.evaluate(background) == light
-    page.keyboard.press("Enter")
-    assert page.evaluate(background) != light
-    assert page.get_attribute("#theme button", "aria-label") == "Theme: dark; press for system"
-    assert page.url.endswith("?__theme=dark")
-    page.reload()
-    page.wait_for_selector("[data-painted]")
-    assert page.evaluate(background) != light, "as the address says"
-    page.focus("#menu-view-button")
-    page.keyboard.press("ArrowLeft")
-    page.wait_for_selector("#menu-settings-button[aria-selected=true]")
-    for place, reached in (("Tree", ".sv-card"), ("Node", ".sv-inspector"), ("Panels", ".sv-tabs [role=tab]")):
-        page.focus(".specviz-goto [tabindex='0']")
-        page.keyboard.press("Home")
-        for _ in range(["Tree", "Node", "Panels"].index(place)):
-            page.keyboard.press("ArrowRight")
-        page.keyboard.press("Enter")
-        page.wait_for_function("place => document.activeElement.matches(place)", arg=reached)
 
 
 def test_large_type_is_one_key_there_and_back(from_file):
