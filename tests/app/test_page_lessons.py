@@ -70,17 +70,20 @@ def answer_by_keys(seen: Watched, nodes: list[int]) -> int:
     path = [goal]
     while parent[path[0]] > 0:
         path.insert(0, parent[path[0]])
+    # Depth goes to the right, and downwards on a telephone.
+    narrow = page.viewport_size["width"] < 480
+    up, down, on, back = (f"Arrow{way}" for way in (("Up Down Right Left" if narrow else "Left Right Down Up").split()))
     while at() != 0:
-        press("ArrowLeft")
+        press(up)
     for node in path:
-        press("ArrowRight")
+        press(down)
         while at() != node:
             before = at()
-            press("ArrowDown")
+            press(on)
             if at() == before:  # the path is in the middle, its elder siblings are above
                 while at() != node:
                     before = at()
-                    press("ArrowUp")
+                    press(back)
                     assert at() != before, f"arrows do not reach node {node}"
     press("Enter")
     return keys
@@ -134,6 +137,14 @@ def test_a_lesson_stands_beside_the_tree_and_its_numbers_light_cards(served):
     assert page.evaluate(TEXT_LIT) == ["1"] * 5, "the card lights its numbers"
     page.click(".sv-lesson-card")
     page.wait_for_selector(".sv-inspector .sv-nodenumber:has-text('1')")
+    read = [page.locator(name).bounding_box() for name in (".sv-inspector", ".sv-card[aria-selected=true] > .sv-bg")]
+    for node in (1, 2):
+        page.hover(f".sv-card-node[data-node='{node}'] .sv-bg")
+        tip = page.locator(".sv-tip").bounding_box()
+        assert tip["height"] > 20
+        for box in read:
+            beside = tip["x"] + tip["width"] <= box["x"] or box["x"] + box["width"] <= tip["x"]
+            assert beside or tip["y"] + tip["height"] <= box["y"] or box["y"] + box["height"] <= tip["y"]
     assert page.inner_text(".sv-lesson-answer") == "", "to look a number up is no answer"
     page.keyboard.press("ArrowRight")
     page.wait_for_function("document.querySelector('.sv-lesson-card').dataset.node === undefined")

@@ -1,4 +1,4 @@
-"""What moves after a step or a phase, in Chromium: by transform and opacity alone, and where there is time for it."""
+"""What moves after a step or a phase, in Chromium: by transform and opacity alone, and only at leisure."""
 
 from __future__ import annotations
 

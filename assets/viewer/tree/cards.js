@@ -9,6 +9,7 @@ import { digits } from "../core/digits.js";
 import { svg } from "../core/dom.js";
 import { NOT_RECORDED } from "../core/recorded.js";
 import { DIGIT, fitting } from "./labels.js";
+import { INSET } from "./ladder.js";
 
 /** @import { Frame } from "../core/frame.d.ts" */
 /** @import { Hit, View } from "../core/state.js" */
@@ -54,7 +55,7 @@ export function fill(made, card) {
   else if (own === "stub") shapes.push(label(`+${card.count} more`, wide - 6, high / 2 + 4, 12, "end"));
   else if (own === "path" || own === "tried") examined(shapes, card, wide, high);
   else quiet(shapes, card, wide, high);
-  if (card.classes?.includes("sv-parting")) shapes.push(svg("path", { class: "sv-part", d: `M${wide} ${high / 2 - 7}l7 7-7 7-7-7z` }));
+  if (card.classes?.includes("sv-parting")) shapes.push(svg("path", { class: "sv-part", d: card.down ? `M${INSET} ${high - 7}l7 7-7 7-7-7z` : `M${wide} ${high / 2 - 7}l7 7-7 7-7-7z` }));
   made.replaceChildren(...shapes);
 }
 
