@@ -81,7 +81,7 @@ def test_a_click_while_a_fork_is_made_waits_for_it_and_goes_on_with_it(served, m
     page = seen.page
     page.keyboard.press("ArrowRight")
     seen.wait_for_step(2, len(whole.steps))
-    at_once = AT_ONCE.replace("at(id).click()", "document.querySelector(id).click()").replace("Starting", "Forking")
+    at_once = AT_ONCE.replace("at(id).click()", "document.querySelector(id).click()").replace("Starting", "anew")
     assert page.evaluate(at_once, "[data-act=fork]") == [True, False, True, "false"]
     said(seen, "Drafting level 1 of 3")
     page.keyboard.press("Control+Enter")
