@@ -141,3 +141,20 @@ def test_a_failure_is_red_and_the_run_stays(served):
     assert seen.where() == "step 1 of 3"
     seen.page.fill("#prompt textarea", "something else")
     said(seen, "Failed")
+
+
+def test_a_lost_connection_is_said_and_the_page_is_there_again_with_it(served):
+    seen = served(sample_trace(steps=3), lambda *_, **__: pairs.make_pair())
+    page = seen.page
+    page.evaluate("window.isOld = true")
+    page.context.set_offline(True)
+    said(seen, "Connection lost")
+    page.click("#step")
+    page.wait_for_selector(".specviz-error[data-busy=step]")
+    assert "Connection lost" in page.inner_text(".specviz-state"), "and not that it starts"
+    page.context.set_offline(False)
+    page.wait_for_function("!window.isOld && document.querySelector('[data-painted]')")  # Gradio loads it again
+    said(seen, "3 steps")
+    page.click("#run")
+    said(seen, "Finished")
+    seen.wrong = [one for one in seen.wrong if "ERR_INTERNET_DISCONNECTED" not in one]
