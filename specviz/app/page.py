@@ -33,7 +33,7 @@ _WITH_STEP = "(where, ...rest) => [String(window.specvizViewer.mounted.at(-1)?.s
 TOLD = {
     "step": "Starting",
     "run": "Starting",
-    "fork": "Forking",
+    "fork": "Running the step anew",
     "replay": "Making the run again",
     "what_if": "Asking the models",
     "greedy": "Decoding greedily",
@@ -42,7 +42,7 @@ TOLD = {
     "open_run": "Opening",
     "listed": "Opening",
     "lesson": "Opening",
-    "hold": "Making the link",
+    "hold": "Keeping the run for its link",
     "compare": "Comparing",
     "new": "New run",
 }

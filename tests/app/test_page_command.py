@@ -81,7 +81,7 @@ def test_a_click_while_a_fork_is_made_waits_for_it_and_goes_on_with_it(served, m
     page = seen.page
     page.keyboard.press("ArrowRight")
     seen.wait_for_step(2, len(whole.steps))
-    at_once = AT_ONCE.replace("at(id).click()", "document.querySelector(id).click()").replace("Starting", "Forking")
+    at_once = AT_ONCE.replace("at(id).click()", "document.querySelector(id).click()").replace("Starting", "anew")
     assert page.evaluate(at_once, "[data-act=fork]") == [True, False, True, "false"]
     said(seen, "Drafting level 1 of 3")
     page.keyboard.press("Control+Enter")
@@ -141,3 +141,20 @@ def test_a_failure_is_red_and_the_run_stays(served):
     assert seen.where() == "step 1 of 3"
     seen.page.fill("#prompt textarea", "something else")
     said(seen, "Failed")
+
+
+def test_a_lost_connection_is_said_and_the_page_is_there_again_with_it(served):
+    seen = served(sample_trace(steps=3), lambda *_, **__: pairs.make_pair())
+    page = seen.page
+    page.evaluate("window.isOld = true")
+    page.context.set_offline(True)
+    said(seen, "Connection lost")
+    page.click("#step")
+    page.wait_for_selector(".specviz-error[data-busy=step]")
+    assert "Connection lost" in page.inner_text(".specviz-state"), "and not that it starts"
+    page.context.set_offline(False)
+    page.wait_for_function("!window.isOld && document.querySelector('[data-painted]')")  # Gradio loads it again
+    said(seen, "3 steps")
+    page.click("#run")
+    said(seen, "Finished")
+    seen.wrong = [one for one in seen.wrong if "ERR_INTERNET_DISCONNECTED" not in one]

@@ -37,10 +37,11 @@ def test_a_changed_coin_turns_a_decision_and_both_stand_side_by_side(served):
     decision = next(d for d in step.verdicts["rejection"].decisions if d.outcome == "rejected" and d.threshold > 0.01)
     seen = served(trace, tiny)
     page = seen.page
-    open_panel(seen)
-    assert page.locator(f"{PANEL} tr[data-differs=true]").count() == 0
     seen.click_card(decision.node)
-    page.fill(f"{PANEL} [data-field=coin]", "0.000001")
+    page.click(".sv-inspector :text('Force this coin')")  # it goes to the field, which is typed into
+    page.wait_for_selector(f"{PANEL} table")
+    assert page.locator(f"{PANEL} tr[data-differs=true]").count() == 0
+    page.keyboard.type("0.000001")
     row = page.locator(f"{PANEL} tr[data-differs=true]").filter(has=page.locator(f"[data-node='{decision.node}']"))
     row.wait_for()
     assert "✕ rejected" in row.locator("td").nth(0).inner_text()

@@ -55,6 +55,8 @@ export function makeCommand(place, ask) {
   let busy = null;
   /** @type {number | undefined} */
   let timer;
+  /** @type {number | undefined} */
+  let looking;
   let asked = 0, count = 0, waits = false, lost = false;
   /** Names of the events that the server has not answered completely. @type {string[]} */
   let pending = [];
@@ -82,7 +84,7 @@ export function makeCommand(place, ask) {
     bar.classList.toggle("specviz-error", lost || (error !== null && !busy));
     bar.classList.toggle("specviz-edited", !busy && edited());
     progress.style.transform = `scaleX(${busy ? busy.fraction ?? 0 : 0})`;
-    if (lost) say("Connection lost", "specviz is asked every few seconds whether it is there again");
+    if (lost) say("Connection lost", "trying again");
     else if (busy) say(busy.text, next ? `then ${WAITING[next]}` : "");
     else if (error) say(...error);
     else if (edited()) say("New prompt", "Enter starts a new run");
@@ -103,10 +105,11 @@ export function makeCommand(place, ask) {
     ask(++count);
   }
 
-  /** Look whether the server can be reached, until it can. */
+  /** Look whether the server can be reached, until it can; a server on this machine can be without a network, too. */
   async function look() {
     lost = !(await fetch(IS_THERE, { cache: "no-store" }).then(({ ok }) => ok, () => false));
-    if (lost) setTimeout(look, LATE_MS);
+    clearTimeout(looking);
+    if (lost || !navigator.onLine) looking = setTimeout(look, LATE_MS);
     show();
   }
 

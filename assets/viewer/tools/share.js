@@ -124,7 +124,7 @@ export function makeShare(ui, state, act, { ask }) {
   function share(embed) {
     embedding = embed;
     if (named()) return copy();
-    act.notice({ kind: "working", text: "Keeping this run on the server, so that the link can open it …", fraction: null });
+    act.notice(null);
     ask?.("hold", { run: runDrawn(state).id });
   }
 
@@ -136,7 +136,7 @@ export function makeShare(ui, state, act, { ask }) {
   }
 
   function branch() {
-    act.notice({ kind: "working", text: `Running step ${state.step + 1} anew …`, fraction: null });
+    act.notice(null);
     ask?.("fork", { run: runDrawn(state).id, step: state.step });
   }
 

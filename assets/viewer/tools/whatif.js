@@ -56,10 +56,12 @@ export function makeWhatIf(ui, state, act, { ask: askServer }) {
   ui.under.append(cannot, panel);
   ui.over.append(overlay);
   act.whatIf = () => {
+    const focus = () => /** @type {HTMLElement | null} */ (form.querySelector("[data-field=coin]") || form.querySelector("[data-field=verifier]"))?.focus();
+    if (panel.open) build();
+    else panel.addEventListener("toggle", focus, { once: true }); // which builds the form
     panel.open = true;
-    build();
     act.reveal(panel);
-    /** @type {HTMLElement | null} */ (form.querySelector("[data-field=coin], [data-field=verifier]"))?.focus();
+    focus();
   };
 
   const isOpen = () => panel.open && state.dock === "whatif";
