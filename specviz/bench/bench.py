@@ -124,8 +124,8 @@ def describe_machine(pair: Pair) -> dict[str, Any]:
     """What the figures belong to. ``load`` is the load average of the last minute: near 0 on a quiet machine."""
     device = pair.target.device
     return {
-        "target": pair.models.target.model_dump(),
-        "draft": pair.models.draft.model_dump(),
+        "target": pair.target.info.model_dump(),
+        "draft": pair.draft.info.model_dump(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or device.type,
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
