@@ -1,4 +1,4 @@
-"""``python -m tests.tools.mutations``: mutated traces, recordings and settings, through every entry that a stranger can reach.
+"""``python -m tests.tools.mutations``: mutated traces, recordings and settings, wherever a stranger can reach in.
 
 Each case must be accepted, and then survive being shown, or be refused with one sentence. Anything else is a *finding*:
 another exception, more time or memory than allowed, a file written outside the folders of the run, a file read that
