@@ -100,7 +100,7 @@ def build_page(
                         library = gr.Dropdown(act.recorded, value=None, label="Open a recorded run", elem_id="library")
                         upload = gr.UploadButton(
                             "Open a trace file",
-                            file_types=[".json", ".gz"],
+                            file_types=[".json", ".jsonl", ".gz"],
                             file_count="single",
                             size="md",
                             elem_id="upload",
