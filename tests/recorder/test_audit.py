@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -18,13 +19,17 @@ from specviz.engine.session import Session
 from specviz.recorder import step_record
 from specviz.recorder.arrays import Snapshot, snapshot
 from specviz.recorder.audit import DEVIATIONS, NATS_ABOVE, NATS_BELOW, audit, fails, is_alarm
+from specviz.recorder.checks import examine
 from specviz.recorder.findings import ABOUT, Finding, NotRun, in_order
 from specviz.recorder.model_audit import NATS, PROBABILITY, audit_rows, limits
 from specviz.trace.checks import Check
 from specviz.trace.io import save_trace
 from specviz.trace.schema import CacheChange, Caches, Row, Sampling, Step, TopK, Trace
 from tests import faults, pairs
+from tests.paths import DOCS
 from tests.recorder import loops
+from tests.recorder.checks.steps import step as sound_step
+from tests.tools import false_alarms
 
 NEW_TOKENS = 24
 
@@ -178,7 +183,7 @@ def test_a_calibration_says_from_which_step_on() -> None:
 
     (found,) = wrong(audit(with_checks(sound(), shifted)))
     assert (found.check, found.step) == ("draft_calibration", 2)
-    assert "from step 2 on" in found.sentence
+    assert "from step 3 on" in found.sentence
     assert "more surprising" in found.sentence
 
 
@@ -382,3 +387,27 @@ def test_the_command_line_exits_with_1_where_something_is_wrong(
     assert "1 error, 0 warnings" in said
     (tmp_path / "broken.jsonl").write_text("{}")
     assert main(["audit", str(tmp_path / "broken.jsonl")]) == 2
+
+
+# ---------------------------------------------------------------------------------------------------- the document
+
+
+def test_the_document_lists_every_check_by_its_name() -> None:
+    rows = [line for line in (DOCS / "audit.md").read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    assert {name for line in rows for name in re.findall(r"`(\w+)`", line.split("|")[1])} == ABOUT.keys()
+    assert {check.name for check in examine(sound_step()).checks} <= ABOUT.keys()
+
+
+def test_the_document_lists_who_finds_the_planted_faults() -> None:
+    lines = (DOCS / "audit.md").read_text(encoding="utf-8").splitlines()
+    for fault, (must, _) in FOUND_BY.items():
+        (row,) = [line for line in lines if line.startswith(f"| {fault} |")]
+        assert must <= {*re.findall(r"`(\w+)`", row)}
+
+
+def test_the_rate_of_false_alarms_that_the_document_gives() -> None:
+    """With fewer runs: at most the 2 in 1,000 that it promises, of the most uneven rows, and none of a model's."""
+    rows = dict(false_alarms.kinds())
+    for name in ("the same, temperature 0.7", "0.999 and a thousand tokens of 1e-6"):
+        above, below = false_alarms.share_of_alarms(rows[name], 1000)[200]
+        assert above + below <= (0.002 if "1e-6" in name else 0)
