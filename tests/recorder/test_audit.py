@@ -16,6 +16,7 @@ import torch
 
 from specviz.cli import main
 from specviz.engine.session import Session
+from specviz.errors import ModelError
 from specviz.recorder import step_record
 from specviz.recorder.arrays import Snapshot, snapshot
 from specviz.recorder.audit import DEVIATIONS, NATS_ABOVE, NATS_BELOW, audit, fails, is_alarm
@@ -25,7 +26,7 @@ from specviz.recorder.model_audit import NATS, PROBABILITY, audit_rows, limits
 from specviz.trace.checks import Check
 from specviz.trace.io import save_trace
 from specviz.trace.schema import CacheChange, Caches, Row, Sampling, Step, TopK, Trace
-from tests import faults, pairs
+from tests import faults, pairs, tiny
 from tests.paths import DOCS
 from tests.recorder import loops
 from tests.recorder.checks.steps import step as sound_step
@@ -411,3 +412,32 @@ def test_the_rate_of_false_alarms_that_the_document_gives() -> None:
     for name in ("the same, temperature 0.7", "0.999 and a thousand tokens of 1e-6"):
         above, below = false_alarms.share_of_alarms(rows[name], 1000)[200]
         assert above + below <= (0.002 if "1e-6" in name else 0)
+
+
+@pytest.mark.parametrize("given", [("target", "draft"), ("target",), ("draft",)])
+def test_models_are_given_by_name(
+    given: tuple[str, ...], folders: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "own.json.gz"
+    pair = [part for name, folder in folders.items() for part in (f"--{name}", folder)]
+    assert main(["record", "--prompt", "the sea", *pair, "--max-new-tokens", "8", "-o", str(file)]) == 0
+    capsys.readouterr()
+    named = [part for name in given for part in (f"--{name}", folders[name])]
+    assert main(["audit", str(file), *named]) == 0
+    said = capsys.readouterr().out
+    for name in ("target", "draft"):
+        recomputed = f"note     {name}_rows: The {name}'s rows are those of a recompute from the text"
+        assert (recomputed in said) == (name in given)
+    assert main(["audit", str(file), "--target", str(tmp_path / "nothing")]) == 2
+    assert "There is no folder" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    target, draft = tiny.save_pair(tmp_path_factory.mktemp("pair"))
+    return {"target": str(target), "draft": str(draft)}
+
+
+def test_what_is_no_model_is_refused() -> None:
+    with pytest.raises(ModelError, match="no language model"):
+        audit(sound(), object())
