@@ -10,6 +10,7 @@ import pytest
 from specviz.cli import parse
 from specviz.trace import schema
 from tests.paths import ROOT
+from tests.tools import trace_doc
 
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
 COMMANDS = [
@@ -52,7 +53,8 @@ def test_links_in_the_documents_lead_somewhere() -> None:
 
 
 def test_every_field_of_the_trace_is_documented() -> None:
-    text = (ROOT / "docs" / "trace.md").read_text(encoding="utf-8")
+    text = trace_doc.PAGE.read_text(encoding="utf-8")
+    assert trace_doc.made(text) == text, "python -m tests.tools.trace_doc --write"
     for name, model in vars(schema).items():
         if isinstance(model, type) and issubclass(model, schema.Value) and model is not schema.Value:
             section = re.search(rf"^## {name}\n(.*?)(?=^## |\Z)", text, flags=re.M | re.S)

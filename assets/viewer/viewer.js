@@ -322,7 +322,7 @@ export function mount(element, handlers = {}) {
     const step = Number(found.dataset.step), { node, bonus } = found.dataset;
     // A word of the step in sight selects its node, as a click on the card does.
     if (step === state.step && node !== undefined) select(Number(node));
-    else if (step === state.step && bonus !== undefined) select((verdictBy(frameDrawn(state), bonus) || driving(frameDrawn(state))).bonus.node);
+    else if (step === state.step && bonus !== undefined) select((verdictBy(frameDrawn(state), bonus) || driving(frameDrawn(state))).bonus?.node ?? 0);
     else show(step);
   });
 

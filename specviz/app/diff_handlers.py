@@ -61,7 +61,7 @@ def _decoded(
     limits.check_step(pair, len(trace.prompt_tokens) + count, StepWork(BuilderWork(0, 0, 0), 0), lower, lower)
     tokens, scores = plain_greedy(pair, list(trace.prompt_tokens), count, stop)
     texts = {token: pair.token_text(token) for token in tokens}
-    reference = Reference(PLAIN, tuple(tokens), texts, tuple(scores), pair.models.target)
+    reference = Reference(PLAIN, tuple(tokens), texts, tuple(scores), pair.target.info)
     return reference, stop.met and len(tokens) < count, pair.models
 
 
@@ -74,6 +74,7 @@ def against_greedy(
     """
     sessions.clear_stop(page)
     try:
+        trace.own_settings()  # another engine's run is refused before anything is loaded
         sessions.limits.check_context(len(trace.prompt_tokens), len(trace.output_tokens()))
         count = max(1, len(trace.output_tokens()))
         said = f"Decoding {count} tokens greedily …"

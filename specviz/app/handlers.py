@@ -27,12 +27,17 @@ from specviz.app.server.uploads import forget_upload
 from specviz.app.server.visitors import Visitors
 from specviz.errors import SettingsError, SpecvizError
 from specviz.figures import dump_block
+from specviz.figures.text import one_line
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.breakpoints import Breakpoints, parse_breakpoints
 from specviz.trace.identity import caveats
 from specviz.trace.io import packed, write_file
 from specviz.trace.schema import Choice, Trace
 
+ANOTHER_ENGINE = (
+    "This run was recorded from another engine, {}, so no step can be added to it here; press New run to start one "
+    "with the settings of the form."
+)
 _Write = Callable[[Trace, Path], None]
 
 
@@ -65,12 +70,12 @@ class Actions:
         except SpecvizError as error:
             problem = run_handlers.failed(error)
         # A page's state holds the opening run by reference only: Gradio copies it once a session; values are frozen.
-        self.start = PageState().show(first, filled=trace is not None) if first else PageState()
+        self.start = PageState().show(first, filled=bool(trace and trace.settings)) if first else PageState()
         # The form starts with the run that the page was told to open, and with its own defaults beside one to look at:
         # they are those of a call by a program, too.
         written = {}
-        if first and trace:
-            written = write_form(first.trace.prompt, self.limits.as_set(first.models), first.trace.settings)
+        if first and trace and trace.settings:
+            written = write_form(trace.prompt, self.limits.as_set(first.models), trace.settings)
         self.form, self.stops = Form(self.limits, start=written), Form(self.limits)
         self.first_block = problem or opening.first_block(first)
 
@@ -96,6 +101,9 @@ class Actions:
             yield run_handlers.failed(error), gr.skip()
             return
         before = None if there.anew else there.run
+        if before is not None and before.stored.head.engine is not None:
+            yield message("error", ANOTHER_ENGINE.format(one_line(before.stored.head.who, 32))), gr.skip()
+            return
         ticket = before.ticket if before else None
         trace = self.sessions.trace_of(ticket)  # in memory already; the page's copy may be compressed
         if trace is None and before is not None:
@@ -133,14 +141,15 @@ class Actions:
             return
         trace = parent.trace
         # The form counts only if it was filled in from this run; otherwise its values belong to another one.
-        recorded = trace.settings_of(at) if at < len(trace.steps) else trace.settings
-        inputs = (trace.prompt, self.limits.as_set(parent.models), recorded)
         own = there.filled != trace.id
         try:
+            settings = trace.own_settings()
+            recorded = trace.own_settings_of(at) if at < len(trace.steps) else settings
+            inputs = (trace.prompt, self.limits.as_set(parent.models), recorded)
             if not own:
                 _, models, chosen = self.form.read(values)
-                same = chosen == as_form_reads(trace.settings)
-                inputs = (trace.prompt, models, trace.settings if same else chosen)
+                same = chosen == as_form_reads(settings)
+                inputs = (trace.prompt, models, settings if same else chosen)
         except SpecvizError as error:
             yield [run_handlers.failed(error), gr.skip(), *untouched]
             return
@@ -170,13 +179,14 @@ class Actions:
 
     def show_run(self, known: PageState | None, one: Run, text: Any) -> list[Any]:
         """Show a recorded run, with its prompt, models and settings in the form, so that Step and Run go on with the
-        run that is seen.
+        run that is seen. Another engine's run leaves the form as it is.
 
         Args:
             text: the block that shows it.
         """
-        fill = self.form.write(one.trace.prompt, one.models, one.trace.settings)
-        return [text, (known or self.start).show(one, filled=True), *fill]
+        settings = one.trace.settings
+        fill = self.form.write(one.trace.prompt, one.models, settings) if settings else self.form.untouched()
+        return [text, (known or self.start).show(one, filled=settings is not None), *fill]
 
     def models_for(self, there: PageState, one: Run, values: Sequence[Any]) -> ModelChoice:
         """The pair that a run is asked about with: the form's where it was filled in from this run, because there a

@@ -151,18 +151,18 @@ def _parent(run: Run) -> str | None:
 def describe(run: Run) -> str:
     """A run in one line: title, where it was forked, what drives it, how far it came."""
     head = run.stored.head
-    settings = head.settings
-    heat = "greedy" if settings.target.temperature == 0 else f"temperature {settings.target.temperature:g}"
     parts = [run.title]
     if head.forked_from:
         parts.append(f"from step {head.forked_from.step + 1} on")
-    parts += [
-        f"{one_line(settings.driver, 32)} drives",
-        describe_tree(settings.builder),
-        heat,
-        f"seed {settings.seed}",
-        f"{run.stored.steps} steps, {run.stored.tokens} tokens",
-    ]
+    if (settings := head.settings) is not None:
+        heat = "greedy" if settings.target.temperature == 0 else f"temperature {settings.target.temperature:g}"
+        driver = f"{one_line(settings.driver, 32)} drives"
+        parts += [driver, describe_tree(settings.builder), heat, f"seed {settings.seed}"]
+    else:
+        parts.append(f"recorded from {one_line(head.who, 32)}")
+        if head.request is not None:
+            parts.append(f"request {one_line(head.request, 32)}")
+    parts.append(f"{run.stored.steps} steps, {run.stored.tokens} tokens")
     if head.end_reason not in (None, "stopped"):
         parts.append(f"ended: {head.end_reason}")
     return " · ".join(parts) + f" · “{one_line(head.prompt.strip(), 40)}”"
@@ -183,8 +183,11 @@ def describe_tree(builder: Choice) -> str:
 
 
 def models_of(trace: Trace) -> ModelChoice:
-    """The pair that recorded a trace, as one would write it in the form; folders are asked for there."""
-    target, draft = trace.models.target, trace.models.draft
+    """The pair that recorded a trace, as one would write it in the form; folders are asked for there. The form's own
+    for another engine's run, which no pair goes on with."""
+    if trace.engine is not None:
+        return ModelChoice()
+    target, draft = trace.models.both()
     return ModelChoice(
         target=as_typed(target, "target"),
         draft=as_typed(draft, "draft"),

@@ -161,8 +161,8 @@ class Proofs:
 
 def in_use(form: Iterable[Choice], trace: Trace | None) -> list[Choice]:
     """Verifiers with their options in the form, then in the run in sight: those that are registered and fit."""
-    settings = [] if trace is None else [trace.settings, *(step.settings for step in trace.steps if step.settings)]
-    choices = chain(form, (choice for one in settings for choice in one.verifiers))
+    settings = [] if trace is None else [trace.settings, *(step.settings for step in trace.steps)]
+    choices = chain(form, (choice for one in settings if one for choice in one.verifiers))
     registered = (choice for choice in choices if choice.name in VERIFIERS)
     # A file may hold as many options as it has steps.
     different = {(choice.name, options_key(choice.options)): choice for choice in islice(registered, 10 * MOST_KEPT)}

@@ -296,6 +296,8 @@ def _was_left(trace: Trace, prompt: str, settings: Settings, ticket: Ticket | No
 
 def _is_of(trace: Trace, prompt: str, settings: Settings, **but: Any) -> bool:
     """Whether these are the inputs of a run, with the settings in ``but`` replaced."""
+    if trace.settings is None:
+        return False
     recorded = trace.settings.model_copy(update=but)
     return trace.prompt == prompt and settings in (recorded, as_form_reads(recorded))
 
@@ -303,7 +305,7 @@ def _is_of(trace: Trace, prompt: str, settings: Settings, **but: Any) -> bool:
 def _has_ended(trace: Trace, inputs: Inputs, ticket: Ticket) -> bool:
     """Whether this run of the page has come to its end, and nothing in these inputs lets it go on."""
     prompt, models, settings = inputs
-    same = trace.settings.max_new_tokens == settings.max_new_tokens
+    same = trace.settings is not None and trace.settings.max_new_tokens == settings.max_new_tokens
     return same and trace.end_reason not in (None, "stopped") and _was_left(trace, prompt, settings, ticket, models)
 
 

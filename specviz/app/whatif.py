@@ -43,6 +43,7 @@ def through_models(sessions: Sessions, trace: Trace, models: ModelChoice, wanted
     """Blocks: how loading goes, then the answer."""
     try:
         position, question = _parse(trace, wanted)
+        trace.own_settings()  # another engine's run is refused before anything is loaded
         step = trace.steps[position]
         limits = sessions.limits
         limits.check_nodes(len(step.tree.nodes) - 1)

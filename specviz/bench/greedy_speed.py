@@ -178,7 +178,7 @@ def greedy_speeds(
             if (at := first_difference(got, expected)) is not None:
                 row = scores[at] if at < len(scores) else None
                 both = [side[at] if at < len(side) else None for side in (got, expected)]
-                kind = greedy_meaning(both, [row], [pair.models.target]).kind
+                kind = greedy_meaning(both, [row], [pair.target.info]).kind
                 differences[name].append(Difference(prompt.id, at, row.margin if row else None, kind))
     runs: dict[str, list[tuple[float, int, float, int]]] = {name: [] for name in methods}
     names = list(methods)

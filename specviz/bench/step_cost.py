@@ -85,7 +85,7 @@ class MeasuredStep:
     @property
     def forwards(self) -> float:
         """Seconds in both models' forwards."""
-        return self.timings.draft + self.timings.target
+        return self.timings.seconds("draft", "target")
 
     @property
     def ratio(self) -> float:
@@ -95,7 +95,7 @@ class MeasuredStep:
     @property
     def rest(self) -> float:
         """Seconds in no phase: the step's value is made and validated after the last of them."""
-        return self.wall - sum(getattr(self.timings, phase) for phase in PHASES)
+        return self.wall - self.timings.seconds(*PHASES)
 
 
 @dataclass(frozen=True)
@@ -211,6 +211,7 @@ def _step_costs(
             wall, step = timed_step(session)
             assert len(step.tree.nodes) == tree.nodes + 1, f"{tree.label} grew {len(step.tree.nodes) - 1} nodes"
             if turn >= WARM_UP:
+                assert step.timings is not None
                 done.append(MeasuredStep(wall, step.timings, len(step.model_dump_json().encode())))
         if turn >= WARM_UP and enough():
             break
@@ -238,8 +239,9 @@ def commit_costs(pair: Pair, steps: int, contexts: Sequence[int] = CONTEXTS, say
                 continue
             step = session.step()
             if turn >= WARM_UP:
-                seconds[context].append(step.timings.commit)
-                changes = (step.caches.target, step.caches.draft)
+                assert step.timings is not None
+                seconds[context].append(step.timings.seconds("commit"))
+                changes = (step.caches.whole("target"), step.caches.whole("draft"))
                 moved[context].append(sum(len(change.moves) for change in changes))
     return [CommitCost(context, tuple(seconds[context]), tuple(moved[context])) for context in sessions]
 

@@ -64,12 +64,12 @@ def _body(job: Job, models: Models, counts: Mapping[str, int], files: Mapping[st
         "| models | target | draft |",
         "|---|---|---|",
     ]
-    pair = (models.target, models.draft)
+    pair = models.both()
     for title, cells in (
         ("id", [named(model) for model in pair]),
         ("parameters", [f"{model.parameters:,}" for model in pair]),
         ("vocabulary", [f"{model.vocabulary:,}" for model in pair]),
-        ("number format", [model.quantization or model.dtype for model in pair]),
+        ("number format", [model.quantization or str(model.dtype) for model in pair]),
         ("note", [model.note or "" for model in pair]),
     ):
         lines.append(f"| {title} | {' | '.join(cells)} |")

@@ -108,7 +108,7 @@ class SpeculativeLM(TemplateLM):
 
     @property
     def tokenizer_name(self) -> str:
-        return str(self._pair.models.target.id).replace("/", "__")
+        return str(self._pair.target.info.id).replace("/", "__")
 
     def get_model_info(self) -> dict[str, Any]:
         """What the harness writes beside the results."""

@@ -161,13 +161,13 @@ def _outcome(row: Row, step: Step, name: str) -> str | None:
         return f"accepted {row['accepted']} tokens, now {len(verdict.path)}" + (
             " others" if len(verdict.path) == row["accepted"] else ""
         )
-    if verdict.bonus.token != row["bonus_token"]:
+    if verdict.known_bonus().token != row["bonus_token"]:
         return "accepted the same tokens, and another bonus token came after them"
     return None
 
 
 def _why(run: ReplayableRun, models: Models) -> str:
-    now = (named(models.target), named(models.draft))
+    now = [named(model) for model in models.both()]
     other = [f"{then[:80]}, now {here[:80]}" for then, here in zip(run.models, now, strict=True) if then != here]
     if other:
         return f"; it was recorded with other models ({'; '.join(other)})."

@@ -144,7 +144,7 @@ def step_rows(
             tokens = [step.tree.nodes[node].token for node in verdict.path]
             ended = bool(tokens) and tokens[-1] in end_tokens
             is_driver = name == step.driver
-            divergence = divergences.get(name)
+            divergence, bonus = divergences.get(name), verdict.known_bonus()
             yield key | {
                 "step": step.index,
                 "verifier": name,
@@ -156,13 +156,13 @@ def step_rows(
                 "accepted": len(verdict.path),
                 "emitted": len(verdict.path) + 1,
                 "new_tokens": len(verdict.path) + (not ended),
-                "end_has_children": verdict.bonus.node in parents,
+                "end_has_children": bonus.node in parents,
                 "decisions": len(verdict.decisions),
                 "path": list(verdict.path),
                 "path_tokens": tokens,
-                "bonus_token": verdict.bonus.token,
-                "bonus_source": verdict.bonus.source,
-                "bonus_uniform": verdict.bonus.uniform,
+                "bonus_token": bonus.token,
+                "bonus_source": bonus.source,
+                "bonus_uniform": bonus.uniform,
                 "committed": len(step.committed) if is_driver else None,
                 **{name: getattr(divergence, name, None) for name in DIVERGENCES},
             }
@@ -200,6 +200,6 @@ def _decision_row(key: Row, step: Step, verdict: Verdict, index: int, decision: 
         "residual_mass": None if decision.residual is None else decision.residual.mass,
         "target_prob": node.target_prob,
         "draft_prob": node.draft_prob,
-        "target_entropy": parent.target.entropy,
+        "target_entropy": None if parent.target is None else parent.target.entropy,
         "draft_entropy": None if parent.draft is None else parent.draft.entropy,
     }

@@ -108,8 +108,8 @@ def _output_row(
         "end_reason": "error" if session is None or message else session.end_reason,
         "message": message,
         **quality,
-        "target": named(pair.models.target),
-        "draft": named(pair.models.draft),
+        "target": named(pair.target.info),
+        "draft": named(pair.draft.info),
     }
 
 

@@ -154,9 +154,8 @@ class _Writer:
 
 def _essence(models: Models) -> Models:
     """Without the device, which may differ."""
-    return Models(
-        target=models.target.model_copy(update={"device": ""}), draft=models.draft.model_copy(update={"device": ""})
-    )
+    target, draft = (model.model_copy(update={"device": ""}) for model in models.both())
+    return Models(target=target, draft=draft)
 
 
 def _schema(name: str) -> Any:

@@ -6,16 +6,16 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 
-from specviz.engine.step_values import Change, Commit, Scores, Verified
-from specviz.sampling import entropy, top_k
+from specviz.engine.cache_recording import record_change
+from specviz.engine.step_values import Commit, Scores, Verified
+from specviz.sampling import entropy, take_rows, top_k
 from specviz.trace.schema import (
     LONGEST_NAME,
     Bonus,
-    CacheChange,
     Caches,
     Decision,
     DraftTree,
@@ -26,7 +26,6 @@ from specviz.trace.schema import (
     Row,
     Sampling,
     Settings,
-    Slot,
     Step,
     Timings,
     TokenText,
@@ -79,18 +78,24 @@ def rows_of(logits: torch.Tensor, probs: torch.Tensor, sampling: Sampling, k: in
     # Every sampling parameter keeps the order of the tokens, so one top-k serves the raw and the processed row.
     processed = probs.gather(-1, indices)
     untouched = sampling == Sampling()
-    raw = processed if untouched else torch.exp(top - logits.logsumexp(-1, keepdim=True))
+    if untouched:
+        raw = processed
+        log_sum_exp = top[:, 0] - raw[:, 0].log()  # without another pass over the rows
+    else:
+        whole = logits.logsumexp(-1, keepdim=True)
+        raw, log_sum_exp = torch.exp(top - whole), whole[:, 0]
     entropies = probs.new_zeros(len(probs)) if sampling.temperature == 0 else entropy(probs)
-    asked = reads.ask(indices, raw, processed, entropies, top[:, 0])
+    asked = reads.ask(indices, raw, processed, entropies, top[:, 0], log_sum_exp)
 
     def rows(texts: Texts) -> list[Row]:
         found = []
-        for ids, raw_row, row, h, logit in zip(*(column.tolist() for column in asked()), strict=True):
+        for ids, raw_row, row, h, logit, mass in zip(*(column.tolist() for column in asked()), strict=True):
             texts.mention(ids)
             plain = _positive(ids, raw_row)
             kept = plain if untouched else _positive(ids, row)
-            top_logit = _short(logit) if math.isfinite(logit) else None
-            found.append(Row(entropy=abs(h), raw=plain, processed=kept, top_logit=top_logit))
+            found.append(
+                Row(entropy=abs(h), raw=plain, processed=kept, top_logit=_finite(logit), log_sum_exp=_finite(mass))
+            )
         return found
 
     return rows
@@ -139,6 +144,7 @@ def record_attempt(attempt: Attempt, draft_rows: Callable[[int], Rows], settings
 
 
 def record_step(
+    drafted: TokenTree,
     tree: Callable[[], DraftTree],
     results: Mapping[str, Verified],
     commit: Commit,
@@ -155,7 +161,7 @@ def record_step(
     """A step that is done, without its audits. What it needs from the device is asked for first, and read at once.
 
     Args:
-        tree: has asked already.
+        tree: of ``drafted``; has asked already.
         results: of every verifier, by name.
         context: committed tokens before the step.
         timings: of the phases so far; called when everything is read.
@@ -164,14 +170,15 @@ def record_step(
     for name, verified in results.items():
         with verifier_errors(verified.verifier):
             asked[name] = record_verdict(verified, settings.record_top_k, texts, reads)
+    draft_ranks = ask_draft_ranks(drafted, results, reads)
     target, draft = record_change(commit.target, reads), record_change(commit.draft, reads)
     reads.finish()  # here, where what goes wrong on the device is no verifier's fault
     verdicts: dict[str, Verdict] = {}
     for name, verified in results.items():
         with verifier_errors(verified.verifier):
-            verdicts[name] = asked[name]()
-    caches = Caches(target=target(), draft=draft())
-    for change in (caches.target, caches.draft):
+            verdicts[name] = asked[name](draft_ranks().get(name))
+    changes = target(), draft()
+    for change in changes:
         texts.mention([slot.token for slot in change.appended])
     texts.mention(commit.tokens)
     return Step(
@@ -182,7 +189,7 @@ def record_step(
         driver=settings.driver,
         committed=commit.tokens,
         end_reason=end_reason,
-        caches=caches,
+        caches=Caches(target=changes[0], draft=changes[1]),
         tokens=texts.seen(),
         timings=timings(),
         prefilled=prefilled,
@@ -233,15 +240,47 @@ def softmax_edge_probs(tree: TokenTree) -> torch.Tensor:
     return tree.rows[rows, upload(tree.tokens[1:], tree.rows.device)]
 
 
-def record_verdict(verified: Verified, k: int, texts: Texts, reads: Reads) -> Callable[[], Verdict]:
-    """One verifier's judgement, walk and bonus token as a verdict, to be called once all of the step has been asked."""
+def ask_draft_ranks(
+    tree: TokenTree, results: Mapping[str, Verified], reads: Reads
+) -> Callable[[], dict[str, int | None]]:
+    """How many tokens the draft likes better than each verifier's bonus token, by the verifier's name.
+
+    Not there where the draft has no row at the node where it was drawn. To be called once all of the step has been
+    asked.
+    """
+    drawn = {
+        name: (tree.row_of[verified.walk.end.node], verified.bonus.token)
+        for name, verified in results.items()
+        if verified.walk.end.node in tree.row_of and verified.bonus.token < tree.rows.shape[-1]
+    }
+    if not drawn:
+        return dict
+    places = list(dict.fromkeys(drawn.values()))  # many verifiers draw the same token at the same node
+    rows = take_rows(tree.rows, [row for row, _ in places])
+    own = rows.gather(-1, upload([[token] for _, token in places], rows.device))
+    asked = reads.ask(torch.count_nonzero(rows > own, -1))
+
+    def ranks() -> dict[str, int | None]:
+        by_place = dict(zip(places, asked()[0].tolist(), strict=True))
+        return {name: by_place[place] for name, place in drawn.items()}
+
+    return ranks
+
+
+def record_verdict(verified: Verified, k: int, texts: Texts, reads: Reads) -> Callable[[int | None], Verdict]:
+    """One verifier's judgement, walk and bonus token as a verdict, to be called once all of the step has been asked,
+    with what :func:`ask_draft_ranks` says of the bonus token."""
     residuals = _residuals(verified.judgement, verified.walk.rulings, k, texts, reads)
     top = reads.ask(*top_k(verified.row, min(k, verified.row.shape[-1])))
-    return lambda: _verdict(verified, residuals(), top(), texts)
+    return lambda draft_rank: _verdict(verified, residuals(), top(), draft_rank, texts)
 
 
 def _verdict(
-    verified: Verified, residuals: Mapping[int, Residual], bonus_row: Sequence[torch.Tensor], texts: Texts
+    verified: Verified,
+    residuals: Mapping[int, Residual],
+    bonus_row: Sequence[torch.Tensor],
+    draft_rank: int | None,
+    texts: Texts,
 ) -> Verdict:
     verifier, walk, bonus = verified.verifier, verified.walk, verified.bonus
     judgement = verified.judgement
@@ -279,6 +318,7 @@ def _verdict(
             source=walk.end.source,
             uniform=bonus.uniform,
             distribution=_top(indices.tolist(), top.tolist(), texts),
+            draft_rank=draft_rank,
         ),
     )
 
@@ -307,43 +347,6 @@ def _reason(ruling: Ruling, residuals: Mapping[int, Residual]) -> str:
     return ruling.reason
 
 
-def record_change(change: Change, reads: Reads) -> Callable[[], CacheChange]:
-    """What a step did to one cache, to be called once everything of the step has been asked for."""
-    after = change.cache.ask_fingerprints(change.num_committed, change.cache.num_committed, reads)
-    return lambda: _cache_change(change, after())
-
-
-def _cache_change(change: Change, fingerprints_after: tuple[str, ...]) -> CacheChange:
-    base = change.num_committed
-    slots = tuple(
-        Slot(
-            slot=base + offset,
-            token=row.token,
-            position=row.position,
-            role=_role(change, offset),
-            node=change.node_of.get(offset),
-            sees=tuple(base + other for other in row.sees),
-            sees_before=row.sees_before,
-        )
-        for offset, row in enumerate(change.written)
-    )
-    return CacheChange(
-        length_before=base,
-        appended=slots,
-        moves=change.compaction.moves,
-        dropped=change.compaction.dropped,
-        length_after=change.cache.num_committed,
-        fingerprints_before=change.fingerprints(),
-        fingerprints_after=fingerprints_after,
-    )
-
-
-def _role(change: Change, offset: int) -> Literal["context", "node", "pruned"]:
-    if offset < change.num_catch_up:
-        return "context"
-    return "node" if offset in change.node_of else "pruned"
-
-
 def _top(ids: list[int], probs: list[float], texts: Texts) -> TopK:
     """The entries of positive probability."""
     kept = sum(p > 0 for p in probs)
@@ -355,6 +358,10 @@ def _positive(ids: list[int], probs: list[float]) -> TopK:
     """The entries of positive probability. They need not come first: of equal logits any one may be the one kept."""
     kept = [(token, _short(p)) for token, p in zip(ids, probs, strict=True) if p > 0]
     return TopK(ids=tuple(token for token, _ in kept), probs=tuple(p for _, p in kept))
+
+
+def _finite(x: float) -> float | None:
+    return _short(x) if math.isfinite(x) else None
 
 
 def _number(x: float) -> float | None:

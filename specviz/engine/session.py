@@ -97,15 +97,17 @@ class Session:
         Raises:
             SettingsError: for settings no run can have, and for another pair than the one that recorded the trace,
                 which never ran its steps.
+            TraceError: for another engine's run.
         """
         assert not same or (steps is None and settings is None)
+        recorded = trace.own_settings()
         refuse_other_models(pair.models, trace.models)
         session = cls.__new__(cls)
-        chosen = settings or trace.settings
+        chosen = settings or recorded
         session._resolved = resolve(chosen)
         kept = list(trace.steps if steps is None else trace.steps[:steps])
-        if chosen != trace.settings:
-            kept = [step if step.settings else step.model_copy(update={"settings": trace.settings}) for step in kept]
+        if chosen != recorded:
+            kept = [step if step.settings else step.model_copy(update={"settings": recorded}) for step in kept]
         if pair.models != trace.models:  # another number format or device, or the trace records less about them
             kept = [step if step.models else step.model_copy(update={"models": trace.models}) for step in kept]
         session._start(pair, chosen, trace.prompt, list(trace.prompt_tokens), kept)
@@ -187,7 +189,7 @@ class Session:
     def held_bytes(self) -> int:
         """Memory of both caches, and roughly that of the recorded steps."""
         nodes = sum(len(step.tree.nodes) for step in self.steps)
-        caches = [cache for step in self.steps for cache in (step.caches.target, step.caches.draft)]
+        caches = [cache for step in self.steps for cache in (step.caches.target, step.caches.draft) if cache]
         recorded = nodes * (_BYTES_A_NODE + _BYTES_AN_ENTRY * self.settings.record_top_k)
         recorded += _BYTES_A_SLOT * sum(len(cache.appended) for cache in caches)
         return self._target_runner.cache.allocated + self._draft_runner.cache.allocated + recorded
@@ -316,6 +318,7 @@ class Session:
                 self._resolved.builder.name, tree, scores, draft_rows, settings, attempt.texts, self._reads
             )
             step = record_step(
+                tree,
                 attempt.recorded,
                 results,
                 commit,
@@ -338,11 +341,11 @@ class Session:
         """The record of both caches, each with its comparison with a recompute."""
         target, draft, settings, reads = self._target_runner, self._draft_runner, self.settings, self._reads
         tokens = [*self.tokens, *commit.tokens]
-        first_slot, temperature = caches.target.length_before, settings.target.temperature
+        first_slot, temperature = commit.target.num_committed, settings.target.temperature
         asked = {"target": ask_audit(target.model, target.cache, tokens, first_slot, reads, temperature=temperature)}
         if self._resolved.builder.runs_draft:
             head_input = HeadInput(target.model, draft.features) if draft.features is not None else None
-            first_slot, temperature = caches.draft.length_before, settings.draft.temperature
+            first_slot, temperature = commit.draft.num_committed, settings.draft.temperature
             asked["draft"] = ask_audit(draft.model, draft.cache, tokens, first_slot, reads, head_input, temperature)
         audited = {name: getattr(caches, name).model_copy(update={"audit": audit()}) for name, audit in asked.items()}
         return caches.model_copy(update=audited)

@@ -20,7 +20,7 @@ from specviz.trace.schema import Step, Trace, text_of_tokens
 def fill(trace: Trace) -> FilledLesson:
     """Finds the first step in which an accepted node lost its entry; asks for step and node, and names neither."""
     step, lost = first_step(trace, lambda one: _lost(one) or None)
-    change = step.caches.target
+    change = step.caches.whole("target")
     node, where = next(iter(lost.items()))
     stranger = next(
         slot.node
@@ -63,7 +63,7 @@ def fill(trace: Trace) -> FilledLesson:
 
 def _lost(step: Step) -> dict[int, int]:
     """Accepted node that lost its entry in the target's cache -> the slot that should hold it."""
-    change = step.caches.target
+    change = step.caches.whole("target")
     slots = {slot.node: place for place, slot in enumerate(change.appended)}
     path = step.verdicts[step.driver].path
     return {
@@ -82,7 +82,7 @@ def _wrong(trace: Trace, first: Step, right: dict[int, int]) -> dict[tuple[int, 
         for place, node in enumerate(step.verdicts[step.driver].path, start=1):
             if step is first and node in right:
                 continue
-            change = step.caches.target
+            change = step.caches.whole("target")
             if node in lost:
                 template = "It did lose its entry, but it was not the first to."
             elif place < len(change.fingerprints_after):
@@ -101,7 +101,7 @@ def _written_text(trace: Trace) -> str:
 
 def _worst_audit(step: Step) -> float:
     """The largest relative difference between an entry of the target's cache and its recompute."""
-    audit = step.caches.target.audit
+    audit = step.caches.whole("target").audit
     if audit is None:
         raise TraceError("The lesson's run has no audit; restore the runs of this version.")
     return max(number for rows in (audit.keys, audit.values) for row in rows for number in row)

@@ -12,11 +12,11 @@ def fill(trace: Trace) -> FilledLesson:
     """Finds a step that moved at least two entries of the target's cache; asks for the farthest move."""
 
     def moved(step: Step) -> Any:
-        moves = step.caches.target.moves
+        moves = step.caches.whole("target").moves
         return moves if len(moves) > 1 else None
 
     step, moves = first_step(trace, moved)
-    change = step.caches.target
+    change = step.caches.whole("target")
     node_at = {slot.slot: slot.node for slot in change.appended if slot.node is not None}
     source, place = max(moves, key=lambda move: move[0] - move[1])
     node = node_at[source]

@@ -108,7 +108,7 @@ class LanguageModel:
             if (wrong := kind_of(best)) is None:
                 return
             kind, bad = wrong
-            found = Found(self.info.id, self.info.dtype, kind, tuple(len(known) - rows + row for row in bad))
+            found = Found(self.info.id, str(self.info.dtype), kind, tuple(len(known) - rows + row for row in bad))
             if (cached := cache.first_not_finite(first)) is not None:
                 layer, slot = cached
                 raise LogitsError(replace(found, origin=Origin(CACHED, layer, None), slot=slot))

@@ -92,7 +92,7 @@ class Pair:
             if self.tokenizer.bos_token_id is None:
                 raise SettingsError("The prompt is empty and this tokenizer has no token to start with; write one.")
             ids = [self.tokenizer.bos_token_id]
-        if max(ids) >= self.target.info.vocabulary:
+        if max(ids) >= self.target.vocabulary:
             raise SettingsError(
                 f"The prompt contains {self.token_text(max(ids)).text!r}, for which the target has no embedding; "
                 "remove it."

@@ -138,12 +138,13 @@ def hits(trace: Trace, position: int, breakpoints: Breakpoints) -> list[Hit]:
         hit(f"Token {breakpoints.token} was committed.", _node_of(step, step.committed.index(breakpoints.token)))
     if breakpoints.text and (place := _completes(trace, position, breakpoints.text)) is not None:
         hit("The text to stop at was completed.", _node_of(step, place))
-    entropy = step.tree.nodes[driver.bonus.node].target.entropy
-    if breakpoints.entropy_above is not None and entropy > breakpoints.entropy_above:
+    row = step.tree.nodes[driver.end].target
+    entropy = row.entropy if row else None  # what was not recorded meets no condition
+    if breakpoints.entropy_above is not None and entropy is not None and entropy > breakpoints.entropy_above:
         hit(
             f"The target's entropy where {step.driver} stopped is {digits(entropy)} nats, "
             f"above {breakpoints.entropy_above:g}.",
-            driver.bonus.node,
+            driver.end,
         )
     if (limit := breakpoints.target_prob_below) is not None:
         for node in driver.path:
@@ -155,7 +156,8 @@ def hits(trace: Trace, position: int, breakpoints: Breakpoints) -> list[Hit]:
                 break
     if breakpoints.audit:
         for name, limit in tolerances(trace.models_of(position)).items():
-            audit = getattr(step.caches, name).audit
+            change = getattr(step.caches, name)
+            audit = change.audit if change else None
             if audit is not None and not audit.worst() <= limit:
                 hit(
                     f"The {name}'s cache differs from its recompute by {difference_text(audit.worst())}, "
@@ -233,7 +235,7 @@ def _completes(trace: Trace, position: int, text: str) -> int | None:
 def _node_of(step: Step, place: int) -> int:
     """The node that carries the committed token at this place; for the bonus, the node it was drawn at."""
     verdict = step.verdicts[step.driver]
-    return verdict.path[place] if place < len(verdict.path) else verdict.bonus.node
+    return verdict.path[place] if place < len(verdict.path) else verdict.end
 
 
 def _shared_prefix(sequences: Sequence[Sequence[T]]) -> Sequence[T]:

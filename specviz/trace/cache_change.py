@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from specviz.errors import TraceError
 from specviz.trace.values import (
     MOST_NODES,
     MOST_SLOTS,
@@ -82,6 +83,18 @@ class CacheChange(Value):
     """One per slot from ``length_before`` to ``length_after``, read after the update."""
     audit: Audit | None = None
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has all that specviz's own engine records."""
+        return None not in (
+            self.length_before,
+            self.moves,
+            self.dropped,
+            self.length_after,
+            self.fingerprints_before,
+            self.fingerprints_after,
+        )
+
     @model_validator(mode="after")
     def _aligned(self) -> CacheChange:
         if self.fingerprints_before is not None and len(self.fingerprints_before) != len(self.appended):
@@ -100,8 +113,30 @@ class CacheChange(Value):
         return self
 
 
+class WholeCacheChange(CacheChange):
+    """As specviz's own engine records it."""
+
+    length_before: Count
+    moves: Many[tuple[Count, Count]]
+    dropped: Slots
+    length_after: Count
+    fingerprints_before: Many[Fingerprint]
+    fingerprints_after: Many[Fingerprint]
+
+
 class Caches(Value):
     """Null for a cache of which nothing was recorded."""
 
     target: CacheChange | None
     draft: CacheChange | None
+
+    def whole(self, model: Literal["target", "draft"]) -> WholeCacheChange:
+        """What a step did to a model's cache, of which nothing is missing.
+
+        Raises:
+            TraceError: where something was not recorded.
+        """
+        change: CacheChange | None = getattr(self, model)
+        if change is None or not change.is_whole:
+            raise TraceError(f"The {model}'s cache was not recorded in full; open a run that specviz recorded itself.")
+        return WholeCacheChange.model_construct(**dict(change))

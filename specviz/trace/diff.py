@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from specviz.trace.identity import identity_lines
 from specviz.trace.metrics import accepted_lengths, block_efficiency
-from specviz.trace.near_tie import Meaning, Scores, is_greedy, meaning_of, scores_of
-from specviz.trace.schema import ModelInfo, Row, TokenText, Trace
-from specviz.trace.settings import flat_settings
+from specviz.trace.near_tie import Meaning, Scores, greedy_step, meaning_of, scores_of
+from specviz.trace.schema import ModelInfo, Row, TokenText, Trace, written
+from specviz.trace.settings import flat_engine, flat_settings
 
 PLAIN = "plain greedy decoding"
 LARGEST_MATCH = 4_000_000
@@ -84,7 +84,13 @@ class Parting:
 
 @dataclass(frozen=True)
 class Side:
-    """One run in figures. ``accepted`` holds accepted draft tokens a step; empty for a reference."""
+    """One run in figures.
+
+    Attributes:
+        accepted: draft tokens accepted in each step; empty for a reference.
+        driver: the verifier that decided, or another engine's name.
+        samples: whether it draws its tokens; None where another engine did not say.
+    """
 
     name: str
     id: str | None
@@ -93,7 +99,7 @@ class Side:
     block_efficiency: float
     accepted: tuple[int, ...]
     driver: str
-    samples: bool
+    samples: bool | None
 
 
 @dataclass(frozen=True)
@@ -150,8 +156,7 @@ def place_of(trace: Trace, index: int) -> Place | None:
     """Where output token ``index`` was committed; None beyond the end."""
     for position, step in enumerate(trace.steps):
         if index < len(step.committed):
-            path = step.verdicts[step.driver].path
-            end = step.verdicts[step.driver].bonus.node
+            path, end = step.verdicts[step.driver].path, step.verdicts[step.driver].end
             if index < len(path):
                 return Place(position, path[index], step.tree.nodes[path[index]].parent, False)
             return Place(position, end, end, True)
@@ -168,18 +173,18 @@ def _parting(a: Trace, b: Trace | Reference, ours: Sequence[int], theirs: Sequen
         if isinstance(trace, Trace) and place is not None
     ]
     row = rows[0] if rows else None
-    scores = [scores_of(row) for row in rows]
+    raw = row.raw if row else None
+    scores = [None if one is None else scores_of(one) for one in rows]
     if isinstance(b, Reference) and index < len(b.scores):
         scores.insert(0, b.scores[index])  # of logits, not of recorded probabilities with six digits
-    top = row.raw.ids[:2] if row else ()
     chosen = tuple(_prob(row, token) for token in tokens)
     return Parting(
         index=index,
         tokens=(tokens[0], tokens[1]),
         places=places,
-        top=tuple(top),
-        probs=tuple(row.raw.probs[:2]) if row else (),
-        margin=scores[0].margin if scores else None,
+        top=tuple(raw.ids[:2]) if raw else (),
+        probs=tuple(raw.probs[:2]) if raw else (),
+        margin=scores[0].margin if scores and scores[0] else None,
         chosen=(chosen[0], chosen[1]),
         meaning=meaning_of(
             a,
@@ -192,7 +197,7 @@ def _parting(a: Trace, b: Trace | Reference, ours: Sequence[int], theirs: Sequen
 
 
 def _prob(row: Row | None, token: int | None) -> float | None:
-    if row is None or token is None:
+    if row is None or row.processed is None or token is None:
         return None
     return dict(zip(row.processed.ids, row.processed.probs, strict=True)).get(token)
 
@@ -203,18 +208,19 @@ def _side(run: Trace | Reference, name: str) -> Side:
         return Side(name, None, count, count, 1.0 if count else math.nan, (), run.name, False)
     # Steps from before a fork may have had another driver.
     accepted = tuple(n for step in run.steps for n in accepted_lengths([step], step.driver))
-    same = {step.driver for step in run.steps} <= {run.settings.driver}
-    efficiency = block_efficiency(run, run.settings.driver) if same else len(run.output_tokens()) / len(run.steps)
-    samples = not all(is_greedy(run.settings_of(position)) for position in range(len(run.steps)))
-    return Side(
-        name, run.id, len(run.output_tokens()), len(run.steps), efficiency, accepted, run.settings.driver, samples
-    )
+    driver = run.settings.driver if run.settings else run.who
+    same = {step.driver for step in run.steps} <= {driver}
+    efficiency = block_efficiency(run, driver) if same else len(run.output_tokens()) / len(run.steps)
+    greedy = {greedy_step(run, position) for position in range(len(run.steps))}
+    samples = False if greedy <= {True} else None if None in greedy else True
+    return Side(name, run.id, len(run.output_tokens()), len(run.steps), efficiency, accepted, driver, samples)
 
 
 def _texts(trace: Trace) -> dict[int, TokenText]:
     texts: dict[int, TokenText] = {}
     for step in trace.steps:
         texts.update(step.text_of())
+        texts.update((token, written(token, texts)) for token in step.committed if token not in texts)
     return texts
 
 
@@ -225,7 +231,9 @@ def _settings(a: Trace, b: Trace) -> tuple[tuple[str, str, str], ...]:
 
 
 def _all_settings(trace: Trace) -> dict[str, str]:
-    return identity_lines(trace.models) | {"prompt": trace.prompt[:80]} | flat_settings(trace.settings)
+    said = {"engine": trace.who} | identity_lines(trace.models) | {"prompt": trace.prompt[:80]}
+    said |= flat_settings(trace.settings) if trace.settings else {}
+    return said | (flat_engine(trace.engine) if trace.engine else {})
 
 
 def _pieces(a: Sequence[int], b: Sequence[int]) -> tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -64,6 +65,11 @@ class Row(Value):
     """Of the logits, in nats; null where not recorded."""
     variance: float | None = None
     """Of log p under the processed distribution, in square nats; null where not recorded."""
+
+
+def written(token: int, texts: Mapping[int, TokenText]) -> TokenText:
+    """A token's text; its id in brackets where another engine gave none."""
+    return texts.get(token) or TokenText(id=token, text=f"⟨{token}⟩")
 
 
 def text_of_tokens(tokens: list[TokenText]) -> str:

@@ -13,6 +13,7 @@ from specviz.errors import SettingsError, plain, shown
 from specviz.trace.schema import WEIGHTS_SCHEME, ModelInfo, Models
 
 HASH_DIGITS = 12
+NOT_RECORDED = "not recorded"
 ROLES = ("target", "draft")
 
 
@@ -27,10 +28,10 @@ def refuse_other_models(loaded: Models, recorded: Models, roles: Iterable[str] =
             raise SettingsError(said)
 
 
-def mismatch(loaded: ModelInfo, recorded: ModelInfo, role: str) -> str | None:
+def mismatch(loaded: ModelInfo, recorded: ModelInfo | None, role: str) -> str | None:
     """Why ``loaded`` is another model than ``recorded``, as a sentence; None where nothing recorded says so."""
-    found = first_difference(loaded, recorded)
-    if found is None:
+    found = None if recorded is None else first_difference(loaded, recorded)
+    if recorded is None or found is None:
         return None
     what, then, now = found
     if what == "name":
@@ -50,8 +51,9 @@ def first_difference(loaded: ModelInfo, recorded: ModelInfo) -> tuple[str, str, 
     """(what, as recorded, now) that tells two models apart; None where nothing recorded does.
 
     Equal weights are one model whatever it is called, if its config computes the same with them: the fields that both
-    sides recorded are compared, because another transformers may know others. The number format is not looked at:
-    weights that it rounded have another hash, and others are the same in a wider one.
+    sides recorded are compared, because another transformers may know others, and another engine may have told less.
+    The number format is not looked at: weights that it rounded have another hash, and others are the same in a wider
+    one.
     """
     same = same_weights(loaded, recorded)
     if same is None and loaded.id != recorded.id:
@@ -68,20 +70,24 @@ def other_models(loaded: Models, recorded: Models) -> str | None:
     """What tells two pairs of one experiment apart, in some words; None for nothing. Number formats count here."""
     for role in ROLES:
         now, then = getattr(loaded, role), getattr(recorded, role)
+        if now is None or then is None:
+            if now is not then:
+                return f"{role}: {_id(then)}, now {_id(now)}"
+            continue
         found = first_difference(now, then)
         if found is None and now.dtype != then.dtype:
-            found = "number format", plain(then.dtype), plain(now.dtype)
+            found = "number format", plain(then.dtype or NOT_RECORDED), plain(now.dtype or NOT_RECORDED)
         if found is not None:
             return f"{role}: {found[0]} {found[1]}, now {found[2]}"
     return None
 
 
-def same_weights(a: ModelInfo, b: ModelInfo) -> bool | None:
+def same_weights(a: ModelInfo | None, b: ModelInfo | None) -> bool | None:
     """Whether two models have the same weights, by their hashes; None where one has none, or another kind of hash."""
-    hashes = (a.weights, b.weights)
+    hashes = [one.weights if one else None for one in (a, b)]
     if not all(one is not None and one.startswith(f"{WEIGHTS_SCHEME}:") for one in hashes):
         return None
-    return a.weights == b.weights
+    return hashes[0] == hashes[1]
 
 
 def known_weights(loaded: Models, recorded: Models) -> bool:
@@ -96,7 +102,7 @@ def caveats(loaded: Models, recorded: Models, roles: Iterable[str] = ROLES) -> s
         now, then = getattr(loaded, role), getattr(recorded, role)
         if same_weights(now, then) is None:
             unknown.append(role)
-        if now.dtype != then.dtype:
+        if now and then and then.dtype is not None and now.dtype != then.dtype:
             formats.append(f"the {role} was recorded in {then.dtype} and is loaded in {now.dtype}")
     said = []
     if unknown:
@@ -109,34 +115,44 @@ def caveats(loaded: Models, recorded: Models, roles: Iterable[str] = ROLES) -> s
     return " ".join(said) or None
 
 
-def short_weights(model: ModelInfo) -> str:
+def short_weights(model: ModelInfo | None) -> str:
     """The first digits of the hash of a model's weights, for people to compare."""
-    return model.weights.rpartition(":")[2][:HASH_DIGITS] if model.weights else "not recorded"
+    return model.weights.rpartition(":")[2][:HASH_DIGITS] if model and model.weights else NOT_RECORDED
 
 
 def identity_lines(models: Models) -> dict[str, str]:
     """What tells a pair from others, name -> text, as two runs are compared by it."""
     lines = {}
     for role in ROLES:
-        model: ModelInfo = getattr(models, role)
-        lines[role] = model.id
+        model: ModelInfo | None = getattr(models, role)
+        lines[role] = _id(model)
         lines[f"{role} weights"] = short_weights(model)
-        lines[f"{role} revision"] = model.revision or "not recorded"
-        lines[f"{role} quantization"] = model.quantization or "none"
-        lines[f"{role} number format"] = model.dtype
+        lines[f"{role} revision"] = (model and model.revision) or NOT_RECORDED
+        # Of a model whose number format was not recorded nobody knows whether it was quantized.
+        none = NOT_RECORDED if model is None or model.dtype is None else "none"
+        lines[f"{role} quantization"] = (model and model.quantization) or none
+        lines[f"{role} number format"] = (model and model.dtype) or NOT_RECORDED
     return lines
+
+
+def _id(model: ModelInfo | None) -> str:
+    return NOT_RECORDED if model is None else model.id
 
 
 def _facts(loaded: ModelInfo, recorded: ModelInfo, same: bool | None) -> Iterable[tuple[str, str, str]]:
     """(name, now, then) of what must be equal, besides the weights or where they are not known."""
-    yield "quantization", shown(loaded.quantization or "none"), shown(recorded.quantization or "none")
-    yield "hidden states read", shown(list(loaded.reads)), shown(list(recorded.reads))
+    if loaded.dtype and recorded.dtype:  # else another engine did not say: null and nothing mean that there
+        yield "quantization", shown(loaded.quantization or "none"), shown(recorded.quantization or "none")
+        yield "hidden states read", shown(list(loaded.reads)), shown(list(recorded.reads))
     for name in sorted(loaded.config.keys() & recorded.config.keys()):
         yield _bare(name), _bare(loaded.config[name]), _bare(recorded.config[name])
     if same is None:
-        yield "class", shown(loaded.architecture), shown(recorded.architecture)
+        if loaded.architecture and recorded.architecture:
+            yield "class", shown(loaded.architecture), shown(recorded.architecture)
         for name in ("parameters", "layers", "vocabulary"):
-            yield name, f"{getattr(loaded, name):,}", f"{getattr(recorded, name):,}"
+            now, then = getattr(loaded, name), getattr(recorded, name)
+            if now is not None and then is not None:
+                yield name, f"{now:,}", f"{then:,}"
         if loaded.revision and recorded.revision:
             yield "revision", shown(loaded.revision), shown(recorded.revision)
 
@@ -146,7 +162,7 @@ def _other_weights(loaded: ModelInfo, recorded: ModelInfo, role: str) -> str:
         f"The {role} {plain(loaded.id)} has other weights ({short_weights(loaded)}) than the one that recorded this "
         f"run ({short_weights(recorded)})"
     )
-    if loaded.dtype != recorded.dtype:
+    if recorded.dtype and loaded.dtype != recorded.dtype:
         return f"{what}, or they were rounded to {plain(loaded.dtype)}: choose it, or {plain(recorded.dtype)},"
     if recorded.quantization and _kind(loaded.device) != _kind(recorded.device):
         return f"{what}, or were quantized otherwise on this device: choose it, or {plain(_kind(recorded.device))},"
@@ -160,5 +176,5 @@ def _bare(text: str) -> str:
     return text if text.isprintable() and len(text) <= 80 else shown(text, 80)
 
 
-def _kind(device: str) -> str:
-    return device.partition(":")[0]
+def _kind(device: str | None) -> str:
+    return (device or NOT_RECORDED).partition(":")[0]

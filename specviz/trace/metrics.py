@@ -31,26 +31,36 @@ its number format: 4e-6."""
 
 
 def tolerances(models: Models) -> dict[str, float]:
-    """Model -> from where on a difference in its audit is no rounding any more.
+    """Model -> from where on a difference in its audit is no rounding any more; without a model that was not recorded.
 
     A draft that reads the target's hidden states has their rounding besides its own.
     """
-    target, draft = tolerance_of(models.target), tolerance_of(models.draft)
-    return {"target": target, "draft": max(target, draft) if models.draft.reads else draft}
+    found = {}
+    if models.target is not None:
+        found["target"] = tolerance_of(models.target)
+    if models.draft is not None:
+        own = tolerance_of(models.draft)
+        found["draft"] = max(found.get("target", own), own) if models.draft.reads else own
+    return found
 
 
 def tolerance_of(model: ModelInfo) -> float:
-    """The same for one model that reads nothing but tokens."""
+    """The same for one model that reads nothing but tokens; the coarsest format's where its own was not recorded."""
     if model.quantization == "bitsandbytes int8":
         return INT8
-    if model.quantization == "bitsandbytes nf4":
-        return TOLERANCES.get(model.dtype.removeprefix("torch."), QUANTIZED)
-    return QUANTIZED if model.quantization else TOLERANCES.get(model.dtype.removeprefix("torch."), QUANTIZED)
+    of_format = TOLERANCES.get((model.dtype or "").removeprefix("torch."), QUANTIZED)
+    return of_format if model.quantization in (None, "bitsandbytes nf4") else QUANTIZED
 
 
 def difference_text(difference: float) -> str:
     """A difference in an audit as a sentence names it."""
     return digits(difference, 2) if difference < INFINITE_DIFFERENCE else "no finite number (NaN or infinity)"
+
+
+def same_steps(steps: Iterable[Step], verifiers: Iterable[str]) -> list[Step]:
+    """The steps that all of these verifiers judged: only over those may their figures stand side by side."""
+    names = list(verifiers)
+    return [step for step in steps if all(name in step.verdicts for name in names)]
 
 
 def accepted_lengths(steps: Iterable[Step], verifier: str) -> list[int]:
@@ -67,9 +77,18 @@ def emitted_length(step: Step, path: Sequence[int], end_tokens: Collection[int])
     return len(path) + (not ended)
 
 
+def new_tokens(step: Step, verifier: str, end_tokens: Collection[int]) -> int:
+    """The same of a verifier's path. What another engine committed without a bonus token that it told of is as much as
+    it emitted: it may have drawn none."""
+    verdict = step.verdicts[verifier]
+    if verdict.bonus is None and verifier == step.driver:
+        return len(step.committed)
+    return emitted_length(step, verdict.path, end_tokens)
+
+
 def emitted_lengths(trace: Trace, verifier: str) -> list[int]:
-    """New tokens of each step, as :func:`emitted_length` counts them."""
-    return [emitted_length(step, step.verdicts[verifier].path, trace.end_tokens) for step in trace.steps]
+    """New tokens of each step, as :func:`new_tokens` counts them."""
+    return [new_tokens(step, verifier, trace.end_tokens) for step in trace.steps]
 
 
 def block_efficiency(trace: Trace, verifier: str) -> float:
@@ -96,19 +115,29 @@ def acceptance_by_depth(steps: Iterable[Step], verifier: str) -> list[tuple[int,
 
 
 def acceptance_by_rank(steps: Iterable[Step], verifier: str) -> list[tuple[int, int]]:
-    """For draw rank 0, 1, ...: (accepted, decisions taken)."""
+    """For draw rank 0, 1, ...: (accepted, decisions taken); empty where another engine's decisions were not recorded
+    in some step, because those of the others would be no figure of the run."""
     accepted: Counter[int] = Counter()
     taken: Counter[int] = Counter()
     for step in steps:
-        for decision in step.verdicts[verifier].decisions:
+        verdict = step.verdicts[verifier]
+        if not verdict.decisions and len(step.tree.nodes) > 1:
+            return []
+        for decision in verdict.decisions:
             rank = step.tree.nodes[decision.node].rank
             taken[rank] += 1
             accepted[rank] += decision.outcome == "accepted"
     return [(accepted[rank], taken[rank]) for rank in range(max(taken, default=-1) + 1)]
 
 
-def overhead(step: Step) -> float:
-    """Share of the step's time spent outside the two models' forwards; the audit is a check, not a part of a step."""
+def overhead(step: Step) -> float | None:
+    """Share of the step's time spent outside the two models' forwards; the audit is a check, not a part of a step.
+
+    None where that was not recorded: another engine has at most the time of the whole step beside its forwards'.
+    """
     times = step.timings
-    own = times.build + times.verify + times.commit + times.record
-    return own / (own + times.draft + times.target)
+    if times is None or times.draft is None or times.target is None:
+        return None
+    forwards, phases = times.draft + times.target, (times.build, times.verify, times.commit, times.record)
+    whole = times.total if None in phases else forwards + sum(one for one in phases if one is not None)
+    return 1 - forwards / whole if whole and whole >= forwards else None

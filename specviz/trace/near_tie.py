@@ -63,8 +63,11 @@ class Meaning:
     same: tuple[str, ...] = ()
 
 
-def scores_of(row: Row) -> Scores:
-    """The target's row of a trace; the six digits that it holds tell logits apart that differ by 1e-6."""
+def scores_of(row: Row) -> Scores | None:
+    """The target's row of a trace; the six digits that it holds tell logits apart that differ by 1e-6. None where the
+    row before the sampling parameters was not recorded."""
+    if row.raw is None:
+        return None
     kept = [(token, p) for token, p in zip(row.raw.ids, row.raw.probs, strict=True) if p > 0]
     if not kept:
         return Scores((), ())
@@ -73,8 +76,9 @@ def scores_of(row: Row) -> Scores:
 
 
 def near_tie_of(model: ModelInfo, logit: float | None = None) -> float:
-    """The margin in logits under which a difference can be rounding, for a target whose best logit is ``logit``."""
-    dtype = model.dtype.removeprefix("torch.")
+    """The margin in logits under which a difference can be rounding, for a target whose best logit is ``logit``; the
+    coarsest format's where the number format was not recorded."""
+    dtype = (model.dtype or "").removeprefix("torch.")
     usual = QUANTIZED_TIE if model.quantization else NEAR_TIE.get(dtype, QUANTIZED_TIE)
     if not logit or dtype not in FRACTION_BITS:
         return usual
@@ -96,6 +100,7 @@ def greedy_meaning(
     """
     if None in tokens:
         return Meaning("real difference", "both wrote the same tokens up to here, and only one of them ended.")
+    models = list(models)
     known = [row for row in scores if row is not None and row.ids]
     if not known:
         return Meaning("not recorded", "no probabilities were recorded there, so nothing says whether it is rounding.")
@@ -104,7 +109,7 @@ def greedy_meaning(
     )
     found = [_below(row, token) for row in known for token in tokens if token is not None]
     most = max(below for below, _ in found)
-    dtype = model.dtype.removeprefix("torch.")
+    dtype = (model.dtype or "").removeprefix("torch.")
     format_ = "quantized weights" if model.quantization else dtype if dtype in NEAR_TIE else "its number format"
     rounding = f"rounding in {format_}"
     if most >= limit:
@@ -112,6 +117,9 @@ def greedy_meaning(
             return Meaning("not comparable", apart)
         why = f"one of the two tokens lies {most:.3g} logits below the best, and {rounding} explains up to {limit:g}."
         return Meaning("real difference", why)
+    if any(one.dtype is None for one in models) and most >= NEAR_TIE["float32"]:
+        why = f"one of the two tokens lies {most:.3g} logits below the best, and the number format was not recorded."
+        return Meaning("not recorded", why)
     if all(exact for _, exact in found):
         why = f"both tokens lie within {most:.3g} logits of the best, and {rounding} explains up to {limit:g}."
         return Meaning("near tie", why)
@@ -132,29 +140,37 @@ def meaning_of(
         steps: position of the step in which each side wrote its token; None where it had ended, or has no steps.
         tokens, scores: as in :func:`greedy_meaning`.
     """
-    ours = _models_at(a, steps[0]).target
-    targets = (ours, _models_at(b, steps[1]).target if isinstance(b, Trace) else b)
+    ours, theirs = _models_at(a, steps[0]).target, _models_at(b, steps[1]).target if isinstance(b, Trace) else b
     if isinstance(b, Trace) and a.prompt_tokens != b.prompt_tokens:
         return Meaning("not comparable", "the prompts differ, so the runs answer different questions.")
+    if ours is None or theirs is None:
+        return Meaning("not comparable", "one of them does not say what its target was.")
+    targets = (ours, theirs)
     if others := _different(*_models("target", *targets, without={"dtype", "device"})):
         return Meaning("not comparable", "the targets are not the same.", others)
     if None in tokens:
         return greedy_meaning(tokens, scores, targets)
     greedy = [
-        step is None or not isinstance(run, Trace) or is_greedy(run.settings_of(step))
+        True if step is None or not isinstance(run, Trace) else greedy_step(run, step)
         for run, step in zip((a, b), steps, strict=True)
     ]
+    if None in greedy:
+        return Meaning("not comparable", "one of them does not say whether it samples or decodes greedily.")
     if isinstance(b, Trace) and not any(greedy):
         return _sampled_meaning(a, b)
     if not all(greedy):
         return Meaning("not comparable", "one of them samples, the other decodes greedily, so they differ by chance.")
-    one_format = len({target.dtype for target in targets}) == 1
+    one_format = len({target.dtype for target in targets if target.dtype}) < 2
     apart = "" if one_format else "the targets compute in different number formats, and that is more than a near tie."
     return greedy_meaning(tokens, scores, targets, apart)
 
 
 def _sampled_meaning(a: Trace, b: Trace) -> Meaning:
     """Of two sampled runs with one prompt: looks at the first step in which they commit different tokens."""
+    if a.engine or b.engine:
+        return Meaning(
+            "not comparable", "both sample, and nothing says what determined the draws of a run of another engine."
+        )
     pairs = zip(a.steps, b.steps, strict=False)
     first = next(i for i, (x, y) in enumerate(pairs) if x.committed != y.committed)
     same: tuple[str, ...] = ("prompt",)
@@ -202,20 +218,20 @@ Named = dict[str, str]
 def _determining(a: Trace, b: Trace, position: int) -> dict[str, tuple[Named, Named]]:
     """What, with the tokens before it, determines a sampled step: for each group the values of both runs."""
     ran = a.models_of(position), b.models_of(position)
-    targets = _models("target", ran[0].target, ran[1].target)
-    drafts = _models("draft", ran[0].draft, ran[1].draft)
+    (target_a, draft_a), (target_b, draft_b) = ran[0].both(), ran[1].both()
+    targets, drafts = _models("target", target_a, target_b), _models("draft", draft_a, draft_b)
     groups = [_settings_that_determine(trace, position) for trace in (a, b)]
     models = (targets[0] | drafts[0], targets[1] | drafts[1])
     return {"models": models} | {name: (groups[0][name], groups[1][name]) for name in groups[0]}
 
 
 def _settings_that_determine(trace: Trace, position: int) -> dict[str, Named]:
-    settings, step = trace.settings_of(position), trace.steps[position]
+    settings, step = trace.own_settings_of(position), trace.steps[position]
     sampling = {f"target {name}": str(value) for name, value in settings.target}
     sampling |= {f"draft {name}": str(value) for name, value in settings.draft}
     # What the builder and the driver really did, where the step tells: an option left out and its default are the same.
     tree = {f"builder {name}": str(value) for name, value in settings.builder.options.items()}
-    tree |= {"builder": settings.builder.name, "builder proposal": step.tree.proposal}
+    tree |= {"builder": settings.builder.name, "builder proposal": str(step.tree.proposal)}
     options = step.verdicts[step.driver].options
     driver = {"driver": step.driver} | {f"{step.driver} {name}": str(value) for name, value in options.items()}
     return {"sampling": sampling, "tree": tree, "driver": driver, "seed": {"seed": str(settings.seed)}}
@@ -235,7 +251,8 @@ def _models(side: str, a: ModelInfo, b: ModelInfo, without: Collection[str] = ()
         left_out |= {"weights"}
     named = []
     for model in (a, b):
-        fields = model.model_dump(exclude=left_out | {"config"}) | {"quantization": model.quantization or "none"}
+        none = "none" if model.dtype else None  # which another engine may not have said
+        fields = model.model_dump(exclude=left_out | {"config"}) | {"quantization": model.quantization or none}
         fields |= model.config
         named.append({f"{side} {name}": str(value) for name, value in fields.items() if value is not None})
     both = named[0].keys() & named[1].keys()
@@ -261,6 +278,19 @@ def _one_was_cut(x: Step, y: Step) -> bool:
 def is_greedy(settings: Settings) -> bool:
     """Whether a step with these settings commits what the target likes best."""
     return settings.target.temperature == 0 or settings.driver == "greedy"
+
+
+def greedy_step(trace: Trace, position: int) -> bool | None:
+    """Whether a step commits what the target likes best; None where another engine did not say enough."""
+    settings = trace.settings_of(position)
+    if settings is not None:
+        return is_greedy(settings)
+    engine = trace.engine
+    if engine is None or (engine.target is None and engine.rule is None):
+        return None
+    if engine.rule == "greedy" or (engine.target is not None and engine.target.temperature == 0):
+        return True
+    return False if engine.target is not None and engine.rule is not None else None
 
 
 def _below(row: Scores, token: int) -> tuple[float, bool]:

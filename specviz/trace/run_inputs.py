@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from specviz.errors import TraceError
 from specviz.trace.values import (
     MOST_LAYERS,
     MOST_OPTIONS,
@@ -121,3 +122,13 @@ class Models(Value):
     """Null where another engine did not say, or has none (prompt lookup)."""
     renamed_tokens: Annotated[Many[Count], Field(max_length=MOST_RENAMED)] = ()
     """Ids of added tokens that the draft's tokenizer names otherwise, or has not: taken because it was asked for."""
+
+    def both(self) -> tuple[ModelInfo, ModelInfo]:
+        """Target and draft, as every run of specviz's own has them.
+
+        Raises:
+            TraceError: where one was not recorded.
+        """
+        if self.target is None or self.draft is None:
+            raise TraceError("This run does not say which models it ran; open one that specviz recorded itself.")
+        return self.target, self.draft

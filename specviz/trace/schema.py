@@ -22,8 +22,18 @@ from pydantic import BeforeValidator, Field, model_validator
 from specviz.errors import TraceError, shown
 from specviz.trace.cache_change import Audit, CacheChange, Caches, Slot
 from specviz.trace.checks import Check
-from specviz.trace.draft_tree import DraftTree, Node, PartialNode, Row, TokenText, TopK, check_tree, text_of_tokens
+from specviz.trace.draft_tree import DraftTree, Node, PartialNode, Row, TokenText, TopK, text_of_tokens, written
+from specviz.trace.failed_step import FailedStep, Nonfinite
+from specviz.trace.own_steps import (
+    caches_fault,
+    failed_fault,
+    models_fault,
+    timings_fault,
+    tree_fault,
+    verdict_fault,
+)
 from specviz.trace.run_inputs import Choice, Engine, ModelInfo, Models, Sampling, Settings
+from specviz.trace.timings import Timings
 from specviz.trace.values import (
     INFINITE_DIFFERENCE,
     LONGEST_NAME,
@@ -50,7 +60,6 @@ from specviz.trace.values import (
     Lossless,
     Many,
     Name,
-    Nodes,
     Option,
     Origin,
     Outcome,
@@ -129,30 +138,15 @@ __all__ = [
     "cut",
     "options_key",
     "text_of_tokens",
+    "written",
 ]
 
 
 def _version(version: object) -> object:
     """Version 1 is read as 2: each of its fields is one of version 2, with the same meaning."""
-    return SCHEMA_VERSION if version in READ_VERSIONS and type(version) is int else version
-
-
-class Timings(Value):
-    """Seconds of one step. ``draft`` and ``target`` are the models' forwards; the rest is specviz's own work.
-
-    On CUDA a phase lasts from when the device comes to it until it leaves it, and ``record`` and ``audit``, which read
-    first and work on the host, by the host's clock. Null is what another engine did not tell."""
-
-    draft: float | None = None
-    target: float | None = None
-    build: float | None = None
-    """Growing the tree: drawing siblings, choosing nodes to expand."""
-    verify: float | None = None
-    commit: float | None = None
-    record: float | None = None
-    audit: float | None = None
-    total: float | None = None
-    """Of another engine's step, what lay between its begin and its end."""
+    if type(version) is not int or version not in READ_VERSIONS:
+        raise ValueError(f"the schema version is not one of {READ_VERSIONS}")
+    return SCHEMA_VERSION
 
 
 class Step(Value):
@@ -214,25 +208,26 @@ class Step(Value):
         bonus = () if driver.bonus is None else (driver.bonus.token,)
         return (*(self.tree.nodes[node].token for node in driver.path), *bonus)
 
-    def check_own(self) -> None:
-        """Raises ValueError where a step of specviz's own engine lacks or contradicts what that always records."""
-        driver = self.verdicts[self.driver]
-        if driver.bonus is None or not self.committed or self.committed != self.emitted()[: len(self.committed)]:
-            raise ValueError(f"step {self.index} commits other tokens than its driver emits")
-        mentioned = {node.token for node in self.tree.nodes}.union(
-            self.committed, (verdict.bonus.token for verdict in self.verdicts.values() if verdict.bonus)
+    @cached_property
+    def own_fault(self) -> str | None:
+        """In what it contradicts itself, or what it lacks, as a step of specviz's own engine; None for nothing."""
+        found = (
+            (self.models and models_fault(self.models))
+            or tree_fault(self.tree)
+            or timings_fault(self.timings)
+            or ("lacks its prefilled" if self.prefilled is None else None)
+            or next(filter(None, map(verdict_fault, self.verdicts.values())), None)
+            or caches_fault(self.caches)
         )
+        if found is not None:
+            return found
+        if not self.committed or self.committed != self.emitted()[: len(self.committed)]:
+            return "commits other tokens than its driver emits"
+        bonuses = (verdict.bonus.token for verdict in self.verdicts.values() if verdict.bonus)
+        mentioned = {node.token for node in self.tree.nodes}.union(self.committed, bonuses)
         if unknown := mentioned - self.text_of().keys():
-            raise ValueError(f"step {self.index} has no text for token {min(unknown)}")
-        nodes = self.tree.nodes
-        if childless := {node.parent for node in nodes[1:] if nodes[node.parent].draft is None}:
-            raise ValueError(f"node {min(childless)} has children and no draft row")
-        if self.tree.proposal is None or self.tree.builder is None or self.timings is None or self.prefilled is None:
-            raise ValueError(f"step {self.index} lacks its proposal, builder, timings or prefilled")
-        if self.caches.target is None or self.caches.draft is None:
-            raise ValueError(f"step {self.index} lacks a cache")
-        if any(node.target is None for node in nodes):
-            raise ValueError(f"step {self.index} lacks a target row")
+            return f"has no text for token {min(unknown)}"
+        return None
 
     def __repr__(self) -> str:
         """In a line: pydantic's own has every number of the step."""
@@ -251,53 +246,6 @@ class Step(Value):
     @cached_property
     def _texts(self) -> dict[int, TokenText]:
         return {token.id: token for token in self.tokens}
-
-
-class Nonfinite(Value):
-    """Logits of which no distribution can be made, and where that began."""
-
-    model: Literal["target", "draft"]
-    found: Literal["NaN", "infinity", "-infinity for every token"]
-    """In the logits."""
-    nodes: Nodes
-    """Whose logits were so."""
-    module: Text | None
-    """The first part of the model, as it is called there, with NaN or infinity in its output; null where a repeated
-    forward had none."""
-    layer: Count | None
-    """The layer that part belongs to, the first one 0; null for a part outside the layers."""
-    first_nodes: Nodes
-    """Nodes at which that part's output was so."""
-    first_tokens: Many[Count]
-    """The same for tokens of the text, by their place in it, the first one 0."""
-
-    def marks(self) -> dict[int, str]:
-        """Node -> what is wrong with its logits, and whether it began there."""
-        wrong = dict.fromkeys(self.nodes, f"{self.found} ({self.model})")
-        return wrong | {node: f"{wrong.get(node, 'NaN or infinity')}, began here" for node in self.first_nodes}
-
-
-class FailedStep(Value):
-    """A step that an error ended, as far as it got. Nothing of it became text, and it has no verdicts."""
-
-    index: Count
-    context: Annotated[int, Field(ge=1)]
-    """Committed tokens before this step, the root included."""
-    builder: Name | None
-    proposal: Proposal | None
-    nodes: Annotated[Many[PartialNode], Field(min_length=1, max_length=MOST_NODES)]
-    """The tree as far as it was grown; ``target`` only where the target's forward was fine."""
-    tokens: Many[TokenText]
-    """Text of every token id this step mentions."""
-    message: Text
-    nonfinite: Nonfinite | None = None
-
-    @model_validator(mode="after")
-    def _consistent(self) -> FailedStep:
-        check_tree(self.nodes)
-        if self.nonfinite and max((*self.nonfinite.nodes, *self.nonfinite.first_nodes), default=0) >= len(self.nodes):
-            raise ValueError("the failed step names a node outside its tree")
-        return self
 
 
 class ForkedFrom(Value):
@@ -342,16 +290,20 @@ class Trace(Value):
         unknown = set(self.prompt_tokens) - {token.id for token in self.prompt_texts}
         if self.engine is None and unknown:
             raise ValueError(f"there is no text for token {min(unknown)} of the prompt")
+        if self.engine is None and (fault := models_fault(self.models)):
+            raise ValueError(f"the run {fault}")
         for position, step in enumerate(self.steps):
             if step.index != position:
                 raise ValueError(f"step {position} has the index {step.index}")
             if step.context != context:
                 raise ValueError(f"step {step.index} starts at {step.context} tokens, not {context}")
-            if self.engine is None:
-                step.check_own()
+            if self.engine is None and step.own_fault:
+                raise ValueError(f"step {step.index} {step.own_fault}")
             context += len(step.committed)
         if self.failed and (self.failed.index, self.failed.context) != (len(self.steps), context):
             raise ValueError(f"the failed step {self.failed.index} does not follow the last one")
+        if self.engine is None and self.failed and (fault := failed_fault(self.failed)):
+            raise ValueError(f"the failed step {fault}")
         chosen = self.settings.verifiers if self.settings else ()
         names = {choice.name for choice in chosen}.union(*(step.verdicts for step in self.steps))
         if len(names) > MOST_VERIFIERS:
@@ -406,6 +358,10 @@ class Trace(Value):
     def settings_of(self, position: int) -> Settings | None:
         """What ``steps[position]`` was run with; None for another engine's run."""
         return self.steps[position].settings or self.settings
+
+    def own_settings_of(self, position: int) -> Settings:
+        """What ``steps[position]`` was run with, of a run of specviz's own; see :meth:`own_settings`."""
+        return self.steps[position].settings or self.own_settings()
 
     def sampling_of(self, position: int) -> tuple[Sampling | None, Sampling | None]:
         """How the target's and the draft's logits became distributions in ``steps[position]``, as far as recorded."""

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from specviz.errors import SettingsError, plain, shown
-from specviz.trace.schema import Choice, Option, Sampling, Settings
+from specviz.trace.schema import Choice, Engine, Option, Sampling, Settings
 
 
 def build_settings(**fields: Any) -> Settings:
@@ -127,21 +127,26 @@ def first_fault(error: ValidationError) -> str:
 
 def flat_settings(settings: Settings) -> dict[str, str]:
     """Every setting as a dotted name and its value in words, for tables and comparisons."""
-    flat: dict[str, str] = {}
-
-    def add(name: str, value: Any) -> None:
-        if isinstance(value, Mapping):
-            for key, inner in value.items():
-                add(f"{name}.{key}" if name else str(key), inner)
-        else:
-            flat[name] = f"{value:g}" if isinstance(value, float) else str(value)
-
     fields = settings.model_dump()
     verifiers = fields.pop("verifiers")
     builder = fields.pop("builder")
-    add("", fields)
+    flat = _flat(fields)
     flat["verifiers"] = ", ".join(choice["name"] for choice in verifiers)
-    add("builder", {"name": builder["name"], **builder["options"]})
-    for choice in verifiers:
-        add(choice["name"], choice["options"])
+    flat |= _flat({"builder": {"name": builder["name"], **builder["options"]}})
+    return flat | _flat({choice["name"]: choice["options"] for choice in verifiers})
+
+
+def flat_engine(engine: Engine) -> dict[str, str]:
+    """What another engine said of itself, likewise; what it did not say is left out."""
+    said = engine.model_dump(exclude={"name", "options"}, exclude_none=True)
+    return _flat(said) | _flat(dict(engine.options))
+
+
+def _flat(fields: Mapping[str, Any], within: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{within}{name}.")
+        else:
+            flat[f"{within}{name}"] = f"{value:g}" if isinstance(value, float) else str(value)
     return flat

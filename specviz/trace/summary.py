@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from specviz.digits import digits
 from specviz.display import printable
 from specviz.trace.metrics import (
@@ -12,9 +14,10 @@ from specviz.trace.metrics import (
     block_efficiency,
     difference_text,
     overhead,
+    same_steps,
     tolerances,
 )
-from specviz.trace.schema import Trace, text_of_tokens
+from specviz.trace.schema import Timings, Trace, text_of_tokens, written
 
 _NODES_LISTED = 64
 
@@ -23,40 +26,73 @@ def summary(trace: Trace) -> str:
     """Output text, figures per verifier, seconds per phase, and the worst audit if there was one."""
     steps = trace.steps
     texts = {token.id: token for step in steps for token in step.tokens}
-    text = text_of_tokens([texts[token] for token in trace.output_tokens()])
+    text = text_of_tokens([written(token, texts) for token in trace.output_tokens()])
     ended = trace.end_reason or ("not yet" if steps else "not started")
     tokens = len(trace.output_tokens())
     lines = [printable(text, keep="\n"), "", f"{tokens} tokens in {len(steps)} steps, ended: {ended}", ""]
     if not steps:
         return "\n".join([*lines, *_failed(trace)])
     lines.append(f"{'verifier':<16}{'block eff.':>10}{'accepted':>10}   by depth{'':<22}by sibling rank")
+    driver = trace.settings.driver if trace.settings else trace.who
     # What figures of the whole run are there for: a fork may go on with other verifiers.
-    for name in (name for name in steps[0].verdicts if all(name in step.verdicts for step in steps)):
-        mark = "*" if name == trace.settings.driver else " "
-        efficiency = block_efficiency(trace, name)
-        accepted = sum(accepted_lengths(steps, name))
-        depth = _shares(acceptance_by_depth(steps, name))
-        rank = _shares(acceptance_by_rank(steps, name))
-        lines.append(f"{mark}{printable(name, keep=''):<15}{efficiency:>10.2f}{accepted:>10}   {depth:<30}{rank}")
+    throughout = [name for name in steps[0].verdicts if all(name in step.verdicts for step in steps)]
+    lines += _figures(trace, throughout, driver)
+    lines += _partly(trace, driver) if trace.engine else []
     lines += [
-        "* drives",
+        "* drives" if trace.settings else "* decided, the engine that was recorded",
         f"block efficiency: {FORMULAS['block_efficiency']}",
         f"by depth: {FORMULAS['acceptance_by_depth']}",
         f"by sibling rank: {FORMULAS['acceptance_by_rank']}",
         "",
     ]
-    phases = ("draft", "target", "build", "verify", "commit", "record", "audit")
-    seconds = {phase: sum(getattr(step.timings, phase) for step in steps) for phase in phases}
-    lines.append("seconds: " + ", ".join(f"{phase} {value:.2f}" for phase, value in seconds.items()))
-    shares = sorted(overhead(step) for step in steps)
-    lines.append(f"outside the two models' forwards: {shares[len(shares) // 2]:.0%} of a step (median)")
+    lines += _seconds(trace)
     lines += [line for model, limit in tolerances(trace.models).items() for line in _audit(trace, model, limit)]
     return "\n".join([*lines, *_failed(trace)])
 
 
+def _figures(trace: Trace, names: Iterable[str], driver: str) -> list[str]:
+    """A line a verifier, over the steps of ``trace``."""
+    lines = []
+    for name in names:
+        mark = "*" if name == driver else " "
+        efficiency = block_efficiency(trace, name)
+        accepted = sum(accepted_lengths(trace.steps, name))
+        depth = _shares(acceptance_by_depth(trace.steps, name))
+        rank = _shares(acceptance_by_rank(trace.steps, name))
+        lines.append(f"{mark}{printable(name, keep=''):<15}{efficiency:>10.2f}{accepted:>10}   {depth:<30}{rank}")
+    return lines
+
+
+def _partly(trace: Trace, driver: str) -> list[str]:
+    """Of verifiers that could judge some steps of another engine's run: figures beside the engine's of those steps."""
+    lines = []
+    for name in dict.fromkeys(name for step in trace.steps for name in step.verdicts):
+        both = same_steps(trace.steps, (driver, name))
+        if 0 < len(both) < len(trace.steps):
+            lines.append(
+                f"over the {len(both)} of {len(trace.steps)} steps that {printable(name, keep='')} could judge"
+            )
+            lines += _figures(trace.model_copy(update={"steps": tuple(both)}), (driver, name), driver)
+    return lines
+
+
+def _seconds(trace: Trace) -> list[str]:
+    """Seconds of the phases that every step has, and the share outside the forwards where every step tells."""
+    times = [step.timings for step in trace.steps if step.timings is not None]
+    whole = [phase for phase in Timings.model_fields if all(getattr(one, phase) is not None for one in times)]
+    if len(times) < len(trace.steps) or not whole:
+        return ["seconds: not recorded"]
+    lines = ["seconds: " + ", ".join(f"{phase} {sum(getattr(one, phase) for one in times):.2f}" for phase in whole)]
+    shares = [share for step in trace.steps if (share := overhead(step)) is not None]
+    if len(shares) == len(trace.steps):
+        lines.append(f"outside the two models' forwards: {sorted(shares)[len(shares) // 2]:.0%} of a step (median)")
+    return lines
+
+
 def _audit(trace: Trace, model: str, limit: float) -> list[str]:
     """What the audits of a model's cache found, where there were any."""
-    found = {step.index: a.worst() for step in trace.steps if (a := getattr(step.caches, model).audit) is not None}
+    changes = {step.index: getattr(step.caches, model) for step in trace.steps}
+    found = {step: change.audit.worst() for step, change in changes.items() if change and change.audit}
     if not found:
         return []
     worst, wrong = max(found.values()), [step for step, value in found.items() if not value <= limit]
@@ -75,9 +111,10 @@ def _failed(trace: Trace) -> list[str]:
         f"its tree as far as it got, {len(failed.nodes) - 1} drafted tokens; - is what was not computed:",
         f"{'node':>5}{'parent':>7}  {'token':<20}{'draft p':>12}{'target p':>12}",
     ]
+    texts = {token.id: token for token in failed.tokens}
     marks = failed.nonfinite.marks() if failed.nonfinite else {}
     for node in failed.nodes[:_NODES_LISTED]:
-        text = printable(node.text, keep="")[:18]
+        text = printable(written(node.token, texts).text if node.text is None else node.text, keep="")[:18]
         parent = str(node.parent) if node.id else "-"
         q, p = _probability(node.draft_prob), _probability(node.target_prob)
         line = f"{node.id:>5}{parent:>7}  {text:<20}{q:>12}{p:>12}"

@@ -52,14 +52,18 @@ Outcome = Literal["accepted", "rejected", "passed, not chosen"]
 lie on the accepted path, where a rule accepts paths as a whole (traversal)."""
 
 Comparison = Literal["uniform < threshold", "p > threshold", "token = drawn", "token = argmax"]
+"""Which two recorded numbers or tokens decide about a node."""
 BonusKind = Literal["target", "residual", "truncated", "argmax"]
+"""The distribution that the bonus token comes from."""
 Origin = Literal["built-in", "folder", "hub"]
 """Where a model comes from: it is shipped with specviz or made by it, lies in a folder, or on the Hugging Face hub."""
 Promise = Literal["yes", "no", "greedy decoding"]
 """What a verifier says of its output: distributed as target samples, not necessarily so, or greedy decoding."""
 Lossless = Literal["yes", "no", "greedy decoding", "not proved", "unknown"]
-"""What is proved about that, for one set of options; ``unknown`` of a rule that is not specviz's to prove."""
+"""What is proved of a verifier's output, with one set of options: distributed as target samples, shown not to be,
+greedy decoding, or neither; ``unknown`` of a rule that is not specviz's to prove."""
 EndReason = Literal["end of sequence", "max_new_tokens", "context limit", "stopped", "error"]
+"""Why a run went no further."""
 PromptEnd = Literal["refuse", "drop", "keep"]
 """What is done with an end token that a prompt ends in: a run would begin after the end of its own text."""
 Option = bool | int | float | str | None

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from specviz.errors import TraceError, shown
 from specviz.trace.draft_tree import TopK
 from specviz.trace.values import (
     MOST_DECISIONS,
@@ -95,3 +96,20 @@ class Verdict(Value):
     expected_acceptance: Annotated[Many[Probability | None], Field(max_length=MOST_NODES)] | None = None
     """One per node: with which probability this rule accepts one of its children, given the drawn siblings; null
     without children. The whole is null where it was not computed."""
+
+    @property
+    def end(self) -> int:
+        """The node at which the walk ended: where the bonus token was drawn, or else the last accepted one."""
+        if self.bonus is not None:
+            return self.bonus.node
+        return self.path[-1] if self.path else 0
+
+    def known_bonus(self) -> Bonus:
+        """The bonus token, as every verdict of specviz's own engine has one.
+
+        Raises:
+            TraceError: where none was recorded.
+        """
+        if self.bonus is None:
+            raise TraceError(f"No bonus token of {shown(self.verifier)} was recorded in this step.")
+        return self.bonus

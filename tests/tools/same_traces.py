@@ -18,7 +18,7 @@ import gzip
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,19 @@ SAMPLINGS = {
     "all cuts": (Sampling(top_k=50, top_p=0.95, eta_cutoff=0.001), Sampling(temperature=0.0)),
 }
 """Of the target and of the draft."""
-NEVER_THE_SAME = {"id", "created", "specviz_version", "forked_from", "timings"}
+NEVER_THE_SAME = frozenset({"id", "created", "specviz_version", "forked_from", "timings"})
+NEW_IN_2 = {
+    "engine",
+    "request",
+    "fused_prefill",
+    "checks",
+    "optimum",
+    "expected_acceptance",
+    "draft_rank",
+    "log_sum_exp",
+    "variance",
+}
+"""Fields that schema version 1 has not: runs that were written as it are compared without them."""
 FILE = "traces.json.gz"
 
 Case = Callable[[], Any]
@@ -88,10 +100,10 @@ def recorded(trace: Trace) -> Any:
     return _without(trace.model_dump(mode="json"))
 
 
-def _without(value: Any) -> Any:
+def _without(value: Any, names: Collection[str] = NEVER_THE_SAME) -> Any:
     if isinstance(value, dict):
-        return {name: _without(one) for name, one in value.items() if name not in NEVER_THE_SAME}
-    return [_without(one) for one in value] if isinstance(value, list) else value
+        return {name: _without(one, names) for name, one in value.items() if name not in names}
+    return [_without(one, names) for one in value] if isinstance(value, list) else value
 
 
 def cases(device: str = "cpu", attention: str = "sdpa") -> dict[str, Case]:
@@ -221,11 +233,15 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     with gzip.open(file, "rt", encoding="utf-8") as stored:
         before = json.load(stored)
+    left_out: set[str] = set()
+    if any(one.get("schema_version") == 1 for one in before.values() if isinstance(one, dict)):
+        left_out = NEW_IN_2 | {"schema_version"}
     differing = 0
     done = 0
     for name, now in results(options.every):
         done += 1
-        told = difference(before[name], now) if name in before else "it is new"
+        then = _without(before[name], left_out) if name in before else None
+        told = difference(then, _without(now, left_out)) if name in before else "it is new"
         if told:
             differing += 1
             print(f"{name}: {told}")

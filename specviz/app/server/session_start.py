@@ -43,7 +43,7 @@ class SessionStart:
             return new_session(self.limits, pair, self.settings, self.prompt)
         chosen = self.settings
         if self.fork_at is None:
-            chosen = self.before.settings.model_copy(update={"max_new_tokens": new_tokens})
+            chosen = self.before.own_settings().model_copy(update={"max_new_tokens": new_tokens})
         self.limits.check_run(pair, chosen, len(self.before.prompt_tokens))
         if self.fork_at is not None:
             session = Session.resume(pair, self.before, steps=self.fork_at, settings=self.settings)

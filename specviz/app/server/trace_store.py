@@ -38,8 +38,8 @@ def head_of(trace: Trace) -> Trace:
 def pack(trace: Trace) -> bytes:
     """A trace's JSON, compressed, in lines: the run without what is long, the failed step or null, the tokens of the
     prompt, how many lines of their texts follow, these, then every step."""
-    first = next(text for text in trace.prompt_texts if text.id == trace.prompt_tokens[0])
-    short = {"prompt_tokens": (first.id,), "prompt_texts": (first,)}
+    first = trace.prompt_tokens[:1]
+    short = {"prompt_tokens": first, "prompt_texts": tuple(text for text in trace.prompt_texts if text.id in first)}
     head = trace.model_copy(update={"steps": (), "failed": None, **short})
     texts = [trace.prompt_texts[i : i + TEXTS_A_LINE] for i in range(0, len(trace.prompt_texts), TEXTS_A_LINE)]
     parts = [dump_trace(head), trace.failed.model_dump_json().encode() if trace.failed else b"null"]

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from specviz.drafting import BUILDERS
-from specviz.engine.recording import Texts, record_verdict, softmax_edge_probs
+from specviz.engine.recording import Texts, ask_draft_ranks, record_verdict, softmax_edge_probs
 from specviz.engine.runners import DraftRunner, TargetRunner
 from specviz.engine.step_values import Verified
 from specviz.engine.whatif.luck import QuestionLuck
@@ -34,8 +34,9 @@ def through_models(pair: Pair, trace: Trace, position: int, question: Question) 
 
     Raises:
         SettingsError: for a question without meaning, or a pair that did not record the run.
+        TraceError: for another engine's run.
     """
-    step, settings = trace.steps[position], trace.settings_of(position)
+    step, settings = trace.steps[position], trace.own_settings_of(position)
     verifier, options = asked_verifier(question)
     recorded = trace.models_of(position)
     refuse_other_models(pair.models, recorded)
@@ -58,8 +59,9 @@ def through_models(pair: Pair, trace: Trace, position: int, question: Question) 
         texts = Texts(pair.token_text)
         verified = Verified(verifier, options, judgement, walk, bonus, row)
         asked = record_verdict(verified, settings.record_top_k, texts, reads)
+        draft_ranks = ask_draft_ranks(tree, {verifier.name: verified}, reads)
         difference = _difference(step, tree, probs)
-        verdict = asked()
+        verdict = asked(draft_ranks().get(verifier.name))
     limit = _rounding(pair.models, recorded)
     said = [caveats(pair.models, recorded)]
     if difference > limit and known_weights(pair.models, recorded):
@@ -76,7 +78,7 @@ def through_models(pair: Pair, trace: Trace, position: int, question: Question) 
     return Alternative(
         verifier=verifier.name,
         options=dict(options),
-        thresholds=verdict.thresholds,
+        thresholds=tuple(threshold for threshold in verdict.thresholds if threshold is not None),
         decisions=verdict.decisions,
         path=verdict.path,
         bonus=verdict.bonus,
@@ -94,7 +96,7 @@ def _refuse_unfit(pair: Pair, step: Step, tokens: list[int]) -> None:
         raise SettingsError("The tree or the context of this step is larger than these models can have scored.")
     if max(*tokens, *(node.token for node in nodes)) >= pair.target.vocabulary:
         raise SettingsError(
-            f"The step has a token that {pair.models.target.id} does not know; it was not recorded with it."
+            f"The step has a token that {pair.target.info.id} does not know; it was not recorded with it."
         )
 
 
@@ -110,7 +112,7 @@ def _redraft(
     for node in nodes[1:]:
         growth.add(node.parent, node.token)
     draft = DraftRunner(pair.draft, reads, pair.target.vocabulary, settings.draft)
-    builder = BUILDERS.get(step.tree.builder)
+    builder = BUILDERS.get(step.tree.builder or "")
     asks_model = builder is None or builder.runs_draft
     if asks_model:
         draft.prefill(tokens[:-1], states)
@@ -124,12 +126,13 @@ def _redraft(
         elif expanded:
             shares = [{nodes[c].token: nodes[c].draft_prob or 0.0 for c in children[node]} for node in expanded]
             growth.add_rows(expanded, draft.tabulate(shares))
+    assert step.tree.proposal is not None, "an own step says how siblings were proposed"
     return growth.freeze(step.tree.proposal)[0]
 
 
 def _rounding(loaded: Models, recorded: Models) -> float:
     """How far rounding can move a probability when the same weights score the same tree again."""
-    infos = (loaded.target, loaded.draft, recorded.target, recorded.draft)
+    infos = (*loaded.both(), *recorded.both())
     exact = all(one.dtype == "float32" and not one.quantization for one in infos)
     return EXACT_ROUNDING if exact else COARSE_ROUNDING
 

@@ -11,7 +11,7 @@ import torch
 from specviz.dice import Draw
 from specviz.engine.whatif.luck import QuestionLuck
 from specviz.engine.whatif.walk import asked_verifier, walk_with_forced
-from specviz.trace.schema import Bonus, Choice, Decision, Node, Step, Trace, Verdict
+from specviz.trace.schema import Bonus, Choice, Decision, Node, Step, TopK, Trace, Verdict
 from specviz.trace.whatif_question import FORCED, Alternative, Question
 from specviz.tree import Shape
 from specviz.verifiers import VERIFIERS, Context, End, Ruling, Verifier, Walk, resolve_verifier
@@ -35,9 +35,13 @@ def from_trace(trace: Trace, position: int, question: Question) -> Alternative |
     _, recorded_options = resolve_verifier(Choice(name=verifier.name, options=recorded.options))
     if dict(options) != dict(recorded_options):
         return f"Other options give {verifier.name} other thresholds, which are not in the trace."
+    thresholds = [threshold for threshold in recorded.thresholds if threshold is not None]
+    if len(thresholds) < len(recorded.thresholds):
+        return f"Not every threshold of {verifier.name} was recorded in this step."
     luck = RecordedLuck(trace, position, question, recorded)
     try:
-        walk = walk_with_forced(verifier, _recorded_context(step, verifier, recorded, options), luck, question)
+        context = _recorded_context(step, verifier, recorded, thresholds, options)
+        walk = walk_with_forced(verifier, context, luck, question)
     except NeedsRows as reason:
         return str(reason)
     bonus, needs = _recorded_bonus(step, recorded, walk, luck)
@@ -45,7 +49,7 @@ def from_trace(trace: Trace, position: int, question: Question) -> Alternative |
     return Alternative(
         verifier=verifier.name,
         options=dict(options),
-        thresholds=recorded.thresholds,
+        thresholds=tuple(thresholds),
         decisions=tuple(_decision(step, verifier, recorded, ruling, known.get(ruling.node)) for ruling in walk.rulings),
         path=walk.path,
         bonus=bonus,
@@ -85,6 +89,8 @@ def _drawn_from_target(step: Step, recorded: Verdict) -> dict[int, Draw]:
     drawn: dict[int, Draw] = {}
     for verdict in step.verdicts.values():
         bonus = verdict.bonus
+        if bonus is None:
+            continue
         own_row = verdict is recorded or is_target_row(step, bonus)
         if bonus.source == "target" and bonus.uniform is not None and own_row:
             drawn[bonus.node] = Draw(bonus.token, bonus.uniform)
@@ -96,7 +102,13 @@ def _drawn_from_target(step: Step, recorded: Verdict) -> dict[int, Draw]:
 
 def is_target_row(step: Step, bonus: Bonus) -> bool:
     """Whether a bonus was drawn from the target's unchanged row. The source a faulty verifier names may be wrong."""
-    return bonus.distribution == step.tree.nodes[bonus.node].target.processed
+    row = _target_row(step.tree.nodes[bonus.node])
+    return row is not None and bonus.distribution == row
+
+
+def _target_row(node: Node) -> TopK | None:
+    """The target's processed row at a node, as far as it was recorded."""
+    return node.target.processed if node.target else None
 
 
 @dataclass(frozen=True)
@@ -115,7 +127,9 @@ class _RecordedProbs(Sequence[float]):
         return self.values[node]
 
 
-def _recorded_context(step: Step, verifier: Verifier, recorded: Verdict, options: Any) -> Context:
+def _recorded_context(
+    step: Step, verifier: Verifier, recorded: Verdict, thresholds: Sequence[float], options: Any
+) -> Context:
     nodes = step.tree.nodes
     p = {decision.node: decision.p for decision in recorded.decisions if decision.p is not None}
     if verifier.plain:
@@ -129,7 +143,7 @@ def _recorded_context(step: Step, verifier: Verifier, recorded: Verdict, options
     return Context(
         shape=Shape(tuple(node.parent for node in nodes)),
         tokens=[node.token for node in nodes],
-        thresholds=[1.0, *recorded.thresholds[1:]],
+        thresholds=[1.0, *thresholds[1:]],
         p=_RecordedProbs(p, len(nodes)),
         expected=_expected(step, recorded) if verifier.comparison == "token = argmax" else [],
         distribution=distribution,
@@ -148,7 +162,9 @@ def _expected(step: Step, recorded: Verdict) -> list[int]:
 
 def _best(node: Node) -> int | None:
     """The target's most likely token at a node; None where the recorded digits of the first two are equal."""
-    top = node.target.processed
+    top = _target_row(node)
+    if top is None:
+        return None
     tied = len(top.probs) > 1 and top.probs[0] == top.probs[1]
     return top.ids[0] if top.ids and not tied else None
 
@@ -157,15 +173,19 @@ def _recorded_bonus(step: Step, recorded: Verdict, walk: Walk, luck: QuestionLuc
     """The bonus token of a walk, where the same draw was recorded; else why it is not known."""
     end = walk.end
     if end.drawn is not None and end.drawn.uniform is None and (known := step.text_of().get(end.drawn.token)):
-        top = step.tree.nodes[end.node].target.processed
         return Bonus(
-            token=known.id, text=known.text, node=end.node, source=end.source, uniform=None, distribution=top
+            token=known.id,
+            text=known.text,
+            node=end.node,
+            source=end.source,
+            uniform=None,
+            distribution=_target_row(step.tree.nodes[end.node]),
         ), None
     if end.source == "argmax":
-        if (recorded.bonus.node, recorded.bonus.source) == (end.node, end.source):
+        if recorded.bonus and (recorded.bonus.node, recorded.bonus.source) == (end.node, end.source):
             return recorded.bonus, None
-        top, best = step.tree.nodes[end.node].target.processed, _best(step.tree.nodes[end.node])
-        if best is not None and (known := step.text_of().get(best)) is not None:
+        top, best = _target_row(step.tree.nodes[end.node]), _best(step.tree.nodes[end.node])
+        if top is not None and best is not None and (known := step.text_of().get(best)) is not None:
             only = top.model_copy(update={"ids": top.ids[:1], "probs": (1.0,)})
             return (
                 Bonus(token=known.id, text=known.text, node=end.node, source="argmax", uniform=None, distribution=only),
@@ -174,19 +194,16 @@ def _recorded_bonus(step: Step, recorded: Verdict, walk: Walk, luck: QuestionLuc
     rejected = {d.node for d in recorded.decisions if d.outcome == "rejected"}
     children = {node.id for node in step.tree.nodes if node.parent == end.node}
     for verdict in step.verdicts.values():
+        bonus = verdict.bonus
+        if bonus is None:
+            continue
         # All verifiers share the target's own row. A residual depends on the verifier and on what it rejected before.
         same_row = (
             end.source != "residual" or set(end.rejected) == rejected & children
             if verdict is recorded
-            else end.source == "target" and is_target_row(step, verdict.bonus)
+            else end.source == "target" and is_target_row(step, bonus)
         )
-        bonus = verdict.bonus
-        if (
-            bonus.node == end.node
-            and bonus.source == end.source
-            and same_row
-            and bonus.uniform == luck.bonus_coin(end.node)
-        ):
+        if (bonus.node, bonus.source) == (end.node, end.source) and same_row and luck.has_coin_of(bonus):
             return bonus, None
     what = "residual" if end.source == "residual" else "row"
     return (

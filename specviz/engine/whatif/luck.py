@@ -8,7 +8,7 @@ import torch
 
 from specviz.dice import Draw, Key, SeededDice, inverse_cdf
 from specviz.errors import SettingsError
-from specviz.trace.schema import Trace
+from specviz.trace.schema import Bonus, Trace
 from specviz.trace.whatif_question import Question
 from specviz.tree import Shape
 
@@ -28,7 +28,8 @@ class QuestionLuck:
     ):
         step = trace.steps[position]
         self._index, self._question = step.index, question
-        self._dice = SeededDice(trace.settings_of(position).seed)
+        settings = trace.settings_of(position)
+        self._dice = None if settings is None else SeededDice(settings.seed)  # another engine's luck has no seed here
         self._coins = {
             decision.node: decision.uniform
             for verdict in step.verdicts.values()
@@ -38,12 +39,13 @@ class QuestionLuck:
         self._draws = {
             verdict.bonus.node: verdict.bonus.uniform
             for verdict in step.verdicts.values()
-            if verdict.bonus.uniform is not None
+            if verdict.bonus is not None and verdict.bonus.uniform is not None
         }
-        # A run that another version recorded, or that was edited, may have other numbers than its seed gives.
-        self._seed_holds = all(
-            self._dice.uniform(Key(self._index, node, "accept")) == uniform for node, uniform in self._coins.items()
-        ) and all(self._dice.uniform(Key(self._index, node, "bonus")) == u for node, u in self._draws.items())
+        if self._dice is not None:
+            # A run that another version recorded, or that was edited, may have other numbers than its seed gives.
+            keys = {Key(self._index, node, "accept"): uniform for node, uniform in self._coins.items()}
+            keys |= {Key(self._index, node, "bonus"): uniform for node, uniform in self._draws.items()}
+            self._seed_holds = all(self._dice.uniform(key) == uniform for key, uniform in keys.items())
         self._tokens, self._children, self._comparison = tokens, shape.children, comparison
 
     def coin(self, node: int) -> float:
@@ -61,6 +63,12 @@ class QuestionLuck:
         if node in self._draws:
             return self._draws[node]
         return self._from_seed(Key(self._index, node, "bonus"))
+
+    def has_coin_of(self, bonus: Bonus) -> bool:
+        """Whether a recorded bonus token was drawn with the number that this luck has at its node."""
+        if bonus.uniform is None:  # not recorded, but the same unless the question sets another
+            return self._question.bonus_uniform is None
+        return bonus.uniform == self.bonus_coin(bonus.node)
 
     def accept(self, node: int, threshold: float) -> tuple[bool, float | None]:
         if node in self._question.forced:
@@ -101,6 +109,8 @@ class QuestionLuck:
         )
 
     def _from_seed(self, key: Key) -> float:
+        if self._dice is None:
+            raise SettingsError(f"The coin of node {key.node} was not recorded; set it.")
         if not self._seed_holds:
             raise SettingsError(
                 f"The luck of this step is not that of its seed, so nobody knows the coin of node {key.node}; set it."
