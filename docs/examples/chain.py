@@ -1,4 +1,4 @@
-"""Speculative decoding with a chain of drafted tokens and two DynamicCaches (transformers 5.24 on). The recorder's lines begin with step."""
+"""Speculative decoding with a chain and two DynamicCaches (transformers 5.24). Lines with step. are the recorder's."""
 
 from __future__ import annotations
 

@@ -253,11 +253,13 @@ def _two_dimensional(rows: Snapshot | None, name: str) -> Array | None:
     if rows is None:
         return None
     array = rows.get()
+    if not array.size:
+        return None  # rows of no node, as of a draft that was not asked
     while array.ndim > 2 and array.shape[0] == 1:
         array = array[0]
     if array.ndim == 1:
         array = array[None]
-    if array.ndim != 2 or not array.shape[1]:
+    if array.ndim != 2:
         raise WrongCall(f"{name}(): rows should be [nodes, vocabulary], not of shape {list(array.shape)}", "shape")
     return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
 

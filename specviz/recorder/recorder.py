@@ -189,7 +189,9 @@ class Recorder:
             prefilled: context tokens that were fed right before it; None: not said.
             fused_prefill: whether in the forward that scored the tree.
         """
-        return StepRecord(self, _name(request), prefilled, fused_prefill) if self._on else NO_STEP
+        if not self._on:
+            return NO_STEP
+        return StepRecord(_name(request), prefilled, fused_prefill, self._reader, self._report, self._finish)
 
     def end(self, reason: EndReason = "stopped", message: str | None = None, request: str | int | None = None) -> None:
         """Say why it ended: ``end of sequence``, ``max_new_tokens``, ``context limit``, ``stopped`` or ``error``."""

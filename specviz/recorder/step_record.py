@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from specviz.errors import shown
 from specviz.recorder.arrays import Snapshot, WrongCall, snapshot
 from specviz.recorder.assemble import RowsCall, Said, VerifyCall
+from specviz.recorder.cache_reading import CacheReader
 from specviz.recorder.raw_step import BONUS
 from specviz.trace.schema import BonusKind, Proposal
-
-if TYPE_CHECKING:
-    from specviz.recorder.recorder import Recorder
 
 PROPOSALS = ("without_replacement", "with_replacement", "top_k")
 SOURCES = ("target", "residual", "truncated", "argmax")
@@ -29,10 +27,18 @@ class StepRecord:
     the call, so the engine may change them afterwards. Token ids are those of the target.
     """
 
-    def __init__(self, recorder: Recorder, request: str | None, prefilled: int | None, fused_prefill: bool):
-        self._recorder = recorder
+    def __init__(
+        self,
+        request: str | None,
+        prefilled: int | None,
+        fused_prefill: bool,
+        reader: CacheReader,
+        report: Callable[..., None],
+        finish: Callable[[StepRecord, BaseException | None], None],
+    ):
         self.request = request
         self.prefilled, self.fused_prefill = prefilled, fused_prefill
+        self._reader, self._report, self._finish = reader, report, finish
         self.said = Said()
         self.rule: str | None = None
         self.source: BonusKind | None = None
@@ -49,7 +55,7 @@ class StepRecord:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> Literal[False]:
         self.seconds = time.perf_counter() - self._began
-        self._recorder._finish(self, error)
+        self._finish(self, error)
         return False
 
     # --------------------------------------------------------------------------------------------------- the calls
@@ -174,17 +180,17 @@ class StepRecord:
             if which not in ("target", "draft"):
                 raise WrongCall(f"cache(): there is no {shown(which)} cache; say target or draft", "which")
             first = self.said.caches.get(which)
-            before = first[0] if first else self._recorder._reader.read(cache, int(length), int(row))
+            before = first[0] if first else self._reader.read(cache, int(length), int(row))
         yield  # what the block raises is not caught: the step is recorded as far as it got
         with self._call("cache"):
             if before is not None:
-                self.said.caches[which] = before, self._recorder._reader.read(cache, before.start, int(row))
+                self.said.caches[which] = before, self._reader.read(cache, before.start, int(row))
 
     def _one_of(self, call: str, what: str, given: Any, names: tuple[str, ...]) -> Any:
         """What was given if it is one of these; else it counts as not said."""
         if given is None or given in names:
             return given
-        self._recorder._report(call, what, f"{call}(): there is no {what} {shown(given)}; say {', '.join(names)}")
+        self._report(call, what, f"{call}(): there is no {what} {shown(given)}; say {', '.join(names)}")
         return None
 
     def _numbers(self, values: Any, what: str) -> dict[int, float] | Snapshot | None:
@@ -193,9 +199,7 @@ class StepRecord:
         try:
             return {BONUS if node is None else int(node): float(x) for node, x in values.items()}
         except (TypeError, ValueError) as error:
-            self._recorder._report(
-                "verify", what, f"verify(): {what} should be node -> number ({str(error)[:80]})", error
-            )
+            self._report("verify", what, f"verify(): {what} should be node -> number ({str(error)[:80]})", error)
             return None
 
     @contextmanager
@@ -205,9 +209,9 @@ class StepRecord:
             yield
         except WrongCall as wrong:
             sentence = str(wrong) if str(wrong).startswith(name) else f"{name}(): {wrong}"
-            self._recorder._report(name, wrong.kind, sentence)
+            self._report(name, wrong.kind, sentence)
         except Exception as error:  # of an array's library, of a cache: never into the engine's loop
-            self._recorder._report(name, type(error).__name__, f"{name}(): {type(error).__name__}: {error}", error)
+            self._report(name, type(error).__name__, f"{name}(): {type(error).__name__}: {error}", error)
         finally:
             self.own_seconds += time.perf_counter() - began
 

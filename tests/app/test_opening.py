@@ -24,6 +24,7 @@ from specviz.models.loading import load_pair
 from specviz.trace.io import load_trace, save_trace
 from specviz.trace.schema import Choice, Trace
 from tests import pairs, tiny
+from tests.bare_run import ENGINE, bare
 from tests.paths import ASSETS
 
 REQUEST: Any = SimpleNamespace(session_hash="page", query_params={}, request=None)
@@ -195,6 +196,24 @@ def test_a_what_if_goes_to_the_folder_that_the_form_was_told(left_off, folders, 
     assert page.loaded == []
     page.form |= {"target": folders[0], "draft": folders[1]}
     assert answer()["whatif"]["by"] == "models"
+
+
+def test_another_engines_run_is_shown_and_no_model_is_loaded_for_it(tmp_path) -> None:
+    page = Page(tmp_path, bare())
+    assert page.said == []
+    assert page.form["prompt"] == DEFAULT_PROMPT, "the form is not about a run that has no settings"
+    page.step()
+    assert page.said[0].startswith(f"This run was recorded from another engine, {ENGINE}, so no step can be added")
+    refused = f"This run was recorded from another engine, '{ENGINE}', so specviz cannot run it; run it there."
+    page.fork("bare", 1)
+    assert page.said == [refused]
+    page.desk = page.act.start
+    question = {"run": "bare", "step": 1, "id": 1, "verifier": "eta", "options": {}}
+    *_, answer = page.act.on_what_if_models(page.desk, _event(question), *page.form.values())
+    assert _notices(answer) == [refused]
+    *_, answer = page.act.on_plain_greedy(page.desk, "bare", REQUEST, *page.form.values())
+    assert _notices(answer) == [refused]
+    assert page.loaded == []
 
 
 def test_plain_greedy_goes_to_the_folder_that_the_form_was_told(left_off, folders, tmp_path) -> None:

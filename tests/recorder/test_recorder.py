@@ -325,10 +325,15 @@ def test_of_rows_with_nan_the_others_are_recorded() -> None:
 def test_a_step_that_raised_is_recorded_as_far_as_it_got_and_its_error_goes_on() -> None:
     rec = recorder(strict=False)
     one_step(rec)
-    with pytest.raises(ZeroDivisionError), rec.step() as step:
-        step.tree([9, 4], [-1, 0])
-        step.target(rows(2))
-        1 / 0  # noqa: B018
+
+    def decode() -> None:
+        with rec.step() as step:
+            step.tree([9, 4], [-1, 0])
+            step.target(rows(2))
+            raise ZeroDivisionError("division by zero")
+
+    with pytest.raises(ZeroDivisionError):
+        decode()
     trace = rec.trace()
     assert (trace.end_reason, trace.end_message) == ("error", "ZeroDivisionError: division by zero")
     assert (trace.failed.index, trace.failed.context) == (1, 5)
@@ -339,13 +344,13 @@ def test_a_step_that_raised_is_recorded_as_far_as_it_got_and_its_error_goes_on()
 
 
 def test_the_loops_own_error_is_never_replaced() -> None:
-    with (
-        pytest.warns(specviz.RecorderWarning, match="node 0 has the parent 0"),
-        pytest.raises(KeyError, match="mine"),
-        recorder().step() as step,
-    ):
-        step.tree([3, 4], [0, 7])
-        raise KeyError("mine")
+    def decode() -> None:
+        with recorder().step() as step:
+            step.tree([3, 4], [0, 7])
+            raise KeyError("mine")
+
+    with pytest.warns(specviz.RecorderWarning, match="node 0 has the parent 0"), pytest.raises(KeyError, match="mine"):
+        decode()
 
 
 def test_a_step_without_a_verdict_is_recorded_as_one_that_failed() -> None:
