@@ -23,6 +23,7 @@ import { makeCompare } from "./tools/compare.js";
 import { makeCopy } from "./tools/copy.js";
 import { makeFigureDialog } from "./tools/figure_dialog.js";
 import { makeLessons } from "./tools/lessons.js";
+import { makeRequests } from "./tools/requests.js";
 import { makeShare } from "./tools/share.js";
 import { makeTour } from "./tools/tour.js";
 import { makeWhatIf } from "./tools/whatif.js";
@@ -38,7 +39,7 @@ import { makeTree } from "./tree/tree.js";
 
 /** @typedef {{update: (value: any) => void, show: (step: number) => void, select: Act["select"], dispose: () => void, leave: () => void, state: State}} Viewer */
 
-const TOOLS = [makeShare, makeCopy, makeFigureDialog, makeCompare, makeWhatIf, makeLessons, makeTour];
+const TOOLS = [makeShare, makeCopy, makeFigureDialog, makeCompare, makeWhatIf, makeLessons, makeRequests, makeTour];
 const PLAY_MS = 900, PLAY_PHASE_MS = 1800, ASK_AT_ONCE = 12, ASK_MS = 250, UNFOLD_WHOLE = 40;
 
 /** Those that are in a page, the last one mounted at the end. @type {Viewer[]} */
