@@ -20,7 +20,7 @@ from specviz.recorder.recorder import Recorder
 from specviz.recorder.step_record import NO_STEP, NoStep, StepRecord
 
 LEVELS = (1, 2, 3, 4)
-"""What the loop says: tree and path; both models' rows; coins, thresholds and the bonus' row; caches, mask, positions."""
+"""What is said: tree and path; both models' rows; coins, thresholds and the bonus' row; caches, mask, positions."""
 TREES = ((4, 2, 2), (6, 3, 2))
 """Children of every node, level by level: 28 and 60 nodes."""
 
@@ -112,7 +112,7 @@ class Loop:
         for which in ("target", "draft"):
             cache = self.caches[which]
             read = self.level > 3
-            with step.cache(which, cache, length=cache.num_committed) if read else nullcontext():  # type: ignore[arg-type]
+            with step.cache(which, cache, length=cache.num_committed) if read else nullcontext():
                 cache.compact(kept[which])
         self.text += [*(tokens[node] for node in path), bonus]
 
