@@ -20,6 +20,8 @@ if TYPE_CHECKING:
         ModelError,
         NumericsError,
         OutOfMemoryError,
+        RecorderError,
+        RecorderWarning,
         RecordingInterrupted,
         SettingsError,
         SpecvizError,
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
         VerifierError,
     )
     from specviz.figures.notebook import notebook_html
+    from specviz.recorder.recorder import Recorder
     from specviz.trace.schema import Trace
     from specviz.verifiers import Verifier
 
@@ -36,6 +39,9 @@ __all__ = [
     "ModelError",
     "NumericsError",
     "OutOfMemoryError",
+    "Recorder",
+    "RecorderError",
+    "RecorderWarning",
     "RecordingInterrupted",
     "SettingsError",
     "SpecvizError",
@@ -57,10 +63,11 @@ _MODULES = {
     "specviz.api": ("check", "diff", "export", "load", "save"),
     "specviz.engine.record": ("record",),
     "specviz.errors": (
-        *("ModelError", "NumericsError", "OutOfMemoryError", "RecordingInterrupted"),
-        *("SettingsError", "SpecvizError", "TraceError", "VerifierError"),
+        *("ModelError", "NumericsError", "OutOfMemoryError", "RecorderError", "RecorderWarning"),
+        *("RecordingInterrupted", "SettingsError", "SpecvizError", "TraceError", "VerifierError"),
     ),
     "specviz.figures.notebook": ("notebook_html",),
+    "specviz.recorder.recorder": ("Recorder",),
     "specviz.trace.schema": ("Trace",),
     "specviz.verifiers": ("Verifier",),
 }

@@ -15,15 +15,18 @@ if TYPE_CHECKING:  # at run time the second would import torch
     from specviz.verifiers.check import Finding
 
 
-def load(path: str | os.PathLike[str]) -> Trace:
-    """Read a trace file, ``.json`` or ``.json.gz``.
+def load(path: str | os.PathLike[str], request: str | None = None) -> Trace:
+    """Read a trace file, ``.json`` or ``.json.gz``, or a recording, ``.jsonl``.
+
+    Args:
+        request: of a recording, which of its requests; None: the first.
 
     Raises:
         TraceError: if it cannot be read, is no trace of this schema version, or has more than 256 MiB unpacked.
     """
     from specviz.trace.io import load_trace
 
-    return load_trace(path)
+    return load_trace(path, request=request)
 
 
 def save(trace: Trace, path: str | os.PathLike[str]) -> None:

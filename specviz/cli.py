@@ -17,6 +17,7 @@ from specviz.engine import cli as engine_cli
 from specviz.errors import SpecvizError
 from specviz.figures import cli as figures_cli
 from specviz.models import cli as models_cli
+from specviz.recorder import cli as recorder_cli
 from specviz.trace import cli as trace_cli
 from specviz.train import cli as train_cli
 
@@ -25,6 +26,7 @@ SUBJECTS = (
     engine_cli,
     figures_cli,
     trace_cli,
+    recorder_cli,
     check_cli,
     bench_cli,
     compare_cli,

@@ -7,6 +7,7 @@
     ├── VerifierError      a verifier failed in its own code; says where
     ├── NumericsError      a model returned NaN or infinite logits
     ├── OutOfMemoryError   the device ran out of memory; what was recorded before is intact
+    ├── RecorderError      a strict recorder was called wrongly
     └── StoppingError      the server is being stopped
 
 Everything else that escapes is a bug in specviz, but for RecordingInterrupted, a KeyboardInterrupt that keeps what was
@@ -65,6 +66,14 @@ class NumericsError(SpecvizError):
 
 class OutOfMemoryError(SpecvizError):
     """The device ran out of memory in mid-run; the steps recorded before it are intact."""
+
+
+class RecorderError(SpecvizError):
+    """A call of a strict :class:`specviz.Recorder` that cannot be recorded as it was made."""
+
+
+class RecorderWarning(UserWarning):
+    """The same where the recorder is not strict: what can be recorded is."""
 
 
 class StoppingError(SpecvizError):

@@ -56,6 +56,7 @@ export function buildParts() {
     auditTable: disclosure("Audit as a table"),
   };
   const nodeTable = disclosure("Draft tree as a table");
+  const checks = el("div");
   const under = el("div", { class: "sv-under" }), alarm = el("div", { class: "sv-jump", role: "status", hidden: true });
   const dock = makeDock([
     { name: "cache", title: "KV cache", box: panel("KV cache", "KV cache", {}, caches.cacheBelow) },
@@ -71,6 +72,7 @@ export function buildParts() {
       audits.auditEmpty, audits.auditSaid, audits.auditBox, audits.auditTable) },
     { name: "table", title: "Table", box: panel("Draft tree as a table", "Draft tree as a table", { "data-known": "end" }, note("Every node of the tree in numbers: what the draft said, what the target said, and what every verifier made of it."), nodeTable) },
     { name: "whatif", title: "What if", box: el("section", { class: "sv-panel", "aria-label": "What if" }, under) },
+    { name: "findings", title: "Findings", box: panel("Findings", "Findings", {}, checks) },
   ], caches.cacheHead);
   const said = el("div", { class: "sv-said" }, alarm, heads.headline, el("p", { class: "sv-sub" }, heads.headTokens, heads.headSaid), inside.summary);
   const headbox = el("header", { class: "sv-headbox" }, said,
@@ -87,7 +89,7 @@ export function buildParts() {
       el("div", { class: "sv-overview" }, steps.timeline, texts.text, texts.rangeSaid)),
     empty, body, tip, help);
   return {
-    root, notice, top, failed, empty, body, tip, help, headbox, said, alarm, under, verdicts, nodeTable, maskTable, dock, masks: { target: target.parts, draft: draft.parts },
+    root, notice, top, failed, empty, body, tip, help, headbox, said, alarm, under, verdicts, nodeTable, maskTable, checks, dock, masks: { target: target.parts, draft: draft.parts },
     ...steps, ...inside, ...heads, ...texts, ...tree, ...totals, ...caches, ...audits,
   };
 }

@@ -3,6 +3,7 @@
  * What did not change is not painted again. A move that is followed by another one never pays for the lower panels.
  */
 
+import { rowsIn } from "./core/recorded.js";
 import { frameDrawn, runDrawn } from "./core/state.js";
 import { looksOf } from "./core/words.js";
 import { drawAlarm } from "./panels/alarm.js";
@@ -89,6 +90,8 @@ export function makeRenderer(ui, state, selection, tree, act) {
     const { phase } = state, all = phase === null ? [] : phasesOf(frame, view.lens), at = phase === null ? null : all[phase];
     ui.root.dataset.phase = at ? at.kind : "";
     ui.root.dataset.drawn = `${run.id}/${state.step}/${phase ?? ""}`;
+    ui.root.dataset.rows = rowsIn(frame);
+    ui.dock.leaveOut("findings", !run.findings);
     const said = at ? at.caption : frame.summary;
     if (ui.summary.textContent !== said) ui.summary.textContent = said;
     ui.root.style.setProperty("--sv-driver", `var(--sv-${looksOf(run, frame.driver).role})`);

@@ -71,7 +71,7 @@ def build_page(
                         )
                         upload = gr.UploadButton(
                             "Open a trace file",
-                            file_types=[".json", ".gz"],
+                            file_types=[".json", ".jsonl", ".gz"],
                             file_count="single",
                             size="md",
                             scale=0,

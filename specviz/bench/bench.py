@@ -1,4 +1,4 @@
-"""The benchmark, in six parts (a) to (f) that can be run separately; ``docs/bench.md`` says what each figure means."""
+"""The benchmark, in seven parts (a) to (g) that can be run separately; ``docs/bench.md`` says what each figure means."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from specviz import __version__
-from specviz.bench import greedy_speed, peak_memory, step_cost
+from specviz.bench import greedy_speed, peak_memory, recorder_cost, step_cost
 from specviz.errors import SettingsError, shown
 from specviz.models.loading import Pair
 from specviz.models.pair_spec import ModelChoice
@@ -24,6 +24,7 @@ PARTS = {
     "d": "peak memory",
     "e": "trace bytes a step",
     "f": "step time as the context and the tree grow",
+    "g": "time in a recorder's calls over the step of a loop of one's own",
 }
 
 
@@ -32,7 +33,7 @@ class Sizes:
     """How much each part measures.
 
     Attributes:
-        steps: per tree in (a) and (e), per context in (c), per line of (f).
+        steps: per tree in (a) and (e), per context in (c), per line of (f) and (g).
         repeats: of every prompt and method in (b).
         prompts: in (b), the first ones of the project's own.
         new_tokens: per run in (b).
@@ -56,6 +57,7 @@ class Report:
     commits: tuple[step_cost.CommitCost, ...] = ()
     peaks: tuple[peak_memory.Peak, ...] = ()
     growth: tuple[step_cost.StepCost, ...] = ()
+    recorders: tuple[recorder_cost.RecorderCost, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Plain values; times in seconds, memory in bytes."""
@@ -81,6 +83,8 @@ class Report:
             result["memory"] = [peak.as_json() for peak in self.peaks]
         if self.growth:
             result["growth"] = [cost.as_json() for cost in self.growth]
+        if self.recorders:
+            result["recorder"] = [cost.as_json() for cost in self.recorders]
         return result
 
 
@@ -115,8 +119,17 @@ def bench(pair: Pair, names: ModelChoice, parts: Sequence[str], sizes: Sizes, sa
     commits = step_cost.commit_costs(pair, sizes.steps, say=say) if "c" in parts else ()
     peaks = peak_memory.peaks(names, say=say) if "d" in parts else ()
     growth = step_cost.growth_costs(pair, sizes.steps, say=say) if "f" in parts else ()
+    recorders = recorder_cost.recorder_costs(pair, sizes.steps, say=say) if "g" in parts else ()
     return Report(
-        machine, sizes, tuple(parts), tuple(steps), tuple(speeds), tuple(commits), tuple(peaks), tuple(growth)
+        machine,
+        sizes,
+        tuple(parts),
+        tuple(steps),
+        tuple(speeds),
+        tuple(commits),
+        tuple(peaks),
+        tuple(growth),
+        tuple(recorders),
     )
 
 
@@ -154,6 +167,7 @@ def _lines(report: Report) -> Iterator[str]:
         "d": lambda: peak_memory.peak_lines(report.peaks),
         "e": lambda: step_cost.byte_lines(report.steps),
         "f": lambda: step_cost.overhead_lines(report.growth),
+        "g": lambda: recorder_cost.recorder_lines(report.recorders),
     }
     for part in report.parts:
         yield ""

@@ -28,7 +28,9 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("bench", help="measure speed, memory and trace size; see docs/bench.md")
     add_pair_arguments(parser)
     parser.add_argument(
-        "--only", default="a,b,c,d,e", help="parts, comma-separated (default a,b,c,d,e; f takes longest)"
+        "--only",
+        default="a,b,c,d,e",
+        help="parts, comma-separated (default a,b,c,d,e; f takes longest, g is about recorders)",
     )
     parser.add_argument("--steps", type=positive, default=12, help="measured steps per tree or context (default 12)")
     parser.add_argument("--repeats", type=positive, default=3, help="runs of each prompt in part b (default 3)")

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from typing_extensions import TypedDict
 
 from specviz.figures.frame_types import Frame, JsonOf
-from specviz.trace.schema import ModelInfo, Settings
+from specviz.trace.schema import ModelInfo, Sampling, Settings
 
 
 class Looks(TypedDict):
@@ -41,13 +41,21 @@ class VerifierTotals(TypedDict):
     rank: Counts
 
 
+class SharedTotals(TypedDict):
+    """Over the steps that each of ``verifiers`` judged, so that they can be compared."""
+
+    steps: int
+    verifiers: list[VerifierTotals]
+
+
 class Totals(TypedDict):
-    """The run so far."""
+    """The run so far. ``shared`` is of another engine's run that specviz's rules judged again; else null."""
 
     steps: int
     tokens: int
     formulas: dict[str, str]
     verifiers: list[VerifierTotals]
+    shared: SharedTotals | None
 
 
 class FailedNodes(TypedDict):
@@ -69,8 +77,10 @@ class Failed(TypedDict):
 
 
 class RunModels(TypedDict):
-    target: Annotated[dict[str, Any], JsonOf(ModelInfo)]
-    draft: Annotated[dict[str, Any], JsonOf(ModelInfo)]
+    """Null for a model that another engine did not name, or has not."""
+
+    target: Annotated[dict[str, Any], JsonOf(ModelInfo)] | None
+    draft: Annotated[dict[str, Any], JsonOf(ModelInfo)] | None
 
 
 class Weights(TypedDict):
@@ -80,9 +90,65 @@ class Weights(TypedDict):
     draft: str
 
 
+class RecordedFrom(TypedDict):
+    """Another engine that decoded the run, as far as it said.
+
+    rule, lossless   what it says of itself; null where it did not
+    target, draft    how its logits become distributions; null where not recorded
+    said             all of it in a few words, to stand where specviz's own runs have driver and settings"""
+
+    name: str
+    version: str | None
+    rule: str | None
+    lossless: bool | None
+    target: Annotated[dict[str, Any], JsonOf(Sampling)] | None
+    draft: Annotated[dict[str, Any], JsonOf(Sampling)] | None
+    said: str
+
+
+class FoundColumns(TypedDict):
+    """Columns over what does not fit in a run, the gravest first.
+
+    weight      ``error`` or ``warning``
+    step, node  where it is first, or null for the whole run, the whole step
+    meaning     what it usually means
+    place       the part of the page that shows it, as :data:`specviz.recorder.findings.Place` names it"""
+
+    check: list[str]
+    weight: list[str]
+    step: list[int | None]
+    node: list[int | None]
+    sentence: list[str]
+    meaning: list[str]
+    place: list[str]
+
+
+class CheckColumns(TypedDict):
+    """Columns over checks, and what there is to say of each."""
+
+    check: list[str]
+    said: list[str]
+
+
+class Findings(TypedDict):
+    """What the checks of a run found.
+
+    ran     how many checks compared something
+    fits    of those that found nothing, what they compared
+    notRun  of those that could not run, what they lacked
+    more    findings that are not listed"""
+
+    ran: int
+    found: FoundColumns
+    fits: CheckColumns
+    notRun: CheckColumns
+    more: int
+
+
 class Run(TypedDict):
     """What is said of a whole run. ``asked`` is the prompt as it was given, ``prompt`` what the models saw of it,
-    with what a chat template adds. ``draftRan`` is null for a run without a step."""
+    with what a chat template adds. ``draftRan`` is null for a run without a step, and where it was not recorded.
+    ``engine`` and ``findings`` are null for specviz's own runs, ``settings`` for all others."""
 
     id: str
     created: str
@@ -96,11 +162,14 @@ class Run(TypedDict):
     promptTokens: int
     models: RunModels
     weights: Weights
-    settings: Annotated[dict[str, Any], JsonOf(Settings)]
+    engine: RecordedFrom | None
+    request: str | None
+    settings: Annotated[dict[str, Any], JsonOf(Settings)] | None
     driver: str
     draftRan: bool | None
     verifiers: list[Looks]
     totals: Totals
+    findings: Findings | None
 
 
 class Notice(TypedDict):
@@ -134,6 +203,13 @@ class Link(TypedDict, total=False):
     name: str
     steps: int
     copy: bool
+
+
+class RequestName(TypedDict):
+    """A request of the recording that the run in sight is of, and the id of its run."""
+
+    run: str
+    name: str
 
 
 class LessonName(TypedDict):
@@ -212,7 +288,7 @@ class PathNodes(TypedDict):
 class OtherBonus(TypedDict):
     text: str
     node: int
-    source: str
+    source: str | None
     uniform: float | None
 
 
@@ -257,7 +333,7 @@ class WhatIfValue(TypedDict):
     rows: list[WhatIfRow]
     differing: list[int]
     unused: list[str]
-    thresholds: list[float]
+    thresholds: list[float | None]
 
 
 class WhatIf(WhatIfValue, total=False):
@@ -345,6 +421,7 @@ class Block(TypedDict, total=False):
     proofs: dict[str, dict[str, dict[str, str]]]
     look: Look
     link: Link
+    requests: list[RequestName]
     lessons: list[LessonName]
     lesson: Lesson
     verifiers: list[VerifierChoice]

@@ -16,11 +16,15 @@ _WHOLE = 0.9995
 
 def bonus_fault(step: Step, verdict: Verdict) -> str | None:
     """One sentence where the recorded distribution is not what its source says; None if it fits or cannot be told."""
-    bonus, drawn = verdict.bonus, verdict.bonus.distribution
+    bonus = verdict.bonus
+    drawn = bonus.distribution if bonus else None
+    if bonus is None or drawn is None:
+        return None
     node = step.tree.nodes[bonus.node]
+    row = node.target.processed if node.target else None
     if bonus.token not in drawn.ids and sum(drawn.probs) > 1 - _SLACK:
         return "The bonus token has no probability in the distribution it was drawn from."
-    if bonus.source == "target" and not same_distribution(drawn, node.target.processed):
+    if bonus.source == "target" and row is not None and not same_distribution(drawn, row):
         return f"This is not the target's distribution at node {node.id}."
     if bonus.source == "residual":
         rejected = [

@@ -10,9 +10,9 @@ from bisect import bisect_right
 from typing import Literal, NamedTuple
 
 from specviz.figures.audit import audit_columns, audit_faults
-from specviz.figures.cache_types import Cache, Settled
+from specviz.figures.cache_types import Cache, Left, Settled
 from specviz.figures.mask import Row, mask_columns, mask_faults, mask_rows
-from specviz.figures.text import shorten, token_label
+from specviz.figures.text import shorten, token_label, token_of
 from specviz.trace.schema import CacheChange, Slot, Step, TokenText, Trace
 
 SLOT_COLUMNS = 6
@@ -45,11 +45,12 @@ def cache_columns(step: Step, change: CacheChange, settled: Settled, tolerance: 
     ``lag_before`` is what the step before had for :func:`lag`; ``settled`` is of :func:`settled_slots`.
     """
     texts = step.text_of()
-    dropped = set(change.dropped)
     after = after_rows(step, change)
+    known = change.fingerprints_after is not None and change.fingerprints_before is not None
+    dropped = set(change.dropped or ())
     slot_of = {left.held: left.slot for left in after if left.held is not None}
     to = [slot_of.get(index) for index in range(len(change.appended))]
-    labels = [token_label(texts.get(s.token) or TokenText(id=s.token, text=f"#{s.token}")) for s in change.appended]
+    labels = [token_label(token_of(s.token, texts)) for s in change.appended]
     rows = mask_rows(step, change)
     found = _faults(step, change, after, labels, rows, lag_before)
     return {
@@ -61,23 +62,43 @@ def cache_columns(step: Step, change: CacheChange, settled: Settled, tolerance: 
         "position": [s.position for s in change.appended],
         "node": [s.node for s in change.appended],
         "role": "".join(s.role[0] for s in change.appended),
-        "state": "".join(_state(s, t, dropped) for s, t in zip(change.appended, to, strict=True)),
+        "state": "".join(_state(s, t, dropped) if known else "u" for s, t in zip(change.appended, to, strict=True)),
         "to": to,
-        "moves": {"slot": [slot for slot, _ in change.moves], "to": [slot for _, slot in change.moves]},
-        "prints": list(change.fingerprints_before),
-        "after": {
-            "slot": [left.slot for left in after],
-            "due": [left.due for left in after],
-            "print": [left.fingerprint for left in after],
-            "good": [int(left.good) for left in after],
-            "held": [left.held for left in after],
-        },
+        "moves": None
+        if change.moves is None
+        else {"slot": [a for a, _ in change.moves], "to": [b for _, b in change.moves]},
+        "prints": None if change.fingerprints_before is None else list(change.fingerprints_before),
+        "after": _left_columns(after) if known else None,
         "settled": settled,
         "mask": mask_columns(change, rows),
         "audit": audit_columns(change.audit, tolerance),
+        "lacks": _lacks(change, rows),
         "faults": [*(sentence for sentence, _ in found), *audit_faults(change.audit, tolerance)],
         "fresh": sum(fresh for _, fresh in found),
     }
+
+
+def _left_columns(after: list[LeftSlot]) -> Left:
+    return {
+        "slot": [left.slot for left in after],
+        "due": [left.due for left in after],
+        "print": [left.fingerprint for left in after],
+        "good": [int(left.good) for left in after],
+        "held": [left.held for left in after],
+    }
+
+
+def _lacks(change: CacheChange, rows: list[Row]) -> list[str]:
+    """What was not recorded of a cache, in words."""
+    unknown = {
+        "the lengths": change.length_before is None or change.length_after is None,
+        "which slots were written": not change.appended and change.dropped is None,
+        "slot numbers": any(slot.slot is None for slot in change.appended),
+        "positions": any(row.position is None for row in rows),
+        "the mask": any(row.sees is None for row in rows),
+        "fingerprints": change.fingerprints_before is None or change.fingerprints_after is None,
+    }
+    return [what for what, lacking in unknown.items() if lacking]
 
 
 def settled_slots(trace: Trace, position: int, model: Literal["target", "draft"]) -> Settled:
@@ -86,7 +107,8 @@ def settled_slots(trace: Trace, position: int, model: Literal["target", "draft"]
     Slots that were prefilled, or written very long ago, were not looked into: they are taken to hold the text.
     """
     step = trace.steps[position]
-    length, context = getattr(step.caches, model).length_before, step.context
+    change: CacheChange | None = getattr(step.caches, model)
+    length, context = (change.length_before if change else None) or 0, step.context
     slots = range(max(0, length - SETTLED_SHOWN), min(length, context))
     found = [_settled(trace, position, model, slot) for slot in slots]
     return {"text": [text for text, _ in found], "step": [step for _, step in found]}
@@ -101,27 +123,25 @@ def _settled(
     while position > oldest and not trace.steps[position].prefilled:
         position -= 1
         step = trace.steps[position]
-        change: CacheChange = getattr(step.caches, model)
-        if change.length_before <= slot < change.length_after:
+        change: CacheChange | None = getattr(step.caches, model)
+        if change is None or change.length_before is None or change.length_after is None:
+            break
+        if change.length_before <= slot < change.length_after and change.fingerprints_after is not None:
             left = after_rows(step, change)[slot - change.length_before]
             if left.held is None:
                 return None, position
             token = change.appended[left.held].token
-            known = step.text_of().get(token) or TokenText(id=token, text=f"#{token}")
-            return token_label(known), None if left.good and token == due.id else position
+            held = token_label(token_of(token, step.text_of()))
+            return held, None if left.good and token == due.id else position
     return token_label(due), None
 
 
 def _text_at(trace: Trace, place: int) -> TokenText:
     """The token at a place of the text, the prompt included."""
     if place < len(trace.prompt_tokens):
-        token = trace.prompt_tokens[place]
-        known = trace.prompt_text_of.get(token)
-    else:
-        step = trace.steps[bisect_right(trace.steps, place, key=lambda step: step.context) - 1]
-        token = step.committed[place - step.context]
-        known = step.text_of().get(token)
-    return known or TokenText(id=token, text=f"#{token}")
+        return token_of(trace.prompt_tokens[place], trace.prompt_text_of)
+    step = trace.steps[bisect_right(trace.steps, place, key=lambda step: step.context) - 1]
+    return token_of(step.committed[place - step.context], step.text_of())
 
 
 def kept_rows(step: Step, change: CacheChange) -> list[int]:
@@ -136,7 +156,9 @@ def kept_rows(step: Step, change: CacheChange) -> list[int]:
 
 
 def after_rows(step: Step, change: CacheChange) -> list[LeftSlot]:
-    """What the update left, by fingerprint."""
+    """What the update left, by fingerprint; empty where those were not recorded."""
+    if change.fingerprints_before is None or change.fingerprints_after is None or change.length_before is None:
+        return []
     wanted = dict(enumerate(kept_rows(step, change)))
     written = {print_: index for index, print_ in reversed(list(enumerate(change.fingerprints_before)))}
     after = []
@@ -158,7 +180,7 @@ def lag(step: Step, change: CacheChange) -> int:
     """By how many tokens the cache is behind the text when the root is run; 0 for a model that ran nothing."""
     late = sum(s.role == "context" for s in change.appended)
     ran = any(s.node == 0 for s in change.appended)  # without a draft tree the draft runs nothing and may lag behind
-    return step.context - 1 - change.length_before - late if ran else 0
+    return step.context - 1 - change.length_before - late if ran and change.length_before is not None else 0
 
 
 def _faults(
@@ -170,8 +192,12 @@ def _faults(
     if behind:
         held, wanted = step.context - 1 - behind, step.context - 1
         found.append((f"Before the root the cache holds {held} tokens; the text has {wanted}.", behind != lag_before))
-    misplaced = [row for row in rows if row.due is not None and row.due != row.position]
-    shifted = bool(behind and misplaced) and all(row.due == row.position + behind for row in misplaced)
+    misplaced = [
+        (row.due, row.position)
+        for row in rows
+        if row.due is not None and row.position is not None and row.due != row.position
+    ]
+    shifted = bool(behind and misplaced) and all(due == position + behind for due, position in misplaced)
     # The sentence about positions is the first.
     return found + [(sentence, i > 0 or not shifted) for i, sentence in enumerate(mask_faults(change, rows))]
 
@@ -192,11 +218,13 @@ def _slot_faults(step: Step, change: CacheChange, after: list[LeftSlot], labels:
         found.append(f"Slot {slot} does not hold what was kept for it: {should} should be there, {there}.")
     if len(wrong) > 4:
         found.append(f"{len(wrong) - 4} more slots do not hold what was kept for them.")
-    kept = len(kept_rows(step, change))
-    if change.length_after != change.length_before + kept:
-        grown = change.length_after - change.length_before
+    kept, dropped = len(kept_rows(step, change)), change.dropped
+    if change.length_after is None or change.length_before is None or (dropped is None and not change.appended):
+        return found
+    grown = change.length_after - change.length_before
+    if grown != kept:
         found.append(f"{kept} slots were to be kept, but the cache grew by {grown}.")
-    elif wrong and len(change.appended) - len(change.dropped) != kept:
+    elif wrong and dropped is not None and len(change.appended) - len(dropped) != kept:
         # How it came to be wrong. A cache that was only cut to its length may be right all the same.
-        found.append(f"{kept} of {len(change.appended)} slots were to be kept, but {len(change.dropped)} were dropped.")
+        found.append(f"{kept} of {len(change.appended)} slots were to be kept, but {len(dropped)} were dropped.")
     return found

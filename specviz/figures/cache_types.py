@@ -63,6 +63,7 @@ class Mask(TypedDict):
     """The mask against the one that ancestry demands.
 
     up       the row before each row in its line of descent, -1 for none, null where the tree does not tell
+    silent   rows of which it was not recorded what they see
     leaks    columns that a row sees and must not
     missing  columns that it must see and does not
     unknown  columns that a pruned row saw
@@ -70,6 +71,7 @@ class Mask(TypedDict):
     cut      the first row whose runs are not carried any more, or null"""
 
     up: list[int | None]
+    silent: list[int]
     leaks: Runs
     missing: Runs
     unknown: Runs
@@ -101,33 +103,39 @@ class Cache(TypedDict):
 
     before, length  slots before the step and after the update
     role     ``c``: fed late, ``n``: of the tree, ``p``: run and then pruned
-    state    ``k`` kept where it was, ``m`` moved, ``d`` dropped, ``l`` lost
+    state    ``k`` kept where it was, ``m`` moved, ``d`` dropped, ``l`` lost, ``u`` not recorded
     to       the slot that holds it after the update, or null
     moves    what the run says it moved; ``state`` and ``to`` are by fingerprint
     prints   fingerprint after the forward
+    after    null where the fingerprints after the update were not recorded
+    mask     null where neither the mask nor the positions were recorded
+    lacks    what was not recorded, in words; empty for a cache of which everything is known
     faults   sentences about what does not fit
     fresh    how many of them arose in this step"""
 
-    before: int
-    length: int
-    slot: list[int]
+    before: int | None
+    length: int | None
+    slot: list[int | None]
     label: list[str]
     text: list[str]
-    position: list[int]
+    position: list[int | None]
     node: list[int | None]
     role: str
     state: str
     to: list[int | None]
-    moves: Moves
-    prints: list[str]
-    after: Left
+    moves: Moves | None
+    prints: list[str] | None
+    after: Left | None
     settled: Settled
-    mask: Mask
+    mask: Mask | None
     audit: Audit | None
+    lacks: list[str]
     faults: list[str]
     fresh: int
 
 
 class Caches(TypedDict):
-    target: Cache
-    draft: Cache
+    """Null for a cache of which nothing was recorded."""
+
+    target: Cache | None
+    draft: Cache | None

@@ -12,7 +12,7 @@ from specviz.display import say
 def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     """``export``."""
     export = commands.add_parser("export", help="write a trace as one HTML file that opens without a server or network")
-    export.add_argument("trace", help="a trace file, .json or .json.gz")
+    export.add_argument("trace", help="a trace file, .json or .json.gz, or a recording, .jsonl")
     export.add_argument("-o", "--output", help="file to write (default: the trace's name with .html)")
     export.add_argument("--step", type=int, default=1, help="the step that is shown first, from 1 on (default: 1)")
     export.add_argument("--alone", action="store_true", help="write that step only, for a slide or another page")

@@ -7,7 +7,7 @@ from itertools import groupby
 from operator import itemgetter
 
 from specviz.figures import block_types
-from specviz.figures.text import one_line, pieces, shorten, token_label, visible
+from specviz.figures.text import one_line, pieces, shorten, token_label, token_of, visible
 from specviz.trace.diff import Comparison, Parting, Side
 from specviz.trace.near_tie import Meaning
 from specviz.trace.schema import TokenText
@@ -146,7 +146,7 @@ def _marked(found: Comparison, side: int) -> tuple[block_types.Pieces, bool]:
     texts: list[TokenText] = []
     left = MOST_CHARACTERS
     for kind, token in tokens:
-        text = found.texts.get(token) or TokenText(id=token, text=f"#{token}")
+        text = token_of(token, found.texts)
         left -= len(text.text) + (16 if not kinds or kinds[-1] != kind else 0)
         if left < 0:
             break
@@ -160,8 +160,7 @@ def _marked(found: Comparison, side: int) -> tuple[block_types.Pieces, bool]:
 
 
 def _name(token: int, texts: dict[int, TokenText]) -> str:
-    known = texts.get(token)
-    return shorten(token_label(known), NAME_COLUMNS) if known else f"token {token}"
+    return shorten(token_label(token_of(token, texts)), NAME_COLUMNS)
 
 
 def _value(text: str) -> str:

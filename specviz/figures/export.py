@@ -14,8 +14,10 @@ from specviz.display import upright
 from specviz.errors import SettingsError, shown
 from specviz.figures.block_types import Refused
 from specviz.figures.bundle import script_of, style_of
+from specviz.figures.engine import about_pair
 from specviz.figures.figure_style import verifier_css
 from specviz.figures.frames import PROMPT_CHARACTERS, block_head, block_parts, dump_block, step_frame
+from specviz.figures.text import prompt_text
 from specviz.trace.schema import Trace
 
 VIEWER_FOLDER = ASSETS / "viewer"
@@ -51,7 +53,7 @@ def page_parts(trace: Trace, *, go: int = 0, theme: str | None = None, alone: bo
     attribute = f' data-theme="{html.escape(theme)}"' if theme else ""
     first = [] if theme else [_FOLLOW_THE_READER]
     policy = _policy([*first, inline])
-    asked = html.escape(_one_line(trace.prompt, PROMPT_CHARACTERS))
+    asked = html.escape(_one_line(prompt_text(trace), PROMPT_CHARACTERS))
     yield f"""<!doctype html>
 <html lang="en"{attribute}>
 <head>
@@ -137,13 +139,13 @@ def _one_line(text: str, most: int) -> str:
 
 def _title(trace: Trace, go: int, alone: bool) -> str:
     step = f"step {go + 1} of " if alone else ""
-    return f"{step}“{_one_line(trace.prompt, TITLE_CHARACTERS)}” · specviz"
+    return f"{step}“{_one_line(prompt_text(trace), TITLE_CHARACTERS)}” · specviz"
 
 
 def _about(trace: Trace, go: int, alone: bool) -> str:
     count = len(trace.steps)
     said = f"step {go + 1} of {count}, alone" if alone else f"{count} step{'' if count == 1 else 's'}"
-    return html.escape(_one_line(f"{trace.models.target.id} ← {trace.models.draft.id} · {said}", PROMPT_CHARACTERS))
+    return html.escape(_one_line(" · ".join(filter(None, (about_pair(trace), said))), PROMPT_CHARACTERS))
 
 
 def _left_out(trace: Trace, wanted: Iterable[int]) -> list[Refused]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from specviz.figures.block_types import Failed
 from specviz.figures.node import number
-from specviz.figures.text import token_label
+from specviz.figures.text import token_label, token_of
 from specviz.trace.schema import Trace
 
 
@@ -20,7 +20,7 @@ def failed_columns(trace: Trace) -> Failed | None:
         "message": failed.message,
         "nodes": {
             "parent": [node.parent if node.id else None for node in failed.nodes],
-            "text": [token_label(texts[node.token]) for node in failed.nodes],
+            "text": [token_label(token_of(node.token, texts, node.text)) for node in failed.nodes],
             "q": [number(node.draft_prob) for node in failed.nodes],
             "p": [number(node.target_prob) for node in failed.nodes],
             "wrong": [marks.get(node.id) for node in failed.nodes],

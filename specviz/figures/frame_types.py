@@ -41,11 +41,14 @@ class TopColumns(TypedDict):
 
 
 class Distributions(TypedDict):
-    """One model's distributions after the nodes of ``raw``; ``entropy`` is of the processed one, in nats.
+    """One model's distributions after the nodes of ``node``; ``entropy`` is of the processed one, in nats.
 
-    A node of ``raw`` that ``processed`` has not got is one where both are equal."""
+    A node of ``raw`` that ``processed`` has not got is one where both are equal, unless ``unprocessed`` has it: there
+    the processed one was not recorded. A node that ``raw`` has not got is one where the raw one was not."""
 
+    node: list[int]
     entropy: list[float | None]
+    unprocessed: list[int]
     raw: TopColumns
     processed: TopColumns
 
@@ -58,7 +61,8 @@ class Limits(TypedDict):
 
 
 class Nodes(TypedDict):
-    """Columns over the nodes of the tree. ``q`` and ``p`` are the draft's and the target's probability."""
+    """Columns over the nodes of the tree. ``q`` and ``p`` are the draft's and the target's probability; null where they
+    were not recorded, and for the root. ``text`` is never null: see :func:`specviz.figures.text.token_of`."""
 
     depth: list[int]
     rank: list[int]
@@ -97,8 +101,8 @@ class DecisionDetails(TypedDict):
     """Columns over the decisions that are carried in full; ``at`` is their place among all."""
 
     at: list[int]
-    threshold: list[float]
-    reason: list[str]
+    threshold: list[float | None]
+    reason: list[str | None]
     residual: list[Residual | None]
 
 
@@ -107,16 +111,16 @@ class Decisions(TypedDict):
 
     outcome     a letter of ``OUTCOMES``
     rule        place in the verdict's ``rules``
-    comparison  place in ``COMPARISONS``
-    uniform     the coin, or null
-    p, q        what was compared
+    comparison  place in ``COMPARISONS``; null where another engine did not say
+    uniform     the coin, or null for a rule without one and where it was not recorded
+    p, q        what was compared, or null
     expected    the token that the node's token was compared with
     details     of the others the threshold stands in the verdict's column"""
 
     node: list[int]
     outcome: str
     rule: list[int]
-    comparison: list[int]
+    comparison: list[int | None]
     uniform: list[float | None]
     p: list[float | None]
     q: list[float | None]
@@ -125,20 +129,24 @@ class Decisions(TypedDict):
 
 
 class Bonus(TypedDict):
-    """A verifier's bonus token and the distribution it was drawn from. ``fault`` says why that cannot be."""
+    """A verifier's bonus token and the distribution it was drawn from. ``fault`` says why that cannot be.
+
+    source, uniform, top  null where they were not recorded
+    draftRank             how many tokens the draft took for likelier there; null where not recorded"""
 
     token: int
     text: str
     node: int
-    source: str
+    source: str | None
     uniform: float | None
-    top: Top
+    top: Top | None
+    draftRank: int | None
     fault: str | None
 
 
 class Verdict(TypedDict):
-    """What one verifier made of the tree. ``thresholds`` has one a node; ``emitted`` counts the new tokens, bonus
-    included."""
+    """What one verifier made of the tree. ``thresholds`` has one a node, null where it was not recorded; ``emitted``
+    counts the new tokens, bonus included; ``bonus`` is null where the step emitted none, or it was not recorded."""
 
     verifier: str
     options: dict[str, str | float | bool | None]
@@ -146,8 +154,8 @@ class Verdict(TypedDict):
     lossless: str
     path: list[int]
     emitted: int
-    bonus: Bonus
-    thresholds: list[float]
+    bonus: Bonus | None
+    thresholds: list[float | None]
     rules: list[str]
     decisions: Decisions
 
@@ -191,11 +199,12 @@ class Phases(TypedDict):
 
 
 class Commit(TypedDict):
-    """Columns over the committed tokens: piece of readable text, visible token, where it comes from."""
+    """Columns over the committed tokens: piece of readable text, visible token, where it comes from. ``other`` is what
+    another engine says it committed and its path and bonus have not."""
 
     piece: list[str]
     label: list[str]
-    origin: list[Literal["accepted", "bonus"]]
+    origin: list[Literal["accepted", "bonus", "other"]]
 
 
 class Tolerance(TypedDict):
@@ -204,18 +213,22 @@ class Tolerance(TypedDict):
 
 
 class Frame(TypedDict):
-    """Everything the page shows of one step. ``tokens`` has the visible text of every token id it mentions."""
+    """Everything the page shows of one step. ``tokens`` has the visible text of every token id it mentions.
+
+    Null is *not recorded*, everywhere: of another engine's run most of a step may be. ``builder`` and ``proposal`` say
+    how the tree was grown, ``draftRan`` whether a draft model ran nodes of it."""
 
     step: int
     index: int
     context: int
     driver: str
     summary: str
-    builder: str
-    proposal: str
+    builder: str | None
+    proposal: str | None
+    draftRan: bool | None
     endReason: str | None
-    prefilled: int
-    timings: Annotated[dict[str, Any], JsonOf(Timings)]
+    prefilled: int | None
+    timings: Annotated[dict[str, Any], JsonOf(Timings)] | None
     tree: Tree
     nodes: Nodes
     verdicts: list[Verdict]

@@ -16,18 +16,20 @@ from specviz.errors import TraceError
 from specviz.figures.block_types import Block, BlockHead, Refused, Run
 from specviz.figures.cache import cache_columns, lag, settled_slots
 from specviz.figures.cache_types import Cache
+from specviz.figures.engine import recorded_from
 from specviz.figures.failures import failed_columns
 from specviz.figures.figure_style import verifier_looks
-from specviz.figures.frame_types import Frame
+from specviz.figures.findings import findings_of
+from specviz.figures.frame_types import Frame, Tolerance
 from specviz.figures.node import TokenTable, commit_columns, node_columns, summary, verdict_rows
 from specviz.figures.phases import draft_ran, step_phases
-from specviz.figures.text import pieces, short_options
+from specviz.figures.text import pieces, prompt_text, short_options, token_of
 from specviz.figures.totals import run_totals
 from specviz.figures.tree import tree_columns
 from specviz.figures.tree_order import folded_nodes
 from specviz.trace.identity import short_weights
-from specviz.trace.metrics import tolerances
-from specviz.trace.schema import CacheChange, Settings, Trace
+from specviz.trace.metrics import QUANTIZED, tolerances
+from specviz.trace.schema import CacheChange, ModelInfo, Settings, Timings, Trace
 
 FRAME_VERSION = 2
 PROMPT_CHARACTERS = 4000
@@ -35,11 +37,12 @@ PROMPT_CHARACTERS = 4000
 
 def run_header(trace: Trace) -> Run:
     """What does not change from step to step: models, settings, prompt, looks."""
-    names = [choice.name for choice in trace.settings.verifiers]
+    names = [choice.name for choice in trace.settings.verifiers] if trace.settings else []
     for step in trace.steps:
         names += [name for name in step.verdicts if name not in names]
     texts, tokens = trace.prompt_text_of, trace.prompt_tokens[-PROMPT_CHARACTERS:]
-    prompt = "".join(pieces(texts[token] for token in tokens if token in texts))
+    prompt = "".join(pieces(token_of(token, texts) for token in tokens))
+    ran = {draft_ran(step) for step in trace.steps}
     whole = len(tokens) == len(trace.prompt_tokens) and len(prompt) <= PROMPT_CHARACTERS
     return {
         "id": trace.id,
@@ -49,17 +52,34 @@ def run_header(trace: Trace) -> Run:
         "endReason": trace.end_reason,
         "endMessage": trace.end_message,
         "failed": failed_columns(trace),
-        "asked": trace.prompt[:PROMPT_CHARACTERS],
+        "asked": prompt_text(trace)[:PROMPT_CHARACTERS],
         "prompt": prompt if whole else "… " + prompt[-PROMPT_CHARACTERS:],
         "promptTokens": len(trace.prompt_tokens),
-        "models": {"target": trace.models.target.model_dump(), "draft": trace.models.draft.model_dump()},
-        "weights": {"target": short_weights(trace.models.target), "draft": short_weights(trace.models.draft)},
-        "settings": _settings(trace.settings),
-        "driver": trace.settings.driver,
-        "draftRan": any(draft_ran(step) for step in trace.steps) if trace.steps else None,
+        "models": {"target": _model(trace.models.target), "draft": _model(trace.models.draft)},
+        "weights": {"target": _weights(trace.models.target), "draft": _weights(trace.models.draft)},
+        "engine": recorded_from(trace),
+        "request": trace.request,
+        "settings": _settings(trace.settings) if trace.settings else None,
+        "driver": trace.settings.driver if trace.settings else trace.who,
+        "draftRan": True if True in ran else False if ran == {False} else None,
         "verifiers": verifier_looks(names),
         "totals": run_totals(trace, names),
+        "findings": findings_of(trace),
     }
+
+
+def _model(model: ModelInfo | None) -> dict[str, Any] | None:
+    return None if model is None else model.model_dump()
+
+
+def _weights(model: ModelInfo | None) -> str:
+    return "not recorded" if model is None else short_weights(model)
+
+
+def _timings(timings: Timings | None) -> dict[str, float | None] | None:
+    if timings is None:
+        return None
+    return {name: None if value is None else round(value, 5) for name, value in timings.model_dump().items()}
 
 
 def _settings(settings: Settings) -> dict[str, Any]:
@@ -71,9 +91,11 @@ def _settings(settings: Settings) -> dict[str, Any]:
 
 def step_frame(trace: Trace, position: int) -> Frame:
     """The frame of ``trace.steps[position]``."""
-    step = trace.steps[position]
+    step, engine = trace.steps[position], trace.engine.name if trace.engine else None
     tokens = TokenTable(step)
-    tolerance = tolerances(trace.models_of(position))
+    known = tolerances(trace.models_of(position))
+    # Of a model that was not named nothing tells how coarse its numbers are.
+    tolerance: Tolerance = {"target": known.get("target", QUANTIZED), "draft": known.get("draft", QUANTIZED)}
     shown = {*range(len(step.tree.nodes))} - folded_nodes(step)
     return {
         "step": position,
@@ -83,15 +105,16 @@ def step_frame(trace: Trace, position: int) -> Frame:
         "summary": summary(step, position),
         "builder": step.tree.builder,
         "proposal": step.tree.proposal,
+        "draftRan": draft_ran(step),
         "endReason": step.end_reason,
         "prefilled": step.prefilled,
-        "timings": {name: round(seconds, 5) for name, seconds in step.timings.model_dump().items()},
-        "tree": tree_columns(step),
+        "timings": _timings(step.timings),
+        "tree": tree_columns(step, engine),
         "nodes": node_columns(step, tokens, shown),
         "verdicts": verdict_rows(step, tokens, shown, trace.end_tokens),
         "phases": step_phases(step, shown),
         "commit": commit_columns(trace, position),
-        "tolerance": {"target": tolerance["target"], "draft": tolerance["draft"]},
+        "tolerance": tolerance,
         "caches": {
             "target": _cache(trace, position, "target", tolerance["target"]),
             "draft": _cache(trace, position, "draft", tolerance["draft"]),
@@ -100,11 +123,14 @@ def step_frame(trace: Trace, position: int) -> Frame:
     }
 
 
-def _cache(trace: Trace, position: int, name: Literal["target", "draft"], tolerance: float) -> Cache:
+def _cache(trace: Trace, position: int, name: Literal["target", "draft"], tolerance: float) -> Cache | None:
     step = trace.steps[position]
-    change: CacheChange = getattr(step.caches, name)
+    change: CacheChange | None = getattr(step.caches, name)
+    if change is None:
+        return None
     before = trace.steps[position - 1] if position and not step.prefilled else None
-    lag_before = lag(before, getattr(before.caches, name)) if before else 0
+    change_before: CacheChange | None = getattr(before.caches, name) if before else None
+    lag_before = lag(before, change_before) if before and change_before else 0
     return cache_columns(step, change, settled_slots(trace, position, name), tolerance, lag_before)
 
 

@@ -21,13 +21,14 @@ MOST_RUNS = 5000
 class Row:
     """One written slot: what was observed and what is demanded. Indices count the slots written in this step.
 
-    ``due`` and ``demanded`` are None where the tree does not tell (a row that was run and then pruned).
+    ``due`` and ``demanded`` are None where the tree does not tell (a row that was run and then pruned), ``position``
+    and ``sees`` where they were not recorded.
     """
 
     index: int
-    position: int
+    position: int | None
     due: int | None
-    sees: frozenset[int]
+    sees: frozenset[int] | None
     demanded: frozenset[int] | None
     up: int | None
     """The row before it in its line of descent; -1 where it follows the settled slots."""
@@ -36,11 +37,11 @@ class Row:
 
     @property
     def leaks(self) -> frozenset[int]:
-        return frozenset() if self.demanded is None else self.sees - self.demanded
+        return frozenset() if self.demanded is None or self.sees is None else self.sees - self.demanded
 
     @property
     def missing(self) -> frozenset[int]:
-        return frozenset() if self.demanded is None else self.demanded - self.sees
+        return frozenset() if self.demanded is None or self.sees is None else self.demanded - self.sees
 
 
 def mask_rows(step: Step, change: CacheChange) -> list[Row]:
@@ -58,8 +59,9 @@ def mask_rows(step: Step, change: CacheChange) -> list[Row]:
             up = node_row.get(step.tree.nodes[slot.node].parent, late)
             due = step.context - 1 + step.tree.nodes[slot.node].depth
         line = None if up is None else frozenset((index, *_line(rows, up)))
-        seen = frozenset(index_of[other] for other in slot.sees if other in index_of)
-        rows.append(Row(index, slot.position, due, seen, line, up, len(seen) < len(slot.sees)))
+        seen = None if slot.sees is None else frozenset(index_of[other] for other in slot.sees if other in index_of)
+        outside = slot.sees is not None and seen is not None and len(seen) < len(slot.sees)
+        rows.append(Row(index, slot.position, due, seen, line, up, outside))
     return rows
 
 
@@ -67,15 +69,17 @@ def _line(rows: list[Row], up: int) -> frozenset[int]:
     return (rows[up].demanded or frozenset()) if 0 <= up < len(rows) else frozenset()
 
 
-def mask_columns(change: CacheChange, rows: list[Row]) -> Mask:
-    """What the picture is expanded from."""
+def mask_columns(change: CacheChange, rows: list[Row]) -> Mask | None:
+    """What the picture is expanded from; null where nothing of it was recorded."""
+    if rows and all(row.sees is None and row.position is None for row in rows):
+        return None
     leaks, missing, unknown = (Runs(row=[], first=[], last=[]) for _ in range(3))
     left, cut = MOST_RUNS, None
     for row in rows:
         told = [
             (leaks, list(_runs(row.leaks))),
             (missing, list(_runs(row.missing))),
-            (unknown, list(_runs(row.sees)) if row.demanded is None else []),
+            (unknown, list(_runs(row.sees)) if row.demanded is None and row.sees is not None else []),
         ]
         left -= sum(len(runs) for _, runs in told)
         if left < 0:
@@ -90,10 +94,11 @@ def mask_columns(change: CacheChange, rows: list[Row]) -> Mask:
     misplaced = [(row.index, row.due) for row in rows if row.due is not None and _is_misplaced(row)]
     return {
         "up": [row.up for row in rows],
+        "silent": [row.index for row in rows if row.sees is None],
         "leaks": leaks,
         "missing": missing,
         "unknown": unknown,
-        "earlier": {"row": others, "seen": [change.appended[index].sees_before for index in others]},
+        "earlier": {"row": others, "seen": [change.appended[index].sees_before or 0 for index in others]},
         "due": {"row": [index for index, _ in misplaced], "position": [due for _, due in misplaced]},
         "wrong": sum(
             bool(r.leaks or r.missing or r.outside) or _is_misplaced(r) or _sees_other_before(change, r) for r in rows
@@ -103,11 +108,12 @@ def mask_columns(change: CacheChange, rows: list[Row]) -> Mask:
 
 
 def _is_misplaced(row: Row) -> bool:
-    return row.due is not None and row.due != row.position
+    return row.due is not None and row.position is not None and row.due != row.position
 
 
 def _sees_other_before(change: CacheChange, row: Row) -> bool:
-    return change.appended[row.index].sees_before != change.length_before
+    seen = change.appended[row.index].sees_before
+    return seen is not None and change.length_before is not None and seen != change.length_before
 
 
 def mask_faults(change: CacheChange, rows: list[Row]) -> list[str]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import overload
+from typing import Literal, overload
 
 from specviz.digits import CARRIED
 from specviz.figures.bonus import bonus_fault
+from specviz.figures.frame_types import Bonus as BonusColumns
 from specviz.figures.frame_types import (
     Commit,
     DecisionDetails,
@@ -24,10 +25,10 @@ from specviz.figures.frame_types import (
 )
 from specviz.figures.frame_types import Verdict as VerdictColumns
 from specviz.figures.outcomes import LETTERS
-from specviz.figures.text import listed, pieces, short_options, token_label
+from specviz.figures.text import listed, pieces, short_options, token_label, token_of
 from specviz.figures.tree import node_label
-from specviz.trace.metrics import emitted_length
-from specviz.trace.schema import Decision, Row, Step, TokenText, TopK, Trace, Verdict, cut, options_key
+from specviz.trace.metrics import new_tokens
+from specviz.trace.schema import Bonus, Decision, Row, Step, TopK, Trace, Verdict, cut, options_key
 
 COMPARISONS = ("uniform < threshold", "p > threshold", "token = drawn", "token = argmax")
 FULL_DETAIL = 64
@@ -60,8 +61,7 @@ class TokenTable:
 
     def add(self, token: int) -> int:
         if token not in self.used:
-            known = self._texts.get(token)
-            self.used[token] = token_label(known) if known else f"#{token}"
+            self.used[token] = token_label(token_of(token, self._texts))
         return token
 
     def top(self, top: TopK, limit: int | None = None) -> Top:
@@ -72,12 +72,19 @@ class TokenTable:
     def distributions(self, rows: Sequence[Row | None], limits: Sequence[int]) -> Distributions:
         """One model's rows, by node, with so many entries each."""
         known = [(node, row, limit) for node, (row, limit) in enumerate(zip(rows, limits, strict=True)) if row]
-        differing = [(node, row, limit) for node, row, limit in known if row.raw != row.processed]
         digits = EXACT if len(rows) <= FULL_DETAIL else CARRIED
+        raw = {node: self.top(row.raw, limit) for node, row, limit in known if row.raw}
+        processed = {
+            node: self.top(row.processed, limit)
+            for node, row, limit in known
+            if row.processed and row.processed != row.raw
+        }
         return {
+            "node": [node for node, _, _ in known],
             "entropy": [number(row.entropy, digits) for _, row, _ in known],
-            "raw": _top_columns({node: self.top(row.raw, limit) for node, row, limit in known}),
-            "processed": _top_columns({node: self.top(row.processed, limit) for node, row, limit in differing}),
+            "unprocessed": [node for node, row, _ in known if row.processed is None],
+            "raw": _top_columns(raw),
+            "processed": _top_columns(processed),
         }
 
 
@@ -92,7 +99,8 @@ def _top_columns(tops: Mapping[int, Top]) -> TopColumns:
 def node_columns(step: Step, tokens: TokenTable, shown: Collection[int]) -> Nodes:
     """What is known of every node; those in ``shown`` are in sight at first."""
     nodes, texts = step.tree.nodes, step.text_of()
-    recorded = max((len(node.target.raw.ids) for node in nodes), default=0)
+    tops = [top for node in nodes if node.target for top in (node.target.raw, node.target.processed) if top]
+    recorded = max((len(top.ids) for top in tops), default=0)
     limits = _limits(len(nodes), recorded)
     limit = [limits[0] if node.id in shown else limits[1] for node in nodes]
 
@@ -132,12 +140,16 @@ def commit_columns(trace: Trace, position: int) -> Commit:
         before += earlier.committed
     texts.update(step.text_of())
     before = before[-4:]
-    run = [texts.get(token) or TokenText(id=token, text=f"#{token}") for token in (*before, *step.committed)]
-    accepted = len(step.verdicts[step.driver].path)
+    run = [token_of(token, texts) for token in (*before, *step.committed)]
+    accepted, emitted = len(step.verdicts[step.driver].path), step.emitted()
+    origin: list[Literal["accepted", "bonus", "other"]] = [
+        "other" if token not in emitted[i : i + 1] else "accepted" if i < accepted else "bonus"
+        for i, token in enumerate(step.committed)
+    ]
     return {
         "piece": pieces(run)[len(before) :],
         "label": [token_label(token) for token in run[len(before) :]],
-        "origin": ["accepted" if i < accepted else "bonus" for i in range(len(step.committed))],
+        "origin": origin,
     }
 
 
@@ -149,12 +161,19 @@ def summary(step: Step, position: int) -> str:
     named = listed(verdict.path, lambda node: f"“{node_label(step.tree.nodes[node], texts)}”")
     drafted = len(step.tree.nodes) - 1
     taken = f"accepted {accepted} of {drafted} drafted tokens" + (f" ({named})" if named else "")
-    bonus = token_label(texts.get(verdict.bonus.token) or TokenText(id=verdict.bonus.token, text=verdict.bonus.text))
     written = len(step.committed)
+    bonus = "no bonus token"
+    if verdict.bonus is not None:
+        bonus = f"“{token_label(token_of(verdict.bonus.token, texts, verdict.bonus.text))}”"
+        bonus += f" from the {verdict.bonus.source}" if verdict.bonus.source else ""
     if not drafted:
-        rest = f"nothing was drafted; {step.driver} takes “{bonus}” from the {verdict.bonus.source}"
+        rest = f"nothing was drafted; {step.driver} takes {bonus}"
+    elif verdict.bonus is None:
+        rest = f"{step.driver} {taken}; no bonus token was recorded"
     elif written > accepted:
-        rest = f"{step.driver} {taken}, then “{bonus}” from the {verdict.bonus.source}"
+        rest = f"{step.driver} {taken}, then {bonus}"
+    elif step.end_reason is None:
+        rest = f"{step.driver} {taken}; {written} token{'' if written == 1 else 's'} became text"
     else:
         until = "with them" if written == accepted else f"after {written} of them"
         rest = f"{step.driver} {taken}; the text ends {until} ({step.end_reason}), without the bonus token"
@@ -172,9 +191,6 @@ def _limits(size: int, recorded: int) -> tuple[int, int]:
 def _verdict(
     step: Step, verdict: Verdict, tokens: TokenTable, shown: Collection[int], end_tokens: Collection[int]
 ) -> VerdictColumns:
-    texts = step.text_of()
-    bonus = verdict.bonus
-    tokens.add(bonus.token)
     rules = list(dict.fromkeys(decision.rule for decision in verdict.decisions))
     return {
         "verifier": verdict.verifier,
@@ -182,21 +198,27 @@ def _verdict(
         "optionsKey": cut(options_key(verdict.options)),
         "lossless": verdict.lossless,
         "path": list(verdict.path),
-        "emitted": emitted_length(step, verdict.path, end_tokens),
-        "bonus": {
-            "token": bonus.token,
-            "text": token_label(texts.get(bonus.token) or TokenText(id=bonus.token, text=bonus.text)),
-            "node": bonus.node,
-            "source": bonus.source,
-            "uniform": number(bonus.uniform, EXACT),
-            "top": tokens.top(bonus.distribution),
-            "fault": bonus_fault(step, verdict),
-        },
+        "emitted": new_tokens(step, verdict.verifier, end_tokens),
+        "bonus": None if verdict.bonus is None else _bonus(step, verdict, verdict.bonus, tokens),
         "thresholds": [
             number(threshold, EXACT if node in shown else CARRIED) for node, threshold in enumerate(verdict.thresholds)
         ],
         "rules": rules,
         "decisions": _decisions(verdict, rules, tokens, shown),
+    }
+
+
+def _bonus(step: Step, verdict: Verdict, bonus: Bonus, tokens: TokenTable) -> BonusColumns:
+    tokens.add(bonus.token)
+    return {
+        "token": bonus.token,
+        "text": token_label(token_of(bonus.token, step.text_of(), bonus.text)),
+        "node": bonus.node,
+        "source": bonus.source,
+        "uniform": number(bonus.uniform, EXACT),
+        "top": tokens.top(bonus.distribution) if bonus.distribution else None,
+        "draftRank": bonus.draft_rank,
+        "fault": bonus_fault(step, verdict),
     }
 
 
@@ -216,7 +238,9 @@ def _decisions(verdict: Verdict, rules: list[str], tokens: TokenTable, shown: Co
         "node": [decision.node for decision in taken],
         "outcome": "".join(LETTERS[decision.outcome] for decision in taken),
         "rule": [places[decision.rule] for decision in taken],
-        "comparison": [COMPARISONS.index(decision.comparison) for decision in taken],
+        "comparison": [
+            None if decision.comparison is None else COMPARISONS.index(decision.comparison) for decision in taken
+        ],
         "uniform": [number(decision.uniform, n) for decision, n in zip(taken, digits, strict=True)],
         "p": [number(decision.p, n) for decision, n in zip(taken, digits, strict=True)],
         "q": [number(decision.q, n) for decision, n in zip(taken, digits, strict=True)],

@@ -25,7 +25,9 @@ OUTCOMES: dict[str, Outcome] = {
     "p": Outcome("○", "passed, not chosen"),
     ".": Outcome("·", "not examined"),
     "t": Outcome("–", "not judged"),
+    "n": Outcome("–", "not accepted, no decision recorded"),
 }
-"""By letter, as frames carry them, one a node. ``t`` is the root, which is in the text already."""
+"""By letter, as frames carry them, one a node. ``t`` is the root, which is in the text already; ``n`` is of an engine
+that said which path it took and not what it decided on the way."""
 LETTERS = {outcome.words: letter for letter, outcome in OUTCOMES.items()}
 """Letter of an outcome by its words."""

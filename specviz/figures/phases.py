@@ -13,9 +13,9 @@ from specviz.digits import apart, digits
 from specviz.figures.cache import after_rows
 from specviz.figures.frame_types import Phase, Phases, VerdictPhases
 from specviz.figures.outcomes import LETTERS
-from specviz.figures.text import listed, shorten, token_label
+from specviz.figures.text import listed, shorten, token_label, token_of
 from specviz.figures.tree import node_label
-from specviz.trace.schema import Bonus, CacheChange, Decision, Step, TokenText, Verdict
+from specviz.trace.schema import Bonus, CacheChange, Decision, Step, Verdict
 
 NAME_COLUMNS = 24
 LISTED = 4
@@ -27,18 +27,21 @@ def step_phases(step: Step, shown: Collection[int]) -> Phases:
     before, one verifier's decisions and its verdict, commit and cache after.
 
     Decisions about nodes that are not in ``shown`` have no card to look at: a run of them is one phase without a node.
+    Of another engine's step there are no phases of what was not recorded.
     """
     deepest = max(node.depth for node in step.tree.nodes)
     before: list[Phase] = [
         {"kind": "draft", "depth": d, "caption": _draft_caption(step, d)} for d in range(1, deepest + 1)
     ]
+    if any(node.target is not None or node.target_prob is not None for node in step.tree.nodes):
+        before.append({"kind": "target", "caption": _target_caption(step)})
+    after: list[Phase] = [{"kind": "commit", "caption": _commit_caption(step)}]
+    if step.caches.target or step.caches.draft:
+        after.append({"kind": "cache", "caption": _cache_caption(step)})
     return {
-        "before": [*before, {"kind": "target", "caption": _target_caption(step)}],
+        "before": before,
         "verdicts": {name: _verdict_phases(step, verdict, shown) for name, verdict in step.verdicts.items()},
-        "after": [
-            {"kind": "commit", "caption": _commit_caption(step)},
-            {"kind": "cache", "caption": _cache_caption(step)},
-        ],
+        "after": after,
     }
 
 
@@ -85,21 +88,27 @@ def _folded_phase(verdict: Verdict, folded: list[Decision], upto: int) -> Phase:
 
 def _draft_caption(step: Step, depth: int) -> str:
     level = [node for node in step.tree.nodes if node.depth == depth]
-    verb = "took" if not draft_ran(step) else "took its most likely" if step.tree.proposal == "top_k" else "drew"
-    who = "the draft" if draft_ran(step) else step.tree.builder
+    ran, proposal = draft_ran(step), step.tree.proposal
+    verb = "took its most likely" if ran and proposal == "top_k" else "drew" if ran and proposal else "took"
+    who = "the draft" if ran or step.tree.builder is None else step.tree.builder
     listed = level if len(level) <= LISTED else sorted(level, key=lambda node: -(node.draft_prob or 0))[:3]
     texts = step.text_of()
-    named = ", ".join(f"{_name(node_label(node, texts))} {digits(node.draft_prob)}" for node in listed)
+    named = ", ".join(_with_chance(node_label(node, texts), node.draft_prob) for node in listed)
     if len(level) <= LISTED:
         return f"Draft, level {depth}: {who} {verb} {named}"
     parents = Counter(node.parent for node in level)
-    return f"Draft, level {depth}: {who} {verb} {len(level)} tokens below {len(parents)} nodes, likeliest {named}"
+    first = "likeliest" if any(node.draft_prob is not None for node in level) else "the first of them"
+    return f"Draft, level {depth}: {who} {verb} {len(level)} tokens below {len(parents)} nodes, {first} {named}"
+
+
+def _with_chance(label: str, chance: float | None) -> str:
+    return _name(label) if chance is None else f"{_name(label)} {digits(chance)}"
 
 
 def _target_caption(step: Step) -> str:
     nodes = step.tree.nodes
     texts = step.text_of()
-    first = [node for node in nodes[1:] if node.parent == 0]
+    first = [node for node in nodes[1:] if node.parent == 0 and node.target_prob is not None]
     said = f"Target: one forward scores {f'all {len(nodes)} nodes' if len(nodes) > 1 else 'the last token alone'}"
     if not first:
         return said
@@ -109,9 +118,13 @@ def _target_caption(step: Step) -> str:
     return f"{said}; of the first level it likes {_name(node_label(best, texts))} best, {digits(best.target_prob)}"
 
 
-def draft_ran(step: Step) -> bool:
-    """Whether a draft model ran nodes of this tree; else they come from the text, or there are none."""
-    return bool(step.caches.draft.appended)
+def draft_ran(step: Step) -> bool | None:
+    """Whether a draft model ran nodes of this tree; else they come from the text, or there are none. None where that
+    was not recorded."""
+    change = step.caches.draft
+    if change and (change.appended or change.dropped is not None):
+        return bool(change.appended)  # where it is known what was dropped, every slot is known
+    return True if any(node.draft for node in step.tree.nodes) else None
 
 
 def _decision_caption(step: Step, verdict: Verdict, decision: Decision, walk: bool) -> str:
@@ -126,7 +139,9 @@ def _decision_caption(step: Step, verdict: Verdict, decision: Decision, walk: bo
 def comparison(step: Step, decision: Decision) -> str:
     """What was compared with what, and how that came out: by the numbers, whatever the outcome says."""
     holds = _holds(step, decision)
-    if decision.comparison == "uniform < threshold":
+    if decision.comparison is None or (decision.threshold is None and not decision.comparison.startswith("token")):
+        return "what was compared was not recorded"
+    if decision.comparison == "uniform < threshold" and decision.threshold is not None:
         if decision.uniform is None:
             return f"threshold {digits(decision.threshold)}, no coin"
         u, threshold = apart(decision.uniform, decision.threshold)
@@ -134,7 +149,7 @@ def comparison(step: Step, decision: Decision) -> str:
         ratio = decision.rule.startswith("u < p/q") and p is not None and q is not None
         against = f"p/q {digits(p)}/{digits(q)} = {threshold}" if ratio else f"{decision.rule[4:]} {threshold}"
         return f"u {u} {'<' if holds else '≥'} {against}"
-    if decision.comparison == "p > threshold":
+    if decision.comparison == "p > threshold" and decision.threshold is not None:
         if decision.p is None:
             return f"threshold {digits(decision.threshold)}"
         p_said, threshold = apart(decision.p, decision.threshold)
@@ -143,50 +158,57 @@ def comparison(step: Step, decision: Decision) -> str:
     if decision.expected is None:
         return f"the target {chosen} no token"
     texts = step.text_of()
-    known = texts.get(decision.expected)
-    expected = _name(token_label(known)) if known else f"token {decision.expected}"
+    expected = _name(token_label(token_of(decision.expected, texts)))
     own = step.tree.nodes[decision.node]
     return f"the target {chosen} {expected}" + ("" if holds else f", not {_name(node_label(own, texts))}")
 
 
 def _holds(step: Step, decision: Decision) -> bool | None:
     """Whether the recorded comparison holds; None where one side of it was not recorded."""
+    threshold = decision.threshold
     if decision.comparison == "uniform < threshold":
-        return None if decision.uniform is None else decision.uniform < decision.threshold
+        return None if decision.uniform is None or threshold is None else decision.uniform < threshold
     if decision.comparison == "p > threshold":
-        return None if decision.p is None else decision.p > decision.threshold
-    return None if decision.expected is None else decision.expected == step.tree.nodes[decision.node].token
+        return None if decision.p is None or threshold is None else decision.p > threshold
+    return (
+        None
+        if decision.comparison is None or decision.expected is None
+        else decision.expected == step.tree.nodes[decision.node].token
+    )
 
 
 def _verdict_caption(step: Step, verdict: Verdict) -> str:
     count = len(verdict.path)
     said = f"{verdict.verifier} accepts {_path(step, verdict)}" if count else f"{verdict.verifier} accepts nothing"
     bonus = verdict.bonus
+    if bonus is None:
+        return f"{said}; no bonus token was recorded"
     uniform = "" if bonus.uniform is None else f" with u {digits(bonus.uniform)}"
     source = {"target": "target", "residual": "residual", "truncated": "truncated target", "argmax": "argmax"}
-    return (
-        f"{said}; bonus token {_bonus_name(step, bonus)} from the {source[bonus.source]} at node {bonus.node}{uniform}"
-    )
+    drawn = f" from the {source[bonus.source]}" if bonus.source else ""
+    return f"{said}; bonus token {_bonus_name(step, bonus)}{drawn} at node {bonus.node}{uniform}"
 
 
 def _commit_caption(step: Step) -> str:
-    verdict = step.verdicts[step.driver]
     texts = step.text_of()
-    added = listed(step.committed, lambda token: _name(token_label(texts[token])))
+    added = listed(step.committed, lambda token: _name(token_label(token_of(token, texts)))) or "nothing"
     said = f"Commit: {step.driver} is the driver, so the text grows by {added}"
-    cut = len(verdict.path) + 1 - len(step.committed)
+    cut = len(step.emitted()) - len(step.committed) if step.end_reason else 0
     return said + (f" (cut by {cut}: {step.end_reason})" if cut > 0 else "")
 
 
 def _cache_caption(step: Step) -> str:
     models = (("target", step.caches.target), ("draft", step.caches.draft))
-    return f"Cache update: {'; '.join(_change(step, model, change) for model, change in models)}"
+    return f"Cache update: {'; '.join(_change(step, model, change) for model, change in models if change)}"
 
 
 def _change(step: Step, model: str, change: CacheChange) -> str:
     """What became of the slots, by their fingerprints: the recorded moves are only what was meant."""
+    length = f", length {change.length_after}" if change.length_after is not None else ""
+    if change.fingerprints_after is None or change.fingerprints_before is None or change.length_before is None:
+        return f"what became of the {model}'s slots was not recorded{length}"
     if not change.appended:
-        return f"{model} ran nothing, length {change.length_after}"
+        return f"{model} ran nothing{length}"
     rows = after_rows(step, change)
     kept = [(change.appended[left.held].slot, left.slot) for left in rows if left.held is not None]
     moves = [(source, slot) for source, slot in kept if source != slot]
@@ -196,10 +218,10 @@ def _change(step: Step, model: str, change: CacheChange) -> str:
     unknown = len(rows) - len(kept)
     fault = f", {wrong} of them not due there" if wrong else ""
     fault += f", {unknown} left with what no slot of this step held" if unknown else ""
-    stale = max(0, change.length_before + len(change.appended) - change.length_after)
+    stale = max(0, len(change.appended) - len(rows))
     left = f", {stale} stale" if stale else ""
     of = f"{len(kept)} of {len(change.appended)} new slots"
-    return f"{model} keeps {of}{moved}{fault}{left}, length {change.length_after}"
+    return f"{model} keeps {of}{moved}{fault}{left}{length}"
 
 
 def _path(step: Step, verdict: Verdict) -> str:
@@ -208,8 +230,7 @@ def _path(step: Step, verdict: Verdict) -> str:
 
 
 def _bonus_name(step: Step, bonus: Bonus) -> str:
-    known = step.text_of().get(bonus.token)
-    return _name(token_label(known or TokenText(id=bonus.token, text=bonus.text)))
+    return _name(token_label(token_of(bonus.token, step.text_of(), bonus.text)))
 
 
 def _name(label: str) -> str:

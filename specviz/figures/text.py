@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import TypeVar
 
 from specviz.display import has_no_shape, spelt_out
-from specviz.trace.schema import Option, TokenText, cut
+from specviz.trace.schema import Option, TokenText, Trace, cut
 
 _VISIBLE = {" ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍"}
 T = TypeVar("T")
@@ -38,6 +38,17 @@ def token_label(token: TokenText) -> str:
     if token.bytes:
         return f"⟨{bytes.fromhex(token.bytes).hex(' ')}⟩"
     return visible(token.text)
+
+
+def token_of(token: int, texts: Mapping[int, TokenText], text: str | None = None) -> TokenText:
+    """A token with its text, from ``texts`` or else ``text``; ``‹72›`` where no text of it was recorded."""
+    return texts.get(token) or TokenText(id=token, text=f"‹{token}›" if text is None else text)
+
+
+def prompt_text(trace: Trace) -> str:
+    """The prompt as it was given; the text of its tokens where an engine gave only those."""
+    texts = trace.prompt_text_of
+    return trace.prompt or "".join(pieces(token_of(token, texts) for token in trace.prompt_tokens))
 
 
 def columns(text: str) -> int:

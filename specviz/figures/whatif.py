@@ -6,7 +6,7 @@ from specviz.figures.block_types import Judged, OtherBonus, PathNodes, WhatIfRow
 from specviz.figures.node import number
 from specviz.figures.outcomes import LETTERS
 from specviz.figures.phases import comparison
-from specviz.figures.text import token_label
+from specviz.figures.text import token_label, token_of
 from specviz.figures.tree import node_label
 from specviz.trace.schema import Bonus, Decision, Step, TokenText, Verdict
 from specviz.trace.whatif_question import FORCED, Alternative, Question
@@ -43,7 +43,7 @@ def alternative_value(step: Step, question: Question, answer: Alternative, besid
         "recordedBonus": _bonus(beside.bonus, texts),
         "bonus": _bonus(answer.bonus, texts),
         "samePath": answer.path == beside.path,
-        "sameBonus": answer.bonus is not None and answer.bonus.token == beside.bonus.token,
+        "sameBonus": bool(answer.bonus and beside.bonus and answer.bonus.token == beside.bonus.token),
         "rows": rows,
         "differing": [row["node"] for row in rows if row["differs"]],
         "unused": unused(step, question, answer),
@@ -95,5 +95,5 @@ def _path(step: Step, path: tuple[int, ...]) -> PathNodes:
 def _bonus(bonus: Bonus | None, texts: dict[int, TokenText]) -> OtherBonus | None:
     if bonus is None:
         return None
-    known = texts.get(bonus.token) or TokenText(id=bonus.token, text=bonus.text)
-    return {"text": token_label(known), "node": bonus.node, "source": bonus.source, "uniform": bonus.uniform}
+    text = token_label(token_of(bonus.token, texts, bonus.text))
+    return {"text": text, "node": bonus.node, "source": bonus.source, "uniform": bonus.uniform}

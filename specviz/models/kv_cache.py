@@ -17,10 +17,8 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from specviz.fingerprints import Fingerprints, by_device, texts
 from specviz.transfers import Reads, upload
-
-_FINGERPRINT_ELEMENTS = 1 << 22
-"""Most elements that are copied at a time for fingerprints; it bounds their working memory."""
 
 
 class SlotLayer(CacheLayerMixin):
@@ -119,7 +117,7 @@ class SlotCache(Cache):
         super().__init__(layers=list(self.slot_layers))
         self.num_committed = 0
         self._appended = _Appended()
-        self._weights: dict[str, dict[torch.device, torch.Tensor]] = {}
+        self._fingerprints = Fingerprints()
 
     # -------------------------------------------------------------------------------------------------- size
 
@@ -190,7 +188,7 @@ class SlotCache(Cache):
             sources = [source for source, _ in moves]
             start, stop = moves[0][1], moves[-1][1] + 1
             index = {
-                device: upload(sources, device) for device in _by_device([layer.keys for layer in self.slot_layers])
+                device: upload(sources, device) for device in by_device([layer.keys for layer in self.slot_layers])
             }
             for layer in self.slot_layers:
                 index_here = index[layer.keys.device]
@@ -246,53 +244,14 @@ class SlotCache(Cache):
         return self.ask_fingerprints(start, stop, Reads())()
 
     def ask_fingerprints(self, start: int, stop: int, reads: Reads) -> Callable[[], tuple[str, ...]]:
-        """One hash per slot of [start, stop), of the bits of its keys and values in all layers.
-
-        A slot that is moved keeps its fingerprint, so a move that should have happened and did not shows as another
-        fingerprint than expected.
-        """
+        """One hash per slot of [start, stop), see :mod:`specviz.fingerprints`."""
         if start >= stop:
             return tuple
-        sums: dict[torch.device, torch.Tensor] = {}
-        # Keys and values are hashed apart because a model may give them different sizes.
-        for name in ("keys", "values"):
-            tensors = [getattr(layer, name) for layer in self.slot_layers]
-            weights = self._fingerprint_weights(name, tensors)
-            elements = tensors[0][0, :, 0].numel() * (stop - start)
-            at_once = max(1, _FINGERPRINT_ELEMENTS // elements)
-            integer = torch.int32 if tensors[0].element_size() == 4 else torch.int16
-            # Only layers on one device can be stacked. Integer sums do not depend on how the layers are grouped.
-            for device, layers in _by_device(tensors).items():
-                for first in range(0, len(layers), at_once):
-                    columns = [tensors[layer][0, :, start:stop] for layer in layers[first : first + at_once]]
-                    bits = torch.stack(columns).contiguous().view(integer).to(torch.int32)
-                    part = (bits * weights[device][first : first + at_once]).sum(dim=(0, 1, 3))
-                    sums[device] = sums[device] + part if device in sums else part
-        asked = reads.ask(*sums.values())
-
-        def texts() -> tuple[str, ...]:
-            total = torch.stack(asked()).sum(0)
-            return tuple(f"{value & 0xFFFFFFFFFFFF:012x}" for value in total.tolist())
-
-        return texts
-
-    def _fingerprint_weights(self, name: str, tensors: Sequence[torch.Tensor]) -> dict[torch.device, torch.Tensor]:
-        """Device -> [its layers, heads, 1, head size]: odd numbers from a fixed seed, so that equal bits give equal
-        fingerprints in every run, whichever devices the layers are on."""
-        if name not in self._weights:
-            generator = torch.Generator().manual_seed(0x5EED + (name == "values"))
-            shape = (len(self.slot_layers), tensors[0].shape[1], 1, tensors[0].shape[3])
-            weights = torch.randint(-(2**31), 2**31, shape, generator=generator).to(torch.int32) | 1
-            self._weights[name] = {device: weights[layers].to(device) for device, layers in _by_device(tensors).items()}
-        return self._weights[name]
-
-
-def _by_device(tensors: Sequence[torch.Tensor]) -> dict[torch.device, list[int]]:
-    """Device -> indices of the tensors on it, in order."""
-    found: dict[torch.device, list[int]] = {}
-    for index, tensor in enumerate(tensors):
-        found.setdefault(tensor.device, []).append(index)
-    return found
+        keys, values = (
+            [getattr(layer, name)[0, :, start:stop] for layer in self.slot_layers] for name in ("keys", "values")
+        )
+        asked = reads.ask(*self._fingerprints.sums(keys, values))
+        return lambda: texts(asked())
 
 
 def _empty(like: torch.Tensor, capacity: int) -> torch.Tensor:

@@ -9,10 +9,11 @@ from statistics import median
 
 import pytest
 
-from specviz.bench import greedy_speed, peak_memory, step_cost
+from specviz.bench import greedy_speed, peak_memory, recorder_cost, step_cost
 from specviz.bench.bench import PARTS, Report, Sizes, bench, format_report, parse_parts
 from specviz.bench.greedy_speed import ASSISTED, CHAIN, PLAIN, Difference, Speed
 from specviz.bench.peak_memory import Peak
+from specviz.bench.recorder_cost import RecorderCost
 from specviz.bench.step_cost import TREES, CommitCost, MeasuredStep, StepCost
 from specviz.cli import main
 from specviz.drafting import resolve_builder
@@ -178,6 +179,13 @@ def test_other_tokens_are_told_with_their_margin(monkeypatch: pytest.MonkeyPatch
     assert any("DIFFER on" in line and told in line for line in greedy_speed.speed_lines(found))
 
 
+def test_a_recorder_is_measured_at_every_level_and_changes_nothing() -> None:
+    found = recorder_cost.recorder_costs(make_reading_pair(), 1, [(2, 2)], quiet)
+    assert [(cost.nodes, cost.level) for cost in found] == [(6, 1), (6, 2), (6, 3), (6, 4)]
+    assert all(len(cost.inside) == len(cost.bare) == 1 for cost in found)
+    assert all(0 < inside for cost in found for inside in cost.inside)
+
+
 def test_memory_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
     target, draft = tiny.save_pair(tmp_path)
     found = peak_memory.peaks(ModelChoice(str(target), str(draft), "cpu"), TREES[:1], quiet, baseline=False)
@@ -190,12 +198,17 @@ def test_the_report_has_a_table_and_a_key_for_every_part(costs: list[StepCost], 
     commits = (CommitCost(256, (1.0, 3.0), (4, 4)), CommitCost(8000, (2.5, 3.5), (4, 4)))
     peaks = (Peak(PLAIN, 100, 150), Peak("4,2,2", 100, 90))
     machine = bench(make_pair(), ModelChoice(), (), Sizes(), quiet).machine
-    report = Report(machine, Sizes(), tuple(PARTS), tuple(costs), tuple(speeds), commits, peaks, tuple(costs))
+    recorders = (RecorderCost(28, 1, (0.5, 0.25, 0.75), (5.0, 2.0, 4.0)),)
+    report = Report(
+        machine, Sizes(), tuple(PARTS), tuple(costs), tuple(speeds), commits, peaks, tuple(costs), recorders
+    )
     text = format_report(report)
     for part, title in PARTS.items():
         assert f"({part}) {title}" in text
     values = json.loads(json.dumps(report.as_json()))
-    assert values.keys() == {"machine", "sizes", "steps", "greedy", "best_tree", "commits", "memory", "growth"}
+    parts = {"steps", "greedy", "best_tree", "commits", "memory", "growth", "recorder"}
+    assert values.keys() == {"machine", "sizes"} | parts
+    assert values["recorder"][0]["inside_over_bare_step"] == 0.125
     assert values["growth"] == values["steps"]
     assert values["commits"][1]["over_first"] == 1.5
     assert [peak["over_loaded"] for peak in values["memory"]] == [50, 0]

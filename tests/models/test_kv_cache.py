@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from specviz.errors import NumericsError
-from specviz.models.kv_cache import SlotCache, _by_device
+from specviz.fingerprints import Fingerprints, by_device
+from specviz.models.kv_cache import SlotCache
 from specviz.models.language_model import LanguageModel, tree_mask
 from tests import tiny
 from tests.pairs import info_of, make_pair
@@ -194,14 +195,14 @@ def test_layers_on_several_devices_have_the_fingerprints_they_have_on_one(
     cache, _ = scored(model, TOKENS, PARENTS)
     on_one = cache.fingerprints(0, cache.length)
     # There is one device here: pretend that every other layer lies on another, and that tensors move to it.
-    monkeypatch.setattr("specviz.models.kv_cache._by_device", lambda tensors: {"a": [0], "b": [1]})
+    monkeypatch.setattr("specviz.fingerprints.by_device", lambda tensors: {"a": [0], "b": [1]})
     move = torch.Tensor.to
     monkeypatch.setattr(torch.Tensor, "to", lambda t, *a, **k: t if a[:1] in (("a",), ("b",)) else move(t, *a, **k))
-    cache._weights.clear()
+    cache._fingerprints = Fingerprints()
     assert cache.fingerprints(0, cache.length) == on_one
-    assert set(cache._weights["keys"]) == {"a", "b"}
+    assert {frozenset(weights) for weights in cache._fingerprints._weights.values()} == {frozenset({"a", "b"})}
 
 
 def test_layers_are_grouped_by_the_device_they_are_on() -> None:
     tensors = [torch.zeros(1, device=device) for device in ("cpu", "meta", "cpu", "meta")]
-    assert _by_device(tensors) == {torch.device("cpu"): [0, 2], torch.device("meta"): [1, 3]}
+    assert by_device(tensors) == {torch.device("cpu"): [0, 2], torch.device("meta"): [1, 3]}

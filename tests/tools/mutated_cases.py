@@ -57,12 +57,21 @@ class Runner:
         logging.getLogger().setLevel(logging.ERROR)
         self.actions = Actions(Sessions(no_models), ShareStore(home / "held"), Proofs())
         self.settings = mutated_settings.Maker(self.actions, self.bases.small(), home) if kind == "settings" else None
+        self.recordings: list[list[Any]] = []
+        if kind == "recordings":
+            from tests.tools import mutated_recordings
+
+            self.recordings = mutated_recordings.bases()
         self._warm_up()
 
     def make(self, number: int) -> Case:
         luck = random.Random(f"{self.seed} {self.kind} {number}")
         if self.settings is not None:
             return Case(*self.settings.make(luck))
+        if self.recordings:
+            from tests.tools import mutated_recordings
+
+            return Case(*mutated_recordings.mutated(luck, self.recordings))
         return Case(*mutated_trace(luck, self.bases))
 
     def run(self, case: Case) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""``python -m tests.tools.mutations``: mutated traces and settings, through every entry that a stranger can reach.
+"""``python -m tests.tools.mutations``: mutated traces, recordings and settings, wherever a stranger can reach in.
 
 Each case must be accepted, and then survive being shown, or be refused with one sentence. Anything else is a *finding*:
 another exception, more time or memory than allowed, a file written outside the folders of the run, a file read that
@@ -252,13 +252,15 @@ def main() -> int:
         return 0
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--traces", type=int, default=10_000)
+    parser.add_argument("--recordings", type=int, default=10_000)
     parser.add_argument("--settings", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, help="this case alone, of each kind whose count is not 0")
     parser.add_argument("--verbose", action="store_true", help="say what became of every case")
     options = parser.parse_args()
     findings = 0
-    for kind, count in (("traces", options.traces), ("settings", options.settings)):
+    for kind in ("traces", "recordings", "settings"):
+        count = getattr(options, kind)
         numbers = list(range(count)) if options.only is None or not count else [options.only]
         findings += _report(kind, numbers, options.seed, options.verbose)
     return 1 if findings else 0

@@ -31,7 +31,7 @@ from tests.tools.mutated_settings import _form_values
 PAGE = 64 << 20
 
 
-@pytest.mark.parametrize(("kind", "count"), [("traces", 24), ("settings", 100)])
+@pytest.mark.parametrize(("kind", "count"), [("traces", 24), ("recordings", 60), ("settings", 100)])
 def test_mutations_are_accepted_or_refused_with_a_sentence(kind: str, count: int) -> None:
     results = list(mutations.run(kind, list(range(count))))
     assert len(results) == count

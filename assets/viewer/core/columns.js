@@ -26,12 +26,12 @@ export function rowsOf(columns) {
  * @property {number} node
  * @property {string} outcome a letter of OUTCOMES
  * @property {string} rule
- * @property {string} comparison one of COMPARISONS
+ * @property {string} comparison one of COMPARISONS, or "" where it was not recorded
  * @property {number | null} uniform the coin
  * @property {number | null} p
  * @property {number | null} q
  * @property {number | null} expected the token that the node's own was compared with
- * @property {number} threshold
+ * @property {number | null} threshold null where it was not recorded
  * @property {boolean} full whether its reason and its residual are carried
  * @property {string} reason
  * @property {Residual | null} residual
@@ -53,8 +53,8 @@ export function decisionsOf(verdict) {
   const decisions = rowsOf(columns).map((row, i) => {
     const detail = detailed.get(i);
     return {
-      ...row, at: i, rule: verdict.rules[row.rule], comparison: COMPARISONS[row.comparison], full: detail !== undefined,
-      threshold: detail ? detail.threshold : verdict.thresholds[row.node], reason: detail ? detail.reason : "", residual: detail ? detail.residual : null,
+      ...row, at: i, rule: verdict.rules[row.rule], comparison: row.comparison === null ? "" : COMPARISONS[row.comparison], full: detail !== undefined,
+      threshold: detail ? detail.threshold : verdict.thresholds[row.node], reason: detail?.reason ?? "", residual: detail ? detail.residual : null,
     };
   });
   read.set(verdict.decisions, decisions);
@@ -75,16 +75,16 @@ function placeOf(columns, node) {
 }
 
 /**
- * One model's distribution after a node, raw and processed, which are one where they are equal; null where none was recorded.
+ * One model's distribution after a node, raw and processed, which are one where they are equal; null for what was not recorded.
  * @param {Distributions} distributions
  * @param {number} node
- * @returns {{entropy: number | null, raw: Top, processed: Top} | null}
+ * @returns {{entropy: number | null, raw: Top | null, processed: Top | null} | null}
  */
-export function distributionAt({ entropy, raw, processed }, node) {
-  const at = placeOf(raw, node), other = placeOf(processed, node);
-  if (at === undefined) return null;
-  const own = { ids: raw.ids[at], probs: raw.probs[at] };
-  return { entropy: entropy[at], raw: own, processed: other === undefined ? own : { ids: processed.ids[other], probs: processed.probs[other] } };
+export function distributionAt({ node: nodes, entropy, unprocessed, raw, processed }, node) {
+  const at = nodes.indexOf(node), place = placeOf(raw, node), other = placeOf(processed, node);
+  if (at < 0) return null;
+  const own = place === undefined ? null : { ids: raw.ids[place], probs: raw.probs[place] };
+  return { entropy: entropy[at], raw: own, processed: other !== undefined ? { ids: processed.ids[other], probs: processed.probs[other] } : unprocessed.includes(node) ? null : own };
 }
 
 /**

@@ -22,6 +22,10 @@ export const OUTCOMES = {
   "t": {
     "mark": "–",
     "words": "not judged"
+  },
+  "n": {
+    "mark": "–",
+    "words": "not accepted, no decision recorded"
   }
 };
 

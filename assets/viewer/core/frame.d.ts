@@ -17,12 +17,15 @@ export interface TopColumns {
 }
 
 /**
- * One model's distributions after the nodes of ``raw``; ``entropy`` is of the processed one, in nats.
+ * One model's distributions after the nodes of ``node``; ``entropy`` is of the processed one, in nats.
  *
- * A node of ``raw`` that ``processed`` has not got is one where both are equal.
+ * A node of ``raw`` that ``processed`` has not got is one where both are equal, unless ``unprocessed`` has it: there
+ * the processed one was not recorded. A node that ``raw`` has not got is one where the raw one was not.
  */
 export interface Distributions {
+  node: number[];
   entropy: (number | null)[];
+  unprocessed: number[];
   raw: TopColumns;
   processed: TopColumns;
 }
@@ -36,7 +39,8 @@ export interface Limits {
 }
 
 /**
- * Columns over the nodes of the tree. ``q`` and ``p`` are the draft's and the target's probability.
+ * Columns over the nodes of the tree. ``q`` and ``p`` are the draft's and the target's probability; null where they
+ * were not recorded, and for the root. ``text`` is never null: see :func:`specviz.figures.text.token_of`.
  */
 export interface Nodes {
   depth: number[];
@@ -79,8 +83,8 @@ export interface Residual {
  */
 export interface DecisionDetails {
   at: number[];
-  threshold: number[];
-  reason: string[];
+  threshold: (number | null)[];
+  reason: (string | null)[];
   residual: (Residual | null)[];
 }
 
@@ -89,9 +93,9 @@ export interface DecisionDetails {
  *
  * outcome     a letter of ``OUTCOMES``
  * rule        place in the verdict's ``rules``
- * comparison  place in ``COMPARISONS``
- * uniform     the coin, or null
- * p, q        what was compared
+ * comparison  place in ``COMPARISONS``; null where another engine did not say
+ * uniform     the coin, or null for a rule without one and where it was not recorded
+ * p, q        what was compared, or null
  * expected    the token that the node's token was compared with
  * details     of the others the threshold stands in the verdict's column
  */
@@ -99,7 +103,7 @@ export interface Decisions {
   node: number[];
   outcome: string;
   rule: number[];
-  comparison: number[];
+  comparison: (number | null)[];
   uniform: (number | null)[];
   p: (number | null)[];
   q: (number | null)[];
@@ -109,20 +113,24 @@ export interface Decisions {
 
 /**
  * A verifier's bonus token and the distribution it was drawn from. ``fault`` says why that cannot be.
+ *
+ * source, uniform, top  null where they were not recorded
+ * draftRank             how many tokens the draft took for likelier there; null where not recorded
  */
 export interface Bonus {
   token: number;
   text: string;
   node: number;
-  source: string;
+  source: string | null;
   uniform: number | null;
-  top: Top;
+  top: Top | null;
+  draftRank: number | null;
   fault: string | null;
 }
 
 /**
- * What one verifier made of the tree. ``thresholds`` has one a node; ``emitted`` counts the new tokens, bonus
- * included.
+ * What one verifier made of the tree. ``thresholds`` has one a node, null where it was not recorded; ``emitted``
+ * counts the new tokens, bonus included; ``bonus`` is null where the step emitted none, or it was not recorded.
  */
 export interface Verdict {
   verifier: string;
@@ -131,8 +139,8 @@ export interface Verdict {
   lossless: string;
   path: number[];
   emitted: number;
-  bonus: Bonus;
-  thresholds: number[];
+  bonus: Bonus | null;
+  thresholds: (number | null)[];
   rules: string[];
   decisions: Decisions;
 }
@@ -180,12 +188,13 @@ export interface Phases {
 }
 
 /**
- * Columns over the committed tokens: piece of readable text, visible token, where it comes from.
+ * Columns over the committed tokens: piece of readable text, visible token, where it comes from. ``other`` is what
+ * another engine says it committed and its path and bonus have not.
  */
 export interface Commit {
   piece: string[];
   label: string[];
-  origin: ("accepted" | "bonus")[];
+  origin: ("accepted" | "bonus" | "other")[];
 }
 
 /**
@@ -197,6 +206,9 @@ export interface Tolerance {
 
 /**
  * Everything the page shows of one step. ``tokens`` has the visible text of every token id it mentions.
+ *
+ * Null is *not recorded*, everywhere: of another engine's run most of a step may be. ``builder`` and ``proposal`` say
+ * how the tree was grown, ``draftRan`` whether a draft model ran nodes of it.
  */
 export interface Frame {
   step: number;
@@ -204,11 +216,12 @@ export interface Frame {
   context: number;
   driver: string;
   summary: string;
-  builder: string;
-  proposal: string;
+  builder: string | null;
+  proposal: string | null;
+  draftRan: boolean | null;
   endReason: string | null;
-  prefilled: number;
-  timings: Timings;
+  prefilled: number | null;
+  timings: Timings | null;
   tree: Tree;
   nodes: Nodes;
   verdicts: Verdict[];
@@ -223,23 +236,25 @@ export interface Frame {
  * Seconds of one step. ``draft`` and ``target`` are the models' forwards; the rest is specviz's own work.
  *
  * On CUDA a phase lasts from when the device comes to it until it leaves it, and ``record`` and ``audit``, which read
- * first and work on the host, by the host's clock.
+ * first and work on the host, by the host's clock. Null is what another engine did not tell.
  */
 export interface Timings {
-  draft: number;
-  target: number;
-  build: number;
-  verify: number;
-  commit: number;
-  record: number;
-  audit: number;
+  draft: number | null;
+  target: number | null;
+  build: number | null;
+  verify: number | null;
+  commit: number | null;
+  record: number | null;
+  audit: number | null;
+  total: number | null;
 }
 
 /**
+ * Null for a cache of which nothing was recorded.
  */
 export interface Caches {
-  target: Cache;
-  draft: Cache;
+  target: Cache | null;
+  draft: Cache | null;
 }
 
 /**
@@ -247,30 +262,34 @@ export interface Caches {
  *
  * before, length  slots before the step and after the update
  * role     ``c``: fed late, ``n``: of the tree, ``p``: run and then pruned
- * state    ``k`` kept where it was, ``m`` moved, ``d`` dropped, ``l`` lost
+ * state    ``k`` kept where it was, ``m`` moved, ``d`` dropped, ``l`` lost, ``u`` not recorded
  * to       the slot that holds it after the update, or null
  * moves    what the run says it moved; ``state`` and ``to`` are by fingerprint
  * prints   fingerprint after the forward
+ * after    null where the fingerprints after the update were not recorded
+ * mask     null where neither the mask nor the positions were recorded
+ * lacks    what was not recorded, in words; empty for a cache of which everything is known
  * faults   sentences about what does not fit
  * fresh    how many of them arose in this step
  */
 export interface Cache {
-  before: number;
-  length: number;
-  slot: number[];
+  before: number | null;
+  length: number | null;
+  slot: (number | null)[];
   label: string[];
   text: string[];
-  position: number[];
+  position: (number | null)[];
   node: (number | null)[];
   role: string;
   state: string;
   to: (number | null)[];
-  moves: Moves;
-  prints: string[];
-  after: Left;
+  moves: Moves | null;
+  prints: string[] | null;
+  after: Left | null;
   settled: Settled;
-  mask: Mask;
+  mask: Mask | null;
   audit: Audit | null;
+  lacks: string[];
   faults: string[];
   fresh: number;
 }
@@ -314,6 +333,7 @@ export interface Settled {
  * The mask against the one that ancestry demands.
  *
  * up       the row before each row in its line of descent, -1 for none, null where the tree does not tell
+ * silent   rows of which it was not recorded what they see
  * leaks    columns that a row sees and must not
  * missing  columns that it must see and does not
  * unknown  columns that a pruned row saw
@@ -322,6 +342,7 @@ export interface Settled {
  */
 export interface Mask {
   up: (number | null)[];
+  silent: number[];
   leaks: Runs;
   missing: Runs;
   unknown: Runs;
@@ -406,13 +427,22 @@ export interface VerifierTotals {
 }
 
 /**
- * The run so far.
+ * Over the steps that each of ``verifiers`` judged, so that they can be compared.
+ */
+export interface SharedTotals {
+  steps: number;
+  verifiers: VerifierTotals[];
+}
+
+/**
+ * The run so far. ``shared`` is of another engine's run that specviz's rules judged again; else null.
  */
 export interface Totals {
   steps: number;
   tokens: number;
   formulas: Record<string, string>;
   verifiers: VerifierTotals[];
+  shared: SharedTotals | null;
 }
 
 /**
@@ -436,10 +466,11 @@ export interface Failed {
 }
 
 /**
+ * Null for a model that another engine did not name, or has not.
  */
 export interface RunModels {
-  target: ModelInfo;
-  draft: ModelInfo;
+  target: ModelInfo | null;
+  draft: ModelInfo | null;
 }
 
 /**
@@ -451,12 +482,12 @@ export interface ModelInfo {
   revision: string | null;
   weights: string | null;
   config: Record<string, string>;
-  architecture: string;
-  parameters: number;
-  layers: number;
-  vocabulary: number;
-  dtype: string;
-  device: string;
+  architecture: string | null;
+  parameters: number | null;
+  layers: number | null;
+  vocabulary: number | null;
+  dtype: string | null;
+  device: string | null;
   quantization: string | null;
   reads: number[];
   note: string | null;
@@ -471,8 +502,78 @@ export interface Weights {
 }
 
 /**
+ * Another engine that decoded the run, as far as it said.
+ *
+ * rule, lossless   what it says of itself; null where it did not
+ * target, draft    how its logits become distributions; null where not recorded
+ * said             all of it in a few words, to stand where specviz's own runs have driver and settings
+ */
+export interface RecordedFrom {
+  name: string;
+  version: string | null;
+  rule: string | null;
+  lossless: boolean | null;
+  target: Sampling | null;
+  draft: Sampling | null;
+  said: string;
+}
+
+/**
+ * How logits become the distribution that is sampled from. Order: temperature, top-k, top-p, eta cutoff.
+ */
+export interface Sampling {
+  temperature: number;
+  top_k: number;
+  top_p: number;
+  eta_cutoff: number;
+}
+
+/**
+ * Columns over what does not fit in a run, the gravest first.
+ *
+ * weight      ``error`` or ``warning``
+ * step, node  where it is first, or null for the whole run, the whole step
+ * meaning     what it usually means
+ * place       the part of the page that shows it, as :data:`specviz.recorder.findings.Place` names it
+ */
+export interface FoundColumns {
+  check: string[];
+  weight: string[];
+  step: (number | null)[];
+  node: (number | null)[];
+  sentence: string[];
+  meaning: string[];
+  place: string[];
+}
+
+/**
+ * Columns over checks, and what there is to say of each.
+ */
+export interface CheckColumns {
+  check: string[];
+  said: string[];
+}
+
+/**
+ * What the checks of a run found.
+ *
+ * ran     how many checks compared something
+ * fits    of those that found nothing, what they compared
+ * notRun  of those that could not run, what they lacked
+ * more    findings that are not listed
+ */
+export interface Findings {
+  ran: number;
+  found: FoundColumns;
+  fits: CheckColumns;
+  notRun: CheckColumns;
+  more: number;
+}
+
+/**
  * What is said of a whole run. ``asked`` is the prompt as it was given, ``prompt`` what the models saw of it,
- * with what a chat template adds. ``draftRan`` is null for a run without a step.
+ * with what a chat template adds. ``draftRan`` is null for a run without a step, and where it was not recorded.
+ * ``engine`` and ``findings`` are null for specviz's own runs, ``settings`` for all others.
  */
 export interface Run {
   id: string;
@@ -487,11 +588,14 @@ export interface Run {
   promptTokens: number;
   models: RunModels;
   weights: Weights;
-  settings: Settings;
+  engine: RecordedFrom | null;
+  request: string | null;
+  settings: Settings | null;
   driver: string;
   draftRan: boolean | null;
   verifiers: Looks[];
   totals: Totals;
+  findings: Findings | null;
 }
 
 /**
@@ -509,16 +613,6 @@ export interface Settings {
   prompt_end_token: "refuse" | "drop" | "keep";
   audit: boolean;
   record_top_k: number;
-}
-
-/**
- * How logits become the distribution that is sampled from. Order: temperature, top-k, top-p, eta cutoff.
- */
-export interface Sampling {
-  temperature: number;
-  top_k: number;
-  top_p: number;
-  eta_cutoff: number;
 }
 
 /**
@@ -564,6 +658,14 @@ export interface Link {
   name?: string;
   steps?: number;
   copy?: boolean;
+}
+
+/**
+ * A request of the recording that the run in sight is of, and the id of its run.
+ */
+export interface RequestName {
+  run: string;
+  name: string;
 }
 
 /**
@@ -652,7 +754,7 @@ export interface PathNodes {
 export interface OtherBonus {
   text: string;
   node: number;
-  source: string;
+  source: string | null;
   uniform: number | null;
 }
 
@@ -700,7 +802,7 @@ export interface WhatIfValue {
   rows: WhatIfRow[];
   differing: number[];
   unused: string[];
-  thresholds: number[];
+  thresholds: (number | null)[];
 }
 
 /**
@@ -723,7 +825,7 @@ export interface WhatIf {
   rows: WhatIfRow[];
   differing: number[];
   unused: string[];
-  thresholds: number[];
+  thresholds: (number | null)[];
   run?: string | number | null;
   step?: string | number | null;
   id?: string | number | null;
@@ -813,6 +915,7 @@ export interface Block {
   proofs?: Record<string, Record<string, Record<string, string>>>;
   look?: Look;
   link?: Link;
+  requests?: RequestName[];
   lessons?: LessonName[];
   lesson?: Lesson;
   verifiers?: VerifierChoice[];

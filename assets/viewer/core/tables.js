@@ -20,8 +20,8 @@ const chosen = new Map();
  */
 export const number = (value) => (value === null ? null : el("data", { value, class: "sv-number" }, digits(value)));
 
-/** @param {any[]} values of a row of a table; null is a dash */
-export const cells = (values) => values.map((value) => el("td", {}, value === null || value === undefined ? "–" : value));
+/** @param {any[]} values of a row of a table; null is a dash, and an empty cell of the CSV */
+export const cells = (values) => values.map((value) => (value === null || value === undefined ? el("td", { "data-nothing": "" }, "–") : el("td", {}, value)));
 
 /**
  * @param {string} caption what the table is of, for those who cannot see it
@@ -76,7 +76,7 @@ function tools(caption, head, body) {
   }
 
   async function copy() {
-    const shown = [...body.rows].filter((row) => !row.hidden), text = csv([names, ...shown.map((row) => [...row.cells].map(valueOf))]);
+    const shown = [...body.rows].filter((row) => !row.hidden), text = csv([names, ...shown.map((row) => [...row.cells].map((cell) => (cell.hasAttribute("data-nothing") ? "" : valueOf(cell))))]);
     const count = `${shown.length} ${shown.length === 1 ? "row" : "rows"}`;
     if (await copyText(text)) said.textContent = `Copied ${count} as CSV`;
     else {

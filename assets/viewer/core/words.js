@@ -15,7 +15,13 @@ export const outcome = (letter) => `${OUTCOMES[letter].mark} ${OUTCOMES[letter].
  * @param {Frame} frame
  * @param {Verdict} verdict
  */
-export const cutOff = (frame, verdict) => (verdict.verifier === frame.driver ? verdict.path.length + 1 - frame.commit.piece.length : 0);
+export const cutOff = (frame, verdict) => (verdict.verifier === frame.driver && frame.endReason ? verdict.path.length + Number(verdict.bonus !== null) - frame.commit.piece.length : 0);
+
+/**
+ * Where a bonus token was drawn from, with a blank before it; "" where that was not recorded.
+ * @param {{source: string | null} | null} bonus
+ */
+export const drawnFrom = (bonus) => (bonus?.source ? ` from the ${bonus.source}` : "");
 
 /**
  * Why a token that a verdict gave is not in the text: its place among path and bonus counts.
@@ -24,7 +30,7 @@ export const cutOff = (frame, verdict) => (verdict.verifier === frame.driver ? v
  * @param {number} place
  */
 export const unwritten = (frame, verdict, place) =>
-  verdict.verifier === frame.driver && place >= frame.commit.piece.length ? `not written: the text ends before it (${frame.endReason})` : null;
+  verdict.verifier === frame.driver && frame.endReason && place >= frame.commit.piece.length ? `not written: the text ends before it (${frame.endReason})` : null;
 
 /**
  * @param {Frame} frame
@@ -46,15 +52,25 @@ export const driving = (frame) => /** @type {Verdict} */ (verdictBy(frame, frame
 export const looksOf = (run, name) => /** @type {Run["verifiers"][number]} */ (run.verifiers.find((one) => one.name === name));
 
 /**
- * The models of a run, and how it went, in one line.
+ * How the target was sampled from; "" where that was not recorded.
+ * @param {Pick<Run, "engine" | "settings">} run
+ */
+export function heatOf({ engine, settings }) {
+  const sampling = (settings || engine)?.target;
+  return !sampling ? "" : sampling.temperature === 0 ? "greedy target" : `temperature ${sampling.temperature}`;
+}
+
+/**
+ * The models of a run, and how it went, in one line; of another engine's, who decoded.
  * @param {Run} run
  */
-export function aboutRun({ models: { target, draft }, settings, weights, draftRan, endReason, endMessage }) {
-  const { temperature } = settings.target, heat = temperature === 0 ? "greedy target" : `temperature ${temperature}`;
+export function aboutRun({ models: { target, draft }, engine, settings, weights, draftRan, endReason, endMessage }) {
   // A run that was only left off can go on.
   const end = endReason && endReason !== "stopped" ? ` · ended: ${endMessage || endReason}` : "";
   // Names can be given twice; what tells weights apart is recorded beside them.
   const hashes = weights.target === weights.draft ? weights.target : `${weights.target} ← ${weights.draft}`;
-  const from = draftRan === false ? ` (${draft.id} ran in no step)` : ` ← ${draft.id}`;
-  return `${target.id}${from} · weights ${hashes} · ${target.dtype} on ${target.device} · ${heat} · seed ${settings.seed}${end}`;
+  const from = draftRan === false && draft ? ` (${draft.id} ran in no step)` : draft ? ` ← ${draft.id}` : "";
+  const pair = target ? `${target.id}${from} · weights ${hashes}` : draft ? `target not recorded${from}` : "models not recorded";
+  const where = target?.dtype ? `${target.dtype}${target.device ? ` on ${target.device}` : ""}` : "";
+  return `${[engine?.said, pair, where, heatOf({ engine, settings }), settings && `seed ${settings.seed}`].filter(Boolean).join(" · ")}${end}`;
 }

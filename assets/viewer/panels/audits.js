@@ -30,7 +30,7 @@ const said = (/** @type {number} */ value) => (isFinite(value) ? digits(value, 2
  */
 export function drawAudits(ui, frame, tale) {
   const audits = MODELS.flatMap((model) => {
-    const { audit } = frame.caches[model];
+    const audit = frame.caches[model]?.audit;
     return audit ? [{ model, audit, tolerance: frame.tolerance[model] }] : [];
   });
   ui.auditBox.hidden = !audits.length;
@@ -108,7 +108,7 @@ function sentence(model, audit, tolerance, before) {
  * @param {ModelName} model
  */
 export function auditTable(frame, model) {
-  const { audit } = frame.caches[model];
+  const audit = frame.caches[model]?.audit;
   if (!audit) return [note(`The ${model} was not audited.`)];
   const columns = audit.keys[0] ? audit.keys[0].map((_, c) => (c ? `slot ${audit.first + c - 1}` : "earlier slots")) : [];
   const cell = (/** @type {number} */ value) => (value > frame.tolerance[model] ? el("data", { class: "sv-bad", value }, `${isFinite(value) ? value : said(value)} ✕`) : String(value));

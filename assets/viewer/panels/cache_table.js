@@ -1,6 +1,7 @@
 /* The slots of a cache as tables: written with the tree, and left by the update. */
 
 import { el, nodeButton, token } from "../core/dom.js";
+import { CALLS, unrecorded } from "../core/recorded.js";
 import { cells, table } from "../core/tables.js";
 import { FATES, slotsOf } from "./slots.js";
 
@@ -14,7 +15,9 @@ import { FATES, slotsOf } from "./slots.js";
  * @param {boolean} unmarked whether it is not told what a slot had to hold
  */
 export function slotTable(frame, model, act, unmarked) {
-  const cache = frame.caches[model], { left, due, misplaced, strays } = slotsOf(cache);
+  const cache = frame.caches[model];
+  if (!cache) return [el("h4", {}, model), el("p", { class: "sv-note" }, unrecorded(CALLS.cache))];
+  const { left, due, misplaced, strays } = slotsOf(cache);
   /** @param {number} i */
   const fate = (i) => misplaced.has(i) ? `✕ due in slot ${misplaced.get(i)}` : strays.has(i) ? `✕ stays in slot ${cache.to[i]}, not due`
     : cache.state[i] === "m" ? `moved to ${cache.to[i]}` : FATES[cache.state[i]];
@@ -27,8 +30,8 @@ export function slotTable(frame, model, act, unmarked) {
     return node === null ? instead : nodeButton(node, String(node), act);
   };
   const written = cache.slot.map((slot, i) => el("tr", { class: due.has(i) || misplaced.has(i) ? "sv-bad" : null }, cells([
-    String(slot), token(cache.text[i]), due.has(i) ? `${cache.position[i]} ✕ not ${due.get(i)}` : String(cache.position[i]),
-    nodeAt(i, { c: "fed late", p: "pruned" }[cache.role[i]]), fate(i), cache.prints[i],
+    slot === null ? null : String(slot), token(cache.text[i]), due.has(i) ? `${cache.position[i]} ✕ not ${due.get(i)}` : cache.position[i] === null ? null : String(cache.position[i]),
+    nodeAt(i, { c: "fed late", p: "pruned" }[cache.role[i]]), fate(i), cache.prints?.[i],
   ])));
   const remaining = left.map((row) => el("tr", { class: row.good ? null : "sv-bad" }, cells([
     String(row.slot), row.due === null ? "nothing" : token(cache.text[row.due]), row.due === null ? "–" : nodeAt(row.due, "–"), row.print,

@@ -3,6 +3,7 @@
 import { decisionsOf } from "../core/columns.js";
 import { OUTCOMES } from "../core/constants.js";
 import { decisionPath } from "../core/python_path.js";
+import { NOT_RECORDED } from "../core/recorded.js";
 
 /** @import { Frame, Verdict } from "../core/frame.d.ts" */
 /** @import { Decision } from "../core/columns.js" */
@@ -20,10 +21,11 @@ const ROUNDING = 1e-5;
  * @param {Decision} decision
  * @returns {"coin" | "level" | "tokens" | null}
  */
-export function pictureKind({ comparison, uniform, p }) {
+export function pictureKind({ comparison, uniform, p, threshold }) {
+  if (threshold === null && !comparison.startsWith("token")) return null;
   if (comparison === "uniform < threshold") return uniform === null ? null : "coin";
   if (comparison === "p > threshold") return p === null ? null : "level";
-  return "tokens";
+  return comparison ? "tokens" : null;
 }
 
 /**
@@ -35,7 +37,9 @@ export function pictureKind({ comparison, uniform, p }) {
  */
 export function arithmetic(frame, verifier, { at, node, comparison, uniform, p, expected, threshold, outcome: letter }) {
   const path = decisionPath(frame.step, verifier, at), number = (/** @type {number} */ value, /** @type {string} */ field) => ({ value, path: `${path}.${field}`, count: 7 });
+  if (!comparison) return { said: [`what was compared was ${NOT_RECORDED}`], holds: null };
   if (comparison === "uniform < threshold" || comparison === "p > threshold") {
+    if (threshold === null) return { said: [`threshold ${NOT_RECORDED}`], holds: null };
     const isCoin = comparison === "uniform < threshold", left = isCoin ? uniform : p;
     if (left === null) return { said: ["threshold ", number(threshold, "threshold")], holds: null };
     // About a folded node both sides are sent rounded: where they read the same, only the outcome tells which is larger.
@@ -64,11 +68,13 @@ export function sentence(frame, verifier, decision, state) {
   const path = decisionPath(frame.step, verifier, decision.at), { uniform, threshold, p, expected, node } = decision, { holds } = arithmetic(frame, verifier, decision);
   const head = [{ strong: capital(OUTCOMES[state].words) }, ` by ${verifier}: `], kind = pictureKind(decision);
   const number = (/** @type {number | null} */ value, /** @type {string} */ field) => ({ value: /** @type {number} */ (value), path: `${path}.${field}` });
-  if (kind === "coin") {
+  if (threshold === null && kind === null) return [...head, `what was compared was ${NOT_RECORDED}.`];
+  if (kind === "coin" && threshold !== null) {
     if (threshold >= 1 && holds) return [...head, "the accept zone is everything, so the coin ", number(uniform, "uniform"), " could not miss it."];
     return [...head, "the coin ", number(uniform, "uniform"), holds ? " fell inside" : " missed", " the accept zone, 0 to ", threshold >= 1 ? "1" : number(threshold, "threshold"), "."];
   }
   if (kind === "level") return [...head, "the target gives it ", number(p, "p"), holds ? ", more than the " : ", no more than the ", number(threshold, "threshold"), " that it takes. No coin is flipped."];
+  if (kind === null && !decision.comparison) return [...head, `what was compared was ${NOT_RECORDED}.`];
   if (kind === null) return [...head, "its threshold is ", number(threshold, "threshold"), "; no coin was recorded."];
   const drawn = decision.comparison === "token = drawn";
   if (expected === null) return [...head, drawn ? "no token was drawn here." : "there was no likeliest token here."];
@@ -85,7 +91,7 @@ export function sentence(frame, verifier, decision, state) {
  * @returns {Part[] | null}
  */
 export function division(frame, verifier, { at, rule, p, q, threshold }) {
-  if (!rule.includes("p/q") || p === null || !q || Math.abs(p / q - threshold) > ROUNDING * threshold) return null;
+  if (!rule.includes("p/q") || p === null || threshold === null || !q || Math.abs(p / q - threshold) > ROUNDING * threshold) return null;
   const path = decisionPath(frame.step, verifier, at), number = (/** @type {number} */ value, /** @type {string} */ field) => ({ value, path: `${path}.${field}` });
   return [number(p, "p"), " ÷ ", number(q, "q"), " = ", number(threshold, "threshold")];
 }

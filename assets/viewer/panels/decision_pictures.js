@@ -6,6 +6,7 @@ import { distributionAt } from "../core/columns.js";
 import { digits } from "../core/digits.js";
 import { el, svg, token } from "../core/dom.js";
 import { decisionPath, nodePath, rowPath } from "../core/python_path.js";
+import { NOT_RECORDED } from "../core/recorded.js";
 import { division, eldersOf, pictureKind, takenBy } from "./decision.js";
 import { recorded, said } from "./said.js";
 
@@ -87,9 +88,10 @@ const bar = (share, kind) => el("i", { class: `sv-${kind}bar`, style: `width: ${
  * Draft q and target p, one below the other. Null is not known yet.
  * @param {{value: number | null, path: string}} q
  * @param {{value: number | null, path: string}} p
+ * @param {string} [missing] what stands in the place of a number that there is not
  */
-export const bothBars = (q, p) => el("div", { class: "sv-pair" }, /** @type {const} */ ([["draft q", "q", q], ["target p", "p", p]]).map(([name, kind, { value, path }]) => [
-  el("span", {}, name), el("span", { class: "sv-wide-track" }, value === null ? null : bar(value, kind)), el("b", { class: "sv-number" }, value === null ? "?" : recorded(value, path))]));
+export const bothBars = (q, p, missing = "?") => el("div", { class: "sv-pair" }, /** @type {const} */ ([["draft q", "q", q], ["target p", "p", p]]).map(([name, kind, { value, path }]) => [
+  el("span", {}, name), el("span", { class: "sv-wide-track" }, value === null ? null : bar(value, kind)), el("b", { class: "sv-number" }, value === null ? missing : recorded(value, path))]));
 
 /**
  * The token of the node beside the one that it was compared with, each with what the target gives it.
@@ -123,16 +125,16 @@ export function decisionPicture(frame, verdict, looks, decision, act) {
   const before = { q: nodes.q[node], p: nodes.p[node] }, changed = differ(p, before.p) || differ(q, before.q);
   /** @type {(Node | null)[]} */
   const made = [bothBars(p === null || q === null ? { value: before.q, path: `${nodePath(step, node)}.draft_prob` } : { value: q, path: `${path}.q` },
-    p === null ? { value: before.p, path: `${nodePath(step, node)}.target_prob` } : { value: p, path: `${path}.p` })];
-  if (changed && p !== null) made.push(el("p", { class: "sv-note" }, elder ? `after node ${elder.node} went; before: ` : "as this rule used them; the tree has ",
+    p === null ? { value: before.p, path: `${nodePath(step, node)}.target_prob` } : { value: p, path: `${path}.p` }, NOT_RECORDED)];
+  if (changed && p !== null && before.p !== null && before.q !== null) made.push(el("p", { class: "sv-note" }, elder ? `after node ${elder.node} went; before: ` : "as this rule used them; the tree has ",
     said(["q ", { value: /** @type {number} */ (before.q), path: `${nodePath(step, node)}.draft_prob` }, ", p ", { value: /** @type {number} */ (before.p), path: `${nodePath(step, node)}.target_prob` }], act)));
   /** @type {(Node | null)[]} */
   const decided = [];
   const divided = division(frame, verdict.verifier, decision), isCoin = comparison === "uniform < threshold";
   decided.push(el("h4", { class: "sv-sumline" }, el("span", {}, divided ? "Accept chance p ÷ q" : el("code", {}, rule)),
-    kind === "tokens" ? null : el("b", { class: "sv-number" }, said(divided || [isCoin ? "threshold " : "level ", { value: threshold, path: `${path}.threshold` }], act), isCoin && threshold > 1 ? ", more than 1" : null)));
-  if (kind === "coin") decided.push(coinPicture(looks, Number(uniform), threshold));
-  else if (kind === "level") decided.push(levelPicture(looks, Number(p), threshold));
+    kind === "tokens" || (threshold === null && !divided) ? null : el("b", { class: "sv-number" }, said(divided || [isCoin ? "threshold " : "level ", { value: Number(threshold), path: `${path}.threshold` }], act), isCoin && Number(threshold) > 1 ? ", more than 1" : null)));
+  if (kind === "coin") decided.push(coinPicture(looks, Number(uniform), Number(threshold)));
+  else if (kind === "level") decided.push(levelPicture(looks, Number(p), Number(threshold)));
   else if (kind === "tokens") decided.push(tokensPicture(frame, decision));
   const rejected = decision.outcome === "r" && decision.residual ? decision : elder;
   return [...made, el("div", { class: "sv-decided" }, decided, rejected ? residualPicture(frame, verdict, rejected, node) : null)];

@@ -3,7 +3,8 @@
 import { digits, restOf, saidOfRest } from "../core/digits.js";
 import { el, more, note, swatch, token } from "../core/dom.js";
 import { nodePath, verdictPath } from "../core/python_path.js";
-import { looksOf, unwritten } from "../core/words.js";
+import { CALLS, unrecorded } from "../core/recorded.js";
+import { drawnFrom, looksOf, unwritten } from "../core/words.js";
 import { recorded } from "./said.js";
 
 /** @import { Frame, Residual, Run, Top, Verdict } from "../core/frame.d.ts" */
@@ -31,12 +32,15 @@ const amount = (p, role, path, said) => el("td", { class: "sv-amount" }, el("spa
  */
 export function bonusBox(run, frame, verdict) {
   const { bonus, verifier } = verdict, path = `${verdictPath(frame.step, verifier)}.bonus`, late = unwritten(frame, verdict, verdict.path.length);
+  if (!bonus) return el("div", { class: "sv-decision", "data-bonus": verifier }, el("div", { class: "sv-who" }, swatch(looksOf(run, verifier)), ` ${verifier} `), el("p", { class: "sv-note" }, "bonus token ", unrecorded(CALLS.bonus)));
+  const { top } = bonus;
   const coin = bonus.uniform === null ? null : [", u ", recorded(bonus.uniform, `${path}.uniform`, digits(bonus.uniform, 7))];
   return el("div", { class: "sv-decision", "data-bonus": verifier },
     el("div", { class: "sv-who" }, swatch(looksOf(run, verifier)), ` ${verifier} `, token(bonus.text)),
-    el("p", { class: "sv-note" }, `from the ${bonus.source} at node ${bonus.node}`, coin, late ? `; ${late}` : null),
+    el("p", { class: "sv-note" }, `${drawnFrom(bonus)} at node ${bonus.node}`.trim(), coin, late ? `; ${late}` : null),
     bonus.fault ? el("p", { class: "sv-finding" }, `✕ ${bonus.fault}`) : null,
-    more("The distribution it was drawn from", () => bars(frame, bonus.top, bonus.token, `${path}.distribution`)));
+    bonus.draftRank === null ? null : note(`The draft took ${bonus.draftRank === 1 ? "one token" : `${bonus.draftRank} tokens`} for likelier there.`),
+    top ? more("The distribution it was drawn from", () => bars(frame, top, bonus.token, `${path}.distribution`)) : el("p", { class: "sv-note" }, "What it was drawn from: ", unrecorded(CALLS.bonusRow)));
 }
 
 /**
@@ -56,20 +60,22 @@ export const residualBox = (frame, residual, title, path) => more(`${title}: mas
  * @param {{node: number} | null} marked the node that was judged by it
  */
 export function distribution(frame, model, { entropy, raw, processed, path }, marked) {
-  const same = raw === processed, who = model === "draft" && !frame.caches.draft.slot.length ? frame.builder : model;
+  const one = raw || processed, same = raw === processed || !raw || !processed, who = model === "draft" && frame.draftRan === false ? frame.builder : model;
+  const said = el("p", { class: "sv-note" }, `${who}: entropy `, entropy === null ? unrecorded(CALLS[model]) : [recorded(entropy, `${path}.entropy`), " nats"]);
+  if (!one) return el("div", { class: "sv-row", "data-model": model }, said, el("p", { class: "sv-note" }, "likeliest tokens ", unrecorded(CALLS[model])));
   const judged = marked && { token: frame.nodes.token[marked.node], prob: frame.nodes[model === "draft" ? "q" : "p"][marked.node], path: `${nodePath(frame.step, marked.node)}.${model}_prob` };
   const kept = (/** @type {number} */ id) => {
-    const at = processed.ids.indexOf(id);
-    return amount(at < 0 ? null : processed.probs[at], model, `${path}.processed.probs[${at}]`);
+    const { ids, probs } = processed || one, at = ids.indexOf(id);
+    return amount(at < 0 ? null : probs[at], model, `${path}.processed.probs[${at}]`);
   };
-  const lines = raw.ids.map((id, i) => el("tr", { class: id === judged?.token ? "sv-hit" : null }, el("th", { scope: "row" }, token(frame.tokens[id])),
-    amount(raw.probs[i], model, `${path}.raw.probs[${i}]`), same ? null : kept(id)));
-  if (judged && !raw.ids.includes(judged.token) && judged.prob !== null)
+  const lines = one.ids.map((id, i) => el("tr", { class: id === judged?.token ? "sv-hit" : null }, el("th", { scope: "row" }, token(frame.tokens[id])),
+    amount(one.probs[i], model, `${path}.${raw ? "raw" : "processed"}.probs[${i}]`), same ? null : kept(id)));
+  if (judged && !one.ids.includes(judged.token) && judged.prob !== null)
     lines.push(el("tr", { class: "sv-hit" }, el("th", { scope: "row" }, token(frame.tokens[judged.token] || "this token")), same ? null : el("td", { class: "sv-note" }, "below these"), amount(judged.prob, model, judged.path)));
-  const rests = [raw, processed].map(({ probs }) => restOf(probs));
+  const rests = [one, processed || one].map(({ probs }) => restOf(probs));
   lines.push(el("tr", {}, el("th", { scope: "row" }, el("em", {}, "the rest")), amount(rests[0], model, "", saidOfRest(rests[0])), same ? null : amount(rests[1], model, "", saidOfRest(rests[1]))));
-  const heads = ["token", ...(same ? ["raw = processed"] : ["raw", "processed"])];
-  return el("div", { class: "sv-row", "data-model": model }, el("p", { class: "sv-note" }, `${who}: entropy `, entropy === null ? "–" : recorded(entropy, `${path}.entropy`), " nats"),
+  const heads = ["token", ...(!raw ? ["processed"] : !processed ? ["raw"] : same ? ["raw = processed"] : ["raw", "processed"])];
+  return el("div", { class: "sv-row", "data-model": model }, said,
     el("table", { class: "sv-bars" }, el("thead", {}, el("tr", {}, heads.map((name) => el("th", { scope: "col" }, name)))), el("tbody", {}, lines)));
 }
 

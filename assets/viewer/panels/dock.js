@@ -75,8 +75,11 @@ export function makeDock(panels, cacheHead) {
     });
   }
 
-  /** @param {string} name of a panel that has nothing to show here */
-  const leaveOut = (name) => (tabs[all.findIndex((panel) => panel.name === name)].hidden = true);
+  /**
+   * @param {string} name of a panel that has nothing to show here
+   * @param {boolean} [out] false where it has
+   */
+  const leaveOut = (name, out = true) => (tabs[all.findIndex((panel) => panel.name === name)].hidden = out);
 
   return { box, fold, leaveOut, names: panels.map(({ name }) => name), show, nameOf, listen };
 }

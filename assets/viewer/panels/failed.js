@@ -2,6 +2,7 @@
 
 import { rowsOf } from "../core/columns.js";
 import { el, note, token } from "../core/dom.js";
+import { unrecorded } from "../core/recorded.js";
 import { cells, number, table } from "../core/tables.js";
 
 /** @import { Failed, Run } from "../core/frame.d.ts" */
@@ -20,7 +21,7 @@ export function drawFailed(place, run) {
   drawn.set(place, failed);
   if (!failed) return place.replaceChildren();
   const nodes = rowsOf(failed.nodes);
-  const said = (/** @type {number | null} */ value) => (value === null ? "not computed" : number(value));
+  const said = (/** @type {number | null} */ value) => (value === null ? (run.engine ? unrecorded() : "not computed") : number(value));
   // Where it began stands out; where that is not known, all do.
   const began = (/** @type {string | null} */ wrong) => wrong !== null && wrong.endsWith("began here"), known = nodes.some(({ wrong }) => began(wrong));
   const lines = nodes.map(({ parent, text, q, p, wrong }, node) => el("tr", { class: (known ? began(wrong) : wrong) ? "sv-bad" : null },

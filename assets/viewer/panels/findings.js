@@ -25,11 +25,11 @@ import { MODELS } from "../core/state.js";
  * @returns {{name: string, place: Finding["place"], count: number, fresh: number}[]}
  */
 function findingsIn(frame) {
-  const bonus = frame.verdicts.filter((verdict) => verdict.bonus.fault).length;
+  const bonus = frame.verdicts.filter((verdict) => verdict.bonus?.fault).length;
   /** @type {ReturnType<typeof findingsIn>} */
   const found = [
     { name: "bonus token", place: "verdicts", count: bonus, fresh: bonus },
-    ...MODELS.map((model) => ({ name: `${model} cache`, place: /** @type {"faults"} */ ("faults"), count: frame.caches[model].faults.length, fresh: frame.caches[model].fresh })),
+    ...MODELS.map((model) => ({ name: `${model} cache`, place: /** @type {"faults"} */ ("faults"), count: frame.caches[model]?.faults.length || 0, fresh: frame.caches[model]?.fresh || 0 })),
   ];
   return found.filter(({ count }) => count);
 }

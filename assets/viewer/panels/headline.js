@@ -2,16 +2,16 @@
 
 import { decisionsOf, hasCoin, rowsOf } from "../core/columns.js";
 import { el } from "../core/dom.js";
-import { cutOff, driving, verdictBy } from "../core/words.js";
+import { cutOff, drawnFrom, driving, verdictBy } from "../core/words.js";
 import { phasesOf } from "../tree/phases.js";
-import { keptOf } from "./slots.js";
+import { keptOf, wholeOf } from "./slots.js";
 
-/** @import { DecidePhase, Frame, Verdict } from "../core/frame.d.ts" */
+/** @import { Cache, DecidePhase, Frame, Verdict } from "../core/frame.d.ts" */
 
 /**
  * @typedef {object} Headline
  * @property {string} head
- * @property {{label: string, origin: "accepted" | "bonus"}[]} tokens that became text, where they are known
+ * @property {{label: string, origin: "accepted" | "bonus" | "other"}[]} tokens that became text, where they are known
  * @property {string} said the line below
  */
 
@@ -36,17 +36,24 @@ export function headlineOf(frame, lens, phase) {
   if (at.kind === "draft") told.head = `Draft, level ${at.depth}: ${count(frame.nodes.depth.filter((depth) => depth === at.depth).length, "guess")}`;
   else if (at.kind === "target") told.head = nodes > 1 ? `One target forward scores ${nodes} nodes` : "One target forward scores the last token";
   else if (at.kind === "decide") told.head = headOfDecision(frame, verdict, at);
-  else if (at.kind === "verdict") told.head = `${verdict.verifier} accepts ${verdict.path.length ? count(verdict.path.length, "draft") : "no draft"} and draws its bonus token`;
+  else if (at.kind === "verdict") told.head = `${verdict.verifier} accepts ${verdict.path.length ? count(verdict.path.length, "draft") : "no draft"}${verdict.bonus ? " and draws its bonus token" : ""}`;
   else if (at.kind === "commit") told = { head: written === 1 ? "1 token becomes text" : `${written} tokens become text`, tokens };
-  else told.head = `The target's cache keeps ${keptOf(frame.caches.target)} of ${count(frame.caches.target.slot.length, "slot")}`;
+  else told.head = headOfCache(frame.caches.target);
   return { ...told, said: at.caption };
+}
+
+/** @param {Cache | null} cache */
+function headOfCache(cache) {
+  const whole = wholeOf(cache);
+  return whole ? `The target's cache keeps ${keptOf(whole)} of ${count(whole.slot.length, "slot")}` : "What became of the target's slots was not recorded";
 }
 
 /** @param {Frame} frame */
 function saidOfStep(frame) {
   const verdict = driving(frame), drafted = frame.tree.parent.length - 1, kept = verdict.path.length, cut = cutOff(frame, verdict);
-  if (!drafted) return `nothing was drafted; ${frame.driver} took the token from the ${verdict.bonus.source}`;
+  if (!drafted) return `nothing was drafted; ${frame.driver} took the token${drawnFrom(verdict.bonus)}`;
   const said = `${frame.driver} kept ${kept || "none"} of ${count(drafted, "draft")}`;
+  if (!verdict.bonus) return `${said}; no bonus token was recorded`;
   if (cut <= 0) return `${said}, the target added 1`;
   return `${said}; the text ends ${cut === 1 ? "with them" : `after ${frame.commit.piece.length} of them`} (${frame.endReason})`;
 }

@@ -6,6 +6,7 @@
 import { decisionsOf } from "../core/columns.js";
 import { el, note, swatch, token } from "../core/dom.js";
 import { nodePath, verdictPath } from "../core/python_path.js";
+import { askable, CALLS, NOT_RECORDED } from "../core/recorded.js";
 import { looksOf, outcome } from "../core/words.js";
 import { arithmetic, sentence } from "./decision.js";
 import { bothBars, decisionPicture } from "./decision_pictures.js";
@@ -34,7 +35,7 @@ export function nodePanel(run, frame, node, view, act) {
     numbers.scrollIntoView({ block: "nearest" });
     numbers.focus();
   };
-  const coin = act.whatIf && node && view.known.judged ? el("button", { type: "button", "data-act": "force-coin", title: "Change this coin and see what would have come of it", onclick: act.whatIf }, "Force this coin") : null;
+  const coin = act.whatIf && askable(run, frame) && node && view.known.judged ? el("button", { type: "button", "data-act": "force-coin", title: "Change this coin and see what would have come of it", onclick: act.whatIf }, "Force this coin") : null;
   const foot = el("div", { class: "sv-foot" },
     el("button", { type: "button", "data-act": "copy-numbers", title: "Copy every number of the picture, in full, with its place in the recorded run in Python" }, "Copy numbers"),
     el("button", { type: "button", "data-act": "all-numbers", onclick: show }, "Table"), coin, el("output", { class: "sv-copied", "aria-live": "polite" }));
@@ -59,7 +60,7 @@ function picture(run, frame, node, view, act) {
     say(sentence(frame, lens, decision, decision.outcome === "a" && state === "p" ? "p" : decision.outcome)),
     ...decisionPicture(frame, verdict, looksOf(run, lens), decision, act), othersBox(run, frame, node, view, act),
   ];
-  const bars = bothBars({ value: nodes.q[node], path: `${nodePath(step, node)}.draft_prob` }, { value: known.target ? nodes.p[node] : null, path: `${nodePath(step, node)}.target_prob` });
+  const bars = bothBars({ value: nodes.q[node], path: `${nodePath(step, node)}.draft_prob` }, { value: known.target ? nodes.p[node] : null, path: `${nodePath(step, node)}.target_prob` }, known.target ? NOT_RECORDED : "?");
   if (!known.target) return [say([{ strong: "Only a guess so far." }, " The target has not looked yet."]), bars];
   if (state === undefined || known.taken < decisionsOf(verdict).length) return [say([{ strong: "Not decided yet." }, " The target has scored it."]), bars];
   return [...undecided(frame, verdict, node, state, say), bars, othersBox(run, frame, node, view, act)];
@@ -75,12 +76,14 @@ function picture(run, frame, node, view, act) {
  * @returns {Node[]}
  */
 function undecided(frame, verdict, node, state, say) {
-  const { verifier, path, thresholds } = verdict, all = decisionsOf(verdict);
+  const { verifier, path, thresholds } = verdict, all = decisionsOf(verdict), threshold = thresholds[node];
+  if (state === "n") return [say([{ strong: "Not accepted" }, ` by ${verifier}. Whether it was examined was ${NOT_RECORDED}: ${CALLS.coins} says it.`])];
+  if (state === "a" && !all.length) return [say([{ strong: "Accepted" }, ` by ${verifier}. What it compared was ${NOT_RECORDED}: ${CALLS.coins} says it.`])];
   const below = all.find((one) => one.outcome === "a" && path.indexOf(one.node) > path.indexOf(node));
   if (state === "a" && below) return [say([{ strong: "Accepted" }, ` by ${verifier} without a decision of its own: with `, { node: below.node, text: frame.nodes.text[below.node] }, ", the whole path to it was accepted."])];
   const told = [say([{ strong: "Not examined" }, ` by ${verifier}: it took another way through the tree.`])], [first] = all;
   // Of rules that compare tokens the threshold says no more than whether they are equal.
-  if (first && /threshold/.test(first.comparison)) told.push(el("p", { class: "sv-note" }, first.comparison.startsWith("p") ? "p would have to exceed " : "The coin would have to fall below ", recorded(thresholds[node], `${verdictPath(frame.step, verifier)}.thresholds[${node}]`), "."));
+  if (first && threshold !== null && /threshold/.test(first.comparison)) told.push(el("p", { class: "sv-note" }, first.comparison.startsWith("p") ? "p would have to exceed " : "The coin would have to fall below ", recorded(threshold, `${verdictPath(frame.step, verifier)}.thresholds[${node}]`), "."));
   return told;
 }
 

@@ -7,16 +7,17 @@
 import { rowsOf } from "../core/columns.js";
 import { digits } from "../core/digits.js";
 import { el, note, svg } from "../core/dom.js";
+import { CALLS, NOT_RECORDED, unrecorded } from "../core/recorded.js";
 import { MODELS } from "../core/state.js";
 import { phasesOf } from "../tree/phases.js";
 import { layStrip } from "./slot_layout.js";
-import { saidOfLeft, saidOfSlot, sentenceOf, slotsOf } from "./slots.js";
+import { saidOfLeft, saidOfSlot, sentenceOf, slotsOf, wholeOf } from "./slots.js";
 
-/** @import { Cache, Frame } from "../core/frame.d.ts" */
+/** @import { Frame } from "../core/frame.d.ts" */
 /** @import { Act, ModelName, State, View } from "../core/state.js" */
 /** @import { Arc, Cell } from "./slot_layout.js" */
 /** @import { Tale } from "./findings.js" */
-/** @import { Slots, Stage } from "./slots.js" */
+/** @import { Slots, Stage, WholeCache } from "./slots.js" */
 
 const ARC = 26, HEIGHT = 40;
 /** Below this width what is said of a cache stands in its panel, not in a line that it shares. */
@@ -84,30 +85,35 @@ export function makeCache(ui, state, act) {
     last = [frame, view, tale];
     if (narrow.matches) ui.cacheBelow.prepend(ui.cacheHead);
     else if (ui.cacheHead.parentElement === ui.cacheBelow) home?.insertBefore(ui.cacheHead, next);
-    const cache = frame.caches[model], stage = stageOf(frame, view.lens, state.phase), known = stage === "after", after = known && when === "after";
+    const cache = frame.caches[model], whole = wholeOf(cache), stage = stageOf(frame, view.lens, state.phase), known = stage === "after", after = known && when === "after";
     for (const button of ui.cacheModels) {
-      const wrong = known && frame.caches[/** @type {ModelName} */ (button.value)].faults.length > 0;
+      const wrong = known && Boolean(frame.caches[/** @type {ModelName} */ (button.value)]?.faults.length);
       button.setAttribute("aria-pressed", String(button.value === model));
       button.replaceChildren(button.value, wrong ? el("span", { class: "sv-bad" }, " ✕") : "");
     }
     for (const button of ui.cacheWhens) {
       button.setAttribute("aria-pressed", String((button.value === "after") === after));
-      button.disabled = button.value === "after" && !known;
+      button.disabled = (button.value === "after" && !known) || !whole;
     }
-    const wrong = known && cache.faults.length > 0, said = wrong ? cache.faults[0] : sentenceOf(cache, stage);
+    const wrong = known && cache && cache.faults.length > 0, said = wrong ? cache.faults[0] : sentenceOf(cache, stage);
     ui.cacheSaid.className = wrong ? "sv-cachesaid sv-bad" : "sv-cachesaid";
     if (ui.cacheSaid.textContent !== said) ui.cacheSaid.textContent = said;
     ui.cacheSaid.title = said;
     tellFaults(ui, frame, tale, act, known);
     ui.slotTable.hidden = !known;
-    drawStrip(cache, stage, after, view);
+    if (!whole) {
+      ui.slots.style.width = ui.slots.style.height = "";
+      ui.slots.setAttribute("aria-label", `KV cache of the ${model}: ${said}`);
+      return ui.slots.replaceChildren(el("p", { class: "sv-note" }, "The slots cannot be drawn: ", unrecorded(CALLS.cache)));
+    }
+    drawStrip(whole, stage, after, view);
     const now = `${model} ${frame.step} `;
     // Kept cells move to their places where one sees the update happen, not where one comes to a step.
-    if (after && shown === `${now}tree`) glide(cache);
+    if (after && shown === `${now}tree`) glide(whole);
     shown = `${now}${after ? "after" : "tree"}`;
   }
 
-  /** @param {Cache} cache */
+  /** @param {WholeCache} cache */
   function glide(cache) {
     const at = (/** @type {number} */ slot) => /** @type {HTMLElement | null} */ (ui.slots.querySelector(`[data-slot="${slot}"]`));
     cache.to.forEach((to, i) => {
@@ -119,7 +125,7 @@ export function makeCache(ui, state, act) {
   }
 
   /**
-   * @param {Cache} cache
+   * @param {WholeCache} cache
    * @param {Stage} stage
    * @param {boolean} after
    * @param {View} view
@@ -175,7 +181,7 @@ function arcParts({ from, to, height, missing, wrong }) {
 
 /**
  * The slots from before the step, one block; the last ones by text.
- * @param {Cache} cache
+ * @param {WholeCache} cache
  * @param {number} width
  */
 function settledBlock(cache, width) {
@@ -185,7 +191,7 @@ function settledBlock(cache, width) {
 }
 
 /**
- * @param {Cache} cache
+ * @param {WholeCache} cache
  * @param {Slots} slots
  * @param {Cell} cell
  * @param {boolean} known whether the update has been
@@ -221,7 +227,7 @@ function cellOf(cache, slots, { kind, x, width, first, last, written, left }, kn
  * @param {boolean} known whether the update has been
  */
 function tellFaults({ faults: box, cacheFine }, frame, tale, act, known) {
-  const faults = MODELS.flatMap((model) => frame.caches[model].faults.map((fault) => `${model}: ${fault}`));
+  const faults = MODELS.flatMap((model) => (frame.caches[model]?.faults || []).map((fault) => `${model}: ${fault}`));
   const mine = tale.found.some((one) => one.place === "faults" && one.kind !== "after");
   const begun = [...new Set(MODELS.map((model) => tale.before[`${model} cache`]).filter((step) => step !== undefined))];
   const back = begun.flatMap((step) => [" ", el("button", { type: "button", class: "sv-node", onclick: () => act.show(step) }, `step ${step + 1}`)]);
@@ -230,9 +236,10 @@ function tellFaults({ faults: box, cacheFine }, frame, tale, act, known) {
   box.hidden = !known || !faults.length;
   box.className = mine ? "sv-alarm" : "sv-alarm sv-after";
   box.replaceChildren(el("b", {}, head), ...back, el("ul", {}, faults.map((fault) => el("li", {}, fault))));
-  const audits = MODELS.flatMap((model) => (frame.caches[model].audit ? [`${model} ${digits(frame.caches[model].audit?.worst, 2)}`] : []));
+  const audits = MODELS.flatMap((model) => (frame.caches[model]?.audit ? [`${model} ${digits(frame.caches[model]?.audit?.worst, 2)}`] : []));
   const compared = audits.length ? `differs from a recompute by: ${audits.join(", ")}` : "not compared with a recompute";
-  const said = `✓ every kept slot has its fingerprint; positions and masks fit; ${compared}`;
+  const lacking = MODELS.flatMap((model) => (frame.caches[model] ? frame.caches[model].lacks : ["slots"]).map((what) => `${model}: ${what}`));
+  const said = lacking.length ? `${NOT_RECORDED}, so not checked – ${lacking.join(", ")}; ${compared}` : `✓ every kept slot has its fingerprint; positions and masks fit; ${compared}`;
   cacheFine.hidden = !known || faults.length > 0;
   cacheFine.title = said;
   cacheFine.replaceChildren(said, ...(begun.length ? ["; an earlier step left these caches wrong:", ...back] : []));

@@ -4,8 +4,9 @@
  */
 
 import { cellsOf, rowsOf } from "../core/columns.js";
+import { NOT_RECORDED } from "../core/recorded.js";
 
-/** @import { Cache, Frame } from "../core/frame.d.ts" */
+/** @import { Cache, Frame, Mask } from "../core/frame.d.ts" */
 
 const MOST_ROWS = 288, FOLDED_ROWS = 120;
 
@@ -19,10 +20,19 @@ const MOST_ROWS = 288, FOLDED_ROWS = 120;
  * @property {number | null} earlier how many settled slots it sees, if not all
  * @property {boolean} wrong
  * @property {boolean} cut whether it is not carried
+ * @property {boolean} silent whether it was not recorded what it sees
  */
 
+/** @typedef {Cache & {mask: Mask, before: number}} MaskedCache a cache of which the mask or the positions were recorded */
+
 /**
- * @param {Cache} cache
+ * @param {Cache | null} cache
+ * @returns {MaskedCache | null} null where nothing of its mask was recorded
+ */
+export const maskedOf = (cache) => (cache?.mask ? /** @type {MaskedCache} */ ({ ...cache, before: cache.before ?? 0 }) : null);
+
+/**
+ * @param {Pick<MaskedCache, "mask">} cache
  * @returns {MaskRow[]}
  */
 export function maskRows(cache) {
@@ -34,7 +44,7 @@ export function maskRows(cache) {
   const due = new Map(rowsOf(mask.due).map(({ row, position }) => [row, position])), earlier = new Map(rowsOf(mask.earlier).map(({ row, seen }) => [row, seen]));
   return mask.up.map((_, i) => ({
     must: must[i], leaks: leaks.get(i) || none, missing: missing.get(i) || none, unknown: unknown.get(i) || none, due: due.get(i) ?? null, earlier: earlier.get(i) ?? null,
-    wrong: leaks.has(i) || missing.has(i) || due.has(i) || earlier.has(i), cut: mask.cut !== null && i >= mask.cut,
+    wrong: leaks.has(i) || missing.has(i) || due.has(i) || earlier.has(i), cut: mask.cut !== null && i >= mask.cut, silent: mask.silent.includes(i),
   }));
 }
 
@@ -69,6 +79,7 @@ export function chosenRows(cache, rows, inSight, selected) {
  */
 export function positionOf(frame, cache, row, index) {
   const node = cache.node[index], position = cache.position[index];
+  if (position === null) return NOT_RECORDED;
   if (node === null) return cache.role[index] === "p" ? `p${position} ?` : row.due === null ? `p${position} ✓` : `p${position} not ${row.due} ✕`;
   return `p${position} ${row.due === null ? "=" : "not"} ${frame.context - 1} + ${frame.nodes.depth[node]} ${row.due === null ? "✓" : "✕"}`;
 }

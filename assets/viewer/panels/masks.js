@@ -6,13 +6,14 @@
 import { el, nodeButton, note, token } from "../core/dom.js";
 import { Labels } from "../core/labels.js";
 import { Picture } from "../core/paint.js";
+import { CALLS, NOT_RECORDED, unrecorded } from "../core/recorded.js";
 import { MODELS } from "../core/state.js";
 import { cells, table } from "../core/tables.js";
-import { chosenRows, maskRows, positionOf } from "./mask_rows.js";
+import { chosenRows, maskedOf, maskRows, positionOf } from "./mask_rows.js";
 
 /** @import { Cache, Frame } from "../core/frame.d.ts" */
 /** @import { Act, Hit, ModelName, State, View } from "../core/state.js" */
-/** @import { MaskRow } from "./mask_rows.js" */
+/** @import { MaskRow, MaskedCache } from "./mask_rows.js" */
 /** @import { MaskParts } from "../parts.js" */
 
 /** @typedef {{row: number, column: number | null}} Found a cell: -1 is the column of the settled slots, null none */
@@ -25,13 +26,13 @@ const sizeOf = (/** @type {number} */ count) => (count <= 40 ? 15 : count <= 70 
  * Draw one model's mask; says what is where in it.
  * @param {HTMLElement} place
  * @param {Frame} frame
- * @param {ModelName} model
+ * @param {MaskedCache} cache
  * @param {MaskRow[]} rows
  * @param {number[]} chosen rows that are drawn
  * @param {number} zoom
  */
-function drawMask(place, frame, model, rows, chosen, zoom) {
-  const cache = frame.caches[model], picture = new Picture(PARTS), labels = new Labels();
+function drawMask(place, frame, cache, rows, chosen, zoom) {
+  const picture = new Picture(PARTS), labels = new Labels();
   /** @type {Hit[]} */
   const hits = [];
   const size = sizeOf(chosen.length) * zoom, readable = size >= READABLE, inset = size >= 6 ? 1.2 : 0.3;
@@ -69,22 +70,23 @@ function drawMask(place, frame, model, rows, chosen, zoom) {
   chosen.forEach((index, k) => {
     const row = rows[index], y = top + k * size, node = cache.node[index];
     if (node !== null) hits.push({ left: 3, top: y + 3, right: left + count * size - 3, bottom: y + size - 3, node });
-    if (row.must && !row.cut) lay("seen", y, [...row.must].filter((c) => !row.missing.has(c)));
+    if (row.must && !row.cut && !row.silent) lay("seen", y, [...row.must].filter((c) => !row.missing.has(c)));
     lay("leak", y, row.leaks);
     lay("missing", y, row.missing);
     lay("unknown", y, row.unknown);
     const tooMany = row.earlier !== null && row.earlier > cache.before;
     if (row.earlier !== null) picture.pen(tooMany ? "cell.leak" : "cell.missing").rect(label + inset, y + inset, early - 2 * inset, size - 2 * inset);
+    else if (row.silent) labels.write("glyph", label + early / 2, y + size / 2, readable ? "?" : "", "muted");
     else if (cache.before && readable) picture.pen("cell.seen").rect(label + inset, y + inset, early - 2 * inset, size - 2 * inset);
     else if (cache.before) same.push(k);
     if (readable) {
       const who = node === null ? { c: "late ", p: "pruned " }[cache.role[index]] : `n${node} `;
       labels.write("label", 1, y + size / 2, who + cache.label[index], row.wrong ? "bad" : "");
-      labels.write("glyph", label + early / 2, y + size / 2, row.earlier === null ? `${cache.before}` : `${row.earlier}/${cache.before}`, row.earlier === null || tooMany ? "panel" : "bad");
+      if (!row.silent) labels.write("glyph", label + early / 2, y + size / 2, row.earlier === null ? `${cache.before}` : `${row.earlier}/${cache.before}`, row.earlier === null || tooMany ? "panel" : "bad");
       labels.write("number", left + count * size + 4, y + size / 2, positionOf(frame, cache, row, index), row.due === null ? "muted" : "bad");
     } else if (k % every === 0) labels.write("number", 1, y + size / 2, node === null ? "late" : `n${node}`, "muted");
     if (!readable && row.wrong) picture.pen("cell.leak").rect(left + count * size + 4, y, 10, Math.max(1.5, size - 1));
-    if (k % spread === 0 && (readable || k)) labels.write("column", left + (k + 0.5) * size, 8, readable ? cache.slot[index] : node === null ? "" : `n${node}`, "muted");
+    if (k % spread === 0 && (readable || k)) labels.write("column", left + (k + 0.5) * size, 8, readable ? cache.slot[index] ?? "?" : node === null ? "" : `n${node}`, "muted");
   });
   for (let i = 0, first = 0; i < same.length; i++) {
     if (same[i + 1] === same[i] + 1) continue;
@@ -122,6 +124,7 @@ const nameOf = (cache, index) => [cache.node[index] === null ? `slot ${cache.slo
 function readCell(frame, cache, rows, { row: index, column }) {
   const row = rows[index];
   if (column === null) return [...nameOf(cache, index), ` · ${positionOf(frame, cache, row, index)}`];
+  if (row.silent) return [...nameOf(cache, index), `: what it sees was ${NOT_RECORDED}`];
   if (column === -1) return [...nameOf(cache, index), ` sees ${row.earlier ?? cache.before} of ${cache.before} settled slots`, row.earlier === null ? " ✓" : " ✕"];
   const said = row.cut ? [" and ", ": not carried"] : row.must === null ? [row.unknown.has(column) ? " sees " : " does not see ", "; pruned: what it must see is not recorded"]
     : row.leaks.has(column) ? [" sees ", ", which is no ancestor: a leak ✕"]
@@ -136,16 +139,18 @@ function readCell(frame, cache, rows, { row: index, column }) {
  * @param {Act} act
  */
 export function maskTable(frame, model, act) {
-  const cache = frame.caches[model], rows = maskRows(cache);
+  const cache = maskedOf(frame.caches[model]);
+  if (!cache) return [el("h4", {}, model), el("p", { class: "sv-note" }, unrecorded(CALLS.mask))];
+  const rows = maskRows(cache);
   const names = (/** @type {Iterable<number>} */ set) => [...set].sort((a, b) => a - b).map((i) => (cache.node[i] === null ? `#${cache.slot[i]}` : String(cache.node[i]))).join(", ") || "–";
   const lines = rows.map((row, i) => {
     const node = cache.node[i];
     return el("tr", { class: row.wrong ? "sv-bad" : null }, cells([
       node === null ? `#${cache.slot[i]}` : nodeButton(node, String(node), act), token(cache.text[i]),
-      row.earlier === null ? `all ${cache.before}` : `${row.earlier} of ${cache.before} ✕`,
-      row.cut ? "not carried" : row.must ? names([...[...row.must].filter((c) => !row.missing.has(c)), ...row.leaks]) : names(row.unknown), row.must ? names(row.must) : "not recorded",
+      row.silent ? null : row.earlier === null ? `all ${cache.before}` : `${row.earlier} of ${cache.before} ✕`,
+      row.silent ? null : row.cut ? "not carried" : row.must ? names([...[...row.must].filter((c) => !row.missing.has(c)), ...row.leaks]) : names(row.unknown), row.must ? names(row.must) : NOT_RECORDED,
       row.leaks.size ? `${names(row.leaks)} ✕` : "–", row.missing.size ? `${names(row.missing)} ✕` : "–",
-      positionOf(frame, cache, row, i),
+      cache.position[i] === null ? null : positionOf(frame, cache, row, i),
     ]));
   });
   return [el("h4", {}, model), table(`Mask and positions of the ${model}`, ["Row (node)", "Token", "Settled slots seen", "Sees nodes", "Must see", "Leaks", "Missing", "Position = length + depth"], lines)];
@@ -199,6 +204,18 @@ function pointedOf({ picture, zoomers }) {
 }
 
 /**
+ * @param {MaskParts} parts
+ * @param {ModelName} model of which neither a mask nor positions were recorded
+ */
+function nothing(parts, model) {
+  parts.head.replaceChildren(`${model}: `, unrecorded(CALLS.mask));
+  parts.notes.replaceChildren();
+  parts.said.replaceChildren();
+  parts.picture.replaceChildren();
+  /** @type {HTMLElement} */ (parts.picture.parentElement).hidden = true;
+}
+
+/**
  * @param {{masks: Record<ModelName, MaskParts>}} ui
  * @param {State} state
  * @param {Frame} frame
@@ -208,13 +225,21 @@ function pointedOf({ picture, zoomers }) {
 export function drawMasks(ui, state, frame, view, act) {
   state.maskHits = {};
   for (const model of MODELS) {
-    const cache = frame.caches[model], rows = maskRows(cache), chosen = chosenRows(cache, rows, (node) => state.spot?.y[node] !== null, state.selected);
+    const cache = maskedOf(frame.caches[model]);
+    if (!cache) {
+      nothing(ui.masks[model], model);
+      continue;
+    }
+    const rows = maskRows(cache), chosen = chosenRows(cache, rows, (node) => state.spot?.y[node] !== null, state.selected);
     const parts = ui.masks[model], pointed = pointedOf(parts);
-    const { wrong, cut } = cache.mask, fits = el("span", { class: wrong ? "sv-bad" : "sv-good" }, wrong ? `✕ ${wrong} wrong` : "✓ mask and positions fit");
-    parts.head.replaceChildren(`${model}: ${rows.length} rows `, fits);
+    const { wrong, cut, silent } = cache.mask, unplaced = cache.position.filter((position) => position === null).length;
+    const fits = wrong ? el("span", { class: "sv-bad" }, `✕ ${wrong} wrong`) : silent.length === rows.length && unplaced < rows.length ? ["positions fit; mask ", unrecorded(CALLS.mask)]
+      : unplaced ? ["mask fits; positions ", unrecorded(CALLS.mask)] : el("span", { class: "sv-good" }, "✓ mask and positions fit");
+    parts.head.replaceChildren(`${model}: ${rows.length} rows `, ...[fits].flat());
     const notes = [
       rows.length ? "" : "This model wrote no slot in this step.",
       chosen.length < rows.length ? `${chosen.length} of ${rows.length} rows and columns are drawn: wrong ones and those in sight in the tree. The table has all.` : "",
+      silent.length && silent.length < rows.length ? `What ${silent.length} of these rows see was ${NOT_RECORDED}.` : "",
       cut !== null ? `So many cells are wrong that rows after ${cut} are not carried; they are left empty.` : "",
     ];
     parts.notes.replaceChildren(...notes.filter(Boolean).map(note));
@@ -222,7 +247,7 @@ export function drawMasks(ui, state, frame, view, act) {
     parts.picture.setAttribute("aria-label", `Mask of the ${model}: ${wrong} of ${rows.length} rows are wrong; the table below has every row.`);
     parts.said.replaceChildren(rows.length ? "Point at a cell to read it; click to select the row's node." : "");
     if (!rows.length) continue;
-    const { find, hits } = drawMask(parts.picture, frame, model, rows, chosen, pointed.zoom);
+    const { find, hits } = drawMask(parts.picture, frame, cache, rows, chosen, pointed.zoom);
     pointed.find = find;
     state.maskHits[model] = hits;
     const nodeOf = (/** @type {Found} */ found) => cache.node[found.row];

@@ -6,6 +6,7 @@ import { decisionsOf, distributionAt } from "../core/columns.js";
 import { digits, ordinal } from "../core/digits.js";
 import { el, more, nodeButton, note, swatch, token } from "../core/dom.js";
 import { decisionPath, rowPath, verdictPath } from "../core/python_path.js";
+import { CALLS, unrecorded } from "../core/recorded.js";
 import { looksOf, outcome, unwritten } from "../core/words.js";
 import { arithmetic, eldersOf } from "./decision.js";
 import { bonusBox, distribution, residualBox } from "./distributions.js";
@@ -31,11 +32,11 @@ export function nodeNumbers(run, frame, node, view, act) {
   const made = [];
   if (node) {
     const siblings = tree.parent.filter((up) => up === parent).length;
-    made.push(el("p", { class: "sv-note" }, `depth ${nodes.depth[node]}, ${frame.proposal === "top_k" ? "" : "drawn "}${ordinal(nodes.rank[node] + 1)} of ${siblings} after `, nodeButton(parent, nodes.text[parent], act), ` · token id ${nodes.token[node]}`),
+    made.push(el("p", { class: "sv-note" }, `depth ${nodes.depth[node]}, ${frame.proposal === "top_k" || !frame.proposal ? "" : "drawn "}${ordinal(nodes.rank[node] + 1)} of ${siblings} after `, nodeButton(parent, nodes.text[parent], act), ` · token id ${nodes.token[node]}`),
       el("h4", {}, "Decisions"), ...judges.flatMap((v) => decisions(run, frame, v, node, known, act)));
     if (!judges.length) made.push(note(known.judged ? "No verifier that has judged is shown." : "No verifier has judged the tree yet."));
   }
-  const drawn = verdicts.filter((v) => v.bonus.node === node && known.bonus.has(v.verifier));
+  const drawn = verdicts.filter((v) => v.bonus?.node === node && known.bonus.has(v.verifier));
   if (drawn.length) made.push(el("h4", {}, "Bonus token drawn here"), ...drawn.map((v) => bonusBox(run, frame, v)));
   const row = (/** @type {"target" | "draft"} */ model, /** @type {number} */ at) => {
     const found = distributionAt(nodes[model], at);
@@ -44,18 +45,24 @@ export function nodeNumbers(run, frame, node, view, act) {
   if (node) {
     made.push(el("h4", {}, "Where it was judged: after ", nodeButton(parent, nodes.text[parent], act)));
     const target = row("target", parent), draft = row("draft", parent);
-    if (known.target && target) made.push(distribution(frame, "target", target, { node }));
-    made.push(draft ? distribution(frame, "draft", draft, { node }) : note("The draft's row there was not recorded."));
+    if (known.target) made.push(target ? distribution(frame, "target", target, { node }) : missing("The target's row there: ", CALLS.target));
+    made.push(draft ? distribution(frame, "draft", draft, { node }) : missing("The draft's row there: ", CALLS.draft));
   }
   made.push(el("h4", {}, "What may follow it"));
   const target = row("target", node), draft = row("draft", node);
-  if (known.target && target) made.push(distribution(frame, "target", target, null));
+  if (known.target) made.push(target ? distribution(frame, "target", target, null) : missing("The target's row: ", CALLS.target));
   if (nodes.depth[node] >= known.depth) made.push(note("Neither model has run this node yet."));
-  else made.push(draft ? distribution(frame, "draft", draft, null) : note(frame.caches.draft.slot.length ? "The draft did not run this node: it was not expanded." : "No draft model ran in this step."));
+  else made.push(draft ? distribution(frame, "draft", draft, null) : run.engine ? missing("The draft's row: ", CALLS.draft) : note(frame.draftRan ? "The draft did not run this node: it was not expanded." : "No draft model ran in this step."));
   if (nodes.limits.shown !== nodes.limits.folded)
     made.push(note(`Large tree: ${nodes.limits.shown} entries of a distribution are carried for nodes in sight, ${nodes.limits.folded} for folded ones.`));
   return made;
 }
+
+/**
+ * @param {string} what was not recorded
+ * @param {string} call that would say it
+ */
+const missing = (what, call) => el("p", { class: "sv-note" }, what, unrecorded(call));
 
 /**
  * What one verifier decided about a node, as far as it is known.
@@ -71,8 +78,9 @@ function decisions(run, frame, verdict, node, known, act) {
   // Inside the step a rule that chooses at its end has only let the node pass so far.
   const late = state === "a" ? unwritten(frame, verdict, verdict.path.indexOf(node)) : null, added = late ? [note(late)] : [];
   if (taken.length) return [...taken.map((one) => decisionBox(run, frame, verdict, one, one.outcome === "a" && state === "p" ? "p" : one.outcome, act)), ...added];
-  const why = state === "a" ? "Accepted with the path below it: this rule accepts whole paths."
-    : ["Its threshold here is ", recorded(verdict.thresholds[node], `${verdictPath(frame.step, verdict.verifier)}.thresholds[${node}]`), `; the walk ${known.taken < all.length ? "has not come by yet" : "did not come by"}.`];
+  const threshold = verdict.thresholds[node];
+  const why = state === "n" || (state === "a" && !all.length) ? ["What it decided: ", unrecorded(CALLS.coins)] : state === "a" ? "Accepted with the path below it: this rule accepts whole paths."
+    : ["Its threshold here is ", threshold === null ? unrecorded(CALLS.thresholds) : recorded(threshold, `${verdictPath(frame.step, verdict.verifier)}.thresholds[${node}]`), `; the walk ${known.taken < all.length ? "has not come by yet" : "did not come by"}.`];
   return [el("div", { class: "sv-decision", "data-verifier": verdict.verifier }, who(run, verdict.verifier, state), el("p", { class: "sv-note" }, why), ...added)];
 }
 

@@ -20,9 +20,12 @@ export function totalsOf(run, frames, [first, last]) {
     const frame = frames.get(step);
     if (frame) own.push(frame);
   }
+  const all = run.verifiers.map(({ name }) => totalsBy(name, own)).filter((one) => one.steps), engine = run.engine?.name;
+  const both = engine && all.length > 1 ? own.filter((frame) => all.every(({ verifier }) => verdictBy(frame, verifier))) : null;
   return {
     steps: own.length, tokens: own.reduce((sum, frame) => sum + frame.commit.piece.length, 0), formulas: run.totals.formulas,
-    verifiers: run.verifiers.map(({ name }) => totalsBy(name, own)).filter((one) => one.steps),
+    verifiers: both ? all.filter(({ verifier }) => verifier === engine) : all,
+    shared: both && { steps: both.length, verifiers: all.map(({ verifier }) => totalsBy(verifier, both)) },
   };
 }
 
@@ -34,10 +37,12 @@ export function totalsOf(run, frames, [first, last]) {
  */
 function totalsBy(name, frames) {
   const depth = new Count(), rank = new Count();
-  let drives = 0, steps = 0, accepted = 0, emitted = 0;
+  let silent = false, drives = 0, steps = 0, accepted = 0, emitted = 0;
   for (const frame of frames) {
     const verdict = verdictBy(frame, name);
     if (!verdict) continue;
+    // Where another engine's decisions were not recorded, those of the other steps are no figure of all.
+    silent ||= !verdict.decisions.node.length && frame.tree.parent.length > 1;
     const parents = new Set(frame.tree.parent), { path } = verdict;
     steps += 1;
     drives += Number(frame.driver === name);
@@ -48,7 +53,7 @@ function totalsBy(name, frames) {
   }
   return {
     verifier: name, drives, steps, accepted, emitted, efficiency: steps ? Math.round((10000 * emitted) / steps) / 10000 : null,
-    depth: depth.counts, rank: rank.counts,
+    depth: depth.counts, rank: silent ? new Count().counts : rank.counts,
   };
 }
 

@@ -6,6 +6,7 @@
 import { MODELS } from "../core/state.js";
 import { auditTable, drawAudits } from "./audits.js";
 import { slotTable } from "./cache_table.js";
+import { drawChecks } from "./checks.js";
 import { story, taleOf } from "./findings.js";
 import { drawMasks, maskTable } from "./masks.js";
 import { nodeTable } from "./step.js";
@@ -33,6 +34,7 @@ export function drawPanels(ui, state, run, frame, view, act, done) {
     totals: [() => drawTotals(ui, run, state), () => fill(ui.totalsTable, () => [totalsTable(totalsShown(run, state))]), () => fill(ui.stepsTable, () => [stepsTable(run, state.frames, act)])],
     masks: [() => drawMasks(ui, state, frame, view, act), () => fill(ui.maskTable, () => MODELS.flatMap((model) => maskTable(frame, model, act)))],
     audit: [() => drawAudits(ui, frame, tale), () => fill(ui.auditTable, () => MODELS.flatMap((model) => auditTable(frame, model)))],
+    findings: [() => drawChecks(ui, run, state, act)],
     table: [() => fill(ui.nodeTable, () => [nodeTable(run, frame, act)])],
   };
   const tasks = [...(parts[state.dock] || []), done];

@@ -7,8 +7,7 @@
 import { rowsOf } from "../core/columns.js";
 import { slotsOf } from "./slots.js";
 
-/** @import { Cache } from "../core/frame.d.ts" */
-/** @import { LeftRow } from "./slots.js" */
+/** @import { LeftRow, WholeCache } from "./slots.js" */
 
 const GAP = 3, WIDEST = 64, NARROWEST = 34, ROOMY = 48, WRONG = 62, SETTLED = 84, FEW = 3, ARC = 26, RISE = 10, SLOPE = 1.6;
 /** Pixels of what stands beside the digits of a cell. */
@@ -43,7 +42,7 @@ const BESIDE = 14;
  */
 
 /**
- * @param {Cache} cache
+ * @param {WholeCache} cache
  * @param {number} room pixels
  * @param {boolean} known whether the update has been: before it nothing stands out but the positions
  * @param {number | null} selected node
@@ -92,7 +91,7 @@ export function layStrip(cache, room, known, selected, digit) {
 }
 
 /**
- * @param {Cache} cache
+ * @param {WholeCache} cache
  * @param {Map<number, number>} misplaced
  * @param {Set<number>} strays
  * @param {Cell[]} cells

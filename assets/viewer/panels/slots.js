@@ -1,14 +1,23 @@
 /* What became of the slots of a cache: what the dock and the table of the caches both read from its columns. */
 
 import { rowsOf } from "../core/columns.js";
+import { CALLS, NOT_RECORDED } from "../core/recorded.js";
 
 /** @import { Cache, Left } from "../core/frame.d.ts" */
 /** @import { RowOf } from "../core/columns.js" */
 
 /** @typedef {RowOf<Left>} LeftRow */
+/** @typedef {Cache & {before: number, length: number, slot: number[], prints: string[], after: Left}} WholeCache a cache of which lengths, slots and fingerprints were recorded */
+
+/**
+ * A cache with all that its strip is drawn from; null where some of that was not recorded.
+ * @param {Cache | null} cache
+ * @returns {WholeCache | null}
+ */
+export const wholeOf = (cache) => (cache && cache.before !== null && cache.length !== null && cache.prints && cache.after && !cache.slot.includes(null) ? /** @type {WholeCache} */ (cache) : null);
 
 /** Fates of a written slot by its letter. @type {Record<string, string>} */
-export const FATES = { k: "kept", m: "moved", d: "dropped", l: "cut off" };
+export const FATES = { k: "kept", m: "moved", d: "dropped", l: "cut off", u: NOT_RECORDED };
 
 /**
  * @typedef {object} Slots places are those among the written slots
@@ -19,14 +28,14 @@ export const FATES = { k: "kept", m: "moved", d: "dropped", l: "cut off" };
  */
 
 /**
- * @param {Cache} cache
+ * @param {Cache | null} cache of which, where it was not recorded, nothing is known
  * @returns {Slots}
  */
 export function slotsOf(cache) {
-  const left = rowsOf(cache.after), wrong = left.filter((row) => !row.good);
+  const left = cache?.after ? rowsOf(cache.after) : [], wrong = left.filter((row) => !row.good);
   return {
     left,
-    due: new Map(rowsOf(cache.mask.due).map(({ row, position }) => [row, position])),
+    due: new Map((cache?.mask ? rowsOf(cache.mask.due) : []).map(({ row, position }) => [row, position])),
     misplaced: new Map(wrong.flatMap((row) => (row.due === null ? [] : [[row.due, row.slot]]))),
     strays: new Set(wrong.flatMap((row) => (row.held === null ? [] : [row.held]))),
   };
@@ -34,7 +43,7 @@ export function slotsOf(cache) {
 
 /**
  * How many of the slots that were written are still there after the update, by their fingerprints.
- * @param {Cache} cache
+ * @param {WholeCache} cache
  */
 export const keptOf = (cache) => cache.after.held.filter((held) => held !== null).length;
 
@@ -49,7 +58,7 @@ export const keptOf = (cache) => cache.after.held.filter((held) => held !== null
  */
 
 /**
- * @param {Cache} cache
+ * @param {WholeCache} cache
  * @returns {Change}
  */
 export function changeOf(cache) {
@@ -68,12 +77,12 @@ export function changeOf(cache) {
  */
 function placeOf(cache, { due }, i) {
   const node = cache.node[i], who = node === null ? ({ c: "fed late", p: "pruned" }[cache.role[i]] ?? "no node") : `node ${node}`;
-  return `${who}, position ${cache.position[i]}${due.has(i) ? `, ✕ its position had to be ${due.get(i)}` : ""}`;
+  return `${who}, position ${cache.position[i] ?? NOT_RECORDED}${due.has(i) ? `, ✕ its position had to be ${due.get(i)}` : ""}`;
 }
 
 /**
  * What a written slot says of itself, and what became of it, if that is known.
- * @param {Cache} cache
+ * @param {WholeCache} cache
  * @param {Slots} slots
  * @param {number} i its place among the written ones
  * @param {boolean} known whether the update has been
@@ -87,7 +96,7 @@ export function saidOfSlot(cache, slots, i, known) {
 
 /**
  * What a slot that the update left says of itself.
- * @param {Cache} cache
+ * @param {WholeCache} cache
  * @param {Slots} slots
  * @param {LeftRow} row
  */
@@ -103,14 +112,26 @@ export function saidOfLeft(cache, slots, { due, good, held, print }) {
 
 /**
  * What became of a cache in one sentence.
- * @param {Cache} cache
+ * @param {Cache | null} any
  * @param {Stage} stage
  */
-export function sentenceOf(cache, stage) {
+export function sentenceOf(any, stage) {
+  const cache = wholeOf(any);
+  if (!cache) return lackOf(any);
   const { written, kept, moved, cut, stray, unknown } = changeOf(cache);
   if (stage === "before") return `length ${cache.before}; nothing of this step is written yet`;
   if (stage === "tree") return written ? `${written} slots hold the tree; nothing is kept or moved yet` : "ran nothing in this step";
   if (!written) return `ran nothing in this step · length ${cache.length}`;
   const odd = `${stray ? `, ${stray} of them not due there` : ""}${unknown ? `, ${unknown} left with what no slot of this step held` : ""}`;
   return `keeps ${kept} of ${written} slots${odd}, moves ${moved}, cuts ${cut} · length ${cache.before} → ${cache.length}`;
+}
+
+/**
+ * What is known of a cache whose strip cannot be drawn.
+ * @param {Cache | null} cache
+ */
+function lackOf(cache) {
+  if (!cache) return `${NOT_RECORDED}: ${CALLS.cache} records a cache`;
+  const length = cache.before !== null && cache.length !== null ? `length ${cache.before} → ${cache.length}; ` : "";
+  return `${length}${NOT_RECORDED}: ${cache.lacks.join(", ")}`;
 }

@@ -1,6 +1,7 @@
 /* What is said of a whole step: its facts and bonus tokens beside the tree, all its nodes as a table, its phases as a list. */
 
 import { el, nodeButton, note, token } from "../core/dom.js";
+import { CALLS, lacksOf, NOT_RECORDED, unrecorded } from "../core/recorded.js";
 import { cells, number, table } from "../core/tables.js";
 import { cutOff, driving, outcome } from "../core/words.js";
 import { phasesOf } from "../tree/phases.js";
@@ -9,8 +10,33 @@ import { bonusBox } from "./distributions.js";
 /** @import { Frame, Phase, Run } from "../core/frame.d.ts" */
 /** @import { Act, View } from "../core/state.js" */
 
-/** @param {number} s seconds */
-const milliseconds = (s) => `${(1000 * s).toFixed(s < 0.01 ? 1 : 0)} ms`;
+/** @param {number | null | undefined} s seconds */
+const milliseconds = (s) => (s === null || s === undefined ? NOT_RECORDED : `${(1000 * s).toFixed(s < 0.01 ? 1 : 0)} ms`);
+
+/**
+ * Where the time of a step went. Of another engine only what it said.
+ * @param {Run} run
+ * @param {Frame} frame
+ * @returns {[string, any][]}
+ */
+function times(run, { timings, caches, draftRan }) {
+  const ms = milliseconds;
+  if (run.engine) return [["Time", timings && timings.total !== null ? `${ms(timings.total)} from begin to end` : unrecorded()]];
+  return [
+    ["Forwards", `${draftRan ? `draft ${ms(timings?.draft)}` : "no draft model ran"}, target ${ms(timings?.target)}`],
+    ["specviz", `build ${ms(timings?.build)}, verify ${ms(timings?.verify)}, commit ${ms(timings?.commit)}, record ${ms(timings?.record)}${caches.target?.audit || caches.draft?.audit ? `, audit ${ms(timings?.audit)}` : ""}`],
+  ];
+}
+
+/**
+ * What the engine did not say of a step, and the calls that would say it.
+ * @param {Run} run
+ * @param {Frame} frame
+ */
+function lacks(run, frame) {
+  const all = lacksOf(run, frame);
+  return all.length ? [el("h4", {}, "The engine did not say"), el("ul", { class: "sv-lacks" }, all.map(({ what, call }) => el("li", {}, `${what}: `, el("code", {}, call))))] : [];
+}
 
 /**
  * @param {Run} run
@@ -18,13 +44,12 @@ const milliseconds = (s) => `${(1000 * s).toFixed(s < 0.01 ? 1 : 0)} ms`;
  * @param {View} view
  */
 export function stepPanel(run, frame, view) {
-  const { timings, caches } = frame, written = frame.commit.piece.length, cut = cutOff(frame, driving(frame)), ms = milliseconds;
+  const written = frame.commit.piece.length, cut = cutOff(frame, driving(frame)), grown = [frame.builder, frame.proposal?.replace(/_/g, " ")].filter(Boolean);
   const facts = [
-    ["Tree", `${frame.tree.parent.length - 1} drafted tokens, ${frame.builder}, ${frame.proposal.replace(/_/g, " ")}`],
+    ["Tree", [`${frame.tree.parent.length - 1} drafted tokens, `, grown.length ? grown.join(", ") : ["how they were proposed: ", unrecorded(CALLS.proposal)]]],
     ["Context", `${frame.context} tokens before this step`],
-    ["Committed", `${written} token${written > 1 ? "s" : ""}${cut ? ` of the driver's ${written + cut}: the text ends there` : ""}`],
-    ["Forwards", `${caches.draft.slot.length ? `draft ${ms(timings.draft)}` : "no draft model ran"}, target ${ms(timings.target)}`],
-    ["specviz", `build ${ms(timings.build)}, verify ${ms(timings.verify)}, commit ${ms(timings.commit)}, record ${ms(timings.record)}${caches.target.audit || caches.draft.audit ? `, audit ${ms(timings.audit)}` : ""}`],
+    ["Committed", `${written} token${written === 1 ? "" : "s"}${cut > 0 ? ` of the driver's ${written + cut}: the text ends there` : ""}`],
+    ...times(run, frame),
   ];
   if (frame.prefilled) facts.push(["Prefilled", `${frame.prefilled} tokens before this step: ${frame.step ? "the caches were rebuilt" : "the prompt"}`]);
   if (frame.endReason) facts.push(["Ended", frame.endReason]);
@@ -32,7 +57,7 @@ export function stepPanel(run, frame, view) {
     el("h3", {}, "This step"),
     el("dl", {}, facts.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
     el("h4", {}, "Bonus tokens"),
-    ...frame.verdicts.filter((v) => view.shown.has(v.verifier)).map((v) => bonusBox(run, frame, v)),
+    ...frame.verdicts.filter((v) => view.shown.has(v.verifier)).map((v) => bonusBox(run, frame, v)), ...lacks(run, frame),
     el("p", { class: "sv-hint" }, "Click a card, or a token in a table, to read how every verifier decided about it."),
   ];
 }

@@ -98,7 +98,7 @@ export function makeText(ui, state, act) {
       if (!now || !frame) return;
       const { path } = driving(frame);
       if (i < path.length) word.dataset.node = String(path[i]);
-      else word.dataset.bonus = frame.driver;
+      else if (driving(frame).bonus) word.dataset.bonus = frame.driver;
     });
   }
 

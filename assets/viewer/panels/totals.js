@@ -6,6 +6,7 @@
 import { rowsOf } from "../core/columns.js";
 import { percent } from "../core/digits.js";
 import { el, note, swatch } from "../core/dom.js";
+import { CALLS, unrecorded } from "../core/recorded.js";
 import { cells, number, table } from "../core/tables.js";
 import { looksOf, verdictBy } from "../core/words.js";
 import { saidOf, story, taleOf } from "./findings.js";
@@ -38,23 +39,45 @@ export function drawTotals(ui, run, state) {
   const totals = totalsShown(run, state);
   if (drawn.get(ui.totals) === totals) return;
   drawn.set(ui.totals, totals);
-  const best = Math.max(1, ...totals.verifiers.map((v) => v.efficiency || 0));
   ui.totalsEmpty.hidden = totals.steps > 0;
   ui.totals.hidden = !totals.steps;
   if (!totals.steps) return ui.totals.replaceChildren();
-  const deepest = Math.max(0, ...totals.verifiers.map((v) => v.depth.of.length)), ranks = Math.max(0, ...totals.verifiers.map((v) => v.rank.of.length));
-  const rows = totals.verifiers.map((v) => {
-    const looks = looksOf(run, v.verifier);
-    return el("tr", { "data-verifier": v.verifier },
-      el("th", { scope: "row" }, swatch(looks), " ", v.verifier, badge(v, totals)),
-      el("td", { "data-label": FIGURES[0].name }, efficiency(v, best, looks)),
-      el("td", { "data-label": FIGURES[1].name }, chart(v.depth, deepest, (i) => `depth ${i + 1}`, looks)),
-      el("td", { "data-label": FIGURES[2].name }, chart(v.rank, ranks, (i) => `rank ${i}`, looks)));
-  });
   const driver = totals.verifiers.find((v) => v.drives === totals.steps), cut = driver ? driver.emitted - totals.tokens : 0;
   ui.totals.replaceChildren(
     note(`${saidOfSteps(state.range, totals.steps)}, ${totals.tokens} new tokens. Only the driver's choices became text; the others judged the trees it led to.${driver && cut > 0 ? ` The driver's ${driver.emitted} tokens count ${cut} that were not written, because the text ended.` : ""}`),
-    table("Totals of the run so far, by verifier", ["Verifier", ...FIGURES.map(({ name, formula }) => head(name, totals.formulas[formula]))], rows));
+    totalsOfAll("Totals of the run so far, by verifier", run, totals.verifiers, totals.steps, totals.formulas), ...sharedTotals(run, totals));
+}
+
+/**
+ * Of another engine's run: its rule beside specviz's, over the steps that all of them judged.
+ * @param {Run} run
+ * @param {Totals} totals
+ */
+function sharedTotals(run, { shared, steps, formulas }) {
+  if (!run.engine || !shared) return [];
+  const names = shared.verifiers.map((v) => v.verifier).join(", ");
+  if (!shared.steps) return [note(`Nothing is compared: no step was judged by all of ${names}. specviz's rules need rows, and those with coins the engine's coins.`)];
+  return [note(`Compared over the ${shared.steps} of ${steps} steps that all of ${names} judged, and over no others:`), totalsOfAll("Totals of the steps that all verifiers judged", run, shared.verifiers, shared.steps, formulas)];
+}
+
+/**
+ * @param {string} caption
+ * @param {Run} run
+ * @param {VerifierTotals[]} verifiers
+ * @param {number} steps
+ * @param {Totals["formulas"]} formulas
+ */
+function totalsOfAll(caption, run, verifiers, steps, formulas) {
+  const best = Math.max(1, ...verifiers.map((v) => v.efficiency || 0)), deepest = Math.max(0, ...verifiers.map((v) => v.depth.of.length)), ranks = Math.max(0, ...verifiers.map((v) => v.rank.of.length));
+  const rows = verifiers.map((v) => {
+    const looks = looksOf(run, v.verifier), foreign = v.verifier === run.engine?.name;
+    return el("tr", { "data-verifier": v.verifier },
+      el("th", { scope: "row" }, swatch(looks), " ", v.verifier, badge(v, steps)),
+      el("td", { "data-label": FIGURES[0].name }, efficiency(v, best, looks)),
+      el("td", { "data-label": FIGURES[1].name }, chart(v.depth, deepest, (i) => `depth ${i + 1}`, looks)),
+      el("td", { "data-label": FIGURES[2].name }, foreign && !v.rank.of.length ? unrecorded(CALLS.coins) : chart(v.rank, ranks, (i) => `rank ${i}`, looks)));
+  });
+  return table(caption, ["Verifier", ...FIGURES.map(({ name, formula }) => head(name, formulas[formula]))], rows);
 }
 
 /**
@@ -69,11 +92,11 @@ function saidOfSteps(range, steps) {
 
 /**
  * @param {VerifierTotals} v
- * @param {Totals} totals
+ * @param {number} steps of all
  */
-function badge(v, totals) {
+function badge(v, steps) {
   if (!v.drives) return null;
-  const text = v.drives === totals.steps ? "driver" : `driver of ${v.drives} steps`;
+  const text = v.drives === steps ? "driver" : `driver of ${v.drives} steps`;
   return el("span", { class: "sv-badge", title: "its verdict is committed" }, text);
 }
 
@@ -117,11 +140,11 @@ function chart(counts, columns, name, looks) {
  * @param {Totals} totals
  */
 export function totalsTable(totals) {
-  const lines = totals.verifiers.flatMap((v) => [
+  const lines = [...totals.verifiers, ...(totals.shared?.verifiers.filter((v) => v.steps) || [])].flatMap((v) => [
     { what: "block efficiency", where: "–", accepted: v.emitted, of: v.steps },
     ...rowsOf(v.depth).map((row, i) => ({ what: "acceptance by depth", where: `depth ${i + 1}`, ...row })),
     ...rowsOf(v.rank).map((row, i) => ({ what: "acceptance by sibling rank", where: `rank ${i}`, ...row })),
-  ].map(({ what, where, accepted, of }) => el("tr", {}, cells([v.verifier, what, where, String(accepted), String(of), of ? number(accepted / of) : "–"]))));
+  ].map(({ what, where, accepted, of }) => el("tr", {}, cells([v.verifier, what, where, String(accepted), String(of), of ? number(accepted / of) : null]))));
   return table("Totals as counts", ["Verifier", "Figure", "At", "Numerator", "Denominator", "Value"], lines);
 }
 
@@ -137,7 +160,7 @@ export function stepsTable(run, frames, act) {
     const frame = frames.get(step), accepted = (/** @type {string} */ name) => frame && verdictBy(frame, name)?.path.length;
     lines.push(el("tr", {}, cells([
       el("button", { type: "button", class: "sv-node", onclick: () => act.show(step) }, String(step + 1)), frame ? frame.driver : "not loaded",
-      frame ? String(frame.commit.piece.length) : "–", ...run.verifiers.map((v) => String(accepted(v.name) ?? "–")),
+      frame ? String(frame.commit.piece.length) : "–", ...run.verifiers.map((v) => accepted(v.name)?.toString()),
       frame ? taleOf(tales, step).found.map(saidOf).join("; ") || "none" : "–",
     ])));
   }

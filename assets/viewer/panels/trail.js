@@ -15,7 +15,7 @@ import { hitsOf, nextHit } from "./why.js";
  * @returns {Pick<Act, "follow" | "backtrack" | "why" | "hit">}
  */
 export function makeTrail(ui, state, act, redraw) {
-  const places = { faults: ui.faults, verdicts: ui.verdicts, mask: ui.masks.target.picture, audit: ui.auditSaid };
+  const places = { faults: ui.faults, verdicts: ui.verdicts, mask: ui.masks.target.picture, audit: ui.auditSaid, totals: ui.totals };
 
   /** @param {Place} place */
   function stand({ step = state.step, node = null, why = false, part }) {

@@ -10,15 +10,16 @@ import { sentenceOf } from "./slots.js";
 /** @import { Cache, Frame } from "../core/frame.d.ts" */
 
 /**
- * @param {Cache} cache
- * @returns {Cache}
+ * @param {Cache | null} cache
+ * @returns {Cache | null}
  */
 function unmarkedCache(cache) {
+  if (!cache) return null;
   const { after, settled } = cache;
   return {
     ...cache, faults: [], fresh: 0, audit: null,
     // What is held counts as due. Lessons have no run in which a slot holds what no slot of the step held.
-    after: { ...after, due: after.held.map((held, i) => held ?? after.due[i]), held: after.held.map((held, i) => held ?? after.due[i]), good: after.good.map(() => 1) },
+    after: after && { ...after, due: after.held.map((held, i) => held ?? after.due[i]), held: after.held.map((held, i) => held ?? after.due[i]), good: after.good.map(() => 1) },
     settled: { ...settled, step: settled.step.map(() => null) },
   };
 }
@@ -32,7 +33,7 @@ export function unmarkedFrame(frame) {
   const caption = `Cache update: ${MODELS.map((model) => `${model} ${sentenceOf(caches[model], "after")}`).join("; ")}`;
   return {
     ...frame, caches,
-    verdicts: frame.verdicts.map((verdict) => ({ ...verdict, bonus: { ...verdict.bonus, fault: null } })),
+    verdicts: frame.verdicts.map((verdict) => ({ ...verdict, bonus: verdict.bonus && { ...verdict.bonus, fault: null } })),
     phases: { ...frame.phases, after: frame.phases.after.map((phase) => (phase.kind === "cache" ? { ...phase, caption } : phase)) },
   };
 }

@@ -4,17 +4,18 @@
 
 import { decisionsOf } from "../core/columns.js";
 import { cachePath, decisionPath, nodePath } from "../core/python_path.js";
+import { NOT_RECORDED } from "../core/recorded.js";
 import { MODELS } from "../core/state.js";
-import { driving } from "../core/words.js";
+import { drawnFrom, driving } from "../core/words.js";
 import { capital } from "./decision.js";
 import { kindOf, taleOf } from "./findings.js";
 import { slotsOf } from "./slots.js";
 
-/** @import { Cache, Frame } from "../core/frame.d.ts" */
+/** @import { Cache, Frame, Mask } from "../core/frame.d.ts" */
 /** @import { ModelName, Place } from "../core/state.js" */
 /** @import { Part } from "./decision.js" */
 /** @import { Finding, Tale } from "./findings.js" */
-/** @import { LeftRow } from "./slots.js" */
+/** @import { LeftRow, WholeCache } from "./slots.js" */
 
 /**
  * @typedef {object} Link of the chain
@@ -35,6 +36,13 @@ export function mainFinding(tale) {
   const kind = kindOf(tale), found = tale.found.filter((one) => one.kind === kind);
   return found.find((one) => one.place === "faults") || found[0] || null;
 }
+
+/**
+ * The cache that a finding is about: what does not fit in it was recorded.
+ * @param {Frame} frame
+ * @param {ModelName} model
+ */
+const cacheOf = (frame, model) => /** @type {WholeCache} */ (frame.caches[model]);
 
 /** @param {Finding} finding about a cache */
 const modelOf = ({ name }) => MODELS.find((model) => name === `${model} cache`) || null;
@@ -89,7 +97,7 @@ export function faultHeadline(frame, tales) {
   const stays = model && inherit ? `${steps(inherit)} inherit${inherit === 1 ? "s" : ""} it` : "", anew = repeat ? `${stays ? repeat : steps(repeat)} repeat${repeat === 1 ? "s" : ""} it` : "";
   const order = kind === "first" ? ["first fault", [stays, anew].filter(Boolean).join(", ")].filter(Boolean).join("; ") : `again, after step ${first + 1}`;
   if (!model) return { title: "A bonus token has the wrong source", sub: [order], kind };
-  const cache = frame.caches[model], wrong = wrongSlot(cache);
+  const cache = cacheOf(frame, model), wrong = wrongSlot(cache);
   if (!wrong) return { title: titleOf(frame, model), sub: [order], kind };
   const held = wrong.held === null ? null : { token: cache.text[wrong.held] }, due = wrong.due === null ? null : { token: cache.text[wrong.due] };
   const was = due ? cache.node[Number(wrong.due)] === null ? " was due" : cache.node[Number(wrong.due)] ? " was accepted" : " is the root" : "";
@@ -103,12 +111,12 @@ export function faultHeadline(frame, tales) {
  * @param {ModelName} model
  */
 function titleOf(frame, model) {
-  const cache = frame.caches[model], { mask } = cache;
+  const cache = cacheOf(frame, model), { mask } = cache;
   const node = (/** @type {number} */ row) => (cache.node[row] === null ? `Slot ${cache.slot[row]}` : `Node ${cache.node[row]}`);
-  if (mask.leaks.row.length) return `${node(mask.leaks.row[0])} sees what is no ancestor of it (${model})`;
-  if (mask.missing.row.length) return `${node(mask.missing.row[0])} does not see an ancestor (${model})`;
-  if (mask.due.row.length) return `${node(mask.due.row[0])} ran at a wrong position (${model})`;
-  if (mask.earlier.row.length) return `${node(mask.earlier.row[0])} does not see the text as it is (${model})`;
+  if (mask?.leaks.row.length) return `${node(mask.leaks.row[0])} sees what is no ancestor of it (${model})`;
+  if (mask?.missing.row.length) return `${node(mask.missing.row[0])} does not see an ancestor (${model})`;
+  if (mask?.due.row.length) return `${node(mask.due.row[0])} ran at a wrong position (${model})`;
+  if (mask?.earlier.row.length) return `${node(mask.earlier.row[0])} does not see the text as it is (${model})`;
   return cache.audit && cache.faults.some((fault) => fault.startsWith("The audit")) ? `A recompute does not give the ${model}'s cache` : `The ${model}'s cache does not fit the text`;
 }
 
@@ -121,7 +129,7 @@ export function faultyNodes(frame) {
   const found = new Map();
   for (const model of MODELS)
     for (const { good, due, slot } of slotsOf(frame.caches[model]).left) {
-      const node = good || due === null ? null : frame.caches[model].node[due];
+      const node = good || due === null ? null : cacheOf(frame, model).node[due];
       if (node !== null && !found.has(node)) found.set(node, `its slot ${slot} is wrong (${model})`);
     }
   return found;
@@ -153,7 +161,7 @@ export function whyOf(frames, tales, frame) {
  * @returns {Link[]}
  */
 function inherited(frame, model) {
-  const { faults } = frame.caches[model];
+  const { faults } = cacheOf(frame, model);
   return [{ title: "This step", said: [`Its own update fits. What is found in the ${model}'s cache follows from an earlier step:`], lines: faults.map((fault) => [fault]), tone: "after", to: { part: "faults" } }];
 }
 
@@ -164,9 +172,9 @@ function inherited(frame, model) {
  * @returns {Link[]}
  */
 function cacheChain(frame, model, first) {
-  const cache = frame.caches[model], wrong = wrongSlot(cache);
+  const cache = cacheOf(frame, model), wrong = wrongSlot(cache);
   if (wrong) return slotChain(frame, model, wrong, first);
-  if (cache.mask.wrong) return maskChain(frame, model, first);
+  if (cache.mask?.wrong) return maskChain(frame, model, first);
   return [{ title: "Finding", said: cache.faults.slice(0, 1), lines: cache.faults.slice(1).map((fault) => [fault]), tone: "cause", first, to: { part: cache.audit ? "audit" : "faults" } }];
 }
 
@@ -190,7 +198,7 @@ function nameOf(cache, place) {
  * @returns {Link[]}
  */
 function slotChain(frame, model, { slot, due, held, print }, first) {
-  const cache = frame.caches[model], path = cachePath(frame.step, model), all = slotsOf(cache).left.filter((row) => !row.good).length;
+  const cache = cacheOf(frame, model), path = cachePath(frame.step, model), all = slotsOf(cache).left.filter((row) => !row.good).length;
   const more = all > 1 ? [` ${all - 1} more slot${all > 2 ? "s are" : " is"} wrong.`] : [];
   const holds = held === null ? ["It holds what no slot of this step held."] : ["It holds ", ...nameOf(cache, held), "."];
   const found = [{ strong: "found " }, { value: print, path: `${path}.fingerprints_after[${slot - cache.before}]` }];
@@ -208,7 +216,7 @@ function slotChain(frame, model, { slot, due, held, print }, first) {
 }
 
 /**
- * @param {Cache} cache
+ * @param {WholeCache} cache
  * @param {number} slot
  * @param {number} from where what is due was written
  * @param {number} due its place
@@ -216,9 +224,9 @@ function slotChain(frame, model, { slot, due, held, print }, first) {
  * @returns {Link}
  */
 function moveLink(cache, slot, from, due, first) {
-  const { moves } = cache, at = moves.slot.findIndex((one, i) => one === from && moves.to[i] === slot), onto = moves.to.indexOf(slot), went = cache.to[due];
+  const moves = cache.moves || { slot: [], to: [] }, at = moves.slot.findIndex((one, i) => one === from && moves.to[i] === slot), onto = moves.to.indexOf(slot), went = cache.to[due];
   const written = [...nameOf(cache, due), " was written to slot ", { strong: String(from) }, ". "], move = { strong: `${from} → ${slot}` };
-  const count = moves.slot.length, recorded = count ? `this update recorded ${count} other move${count > 1 ? "s" : ""}` : "this update moved nothing";
+  const count = moves.slot.length, recorded = count ? `this update recorded ${count} other move${count > 1 ? "s" : ""}` : cache.moves ? "this update moved nothing" : `the moves of this update were ${NOT_RECORDED}`;
   const said = from === slot ? [...written, "It had to stay there; ", onto >= 0 ? `the move ${moves.slot[onto]} → ${slot} was recorded onto it.` : "no move onto it was recorded."]
     : at >= 0 ? [...written, "The move ", move, " was recorded, but the slot does not hold it."] : [...written, "The move ", move, ` is missing: ${recorded}.`];
   const elsewhere = went !== null && went !== slot ? [` Slot ${went} holds it now.`] : [];
@@ -238,7 +246,7 @@ function decisionLinks(frame, node) {
   const decision = decisionsOf(verdict).filter((one) => one.node === node && one.outcome === "a").at(-1), path = decision && decisionPath(step, verifier, decision.at);
   const place = [" So it is due right after ", ...(parent ? [`node ${parent} `] : ["the root "]), { node: parent, text: nodes.text[parent] }, "."];
   const coin = !decision ? [" with the path below it."] : decision.uniform === null || !decision.comparison.startsWith("uniform") ? ["."]
-    : [": coin ", { value: decision.uniform, path: `${path}.uniform` }, ", threshold ", { value: decision.threshold, path: `${path}.threshold` }, "."];
+    : [": coin ", { value: decision.uniform, path: `${path}.uniform` }, ", threshold ", decision.threshold === null ? NOT_RECORDED : { value: decision.threshold, path: `${path}.threshold` }, "."];
   const p = nodes.p[node];
   return [
     { title: "Decision", said: [`${verifier} accepted node ${node} `, { token: nodes.text[node] }, ...coin, ...place], tone: "plain", to: { node } },
@@ -255,7 +263,7 @@ function decisionLinks(frame, node) {
  * @returns {Link[]}
  */
 function maskChain(frame, model, first) {
-  const cache = frame.caches[model], { leaks, missing, due, earlier } = cache.mask, { nodes, tree } = frame;
+  const cache = cacheOf(frame, model), mask = /** @type {Mask} */ (cache.mask), { leaks, missing, due, earlier } = mask, { nodes, tree } = frame;
   const row = leaks.row[0] ?? missing.row[0] ?? due.row[0] ?? earlier.row[0];
   if (row === undefined) return [{ title: "Mask", said: [cache.faults[0]], tone: "cause", first, to: { part: "mask" } }];
   const whole = ["The row of ", ...nameOf(cache, row), ` (slot ${cache.slot[row]}) `];
@@ -263,7 +271,7 @@ function maskChain(frame, model, first) {
     : missing.row.length ? ["did not see ", ...nameOf(cache, missing.first[0][0]), ", its ancestor."]
       : due.row.length ? ["ran at position ", { strong: String(cache.position[row]) }, "; text and depth demand ", { strong: String(due.position[0]) }, "."]
         : ["did not see the settled slots as they are: ", { strong: String(earlier.seen[0]) }, ` of ${cache.before}.`];
-  const others = cache.mask.wrong - 1, node = cache.node[row];
+  const others = mask.wrong - 1, node = cache.node[row];
   /** @type {Link[]} */
   const made = [{ title: "Row", said: [...whole, ...what, ...(others ? [` ${others} more row${others > 1 ? "s are" : " is"} wrong.`] : [])], tone: "cause", first, to: { part: "mask" } }];
   if (node === null) return made;
@@ -284,10 +292,10 @@ function maskChain(frame, model, first) {
  * @returns {Link[]}
  */
 function bonusChain(frame, first) {
-  const wrong = frame.verdicts.find((verdict) => verdict.bonus.fault);
-  if (!wrong) return [];
-  const { verifier, bonus } = wrong, { nodes, tree } = frame, last = decisionsOf(wrong).filter((one) => one.residual && tree.parent[one.node] === bonus.node).at(-1);
-  const said = [`${verifier} drew `, { token: bonus.text }, ` and says: from the ${bonus.source} at node ${bonus.node} `, { node: bonus.node, text: nodes.text[bonus.node] }, ". ", String(bonus.fault)];
+  const wrong = frame.verdicts.find((verdict) => verdict.bonus?.fault), bonus = wrong?.bonus;
+  if (!wrong || !bonus) return [];
+  const { verifier } = wrong, { nodes, tree } = frame, last = decisionsOf(wrong).filter((one) => one.residual && tree.parent[one.node] === bonus.node).at(-1);
+  const said = [`${verifier} drew `, { token: bonus.text }, ` and says:${drawnFrom(bonus)} at node ${bonus.node} `, { node: bonus.node, text: nodes.text[bonus.node] }, ". ", String(bonus.fault)];
   /** @type {Link[]} */
   const made = [{ title: "Bonus token", said, tone: "cause", first, to: { part: "verdicts" } }];
   if (bonus.source === "residual" && last) {
@@ -309,7 +317,7 @@ function bonusChain(frame, first) {
  * @returns {Link[]}
  */
 function follows(frames, tales, frame, model, first) {
-  const worst = (/** @type {number} */ step) => frames.get(step)?.caches[model].audit?.worst, here = worst(frame.step), next = worst(frame.step + 1);
+  const worst = (/** @type {number} */ step) => frames.get(step)?.caches[model]?.audit?.worst, here = worst(frame.step), next = worst(frame.step + 1);
   const { inherit, repeat } = aftermath(tales, `${model} cache`, first, frame.step), later = inherit + repeat;
   const before = worstBefore(frames, model, first);
   const number = (/** @type {number} */ value, /** @type {number} */ step) => ({ value, path: `${cachePath(step, model)}.audit.worst()`, count: 2 });
@@ -328,6 +336,9 @@ function follows(frames, tales, frame, model, first) {
  * @param {number} first
  */
 function worstBefore(frames, model, first) {
-  const audits = [...frames].flatMap(([step, frame]) => (step < first && frame.caches[model].audit ? [{ step, worst: frame.caches[model].audit.worst }] : []));
+  const audits = [...frames].flatMap(([step, frame]) => {
+    const worst = step < first ? frame.caches[model]?.audit?.worst : undefined;
+    return worst === undefined ? [] : [{ step, worst }];
+  });
   return audits.sort((a, b) => b.worst - a.worst)[0];
 }

@@ -7,7 +7,7 @@
 import { decisionsOf } from "../core/columns.js";
 import { COMPARISONS } from "../core/constants.js";
 import { el, svg } from "../core/dom.js";
-import { looksOf, verdictBy } from "../core/words.js";
+import { drawnFrom, looksOf, verdictBy } from "../core/words.js";
 import { faultyNodes } from "../panels/why.js";
 import { compared } from "../tree/chance.js";
 import { drawTree, makeScene, markFaults } from "../tree/draw.js";
@@ -97,9 +97,10 @@ function write(place, text, x, y, { size, bold, muted, end, room = WIDTH }) {
  * @param {string} caption
  */
 function addHead(place, run, frame, caption) {
-  const { settings, models: { target, draft }, id } = run, { temperature } = settings.target;
-  const pair = run.draftRan === false ? target.id : `${target.id} ← ${draft.id}`;
-  const about = `${pair} · ${temperature === 0 ? "greedy" : `T ${temperature}`} · seed ${settings.seed} · run ${id.slice(0, 8)}`;
+  const { settings, engine, models: { target, draft }, id } = run, sampling = (settings || engine)?.target;
+  const pair = run.draftRan === false || !draft ? target?.id : `${target?.id ?? "target not recorded"} ← ${draft.id}`;
+  const heat = sampling && (sampling.temperature === 0 ? "greedy" : `T ${sampling.temperature}`);
+  const about = [engine?.said, pair, heat, settings && `seed ${settings.seed}`, `run ${id.slice(0, 8)}`].filter(Boolean).join(" · ");
   write(place, caption, LEFT, 58, { size: fittingSize(place, caption, CAPTION, LEAST_CAPTION, RIGHT - LEFT, true), bold: true, room: RIGHT - LEFT });
   const right = write(place, about, RIGHT, 93, { size: 14, muted: true, end: true, room: 560 }), room = RIGHT - LEFT - right - 24;
   const asked = `“${run.asked.trim()}”`, step = ` · step ${frame.step + 1} of ${run.steps}`;
@@ -155,15 +156,15 @@ function addLegend(place, run, frame, view) {
 
   /** @type {Item[]} */
   const signs = [];
-  if (frame.tree.parent.length > 1) signs.push({ signs: [svg("rect", { class: "sv-bar-q", x: 0.5, y: -11, width: 26, height: 9 })], wide: 27, text: "draft q" });
-  if (known.target && frame.tree.parent.length > 1) signs.push({ signs: [svg("rect", { class: "sv-bar-p", x: 0, y: -11, width: 27, height: 10 })], wide: 27, text: "target p" });
-  const comparison = known.taken && verdict ? COMPARISONS[verdict.decisions.comparison[0]] : undefined;
+  if (frame.nodes.q.some((q) => q !== null)) signs.push({ signs: [svg("rect", { class: "sv-bar-q", x: 0.5, y: -11, width: 26, height: 9 })], wide: 27, text: "draft q" });
+  if (known.target && frame.nodes.p.some((p) => p !== null)) signs.push({ signs: [svg("rect", { class: "sv-bar-p", x: 0, y: -11, width: 27, height: 10 })], wide: 27, text: "target p" });
+  const comparison = known.taken && verdict ? COMPARISONS[verdict.decisions.comparison[0] ?? -1] : undefined;
   const line = (/** @type {string} */ zone) => [svg("path", { class: "sv-scale", d: "M0 -6h70" }), svg("path", { class: "sv-zone", d: zone })];
   if (comparison === "uniform < threshold") {
     signs.push({ signs: [...line("M0 -6h40"), svg("circle", { class: "sv-coin", cx: 20, cy: -6, r: 5.5 })], wide: 70, text: "accept zone and coin" }, { signs: [], wide: 0, bold: compared(frame, decisionsOf(/** @type {Verdict} */ (verdict))[0]).said, text: " accept chance" });
   } else if (comparison === "p > threshold") signs.push({ signs: [...line("M25 -6h45"), svg("rect", { class: "sv-value", x: 42, y: -11, width: 10, height: 10 })], wide: 70, text: "accept zone and p" });
   else if (comparison) signs.push({ signs: [], wide: 0, bold: comparison === "token = drawn" ? "= drawn" : "= argmax", text: comparison === "token = drawn" ? " the token that was drawn from p" : " the target's most probable token" });
-  if (known.bonus.has(lens) && verdict) signs.push({ signs: [svg("path", { class: "sv-path-bonus", d: "M3 -6h50", "stroke-dasharray": "2 8", style: `${stroke(watched.role)}; stroke-width: 6` })], wide: 56, text: `bonus token, from the ${verdict.bonus.source}` });
+  if (known.bonus.has(lens) && verdict?.bonus) signs.push({ signs: [svg("path", { class: "sv-path-bonus", d: "M3 -6h50", "stroke-dasharray": "2 8", style: `${stroke(watched.role)}; stroke-width: 6` })], wide: 56, text: `bonus token${drawnFrom(verdict.bonus) && ","}${drawnFrom(verdict.bonus)}` });
 
   const made = svg("g", {});
   place.append(made);

@@ -11,6 +11,7 @@ import { frameNow, runDrawn } from "../core/state.js";
 /** @import { Block, Link, Look } from "../core/frame.d.ts" */
 /** @import { Act, Handlers, State, Tool } from "../core/state.js" */
 
+const FORK = "Run this step anew as a new run, with the settings as they are now";
 const FRAME_WIDTH = 1280, FRAME_HEIGHT = 800;
 
 /**
@@ -53,7 +54,7 @@ export function makeShare(ui, state, act, { ask }) {
   for (const kind of ["pointerdown", "keydown"]) window.addEventListener(kind, begin, { once: true, capture: true });
 
   const link = el("button", { type: "button", "data-act": "link", title: "Copy a link to this step, node and verifier", onclick: () => share(false) }, "Link");
-  const fork = el("button", { type: "button", "data-act": "fork", title: "Run this step anew as a new run, with the settings as they are now", onclick: branch }, "Fork");
+  const fork = el("button", { type: "button", "data-act": "fork", title: FORK, onclick: branch }, "Fork");
   if (ask) {
     ui.tools.append(fork, link);
     act.embed = () => share(true);
@@ -89,7 +90,9 @@ export function makeShare(ui, state, act, { ask }) {
       if (verifier && frame.tree.states[verifier] && verifier !== state.lens) act.watch(verifier);
       if (typeof node === "number" && Number.isInteger(node) && node >= 0 && node < frame.tree.parent.length) act.select(node, true);
     }
-    fork.disabled = link.disabled = !frame;
+    link.disabled = !frame;
+    fork.disabled = !frame || Boolean(state.run?.engine);
+    fork.title = state.run?.engine ? `No fork: this run was recorded from ${state.run.engine.name}, and specviz cannot run that; Run starts a new run of your own prompt.` : FORK;
     write();
   }
 

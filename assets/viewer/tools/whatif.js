@@ -7,6 +7,7 @@
 import { decisionsOf } from "../core/columns.js";
 import { digits } from "../core/digits.js";
 import { el, token } from "../core/dom.js";
+import { askable, CALLS } from "../core/recorded.js";
 import { frameDrawn, frameNow, runDrawn } from "../core/state.js";
 import { verdictBy } from "../core/words.js";
 import { answerLines } from "./whatif_answer.js";
@@ -51,7 +52,8 @@ export function makeWhatIf(ui, state, act, { ask: askServer }) {
   const panel = el("details", { class: "sv-panel sv-whatif", ontoggle: () => panel.open && (build(), ask()) }, el("summary", {}, "What if …"),
     el("p", { class: "sv-note" }, "Change a coin, force a node, take other options or another verifier: the outcome stands beside the recorded one, which stays as it is."), form, changes, answer);
   const overlay = el("div", { class: "sv-whatif-overlay", "aria-hidden": "true" });
-  ui.under.append(panel);
+  const cannot = el("p", { class: "sv-note", hidden: true }, `What if cannot be asked of this step: no rule of specviz's judged it, which takes rows and coins (${CALLS.draft}, ${CALLS.target}, ${CALLS.coins}).`);
+  ui.under.append(cannot, panel);
   ui.over.append(overlay);
   act.whatIf = () => {
     panel.open = true;
@@ -72,7 +74,8 @@ export function makeWhatIf(ui, state, act, { ask: askServer }) {
     if (!about) {
       const isChoice = (/** @type {string} */ name) => choices.some((one) => one.name === name);
       const lens = state.lens && isChoice(state.lens) && recordedBy(state.lens) ? state.lens : frameDrawn(state).driver;
-      questions.set(key, (about = fresh(isChoice(lens) ? lens : choices[0].name)));
+      const judged = frameDrawn(state).verdicts.find(({ verifier }) => isChoice(verifier))?.verifier;
+      questions.set(key, (about = fresh(isChoice(lens) ? lens : judged ?? choices[0].name)));
     }
     return about;
   }
@@ -219,7 +222,7 @@ export function makeWhatIf(ui, state, act, { ask: askServer }) {
 
   function show() {
     const about = question(), found = about.answer, idle = unused(about);
-    answer.replaceChildren(idle.length ? el("ul", { class: "sv-whatif-unused" }, idle.map((text) => el("li", {}, text))) : "", ...(found ? answerLines(found, act, () => ask(true)) : []));
+    answer.replaceChildren(idle.length ? el("ul", { class: "sv-whatif-unused" }, idle.map((text) => el("li", {}, text))) : "", ...(found ? answerLines(found, act, runDrawn(state).engine ? null : () => ask(true)) : []));
     draw();
   }
 
@@ -248,7 +251,9 @@ export function makeWhatIf(ui, state, act, { ask: askServer }) {
   }
 
   function moved() {
-    panel.hidden = !frameNow(state) || !choices.length || state.phase !== null;
+    const frame = frameNow(state);
+    cannot.hidden = !frame || askable(runDrawn(state), frame);
+    panel.hidden = !frame || !choices.length || state.phase !== null || !cannot.hidden;
     if (panel.hidden || !isOpen()) return draw();
     const at = [keyNow(), state.selected, state.lens].join();
     if (at === shownFor) return draw();

@@ -4,7 +4,7 @@ import { OUTCOMES } from "../core/constants.js";
 import { digits } from "../core/digits.js";
 import { el, nodeButton, token } from "../core/dom.js";
 import { table } from "../core/tables.js";
-import { outcome } from "../core/words.js";
+import { drawnFrom, outcome } from "../core/words.js";
 
 /** @import { Judged, OtherBonus, PathNodes, WhatIf } from "../core/frame.d.ts" */
 /** @import { Act } from "../core/state.js" */
@@ -12,12 +12,12 @@ import { outcome } from "../core/words.js";
 /**
  * @param {WhatIf} found it may have an error alone, or only what it needs to be answered
  * @param {Act} act
- * @param {() => void} askModels
+ * @param {(() => void) | null} askModels null where they cannot be asked
  * @returns {Node[]}
  */
 export function answerLines(found, act, askModels) {
   if (found.error) return [el("p", { class: "sv-bad" }, found.error)];
-  const models = found.needs ? [el("button", { type: "button", "data-act": "whatif-models", onclick: askModels }, "Score again with the models")] : [];
+  const models = found.needs && askModels ? [el("button", { type: "button", "data-act": "whatif-models", onclick: askModels }, "Score again with the models")] : [];
   if (!found.rows) return [el("p", {}, found.needs), ...models];
   const by = found.by === "trace" ? "From the trace alone: the recorded thresholds and coins suffice."
     : `By the models, which scored the recorded tree again; their probabilities of the drafted tokens are within ${digits(found.difference, 2)} of the recorded ones.${found.caveat ? ` ${found.caveat}` : ""}`;
@@ -32,7 +32,7 @@ export function answerLines(found, act, askModels) {
  */
 function comparison(found, act) {
   const path = (/** @type {PathNodes} */ { node, text }) => (node.length ? node.map((one, i) => [nodeButton(one, text[i], act), " "]) : el("em", {}, "nothing"));
-  const bonus = (/** @type {OtherBonus | null} */ b) => (b ? [token(b.text), ` ${b.source}, at node ${b.node}`] : el("em", {}, "not known"));
+  const bonus = (/** @type {OtherBonus | null} */ b) => (b ? [token(b.text), `${drawnFrom(b)} at node ${b.node}`] : el("em", {}, "not known"));
   const judged = (/** @type {Judged | null} */ one) => (one ? `${outcome(one.outcome)}: ${one.said}` : OUTCOMES["."].words);
   const { recordedPath, recordedBonus } = found, accepted = [recordedPath.node.length, found.path.node.length];
   return [

@@ -7,6 +7,7 @@
 import { OUTCOMES } from "../core/constants.js";
 import { digits } from "../core/digits.js";
 import { svg } from "../core/dom.js";
+import { NOT_RECORDED } from "../core/recorded.js";
 import { DIGIT, fitting } from "./labels.js";
 
 /** @import { Frame } from "../core/frame.d.ts" */
@@ -217,9 +218,10 @@ export function said(frame, card, view) {
   if (card.rank === "stub") return `Open ${card.count} folded nodes at node ${card.hit.stub}`;
   if (name !== undefined) return `Bonus token of ${name}: ${card.text}, ${card.note || "drawn at the end of its path"}`;
   const { known } = view, parts = [`node ${node}, token ${card.text}`];
-  if (node) parts.push(`draft ${digits(frame.nodes.q[node])}`);
-  if (node && known.target) parts.push(`target ${digits(frame.nodes.p[node])}`);
-  if (card.compared) parts.push(card.compared.line?.kind === "coin" ? `accept chance ${card.compared.said}` : card.compared.said);
+  const chance = (/** @type {number | null} */ value) => (value === null ? NOT_RECORDED : digits(value));
+  if (node) parts.push(`draft ${chance(frame.nodes.q[node])}`);
+  if (node && known.target) parts.push(`target ${chance(frame.nodes.p[node])}`);
+  if (card.compared?.said) parts.push(card.compared.line?.kind === "coin" ? `accept chance ${card.compared.said}` : card.compared.said);
   const state = node ? (known.states[view.lens] || "")[node] : "";
   if (state) parts.push(`${view.lens}: ${OUTCOMES[state].words}`);
   return parts.join(", ");

@@ -41,10 +41,11 @@ const within = (value) => Math.max(0, Math.min(1, value));
  * @returns {Compared}
  */
 export function compared(frame, { node, comparison, uniform, p, expected, threshold, outcome }) {
-  if (comparison === "uniform < threshold") {
+  if (!comparison || (threshold === null && !comparison.startsWith("token"))) return { said: "", line: null };
+  if (comparison === "uniform < threshold" && threshold !== null) {
     return { said: chance(threshold), line: uniform === null ? null : { kind: "coin", from: 0, to: within(threshold), at: within(uniform) } };
   }
-  if (comparison === "p > threshold") {
+  if (comparison === "p > threshold" && threshold !== null) {
     // Both are sent rounded: where they read the same, only the outcome tells which is larger.
     return { said: `p ${outcome === "r" ? "≤" : ">"} ${digits(threshold, 2)}`, line: p === null ? null : { kind: "value", from: within(threshold), to: 1, at: within(p) } };
   }

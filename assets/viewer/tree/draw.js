@@ -177,11 +177,11 @@ function stubCards({ known }, shape, spot) {
  */
 function bonusCards(run, frame, { lens }, spot) {
   return spot.bonus.map(({ verifier, y, high }) => {
-    const verdict = /** @type {Verdict} */ (verdictBy(frame, verifier)), looks = run.verifiers.find((v) => v.name === verifier);
+    const verdict = /** @type {Verdict} */ (verdictBy(frame, verifier)), drawn = verdict.bonus, looks = run.verifiers.find((v) => v.name === verifier);
     const late = unwritten(frame, verdict, verdict.path.length);
     return {
-      hit: { bonus: verifier, left: spot.bonusLeft, right: spot.bonusLeft + spot.bonusWide, top: y - high / 2, bottom: y + high / 2 }, rank: /** @type {const} */ ("bonus"), text: verdict.bonus.text,
-      note: late ? "not written" : verifier === lens ? `from ${verdict.bonus.source}` : undefined, role: looks?.role, dash: looks?.dash.replace("solid", "none").replace(/px/g, ""), classes: ["sv-card-bonus"],
+      hit: { bonus: verifier, left: spot.bonusLeft, right: spot.bonusLeft + spot.bonusWide, top: y - high / 2, bottom: y + high / 2 }, rank: /** @type {const} */ ("bonus"), text: drawn?.text ?? "",
+      note: late ? "not written" : verifier === lens ? (drawn?.source ? `from ${drawn.source}` : "bonus") : undefined, role: looks?.role, dash: looks?.dash.replace("solid", "none").replace(/px/g, ""), classes: ["sv-card-bonus"],
     };
   });
 }

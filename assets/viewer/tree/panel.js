@@ -21,7 +21,7 @@ function makeKey() {
   };
   const line = (/** @type {string} */ zone) => [svg("path", { class: "sv-scale", d: "M1 5h28" }), svg("path", { class: "sv-zone", d: zone })];
   return el("p", { class: "sv-treekey" },
-    sample("draft q", "", svg("rect", { class: "sv-bar-q", x: 1, y: 2, width: 26, height: 6 })), sample("target p", "", svg("rect", { class: "sv-bar-p", x: 0.5, y: 1.5, width: 27, height: 7 })),
+    sample("draft q", "sv-key-q", svg("rect", { class: "sv-bar-q", x: 1, y: 2, width: 26, height: 6 })), sample("target p", "sv-key-p", svg("rect", { class: "sv-bar-p", x: 0.5, y: 1.5, width: 27, height: 7 })),
     sample("coin, zone", "sv-key-coin", ...line("M1 5h18"), svg("circle", { class: "sv-coin", cx: 9, cy: 5, r: 3.6 })),
     sample("p, zone", "sv-key-value", ...line("M8 5h21"), svg("rect", { class: "sv-value", x: 15, y: 1.5, width: 7, height: 7 })));
 }

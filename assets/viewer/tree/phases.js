@@ -56,7 +56,7 @@ export function knownIn(frame, lens, phase) {
   if (at.kind === "target") return nothing;
   const verdict = /** @type {Verdict} */ (verdictBy(frame, lens));
   if (at.kind === "decide") return { ...nothing, judged: true, acting: at.node, taken: at.upto, ...judgedSoFar(frame, verdict, at.upto) };
-  return { ...nothing, judged: true, states: { [lens]: frame.tree.states[lens] }, paths: { [lens]: paths[lens] }, bonus: new Set([lens]), acting: verdict.bonus.node, taken: Infinity };
+  return { ...nothing, judged: true, states: { [lens]: frame.tree.states[lens] }, paths: { [lens]: paths[lens] }, bonus: new Set([lens]), acting: verdict.bonus ? verdict.bonus.node : null, taken: Infinity };
 }
 
 /**

@@ -3,7 +3,7 @@
 import { digits } from "../core/digits.js";
 import { el, swatch, token } from "../core/dom.js";
 import { frameDrawn, frameNow, runDrawn } from "../core/state.js";
-import { outcome, verdictBy } from "../core/words.js";
+import { drawnFrom, outcome, verdictBy } from "../core/words.js";
 
 /** @import { Bonus, Frame } from "../core/frame.d.ts" */
 /** @import { Act, Hit, State } from "../core/state.js" */
@@ -70,7 +70,7 @@ export function makePointer(ui, state, act) {
     if (hit.stub !== undefined) return [el("div", {}, `Folded nodes at node ${hit.stub}. Click to open them.`)];
     if (hit.bonus !== undefined) {
       const bonus = bonusOf(frame, hit.bonus);
-      return [el("div", {}, `${hit.bonus}: bonus `, token(bonus.text)), el("div", {}, `drawn from the ${bonus.source} at node ${bonus.node}`)];
+      return [el("div", {}, `${hit.bonus}: bonus `, token(bonus.text)), el("div", {}, `drawn${drawnFrom(bonus)} at node ${bonus.node}`)];
     }
     const node = Number(hit.node), known = state.known || { target: true, states: frame.tree.states };
     const lines = [el("div", {}, token(frame.nodes.text[node]), ` node ${node}, token id ${frame.nodes.token[node]}`)];

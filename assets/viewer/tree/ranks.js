@@ -41,7 +41,7 @@ export function ranksOf({ tree: { parent } }, { lens, shown, known, compare }) {
 export function shapeOf(frame, view) {
   const { lens, shown, known, compare, open } = view, { parent, order } = frame.tree;
   const drawn = frame.verdicts.filter(({ verifier }) => known.bonus.has(verifier) && (verifier === lens || (compare && shown.has(verifier))));
-  const ends = drawn.map(({ verifier, bonus }) => ({ verifier, node: bonus.node })).sort((a, b) => Number(b.verifier === lens) - Number(a.verifier === lens));
+  const ends = drawn.flatMap(({ verifier, bonus }) => (bonus ? [{ verifier, node: bonus.node }] : [])).sort((a, b) => Number(b.verifier === lens) - Number(a.verifier === lens));
   // Where the others ended stays in sight too, as a quiet mark on its card.
   const accepted = Object.entries(known.paths).filter(([name]) => shown.has(name)).flatMap(([, nodes]) => [...nodes]);
   return { parent, order, depth: frame.nodes.depth, rank: ranksOf(frame, view), open: new Set([...open, ...accepted]), ends };

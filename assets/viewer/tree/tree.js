@@ -49,7 +49,7 @@ export function makeTree(ui, state, act, redraw) {
     const shape = shapeOf(frame, view), spot = (state.spot = layOut(shape, box));
     const looks = looksOf(run, view.lens), first = verdictBy(frame, view.lens)?.decisions.comparison[0];
     ui.treeBox.style.setProperty("--sv-driver", `var(--sv-${looks.role})`);
-    ui.treeBox.dataset.line = LINES[COMPARISONS[first ?? 0]] || "";
+    ui.treeBox.dataset.line = LINES[COMPARISONS[first ?? (run.engine ? -1 : 0)]] || "";
     ui.treeBox.classList.toggle("sv-small", box.width < NARROW || box.height < LOW);
     ui.key.hidden = spot.scale < 1 || spot.heads[1].left < BESIDE_KEY;
     ui.key.classList.toggle("sv-key-up", Number(spot.y[0]) * spot.scale > box.height - ROOM_FOR_KEY);

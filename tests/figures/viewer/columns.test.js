@@ -32,7 +32,7 @@ for (const [name, frame] of Object.entries(FIRST))
 
 test("a node has its distributions, one where raw and processed are equal, none where none was recorded", () => {
   const raw = { node: [3, 4], ids: [[1, 2], [5]], probs: [[0.5, 0.25], [1]] }, processed = { node: [3], ids: [[1]], probs: [[1]] };
-  const [third, fourth, fifth] = [3, 4, 5].map((node) => distributionAt({ entropy: [0.7, 0], raw, processed }, node));
+  const [third, fourth, fifth] = [3, 4, 5].map((node) => distributionAt({ node: [3, 4], entropy: [0.7, 0], unprocessed: [], raw, processed }, node));
   assert.deepEqual(third, { entropy: 0.7, raw: { ids: [1, 2], probs: [0.5, 0.25] }, processed: { ids: [1], probs: [1] } });
   assert.deepEqual([fourth.entropy, fourth.raw, fifth], [0, { ids: [5], probs: [1] }, null]);
   assert.equal(fourth.processed, fourth.raw);

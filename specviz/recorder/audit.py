@@ -1,0 +1,228 @@
+"""Audit a run: sum up what was checked of its steps, check what the file alone can tell, and ask the models.
+
+What needs whole rows was checked while they were there (:mod:`specviz.recorder.checks`); its results are in the steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from specviz.digits import digits
+from specviz.recorder.checks import kept_checks
+from specviz.recorder.checks.calibration import COMMITTED, DRAFT
+from specviz.recorder.checks.rows import View
+from specviz.recorder.findings import ABOUT, Finding, NotRun, Place, Weight, in_order
+from specviz.recorder.kept import raw_step
+from specviz.trace.checks import Check
+from specviz.trace.metrics import difference_text, tolerances
+from specviz.trace.schema import Step, Trace
+
+DEVIATIONS = 4.5
+"""A calibration is a finding where its score is further from 0 than so many standard deviations, and"""
+NATS_ABOVE, NATS_BELOW = 15.0, 5.0
+"""so many nats more. The nats are for sums of few or very uneven terms: a token of probability 1e-6 alone is worth 14.
+Measured by ``python -m tests.tools.false_alarms``: of sound runs of 200 steps that are looked at after each step, at
+most 2 in 1,000 raise one, of the most uneven rows there are, and fewer than 1 in 2,000 of rows as models have them."""
+
+_LOSSLESS_RULES = ("rejection", "traversal", "naive")
+
+
+def audit(trace: Trace, target: Any = None, draft: Any = None, *, dtype: str = "auto") -> list[Finding | NotRun]:
+    """Everything that is wrong with a run, as far as it can be told.
+
+    Args:
+        target, draft: the models, by name as :func:`specviz.record` takes them, or as they are (of transformers, or
+            loaded by specviz); None: what needs them could not run.
+        dtype: the number format that models given by name are loaded in.
+
+    Raises:
+        ModelError: if a model cannot be found or read.
+
+    Returns:
+        Findings by weight, then the checks that could not run. A run without errors and warnings is sound as far as
+        was checked.
+    """
+    checks = [_checks_of(trace, position, text) for position, text in _texts(trace)]
+    findings: list[Finding] = []
+    not_run: dict[str, str] = {}
+    for name in (DRAFT, COMMITTED):
+        _calibration(name, trace, checks, findings, not_run)
+    _failed(checks, findings, not_run)
+    _text_end(trace, findings, not_run)
+    _cache_audits(trace, findings)
+    for name, model in (("target", target), ("draft", draft)):
+        if model is None:
+            not_run[f"{name}_rows"] = f"the {name} model (--{name})"
+    if target is not None or draft is not None:
+        from specviz.recorder.model_audit import audit_rows
+
+        rows, lacking = audit_rows(trace, target, draft, dtype=dtype)
+        findings += rows
+        not_run.update(lacking)
+    return [*in_order(findings), *(NotRun(name, not_run[name]) for name in ABOUT if name in not_run)]
+
+
+def fails(found: list[Finding | NotRun]) -> bool:
+    """Whether an error or a warning is among them."""
+    return any(isinstance(one, Finding) and one.weight != "note" for one in found)
+
+
+def is_alarm(score: float, variance: float) -> bool:
+    """Whether a calibration's sum is too far from 0 for chance; see :data:`DEVIATIONS`."""
+    slack = NATS_ABOVE if score > 0 else NATS_BELOW
+    return variance > 0 and abs(score) > DEVIATIONS * math.sqrt(variance) + slack
+
+
+def _texts(trace: Trace) -> Iterator[tuple[int, list[int]]]:
+    """Each step's place, and the text before it."""
+    text = list(trace.prompt_tokens)
+    for position, step in enumerate(trace.steps):
+        yield position, list(text)
+        text += step.committed
+
+
+def _checks_of(trace: Trace, position: int, text: list[int]) -> dict[str, Check]:
+    """By name: those that ran while the rows were there, and those that what was kept of the step allows now."""
+    step = trace.steps[position]
+    found = {check.name: check for check in step.checks}
+    raw, target_nodes, draft_nodes = raw_step(step, text)
+    view = View(raw)
+    for check in (*kept_checks(view, target_nodes, draft_nodes), _kept_draft_calibration(step)):
+        if check.name not in found or not found[check.name].compared:
+            found[check.name] = check if check.compared else found.get(check.name, check)
+    return found
+
+
+def _kept_draft_calibration(step: Step) -> Check:
+    """From the three numbers of a family that a trace keeps: q of its first child, entropy and variance of its row."""
+    nodes = step.tree.nodes
+    terms = []
+    if step.tree.proposal in ("without_replacement", "with_replacement"):
+        for node in nodes[1:]:
+            row = nodes[node.parent].draft
+            if node.rank or row is None or row.entropy is None or row.variance is None or not node.draft_prob:
+                continue
+            terms.append((-math.log(node.draft_prob) - row.entropy, row.variance))
+    if not terms:
+        return Check(name=DRAFT, compared=0, lacked="the draft's rows of siblings that were drawn by chance")
+    scores, variances = zip(*terms, strict=True)
+    return Check(name=DRAFT, compared=len(terms), score=math.fsum(scores), variance=math.fsum(variances))
+
+
+def _calibration(
+    name: str, trace: Trace, checks: list[dict[str, Check]], findings: list[Finding], not_run: dict[str, str]
+) -> None:
+    ran = [(step, steps[name]) for step, steps in enumerate(checks) if name in steps and steps[name].compared]
+    score = variance = 0.0
+    first: int | None = None
+    for step, check in ran:
+        score += check.score or 0.0
+        variance += check.variance or 0.0
+        if first is None and is_alarm(score, variance):
+            first = step
+    if not ran:
+        return  # what it lacked is told with all the others
+    if not variance > 0:
+        not_run[name] = "rows that leave anything to chance: the variance is 0, as in greedy decoding"
+        return
+    tokens = sum(check.compared for _, check in ran)
+    z = score / math.sqrt(variance)
+    what = "The first siblings" if name == DRAFT else "The committed tokens"
+    row = "the draft's rows that they are judged by" if name == DRAFT else "the target's rows"
+    numbers = f"z = {z:.1f} ({digits(score)} nats over {tokens} tokens)"
+    if not is_alarm(score, variance):
+        sentence = f"{what} are as surprising as {row} say: {numbers}."
+        findings.append(Finding(name, "note", None, None, sentence, "they fit", "totals"))
+        return
+    how = "more" if score > 0 else "less"
+    sentence = f"{what} are {how} surprising than {row} say, from step {(first or 0) + 1} on: {numbers}."
+    weight: Weight = "error"
+    if name == COMMITTED and not _says_lossless(trace):
+        sentence += " The engine does not say that it samples as the target does."
+        weight = "note"
+    step = first if first is not None else ran[-1][0]
+    findings.append(Finding(name, weight, step, None, sentence, ABOUT[name].meaning, ABOUT[name].place))
+
+
+def _says_lossless(trace: Trace) -> bool:
+    """Whether the engine promises the target's law: by its word, or by the rule that it says it has."""
+    if trace.engine is None:
+        return False
+    if trace.engine.lossless is not None:
+        return trace.engine.lossless
+    return trace.engine.rule in _LOSSLESS_RULES
+
+
+def _failed(checks: list[dict[str, Check]], findings: list[Finding], not_run: dict[str, str]) -> None:
+    """One finding for each check that failed, with the first step where it did; and those that never ran."""
+    names = [name for name in ABOUT if any(name in step for step in checks)]
+    for name in names:
+        ran = [(position, step[name]) for position, step in enumerate(checks) if name in step]
+        failed = [(position, check) for position, check in ran if check.failed]
+        compared = sum(check.compared for _, check in ran)
+        if failed:
+            step, check = failed[0]
+            many = sum(check.failed for _, check in failed)
+            said = (check.message or f"{many} of {compared} comparisons failed").rstrip(".")
+            where = f"; {many} of {compared} in {len(failed)} of {len(ran)} steps" if compared > 1 else ""
+            about = ABOUT[name]
+            sentence = f"Step {step + 1}: {said}{where}."
+            findings.append(Finding(name, about.weight, step, check.node, sentence, about.meaning, about.place))
+        elif compared and name not in (DRAFT, COMMITTED):  # what these say was told before
+            sentence = f"{compared} comparisons in {sum(check.compared > 0 for _, check in ran)} steps, none failed."
+            findings.append(Finding(name, "note", None, None, sentence, "they fit", ABOUT[name].place))
+        elif not compared:
+            lacked = [check.lacked for _, check in ran if check.lacked]
+            not_run.setdefault(name, max(lacked, key=lacked.count) if lacked else "anything to compare")
+
+
+def _text_end(trace: Trace, findings: list[Finding], not_run: dict[str, str]) -> None:
+    """Nothing follows an end of sequence, and no step but the last keeps less than it emitted."""
+    name, about = "text_end", ABOUT["text_end"]
+    ends = {*trace.end_tokens}
+
+    def found(step: Step, sentence: str) -> None:
+        findings.append(
+            Finding(
+                name, about.weight, step.index, None, f"Step {step.index + 1}: {sentence}", about.meaning, about.place
+            )
+        )
+
+    if not ends:
+        not_run[name] = "the tokens that end a text (end_tokens)"
+        return None
+    for step in trace.steps:
+        last = step is trace.steps[-1]
+        end = next((place for place, token in enumerate(step.committed) if token in ends), None)
+        if end is not None and (end + 1 < len(step.committed) or not last):
+            after = len(step.committed) - end - 1
+            more = f"{after} more tokens" if after else "further steps"
+            return found(step, f"the text goes on after its end token {step.committed[end]}, with {more}.")
+        if end is None and not last and len(step.committed) < len(step.emitted()):
+            kept, emitted = len(step.committed), len(step.emitted())
+            return found(step, f"{kept} of {emitted} emitted tokens were committed, without an end token among them.")
+    return None
+
+
+def _cache_audits(trace: Trace, findings: list[Finding]) -> None:
+    """Audits that specviz's own engine recorded."""
+    about = ABOUT["cache_audit"]
+    for model in ("target", "draft"):
+        over = []
+        for position, step in enumerate(trace.steps):
+            change = step.caches.target if model == "target" else step.caches.draft
+            if change is not None and change.audit is not None:
+                limit = tolerances(trace.models_of(position)).get(model)
+                if limit is not None and change.audit.worst() > limit:
+                    over.append((position, change.audit.worst(), limit))
+        if over:
+            step_, worst, limit = over[0]
+            sentence = (
+                f"Step {step_ + 1}: the {model}'s cache differs from a recompute by {difference_text(worst)} where "
+                f"{digits(limit, 1)} is allowed; so it does in {len(over)} steps."
+            )
+            weight: Weight = "error" if model == "target" else "warning"
+            place: Place = "cache" if model == "target" else "draft cache"
+            findings.append(Finding("cache_audit", weight, step_, None, sentence, about.meaning, place))

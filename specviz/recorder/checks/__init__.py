@@ -1,0 +1,81 @@
+"""Checks of one step of another engine, while its rows are there. docs/audit.md lists each by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from specviz.recorder.checks.calibration import committed_calibration, draft_calibration
+from specviz.recorder.checks.compaction import COMPACTION, compaction
+from specviz.recorder.checks.layout import MASK, POSITIONS, mask, positions
+from specviz.recorder.checks.rejudged import decisions, rejudged
+from specviz.recorder.checks.rows import View
+from specviz.recorder.checks.rule import bonus_row, bonus_token, thresholds
+from specviz.recorder.checks.siblings import no_duplicates, top_k_order
+from specviz.recorder.checks.text import committed_text, path, root
+from specviz.recorder.raw_step import RawStep
+from specviz.trace.checks import Check
+from specviz.trace.schema import Verdict
+
+__all__ = ["Examined", "examine", "kept_checks", "online"]
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What came out of all checks of a step.
+
+    Attributes:
+        verdicts: of specviz's own verifier on the engine's rows and coins, by its name; empty where that needs more
+            than was recorded. Its bonus has no text.
+    """
+
+    checks: list[Check]
+    verdicts: dict[str, Verdict]
+
+
+def examine(step: RawStep) -> Examined:
+    """Check one step. torch is imported only where the rule is applied."""
+    view = View(step)
+    again, verdict = rejudged(view)
+    found = [
+        *kept_checks(view, step.p_nodes, step.q_nodes),
+        top_k_order(view),
+        draft_calibration(view),
+        committed_calibration(view),
+        thresholds(view),
+        bonus_row(view),
+        bonus_token(view),
+        decisions(view),
+        again,
+    ]
+    return Examined(found, {} if verdict is None else {verdict.verifier: verdict})
+
+
+def online(step: RawStep) -> list[Check]:
+    """The checks alone."""
+    return examine(step).checks
+
+
+def kept_checks(view: View, target_nodes: list[int], draft_nodes: list[int]) -> list[Check]:
+    """Those that need nothing but what a trace keeps of a step, so that they can be made of a file, too.
+
+    Args:
+        target_nodes, draft_nodes: whose rows positions and masks are of; empty: of all nodes.
+    """
+    step = view.step
+    found = [
+        path(view),
+        root(view),
+        committed_text(view),
+        no_duplicates(view),
+        positions(view, step.positions, target_nodes),
+        mask(view, step.mask, target_nodes, step.slots),
+        compaction(view, step.caches.get("target"), target_nodes, step.slots),
+    ]
+    # A draft may have no cache, or no positions of its own: what was not said of it is no lack.
+    if step.draft_positions is not None:
+        found.append(positions(view, step.draft_positions, draft_nodes, f"draft_{POSITIONS}"))
+    if step.draft_mask is not None:
+        found.append(mask(view, step.draft_mask, draft_nodes, step.draft_slots, f"draft_{MASK}"))
+    if "draft" in step.caches:
+        found.append(compaction(view, step.caches["draft"], draft_nodes, step.draft_slots, f"draft_{COMPACTION}"))
+    return found

@@ -1,0 +1,88 @@
+"""Are drawn tokens as surprising, in the mean, as the rows say that they were drawn from?
+
+A token x drawn from a row p has ``-log p(x)`` equal to the entropy H(p) in the mean, with the variance of ``log p``
+under p. So ``-log p(x) - H(p)``, added up over tokens, is 0 in the mean, and its variance is the sum of these
+variances, whatever the rows are and however each depends on the tokens before it: the sum is a martingale. That holds
+only if whether a token is counted does not depend on that token, nor on what comes after it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from specviz.recorder.checks.results import lacked
+from specviz.recorder.checks.rows import Surprise, View, surprise
+from specviz.trace.checks import Check
+from specviz.trace.schema import cut
+
+DRAFT = "draft_calibration"
+COMMITTED = "committed_calibration"
+
+
+def draft_calibration(view: View) -> Check:
+    """The first sibling of every family against the draft's row that it was drawn from.
+
+    First siblings only: with or without replacement they are plain draws. Top-k children are chosen, not drawn. Which
+    families there are may depend on tokens above them, never on the sibling that is counted.
+    """
+    step = view.step
+    if step.proposal is None:
+        return lacked(DRAFT, "how siblings were proposed (proposal)")
+    if step.proposal == "top_k":
+        return lacked(DRAFT, "siblings that were drawn by chance: these are the draft's most likely tokens")
+    if step.q is None:
+        return lacked(DRAFT, "the draft's rows")
+    found = []
+    for node, siblings in enumerate(view.children):
+        row = view.q(node)
+        if siblings and row is not None:
+            found.append((siblings[0], surprise(row, view.column(step.tokens[siblings[0]]))))
+    return _summed(DRAFT, found, view, "the draft's row that it is said to be drawn from")
+
+
+def committed_calibration(view: View) -> Check:
+    """Every committed token against the target's row after the text before it.
+
+    The row of the i-th token is the one at the i-th node of the walk: the root, then the accepted nodes. Counted are
+    tokens down to the first of these nodes that has no row; all of them where all rows were recorded. See
+    docs/audit.md for why that is unbiased for every lossless engine, whichever rule it has.
+    """
+    step = view.step
+    if step.p is None:
+        return lacked(COMMITTED, "the target's rows")
+    if not step.committed:
+        return lacked(COMMITTED, "a committed token")
+    if step.committed != view.emitted[: len(step.committed)]:
+        return lacked(COMMITTED, "committed tokens that are the accepted path and the bonus")
+    found = []
+    for node, token in zip(view.walk, step.committed, strict=False):
+        row = view.p(node)
+        if row is None:
+            break
+        found.append((node, surprise(row, token)))
+    if not found:
+        return lacked(COMMITTED, "the target's row at the root")
+    return _summed(COMMITTED, found, view, "the target's row at this node", below=True)
+
+
+def _summed(name: str, found: Iterable[tuple[int, Surprise]], view: View, row: str, *, below: bool = False) -> Check:
+    """The sums over tokens; a token of probability 0 cannot have been drawn, and is a failure by itself."""
+    found = list(found)
+    if not found:
+        return lacked(name, "a drawn token whose row was recorded")
+    impossible = [node for node, one in found if not math.isfinite(one.score)]
+    counted = [one for _, one in found if math.isfinite(one.score)]
+    message = None
+    if impossible:
+        what = f"the token committed after {view.named(impossible[0])}" if below else view.named(impossible[0])
+        message = cut(f"{what[0].upper()}{what[1:]} has probability 0 in {row}.")
+    return Check(
+        name=name,
+        compared=len(found),
+        failed=len(impossible),
+        node=impossible[0] if impossible else None,
+        score=math.fsum(one.score for one in counted),
+        variance=math.fsum(one.variance for one in counted),
+        message=message,
+    )

@@ -1,0 +1,80 @@
+"""``specviz audit`` on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from specviz.arguments import Commands
+from specviz.display import say
+from specviz.models.choices import DTYPES
+
+if TYPE_CHECKING:  # at run time they would import numpy and more, even for --help
+    from specviz.recorder.findings import Finding, NotRun
+    from specviz.trace.schema import Trace
+
+
+def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
+    """``audit``."""
+    audit = commands.add_parser("audit", help="say what is wrong with a recorded run, of any engine")
+    audit.add_argument("file", help="a recording (.jsonl) or a trace")
+    audit.add_argument("--request", metavar="NAME", help="of a batch this one only (default: all)")
+    audit.add_argument("--target", metavar="MODEL", help="recompute the target's rows with it, as record takes it")
+    audit.add_argument("--draft", metavar="MODEL", help="the same for the draft")
+    audit.add_argument("--dtype", default="auto", choices=DTYPES, help="to load them in (default: as was recorded)")
+    audit.add_argument("--json", action="store_true", help="print JSON")
+    audit.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Audit each request of the file. Returns 1 where an error or a warning was found.
+
+    Raises:
+        SpecvizError: for a file or a model that cannot be read.
+    """
+    from specviz.recorder.audit import audit, fails
+
+    found = {
+        name: audit(trace, options.target, options.draft, dtype=options.dtype)
+        for name, trace in _requests(options.file, options.request).items()
+    }
+    if options.json:
+        runs = [{"request": name, "findings": [_json(one) for one in run]} for name, run in found.items()]
+        say(json.dumps(runs, ensure_ascii=False, indent=1))
+    else:
+        for name, run in found.items():
+            say(("" if name is None else f"request {name}\n") + report(run), end="\n\n" if len(found) > 1 else "\n")
+    return int(any(fails(run) for run in found.values()))
+
+
+def report(found: list[Finding | NotRun]) -> str:
+    """For people: findings by weight, then what could not run."""
+    from specviz.recorder.findings import WEIGHTS, Finding
+
+    lines = []
+    for one in found:
+        if not isinstance(one, Finding):
+            lines.append(f"not run  {one.check}: it lacked {one.lacked}")
+            continue
+        lines.append(f"{one.weight:<8} {one.check}: {one.sentence}")
+        if one.weight != "note":
+            lines += [f"         usually: {one.meaning}", f"         on the page: {one.place}"]
+    numbers = {weight: sum(isinstance(one, Finding) and one.weight == weight for one in found) for weight in WEIGHTS}
+    said = [f"{numbers[weight]} {weight}{'' if numbers[weight] == 1 else 's'}" for weight in ("error", "warning")]
+    return "\n".join([*lines, ", ".join(said)])
+
+
+def _requests(file: str, request: str | None) -> dict[str | None, Trace]:
+    from specviz.trace.io import load_trace
+    from specviz.trace.recording import read_recordings
+
+    trace = load_trace(file, request=request)
+    return {request: trace} if request is not None or trace.request is None else read_recordings(file)
+
+
+def _json(one: Finding | NotRun) -> dict[str, object]:
+    from specviz.recorder.findings import Finding
+
+    return asdict(one) if isinstance(one, Finding) else {"weight": "not run", **asdict(one)}

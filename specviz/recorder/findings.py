@@ -1,0 +1,131 @@
+"""What an audit says: findings, and checks that could not run; and what each check is about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Weight = Literal["error", "warning", "note"]
+"""``error``: the text is not what it should be, or the cache is wrong. ``warning``: the draft is not what it could be,
+which costs acceptance. ``note``: nothing is wrong; a number to know."""
+
+WEIGHTS: tuple[Weight, ...] = ("error", "warning", "note")
+
+Place = Literal["text", "tree", "decisions", "bonus", "rows", "mask", "cache", "draft cache", "totals"]
+"""The part of the page that shows it."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was found.
+
+    Attributes:
+        check: its name, as docs/audit.md lists it.
+        step: index of the step, from 0 on; None where it is about the whole run.
+        sentence: what was found, with the numbers. For people, who count steps from 1 on, as on the page.
+        meaning: what it usually means.
+    """
+
+    check: str
+    weight: Weight
+    step: int | None
+    node: int | None
+    sentence: str
+    meaning: str
+    place: Place
+
+
+@dataclass(frozen=True)
+class NotRun:
+    """A check that could not run in any step, and what it would have needed."""
+
+    check: str
+    lacked: str
+
+
+@dataclass(frozen=True)
+class About:
+    """What a check is about."""
+
+    weight: Weight
+    place: Place
+    meaning: str
+
+
+_POSITIONS = "position ids count slots, or start at 1, instead of the text's length plus the node's depth"
+_MASK = "the mask is built from slot numbers instead of ancestors, or another request's columns are in it"
+_COMPACTION = (
+    "the cache was cut to its new length without gathering the accepted slots first, or they were gathered in another "
+    "order"
+)
+
+ABOUT: Mapping[str, About] = {
+    "path": About("error", "tree", "parents and accepted nodes are numbered differently"),
+    "root": About(
+        "error",
+        "text",
+        "the tree was drafted from another token than the last committed one, often from the one before",
+    ),
+    "committed_text": About(
+        "error", "text", "what is appended is not read from the accepted path, or the bonus is left out or put in twice"
+    ),
+    "text_end": About("error", "text", "the end of sequence is looked for in the last token only, or not at all"),
+    "cache_audit": About("error", "cache", "the cache holds what another text, position or mask has left there"),
+    "compaction": About("error", "cache", _COMPACTION),
+    "mask": About("error", "mask", _MASK),
+    "positions": About("error", "mask", _POSITIONS),
+    "target_rows": About(
+        "error",
+        "rows",
+        "the target's cache, mask or positions are not those of the text: slots that were not gathered, positions by "
+        "slot, a mask that leaks; or rows that were read after they were changed in place, or other weights",
+    ),
+    "thresholds": About(
+        "error",
+        "decisions",
+        "the rows that are compared are not those that were recorded: another temperature, a draft row that was not "
+        "renormalised after a sibling was drawn, or rows read after they were changed in place",
+    ),
+    "decisions": About("error", "decisions", "the comparison is the wrong way round, or the coin of another node"),
+    "bonus_row": About(
+        "error",
+        "bonus",
+        "the bonus comes from a stale row: the residual of the last rejected sibling was not taken, or the target's "
+        "row was",
+    ),
+    "bonus_token": About("error", "bonus", "the bonus is drawn from another row or another vocabulary than the rule's"),
+    "rejudged": About("error", "decisions", "the engine's rule is not the one that it says it has"),
+    "siblings": About(
+        "error", "tree", "siblings are drawn with replacement, but judged as if drawn without; or a row is reused"
+    ),
+    "committed_calibration": About(
+        "error",
+        "totals",
+        "too surprising (above 0): drawn from a flatter row, e.g. at a higher temperature; not surprising enough "
+        "(below 0): from a sharper one, or likely tokens are accepted too readily (typical acceptance, argmax)",
+    ),
+    "draft_calibration": About(
+        "error",
+        "totals",
+        "below 0: drafts are taken as the most likely tokens, or at a lower temperature, but judged by a flatter row; "
+        "above 0: they are drawn at a higher one. Acceptance falls, and what is emitted is not the target's law",
+    ),
+    "draft_rows": About(
+        "warning",
+        "rows",
+        "the draft's cache is not that of the text: too short, not cut back, or shifted. The text stays right, and "
+        "acceptance falls",
+    ),
+    "top_k_order": About("warning", "tree", "children are sorted by another score than the draft's row"),
+    "draft_compaction": About("warning", "draft cache", _COMPACTION),
+    "draft_mask": About("warning", "draft cache", _MASK),
+    "draft_positions": About("warning", "draft cache", _POSITIONS),
+}
+"""Every check by name, those first whose faults cause others."""
+
+
+def in_order(findings: list[Finding]) -> list[Finding]:
+    """By weight, then causes before what they cause."""
+    names = list(ABOUT)
+    return sorted(findings, key=lambda one: (WEIGHTS.index(one.weight), names.index(one.check)))

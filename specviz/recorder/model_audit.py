@@ -1,0 +1,281 @@
+"""Recorded rows against a plain forward of the text: no cache, no mask, no positions of anybody's.
+
+A row says what a model found likely after a text, and the text is known. So whatever is wrong with an engine's cache,
+its mask or its positions shows here, without any access to them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from specviz.errors import ModelError
+from specviz.models.choices import DTYPES
+from specviz.recorder.findings import ABOUT, Finding
+from specviz.trace.schema import Row, Sampling, Step, Trace
+
+EVERY_NODE = 8
+"""Steps of which every node's row is recomputed; of the others those of the root and the accepted nodes, which one
+forward over the whole text has."""
+PROBABILITY = {"float64": 1e-3, "float32": 1e-3, "float16": 0.03, "bfloat16": 0.15}
+"""Largest difference of a probability that rounding explains, by number format. docs/audit.md has what was measured."""
+NATS = {"float64": 1e-2, "float32": 1e-2, "float16": 0.1, "bfloat16": 0.5}
+"""The same for a log-sum-exp, relative to its size where that is above 1, and for an entropy."""
+_AT_ONCE = 512
+"""Positions whose logits exist at one time."""
+
+Which = Literal["target", "draft"]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One row that was recomputed.
+
+    Attributes:
+        part: what differed most, and ``over``: by how many times what is allowed; ``difference``: by how much.
+    """
+
+    step: int
+    node: int
+    part: str
+    difference: float
+    over: float
+
+
+@dataclass(frozen=True)
+class _Plain:
+    """A model as it is asked here.
+
+    Attributes:
+        reads: whether it reads more than tokens.
+    """
+
+    model: Any
+    dtype: str
+    most: int
+    reads: bool
+
+    def logits(self, texts: Sequence[Sequence[int]], keep: int) -> torch.Tensor:
+        """float32 [texts, keep, V], of the last positions of texts of one length."""
+        device = self.model.get_input_embeddings().weight.device
+        known = self.model.get_input_embeddings().num_embeddings
+        ids = torch.tensor([[min(token, known - 1) for token in text] for text in texts], device=device)
+        with torch.inference_mode():
+            try:
+                logits = self.model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits
+            except TypeError:  # a model whose forward has no such argument
+                logits = self.model(input_ids=ids, use_cache=False).logits
+        return logits[:, -keep:].float()
+
+
+def audit_rows(trace: Trace, target: Any, draft: Any, *, dtype: str = "auto") -> tuple[list[Finding], dict[str, str]]:
+    """Compare the recorded rows of each model that is given.
+
+    Returns:
+        What was found, and by check what one lacked that could not run.
+
+    Raises:
+        ModelError: if a model cannot be found or read.
+    """
+    findings: list[Finding] = []
+    not_run: dict[str, str] = {}
+    models = _loaded(target, draft, _format(trace) if dtype == "auto" else dtype)
+    for which in ("target", "draft"):
+        model = models.get(which)
+        if model is None:
+            continue
+        name, info = f"{which}_rows", getattr(trace.models, which)
+        if model.reads or (info is not None and info.reads):
+            not_run[name] = f"a {which} that reads nothing but tokens: this one reads its target's hidden states"
+            continue
+        said = trace.engine.options.get("dtype" if which == "target" else "draft_dtype") if trace.engine else None
+        formats = [model.dtype, said, info.dtype if info is not None else None]
+        found = list(compare_rows(trace, which, model, limits(*formats)))
+        if not found:
+            not_run[name] = f"the {which}'s rows with what makes them of logits, within {model.most} positions"
+            continue
+        findings.append(_finding(name, which, found))
+    return findings, not_run
+
+
+def _format(trace: Trace) -> str:
+    """The number format that the run's rows were computed in, where it is said and is one that models are loaded in."""
+    info = trace.models.target or trace.models.draft
+    said = (trace.engine.options.get("dtype") if trace.engine else None) or (info.dtype if info else None)
+    return said if isinstance(said, str) and said in DTYPES else "auto"
+
+
+def limits(*formats: object) -> tuple[float, float]:
+    """What rounding explains, in probability and in nats: by the coarsest of the number formats that are known."""
+    known = [one.removeprefix("torch.") for one in formats if isinstance(one, str)]
+    return (
+        max(PROBABILITY.get(one, PROBABILITY["bfloat16"]) for one in known),
+        max(NATS.get(one, NATS["bfloat16"]) for one in known),
+    )
+
+
+def compare_rows(trace: Trace, which: Which, model: _Plain, allowed: tuple[float, float]) -> Iterator[Compared]:
+    """Each recorded row that could be recomputed."""
+    text = list(trace.prompt_tokens)
+    start, wanted = len(text), []
+    for position, step in enumerate(trace.steps):
+        sampling = trace.sampling_of(position)[which == "draft"]
+        walked = _walked(step)
+        wanted += [(step.index, node, place, sampling) for node, place in walked.items()]
+        if position < EVERY_NODE and step.context + 1 + max(node.depth for node in step.tree.nodes) <= model.most:
+            yield from _other_nodes(step, which, text, {*walked}, model, sampling, allowed)
+        text += step.committed
+    # The row after the last token is no node's.
+    text = text[: min(len(text), model.most)]
+    wanted = [one for one in wanted if one[2] < len(text) and _row(trace.steps[one[0]], one[1], which) is not None]
+    if not wanted:
+        return
+    first = start - 1
+    for begin in range(first, len(text), _AT_ONCE):
+        end = min(begin + _AT_ONCE, len(text))
+        there = [one for one in wanted if begin <= one[2] < end]
+        if not there:
+            continue
+        logits = model.logits([text[:end]], end - begin)[0]
+        for index, node, place, sampling in there:
+            row = _row(trace.steps[index], node, which)
+            if row is not None:
+                yield from _compared(index, node, row, logits[place - begin], sampling, allowed)
+
+
+def _walked(step: Step) -> dict[int, int]:
+    """Node -> its place in the text, of the root and the accepted nodes whose tokens were committed."""
+    found = {0: step.context - 1}
+    for depth, node in enumerate(step.verdicts[step.driver].path, start=1):
+        if depth > len(step.committed) or step.committed[depth - 1] != step.tree.nodes[node].token:
+            break
+        found[node] = step.context - 1 + depth
+    return found
+
+
+def _row(step: Step, node: int, which: Which) -> Row | None:
+    there = step.tree.nodes[node]
+    return there.target if which == "target" else there.draft
+
+
+def _other_nodes(
+    step: Step,
+    which: Which,
+    text: list[int],
+    walked: set[int],
+    model: _Plain,
+    sampling: Sampling | None,
+    allowed: tuple[float, float],
+) -> Iterator[Compared]:
+    """Rows at nodes beside the accepted path: a text of its own for each, the shorter ones filled up at the end."""
+    nodes = step.tree.nodes
+    others = [node.id for node in nodes if node.id not in walked and _row(step, node.id, which) is not None]
+    if not others:
+        return
+    lines = []
+    for node in others:
+        line = []
+        while node > 0:
+            line.append(nodes[node].token)
+            node = nodes[node].parent
+        lines.append(line[::-1])
+    longest = max(map(len, lines))
+    texts = [text + line + [line[-1]] * (longest - len(line)) for line in lines]
+    logits = model.logits(texts, longest + 1)
+    for place, node in enumerate(others):
+        row = _row(step, node, which)
+        if row is not None:
+            yield from _compared(step.index, node, row, logits[place, len(lines[place])], sampling, allowed)
+
+
+def _compared(
+    step: int, node: int, row: Row, logits: torch.Tensor, sampling: Sampling | None, allowed: tuple[float, float]
+) -> Iterator[Compared]:
+    """The part of the row that differs most, measured by what is allowed of it; nothing where no part can be told."""
+    parts = [
+        Compared(step, node, part, difference, difference / allowed[kind])
+        for part, difference, kind in _differences(row, logits.double(), sampling)
+    ]
+    if parts:
+        yield max(parts, key=lambda one: one.over)
+
+
+def _differences(row: Row, logits: torch.Tensor, sampling: Sampling | None) -> Iterator[tuple[str, float, int]]:
+    """(what, difference, 0 for a probability or 1 for nats) of each part of a row that can be recomputed."""
+    listed = row.raw or row.processed
+    if listed is not None and max(listed.ids, default=-1) < len(logits) and listed.ids:
+        recorded = torch.tensor(listed.probs, dtype=torch.float64)
+        ids = list(listed.ids)
+        if row.raw is not None:
+            yield "probability", _largest(recorded, logits.softmax(-1)[ids]), 0
+        elif sampling is not None and (sampling.temperature == 0 or len(ids) == 1):
+            # The most likely token, or one as likely but for rounding.
+            probs = logits.softmax(-1)
+            yield "probability", float(probs.max() - probs[ids[0]]), 0
+        elif sampling is not None and sampling == Sampling(temperature=sampling.temperature):
+            yield "probability", _largest(recorded, (logits / sampling.temperature).softmax(-1)[ids]), 0
+        elif sampling is not None:
+            # What a cut leaves out is decided by the last digit: only what it left in is compared.
+            among = (logits[ids] / sampling.temperature).softmax(-1)
+            yield "probability", _largest(recorded / recorded.sum(), among), 0
+    if row.log_sum_exp is not None:
+        ours = float(logits.logsumexp(-1))
+        yield "log-sum-exp", abs(row.log_sum_exp - ours) / max(1.0, abs(ours)), 1
+    plain = sampling is not None and sampling == Sampling(temperature=sampling.temperature)
+    if row.entropy is not None and sampling is not None and plain and sampling.temperature > 0:
+        logs = (logits / sampling.temperature).log_softmax(-1)
+        yield "entropy", abs(row.entropy + float((logs.exp() * logs).sum())), 1
+
+
+def _largest(one: torch.Tensor, other: torch.Tensor) -> float:
+    difference = float((one.to(other) - other).abs().max())
+    return difference if math.isfinite(difference) else math.inf
+
+
+def _finding(name: str, which: Which, found: list[Compared]) -> Finding:
+    worst = max(found, key=lambda one: one.over)
+    over = [one for one in found if one.over > 1]
+    about = ABOUT[name]
+    if not over:
+        sentence = (
+            f"The {which}'s rows are those of a recompute from the text: of {len(found)} the worst differs by "
+            f"{worst.difference:.2g} in its {worst.part}."
+        )
+        return Finding(name, "note", worst.step, worst.node, sentence, "they fit", about.place)
+    first = min(over, key=lambda one: (one.step, one.node))
+    sentence = (
+        f"Step {first.step + 1}: the {which}'s row at node {first.node} is not that of a recompute from the text: its "
+        f"{first.part} differs by {first.difference:.2g}; {len(over)} of {len(found)} rows differ, the worst at step "
+        f"{worst.step + 1}, node {worst.node}, by {worst.difference:.2g} in its {worst.part}."
+    )
+    return Finding(name, about.weight, first.step, first.node, sentence, about.meaning, about.place)
+
+
+def _loaded(target: Any, draft: Any, dtype: str) -> dict[str, _Plain]:
+    given = {name: one for name, one in (("target", target), ("draft", draft)) if one is not None}
+    named = {name: one for name, one in given.items() if isinstance(one, str)}
+    if named:
+        from specviz.models.loading import load_pair
+
+        # Two names of one model share its weights. The built-in draft is another model than the built-in target.
+        both = {"target": target, "draft": draft} if len(named) == 2 else dict.fromkeys(given, *named.values())
+        if len(named) == 1 and "default" in named.values():
+            both = {"target": "default", "draft": "default"}
+        name = next(iter(named.values()))
+        pair = load_pair(both.get("target", name), both.get("draft", name), dtype=dtype)
+        given |= {which: getattr(pair, which) for which in named}
+    return {name: _plain(one, name) for name, one in given.items()}
+
+
+def _plain(model: Any, which: str) -> _Plain:
+    """Of a model of transformers, or of a LanguageModel of specviz."""
+    head = getattr(model, "head", None)
+    inner = getattr(model, "model", model) if hasattr(model, "plain_logits") else model
+    if not hasattr(inner, "get_input_embeddings"):
+        raise ModelError(f"The {which} is no language model of transformers; give its name, or the model itself.")
+    most = getattr(inner.config, "max_position_embeddings", None) or 1 << 30
+    return _Plain(inner, str(inner.dtype).removeprefix("torch."), most, head is not None)

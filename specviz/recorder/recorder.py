@@ -1,0 +1,453 @@
+"""Record somebody else's decoding loop: the object that the loop talks to."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from specviz.errors import RecorderError, RecorderWarning, SettingsError, TraceError, shown
+from specviz.recorder.arrays import WrongCall, snapshot
+from specviz.recorder.assemble import Assembled, assemble
+from specviz.recorder.build import Texts, build_failed, build_step
+from specviz.recorder.cache_reading import CacheReader
+from specviz.recorder.checks import Examined, examine
+from specviz.recorder.raw_step import RawStep
+from specviz.recorder.recording import RecordingFile
+from specviz.recorder.step_record import NO_STEP, NoStep, StepRecord
+from specviz.trace.io import parse_trace
+from specviz.trace.recording import End, Run
+from specviz.trace.schema import (
+    LONGEST_NAME,
+    LONGEST_PROMPT,
+    EndReason,
+    Engine,
+    FailedStep,
+    ModelInfo,
+    Models,
+    Sampling,
+    Step,
+    Timings,
+    Trace,
+    cut,
+)
+from specviz.verifier_styles import STYLES
+
+VARIABLE = "SPECVIZ"
+"""The environment's variable which, when it is 0, makes every recorder do nothing."""
+
+
+@dataclass
+class _Request:
+    """What is known of one request.
+
+    Attributes:
+        number: in the order in which they began, from 0 on.
+        text: the prompt and all that was committed.
+        steps: how many are written.
+        lost: whether a step could not be written, so that no other can follow it.
+    """
+
+    number: int
+    run: Run
+    text: list[int]
+    steps: int = 0
+    lost: bool = False
+
+
+class Recorder:
+    """Writes what a decoding loop does, step by step, to a file that is whole whenever the process is killed.
+
+        rec = specviz.Recorder("run.jsonl", prompt=ids, decode=tokenizer.decode, engine="my-loop")
+        while ...:
+            with rec.step() as step:
+                step.tree(tokens, parents)
+                step.draft(probs=q)
+                step.target(probs=p)
+                step.verify(accepted=path, bonus=token, coins=coins)
+
+    A call that cannot be recorded as it was made warns (:class:`specviz.RecorderWarning`), once for each kind of
+    mistake, and what can be recorded is; nothing is raised into the loop. With the environment variable ``SPECVIZ=0``
+    nothing is done at all. Safe to use from several threads, and with steps of several requests at a time.
+
+    Args:
+        path: the recording, replaced if it exists; ``specviz.load`` and all commands open it. None: kept in memory.
+        prompt: the token ids that decoding began with; for the requests of a batch see :meth:`prompt`.
+        decode: called with a list of token ids, gives their text; None: token ids are shown.
+        sampling: what makes the target's processed rows of logits: a mapping with ``temperature``, ``top_k``,
+            ``top_p``, ``eta_cutoff``, or a temperature. None: not said; then logits alone give no processed rows.
+        draft_sampling: the same of the draft.
+        engine: how your engine is called; not as one of specviz's verifiers is.
+        version: of it.
+        rule: the verifier that it says it has, by specviz's name where there is one, e.g. ``rejection``.
+        lossless: whether it says that its tokens are distributed as the target's own samples.
+        target, draft: a name, or the module, whose size and number format are noted.
+        end_tokens: token ids that end the text.
+        rows: whether whole rows are kept, too, in half precision, see :mod:`specviz.recorder.recording`.
+        strict: raise :class:`specviz.RecorderError` instead of warning.
+
+    Attributes:
+        seconds: spent inside the recorder's calls.
+
+    Raises:
+        SettingsError: for arguments that cannot be, and a file that cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        prompt: Any = None,
+        decode: Callable[[list[int]], str] | None = None,
+        sampling: Sampling | Mapping[str, Any] | float | None = None,
+        draft_sampling: Sampling | Mapping[str, Any] | float | None = None,
+        engine: str = "my-loop",
+        version: str | None = None,
+        rule: str | None = None,
+        lossless: bool | None = None,
+        target: Any = None,
+        draft: Any = None,
+        end_tokens: Sequence[int] = (),
+        rows: bool = False,
+        strict: bool = False,
+    ):
+        self.seconds = 0.0
+        self._on = os.environ.get(VARIABLE) != "0"
+        if not self._on:
+            return
+        self._strict, self._rows = strict, rows
+        self._lock = threading.RLock()
+        self._told: set[tuple[str, str]] = set()
+        self._reader = CacheReader()
+        self._texts = Texts(self._careful(decode) if decode else None)
+        self._requests: dict[str | None, _Request] = {}
+        self._late: deque[tuple[StepRecord, BaseException | None]] = deque()
+        if engine in STYLES or not 0 < len(engine) <= LONGEST_NAME:
+            raise SettingsError(
+                f"An engine cannot be called {shown(engine)}: specviz's own verdicts stand under the names of its "
+                f"verifiers ({', '.join(STYLES)}); choose another name."
+            )
+        self._engine = Engine(
+            name=engine,
+            version=version,
+            rule=rule,
+            lossless=lossless,
+            target=_sampling(sampling),
+            draft=_sampling(draft_sampling),
+        )
+        self._models = Models(target=_model_info(target), draft=_model_info(draft))
+        self._end_tokens = tuple(sorted({int(token) for token in end_tokens}))
+        self._file = RecordingFile(path)
+        if prompt is not None:
+            self.prompt(prompt)
+
+    # ------------------------------------------------------------------------------------------------ for the loop
+
+    def prompt(self, tokens: Any, request: str | int | None = None) -> None:
+        """Begin a request, before its first step.
+
+        Args:
+            tokens: the token ids that its text begins with, at least one.
+            request: its name in a batch; None: there is one only.
+        """
+        if not self._on:
+            return
+        with self._timed(), self._calling("prompt"):
+            name = _name(request)
+            ids = [int(token) for token in snapshot(tokens).get().reshape(-1).tolist()]
+            if not ids or min(ids) < 0:
+                raise WrongCall("prompt(): a prompt is at least one token id, each from 0 on", "tokens")
+            if name in self._requests:
+                raise WrongCall(f"prompt(): the request {shown(name)} has begun already; give it another name", "twice")
+            run = Run(
+                engine=self._engine,
+                models=self._models,
+                prompt=cut(self._texts.whole(ids), LONGEST_PROMPT),
+                prompt_tokens=tuple(ids),
+                prompt_texts=self._texts.of(ids),
+                end_tokens=self._end_tokens,
+            )
+            self._requests[name] = _Request(len(self._requests), run, ids)
+            self._add(name, run)
+
+    def step(
+        self, request: str | int | None = None, *, prefilled: int | None = None, fused_prefill: bool = False
+    ) -> StepRecord | NoStep:
+        """A step of the loop, for ``with``. What the loop raises inside is never caught: the step is then recorded as
+        far as it got, with the error.
+
+        Args:
+            request: whose step it is.
+            prefilled: context tokens that were fed right before it; None: not said.
+            fused_prefill: whether in the forward that scored the tree.
+        """
+        if not self._on:
+            return NO_STEP
+        return StepRecord(_name(request), prefilled, fused_prefill, self._reader, self._report, self._finish)
+
+    def end(self, reason: EndReason = "stopped", message: str | None = None, request: str | int | None = None) -> None:
+        """Say why it ended: ``end of sequence``, ``max_new_tokens``, ``context limit``, ``stopped`` or ``error``."""
+        if not self._on:
+            return
+        with self._timed(), self._calling("end"):
+            self._write_late()
+            if reason not in get_args(EndReason):
+                raise WrongCall(
+                    f"end(): there is no reason {shown(reason)}; {', '.join(get_args(EndReason))}", "reason"
+                )
+            if self._known("end", _name(request)):
+                self._add(_name(request), End(reason=reason, message=None if message is None else cut(str(message))))
+
+    def trace(self, request: str | int | None = None) -> Trace:
+        """What was recorded so far; of several requests the one that is named, or the first.
+
+        Raises:
+            TraceError: if there is none, as with ``SPECVIZ=0``.
+        """
+        if not self._on:
+            raise TraceError(f"Nothing was recorded, because {VARIABLE}=0 is set in the environment; unset it.")
+        with self._lock:
+            self._write_late()
+            return parse_trace(self._file.read(), request=_name(request))
+
+    def close(self) -> None:
+        """Close the file; nothing can be recorded after it. Without it the file is whole all the same."""
+        if self._on:
+            with self._lock:
+                self._write_late()
+                self._file.close()
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _repr_html_(self) -> str:
+        return self.trace()._repr_html_() if self._on else f"<p>Nothing was recorded: {VARIABLE}=0 is set.</p>"
+
+    # ------------------------------------------------------------------------------------------------ of one step
+
+    def _finish(self, step: StepRecord, error: BaseException | None) -> None:
+        """Write a step that has ended. One whose arrays are still on their way from a GPU is written with the next one:
+        nothing waits inside the loop's step."""
+        with self._timed():
+            self.seconds += step.own_seconds
+            self._late.append((step, error))
+            while self._late and (len(self._late) > 1 or self._late[0][0].said.ready()):
+                self._write_next()
+
+    def _write_late(self) -> None:
+        while self._late:
+            self._write_next()
+
+    def _write_next(self) -> None:
+        step, error = self._late.popleft()
+        try:
+            if self._known("step", step.request):
+                self._write_step(step, error, self._requests[step.request])
+        except RecorderError:
+            if error is None:
+                raise  # strict, and nothing of the loop's own is on its way
+        except Exception as own:
+            self._report("step", type(own).__name__, f"step(): {type(own).__name__}: {own}", own, raising=error is None)
+
+    def _write_step(self, step: StepRecord, error: BaseException | None, request: _Request) -> None:
+        wrong: list[WrongCall] = []
+        samplings = (self._engine.target, self._engine.draft)
+        assembled = assemble(step.said, request.steps, request.text, samplings, wrong.append)
+        raw = assembled.raw
+        self._learn(step, raw, request)
+        raw.rule, raw.lossless = step.rule or request.run.engine.rule, request.run.engine.lossless
+        if error is not None or assembled.lacks:
+            message = assembled.lacks if error is None else f"{type(error).__name__}: {' '.join(str(error).split())}"
+            self._add(step.request, build_failed(raw, self._texts, cut(str(message))))
+            if error is None:
+                wrong.append(WrongCall(f"step(): {message} It is recorded as one that failed", "whole"))
+        else:
+            if self._rows:
+                self._file.add_rows(request.number, raw)
+            self._add(step.request, self._step(step, assembled))
+            request.steps += 1
+            request.text += raw.committed
+        for mistake in wrong:
+            self._report(str(mistake).partition("(")[0], mistake.kind, str(mistake), raising=error is None)
+
+    def _step(self, step: StepRecord, assembled: Assembled) -> Step:
+        timings = Timings(total=max(0.0, step.seconds - step.own_seconds))
+        examined = self._examined(assembled.raw)
+        try:
+            return build_step(
+                assembled.raw,
+                assembled.connected,
+                self._engine.name,
+                self._texts,
+                examined.checks,
+                timings,
+                verdicts=examined.verdicts,
+                source=step.source,
+                prefilled=step.prefilled,
+                fused_prefill=step.fused_prefill,
+            )
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            self._report(
+                "step", "value", f"step(): {where}: {first['msg']}; its rows and caches are not recorded", error
+            )
+            raw = assembled.raw
+            bare = RawStep(raw.index, raw.context, raw.tokens, raw.parents, text=raw.text, committed=raw.committed)
+            return build_step(bare, assembled.connected, self._engine.name, self._texts, (), timings)
+
+    def _examined(self, raw: RawStep) -> Examined:
+        """What the checks say of it, while its rows are there."""
+        try:
+            return examine(raw)
+        except Exception as error:  # of specviz, and no reason to lose a step
+            self._report("step", "checks", f"step(): its checks failed, {type(error).__name__}: {error}", error)
+            return Examined([], {})
+
+    def _learn(self, step: StepRecord, raw: RawStep, request: _Request) -> None:
+        """Say of the run what its steps tell: the rule, and the rows' number formats."""
+        engine = request.run.engine
+        formats = {"dtype": raw.dtype, "draft_dtype": raw.draft_dtype}
+        options = {**{name: kind for name, kind in formats.items() if kind}, **engine.options}
+        rule = engine.rule or (None if step.rule is None else cut(step.rule, LONGEST_NAME))
+        if (rule, options) != (engine.rule, engine.options):
+            known = engine.model_copy(update={"rule": rule, "options": options})
+            request.run = request.run.model_copy(update={"engine": known})
+            self._add(step.request, request.run)
+
+    def _known(self, call: str, request: str | None) -> bool:
+        """Whether something can be written of this request."""
+        if request in self._requests:
+            return not self._requests[request].lost
+        which = "" if request is None else f" of the request {shown(request)}"
+        self._report(
+            call, "prompt", f"{call}(): no prompt{which} was given, so nothing of it is recorded; call prompt(ids)"
+        )
+        return False
+
+    def _add(self, name: str | None, part: Run | Step | FailedStep | End) -> None:
+        try:
+            self._file.add(name, part)
+        except (OSError, ValueError) as error:  # a full disk, a closed file
+            self._requests[name].lost = True
+            why = getattr(error, "strerror", None) or error
+            self._report(
+                "step", "write", f"the recording cannot be written any more ({why}); what is in it stays", error
+            )
+
+    # ------------------------------------------------------------------------------------------------ what is wrong
+
+    def _report(
+        self, call: str, kind: str, sentence: str, cause: BaseException | None = None, *, raising: bool = True
+    ) -> None:
+        """Warn, once for each kind; raise where that was asked for."""
+        text = f"specviz: {' '.join(sentence.split())[:500]}"
+        if self._strict and raising:
+            raise RecorderError(text) from cause
+        with self._lock:
+            if (call, kind) in self._told:
+                return
+            self._told.add((call, kind))
+        warnings.warn(f"{text}; this is said once.", RecorderWarning, stacklevel=_outside())
+
+    @contextmanager
+    def _calling(self, name: str) -> Iterator[None]:
+        """What goes wrong in a call of ours is told, and not raised into the loop."""
+        try:
+            yield
+        except RecorderError:
+            raise
+        except WrongCall as wrong:
+            self._report(name, wrong.kind, str(wrong) if str(wrong).startswith(name) else f"{name}(): {wrong}")
+        except Exception as error:
+            self._report(name, type(error).__name__, f"{name}(): {type(error).__name__}: {error}", error)
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        """Inside the lock; the time counts."""
+        began = time.perf_counter()
+        with self._lock:
+            try:
+                yield
+            finally:
+                self.seconds += time.perf_counter() - began
+
+    def _careful(self, decode: Callable[[list[int]], str]) -> Callable[[list[int]], str]:
+        """``decode`` as it is called here: a token that it has no text for is shown as its number."""
+
+        def careful(tokens: list[int]) -> str:
+            try:
+                return decode(tokens)
+            except Exception as error:
+                self._report(
+                    "decode", "decode", f"decode({shown(tokens)}) failed: {type(error).__name__}: {error}", error
+                )
+                return " ".join(f"‹{token}›" for token in tokens)
+
+        return careful
+
+
+def _outside() -> int:
+    """How far up the caller is who is not of this folder: a warning names the line of the loop."""
+    import sys
+
+    here, level, frame = os.path.dirname(__file__), 1, sys._getframe(1)
+    while frame.f_back is not None and (
+        os.path.dirname(frame.f_code.co_filename) == here or frame.f_code.co_filename.endswith("contextlib.py")
+    ):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def _name(request: str | int | None) -> str | None:
+    return None if request is None else str(request)[:LONGEST_NAME]
+
+
+def _sampling(said: Sampling | Mapping[str, Any] | float | None) -> Sampling | None:
+    if said is None or isinstance(said, Sampling):
+        return said
+    fields = dict(said) if isinstance(said, Mapping) else {"temperature": said}
+    if isinstance(fields.get("temperature"), int):
+        fields["temperature"] = float(fields["temperature"])
+    try:
+        return Sampling(**fields)
+    except (TypeError, ValidationError):
+        names = ", ".join(Sampling.model_fields)
+        raise SettingsError(
+            f"The sampling {shown(said)} is none; give a temperature, or a mapping with {names}."
+        ) from None
+
+
+def _model_info(model: Any) -> ModelInfo | None:
+    """A name, or what a module tells of itself."""
+    if model is None or isinstance(model, ModelInfo):
+        return model
+    if isinstance(model, (str, os.PathLike)):
+        return ModelInfo(id=cut(os.fspath(model)) or "a model")
+    config, parameters = getattr(model, "config", None), [*getattr(model, "parameters", list)()]
+    name = getattr(config, "_name_or_path", "") or type(model).__name__
+
+    def count(field: str) -> int | None:
+        found = getattr(config, field, None)
+        return found if type(found) is int and found >= 0 else None
+
+    return ModelInfo(
+        id=cut(os.path.basename(os.path.normpath(str(name))) if os.path.isabs(str(name)) else str(name)),
+        architecture=cut(type(model).__name__, LONGEST_NAME),
+        parameters=sum(parameter.numel() for parameter in parameters) if parameters else None,
+        layers=count("num_hidden_layers"),
+        vocabulary=count("vocab_size"),
+        dtype=str(parameters[0].dtype).removeprefix("torch.") if parameters else None,
+        device=str(parameters[0].device) if parameters else None,
+    )

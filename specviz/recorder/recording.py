@@ -1,0 +1,119 @@
+"""Writing a recording: JSON lines, appended and flushed one by one; :mod:`specviz.trace.recording` reads them.
+
+With ``rows=True`` whole rows go to a folder beside it, ``run.jsonl.rows``: one file a step, ``REQUEST-STEP.npz``, with
+the number of the request in the recording and of the step, both from 0 on. It holds, as far as they were said, float16
+``p``, ``q`` (processed rows), ``p_logits``, ``q_logits``, ``bonus_row``, and the whole numbers ``p_nodes``, ``q_nodes``
+(whose rows they are) and ``vocabulary`` (the target's ids of the draft's columns). Nothing in it is pickled:
+``numpy.load(path, allow_pickle=False)`` reads it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import uuid
+import weakref
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from specviz import __version__
+from specviz.errors import SettingsError
+from specviz.recorder.raw_step import RawStep
+from specviz.trace.io import write_file
+from specviz.trace.recording import End, Header, Line, Run
+from specviz.trace.recording import read_recording as read_recording
+from specviz.trace.recording import read_recordings as read_recordings
+from specviz.trace.schema import FailedStep, Step
+
+ROWS = ".rows"
+"""Behind the recording's name: the folder with its whole rows."""
+
+
+class RecordingFile:
+    """A recording that is being written.
+
+    Args:
+        path: replaced if it exists; None: kept in memory.
+
+    Raises:
+        SettingsError: if it cannot be written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None):
+        self.path = None if path is None else Path(path)
+        self._file: BinaryIO = io.BytesIO()
+        if self.path is not None:
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = open(self.path, "w+b", buffering=0)  # noqa: SIM115
+            except (OSError, ValueError) as error:
+                why = getattr(error, "strerror", None) or error
+                raise SettingsError(
+                    f"The recording cannot be written to {str(path)!r:.300} ({why}); choose another file."
+                ) from None
+        weakref.finalize(self, self._file.close)
+        created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        header = Header(specviz_recording=1, created=created, specviz_version=__version__, id=uuid.uuid4().hex[:16])
+        self._write(header.model_dump_json().encode())
+
+    def add(self, request: str | None, part: Run | Step | FailedStep | End) -> None:
+        """Append a line.
+
+        Raises:
+            OSError: if it cannot be written; nothing of it is in the file then.
+        """
+        kind = {Run: "run", Step: "step", FailedStep: "failed", End: "end"}[type(part)]
+        # What a field is when it is left out is what it is here.
+        value = part.model_dump_json(exclude_defaults=True)
+        self._write(f'{{"request":{json.dumps(request)},"{kind}":{value}}}'.encode())
+
+    def _write(self, line: bytes) -> None:
+        whole = self._file.tell()
+        try:
+            # One call, and no buffer of ours in between: what a killed process wrote is in the file.
+            left = memoryview(line + b"\n")
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError:
+            self._file.seek(whole)
+            self._file.truncate()
+            raise
+
+    def add_rows(self, number: int, raw: RawStep) -> None:
+        """Write the whole rows of a step, beside the recording.
+
+        Raises:
+            OSError: if they cannot be written.
+        """
+        if self.path is None:
+            return
+        arrays: dict[str, np.ndarray] = {}
+        for name in ("p", "q", "p_logits", "q_logits", "bonus_row"):
+            rows = getattr(raw, name)
+            if rows is not None:
+                with np.errstate(over="ignore"):
+                    arrays[name] = rows.astype(np.float16)
+        for name in ("p_nodes", "q_nodes", "vocabulary"):
+            if getattr(raw, name) is not None:
+                arrays[name] = np.asarray(getattr(raw, name), dtype=np.int64)
+        packed = io.BytesIO()
+        np.savez(packed, allow_pickle=False, **arrays)
+        write_file(Path(f"{self.path}{ROWS}") / f"{number}-{raw.index}.npz", packed.getvalue())
+
+    def read(self) -> bytes:
+        """All that was written so far."""
+        if isinstance(self._file, io.BytesIO):
+            return self._file.getvalue()
+        assert self.path is not None
+        return self.path.read_bytes()
+
+    def close(self) -> None:
+        if self.path is not None:
+            self._file.close()
+
+
+__all__ = ["Line", "RecordingFile", "read_recording", "read_recordings"]
