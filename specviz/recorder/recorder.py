@@ -160,7 +160,7 @@ class Recorder:
         """
         if not self._on:
             return
-        with self._timed(), self._calling("prompt"):
+        with self._timed(), self.calling("prompt"):
             name = _name(request)
             ids = [int(token) for token in snapshot(tokens).get().reshape(-1).tolist()]
             if not ids or min(ids) < 0:
@@ -197,7 +197,7 @@ class Recorder:
         """Say why it ended: ``end of sequence``, ``max_new_tokens``, ``context limit``, ``stopped`` or ``error``."""
         if not self._on:
             return
-        with self._timed(), self._calling("end"):
+        with self._timed(), self.calling("end"):
             self._write_late()
             if reason not in get_args(EndReason):
                 raise WrongCall(
@@ -362,8 +362,8 @@ class Recorder:
         warnings.warn(f"{text}; this is said once.", RecorderWarning, stacklevel=_outside())
 
     @contextmanager
-    def _calling(self, name: str) -> Iterator[None]:
-        """What goes wrong in a call of ours is told, and not raised into the loop."""
+    def calling(self, name: str) -> Iterator[None]:
+        """What goes wrong in a call of ours is told, and not raised into the loop; adapters use it, too."""
         try:
             yield
         except RecorderError:
