@@ -13,7 +13,7 @@ import specviz
 from specviz.recorder.audit import audit
 from specviz.recorder.findings import Finding
 from specviz.trace.schema import Trace
-from tests.recorder.shapes import tree_functions
+from tests.recorder.shapes import spec_tree, strategy, toy, tree_functions
 
 
 def seed() -> None:
@@ -73,3 +73,63 @@ def test_a_stale_residual_of_eagle_is_found() -> None:
     with specviz.attach(module) as rec:
         module.generate(tree_functions.Model(), 0.8, 12)
     assert {"rejudged", "bonus_row"} <= {*findings(rec.trace())}
+
+
+@pytest.mark.parametrize("batched", [False, True])
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_a_strategy_of_mcsd(temperature: float, batched: bool) -> None:
+    engine = strategy.Strategy(temperature, batched=batched)
+    seed()
+    plain = strategy.generate(engine, 10)
+    seed()
+    with specviz.attach(engine, strict=True) as rec:
+        assert strategy.generate(engine, 10) == plain
+    assert {*vars(engine)} == {*vars(strategy.Strategy(temperature))}
+    assert engine.acceptance_check is strategy.accept
+    trace = rec.trace()
+    assert text_of(trace) == plain
+    assert not findings(trace)
+    ran = compared(trace)
+    assert ran["rejudged"] == 10
+    ends = Counter(step.verdicts["MCSD"].bonus.source for step in trace.steps if step.verdicts["MCSD"].bonus)
+    assert ran["bonus_row"] == ends["residual"] > 0
+    assert all(step.verdicts["MCSD"].path == step.verdicts["rejection"].path for step in trace.steps)
+
+
+def test_mcsd_that_draws_from_the_target() -> None:
+    engine = strategy.Strategy(0.8, speculative_sampling=False)
+    seed()
+    with specviz.attach(engine, strict=True) as rec:
+        plain = strategy.generate(engine, 10)
+    assert text_of(rec.trace()) == plain
+    assert not findings(rec.trace())
+    assert compared(rec.trace())["rejudged"] == 10
+
+
+def test_rows_that_are_forgotten_by_a_fault_of_mcsd_are_found() -> None:
+    engine = strategy.Strategy(0.8)
+    engine.acceptance_check = lambda p, q, tokens: strategy.accept(p.clone(), q, tokens)  # p is not what is left
+    seed()
+    with specviz.attach(engine) as rec:
+        strategy.generate(engine, 10)
+    assert {*findings(rec.trace())} == {"bonus_row", "bonus_token"}
+
+
+@pytest.mark.parametrize("whole_class", [False, True])
+def test_a_tree_of_sequoia(whole_class: bool) -> None:
+    seed()
+    plain = spec_tree.generate(spec_tree.SpecTree(toy.PROMPT, 0.8), 10)
+    seed()
+    tree = None if whole_class else spec_tree.SpecTree(toy.PROMPT, 0.8)
+    with specviz.attach(tree or spec_tree.SpecTree, strict=True) as rec:
+        assert spec_tree.generate(tree or spec_tree.SpecTree(toy.PROMPT, 0.8), 10) == plain
+        if whole_class:
+            spec_tree.generate(spec_tree.SpecTree(toy.PROMPT, 0.8), 1)
+            assert len(rec.trace("2").steps) == 1
+    assert not {"verify", "accept_step"} & {*vars(tree or spec_tree.SpecTree(toy.PROMPT, 0.8))}
+    trace = rec.trace()
+    assert text_of(trace) == plain
+    assert not findings(trace)
+    ran = compared(trace)
+    assert ran["rejudged"] == ran["mask"] == ran["positions"] == ran["draft_calibration"] == len(trace.steps) > 2
+    assert all(step.verdicts["Sequoia"].path == step.verdicts["rejection"].path for step in trace.steps)
