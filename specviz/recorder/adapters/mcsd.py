@@ -1,8 +1,8 @@
 """MCSD: a strategy with ``generate_draft``, ``acceptance_check`` and ``verify``.
 
 The tree has ``k_config[d]`` children below every node of depth d. ``generate_draft`` returns it with the draft's rows,
-``cand_probs``: of each depth [nodes, V]. ``verify`` runs the target, then calls ``acceptance_check`` with one node's row
-at a time, and both models' rows are changed in place there: they are read before.
+``cand_probs``: of each depth [nodes, V]. ``verify`` runs the target, then calls ``acceptance_check`` with the row of one
+node at a time, and the rows of both models are changed in place there: they are read before.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class _Steps(Following):
         )
 
     def _see_head(self, stack: ExitStack) -> None:
-        head = getattr(self.strategy.target_model, "lm_head", None)
+        head: Any = getattr(self.strategy.target_model, "lm_head", None)
         if self.step is None or not hasattr(head, "register_forward_hook"):
             return
 
@@ -165,7 +165,7 @@ class _Steps(Following):
             self.coins = None
         elif self.coins is not None and coins is not None:
             drawn = coins.drawn(looked_at)
-            self.coins = None if drawn is None else {**self.coins, **dict(zip(range(first, first + looked_at), drawn))}
+            self.coins = None if drawn is None else self.coins | dict(enumerate(drawn, start=first))
         if found is None:
             # What is left of the row is what the bonus is drawn from; of the naive rule it is the draw itself.
             self.left = None if self.rule == "naive" else row.clone()
