@@ -10,7 +10,7 @@ from typing import Any
 from specviz.errors import SettingsError, shown
 from specviz.recorder.recorder import Recorder
 
-ADAPTERS = ("tree_functions", "mcsd", "sequoia")
+ADAPTERS = ("tree_functions", "mcsd", "sequoia", "sglang", "vllm")
 """Modules of this folder, each with ``fits(thing)`` and ``attach(thing, path, **options)``; the first that fits is
 taken."""
 

@@ -1,8 +1,8 @@
 """MCSD: a strategy with ``generate_draft``, ``acceptance_check`` and ``verify``.
 
 The tree has ``k_config[d]`` children below every node of depth d. ``generate_draft`` returns it with the draft's rows,
-``cand_probs``: of each depth [nodes, V]. ``verify`` runs the target, then calls ``acceptance_check`` with the row of one
-node at a time, and the rows of both models are changed in place there: they are read before.
+``cand_probs``: of each depth [nodes, V]. ``verify`` runs the target, then calls ``acceptance_check`` for one node after
+the other, and the rows of both models are changed in place there: they are read before.
 """
 
 from __future__ import annotations
