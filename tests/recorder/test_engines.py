@@ -66,7 +66,7 @@ def test_engines_of_three_functions(shape: str, temperature: float) -> None:
             assert ran["bonus_row"] == STEPS
             assert all(step.verdicts["EAGLE"].path == step.verdicts["rejection"].path for step in trace.steps)
     else:
-        assert ran["rejudged"] == (0 if temperature else 12)
+        assert ran["rejudged"] == (0 if temperature else STEPS)
         assert [step.verdicts["Medusa"].bonus is None for step in trace.steps] == [False] * (STEPS - 1) + [True]
 
 

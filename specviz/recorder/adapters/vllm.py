@@ -86,7 +86,7 @@ class _Steps(Batch):
         self.starts = [0, *accumulate(counts)]
         temperatures = None if metadata.all_greedy else metadata.temperature.tolist()
         self.greedy = [temperatures is None or temperatures[i] <= 0 for i in range(len(counts))]
-        texts = None if self.asked is not None else metadata.output_token_ids
+        texts: Any = () if self.asked is not None else metadata.output_token_ids
         taken: set[str] = set()
         for place, count in enumerate(counts):
             if self.asked is not None:
