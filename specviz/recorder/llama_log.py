@@ -98,10 +98,10 @@ def _decided(log: str, texts: dict[int, str]) -> Iterator[tuple[str | None, _Dec
             kept, of = int(found["kept"]), int(found["of"])
             of = max(kept, of)  # some versions print 0 there
             if of > MOST_NODES - 1:
-                raise TraceError(
-                    f"Line {number} says that {of:,} tokens were drafted; at most {MOST_NODES:,} are read."
-                )
+                raise TraceError(f"Line {number} has {of:,} drafted tokens, but at most {MOST_NODES - 1:,} are read.")
             drafts = waiting.get(found["slot"]) or waiting.get(None) or []
+            if found["slot"] is None and len(waiting) == 1:  # the example's one sequence, which may be named
+                (drafts,) = waiting.values()
             # Those that were too short to be tried are followed by another without a line of their own.
             fitting = next((i for i, draft in enumerate(drafts) if len(draft.positions) >= of), None)
             draft = None if fitting is None else drafts[fitting]
