@@ -138,6 +138,14 @@ def test_a_tree_of_sequoia(whole_class: bool) -> None:
     assert all(step.verdicts["Sequoia"].path == step.verdicts["rejection"].path for step in trace.steps)
 
 
+def test_a_bonus_that_is_written_over_an_accepted_token_of_sequoia_is_found() -> None:
+    seed()
+    with specviz.attach(spec_tree.SpecTree) as rec:
+        plain = spec_tree.generate(spec_tree.SpecTree(toy.PROMPT, 0.8, early=True), 3 * STEPS)
+    assert text_of(rec.trace()) == plain
+    assert "committed_text" in findings(rec.trace())
+
+
 @pytest.mark.parametrize("greedy", [False, True])
 def test_the_kernels_of_sglang(greedy: bool) -> None:
     seed()

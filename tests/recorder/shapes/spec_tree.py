@@ -14,7 +14,10 @@ LONGEST = 120
 
 
 class SpecTree:
-    def __init__(self, prefix: list[int], temperature: float):
+    """``early``: the bonus is written before the accepted tokens move up, and may stand in the place of one of them."""
+
+    def __init__(self, prefix: list[int], temperature: float, early: bool = False):
+        self.early = early
         self.temperature = temperature
         self.Successors = SUCCESSORS
         self.tokens = torch.zeros(LONGEST, dtype=torch.long)
@@ -78,9 +81,12 @@ class SpecTree:
             kept.append(place)
             ended = int(self.tokens[place]) == 0
         end = length - 1 + len(kept)
+        bonus = None if ended else torch.multinomial(left, 1)[0]
+        if bonus is not None and self.early:
+            self.tokens[end] = bonus
         self.tokens[length - 1 : end] = self.tokens[kept]
-        if not ended:
-            self.tokens[end] = torch.multinomial(left, 1)[0]
+        if bonus is not None:
+            self.tokens[end] = bonus
             end += 1
         self.ground_truth_len = self.num_nodes = end
         self._prepare()
