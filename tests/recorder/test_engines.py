@@ -139,9 +139,9 @@ def test_a_tree_of_sequoia(whole_class: bool) -> None:
 
 
 def test_a_bonus_that_is_written_over_an_accepted_token_of_sequoia_is_found() -> None:
-    seed()
+    torch.manual_seed(4)  # in the fifth step the second child of the root is accepted, and nothing below it
     with specviz.attach(spec_tree.SpecTree) as rec:
-        plain = spec_tree.generate(spec_tree.SpecTree(toy.PROMPT, 0.8, early=True), 3 * STEPS)
+        plain = spec_tree.generate(spec_tree.SpecTree(toy.PROMPT, 0.8, early=True), STEPS)
     assert text_of(rec.trace()) == plain
     assert "committed_text" in findings(rec.trace())
 
