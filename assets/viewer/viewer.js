@@ -6,7 +6,7 @@
  */
 
 import { blocksOf, isLate, takeMissing, takeRun } from "./core/blocks.js";
-import { el, showNotice } from "./core/dom.js";
+import { showNotice } from "./core/dom.js";
 import { listenForKeys } from "./core/keys.js";
 import { makeMotion } from "./core/motion.js";
 import { emptyState, frameDrawn, frameNow, runDrawn } from "./core/state.js";
