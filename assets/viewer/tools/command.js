@@ -42,9 +42,10 @@ export function saidOf(run) {
 export function makeCommand(place, ask) {
   const bar = /** @type {HTMLElement} */ (place.closest(".specviz-command"));
   const find = (/** @type {string} */ name) => /** @type {HTMLElement | null} */ (document.getElementById(name));
-  const strong = el("b"), rest = el("span"), words = el("span", { role: "status" }, strong, rest), clock = el("span", { class: "specviz-clock", "aria-hidden": "true" });
+  const strong = el("b"), rest = el("span"), clock = el("span", { class: "specviz-clock", "aria-hidden": "true" });
+  const words = el("span", { role: "status" }, strong, clock, rest);
   const progress = el("i", { class: "specviz-progress" });
-  place.replaceChildren(words, clock, progress);
+  place.replaceChildren(words, progress);
   /** @type {Run | null} */
   let run = null;
   /** @type {string | null} */
