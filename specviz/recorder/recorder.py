@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import time
@@ -129,6 +130,8 @@ class Recorder:
         self._reader = CacheReader()
         self._texts = Texts(self._careful(decode) if decode else None)
         self._requests: dict[str | None, _Request] = {}
+        self._closes = False
+        """Whether the last step is written when the process ends."""
         self._late: deque[tuple[StepRecord, BaseException | None]] = deque()
         if engine in STYLES or not 0 < len(engine) <= LONGEST_NAME:
             raise SettingsError(
@@ -244,6 +247,9 @@ class Recorder:
             self._late.append((step, error))
             while self._late and (len(self._late) > 1 or self._late[0][0].said.ready()):
                 self._write_next()
+            if self._late and not self._closes:
+                self._closes = True
+                atexit.register(self.close)
 
     def _write_late(self) -> None:
         while self._late:
