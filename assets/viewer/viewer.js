@@ -20,6 +20,7 @@ import { makeCompare } from "./tools/compare.js";
 import { makeCopy } from "./tools/copy.js";
 import { makeFigureDialog } from "./tools/figure_dialog.js";
 import { makeLessons } from "./tools/lessons.js";
+import { makeRequests } from "./tools/requests.js";
 import { makeShare } from "./tools/share.js";
 import { makeWhatIf } from "./tools/whatif.js";
 import { allBelow } from "./tree/folding.js";
@@ -34,7 +35,7 @@ import { makeTree } from "./tree/tree.js";
 
 /** @typedef {{update: (value: any) => void, show: (step: number) => void, select: Act["select"], dispose: () => void, leave: () => void, state: State}} Viewer */
 
-const TOOLS = [makeShare, makeCopy, makeFigureDialog, makeCompare, makeWhatIf, makeLessons];
+const TOOLS = [makeShare, makeCopy, makeFigureDialog, makeCompare, makeWhatIf, makeLessons, makeRequests];
 const PLAY_MS = 900, PLAY_PHASE_MS = 1800, ASK_AT_ONCE = 12, ASK_MS = 250, UNFOLD_WHOLE = 40;
 
 /** Those that are in a page, the last one mounted at the end. @type {Viewer[]} */

@@ -137,7 +137,7 @@ def _calibration(
         findings.append(Finding(name, "note", None, None, sentence, "they fit", "totals"))
         return
     how = "more" if score > 0 else "less"
-    sentence = f"{what} are {how} surprising than {row} say, from step {first} on: {numbers}."
+    sentence = f"{what} are {how} surprising than {row} say, from step {(first or 0) + 1} on: {numbers}."
     weight: Weight = "error"
     if name == COMMITTED and not _says_lossless(trace):
         sentence += " The engine does not say that it samples as the target does."
@@ -168,7 +168,7 @@ def _failed(checks: list[dict[str, Check]], findings: list[Finding], not_run: di
             said = (check.message or f"{many} of {compared} comparisons failed").rstrip(".")
             where = f"; {many} of {compared} in {len(failed)} of {len(ran)} steps" if compared > 1 else ""
             about = ABOUT[name]
-            sentence = f"Step {step}: {said}{where}."
+            sentence = f"Step {step + 1}: {said}{where}."
             findings.append(Finding(name, about.weight, step, check.node, sentence, about.meaning, about.place))
         elif compared and name not in (DRAFT, COMMITTED):  # what these say was told before
             sentence = f"{compared} comparisons in {sum(check.compared > 0 for _, check in ran)} steps, none failed."
@@ -185,7 +185,9 @@ def _text_end(trace: Trace, findings: list[Finding], not_run: dict[str, str]) ->
 
     def found(step: Step, sentence: str) -> None:
         findings.append(
-            Finding(name, about.weight, step.index, None, f"Step {step.index}: {sentence}", about.meaning, about.place)
+            Finding(
+                name, about.weight, step.index, None, f"Step {step.index + 1}: {sentence}", about.meaning, about.place
+            )
         )
 
     if not ends:
@@ -212,13 +214,13 @@ def _cache_audits(trace: Trace, findings: list[Finding]) -> None:
         for position, step in enumerate(trace.steps):
             change = step.caches.target if model == "target" else step.caches.draft
             if change is not None and change.audit is not None:
-                limit = tolerances(trace.models_of(position))[model]
-                if change.audit.worst() > limit:
+                limit = tolerances(trace.models_of(position)).get(model)
+                if limit is not None and change.audit.worst() > limit:
                     over.append((position, change.audit.worst(), limit))
         if over:
             step_, worst, limit = over[0]
             sentence = (
-                f"Step {step_}: the {model}'s cache differs from a recompute by {difference_text(worst)} where "
+                f"Step {step_ + 1}: the {model}'s cache differs from a recompute by {difference_text(worst)} where "
                 f"{digits(limit, 1)} is allowed; so it does in {len(over)} steps."
             )
             weight: Weight = "error" if model == "target" else "warning"

@@ -22,8 +22,8 @@ class Finding:
 
     Attributes:
         check: its name, as docs/audit.md lists it.
-        step: index of the step; None where it is about the whole run.
-        sentence: what was found, with the numbers.
+        step: index of the step, from 0 on; None where it is about the whole run.
+        sentence: what was found, with the numbers. For people, who count steps from 1 on, as on the page.
         meaning: what it usually means.
     """
 

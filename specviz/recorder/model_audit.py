@@ -248,9 +248,9 @@ def _finding(name: str, which: Which, found: list[Compared]) -> Finding:
         return Finding(name, "note", worst.step, worst.node, sentence, "they fit", about.place)
     first = min(over, key=lambda one: (one.step, one.node))
     sentence = (
-        f"Step {first.step}: the {which}'s row at node {first.node} is not that of a recompute from the text: its "
+        f"Step {first.step + 1}: the {which}'s row at node {first.node} is not that of a recompute from the text: its "
         f"{first.part} differs by {first.difference:.2g}; {len(over)} of {len(found)} rows differ, the worst at step "
-        f"{worst.step}, node {worst.node}, by {worst.difference:.2g} in its {worst.part}."
+        f"{worst.step + 1}, node {worst.node}, by {worst.difference:.2g} in its {worst.part}."
     )
     return Finding(name, about.weight, first.step, first.node, sentence, about.meaning, about.place)
 

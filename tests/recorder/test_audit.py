@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -15,16 +16,21 @@ import torch
 
 from specviz.cli import main
 from specviz.engine.session import Session
+from specviz.errors import ModelError
 from specviz.recorder import step_record
 from specviz.recorder.arrays import Snapshot, snapshot
 from specviz.recorder.audit import DEVIATIONS, NATS_ABOVE, NATS_BELOW, audit, fails, is_alarm
+from specviz.recorder.checks import examine
 from specviz.recorder.findings import ABOUT, Finding, NotRun, in_order
 from specviz.recorder.model_audit import NATS, PROBABILITY, audit_rows, limits
 from specviz.trace.checks import Check
 from specviz.trace.io import save_trace
 from specviz.trace.schema import CacheChange, Caches, Row, Sampling, Step, TopK, Trace
-from tests import faults, pairs
+from tests import faults, pairs, tiny
+from tests.paths import DOCS
 from tests.recorder import loops
+from tests.recorder.checks.steps import step as sound_step
+from tests.tools import false_alarms
 
 NEW_TOKENS = 24
 
@@ -178,7 +184,7 @@ def test_a_calibration_says_from_which_step_on() -> None:
 
     (found,) = wrong(audit(with_checks(sound(), shifted)))
     assert (found.check, found.step) == ("draft_calibration", 2)
-    assert "from step 2 on" in found.sentence
+    assert "from step 3 on" in found.sentence
     assert "more surprising" in found.sentence
 
 
@@ -382,3 +388,56 @@ def test_the_command_line_exits_with_1_where_something_is_wrong(
     assert "1 error, 0 warnings" in said
     (tmp_path / "broken.jsonl").write_text("{}")
     assert main(["audit", str(tmp_path / "broken.jsonl")]) == 2
+
+
+# ---------------------------------------------------------------------------------------------------- the document
+
+
+def test_the_document_lists_every_check_by_its_name() -> None:
+    rows = [line for line in (DOCS / "audit.md").read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    assert {name for line in rows for name in re.findall(r"`(\w+)`", line.split("|")[1])} == ABOUT.keys()
+    assert {check.name for check in examine(sound_step()).checks} <= ABOUT.keys()
+
+
+def test_the_document_lists_who_finds_the_planted_faults() -> None:
+    lines = (DOCS / "audit.md").read_text(encoding="utf-8").splitlines()
+    for fault, (must, _) in FOUND_BY.items():
+        (row,) = [line for line in lines if line.startswith(f"| {fault} |")]
+        assert must <= {*re.findall(r"`(\w+)`", row)}
+
+
+def test_the_rate_of_false_alarms_that_the_document_gives() -> None:
+    """With fewer runs: at most the 2 in 1,000 that it promises, of the most uneven rows, and none of a model's."""
+    rows = dict(false_alarms.kinds())
+    for name in ("the same, temperature 0.7", "0.999 and a thousand tokens of 1e-6"):
+        above, below = false_alarms.share_of_alarms(rows[name], 1000)[200]
+        assert above + below <= (0.002 if "1e-6" in name else 0)
+
+
+@pytest.mark.parametrize("given", [("target", "draft"), ("target",), ("draft",)])
+def test_models_are_given_by_name(
+    given: tuple[str, ...], folders: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "own.json.gz"
+    pair = [part for name, folder in folders.items() for part in (f"--{name}", folder)]
+    assert main(["record", "--prompt", "the sea", *pair, "--max-new-tokens", "8", "-o", str(file)]) == 0
+    capsys.readouterr()
+    named = [part for name in given for part in (f"--{name}", folders[name])]
+    assert main(["audit", str(file), *named]) == 0
+    said = capsys.readouterr().out
+    for name in ("target", "draft"):
+        recomputed = f"note     {name}_rows: The {name}'s rows are those of a recompute from the text"
+        assert (recomputed in said) == (name in given)
+    assert main(["audit", str(file), "--target", str(tmp_path / "nothing")]) == 2
+    assert "There is no folder" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    target, draft = tiny.save_pair(tmp_path_factory.mktemp("pair"))
+    return {"target": str(target), "draft": str(draft)}
+
+
+def test_what_is_no_model_is_refused() -> None:
+    with pytest.raises(ModelError, match="no language model"):
+        audit(sound(), object())

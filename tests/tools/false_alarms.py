@@ -52,10 +52,9 @@ def scores(rows: np.ndarray, runs: int) -> tuple[np.ndarray, np.ndarray]:
         there = which == number
         sums = np.cumsum(row)
         tokens = np.minimum(np.searchsorted(sums, u[there] * sums[-1], side="right"), len(row) - 1)
-        wanted, place = np.unique(tokens, return_inverse=True)
-        found = [surprise(row, int(token)) for token in wanted] or [surprise(row, 0)]
-        score[there] = np.array([one.score for one in found])[place]
-        variance[there] = found[0].variance
+        first = surprise(row, 0)  # of any other token the score differs by log p
+        score[there] = first.score + np.log(row[0] / row[tokens])
+        variance[there] = first.variance
     looks = slice(TOKENS - 1, None, TOKENS)
     return score.cumsum(1)[:, looks], variance.cumsum(1)[:, looks]
 
