@@ -8,8 +8,12 @@ fingerprints, masks and positions.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from specviz.recorder.recording import RecordingFile
+from specviz.trace.recording import Run
 from specviz.trace.schema import Check, Trace
 
 ENGINE = "my-loop"
@@ -72,3 +76,13 @@ def _take_out(step: dict[str, Any], level: int, texts: bool) -> None:
             step["caches"][name] = None
         elif change:
             change |= {"moves": None, "dropped": None, "audit": None}
+
+
+def write_recording(path: Path, requests: Mapping[str | None, Trace]) -> None:
+    """Write runs of another engine to one recording, as its requests by name, one after the other."""
+    file = RecordingFile(path)
+    for name, trace in requests.items():
+        known = {field: getattr(trace, field) for field in Run.model_fields}
+        for part in (Run(**known), *trace.steps):
+            file.add(name, part)
+    file.close()

@@ -20,6 +20,7 @@ import { makeCompare } from "./tools/compare.js";
 import { makeCopy } from "./tools/copy.js";
 import { makeFigureDialog } from "./tools/figure_dialog.js";
 import { makeLessons } from "./tools/lessons.js";
+import { makeRequests } from "./tools/requests.js";
 import { makeShare } from "./tools/share.js";
 import { makeWhatIf } from "./tools/whatif.js";
 import { allBelow } from "./tree/folding.js";
@@ -34,7 +35,7 @@ import { makeTree } from "./tree/tree.js";
 
 /** @typedef {{update: (value: any) => void, show: (step: number) => void, select: Act["select"], dispose: () => void, leave: () => void, state: State}} Viewer */
 
-const TOOLS = [makeShare, makeCopy, makeFigureDialog, makeCompare, makeWhatIf, makeLessons];
+const TOOLS = [makeShare, makeCopy, makeFigureDialog, makeCompare, makeWhatIf, makeLessons, makeRequests];
 const PLAY_MS = 900, PLAY_PHASE_MS = 1800, ASK_AT_ONCE = 12, ASK_MS = 250, UNFOLD_WHOLE = 40;
 
 /** Those that are in a page, the last one mounted at the end. @type {Viewer[]} */
@@ -304,12 +305,13 @@ export function mount(element, handlers = {}) {
   const redraw = () => state.run && render("look");
 
   /** @param {Run} run */
-  function renderEmpty({ steps, failed }) {
+  function renderEmpty({ steps, failed, engine }) {
     const refused = steps > 0 && state.refused.get(state.step), number = state.step + 1;
     ui.empty.classList.toggle("sv-loading", steps > 0 && !refused);
     const [head, said] = refused ? [`Step ${number} cannot be shown here.`, refused]
       : steps ? [`Loading step ${number} …`, "Its frame is on the way; the other steps can be opened meanwhile."]
         : failed ? ["This run has no step that went through.", "Its first one failed; what is known of it stands above."]
+          : engine ? ["This recording has no step.", `${engine.said}. It ends before its first step.`]
           : ["This run has no step yet.", "Press Step to draft the first tree, or Run to decode until the end."];
     ui.empty.replaceChildren(el("b", {}, head), el("span", {}, said));
   }

@@ -35,8 +35,8 @@ from specviz.trace.io import packed, write_file
 from specviz.trace.schema import Choice, Trace
 
 ANOTHER_ENGINE = (
-    "This run was recorded from another engine, {}, so no step can be added to it here; press New run to start one "
-    "with the settings of the form."
+    "This run was recorded from another engine, {}, so no step can be added to it here; Run starts a new one of the "
+    "prompt above, and so does Step after New run."
 )
 _Write = Callable[[Trace, Path], None]
 
@@ -100,10 +100,8 @@ class Actions:
         except SpecvizError as error:
             yield run_handlers.failed(error), gr.skip()
             return
-        before = None if there.anew else there.run
-        if before is not None and before.stored.head.engine is not None:
-            yield message("error", ANOTHER_ENGINE.format(one_line(before.stored.head.who, 32))), gr.skip()
-            return
+        # Nobody can go on with another engine's run: Run starts one of the prompt that stands in the form.
+        before = None if there.anew or _engine_of(there) else there.run
         ticket = before.ticket if before else None
         trace = self.sessions.trace_of(ticket)  # in memory already; the page's copy may be compressed
         if trace is None and before is not None:
@@ -117,6 +115,11 @@ class Actions:
 
     def on_step(self, known: PageState | None, request: gr.Request, *values: Any) -> Iterator[tuple[Any, Any]]:
         """The endpoint ``step``."""
+        there = known or self.start
+        engine = None if there.anew or there.lost else _engine_of(there)
+        if engine is not None:
+            yield message("error", ANOTHER_ENGINE.format(one_line(engine, 32))), gr.skip()
+            return
         yield from self.on_run(1, known, request, *values)
 
     def not_open(self, there: PageState) -> str:
@@ -186,7 +189,9 @@ class Actions:
         """
         settings = one.trace.settings
         fill = self.form.write(one.trace.prompt, one.models, settings) if settings else self.form.untouched()
-        return [text, (known or self.start).show(one, filled=settings is not None), *fill]
+        there = (known or self.start).show(one, filled=settings is not None)
+        requests = opening.requests_block(there)
+        return [f"[{text},{requests}]" if requests else text, there, *fill]
 
     def models_for(self, there: PageState, one: Run, values: Sequence[Any]) -> ModelChoice:
         """The pair that a run is asked about with: the form's where it was filled in from this run, because there a
@@ -202,10 +207,16 @@ class Actions:
         return self.open_run(known, lambda: opening.recorded(name or ""))
 
     def on_upload(self, path: str | None, known: PageState | None, request: gr.Request) -> list[Any]:
-        """Open a trace file that the visitor sent."""
+        """Open a trace file that the visitor sent; of a recording all requests, with the first in sight."""
         client, most = client_of_event(request, self.limits), self.limits.upload_bytes
+        there = known or self.start
         try:
-            return self.open_run(known, lambda: opening.uploaded(self.readers, path, most, client))
+            first, *others = opening.uploaded(self.readers, path, most, client)
+            for one in (first, *others) if others else ():
+                there = there.show(one)
+            return self.show_run(there, first, opening.first_block(first))
+        except SpecvizError as error:
+            return [run_handlers.failed(error), gr.skip(), *self.form.untouched()]
         finally:
             forget_upload(path)
 
@@ -409,6 +420,11 @@ class Actions:
         """End the sessions of a page that nobody has used for so long that Gradio forgets its state."""
         for run in page_state.runs if page_state else ():
             self.sessions.drop(run.ticket)
+
+
+def _engine_of(there: PageState) -> str | None:
+    """Who recorded the run in sight, where that was another engine."""
+    return there.run.stored.head.who if there.run and there.run.stored.head.engine else None
 
 
 def _whole(text: Any, otherwise: Any) -> Any:

@@ -9,11 +9,13 @@ from functools import lru_cache
 from specviz.app import run_handlers, whatif
 from specviz.app.page_state import PageState, Run, models_of
 from specviz.app.server.clients import Client
+from specviz.app.server.limits import RUNS_KEPT
 from specviz.app.server.readers import Readers
 from specviz.app.server.share_store import ShareStore
 from specviz.app.server.trace_store import StoredTrace
 from specviz.errors import SettingsError, TraceError
 from specviz.figures import dump_block
+from specviz.figures.text import one_line
 
 log = logging.getLogger(__name__)
 
@@ -45,17 +47,30 @@ def recorded(name: str) -> Run:
     return Run(stored, name, models_of(stored.head), link=name)
 
 
-def uploaded(readers: Readers, path: str | None, most_bytes: int, client: Client) -> Run:
+def uploaded(readers: Readers, path: str | None, most_bytes: int, client: Client) -> list[Run]:
+    """The run of a file, or those of the requests of a recording: the first of them, as many as a page keeps."""
     if not path:
         raise TraceError("No file came; choose a trace that specviz recorded.")
     if not os.path.isfile(path):  # so that no sentence names a folder of this machine; any text may be asked for
         raise TraceError("The file is not here any more; send it again.")
     try:
-        stored = readers.read_trace(path, most_bytes, client)
+        runs = readers.read_runs(path, most_bytes, client)
     except OSError as error:  # whose words name a folder of this machine
         log.warning("a file that was sent cannot be read", exc_info=error)
         raise TraceError("The server cannot read the file now; send it again.") from None
-    return Run(stored, run_handlers.file_title(path), models_of(stored.head))
+    title, recording = run_handlers.file_title(path), runs[0].id if len(runs) > 1 else None
+    return [Run(stored, title, models_of(stored.head), recording=recording) for stored in runs[:RUNS_KEPT]]
+
+
+def requests_block(page_state: PageState) -> str:
+    """The requests to choose from, where the run in sight is one of several of a recording."""
+    runs = page_state.requests()
+    return dump_block({"requests": [{"run": run.id, "name": request_name(run)} for run in runs]}) if runs else ""
+
+
+def request_name(run: Run) -> str:
+    name = run.stored.head.request
+    return "without a name" if name is None else one_line(name, 40)
 
 
 def listed(page_state: PageState, id: object) -> Run:

@@ -35,6 +35,7 @@ class Run:
         models: the pair that can go on with it, as it is written in the form.
         ticket: finds its live session, if it has had one.
         link: what the address bar calls it, if a link can open it again.
+        recording: the same for all requests of one recording that was opened; None for any other run.
     """
 
     stored: StoredTrace
@@ -42,6 +43,7 @@ class Run:
     models: ModelChoice
     ticket: Ticket | None = None
     link: str | None = None
+    recording: str | None = None
 
     @property
     def id(self) -> str:
@@ -104,6 +106,12 @@ class PageState:
             anew=False,
             lost=False,
         )
+
+    def requests(self) -> list[Run]:
+        """The runs of the recording that the run in sight is of; empty where it is the only one."""
+        run = self.run
+        runs = [one for one in self.runs if run and run.recording and one.recording == run.recording]
+        return runs if len(runs) > 1 else []
 
     def absent(self, otherwise: str = NOT_OPEN) -> str:
         """What to say of a run that is asked for and is not here."""

@@ -65,7 +65,7 @@ def open_recorded(name: str, folder: Path = TRACES) -> Trace:
 
 def file_title(path: str) -> str:
     """What a page calls a file that a visitor sent."""
-    return one_line(Path(path).name.removesuffix(".gz").removesuffix(".json"), 40)
+    return one_line(Path(path).name.removesuffix(".gz").removesuffix(".json").removesuffix(".jsonl"), 40)
 
 
 def verifier_names() -> list[str]:

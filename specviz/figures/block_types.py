@@ -205,6 +205,13 @@ class Link(TypedDict, total=False):
     copy: bool
 
 
+class RequestName(TypedDict):
+    """A request of the recording that the run in sight is of, and the id of its run."""
+
+    run: str
+    name: str
+
+
 class LessonName(TypedDict):
     name: str
     title: str
@@ -414,6 +421,7 @@ class Block(TypedDict, total=False):
     proofs: dict[str, dict[str, dict[str, str]]]
     look: Look
     link: Link
+    requests: list[RequestName]
     lessons: list[LessonName]
     lesson: Lesson
     verifiers: list[VerifierChoice]

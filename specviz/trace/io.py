@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from specviz.errors import TraceError
 from specviz.trace.limits import MAX_TRACE_BYTES, check_density, one_line, outermost, unpacked
-from specviz.trace.recording import is_recording, read_recording
+from specviz.trace.recording import is_recording, read_recording, read_recordings
 from specviz.trace.schema import READ_VERSIONS, Trace
 
 
@@ -66,6 +66,15 @@ def read_trace(path: str | os.PathLike[str], *, request: str | None = None, max_
     with open(path, "rb") as file:
         data = file.read(max_bytes + 1)
     return parse_trace(data, request=request, max_bytes=max_bytes)
+
+
+def read_traces(path: str | os.PathLike[str], *, max_bytes: int = MAX_TRACE_BYTES) -> list[Trace]:
+    """As :func:`read_trace`, with the runs of all requests of a recording, in the order in which they began."""
+    with open(path, "rb") as file:
+        data = unpacked(file.read(max_bytes + 1), max_bytes)
+    if is_recording(data):
+        return [*read_recordings(data, max_bytes=max_bytes).values()]
+    return [parse_trace(data, max_bytes=max_bytes)]
 
 
 def save_trace(trace: Trace, path: str | os.PathLike[str]) -> None:

@@ -661,6 +661,14 @@ export interface Link {
 }
 
 /**
+ * A request of the recording that the run in sight is of, and the id of its run.
+ */
+export interface RequestName {
+  run: string;
+  name: string;
+}
+
+/**
  */
 export interface LessonName {
   name: string;
@@ -907,6 +915,7 @@ export interface Block {
   proofs?: Record<string, Record<string, Record<string, string>>>;
   look?: Look;
   link?: Link;
+  requests?: RequestName[];
   lessons?: LessonName[];
   lesson?: Lesson;
   verifiers?: VerifierChoice[];

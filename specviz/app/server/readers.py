@@ -35,7 +35,7 @@ from specviz.compare.read import NO_STEPS
 from specviz.compare.statistics import Group, Tally
 from specviz.errors import BusyError, SettingsError, TraceError
 from specviz.figures.export import write_page
-from specviz.trace.io import dump_trace, read_trace
+from specviz.trace.io import dump_trace, read_traces
 from specviz.trace.schema import Trace
 
 BYTES_A_BYTE = 25
@@ -92,7 +92,11 @@ class Readers:
         self.small, self.large = Lane(limits, "files", SMALL_FILES), Lane(limits, "large files", LARGE_FILES)
 
     def read_trace(self, path: str | os.PathLike[str], most_bytes: int, client: Client) -> StoredTrace:
-        """A trace file, checked and limited.
+        """A trace file, checked and limited; of a recording its first request. See :meth:`read_runs`."""
+        return self.read_runs(path, most_bytes, client)[0]
+
+    def read_runs(self, path: str | os.PathLike[str], most_bytes: int, client: Client) -> list[StoredTrace]:
+        """The run of a trace file, checked and limited, or those of all requests of a recording.
 
         Raises:
                 OSError: if it cannot be read.
@@ -101,11 +105,13 @@ class Readers:
         """
         if not _is_large(path):
             with self.small.turn(client):
-                return StoredTrace(read_trace(path, max_bytes=most_bytes))
+                return [StoredTrace(trace) for trace in read_traces(path, max_bytes=most_bytes)]
+        runs = []
         with self.large.turn(client), _process("trace", BYTES_A_BYTE * most_bytes, path, most_bytes) as answer:
-            first, rest = answer.readline(), answer.read()
-        found = _checked(first, TraceError)
-        return StoredTrace.of_packed(rest, **found)
+            while line := answer.readline():
+                found = _checked(line, TraceError)
+                runs.append(StoredTrace.of_packed(answer.read(found.pop("bytes")), **found))
+        return runs
 
     def write_page(self, trace: Trace, path: Path, client: Client, go: int = 0, alone: bool = False) -> None:
         """Write the HTML page of a run, which takes about ten times as long as reading it.

@@ -27,15 +27,15 @@ BASE_BYTES = 700 * 1024 * 1024
 CPU_SECONDS = 60
 
 
-def read_trace(path: str, most_bytes: str) -> Iterator[bytes]:
-    """How much is in a trace, as JSON in a line, then the trace, packed."""
+def read_traces(path: str, most_bytes: str) -> Iterator[bytes]:
+    """Of each run of a file, how much is in it, as JSON in a line, then the trace, packed, in ``bytes`` bytes."""
     from specviz.app.server.trace_store import StoredTrace, pack
     from specviz.trace import io
 
-    trace = io.read_trace(path, max_bytes=int(most_bytes))
-    stored = StoredTrace(trace)
-    yield json.dumps({"steps": stored.steps, "tokens": stored.tokens, "size": stored.size}).encode() + b"\n"
-    yield pack(trace)
+    for trace in io.read_traces(path, max_bytes=int(most_bytes)):
+        stored, packed = StoredTrace(trace), pack(trace)
+        said = {"bytes": len(packed), "steps": stored.steps, "tokens": stored.tokens, "size": stored.size}
+        yield json.dumps(said).encode() + b"\n" + packed
 
 
 def read_comparison(into: str, *paths: str) -> Iterator[bytes]:
@@ -61,7 +61,7 @@ def write_page(packed: str, into: str, go: str, alone: str) -> Iterator[bytes]:
 
 
 WORK: dict[str, Callable[..., Iterator[bytes]]] = {
-    "trace": read_trace,
+    "trace": read_traces,
     "comparison": read_comparison,
     "page": write_page,
 }

@@ -18,6 +18,7 @@ from specviz.app.server.reading_process import main
 from specviz.app.server.trace_store import StoredTrace
 from specviz.errors import BusyError, SettingsError, TraceError
 from specviz.trace.io import dump_trace, save_trace
+from tests.foreign import foreign, write_recording
 from tests.sample_traces import sample_trace
 
 PUBLIC = Limits(public=True)
@@ -54,6 +55,20 @@ def test_a_large_file_comes_back_from_its_process_as_it_was(tmp_path: Path, all_
     assert (stored.id, stored.head, stored.size) == (here.id, here.head, here.size)
     assert (stored.steps, stored.tokens) == (here.steps, here.tokens)
     assert stored.trace == trace
+
+
+def test_all_requests_of_a_recording_are_read_here_and_in_a_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, traces = tmp_path / "run.jsonl", [foreign(sample_trace(steps=count), count) for count in (1, 2, 3)]
+    write_recording(path, {None: traces[0], "b": traces[1], "c": traces[2]})
+    small = Readers(PUBLIC).read_runs(path, MOST, A)
+    assert [stored.head.request for stored in small] == [None, "b", "c"]
+    assert [stored.trace.steps for stored in small] == [trace.steps for trace in traces]
+    monkeypatch.setattr(reading, "LARGE_TRACE_BYTES", 10)
+    large = Readers(PUBLIC).read_runs(path, MOST, A)
+    assert [stored.trace for stored in large] == [stored.trace for stored in small]
+    assert Readers(PUBLIC).read_trace(path, MOST, A).trace == small[0].trace
 
 
 def test_what_is_large_is_known_by_what_is_unpacked(tmp_path: Path) -> None:
