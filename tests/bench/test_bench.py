@@ -183,7 +183,7 @@ def test_a_recorder_is_measured_at_every_level_and_changes_nothing() -> None:
     found = recorder_cost.recorder_costs(make_reading_pair(), 1, [(2, 2)], quiet)
     assert [(cost.nodes, cost.level) for cost in found] == [(6, 1), (6, 2), (6, 3), (6, 4)]
     assert all(len(cost.inside) == len(cost.bare) == 1 for cost in found)
-    assert all(0 < inside for cost in found for inside in cost.inside)
+    assert all(inside > 0 for cost in found for inside in cost.inside)
 
 
 def test_memory_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
