@@ -72,7 +72,8 @@ export function buildParts() {
       audits.auditEmpty, audits.auditSaid, audits.auditBox, audits.auditTable) },
     { name: "table", title: "Table", box: panel("Draft tree as a table", "Draft tree as a table", { "data-known": "end" }, note("Every node of the tree in numbers: what the draft said, what the target said, and what every verifier made of it."), nodeTable) },
     { name: "whatif", title: "What if", box: el("section", { class: "sv-panel", "aria-label": "What if" }, under) },
-    { name: "findings", title: "Findings", box: panel("Findings", "Findings", {}, checks) },
+    { name: "findings", title: "Findings", box: panel("Findings", "Findings", {},
+      note("What was checked of another engine's run without its models, and what of it does not fit; each finding leads to its step and to the panel that shows it."), checks) },
   ], caches.cacheHead);
   const said = el("div", { class: "sv-said" }, alarm, heads.headline, el("p", { class: "sv-sub" }, heads.headTokens, heads.headSaid), inside.summary);
   const headbox = el("header", { class: "sv-headbox" }, said,

@@ -305,12 +305,13 @@ export function mount(element, handlers = {}) {
   const redraw = () => state.run && render("look");
 
   /** @param {Run} run */
-  function renderEmpty({ steps, failed }) {
+  function renderEmpty({ steps, failed, engine }) {
     const refused = steps > 0 && state.refused.get(state.step), number = state.step + 1;
     ui.empty.classList.toggle("sv-loading", steps > 0 && !refused);
     const [head, said] = refused ? [`Step ${number} cannot be shown here.`, refused]
       : steps ? [`Loading step ${number} …`, "Its frame is on the way; the other steps can be opened meanwhile."]
         : failed ? ["This run has no step that went through.", "Its first one failed; what is known of it stands above."]
+          : engine ? ["This recording has no step.", `${engine.said}. It ends before its first step.`]
           : ["This run has no step yet.", "Press Step to draft the first tree, or Run to decode until the end."];
     ui.empty.replaceChildren(el("b", {}, head), el("span", {}, said));
   }

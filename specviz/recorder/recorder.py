@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import html
 import os
 import threading
 import time
@@ -129,6 +131,8 @@ class Recorder:
         self._reader = CacheReader()
         self._texts = Texts(self._careful(decode) if decode else None)
         self._requests: dict[str | None, _Request] = {}
+        self._closes = False
+        """Whether the last step is written when the process ends."""
         self._late: deque[tuple[StepRecord, BaseException | None]] = deque()
         if engine in STYLES or not 0 < len(engine) <= LONGEST_NAME:
             raise SettingsError(
@@ -232,7 +236,10 @@ class Recorder:
         self.close()
 
     def _repr_html_(self) -> str:
-        return self.trace()._repr_html_() if self._on else f"<p>Nothing was recorded: {VARIABLE}=0 is set.</p>"
+        try:
+            return self.trace()._repr_html_()
+        except TraceError as error:  # nothing to show yet
+            return f"<p>{html.escape(str(error))}</p>"
 
     # ------------------------------------------------------------------------------------------------ of one step
 
@@ -244,6 +251,9 @@ class Recorder:
             self._late.append((step, error))
             while self._late and (len(self._late) > 1 or self._late[0][0].said.ready()):
                 self._write_next()
+            if self._late and not self._closes:
+                self._closes = True
+                atexit.register(self.close)
 
     def _write_late(self) -> None:
         while self._late:
@@ -268,8 +278,8 @@ class Recorder:
         self._learn(step, raw, request)
         raw.rule, raw.lossless = step.rule or request.run.engine.rule, request.run.engine.lossless
         if error is not None or assembled.lacks:
-            message = assembled.lacks if error is None else f"{type(error).__name__}: {' '.join(str(error).split())}"
-            self._add(step.request, build_failed(raw, self._texts, cut(str(message))))
+            message = assembled.lacks or "" if error is None else _said_by(error)
+            self._add(step.request, build_failed(raw, self._texts, cut(message)))
             if error is None:
                 wrong.append(WrongCall(f"step(): {message} It is recorded as one that failed", "whole"))
         else:
@@ -396,6 +406,11 @@ class Recorder:
                 return " ".join(f"‹{token}›" for token in tokens)
 
         return careful
+
+
+def _said_by(error: BaseException) -> str:
+    """Its kind and its words, in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
 
 
 def _outside() -> int:

@@ -505,3 +505,4 @@ def test_a_recorder_shows_itself_in_a_notebook(monkeypatch) -> None:
     rec = recorder()
     one_step(rec)
     assert rec._repr_html_() == "1 steps"
+    assert "ends before its first run" in Recorder()._repr_html_()

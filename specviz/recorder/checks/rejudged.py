@@ -175,7 +175,7 @@ def _verdict(judged: Judged, walk: Walk, step: RawStep) -> Verdict:
                 node=ruling.node,
                 rule=cut(verifier.rule, LONGEST_NAME),
                 comparison=verifier.comparison,
-                threshold=thresholds[ruling.node],
+                threshold=_number(thresholds[ruling.node]),
                 p=_number(numbers["p"][ruling.node]),
                 q=_number(q[ruling.node]),
                 uniform=ruling.uniform,
