@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tracemalloc
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -441,3 +442,43 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def test_what_is_no_model_is_refused() -> None:
     with pytest.raises(ModelError, match="no language model"):
         audit(sound(), object())
+
+
+def test_numbers_of_a_strangers_file_cost_nothing() -> None:
+    """Slots, positions and counts may be any up to 2**53: nothing as large as they say is made of them."""
+    huge = 2**52
+
+    def shifted(change: CacheChange, by: int) -> CacheChange:
+        slots = tuple(
+            slot.model_copy(
+                update={
+                    "slot": slot.slot + by,
+                    "sees": tuple(other + by for other in slot.sees),
+                    "sees_before": huge,
+                    "position": huge,
+                }
+            )
+            for slot in change.appended
+        )
+        return change.model_copy(update={"appended": slots, "length_before": change.length_before})
+
+    steps = []
+    for step in sound().steps[:2]:
+        caches = step.caches.model_copy(update={"target": shifted(step.caches.target, huge)})
+        steps.append(step.model_copy(update={"checks": (), "caches": caches}))
+    tracemalloc.start()
+    found = audit(sound().model_copy(update={"steps": tuple(steps)}))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20_000_000
+    assert {"mask", "positions"} <= names(found)
+    assert "the slots of the accepted nodes" in lacked(found)["compaction"]
+
+
+def test_scores_of_a_strangers_file_are_only_numbers() -> None:
+    for score, variance in ((1e308, 1e308), (-1e308, 1e-300), (1.0, -1.0)):
+
+        def changed(check: Check, score: float = score, variance: float = variance) -> Check:
+            return check.model_copy(update={"score": score, "variance": variance})
+
+        assert isinstance(fails(audit(with_checks(sound(), changed))), bool)
