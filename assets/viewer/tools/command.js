@@ -24,6 +24,7 @@ const counted = (count, word) => `${count.toLocaleString("en")} ${word}${count =
  */
 export function saidOf(run) {
   if (!run) return ["No run yet", ""];
+  if (run.engine) return ["Recorded", counted(run.steps, "step")];
   if (run.failed) return [`Step ${run.failed.step + 1} failed`, run.steps ? `the ${counted(run.steps, "step")} before it stay` : ""];
   const head = run.endReason && run.endReason !== "stopped" ? "Finished" : run.steps ? "Paused" : "Ready";
   return [head, counted(run.steps, "step")];
