@@ -113,7 +113,7 @@ class Loop:
         for which in ("target", "draft"):
             cache = self.caches[which]
             read = self.level > 3
-            with step.cache(which, cache, length=cache.num_committed) if read else nullcontext():  # type: ignore[arg-type]
+            with step.cache(which, cache, length=cache.num_committed) if read else nullcontext():
                 cache.compact(kept[which])
         self.text += [*(tokens[node] for node in path), bonus]
 

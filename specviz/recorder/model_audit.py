@@ -60,7 +60,7 @@ class _Plain:
     reads: bool
 
     def logits(self, texts: Sequence[Sequence[int]], keep: int) -> torch.Tensor:
-        """float32 [texts, keep, V], of the last positions of texts of one length."""
+        """float32 [texts, keep, V] on the host, of the last positions of texts of one length."""
         device = self.model.get_input_embeddings().weight.device
         known = self.model.get_input_embeddings().num_embeddings
         ids = torch.tensor([[min(token, known - 1) for token in text] for text in texts], device=device)
@@ -69,7 +69,7 @@ class _Plain:
                 logits = self.model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits
             except TypeError:  # a model whose forward has no such argument
                 logits = self.model(input_ids=ids, use_cache=False).logits
-        return logits[:, -keep:].float()
+        return logits[:, -keep:].float().cpu()
 
 
 def audit_rows(trace: Trace, target: Any, draft: Any, *, dtype: str = "auto") -> tuple[list[Finding], dict[str, str]]:

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from specviz.errors import shown
 from specviz.recorder.arrays import Snapshot, WrongCall, snapshot
-from specviz.recorder.assemble import RowsCall, Said, VerifyCall
 from specviz.recorder.cache_reading import CacheReader
 from specviz.recorder.raw_step import BONUS
+from specviz.recorder.said import RowsCall, Said, VerifyCall
 from specviz.trace.schema import BonusKind, Proposal
 
 PROPOSALS = ("without_replacement", "with_replacement", "top_k")
