@@ -26,7 +26,7 @@ from specviz.recorder.findings import ABOUT, Finding, NotRun, in_order
 from specviz.recorder.model_audit import NATS, PROBABILITY, audit_rows, limits
 from specviz.trace.checks import Check
 from specviz.trace.io import save_trace
-from specviz.trace.schema import CacheChange, Caches, Row, Sampling, Step, TopK, Trace
+from specviz.trace.schema import CacheChange, Caches, Models, Row, Sampling, Step, TopK, Trace
 from tests import faults, pairs, tiny
 from tests.paths import DOCS
 from tests.recorder import loops
@@ -360,6 +360,20 @@ def test_tolerances_are_those_of_the_coarser_format() -> None:
     assert limits("float32", "float32", None) == (PROBABILITY["float32"], NATS["float32"])
     assert limits("float32", "torch.bfloat16") == (PROBABILITY["bfloat16"], NATS["bfloat16"])
     assert limits("int8") == limits("bfloat16")
+
+
+def test_a_model_whose_format_was_not_recorded_counts_as_the_coarsest() -> None:
+    """Rows in float32 may come from a model in bfloat16: what that leaves is no finding."""
+    trace = loops.run("tree", new_tokens=10, dtype=torch.bfloat16).trace()
+    target = loops.models()[0]  # of the same weights, in float32
+    assert trace.engine.options["dtype"] == "float32"
+    unknown = trace.model_copy(update={"models": Models(target=None, draft=None)})
+    for run in (trace, unknown):
+        (found,) = audit_rows(run, target, None)[0]
+        assert found.weight == "note"
+    said = trace.models.target.model_copy(update={"dtype": "float32"})
+    (found,) = audit_rows(trace.model_copy(update={"models": Models(target=said, draft=None)}), target, None)[0]
+    assert found.weight == "error"
 
 
 def test_findings_come_by_weight_and_causes_first() -> None:
