@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, get_args
 
+import numpy as np
 from pydantic import ValidationError
 
 from specviz.errors import RecorderError, SettingsError, TraceError, shown
@@ -263,7 +264,9 @@ class Recorder:
         step, error = self._late.popleft()
         try:
             if self._known("step", step.request):
-                self._write_step(step, error, self._requests[step.request])
+                # What an engine's numbers are is said by the checks, not by numpy in the middle of its loop.
+                with np.errstate(all="ignore"):
+                    self._write_step(step, error, self._requests[step.request])
         except RecorderError:
             if error is None:
                 raise  # strict, and nothing of the loop's own is on its way
