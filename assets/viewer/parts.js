@@ -14,7 +14,7 @@ import { makeTreePanel } from "./tree/panel.js";
 const KEYS = [
   ["← →  or  [ ]", "one step back, forward"], ["Home  End", "first, last step"], ["Shift  with one of these", "a range of steps from the one in sight, which the totals follow; Esc ends it"], [", .", "inside the step: one phase back, forward"], ["Space", "play, pause"],
   ["c", "the paths of all verifiers, or of one"], ["/", "find a token or a node; Enter goes on"], ["+ −  0", "the tree larger, smaller, fitted"],
-  ["t", "into the tree; there ← → ↑ ↓ walk from card to card, Enter selects"], ["f", "the tree alone in the window, and back"], ["b", "the same in large type, for the back row, and back"], ["k", "close or open the dock; 1 to 7 open its panels"], ["s  r", "on the page: Step; Run or Stop"],
+  ["t", "into the tree; there ← → ↑ ↓ walk from card to card, Enter selects"], ["f", "the tree alone in the window, and back"], ["b", "the same in large type, for the back row, and back"], ["k", "close or open the dock; 1 to 8 open its panels"], ["s  r", "on the page: Step; Run or Stop"],
   ["l", "on the page: the lessons, and out of them; in a lesson, digits select the node of that number"],
   ["e", "a figure of the step, as SVG or PNG"],
   ["w", "why: the chain of causes of what does not fit; Backspace goes back along its links"], ["n  N", "next, previous step in which something went wrong"],

@@ -15,10 +15,11 @@ from pydantic import Field, ValidationError
 
 from specviz.errors import TraceError, shown
 from specviz.recorder.arrays import WrongCall, snapshot
-from specviz.recorder.assemble import Said, VerifyCall, assemble
+from specviz.recorder.assemble import assemble
 from specviz.recorder.build import Texts, build_step
 from specviz.recorder.checks import examine
 from specviz.recorder.recording import RecordingFile
+from specviz.recorder.said import Said, VerifyCall
 from specviz.trace.limits import MAX_TRACE_BYTES, check_density, outermost
 from specviz.trace.recording import MOST_LINES, Run
 from specviz.trace.schema import LONGEST_PROMPT, MOST_NODES, Engine, Models, Row, Step, Timings, TopK, cut

@@ -195,7 +195,11 @@ def test_a_step_whose_rule_is_not_known_is_only_shown_beside_ours() -> None:
     assert (check.compared, verdict.path) == (0, ())
     check, verdict = rejudged(view(rule=None, coins={1: 0.9, 2: 0.7}))
     assert (check.compared, verdict.path) == (0, (2,))
-    assert rejudged(view(rule="mine"))[1] is None
+    check, verdict = rejudged(view(rule="mine"))
+    assert (check.compared, verdict.verifier, verdict.path) == (0, "rejection", ())
+    assert "a rule that specviz has" in check.lacked
+    assert rejudged(view(rule="mine", coins={}))[1] is None
+    assert rejudged(view(rule="mine", q=None))[1] is None
     assert rejudged(view(coins={}))[0].lacked == "coins"
 
 
