@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 
 import specviz
 from specviz.cli import main
-from specviz.recorder.imported import import_printed
+from specviz.recorder.imported import Head, PrintedStep, import_printed
 from specviz.recorder.llama_log import UNKNOWN, import_llama_log
 from specviz.trace.recording import read_recordings
+from tests.paths import ROOT
 
 SERVER = """\
 srv  update_slots: all slots are idle
@@ -174,3 +176,12 @@ def test_the_limits_of_an_import(tmp_path: Path) -> None:
     with pytest.raises(specviz.TraceError, match="larger than 1 MB"):
         import_llama_log(b" " * ((1 << 20) + 1), tmp_path / "run.jsonl", 1 << 20)
     assert main(["import", "llama-log", str(tmp_path / "missing"), "-o", str(tmp_path / "run.jsonl")]) == 2
+
+
+def test_the_lines_of_the_documents_are_read(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "engines.md").read_text(encoding="utf-8")
+    (lines,) = re.findall(r"```json\n(.*?)```", page, flags=re.S)
+    assert import_printed(lines.encode(), tmp_path / "run.jsonl") == 1
+    assert main(["audit", str(tmp_path / "run.jsonl")]) == 0
+    for model in (Head, PrintedStep):
+        assert not [name for name in model.model_fields if f"`{name}`" not in page]
