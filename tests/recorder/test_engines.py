@@ -160,9 +160,20 @@ def test_the_kernels_of_sglang(greedy: bool) -> None:
     verdicts = [step.verdicts["SGLang"] for step in rec.trace("b").steps]
     assert all(verdict.bonus and (verdict.bonus.uniform is None) == greedy for verdict in verdicts)
     if not greedy:
-        # One coin decides about all children of a node: until one is accepted they have the same.
-        first = [one for one in verdicts[0].decisions if one.node in (1, 2) and one.uniform is not None]
-        assert len({one.uniform for one in first}) == 1
+        # One coin decided about all children of a node; each has what was left of it, by which rejection decides alike.
+        assert all(one.verdicts["SGLang"].path == one.verdicts["rejection"].path for one in rec.trace("b").steps)
+        assert compared(rec.trace("b"))["rejudged"] == 6
+
+
+def test_thresholds_of_sglang_that_accept_more_are_no_rejection() -> None:
+    seed()
+    module = kernels.sglang(False, threshold_acc=0.5)
+    with specviz.attach(module, strict=True) as rec:
+        kernels.serve(module, 3)
+    trace = rec.trace("b")
+    assert trace.engine is not None
+    assert trace.engine.rule == "target_only"
+    assert all([*step.verdicts] == ["SGLang"] for step in trace.steps)
 
 
 def test_without_names_rows_of_sglang_are_known_by_their_place() -> None:

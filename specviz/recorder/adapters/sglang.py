@@ -2,8 +2,11 @@
 
 A tree of n nodes is flat there: ``candidates`` [batch, n], node 0 the root; of each node its first child and its next
 sibling, -1 where there is none. ``accept_index`` and ``predicts`` number nodes over the whole batch, by
-``retrive_index``. One coin is compared with the running sum of the children's probabilities, so that each of them has
-that of its parent here.
+``retrive_index``.
+
+One coin u a node is compared with the running sum of its children's probabilities. After siblings of mass s were passed
+over, u is uniform between s and 1, and accepting where u <= s + p is accepting where (u - s) / (1 - s) <= p / (1 - s):
+that is the coin of this child alone, and the rule is rejection with q = 1. It is recorded so.
 """
 
 from __future__ import annotations
@@ -121,7 +124,9 @@ class _Steps(Batch):
         below, beside = said["retrive_next_token"].tolist(), said["retrive_next_sibling"].tolist()
         accepted, predicts = said["accept_index"].tolist(), said["predicts"].tolist()
         sampled = "target_probs" in said
-        coins = said["uniform_samples"].tolist() if sampled else None
+        # Only with thresholds of 1, their defaults, is it this rule; with others it accepts more.
+        exact = sampled and said.get("threshold_single", 1.0) >= 1 and said.get("threshold_acc", 1.0) == 1
+        coins = said["uniform_samples"].tolist() if exact else None
         last = said.get("uniform_samples_for_final_sampling")
         for place, row in enumerate([*self.rows]):
             if row is None:
@@ -132,9 +137,11 @@ class _Steps(Batch):
             number = {node: i for i, node in enumerate(row.nodes)}
             tossed: dict[int, float] = {}
             for above, taken in zip(path, [*path[1:], None], strict=True):
-                child = below[place][above]
+                child, passed = below[place][above], 0.0
                 while coins is not None and child >= 0:
-                    tossed[number[child]] = coins[place][above]
+                    if passed < 1:
+                        tossed[number[child]] = min(1.0, max(0.0, (coins[place][above] - passed) / (1 - passed)))
+                    passed += float(said["target_probs"][place, above, tokens[place][child]])
                     child = -1 if child == taken else beside[place][child]
             if last is not None:
                 tossed[BONUS] = float(last[place])
@@ -143,7 +150,7 @@ class _Steps(Batch):
                 accepted=[number[node] for node in path[1:]],
                 bonus=bonus,
                 committed=committed,
-                rule="target_only" if sampled else "greedy",
+                rule="rejection" if exact else "target_only" if sampled else "greedy",
                 coins=tossed or None,
             )
             self.close(row, committed)

@@ -18,7 +18,7 @@ PARENTS = [-1, 0, 0, 1, 1, 2]
 RANKS = [0, 0, 1, 0, 1, 0]
 
 
-def sglang(greedy: bool) -> ModuleType:
+def sglang(greedy: bool, threshold_acc: float = 1.0) -> ModuleType:
     """A module that decides a batch, as ``eagle_info`` of SGLang does."""
     module = ModuleType("sglang_like")
 
@@ -34,7 +34,7 @@ def sglang(greedy: bool) -> ModuleType:
                 at, row, total = path[-1], target_probs[i, path[-1]].clone(), 0.0
                 for child in children:
                     total += float(row[tokens[child]])
-                    if uniform_samples[i, at] <= total:
+                    if uniform_samples[i, at] <= total / threshold_acc:
                         path.append(child)
                         break
                     row[tokens[child]] = 0
@@ -95,6 +95,7 @@ def sglang(greedy: bool) -> ModuleType:
                     uniform_samples_for_final_sampling=torch.rand(size),
                     target_probs=logits.softmax(-1),
                     draft_probs=torch.zeros_like(logits),
+                    threshold_acc=threshold_acc,
                 )
             for req, places in zip(batch.reqs, accept_index.tolist(), strict=True):
                 req.output_ids += [int(predicts[place]) for place in places if place >= 0]
