@@ -24,7 +24,7 @@ function command(place, ask) {
   return bar;
 }
 
-addGoTo();
+addGoTo(true);
 listenForTabs();
 window.specvizViewer = {
   mount, mounted, command, theme: makeTheme, board: makeBoard, examples: makeExamples,
