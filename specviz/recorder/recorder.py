@@ -20,6 +20,7 @@ from specviz.recorder.assemble import Assembled, assemble
 from specviz.recorder.build import Texts, build_failed, build_step
 from specviz.recorder.cache_reading import CacheReader
 from specviz.recorder.checks import Examined, examine
+from specviz.recorder.model_info import model_info
 from specviz.recorder.raw_step import RawStep
 from specviz.recorder.recording import RecordingFile
 from specviz.recorder.step_record import NO_STEP, NoStep, StepRecord
@@ -31,7 +32,6 @@ from specviz.trace.schema import (
     EndReason,
     Engine,
     FailedStep,
-    ModelInfo,
     Models,
     Sampling,
     Step,
@@ -143,37 +143,50 @@ class Recorder:
             target=_sampling(sampling),
             draft=_sampling(draft_sampling),
         )
-        self._models = Models(target=_model_info(target), draft=_model_info(draft))
-        self._end_tokens = tuple(sorted({int(token) for token in end_tokens}))
+        self._models = Models(target=model_info(target), draft=model_info(draft))
+        self._end_tokens = _ids(end_tokens)
         self._file = RecordingFile(path)
         if prompt is not None:
             self.prompt(prompt)
 
     # ------------------------------------------------------------------------------------------------ for the loop
 
-    def prompt(self, tokens: Any, request: str | int | None = None) -> None:
+    def prompt(
+        self,
+        tokens: Any,
+        request: str | int | None = None,
+        *,
+        about: Mapping[str, Any] | None = None,
+        draft: Any = None,
+        end_tokens: Sequence[int] | None = None,
+    ) -> None:
         """Begin a request, before its first step.
 
         Args:
             tokens: the token ids that its text begins with, at least one.
             request: its name in a batch; None: there is one only.
+            about: fields of :class:`~specviz.trace.schema.Engine` in which this request differs from the others:
+                ``rule``, ``lossless``, ``target``, ``draft``, ``options``.
+            draft, end_tokens: as of the recorder, where this request has others.
         """
         if not self._on:
             return
-        with self._timed(), self._calling("prompt"):
+        with self._timed(), self.calling("prompt"):
             name = _name(request)
             ids = [int(token) for token in snapshot(tokens).get().reshape(-1).tolist()]
             if not ids or min(ids) < 0:
                 raise WrongCall("prompt(): a prompt is at least one token id, each from 0 on", "tokens")
             if name in self._requests:
                 raise WrongCall(f"prompt(): the request {shown(name)} has begun already; give it another name", "twice")
+            engine = self._engine if about is None else Engine(**{**dict(self._engine), **about})
+            models = self._models if draft is None else Models(target=self._models.target, draft=model_info(draft))
             run = Run(
-                engine=self._engine,
-                models=self._models,
+                engine=engine,
+                models=models,
                 prompt=cut(self._texts.whole(ids), LONGEST_PROMPT),
                 prompt_tokens=tuple(ids),
                 prompt_texts=self._texts.of(ids),
-                end_tokens=self._end_tokens,
+                end_tokens=self._end_tokens if end_tokens is None else _ids(end_tokens),
             )
             self._requests[name] = _Request(len(self._requests), run, ids)
             self._add(name, run)
@@ -197,7 +210,7 @@ class Recorder:
         """Say why it ended: ``end of sequence``, ``max_new_tokens``, ``context limit``, ``stopped`` or ``error``."""
         if not self._on:
             return
-        with self._timed(), self._calling("end"):
+        with self._timed(), self.calling("end"):
             self._write_late()
             if reason not in get_args(EndReason):
                 raise WrongCall(
@@ -262,7 +275,7 @@ class Recorder:
 
     def _write_step(self, step: StepRecord, error: BaseException | None, request: _Request) -> None:
         wrong: list[WrongCall] = []
-        samplings = (self._engine.target, self._engine.draft)
+        samplings = (request.run.engine.target, request.run.engine.draft)
         assembled = assemble(step.said, request.steps, request.text, samplings, wrong.append)
         raw = assembled.raw
         self._learn(step, raw, request)
@@ -362,8 +375,8 @@ class Recorder:
         warnings.warn(f"{text}; this is said once.", RecorderWarning, stacklevel=_outside())
 
     @contextmanager
-    def _calling(self, name: str) -> Iterator[None]:
-        """What goes wrong in a call of ours is told, and not raised into the loop."""
+    def calling(self, name: str) -> Iterator[None]:
+        """What goes wrong in a call of ours is told, and not raised into the loop; adapters use it, too."""
         try:
             yield
         except RecorderError:
@@ -414,6 +427,10 @@ def _name(request: str | int | None) -> str | None:
     return None if request is None else str(request)[:LONGEST_NAME]
 
 
+def _ids(tokens: Sequence[int]) -> tuple[int, ...]:
+    return tuple(sorted({int(token) for token in tokens}))
+
+
 def _sampling(said: Sampling | Mapping[str, Any] | float | None) -> Sampling | None:
     if said is None or isinstance(said, Sampling):
         return said
@@ -427,27 +444,3 @@ def _sampling(said: Sampling | Mapping[str, Any] | float | None) -> Sampling | N
         raise SettingsError(
             f"The sampling {shown(said)} is none; give a temperature, or a mapping with {names}."
         ) from None
-
-
-def _model_info(model: Any) -> ModelInfo | None:
-    """A name, or what a module tells of itself."""
-    if model is None or isinstance(model, ModelInfo):
-        return model
-    if isinstance(model, (str, os.PathLike)):
-        return ModelInfo(id=cut(os.fspath(model)) or "a model")
-    config, parameters = getattr(model, "config", None), [*getattr(model, "parameters", list)()]
-    name = getattr(config, "_name_or_path", "") or type(model).__name__
-
-    def count(field: str) -> int | None:
-        found = getattr(config, field, None)
-        return found if type(found) is int and found >= 0 else None
-
-    return ModelInfo(
-        id=cut(os.path.basename(os.path.normpath(str(name))) if os.path.isabs(str(name)) else str(name)),
-        architecture=cut(type(model).__name__, LONGEST_NAME),
-        parameters=sum(parameter.numel() for parameter in parameters) if parameters else None,
-        layers=count("num_hidden_layers"),
-        vocabulary=count("vocab_size"),
-        dtype=str(parameters[0].dtype).removeprefix("torch.") if parameters else None,
-        device=str(parameters[0].device) if parameters else None,
-    )
