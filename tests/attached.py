@@ -75,9 +75,14 @@ def _early_exit() -> Case:
     return Case(_ready(tiny.make_model("llama", vocab=VOCABULARY)), {"assistant_early_exit": 1})
 
 
-def _other_tokenizer() -> Case:
-    """The draft is the target with other ids, so that they agree where both have a token."""
+def _other_tokenizer(against: bool = True) -> Case:
+    """The draft is the target with other ids, so that they agree where both have a token.
+
+    Args:
+        against: whether the draft's tokenizer lists its vocabulary from the last id to the first.
+    """
     ours, theirs = characters(LETTERS), characters(LETTERS[::-1] + "!")
+    theirs.against = against
     target = _ready(tiny.make_model("llama", vocab=len(ours)))
     draft = _ready(tiny.make_model("llama", vocab=len(theirs)))
     shared = [
@@ -140,28 +145,47 @@ _MAKERS: dict[str, Callable[[], Case]] = {
     "early exit": _early_exit,
     "another tokenizer, by text": _other_tokenizer,
     "another tokenizer, by tokens": _other_tokenizer,
+    "another tokenizer, by tokens in order": lambda: _other_tokenizer(against=False),
     "multi-token prediction": _mtp,
     "DFlash": _dflash,
     "Gemma 4 assistant": _gemma_4,
 }
 MODES = tuple(_MAKERS)
-GREEDY_ONLY, SAMPLED_ONLY = {"another tokenizer, by text"}, {"another tokenizer, by tokens"}
-"""What generate() takes for a draft with another tokenizer depends on ``do_sample``, and it changes the draft."""
+GREEDY, SAMPLED = {"do_sample": False}, {"do_sample": True, "top_k": 0}
+
+
+def kinds(mode: str) -> tuple[dict[str, Any], ...]:
+    """Greedy and sampled, or one of them: of a draft with another tokenizer that decides how it is understood."""
+    if "tokenizer" in mode:
+        return (GREEDY,) if mode.endswith("text") else (SAMPLED,)
+    return GREEDY, SAMPLED
 
 
 @cache
 def case(mode: str) -> Case:
     """One of :data:`MODES`. Models are made once: whoever changes them has to put them back."""
-    return _MAKERS[mode]()
+    made = _MAKERS[mode]()
+    if "by tokens" in mode:  # its first call cuts the draft's head to the shared tokens, and draws weights for that
+        made.generate(max_new_tokens=2, **SAMPLED)
+    return made
 
 
-def characters(letters: str) -> PreTrainedTokenizerFast:
+class Listed(PreTrainedTokenizerFast):
+    """Lists its vocabulary in the order of its ids, or against it; others do in an order that changes by process."""
+
+    against = False
+
+    def get_vocab(self) -> dict[str, int]:
+        return dict(sorted(super().get_vocab().items(), key=lambda item: item[1], reverse=self.against))
+
+
+def characters(letters: str) -> Listed:
     """A tokenizer with a token for each of these characters, in this order behind the token for all others."""
     vocabulary = {piece: i for i, piece in enumerate(("<unk>", *letters))}
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.Split(Regex(".|\\n"), "isolated")
     backend.decoder = decoders.Fuse()
-    return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
+    return Listed(tokenizer_object=backend, unk_token="<unk>")
 
 
 def _shape() -> dict[str, Any]:

@@ -27,7 +27,7 @@ from specviz.recorder.adapters.transformers_modes import Described, describe
 from specviz.recorder.arrays import WrongCall
 from specviz.recorder.recorder import VARIABLE, Recorder
 from specviz.recorder.step_record import NoStep, StepRecord
-from specviz.trace.schema import EndReason
+from specviz.trace.schema import EndReason, Proposal
 
 HOOKED = ("generate", "_get_candidate_generator")
 """Methods of the model that its instance has another of while it is attached."""
@@ -238,38 +238,30 @@ class _Generation:
         step, _now.decision = self.step, None
         if step is None:
             return
-        if self.cache is not None:
-            self.cache.__exit__(None, None, None)
         sampled = self.about.sampled
         drafted: list[int] = self.candidates[0].tolist()
         self.last = input_ids[0, self.length :].tolist()
         step.tree(torch.cat((self.root.to(self.candidates), self.candidates), dim=1))
         if self.q is not None:
-            step.draft(
-                self.q.softmax(-1),
-                nodes=[*range(self.q.shape[1])],
-                proposal="without_replacement" if sampled else "top_k",
-            )
+            proposal: Proposal = "without_replacement" if sampled else "top_k"
+            step.draft(self.q.softmax(-1), nodes=[*range(self.q.shape[1])], proposal=proposal)
         step.target(scores.softmax(-1), logits=self.logits, positions=self.positions)
+        cropped_as_seen = True
         if self.drawn is not None and self.drawn.coins is not None:
-            self._decided_by_coins(step, self.drawn, drafted)
+            self._decided_by_coins(step, self.drawn, len(drafted))
+        elif self.about.engine["rule"] == "greedy":
+            self._decided_by_argmax(step, scores[0].argmax(-1).tolist(), drafted)
         else:
-            kept = len(self.last) - 1
-            # A drafted token at the end: the text was cut behind it, at an end of sequence or at its full length.
-            whole = kept < len(drafted) and self.last[-1] == drafted[kept]
-            step.verify(
-                accepted=[*range(1, kept + 1 + whole)],
-                bonus=None if whole else self.last[-1],
-                committed=self.last,
-                source=None if whole else "target" if sampled else "argmax",
-            )
+            cropped_as_seen = self._decided_unseen(step, drafted)
+        if self.cache is not None and cropped_as_seen:
+            self.cache.__exit__(None, None, None)
         self.step, self.first = None, False
         step.__exit__(None, None, None)
 
-    def _decided_by_coins(self, step: StepRecord | NoStep, drawn: _Drawn, drafted: list[int]) -> None:
+    def _decided_by_coins(self, step: StepRecord | NoStep, drawn: _Drawn, drafted: int) -> None:
         """Of the coins only those that mattered are recorded: down to the first rejection."""
         matches = int(drawn.matches)
-        looked_at = min(matches + 1, len(drafted))
+        looked_at = min(matches + 1, drafted)
         coins = drawn.coins.flatten()[:looked_at].tolist()
         ratios = drawn.ratios.flatten()[:looked_at].tolist()
         finite = {node: ratio for node, ratio in enumerate(ratios, start=1) if 0 <= ratio < float("inf")}
@@ -280,8 +272,29 @@ class _Generation:
             coins=dict(enumerate(coins, start=1)),
             thresholds=finite,
             bonus_row=drawn.row,
-            source="residual" if matches < len(drafted) else "target",
+            source="residual" if matches < drafted else "target",
         )
+
+    def _decided_by_argmax(self, step: StepRecord | NoStep, selected: list[int], drafted: list[int]) -> None:
+        """The path as it was before the text was cut at an end of sequence, or at its full length."""
+        matches = 0
+        while matches < len(drafted) and drafted[matches] == selected[matches]:
+            matches += 1
+        accepted = [*range(1, matches + 1)]
+        step.verify(accepted=accepted, bonus=selected[matches], committed=self.last, source="argmax")
+
+    def _decided_unseen(self, step: StepRecord | NoStep, drafted: list[int]) -> bool:
+        """What was drawn at each node is seen in the text alone. Returns whether all of it is: where the text ends in
+        a drafted token it was cut there, and what comes after is not known."""
+        kept = len(self.last) - 1
+        cut = kept < len(drafted) and self.last[-1] == drafted[kept]
+        step.verify(
+            accepted=[*range(1, kept + cut + 1)],
+            bonus=None if cut else self.last[-1],
+            committed=self.last,
+            source=None if cut else "target",
+        )
+        return not cut
 
     # --------------------------------------------------------------------------------------------- how it came to end
 
