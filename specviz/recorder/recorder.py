@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import atexit
+import html
 import os
 import threading
 import time
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, get_args
 
+import numpy as np
 from pydantic import ValidationError
 
-from specviz.errors import RecorderError, RecorderWarning, SettingsError, TraceError, shown
+from specviz.errors import RecorderError, SettingsError, TraceError, shown
+from specviz.recorder.about import model_info, sampling_of
 from specviz.recorder.arrays import WrongCall, snapshot
 from specviz.recorder.assemble import Assembled, assemble
 from specviz.recorder.build import Texts, build_failed, build_step
 from specviz.recorder.cache_reading import CacheReader
 from specviz.recorder.checks import Examined, examine
-from specviz.recorder.model_info import model_info
 from specviz.recorder.raw_step import RawStep
 from specviz.recorder.recording import RecordingFile
+from specviz.recorder.reports import Reports
 from specviz.recorder.step_record import NO_STEP, NoStep, StepRecord
 from specviz.trace.io import parse_trace
 from specviz.trace.recording import End, Run
@@ -123,12 +126,14 @@ class Recorder:
         self._on = os.environ.get(VARIABLE) != "0"
         if not self._on:
             return
-        self._strict, self._rows = strict, rows
+        self._rows = rows
+        self._report = Reports(strict)
         self._lock = threading.RLock()
-        self._told: set[tuple[str, str]] = set()
         self._reader = CacheReader()
-        self._texts = Texts(self._careful(decode) if decode else None)
+        self._texts = Texts(self._report.careful(decode) if decode else None)
         self._requests: dict[str | None, _Request] = {}
+        self._closes = False
+        """Whether the last step is written when the process ends."""
         self._late: deque[tuple[StepRecord, BaseException | None]] = deque()
         if engine in STYLES or not 0 < len(engine) <= LONGEST_NAME:
             raise SettingsError(
@@ -140,8 +145,8 @@ class Recorder:
             version=version,
             rule=rule,
             lossless=lossless,
-            target=_sampling(sampling),
-            draft=_sampling(draft_sampling),
+            target=sampling_of(sampling),
+            draft=sampling_of(draft_sampling),
         )
         self._models = Models(target=model_info(target), draft=model_info(draft))
         self._end_tokens = _ids(end_tokens)
@@ -171,7 +176,7 @@ class Recorder:
         """
         if not self._on:
             return
-        with self._timed(), self.calling("prompt"):
+        with self._timed(), self._report.calling("prompt"):
             name = _name(request)
             ids = [int(token) for token in snapshot(tokens).get().reshape(-1).tolist()]
             if not ids or min(ids) < 0:
@@ -210,7 +215,7 @@ class Recorder:
         """Say why it ended: ``end of sequence``, ``max_new_tokens``, ``context limit``, ``stopped`` or ``error``."""
         if not self._on:
             return
-        with self._timed(), self.calling("end"):
+        with self._timed(), self._report.calling("end"):
             self._write_late()
             if reason not in get_args(EndReason):
                 raise WrongCall(
@@ -238,6 +243,10 @@ class Recorder:
                 self._write_late()
                 self._file.close()
 
+    def calling(self, name: str) -> AbstractContextManager[None]:
+        """For adapters: what goes wrong in the block is told, and not raised into the engine's loop."""
+        return self._report.calling(name)
+
     def __enter__(self) -> Recorder:
         return self
 
@@ -245,7 +254,10 @@ class Recorder:
         self.close()
 
     def _repr_html_(self) -> str:
-        return self.trace()._repr_html_() if self._on else f"<p>Nothing was recorded: {VARIABLE}=0 is set.</p>"
+        try:
+            return self.trace()._repr_html_()
+        except TraceError as error:  # nothing to show yet
+            return f"<p>{html.escape(str(error))}</p>"
 
     # ------------------------------------------------------------------------------------------------ of one step
 
@@ -257,6 +269,9 @@ class Recorder:
             self._late.append((step, error))
             while self._late and (len(self._late) > 1 or self._late[0][0].said.ready()):
                 self._write_next()
+            if self._late and not self._closes:
+                self._closes = True
+                atexit.register(self.close)
 
     def _write_late(self) -> None:
         while self._late:
@@ -266,11 +281,15 @@ class Recorder:
         step, error = self._late.popleft()
         try:
             if self._known("step", step.request):
-                self._write_step(step, error, self._requests[step.request])
+                # What an engine's numbers are is said by the checks, not by numpy in the middle of its loop.
+                with np.errstate(all="ignore"):
+                    self._write_step(step, error, self._requests[step.request])
         except RecorderError:
             if error is None:
                 raise  # strict, and nothing of the loop's own is on its way
         except Exception as own:
+            if step.request in self._requests:
+                self._requests[step.request].lost = True  # no other step can follow the one that is missing
             self._report("step", type(own).__name__, f"step(): {type(own).__name__}: {own}", own, raising=error is None)
 
     def _write_step(self, step: StepRecord, error: BaseException | None, request: _Request) -> None:
@@ -281,13 +300,13 @@ class Recorder:
         self._learn(step, raw, request)
         raw.rule, raw.lossless = step.rule or request.run.engine.rule, request.run.engine.lossless
         if error is not None or assembled.lacks:
-            message = assembled.lacks if error is None else f"{type(error).__name__}: {' '.join(str(error).split())}"
-            self._add(step.request, build_failed(raw, self._texts, cut(str(message))))
+            message = assembled.lacks or "" if error is None else _said_by(error)
+            self._add(step.request, build_failed(raw, self._texts, cut(message)))
             if error is None:
                 wrong.append(WrongCall(f"step(): {message} It is recorded as one that failed", "whole"))
         else:
             if self._rows:
-                self._file.add_rows(request.number, raw)
+                self._add_rows(request.number, raw)
             self._add(step.request, self._step(step, assembled))
             request.steps += 1
             request.text += raw.committed
@@ -359,32 +378,11 @@ class Recorder:
                 "step", "write", f"the recording cannot be written any more ({why}); what is in it stays", error
             )
 
-    # ------------------------------------------------------------------------------------------------ what is wrong
-
-    def _report(
-        self, call: str, kind: str, sentence: str, cause: BaseException | None = None, *, raising: bool = True
-    ) -> None:
-        """Warn, once for each kind; raise where that was asked for."""
-        text = f"specviz: {' '.join(sentence.split())[:500]}"
-        if self._strict and raising:
-            raise RecorderError(text) from cause
-        with self._lock:
-            if (call, kind) in self._told:
-                return
-            self._told.add((call, kind))
-        warnings.warn(f"{text}; this is said once.", RecorderWarning, stacklevel=_outside())
-
-    @contextmanager
-    def calling(self, name: str) -> Iterator[None]:
-        """What goes wrong in a call of ours is told, and not raised into the loop; adapters use it, too."""
+    def _add_rows(self, number: int, raw: RawStep) -> None:
         try:
-            yield
-        except RecorderError:
-            raise
-        except WrongCall as wrong:
-            self._report(name, wrong.kind, str(wrong) if str(wrong).startswith(name) else f"{name}(): {wrong}")
-        except Exception as error:
-            self._report(name, type(error).__name__, f"{name}(): {type(error).__name__}: {error}", error)
+            self._file.add_rows(number, raw)
+        except OSError as error:
+            self._report("step", "rows", f"its whole rows cannot be written ({error.strerror}); the step is", error)
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
@@ -396,51 +394,15 @@ class Recorder:
             finally:
                 self.seconds += time.perf_counter() - began
 
-    def _careful(self, decode: Callable[[list[int]], str]) -> Callable[[list[int]], str]:
-        """``decode`` as it is called here: a token that it has no text for is shown as its number."""
 
-        def careful(tokens: list[int]) -> str:
-            try:
-                return decode(tokens)
-            except Exception as error:
-                self._report(
-                    "decode", "decode", f"decode({shown(tokens)}) failed: {type(error).__name__}: {error}", error
-                )
-                return " ".join(f"‹{token}›" for token in tokens)
-
-        return careful
-
-
-def _outside() -> int:
-    """How far up the caller is who is not of this folder: a warning names the line of the loop."""
-    import sys
-
-    here, level, frame = os.path.dirname(__file__), 1, sys._getframe(1)
-    while frame.f_back is not None and (
-        os.path.dirname(frame.f_code.co_filename) == here or frame.f_code.co_filename.endswith("contextlib.py")
-    ):
-        frame, level = frame.f_back, level + 1
-    return level
-
-
-def _name(request: str | int | None) -> str | None:
-    return None if request is None else str(request)[:LONGEST_NAME]
+def _said_by(error: BaseException) -> str:
+    """Its kind and its words, in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
 
 
 def _ids(tokens: Sequence[int]) -> tuple[int, ...]:
     return tuple(sorted({int(token) for token in tokens}))
 
 
-def _sampling(said: Sampling | Mapping[str, Any] | float | None) -> Sampling | None:
-    if said is None or isinstance(said, Sampling):
-        return said
-    fields = dict(said) if isinstance(said, Mapping) else {"temperature": said}
-    if isinstance(fields.get("temperature"), int):
-        fields["temperature"] = float(fields["temperature"])
-    try:
-        return Sampling(**fields)
-    except (TypeError, ValidationError):
-        names = ", ".join(Sampling.model_fields)
-        raise SettingsError(
-            f"The sampling {shown(said)} is none; give a temperature, or a mapping with {names}."
-        ) from None
+def _name(request: str | int | None) -> str | None:
+    return None if request is None else str(request)[:LONGEST_NAME]

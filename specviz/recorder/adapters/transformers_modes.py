@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from specviz.recorder.model_info import model_info
+from specviz.recorder.about import model_info
 from specviz.trace.schema import LONGEST_NAME, ModelInfo, Sampling, cut
 
 

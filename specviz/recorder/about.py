@@ -1,11 +1,30 @@
-"""What a recording notes of a model."""
+"""What a recorder is told of an engine before its first step, as values of a trace."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
-from specviz.trace.schema import LONGEST_NAME, ModelInfo, cut
+from pydantic import ValidationError
+
+from specviz.errors import SettingsError, shown
+from specviz.trace.schema import LONGEST_NAME, ModelInfo, Sampling, cut
+
+
+def sampling_of(said: Sampling | Mapping[str, Any] | float | None) -> Sampling | None:
+    if said is None or isinstance(said, Sampling):
+        return said
+    fields = dict(said) if isinstance(said, Mapping) else {"temperature": said}
+    if isinstance(fields.get("temperature"), int):
+        fields["temperature"] = float(fields["temperature"])
+    try:
+        return Sampling(**fields)
+    except (TypeError, ValidationError):
+        names = ", ".join(Sampling.model_fields)
+        raise SettingsError(
+            f"The sampling {shown(said)} is none; give a temperature, or a mapping with {names}."
+        ) from None
 
 
 def model_info(model: Any) -> ModelInfo | None:
