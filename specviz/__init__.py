@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         VerifierError,
     )
     from specviz.figures.notebook import notebook_html
-    from specviz.recorder.adapters.transformers_generate import attach
+    from specviz.recorder.adapters import attach
     from specviz.recorder.recorder import Recorder
     from specviz.trace.schema import Trace
     from specviz.verifiers import Verifier
@@ -69,7 +69,7 @@ _MODULES = {
         *("RecordingInterrupted", "SettingsError", "SpecvizError", "TraceError", "VerifierError"),
     ),
     "specviz.figures.notebook": ("notebook_html",),
-    "specviz.recorder.adapters.transformers_generate": ("attach",),
+    "specviz.recorder.adapters": ("attach",),
     "specviz.recorder.recorder": ("Recorder",),
     "specviz.trace.schema": ("Trace",),
     "specviz.verifiers": ("Verifier",),

@@ -142,7 +142,7 @@ def read_recordings(
 def _read(
     source: str | os.PathLike[str] | bytes, wanted: str | None, one: bool, max_bytes: int
 ) -> dict[str | None, Trace]:
-    data = unpacked(source if isinstance(source, bytes) else _bytes_of(source, max_bytes), max_bytes)
+    data = unpacked(source if isinstance(source, bytes) else file_bytes(source, max_bytes), max_bytes)
     lines = _lines(data, max_bytes)
     header = _header(lines[0] if lines else b"", max_bytes)
     requests: dict[str | None, _Request] = {}
@@ -166,7 +166,12 @@ def _read(
     return {name: _trace(header, numbers[name], name, found) for name, found in requests.items()}
 
 
-def _bytes_of(path: str | os.PathLike[str], max_bytes: int) -> bytes:
+def file_bytes(path: str | os.PathLike[str], max_bytes: int = MAX_TRACE_BYTES) -> bytes:
+    """The file, and of a larger one a byte more than ``max_bytes``.
+
+    Raises:
+        TraceError: if it cannot be read.
+    """
     try:
         with open(path, "rb") as file:
             return file.read(max_bytes + 1)

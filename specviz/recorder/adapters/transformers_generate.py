@@ -41,28 +41,25 @@ _attached: list[Any] = []
 _decide: Callable[..., Any] | None = None
 
 
+def fits(thing: Any) -> bool:
+    """Whether it is a model of transformers that generates."""
+    return all(callable(getattr(thing, name, None)) for name in HOOKED)
+
+
 @contextmanager
 def attach(
     model: Any, path: str | os.PathLike[str] | None = None, *, tokenizer: Any = None, **options: Any
 ) -> Iterator[Recorder]:
     """Record what ``model.generate(...)`` of transformers does with a draft, each call as a request of its own.
 
-        with specviz.attach(model, "run.jsonl", tokenizer=tokenizer) as rec:
-            model.generate(**inputs, assistant_model=draft)
-
     Args:
         model: the target; the one whose ``generate`` is called.
-        path: the recording; None: kept in memory.
+        path, options: see :func:`specviz.recorder.adapters.attach`. Requests are called "1", "2" and so on.
         tokenizer: shows tokens as text; None: token ids are shown.
-        options: as of :class:`specviz.Recorder`, e.g. ``rows=True``. Requests are called "1", "2" and so on.
 
     Raises:
-        SettingsError: if the model is none of transformers that generates, or is attached already.
+        SettingsError: if the model is attached already.
     """
-    if not callable(getattr(model, HOOKED[1], None)):
-        raise SettingsError(
-            f"A {type(model).__name__} cannot be attached; give a model of transformers whose generate() you call."
-        )
     named = {"engine": "transformers", "version": transformers_version, "target": model}
     if tokenizer is not None:
         named["decode"] = tokenizer.decode

@@ -163,7 +163,7 @@ def test_hooks_are_undone_and_a_step_that_raises_is_recorded() -> None:
 
 def test_what_cannot_be_attached_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     case = attached.case("prompt lookup")
-    with pytest.raises(specviz.SettingsError, match="cannot be attached"), specviz.attach(object()):
+    with pytest.raises(specviz.SettingsError, match="that can be attached"), specviz.attach(object()):
         pass
     with (
         pytest.warns(specviz.RecorderWarning, match="no generate"),
