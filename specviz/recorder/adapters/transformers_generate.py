@@ -22,7 +22,8 @@ from torch.overrides import TorchFunctionMode
 from transformers import __version__ as transformers_version
 from transformers.generation import utils
 
-from specviz.errors import RecorderError, SettingsError
+from specviz.errors import SettingsError
+from specviz.recorder.adapters.hooks import Hooks
 from specviz.recorder.adapters.transformers_modes import Described, describe
 from specviz.recorder.arrays import WrongCall
 from specviz.recorder.recorder import VARIABLE, Recorder
@@ -86,28 +87,27 @@ class _Hooks:
         self.requests = 0
         self.local = threading.local()
         self._handle: Any = None
+        self._methods = Hooks()
 
     def install(self) -> None:
         with _lock:
             if any(one.model is self.model for one in _attached):
                 raise SettingsError("This model is attached already; leave that block first.")
             self._handle = self.model.register_forward_hook(self._after_forward, with_kwargs=True)
-            self.model.generate = self._generate(self.model.generate)
-            self.model._get_candidate_generator = self._generator(self.model._get_candidate_generator)
+            for name, make in zip(HOOKED, (self._generate, self._generator), strict=True):
+                self._methods.replace(self.model, name, make)
             _attached.append(self)
             _wrap_decision()
 
     def undo(self) -> None:
         with _lock:
             self._handle.remove()
-            for name in HOOKED:
-                vars(self.model).pop(name, None)
+            self._methods.undo()
             _attached.remove(self)
             if not _attached:
                 _unwrap_decision()
 
     def _generate(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(original)
         def generate(*args: Any, **kwargs: Any) -> Any:
             if self._running() is not None:  # a draft made of the model itself, as in early exit
                 return original(*args, **kwargs)
@@ -119,7 +119,8 @@ class _Hooks:
                 raise
             else:
                 if (running := self._running()) is not None:
-                    running.ended()
+                    with self.recorder.calling("attach"):
+                        running.ended()
                 return found
             finally:
                 self.local.running = _now.decision = None
@@ -127,7 +128,6 @@ class _Hooks:
         return generate
 
     def _generator(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(original)
         def get_candidate_generator(*args: Any, **kwargs: Any) -> Any:
             generator = original(*args, **kwargs)
             with self.recorder.calling("attach"):
@@ -182,13 +182,15 @@ class _Generation:
 
         @functools.wraps(get)
         def get_candidates(input_ids: Any, *args: Any, **kwargs: Any) -> Any:
-            self.begin(input_ids)
+            with self.recorder.calling("attach"):
+                self.begin(input_ids)
             self.drafting = True
             try:
                 candidates, logits = get(input_ids, *args, **kwargs)
             finally:
                 self.drafting = False
-            self.drafted(candidates, logits)
+            with self.recorder.calling("attach"):
+                self.drafted(candidates, logits)
             return candidates, logits
 
         @functools.wraps(update)
@@ -338,28 +340,25 @@ class _Drawn(TorchFunctionMode):
 
 def _wrap_decision() -> None:
     global _decide
-    if _decide is None and hasattr(utils, DECIDES):
-        _decide = getattr(utils, DECIDES)
+    current = getattr(utils, DECIDES, None)
+    if current is not None and current is not _decided:
+        _decide = current
         setattr(utils, DECIDES, _decided)
 
 
 def _unwrap_decision() -> None:
-    global _decide
-    if _decide is not None and getattr(utils, DECIDES) is _decided:
+    if getattr(utils, DECIDES, None) is _decided:
         setattr(utils, DECIDES, _decide)
-    _decide = None
 
 
 def _decided(*args: Any, **kwargs: Any) -> Any:
     """``_speculative_sampling``, seen where it is of a step that is recorded."""
-    original = _decide
-    if original is None:
-        raise RecorderError("specviz: transformers decided a step after its model was detached.")
+    assert _decide is not None
     step = getattr(_now, "decision", None)
     if step is None:
-        return original(*args, **kwargs)
+        return _decide(*args, **kwargs)
     with _Drawn() as drawn:
-        found = original(*args, **kwargs)
+        found = _decide(*args, **kwargs)
     drawn.tokens, drawn.matches = found
     step.drawn = drawn
     return found
