@@ -149,19 +149,30 @@ class Recorder:
             draft=sampling_of(draft_sampling),
         )
         self._models = Models(target=model_info(target), draft=model_info(draft))
-        self._end_tokens = tuple(sorted({int(token) for token in end_tokens}))
+        self._end_tokens = _ids(end_tokens)
         self._file = RecordingFile(path)
         if prompt is not None:
             self.prompt(prompt)
 
     # ------------------------------------------------------------------------------------------------ for the loop
 
-    def prompt(self, tokens: Any, request: str | int | None = None) -> None:
+    def prompt(
+        self,
+        tokens: Any,
+        request: str | int | None = None,
+        *,
+        about: Mapping[str, Any] | None = None,
+        draft: Any = None,
+        end_tokens: Sequence[int] | None = None,
+    ) -> None:
         """Begin a request, before its first step.
 
         Args:
             tokens: the token ids that its text begins with, at least one.
             request: its name in a batch; None: there is one only.
+            about: fields of :class:`~specviz.trace.schema.Engine` in which this request differs from the others:
+                ``rule``, ``lossless``, ``target``, ``draft``, ``options``.
+            draft, end_tokens: as of the recorder, where this request has others.
         """
         if not self._on:
             return
@@ -172,13 +183,15 @@ class Recorder:
                 raise WrongCall("prompt(): a prompt is at least one token id, each from 0 on", "tokens")
             if name in self._requests:
                 raise WrongCall(f"prompt(): the request {shown(name)} has begun already; give it another name", "twice")
+            engine = self._engine if about is None else Engine(**{**dict(self._engine), **about})
+            models = self._models if draft is None else Models(target=self._models.target, draft=model_info(draft))
             run = Run(
-                engine=self._engine,
-                models=self._models,
+                engine=engine,
+                models=models,
                 prompt=cut(self._texts.whole(ids), LONGEST_PROMPT),
                 prompt_tokens=tuple(ids),
                 prompt_texts=self._texts.of(ids),
-                end_tokens=self._end_tokens,
+                end_tokens=self._end_tokens if end_tokens is None else _ids(end_tokens),
             )
             self._requests[name] = _Request(len(self._requests), run, ids)
             self._add(name, run)
@@ -281,7 +294,7 @@ class Recorder:
 
     def _write_step(self, step: StepRecord, error: BaseException | None, request: _Request) -> None:
         wrong: list[WrongCall] = []
-        samplings = (self._engine.target, self._engine.draft)
+        samplings = (request.run.engine.target, request.run.engine.draft)
         assembled = assemble(step.said, request.steps, request.text, samplings, wrong.append)
         raw = assembled.raw
         self._learn(step, raw, request)
@@ -385,6 +398,10 @@ class Recorder:
 def _said_by(error: BaseException) -> str:
     """Its kind and its words, in one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
+
+
+def _ids(tokens: Sequence[int]) -> tuple[int, ...]:
+    return tuple(sorted({int(token) for token in tokens}))
 
 
 def _name(request: str | int | None) -> str | None:

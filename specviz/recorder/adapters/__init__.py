@@ -10,19 +10,23 @@ from typing import Any
 from specviz.errors import SettingsError, shown
 from specviz.recorder.recorder import Recorder
 
-ADAPTERS = ("tree_functions", "mcsd", "sequoia", "sglang", "vllm")
+ADAPTERS = ("tree_functions", "mcsd", "sequoia", "sglang", "vllm", "transformers_generate")
 """Modules of this folder, each with ``fits(thing)`` and ``attach(thing, path, **options)``; the first that fits is
-taken."""
+taken. The last one is the only one that imports the library it is about."""
 
 
 def attach(thing: Any, path: str | os.PathLike[str] | None = None, **options: Any) -> AbstractContextManager[Recorder]:
     """Record an engine of a known shape while the block runs.
 
+        with specviz.attach(model, "run.jsonl", tokenizer=tokenizer) as rec:
+            model.generate(**inputs, assistant_model=draft)
+
         with specviz.attach(eagle.model.ea_model, "run.jsonl", decode=tokenizer.decode) as rec:
             model.eagenerate(input_ids)
 
     Args:
-        thing: whose functions are hooked: a module, a class or an object, see docs/engines.md.
+        thing: whose functions are hooked: a model of transformers (docs/attach.md), or a module, a class or an object
+            (docs/engines.md).
         path: the recording; None: kept in memory.
         options: as of :class:`specviz.Recorder`, e.g. ``decode``, ``rows`` or ``strict``, and those of the adapter.
             The prompt of every request is read from the engine.
