@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from contextlib import AbstractContextManager
 from typing import Any
 
 from specviz.errors import SettingsError, shown
 from specviz.recorder.recorder import Recorder
 
-ADAPTERS = ("tree_functions", "mcsd", "sequoia", "sglang", "vllm", "transformers_generate")
+ADAPTERS = {
+    "tree_functions": None,
+    "mcsd": None,
+    "sequoia": None,
+    "sglang": None,
+    "vllm": None,
+    "transformers_generate": "transformers",
+}
 """Modules of this folder, each with ``fits(thing)`` and ``attach(thing, path, **options)``; the first that fits is
-taken. The last one is the only one that imports the library it is about."""
+taken. With a library that the module imports: while nobody has imported that, nothing of it can be given."""
 
 
 def attach(thing: Any, path: str | os.PathLike[str] | None = None, **options: Any) -> AbstractContextManager[Recorder]:
@@ -34,7 +42,9 @@ def attach(thing: Any, path: str | os.PathLike[str] | None = None, **options: An
     Raises:
         SettingsError: if it has the shape of no engine that is known.
     """
-    for name in ADAPTERS:
+    for name, library in ADAPTERS.items():
+        if library is not None and library not in sys.modules:
+            continue
         adapter = importlib.import_module(f"{__name__}.{name}")
         if adapter.fits(thing):
             attached: AbstractContextManager[Recorder] = adapter.attach(thing, path, **options)
