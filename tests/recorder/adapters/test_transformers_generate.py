@@ -177,3 +177,16 @@ def test_what_cannot_be_attached_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("SPECVIZ", "0")
     with specviz.attach(case.target):
         assert "generate" not in vars(case.target)
+
+
+def test_of_two_attached_models_the_first_may_leave_first() -> None:
+    one, other = attached.case("prompt lookup"), attached.case("assistant model")
+    first, second = specviz.attach(one.target), specviz.attach(other.target)
+    first.__enter__()
+    recorder = second.__enter__()
+    one.generate(max_new_tokens=2)
+    first.__exit__(None, None, None)
+    other.generate(max_new_tokens=6, **attached.SAMPLED)
+    second.__exit__(None, None, None)
+    step = recorder.trace().steps[0].verdicts["transformers"]
+    assert step.decisions[0].uniform is not None
