@@ -35,6 +35,7 @@ def run(options: argparse.Namespace) -> int:
         SpecvizError: for a file or a model that cannot be read.
     """
     from specviz.recorder.audit import audit, fails
+    from specviz.recorder.findings import report
 
     found = {
         name: audit(trace, options.target, options.draft, dtype=options.dtype)
@@ -47,23 +48,6 @@ def run(options: argparse.Namespace) -> int:
         for name, run in found.items():
             say(("" if name is None else f"request {name}\n") + report(run), end="\n\n" if len(found) > 1 else "\n")
     return int(any(fails(run) for run in found.values()))
-
-
-def report(found: list[Finding | NotRun]) -> str:
-    """For people: findings by weight, then what could not run."""
-    from specviz.recorder.findings import WEIGHTS, Finding
-
-    lines = []
-    for one in found:
-        if not isinstance(one, Finding):
-            lines.append(f"not run  {one.check}: it lacked {one.lacked}")
-            continue
-        lines.append(f"{one.weight:<8} {one.check}: {one.sentence}")
-        if one.weight != "note":
-            lines += [f"         usually: {one.meaning}", f"         on the page: {one.place}"]
-    numbers = {weight: sum(isinstance(one, Finding) and one.weight == weight for one in found) for weight in WEIGHTS}
-    said = [f"{numbers[weight]} {weight}{'' if numbers[weight] == 1 else 's'}" for weight in ("error", "warning")]
-    return "\n".join([*lines, ", ".join(said)])
 
 
 def _requests(file: str, request: str | None) -> dict[str | None, Trace]:
