@@ -27,6 +27,7 @@ class GrowingRecording:
     Attributes:
         header: of the file; None until it has one.
         steps: how many steps are in it, those that failed among them, of all requests.
+        fresh: requests that something new is known of; whoever has looked at them clears it.
         problem: why nothing more of it is read, as a sentence; None while all is well.
     """
 
@@ -39,6 +40,7 @@ class GrowingRecording:
         self.header: Header | None = None
         self.problem: str | None = None
         self.steps = 0
+        self.fresh: set[str | None] = set()
         self._first = b""
         self._at = self._lines = 0
         self._density = Density()
@@ -127,6 +129,7 @@ class GrowingRecording:
             raise TraceError(f"Line {number} of this recording is not JSON; record it again.") from None
         said = checked_line(line, number)
         self._requests.setdefault(said.request, RequestLines()).add(said)
+        self.fresh.add(said.request)
         self.steps += said.step is not None or said.failed is not None
 
 
