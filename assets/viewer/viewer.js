@@ -22,6 +22,7 @@ import { lensOf, makeRenderer } from "./render.js";
 import { makeCompare } from "./tools/compare.js";
 import { makeCopy } from "./tools/copy.js";
 import { makeFigureDialog } from "./tools/figure_dialog.js";
+import { makeFollow } from "./tools/follow.js";
 import { makeLessons } from "./tools/lessons.js";
 import { makeRequests } from "./tools/requests.js";
 import { makeShare } from "./tools/share.js";
@@ -37,9 +38,9 @@ import { makeTree } from "./tree/tree.js";
 /** @import { Run } from "./core/frame.d.ts" */
 /** @import { Act, Handlers, ModelName, NoticeShown, Range, State, Tool } from "./core/state.js" */
 
-/** @typedef {{update: (value: any) => void, show: (step: number) => void, select: Act["select"], dispose: () => void, leave: () => void, state: State}} Viewer */
+/** @typedef {{update: (value: any) => void, show: (step: number) => void, select: Act["select"], dispose: () => void, leave: () => void, ask: NonNullable<Handlers["ask"]>, state: State}} Viewer */
 
-const TOOLS = [makeShare, makeCopy, makeFigureDialog, makeCompare, makeWhatIf, makeLessons, makeRequests, makeTour];
+const TOOLS = [makeShare, makeCopy, makeFigureDialog, makeCompare, makeWhatIf, makeLessons, makeRequests, makeFollow, makeTour];
 const PLAY_MS = 900, PLAY_PHASE_MS = 1800, ASK_AT_ONCE = 12, ASK_MS = 250, UNFOLD_WHOLE = 40;
 
 /** Those that are in a page, the last one mounted at the end. @type {Viewer[]} */
@@ -80,11 +81,12 @@ export function mount(element, handlers = {}) {
 
   /** @param {any} value */
   function update(value) {
-    const blocks = blocksOf(value).filter((block) => !isLate(state.run, block));
+    const blocks = blocksOf(value).filter((block) => !isLate(state.run, block)), before = frameNow(state), stood = state.step;
     for (const block of blocks) {
       for (const step of block.left || []) state.asked.delete(step); // there was no room for them
       handlers.onBlock?.(block);
-      if (!block.fills) act.notice(block.notice); // what was missing came; nothing else has happened
+      // What was missing came, or what is followed went on: nothing else has happened.
+      if (!block.fills && (!block.following || block.notice !== undefined)) act.notice(block.notice);
       if (block.proofs) state.proofs = block.proofs;
       if (block.run && takeRun(state, block)) {
         stop();
@@ -95,7 +97,8 @@ export function mount(element, handlers = {}) {
     if (!blocks.length || !state.run) return;
     state.step = Math.max(0, Math.min(state.step, state.run.steps - 1));
     text.build();
-    render("move");
+    const stays = before && before === frameNow(state) && stood === state.step && !state.drawing && blocks.every((block) => block.following);
+    render(stays ? "run" : "move");
     clearTimeout(state.asking);
     state.asking = setTimeout(askForMissing, ASK_MS);
   }
@@ -294,7 +297,7 @@ export function mount(element, handlers = {}) {
 
   /* ------------------------------------------------------------------------------------------------- render */
 
-  /** @param {"move" | "look" | "select"} change */
+  /** @param {"move" | "look" | "select" | "run"} change */
   function render(change) {
     if (state.drawing) cancelAnimationFrame(state.drawing);
     state.drawing = null;
@@ -394,7 +397,7 @@ export function mount(element, handlers = {}) {
 
   openDock(matchMedia(LOW).matches ? "" : narrow.matches ? NODE : "cache");
   /** @type {Viewer} */
-  const viewer = { update, show, select, dispose, leave: () => tools.forEach((tool) => tool.leave?.()), state };
+  const viewer = { update, show, select, dispose, leave: () => tools.forEach((tool) => tool.leave?.()), ask: (kind, data) => handlers.ask?.(kind, data), state };
   mounted.push(viewer);
   return viewer;
 }

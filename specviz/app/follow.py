@@ -93,7 +93,7 @@ class Follower:
             new = self._take()
             self._hold()
             if self._stepper is not None and (found := self._stepper.judge(self._recording.steps, new)):
-                self._hits = (self.version + 1, next(t.id for t, at in new if found[0].position in at), found)
+                self._hits = (self.version + 1, *found)
             said = self._state()
             if changed or said != self._said:
                 self._said = said

@@ -65,24 +65,24 @@ class Stepper:
         self._stopped = True
         self._gate.order(stop=True)
 
-    def judge(self, steps: int, new: Iterable[tuple[Trace, range]]) -> list[Hit]:
+    def judge(self, steps: int, new: Iterable[tuple[Trace, range]]) -> tuple[str, list[Hit]] | None:
         """Let an engine that runs to a breakpoint go on, unless one is hit.
 
         Args:
             new: runs, and the positions of their steps that are new.
 
         Returns:
-            What the first new step that hits any hits; the engine then waits.
+            The id of the run, and what the first new step hits that hits any; the engine then waits.
         """
         if not self.seeks or steps <= self._past:
-            return []
+            return None
         for trace, positions in new:
             for position in positions:
                 if found := hits(trace, position, self._until):
                     self._until = Breakpoints()
-                    return found
+                    return trace.id, found
         self._let(steps)
-        return []
+        return None
 
     def close(self) -> None:
         self._gate.close()
