@@ -29,7 +29,6 @@ def test_a_loop_is_stepped_run_to_a_breakpoint_and_let_go_with_the_page(served, 
     follower.start()
     seen = served(follower=follower)
     page = seen.page
-    page.set_default_timeout(8000)  # TRY
     said(seen, "Following run.jsonl · waiting for its first line")
     command = [sys.executable, "-m", "tests.tools.gated_loop", str(path), "40"]
     loop = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -48,7 +47,7 @@ def test_a_loop_is_stepped_run_to_a_breakpoint_and_let_go_with_the_page(served, 
         page.keyboard.press("End")
 
         seen.menu("breakpoints")
-        page.fill("label:has-text('Token id appears') input", str(FIRST + 8))
+        page.fill("label:has-text('Token id appears') textarea", str(FIRST + 8))
         page.click("#run")
         page.wait_for_selector(".sv-notice:not([hidden])")
         assert page.inner_text(".sv-notice span") == f"Breakpoint at step 9: Token {FIRST + 8} was committed."
