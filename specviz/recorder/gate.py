@@ -98,7 +98,8 @@ class EngineGate:
                 told = True
                 command = f"python -m specviz app --follow {self.recording}"
                 warnings.warn(
-                    f"specviz: waiting up to {FIRST_SECONDS:g} s for the page that steps this loop: {command}",
+                    f"specviz: waiting up to {FIRST_SECONDS:g} s for the page that steps this loop: {command}; "
+                    "this is said once.",
                     RecorderWarning,
                     stacklevel=5,
                 )

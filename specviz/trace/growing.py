@@ -93,12 +93,12 @@ class GrowingRecording:
         file.seek(self._at)
         data, more = _whole_lines(file, self._most - self._at)
         try:
-            if not data and size > self._most:
+            self._take(data)
+            if size > self._most and not more:
                 raise TraceError(
                     f"This recording is larger than {self._most >> 20} MB, so nothing after step {self.steps} is "
                     "followed; record fewer steps or smaller trees."
                 )
-            self._take(data)
         except TraceError as error:
             self.problem = str(error)
             return True, False
