@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import threading
 import time
@@ -269,7 +270,10 @@ class Recorder:
         self.close()
 
     def _repr_html_(self) -> str:
-        return self.trace()._repr_html_() if self._on else f"<p>Nothing was recorded: {VARIABLE}=0 is set.</p>"
+        try:
+            return self.trace()._repr_html_()
+        except TraceError as error:  # nothing was recorded, or nothing yet
+            return f"<p>{html.escape(str(error))}</p>"
 
     # ------------------------------------------------------------------------------------------------ of one step
 

@@ -176,7 +176,7 @@ def test_only_a_folder_of_the_same_user_alone_is_a_gate(tmp_path: Path) -> None:
     mine.close()
 
 
-def test_a_gate_needs_a_file_and_without_one_nothing_is_there(tmp_path: Path) -> None:
+def test_a_gate_needs_a_file_and_without_one_nothing_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError, match="say with path="):
         Recorder(prompt=[1, 2], gate=True)
     (tmp_path / "file").touch()
@@ -186,3 +186,8 @@ def test_a_gate_needs_a_file_and_without_one_nothing_is_there(tmp_path: Path) ->
         one_step(rec)
         assert not rec.stopped
         assert [path.name for path in tmp_path.iterdir() if "gate" in path.name] == []
+    monkeypatch.setenv("SPECVIZ", "0")
+    with Recorder(tmp_path / "off.jsonl", prompt=[1, 2], gate=True) as rec:
+        one_step(rec)
+        assert not rec.stopped
+    assert [path.name for path in tmp_path.iterdir() if "off" in path.name] == []
