@@ -97,8 +97,7 @@ export function mount(element, handlers = {}) {
     if (!blocks.length || !state.run) return;
     state.step = Math.max(0, Math.min(state.step, state.run.steps - 1));
     text.build();
-    const stays = before && before === frameNow(state) && stood === state.step && !state.drawing && blocks.every((block) => block.following);
-    render(stays ? "run" : "move");
+    render(before && before === frameNow(state) && stood === state.step && !state.drawing && blocks.every((block) => block.following) ? "run" : "move");
     clearTimeout(state.asking);
     state.asking = setTimeout(askForMissing, ASK_MS);
   }
@@ -371,13 +370,8 @@ export function mount(element, handlers = {}) {
     return element.isConnected && state.run !== null && (!ui.root.querySelector("dialog[open]") || (ui.help.open && ["Escape", "?"].includes(key)));
   });
 
-  ui.first.onclick = first;
-  ui.back.onclick = back;
-  ui.next.onclick = forward;
-  ui.last.onclick = last;
-  ui.play.onclick = play;
-  ui.phaseNext.onclick = phaseForward;
-  ui.phaseBack.onclick = phaseBackward;
+  const transport = /** @type {const} */ ({ first, back, next: forward, last, play, phaseNext: phaseForward, phaseBack: phaseBackward });
+  for (const [name, move] of Object.entries(transport)) ui[/** @type {keyof typeof transport} */ (name)].onclick = move;
   ui.phaseLeave.onclick = () => enter(null);
   ui.dock.fold.onclick = closeDock;
   ui.focus.onclick = () => focusMode(!state.focus);

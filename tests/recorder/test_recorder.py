@@ -529,3 +529,14 @@ def test_a_recorder_says_what_its_checks_found_as_text_and_as_a_table() -> None:
     assert "error    root: a <b> ⟨U+202E⟩and⟨U+001B⟩[31m" in str(found)
     with pytest.raises(specviz.TraceError, match="before its first run"):
         specviz.Recorder().audit()
+
+
+def test_a_step_has_the_texts_of_its_own_tokens_only() -> None:
+    rec = recorder(decode=str)
+    for token in range(20, 24):
+        with rec.step() as step:
+            step.tree([token - 1, token], [-1, 0])
+            step.verify(accepted=[], bonus=token)
+    assert [[text.id for text in step.tokens] for step in rec.trace().steps] == [
+        [token - 1, token] for token in range(20, 24)
+    ]
