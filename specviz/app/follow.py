@@ -15,7 +15,7 @@ from pathlib import Path
 from specviz.app.page_state import PageState, Run, models_of
 from specviz.app.server.limits import RUNS_KEPT
 from specviz.app.server.trace_store import StoredTrace
-from specviz.app.stepping import Stepper
+from specviz.app.stepping import State, Stepper
 from specviz.errors import SettingsError, TraceError
 from specviz.figures.block_types import Following
 from specviz.figures.text import one_line
@@ -32,7 +32,7 @@ SEEK_SECONDS = 0.01
 UNSEEN_SECONDS = 90.0
 """A page that has not asked for so long is gone, though its connection may not have ended. A browser lets the timers of
 a tab out of sight run once a minute."""
-HEADS = {"": "Following {}", "running": "Running {}", "stopped": "Stopping {}", "ended": "{} has ended"}
+HEADS = {"": "Following {}", "running": "Running {}", "stopped": "Stopping {}", "ended": "The loop has ended"}
 
 
 class Follower:
@@ -49,7 +49,10 @@ class Follower:
     def __init__(self, path: Path):
         self._name = one_line(path.name, 32)
         self._recording = GrowingRecording(path)
+        self._looking = threading.Lock()
+        """Of whoever looks at the file; no page waits while its lines are read."""
         self._lock = threading.RLock()
+        """Of all that pages ask for."""
         self._pages: dict[str, float] = {}
         self.version = 1
         self._begin()
@@ -57,6 +60,7 @@ class Follower:
 
     def _begin(self) -> None:
         self._id: str | None = None
+        self._steps = 0
         self._requests: dict[str | None, Run] = {}
         self._stepper: Stepper | None = None
         self._said = ""
@@ -85,29 +89,32 @@ class Follower:
 
     def look(self) -> bool:
         """Read what is new, and have the engine wait or go on. Whether it runs to a breakpoint."""
-        with self._lock:
+        with self._looking:
             changed = self._recording.read()
-            header = self._recording.header
-            if self._id != (header.id if header else None):
-                self._renew(header.id if header else None)
+            id = self._recording.header.id if self._recording.header else None
+            if self._id != id:
+                self._renew(id)
             new = self._take()
-            self._hold()
-            if self._stepper is not None and (found := self._stepper.judge(self._recording.steps, new)):
-                self._hits = (self.version + 1, *found)
-            said = self._state()
-            if changed or said != self._said:
-                self._said = said
-                self.version += 1
-            return self._stepper is not None and self._stepper.seeks
+            with self._lock:
+                self._steps = self._recording.steps
+                self._problem = self._recording.problem or self._problem
+                self._hold()
+                if self._stepper is not None and (found := self._stepper.judge(self._steps, new)):
+                    self._hits = (self.version + 1, *found)
+                said = self._state()
+                if changed or said != self._said:
+                    self._said = said
+                    self.version += 1
+                return self._stepper is not None and self._stepper.seeks
 
     def _renew(self, id: str | None) -> None:
         """Another recording stands in the place of the one before; its runs stay as they were."""
-        if self._stepper is not None:
-            self._stepper.close()
-        self._begin()
-        self._id = id
         gate = find_gate(self._recording.path, id) if id else None
-        self._stepper = Stepper(gate) if gate else None
+        with self._lock:
+            if self._stepper is not None:
+                self._stepper.close()
+            self._begin()
+            self._id, self._stepper = id, Stepper(gate) if gate else None
 
     def _take(self) -> list[tuple[Trace, range]]:
         """Bring the runs up to date; what steps are new."""
@@ -121,12 +128,14 @@ class Follower:
                 continue
             run = self._requests.get(name)
             new.append((trace, range(run.stored.steps if run else 0, len(trace.steps))))
-            if run is None:
-                first = next(iter(self._requests.values()), None)
-                stored, recording = StoredTrace.shared(trace), first.id if first else trace.id
-                self._requests[name] = Run(stored, self._name, models_of(trace), recording=recording)
-            else:
+            if run is not None:
                 run.stored.grow(trace)
+                continue
+            first = next(iter(self._requests.values()), None)
+            recording = first.id if first else trace.id
+            run = Run(StoredTrace.shared(trace), self._name, models_of(trace), recording=recording)
+            with self._lock:
+                self._requests[name] = run
         self._recording.fresh.clear()
         return new
 
@@ -149,12 +158,12 @@ class Follower:
         if self._stepper is None or not self._stepper.look():
             return
         if self._pages:
-            self._stepper.hold(self._recording.steps)
+            self._stepper.hold(self._steps)
         else:
             self._stepper.let_go()
 
-    def _state(self) -> str:
-        return self._stepper.state(self._recording.steps) if self._stepper else ""
+    def _state(self) -> State:
+        return self._stepper.state(self._steps) if self._stepper else ""
 
     def status(self, asked: str | None = None) -> Following:
         """What the command bar says.
@@ -163,15 +172,15 @@ class Follower:
             asked: the run in sight of the page that asks.
         """
         with self._lock:
-            count, state = self._recording.steps, self._stepper.state(self._recording.steps) if self._stepper else ""
+            count, state = self._steps, self._state()
             rest = f"{count:,} step{'' if count == 1 else 's'}"
             head = f"Waiting after step {count:,}" if state == "waiting" else HEADS[state].format(self._name)
             if state == "waiting":
                 rest = self._name
-            elif self._recording.header is None:
+            elif self._id is None:
                 rest = "waiting for its first line"
-            if problem := self._recording.problem or self._problem:
-                head, rest = f"{self._name} is not followed any further", problem
+            if self._problem:
+                head, rest = f"{self._name} is not followed any further", self._problem
             runs = [run.id for run in self._requests.values()]
             return {"version": self.version, "asked": asked, "runs": runs, "head": head, "rest": rest, "gate": state}
 
@@ -188,7 +197,7 @@ class Follower:
             SettingsError: for anything else, and where no engine waits for this server.
         """
         with self._lock:
-            steps = self._recording.steps
+            steps = self._steps
             if self._stepper is None or self._stepper.state(steps) not in ("waiting", "running"):
                 raise SettingsError("No loop waits for this page; record it with gate=True, and run it again.")
             self._hits = None

@@ -175,7 +175,7 @@ def test_a_loop_is_stepped_run_to_a_breakpoint_and_stopped(tmp_path: Path) -> No
     order("stop")
     thread.join(60)
     follower.look()
-    assert follower.status()["head"] == "run.jsonl has ended"
+    assert follower.status()["head"] == "The loop has ended"
     assert written[-1] < 99_999
     with pytest.raises(SettingsError, match="No loop waits"):
         order("step")

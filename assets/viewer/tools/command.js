@@ -93,6 +93,7 @@ export function makeCommand(place, ask, order) {
     else delete bar.dataset.gate;
     bar.classList.toggle("specviz-error", lost || (error !== null && !busy));
     bar.classList.toggle("specviz-edited", !busy && edited());
+    bar.classList.toggle("specviz-follows", followed() !== null);
     progress.style.transform = `scaleX(${busy ? busy.fraction ?? 0 : 0})`;
     if (lost) say("Connection lost", "trying again");
     else if (busy) say(busy.text, next ? `then ${WAITING[next]}` : "");
