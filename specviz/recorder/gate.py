@@ -101,7 +101,7 @@ class EngineGate:
                     f"specviz: waiting up to {FIRST_SECONDS:g} s for the page that steps this loop: {command}; "
                     "this is said once.",
                     RecorderWarning,
-                    stacklevel=5,
+                    stacklevel=4,
                 )
             time.sleep(LOOK_SECONDS)
         return self.stopped

@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from specviz.trace.growing import GrowingRecording
 from specviz.trace.recording import read_recording
 from tests.paths import ROOT
 from tests.server import until
+from tests.tools import gated_loop
 
 PAGE = """
 import sys, time
@@ -43,10 +45,6 @@ def process(*command: str) -> Iterator[subprocess.Popen[str]]:
     finally:
         started.kill()
         started.communicate()
-
-
-def loop(path: Path, steps: int, *more: str) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
-    return process("-m", "tests.tools.gated_loop", str(path), str(steps), *more)
 
 
 def followed(path: Path) -> tuple[GrowingRecording, PageGate]:
@@ -75,36 +73,34 @@ def divide(rec: Recorder) -> None:
         step.draft(probs=[1 / 0])
 
 
-def test_a_loop_waits_after_each_step_and_ends_when_it_is_told(tmp_path: Path) -> None:
+def test_a_loop_waits_after_each_step_and_ends_when_it_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "run.jsonl"
-    with loop(path, 40, "raise") as engine:
-        recording, gate = followed(path)
-        (folder,) = folders(path)
-        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-        assert len(folder.name) == len("run.jsonl.gate-") + 32
-        assert gate.hold()
-        for past in (1, 2, 3):
-            gate.order(past=past)
-            until(lambda past=past: recording.read() and recording.steps == past + 1)
-        assert not recording.read(), "it waits"
-        gate.order(stop=True)
-        printed, _ = engine.communicate(timeout=60)
-        assert printed.splitlines() == [
-            "1",
-            "2",
-            "3",
-            f"Stop was pressed after step 4 of {path}, which has all steps up to it.",
-            "stopped",
-        ]
-        assert not gate.engine_lives()
-        gate.close()
+    engine = threading.Thread(target=gated_loop.main, args=([str(path), "40", "raise"],))
+    engine.start()
+    recording, gate = followed(path)
+    (folder,) = folders(path)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert len(folder.name) == len("run.jsonl.gate-") + 32
+    assert gate.hold()
+    for past in (1, 2, 3):
+        gate.order(past=past)
+        until(lambda past=past: recording.read() and recording.steps == past + 1)
+    assert not recording.read(), "it waits"
+    gate.order(stop=True)
+    engine.join(60)
+    said = f"Stop was pressed after step 4 of {path}, which has all steps up to it."
+    assert capsys.readouterr().out.splitlines() == ["1", "2", "3", said, "stopped"]
+    until(lambda: not gate.engine_lives())
+    gate.close()
     assert folders(path) == []
     assert len(read_recording(path).steps) == 4
 
 
 def test_a_page_that_is_killed_lets_the_loop_run_on_and_a_loop_that_is_killed_ends_the_wait(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
-    with loop(path, 10**6) as engine:
+    with process("-m", "tests.tools.gated_loop", str(path), str(10**6)) as engine:
         recording, gate = followed(path)
         assert recording.header is not None
         with process("-c", PAGE, str(path), recording.header.id, "2") as page:
@@ -133,8 +129,9 @@ def test_without_a_page_it_says_so_and_runs_on(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(gates, "TELL_SECONDS", 0.0)
     monkeypatch.setattr(gates, "FIRST_SECONDS", 0.05)
     with Recorder(tmp_path / "run.jsonl", prompt=[1, 2], gate=True) as rec:
-        with pytest.warns(RecorderWarning, match="app --follow .*run.jsonl; this is said once"):
+        with pytest.warns(RecorderWarning, match=r"app --follow .*run\.jsonl; this is said once") as told:
             one_step(rec)
+        assert told[0].filename == __file__, "the line of the loop"
         one_step(rec)  # without a word
         assert not rec.stopped
         assert len(rec.trace().steps) == 2

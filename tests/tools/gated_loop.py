@@ -15,12 +15,12 @@ FIRST = 100
 """The token that the first step commits; each further one commits the next."""
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recording")
     parser.add_argument("steps", type=int)
     parser.add_argument("gate", nargs="?", choices=("raise",), default=True)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     rec = Recorder(
         options.recording,
         prompt=[1, FIRST - 1],
@@ -38,6 +38,7 @@ def main() -> None:
                 break
     except RecorderStopped as stopped:
         say(stopped)
+    rec.close()
     say("stopped" if rec.stopped else "done", flush=True)
 
 
