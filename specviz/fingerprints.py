@@ -60,7 +60,9 @@ class Fingerprints:
         if key not in self._weights:
             generator = torch.Generator().manual_seed(0x5EED + seed)
             weights = torch.randint(-(2**31), 2**31, shape, generator=generator).to(torch.int32) | 1
-            self._weights[key] = {device: weights[layers].to(device) for device, layers in by_device(tensors).items()}
+            self._weights[key] = {
+                device: weights[layers].to(device, non_blocking=True) for device, layers in by_device(tensors).items()
+            }
         return self._weights[key]
 
 

@@ -117,7 +117,9 @@ def test_the_samples_have_every_word_and_every_optional_field() -> None:
 def test_a_run_says_what_it_said(path: Path) -> None:
     trace = load_trace(path)
     assert trace.specviz_version == "0.1.0"
-    assert missing(read_json(path), json.loads(dump_trace(trace))) == []
+    written = read_json(path)
+    assert written["schema_version"] == 1
+    assert missing(written, json.loads(dump_trace(trace))) == [".schema_version"]
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.name)

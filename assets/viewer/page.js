@@ -26,7 +26,7 @@ function command(place, ask) {
   return bar;
 }
 
-addGoTo();
+addGoTo(true);
 listenForTabs();
 window.specvizViewer = {
   mount, mounted, command, theme: makeTheme, board: makeBoard, examples: makeExamples,

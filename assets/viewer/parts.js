@@ -14,7 +14,7 @@ import { makeTreePanel } from "./tree/panel.js";
 const KEYS = [
   ["← →  or  [ ]", "one step back, forward"], ["Home  End", "first, last step"], ["Shift  with one of these", "a range of steps from the one in sight, which the totals follow; Esc ends it"], [", .", "inside the step: one phase back, forward"], ["Space", "play, pause"],
   ["c", "the paths of all verifiers, or of one"], ["/", "find a token or a node; Enter goes on"], ["+ −  0", "the tree larger, smaller, fitted"],
-  ["t", "into the tree; there ← → ↑ ↓ walk from card to card, Enter selects"], ["f", "the tree alone in the window, and back"], ["b", "the same in large type, for the back row, and back"], ["k", "close or open the dock; 1 to 7 open its panels"], ["s  r", "on the page: Step; Run or Stop"],
+  ["t", "into the tree; there ← → ↑ ↓ walk from card to card, Enter selects"], ["f", "the tree alone in the window, and back"], ["b", "the same in large type, for the back row, and back"], ["k", "close or open the dock; 1 to 8 open its panels"], ["s  r", "on the page: Step; Run or Stop"],
   ["l", "on the page: the lessons, and out of them; in a lesson, digits select the node of that number"],
   ["e", "a figure of the step, as SVG or PNG"],
   ["w", "why: the chain of causes of what does not fit; Backspace goes back along its links"], ["n  N", "next, previous step in which something went wrong"],
@@ -72,7 +72,8 @@ export function buildParts() {
       audits.auditEmpty, audits.auditSaid, audits.auditBox, audits.auditTable) },
     { name: "table", title: "Table", box: panel("Draft tree as a table", "Draft tree as a table", { "data-known": "end" }, note("Every node of the tree in numbers: what the draft said, what the target said, and what every verifier made of it."), nodeTable) },
     { name: "whatif", title: "What if", box: el("section", { class: "sv-panel", "aria-label": "What if" }, under) },
-    { name: "findings", title: "Findings", box: panel("Findings", "Findings", {}, checks) },
+    { name: "findings", title: "Findings", box: panel("Findings", "Findings", {},
+      note("What was checked of another engine's run without its models, and what of it does not fit; each finding leads to its step and to the panel that shows it."), checks) },
   ], caches.cacheHead);
   const said = el("div", { class: "sv-said" }, alarm, heads.headline, el("p", { class: "sv-sub" }, heads.headTokens, heads.headSaid), inside.summary);
   const headbox = el("header", { class: "sv-headbox" }, said,

@@ -118,10 +118,10 @@ export function makeRenderer(ui, state, selection, tree, act, motion) {
    */
   function words(run, frame, view) {
     const { phase } = state, all = phase === null ? [] : phasesOf(frame, view.lens), at = phase === null ? null : all[phase];
-    ui.root.dataset.phase = at ? at.kind : "";
-    ui.root.dataset.drawn = drawnOf(run);
     ui.root.dataset.rows = rowsIn(frame);
     ui.dock.leaveOut("findings", !run.findings);
+    ui.root.dataset.phase = at ? at.kind : "";
+    ui.root.dataset.drawn = drawnOf(run);
     const said = at ? at.caption : frame.summary;
     if (ui.summary.textContent !== said) ui.summary.textContent = said;
     ui.root.style.setProperty("--sv-driver", `var(--sv-${looksOf(run, frame.driver).role})`);

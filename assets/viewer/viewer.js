@@ -6,12 +6,13 @@
  */
 
 import { blocksOf, isLate, takeMissing, takeRun } from "./core/blocks.js";
-import { el, showNotice } from "./core/dom.js";
+import { showNotice } from "./core/dom.js";
 import { listenForKeys } from "./core/keys.js";
 import { makeMotion } from "./core/motion.js";
 import { emptyState, frameDrawn, frameNow, runDrawn } from "./core/state.js";
 import { aboutRun, driving, verdictBy } from "./core/words.js";
 import { LOW, NARROW, NODE } from "./panels/dock.js";
+import { drawEmpty } from "./panels/empty_step.js";
 import { drawFailed } from "./panels/failed.js";
 import { offerNode } from "./panels/telling.js";
 import { makeText } from "./panels/text.js";
@@ -35,7 +36,6 @@ import { makePointer } from "./tree/pointer.js";
 import { makeSelection } from "./tree/selection.js";
 import { makeTree } from "./tree/tree.js";
 
-/** @import { Run } from "./core/frame.d.ts" */
 /** @import { Act, Handlers, ModelName, NoticeShown, Range, State, Tool } from "./core/state.js" */
 
 /** @typedef {{update: (value: any) => void, show: (step: number) => void, select: Act["select"], dispose: () => void, leave: () => void, ask: NonNullable<Handlers["ask"]>, state: State}} Viewer */
@@ -317,22 +317,11 @@ export function mount(element, handlers = {}) {
     text.move(!frame || state.phase === null || state.phase >= phases().length - frame.phases.after.length);
     drawFailed(ui.failed, run);
     if (frame) renderer.paint(change);
-    else renderEmpty(run);
+    else drawEmpty(ui.empty, state, run);
     for (const tool of tools) tool.moved?.();
   }
 
   const redraw = () => state.run && render("look");
-
-  /** @param {Run} run */
-  function renderEmpty({ steps, failed }) {
-    const refused = steps > 0 && state.refused.get(state.step), number = state.step + 1;
-    ui.empty.classList.toggle("sv-loading", steps > 0 && !refused);
-    const [head, said] = refused ? [`Step ${number} cannot be shown here.`, refused]
-      : steps ? [`Loading step ${number} …`, "Its frame is on the way; the other steps can be opened meanwhile."]
-        : failed ? ["This run has no step that went through.", "Its first one failed; what is known of it stands above."]
-          : ["This run has no step yet.", "Press Step to draft the first tree, or Run to decode until the end."];
-    ui.empty.replaceChildren(el("b", {}, head), el("span", {}, said));
-  }
 
   /* -------------------------------------------------------------------------------------- keys and the page */
 

@@ -1,4 +1,4 @@
-"""The benchmark, in seven parts (a) to (g), each of which runs alone; ``docs/bench.md`` says what each figure means."""
+"""The benchmark, in parts (a) to (g) that can be run separately; ``docs/bench.md`` says what each figure means."""
 
 from __future__ import annotations
 

@@ -20,7 +20,8 @@ from specviz.recorder.recorder import Recorder
 from specviz.recorder.step_record import NO_STEP, NoStep, StepRecord
 
 LEVELS = (1, 2, 3, 4)
-"""What is said: tree and path; both models' rows; coins, thresholds and the bonus' row; caches, mask, positions."""
+"""What the loop says: tree and path; and both models' rows; and coins, thresholds and the bonus' row; and caches, mask
+and positions."""
 TREES = ((4, 2, 2), (6, 3, 2))
 """Children of every node, level by level: 28 and 60 nodes."""
 

@@ -122,8 +122,10 @@ def draft_ran(step: Step) -> bool | None:
     """Whether a draft model ran nodes of this tree; else they come from the text, or there are none. None where that
     was not recorded."""
     change = step.caches.draft
-    if change and (change.appended or change.dropped is not None):
-        return bool(change.appended)  # where it is known what was dropped, every slot is known
+    if change and change.appended:
+        return True
+    if step.tree.builder is not None:
+        return False  # of specviz's own trees every slot that a draft wrote is known
     return True if any(node.draft for node in step.tree.nodes) else None
 
 

@@ -6,15 +6,12 @@ What needs whole rows was checked while they were there (:mod:`specviz.recorder.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 from specviz.digits import digits
-from specviz.recorder.checks import kept_checks
 from specviz.recorder.checks.calibration import COMMITTED, DRAFT
-from specviz.recorder.checks.rows import View
 from specviz.recorder.findings import ABOUT, Finding, NotRun, Place, Weight, in_order
-from specviz.recorder.kept import raw_step
+from specviz.recorder.kept import checks_of
 from specviz.trace.checks import Check
 from specviz.trace.metrics import difference_text, tolerances
 from specviz.trace.schema import Step, Trace
@@ -44,7 +41,7 @@ def audit(trace: Trace, target: Any = None, draft: Any = None, *, dtype: str = "
         Findings by weight, then the checks that could not run. A run without errors and warnings is sound as far as
         was checked.
     """
-    checks = [_checks_of(trace, position, text) for position, text in _texts(trace)]
+    checks = _all_checks(trace)
     findings: list[Finding] = []
     not_run: dict[str, str] = {}
     for name in (DRAFT, COMMITTED):
@@ -75,24 +72,18 @@ def is_alarm(score: float, variance: float) -> bool:
     return variance > 0 and abs(score) > DEVIATIONS * math.sqrt(variance) + slack
 
 
-def _texts(trace: Trace) -> Iterator[tuple[int, list[int]]]:
-    """Each step's place, and the text before it."""
+def _all_checks(trace: Trace) -> list[dict[str, Check]]:
+    """Of each step by name: those that ran while the rows were there, and those that what was kept allows now."""
     text = list(trace.prompt_tokens)
-    for position, step in enumerate(trace.steps):
-        yield position, list(text)
+    checks = []
+    for step in trace.steps:
+        found = {check.name: check for check in step.checks}
+        for check in (*checks_of(step, text), _kept_draft_calibration(step)):
+            if check.name not in found or (check.compared and not found[check.name].compared):
+                found[check.name] = check
+        checks.append(found)
         text += step.committed
-
-
-def _checks_of(trace: Trace, position: int, text: list[int]) -> dict[str, Check]:
-    """By name: those that ran while the rows were there, and those that what was kept of the step allows now."""
-    step = trace.steps[position]
-    found = {check.name: check for check in step.checks}
-    raw, target_nodes, draft_nodes = raw_step(step, text)
-    view = View(raw)
-    for check in (*kept_checks(view, target_nodes, draft_nodes), _kept_draft_calibration(step)):
-        if check.name not in found or not found[check.name].compared:
-            found[check.name] = check if check.compared else found.get(check.name, check)
-    return found
+    return checks
 
 
 def _kept_draft_calibration(step: Step) -> Check:

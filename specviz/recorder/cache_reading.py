@@ -68,10 +68,12 @@ def moves(reading: CacheReading) -> tuple[tuple[tuple[int, int], ...], tuple[int
     moved: list[tuple[int, int]] = []
     kept = set(stayed)
     for to, fingerprint in enumerate(reading.after):
-        free = [offset for offset in where.get(fingerprint, ()) if offset not in kept]
-        if to not in stayed and free:
-            kept.add(free[0])
-            moved.append((reading.start + free[0], reading.start + to))
+        found = where.get(fingerprint, [])
+        if to not in stayed and found:
+            # Of a slot that was copied, and not cut off where it was, all copies come from there.
+            source = next((offset for offset in found if offset not in kept), found[0])
+            kept.add(source)
+            moved.append((reading.start + source, reading.start + to))
     dropped = (reading.start + offset for offset in range(len(reading.before)) if offset not in kept)
     return tuple(moved), tuple(dropped)
 

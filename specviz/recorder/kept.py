@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
-
-from specviz.recorder.raw_step import CacheReading, Flags, RawStep
-from specviz.trace.schema import CacheChange, Step
-
-
-@dataclass(frozen=True)
-class _Fed:
-    """What was passed to one model for the nodes of a step; None where it was not recorded."""
-
-    nodes: list[int]
-    positions: list[int] | None
-    mask: Flags | None
-    slots: dict[int, int] | None
-    cache: CacheReading | None
+from specviz.recorder.checks import kept_checks
+from specviz.recorder.checks.layout import MASK, Seen, ancestry
+from specviz.recorder.checks.rows import View
+from specviz.recorder.raw_step import CacheReading, RawStep
+from specviz.trace.checks import Check
+from specviz.trace.schema import CacheChange, Slot, Step
 
 
-def raw_step(step: Step, text: list[int]) -> tuple[RawStep, list[int], list[int]]:
-    """The step, the nodes that the target ran, and those that the draft ran.
+def checks_of(step: Step, text: list[int]) -> list[Check]:
+    """The checks that need no rows. The work stays within the size of the step, whatever numbers a file holds.
 
     Args:
         text: committed before the step, the root last.
     """
     nodes, driver = step.tree.nodes, step.verdicts[step.driver]
+    target, draft = step.caches.target, step.caches.draft
+    fed, drafted = _rows(target), _rows(draft)
     raw = RawStep(
         index=step.index,
         context=step.context,
@@ -38,52 +29,54 @@ def raw_step(step: Step, text: list[int]) -> tuple[RawStep, list[int], list[int]
         accepted=list(driver.path),
         bonus=None if driver.bonus is None else driver.bonus.token,
         committed=list(step.committed),
+        positions=_positions(fed),
+        draft_positions=_positions(drafted),
+        slots=_slots(fed),
+        draft_slots=_slots(drafted),
     )
-    target, draft = _fed(step.caches.target), _fed(step.caches.draft)
-    if target.nodes:
-        raw.positions, raw.mask, raw.slots = target.positions, target.mask, target.slots
-    if draft.nodes:
-        raw.draft_positions, raw.draft_mask, raw.draft_slots = draft.positions, draft.mask, draft.slots
-    raw.caches = {
-        name: fed.cache for name, fed in (("target", target), ("draft", draft)) if fed.nodes and fed.cache is not None
-    }
-    return raw, target.nodes, draft.nodes
-
-
-def _fed(change: CacheChange | None) -> _Fed:
-    rows = [] if change is None else [slot for slot in change.appended if slot.node is not None]
-    nodes = [row.node for row in rows if row.node is not None]
-    places = [row.position for row in rows if row.position is not None]
-    slots = {row.node: row.slot for row in rows if row.node is not None and row.slot is not None}
-    positions = places if len(places) == len(rows) else None
-    if change is None or len(slots) != len(rows):
-        return _Fed(nodes, positions, None, None, None)
-    return _Fed(nodes, positions, _mask(change), slots, _reading(change))
-
-
-def _mask(change: CacheChange) -> Flags | None:
-    """[rows of nodes, slots]; the text before the tree is its first slots."""
-    rows = [slot for slot in change.appended if slot.node is not None]
-    # Of a mask only what was written is kept: the rest was seen, as many slots as are counted.
-    width = 1 + max((slot.slot or 0 for slot in change.appended), default=0)
-    width = max(width, *(row.sees_before or 0 for row in rows), 0) if rows else width
-    found = np.zeros((len(rows), width), dtype=np.bool_)
-    for place, row in enumerate(rows):
-        if row.sees is None or row.sees_before is None or max(row.sees, default=0) >= width:
-            return None
-        found[place, : row.sees_before] = True
-        found[place, list(row.sees)] = True
+    for name, change, slots in (("target", target, raw.slots), ("draft", draft, raw.draft_slots)):
+        reading = None if change is None or slots is None else _reading(change)
+        if reading is not None:
+            raw.caches[name] = reading
+    view = View(raw)
+    found = kept_checks(view, [*_nodes(fed)], [*_nodes(drafted)])
+    for name, rows, slots in ((MASK, fed, raw.slots), (f"draft_{MASK}", drafted, raw.draft_slots)):
+        seen = [Seen(row.sees, row.sees_before) for row in rows if row.sees is not None and row.sees_before is not None]
+        if slots is None or len(seen) != len(rows):
+            continue
+        late = {slot.slot for slot in (*_late(target if name == MASK else draft),)}
+        # Tokens that were fed late are text before the tree.
+        seen = [Seen(row.tree, row.before + len(late.intersection(row.tree))) for row in seen]
+        found = [check for check in found if check.name != name]
+        found.append(ancestry(view, seen, _nodes(rows), slots, name))
     return found
+
+
+def _rows(change: CacheChange | None) -> list[Slot]:
+    """Of the nodes of the tree, in the order in which they were fed."""
+    return [] if change is None else [slot for slot in change.appended if slot.node is not None]
+
+
+def _late(change: CacheChange | None) -> list[Slot]:
+    return [] if change is None else [slot for slot in change.appended if slot.role == "context"]
+
+
+def _nodes(rows: list[Slot]) -> list[int]:
+    return [row.node for row in rows if row.node is not None]
+
+
+def _positions(rows: list[Slot]) -> list[int] | None:
+    found = [row.position for row in rows if row.position is not None]
+    return found if found and len(found) == len(rows) else None
+
+
+def _slots(rows: list[Slot]) -> dict[int, int] | None:
+    found = {row.node: row.slot for row in rows if row.node is not None and row.slot is not None}
+    return found if found and len(found) == len(rows) else None
 
 
 def _reading(change: CacheChange) -> CacheReading | None:
     before, after = change.fingerprints_before, change.fingerprints_after
     if before is None or after is None or change.length_before is None or change.length_after is None:
         return None
-    return CacheReading(
-        start=change.length_before,
-        length_before=change.length_before + len(before),
-        length_after=change.length_after,
-        before=before,
-        after=after,
-    )
+    return CacheReading(change.length_before, change.length_before + len(before), change.length_after, before, after)

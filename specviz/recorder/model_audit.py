@@ -23,8 +23,10 @@ EVERY_NODE = 8
 forward over the whole text has."""
 PROBABILITY = {"float64": 1e-3, "float32": 1e-3, "float16": 0.03, "bfloat16": 0.15}
 """Largest difference of a probability that rounding explains, by number format. docs/audit.md has what was measured."""
-NATS = {"float64": 1e-2, "float32": 1e-2, "float16": 0.1, "bfloat16": 0.5}
+NATS = {"float64": 1e-2, "float32": 1e-2, "float16": 0.2, "bfloat16": 1.0}
 """The same for a log-sum-exp, relative to its size where that is above 1, and for an entropy."""
+COARSEST = "bfloat16"
+"""What a model's format is taken for where it was not recorded."""
 _AT_ONCE = 512
 """Positions whose logits exist at one time."""
 
@@ -60,7 +62,7 @@ class _Plain:
     reads: bool
 
     def logits(self, texts: Sequence[Sequence[int]], keep: int) -> torch.Tensor:
-        """float32 [texts, keep, V], of the last positions of texts of one length."""
+        """float32 [texts, keep, V] on the host, of the last positions of texts of one length."""
         device = self.model.get_input_embeddings().weight.device
         known = self.model.get_input_embeddings().num_embeddings
         ids = torch.tensor([[min(token, known - 1) for token in text] for text in texts], device=device)
@@ -69,7 +71,7 @@ class _Plain:
                 logits = self.model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits
             except TypeError:  # a model whose forward has no such argument
                 logits = self.model(input_ids=ids, use_cache=False).logits
-        return logits[:, -keep:].float()
+        return logits[:, -keep:].float().cpu()
 
 
 def audit_rows(trace: Trace, target: Any, draft: Any, *, dtype: str = "auto") -> tuple[list[Finding], dict[str, str]]:
@@ -92,9 +94,10 @@ def audit_rows(trace: Trace, target: Any, draft: Any, *, dtype: str = "auto") ->
         if model.reads or (info is not None and info.reads):
             not_run[name] = f"a {which} that reads nothing but tokens: this one reads its target's hidden states"
             continue
-        said = trace.engine.options.get("dtype" if which == "target" else "draft_dtype") if trace.engine else None
-        formats = [model.dtype, said, info.dtype if info is not None else None]
-        found = list(compare_rows(trace, which, model, limits(*formats)))
+        rows = trace.engine.options.get("dtype" if which == "target" else "draft_dtype") if trace.engine else None
+        # Rows in float32 may come from a model in bfloat16.
+        of_model = info.dtype if info is not None and info.dtype else COARSEST
+        found = list(compare_rows(trace, which, model, limits(model.dtype, of_model, rows)))
         if not found:
             not_run[name] = f"the {which}'s rows with what makes them of logits, within {model.most} positions"
             continue
@@ -103,18 +106,18 @@ def audit_rows(trace: Trace, target: Any, draft: Any, *, dtype: str = "auto") ->
 
 
 def _format(trace: Trace) -> str:
-    """The number format that the run's rows were computed in, where it is said and is one that models are loaded in."""
+    """The number format that the run's models had, where it is known and is one that models are loaded in."""
     info = trace.models.target or trace.models.draft
-    said = (trace.engine.options.get("dtype") if trace.engine else None) or (info.dtype if info else None)
-    return said if isinstance(said, str) and said in DTYPES else "auto"
+    said = info.dtype.removeprefix("torch.") if info is not None and info.dtype else None
+    return said if said in DTYPES else "auto"
 
 
 def limits(*formats: object) -> tuple[float, float]:
     """What rounding explains, in probability and in nats: by the coarsest of the number formats that are known."""
     known = [one.removeprefix("torch.") for one in formats if isinstance(one, str)]
     return (
-        max(PROBABILITY.get(one, PROBABILITY["bfloat16"]) for one in known),
-        max(NATS.get(one, NATS["bfloat16"]) for one in known),
+        max(PROBABILITY.get(one, PROBABILITY[COARSEST]) for one in known),
+        max(NATS.get(one, NATS[COARSEST]) for one in known),
     )
 
 

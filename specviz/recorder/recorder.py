@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import html
 import os
 import threading
 import time
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
 from pydantic import ValidationError
 
-from specviz.errors import RecorderError, RecorderStopped, RecorderWarning, SettingsError, TraceError, shown
+from specviz.errors import RecorderError, RecorderStopped, SettingsError, TraceError, shown
+from specviz.recorder.about import model_info, sampling_of
 from specviz.recorder.arrays import WrongCall, snapshot
 from specviz.recorder.assemble import Assembled, assemble
 from specviz.recorder.build import Texts, build_failed, build_step
@@ -26,6 +28,7 @@ from specviz.recorder.findings import Audited
 from specviz.recorder.gate import EngineGate
 from specviz.recorder.raw_step import RawStep
 from specviz.recorder.recording import RecordingFile, new_id
+from specviz.recorder.reports import Reports
 from specviz.recorder.step_record import NO_STEP, NoStep, StepRecord
 from specviz.trace.io import parse_trace
 from specviz.trace.recording import End, Run
@@ -35,7 +38,6 @@ from specviz.trace.schema import (
     EndReason,
     Engine,
     FailedStep,
-    ModelInfo,
     Models,
     Sampling,
     Step,
@@ -133,12 +135,14 @@ class Recorder:
         self._on = os.environ.get(VARIABLE) != "0"
         if not self._on:
             return
-        self._strict, self._rows = strict, rows
+        self._rows = rows
+        self._report = Reports(strict)
         self._lock = threading.RLock()
-        self._told: set[tuple[str, str]] = set()
         self._reader = CacheReader()
-        self._texts = Texts(self._careful(decode) if decode else None)
+        self._texts = Texts(self._report.careful(decode) if decode else None)
         self._requests: dict[str | None, _Request] = {}
+        self._closes = False
+        """Whether the last step is written when the process ends."""
         self._late: deque[tuple[StepRecord, BaseException | None]] = deque()
         if engine in STYLES or not 0 < len(engine) <= LONGEST_NAME:
             raise SettingsError(
@@ -150,10 +154,10 @@ class Recorder:
             version=version,
             rule=rule,
             lossless=lossless,
-            target=_sampling(sampling),
-            draft=_sampling(draft_sampling),
+            target=sampling_of(sampling),
+            draft=sampling_of(draft_sampling),
         )
-        self._models = Models(target=_model_info(target), draft=_model_info(draft))
+        self._models = Models(target=model_info(target), draft=model_info(draft))
         self._end_tokens = tuple(sorted({int(token) for token in end_tokens}))
         if gate and path is None:
             raise SettingsError("gate= steps through a recording in a file; say with path= where it is written.")
@@ -180,7 +184,7 @@ class Recorder:
         """
         if not self._on:
             return
-        with self._timed(), self._calling("prompt"):
+        with self._timed(), self._report.calling("prompt"):
             name = _name(request)
             ids = [int(token) for token in snapshot(tokens).get().reshape(-1).tolist()]
             if not ids or min(ids) < 0:
@@ -217,7 +221,7 @@ class Recorder:
         """Say why it ended: ``end of sequence``, ``max_new_tokens``, ``context limit``, ``stopped`` or ``error``."""
         if not self._on:
             return
-        with self._timed(), self._calling("end"):
+        with self._timed(), self._report.calling("end"):
             self._write_late()
             if reason not in get_args(EndReason):
                 raise WrongCall(
@@ -287,6 +291,9 @@ class Recorder:
             while self._late and (len(self._late) > 1 or self._gate is not None or self._late[0][0].said.ready()):
                 self._write_next()
             written = self._file.steps
+            if self._late and not self._closes:
+                self._closes = True
+                atexit.register(self.close)
         # A step that an error has ended is one to look at, too; an interrupt is not held up.
         if self._gate is not None and written > before and (error is None or isinstance(error, Exception)):
             self.stopped = self._gate.wait(written)
@@ -303,11 +310,15 @@ class Recorder:
         step, error = self._late.popleft()
         try:
             if self._known("step", step.request):
-                self._write_step(step, error, self._requests[step.request])
+                # What an engine's numbers are is said by the checks, not by numpy in the middle of its loop.
+                with np.errstate(all="ignore"):
+                    self._write_step(step, error, self._requests[step.request])
         except RecorderError:
             if error is None:
                 raise  # strict, and nothing of the loop's own is on its way
         except Exception as own:
+            if step.request in self._requests:
+                self._requests[step.request].lost = True  # no other step can follow the one that is missing
             self._report("step", type(own).__name__, f"step(): {type(own).__name__}: {own}", own, raising=error is None)
 
     def _write_step(self, step: StepRecord, error: BaseException | None, request: _Request) -> None:
@@ -318,13 +329,13 @@ class Recorder:
         self._learn(step, raw, request)
         raw.rule, raw.lossless = step.rule or request.run.engine.rule, request.run.engine.lossless
         if error is not None or assembled.lacks:
-            message = assembled.lacks if error is None else f"{type(error).__name__}: {' '.join(str(error).split())}"
-            self._add(step.request, build_failed(raw, self._texts, cut(str(message))))
+            message = assembled.lacks or "" if error is None else _said_by(error)
+            self._add(step.request, build_failed(raw, self._texts, cut(message)))
             if error is None:
                 wrong.append(WrongCall(f"step(): {message} It is recorded as one that failed", "whole"))
         else:
             if self._rows:
-                self._file.add_rows(request.number, raw)
+                self._add_rows(request.number, raw)
             self._add(step.request, self._step(step, assembled))
             request.steps += 1
             request.text += raw.committed
@@ -396,32 +407,11 @@ class Recorder:
                 "step", "write", f"the recording cannot be written any more ({why}); what is in it stays", error
             )
 
-    # ------------------------------------------------------------------------------------------------ what is wrong
-
-    def _report(
-        self, call: str, kind: str, sentence: str, cause: BaseException | None = None, *, raising: bool = True
-    ) -> None:
-        """Warn, once for each kind; raise where that was asked for."""
-        text = f"specviz: {' '.join(sentence.split())[:500]}"
-        if self._strict and raising:
-            raise RecorderError(text) from cause
-        with self._lock:
-            if (call, kind) in self._told:
-                return
-            self._told.add((call, kind))
-        warnings.warn(f"{text}; this is said once.", RecorderWarning, stacklevel=_outside())
-
-    @contextmanager
-    def _calling(self, name: str) -> Iterator[None]:
-        """What goes wrong in a call of ours is told, and not raised into the loop."""
+    def _add_rows(self, number: int, raw: RawStep) -> None:
         try:
-            yield
-        except RecorderError:
-            raise
-        except WrongCall as wrong:
-            self._report(name, wrong.kind, str(wrong) if str(wrong).startswith(name) else f"{name}(): {wrong}")
-        except Exception as error:
-            self._report(name, type(error).__name__, f"{name}(): {type(error).__name__}: {error}", error)
+            self._file.add_rows(number, raw)
+        except OSError as error:
+            self._report("step", "rows", f"its whole rows cannot be written ({error.strerror}); the step is", error)
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
@@ -433,71 +423,11 @@ class Recorder:
             finally:
                 self.seconds += time.perf_counter() - began
 
-    def _careful(self, decode: Callable[[list[int]], str]) -> Callable[[list[int]], str]:
-        """``decode`` as it is called here: a token that it has no text for is shown as its number."""
 
-        def careful(tokens: list[int]) -> str:
-            try:
-                return decode(tokens)
-            except Exception as error:
-                self._report(
-                    "decode", "decode", f"decode({shown(tokens)}) failed: {type(error).__name__}: {error}", error
-                )
-                return " ".join(f"‹{token}›" for token in tokens)
-
-        return careful
-
-
-def _outside() -> int:
-    """How far up the caller is who is not of this folder: a warning names the line of the loop."""
-    import sys
-
-    here, level, frame = os.path.dirname(__file__), 1, sys._getframe(1)
-    while frame.f_back is not None and (
-        os.path.dirname(frame.f_code.co_filename) == here or frame.f_code.co_filename.endswith("contextlib.py")
-    ):
-        frame, level = frame.f_back, level + 1
-    return level
+def _said_by(error: BaseException) -> str:
+    """Its kind and its words, in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
 
 
 def _name(request: str | int | None) -> str | None:
     return None if request is None else str(request)[:LONGEST_NAME]
-
-
-def _sampling(said: Sampling | Mapping[str, Any] | float | None) -> Sampling | None:
-    if said is None or isinstance(said, Sampling):
-        return said
-    fields = dict(said) if isinstance(said, Mapping) else {"temperature": said}
-    if isinstance(fields.get("temperature"), int):
-        fields["temperature"] = float(fields["temperature"])
-    try:
-        return Sampling(**fields)
-    except (TypeError, ValidationError):
-        names = ", ".join(Sampling.model_fields)
-        raise SettingsError(
-            f"The sampling {shown(said)} is none; give a temperature, or a mapping with {names}."
-        ) from None
-
-
-def _model_info(model: Any) -> ModelInfo | None:
-    """A name, or what a module tells of itself."""
-    if model is None or isinstance(model, ModelInfo):
-        return model
-    if isinstance(model, (str, os.PathLike)):
-        return ModelInfo(id=cut(os.fspath(model)) or "a model")
-    config, parameters = getattr(model, "config", None), [*getattr(model, "parameters", list)()]
-    name = getattr(config, "_name_or_path", "") or type(model).__name__
-
-    def count(field: str) -> int | None:
-        found = getattr(config, field, None)
-        return found if type(found) is int and found >= 0 else None
-
-    return ModelInfo(
-        id=cut(os.path.basename(os.path.normpath(str(name))) if os.path.isabs(str(name)) else str(name)),
-        architecture=cut(type(model).__name__, LONGEST_NAME),
-        parameters=sum(parameter.numel() for parameter in parameters) if parameters else None,
-        layers=count("num_hidden_layers"),
-        vocabulary=count("vocab_size"),
-        dtype=str(parameters[0].dtype).removeprefix("torch.") if parameters else None,
-        device=str(parameters[0].device) if parameters else None,
-    )

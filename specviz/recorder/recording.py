@@ -89,7 +89,7 @@ class RecordingFile:
             left = memoryview(line + b"\n")
             while left:
                 left = left[self._file.write(left) :]
-        except OSError:
+        except BaseException:  # an interrupt, too, leaves whole lines behind
             self._file.seek(whole)
             self._file.truncate()
             raise

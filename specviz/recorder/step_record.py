@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 from specviz.errors import shown
 from specviz.recorder.arrays import Snapshot, WrongCall, snapshot
-from specviz.recorder.assemble import RowsCall, Said, VerifyCall
 from specviz.recorder.cache_reading import CacheReader
 from specviz.recorder.raw_step import BONUS
+from specviz.recorder.reports import Reports
+from specviz.recorder.said import RowsCall, Said, VerifyCall
 from specviz.trace.schema import BonusKind, Proposal
 
 PROPOSALS = ("without_replacement", "with_replacement", "top_k")
@@ -33,7 +34,7 @@ class StepRecord:
         prefilled: int | None,
         fused_prefill: bool,
         reader: CacheReader,
-        report: Callable[..., None],
+        report: Reports,
         finish: Callable[[StepRecord, BaseException | None], None],
     ):
         self.request = request
@@ -206,12 +207,8 @@ class StepRecord:
     def _call(self, name: str) -> Iterator[None]:
         began = time.perf_counter()
         try:
-            yield
-        except WrongCall as wrong:
-            sentence = str(wrong) if str(wrong).startswith(name) else f"{name}(): {wrong}"
-            self._report(name, wrong.kind, sentence)
-        except Exception as error:  # of an array's library, of a cache: never into the engine's loop
-            self._report(name, type(error).__name__, f"{name}(): {type(error).__name__}: {error}", error)
+            with self._report.calling(name):
+                yield
         finally:
             self.own_seconds += time.perf_counter() - began
 

@@ -29,7 +29,8 @@ def process(logits: Array, sampling: Sampling) -> Array:
     # Shifted first: at a tiny temperature logits / temperature would overflow, and the softmax with it.
     probs = logits - best
     if sampling.temperature != 1:
-        probs /= max(sampling.temperature, float(np.finfo(logits.dtype).tiny))
+        with np.errstate(over="ignore"):  # to -inf, which is what a temperature near 0 means
+            probs /= max(sampling.temperature, float(np.finfo(logits.dtype).tiny))
     np.exp(probs, out=probs)
     probs /= probs.sum(-1, keepdims=True)
     for i, row in enumerate(probs):

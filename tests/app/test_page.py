@@ -12,6 +12,7 @@ import pytest
 
 from specviz.digits import digits
 from specviz.errors import ModelError
+from specviz.figures import block
 from tests.browser import RIBBONS
 from tests.sample_traces import HOSTILE, RULES, random_tree, sample_trace
 
@@ -183,17 +184,18 @@ def test_a_cache_that_was_not_compacted_stands_out(from_file):
 
 def test_two_blocks_and_missing_frames(from_file):
     """Frames that never came are asked for; a reader who went back is left there while a run goes on."""
-    seen = from_file(sample_trace(steps=4))
+    trace = sample_trace(steps=4)
+    seen = from_file(trace)
     asked = seen.page.evaluate(
-        """() => new Promise((resolve) => {
-            const whole = JSON.parse(document.getElementById('run').textContent);
+        """(whole) => new Promise((resolve) => {
             const part = {...whole, run: {...whole.run, id: 'other'}, frames: whole.frames.slice(0, 2)};
             const place = document.createElement('div');
             document.body.append(place);
             const onNeed = (run, steps) => resolve([run, steps.sort(), other.state.step]);
             const other = window.specvizViewer.mount(place, {onNeed});
             other.update(part);
-        })"""
+        })""",
+        block(trace, range(4)),
     )
     assert asked == ["other", [2, 3], 0]
 

@@ -53,7 +53,7 @@ def test_a_table_sorts_filters_and_leaves_as_csv(from_file):
     assert [float(line[6]) for line in lines[:-1]] == sorted(
         (p for p in frame["nodes"]["p"] if p is not None), reverse=True
     )
-    assert lines[-1][6] == "–", "the root has no probability, and stands at the end"
+    assert lines[-1][6] == "", "the root has no probability, and stands at the end"
     tokens = {line[0]: line[1] for line in lines}
     for node, label in enumerate(frame["nodes"]["text"]):
         assert tokens[str(node)] == (f"'{label}" if label[0] in "=+-@" else label)

@@ -28,12 +28,12 @@ def test_the_bar_by_keys_and_the_pages_as_cards(served):
     seen = served(trace.model_copy(update={"settings": trace.settings.model_copy(update={"target": sampling})}))
     page = seen.page
     stops = []
-    for _ in range(7):
+    for _ in range(8):
         page.keyboard.press("Tab")
         page.wait_for_timeout(20)
         stops.append(page.evaluate(FOCUSED))
     assert stops[0] == "Go to: Tree"
-    assert stops[2:6] == ["step", "run", "menu-view-button", "new"]
+    assert stops[2:7] == ["Fact", "step", "run", "menu-view-button", "new"]
     background = "getComputedStyle(document.querySelector('.sv-root')).backgroundColor"
     light = page.evaluate(background)
     page.keyboard.press("Enter")
@@ -45,10 +45,15 @@ def test_the_bar_by_keys_and_the_pages_as_cards(served):
     page.focus("#menu-view-button")
     page.keyboard.press("ArrowLeft")
     page.wait_for_selector("#menu-settings-button[aria-selected=true]")
-    for place, reached in (("Tree", ".sv-card"), ("Node", ".sv-inspector"), ("Panels", ".sv-tabs [role=tab]")):
+    for place, reached in (
+        ("Tree", ".sv-card"),
+        ("Node", ".sv-inspector"),
+        ("Panels", ".sv-tabs [role=tab]"),
+        ("Pages", "#menu-view-button"),
+    ):
         page.focus(".specviz-goto [tabindex='0']")
         page.keyboard.press("Home")
-        for _ in range(["Tree", "Node", "Panels"].index(place)):
+        for _ in range(["Tree", "Node", "Panels", "Steps", "Pages"].index(place)):
             page.keyboard.press("ArrowRight")
         page.keyboard.press("Enter")
         page.wait_for_function("place => document.activeElement.matches(place)", arg=reached)

@@ -378,9 +378,10 @@ def test_numbers_that_were_sent_rounded_do_not_accuse_a_verifier(from_file):
 
 
 def test_frames_that_had_no_room_are_asked_for_again_and_refused_ones_say_why(from_file):
-    asked = from_file(sample_trace(steps=4)).page.evaluate(
-        """async () => {
-          const whole = JSON.parse(document.getElementById("run").textContent), asked = [];
+    trace = sample_trace(steps=4)
+    asked = from_file(trace).page.evaluate(
+        """async (whole) => {
+          const asked = [];
           const place = document.createElement("div");
           document.body.append(place);
           const viewer = specvizViewer.mount(place, { onNeed: (_, steps) => asked.push(steps) });
@@ -396,7 +397,8 @@ def test_frames_that_had_no_room_are_asked_for_again_and_refused_ones_say_why(fr
           viewer.show(2);
           await pause();
           return [asked, place.querySelector(".sv-empty").textContent];
-        }"""
+        }""",
+        block(trace, range(4)),
     )
     assert asked[0] == [[1, 2, 3], [3], [3]]
     assert "Step 3 cannot be shown here." in asked[1]

@@ -243,7 +243,7 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path: Path, capsys: pyte
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [(["--only", "g"], "no part 'g'"), (["--json", "/nowhere/at/all.json"], "No figures can be saved")],
+    [(["--only", "z"], "no part 'z'"), (["--json", "/nowhere/at/all.json"], "No figures can be saved")],
 )
 def test_bad_input_is_refused_before_a_model_is_loaded(
     options: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -20,10 +20,11 @@ CARDS = 2
 MEMORY = 80 * 10**9
 CAPABILITY = (9, 0)
 
-Kind = Literal["launch", "upload", "wait"]
-KINDS: tuple[Kind, ...] = ("launch", "upload", "wait")
-"""An operation that is put in the card's queue; values sent to it that nobody waits for; the host waits for the card.
-An operation with a result whose size the host must know is a launch and a wait."""
+Kind = Literal["launch", "upload", "wait", "download"]
+KINDS: tuple[Kind, ...] = ("launch", "upload", "wait", "download")
+"""An operation that is put in the card's queue; values sent to it that nobody waits for; the host waits for the card;
+values sent to the host that nobody waits for, and that arrive with the next wait. An operation with a result whose size
+the host must know is a launch and a wait."""
 Listener = Callable[[Kind, str, str], None]
 """Called with the kind of an event, the operation, and the dtypes and shapes of its operands."""
 

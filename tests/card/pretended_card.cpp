@@ -20,6 +20,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <sstream>
 #include <string>
 #include <unordered_set>
@@ -39,13 +40,26 @@ thread_local int current_card = 0;
 std::array<std::atomic<int64_t>, kCards> allocated{};
 std::array<std::atomic<int64_t>, kCards> waits{};
 
-// What the host asked of a card: to run an operation, to take values without being waited for, or to be waited for.
-enum Event { LAUNCH = 0, UPLOAD = 1, WAIT = 2 };
+// What the host asked of a card: to run an operation, to take or to send values without being waited for, or to be
+// waited for.
+enum Event { LAUNCH = 0, UPLOAD = 1, WAIT = 2, DOWNLOAD = 3 };
 using Listener = void (*)(int event, const char* operation, const char* operands);
 Listener listener = nullptr;
 
+// Copies to the host that nobody has waited for yet: they arrive with the next wait for their card.
+std::array<std::vector<std::function<void()>>, kCards> on_their_way;
+
+void arrive(int card) {
+  auto copies = std::move(on_their_way[card]);
+  on_their_way[card].clear();
+  for (auto& copy : copies) copy();
+}
+
 void report(Event event, int card, const std::string& operation, const std::string& operands) {
-  if (event == WAIT) waits[card]++;
+  if (event == WAIT) {
+    waits[card]++;
+    arrive(card);
+  }
   if (listener != nullptr) listener(event, operation.c_str(), operands.c_str());
 }
 
@@ -337,8 +351,16 @@ Tensor& copy_(Tensor& self, const Tensor& source, bool non_blocking) {
   } else if (self.is_cuda()) {
     const int card = self.device().index();
     non_blocking ? report(UPLOAD, card, "upload", operands) : report(WAIT, card, "blocking upload", operands);
+  } else if (non_blocking) {
+    const int card = source.device().index();
+    report(DOWNLOAD, card, "download", operands);
+    // What the card held when it was told; until somebody waits for it the host has other numbers there.
+    auto held = host_twin(source).clone();
+    TORCH_CHECK(self.is_contiguous(), "a download goes to contiguous memory");
+    std::memset(self.data_ptr(), 0xFF, self.nbytes());
+    on_their_way[card].push_back([self, held]() mutable { self.copy_(held); });
+    return self;
   } else {
-    TORCH_CHECK(!non_blocking, "the host would read what has not arrived; read it with a blocking copy");
     report(WAIT, source.device().index(), "read", operands);
   }
   auto to = self.is_cuda() ? host_twin(self) : self;

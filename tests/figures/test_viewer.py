@@ -20,6 +20,8 @@ from specviz.figures.block_types import Block
 from specviz.figures.bundle import script_of, style_of
 from specviz.figures.export import VIEWER_FOLDER
 from specviz.trace.io import load_trace
+from specviz.trace.schema import Trace
+from tests.foreign import foreign
 from tests.paths import ROOT
 from tests.sample_traces import RULES, k_config, random_tree, sample_trace
 from tests.tools import viewer_types
@@ -47,7 +49,12 @@ def shapes() -> dict[str, dict[str, Any]]:
     }
     traces["faulty"] = sample_trace(fault="no_compaction", steps=6, seed=2)
     traces["recorded"] = load_trace(ROOT / "assets" / "traces" / "default-4-2-2.json.gz")
-    return {name: json.loads(dump_block(block(trace, range(len(trace.steps))))) for name, trace in traces.items()}
+    return {name: _block(trace) for name, trace in traces.items()}
+
+
+def _block(trace: Trace) -> dict[str, Any]:
+    made: dict[str, Any] = json.loads(dump_block(block(trace, range(len(trace.steps)))))
+    return made
 
 
 # -------------------------------------------------------------------------------------------------------- types
@@ -94,7 +101,8 @@ def test_types_of_the_modules_are_sound(tmp_path: Path) -> None:
 
 
 def test_pure_functions_keep_their_laws(tmp_path: Path) -> None:
-    (tmp_path / "blocks.json").write_text(json.dumps(shapes()), encoding="utf-8")
+    blocks = shapes() | {"foreign": {str(level): _block(foreign(sample_trace(), level)) for level in (1, 2, 3, 4)}}
+    (tmp_path / "blocks.json").write_text(json.dumps(blocks), encoding="utf-8")
     tests = sorted(map(str, (ROOT / "tests" / "figures" / "viewer").glob("*.test.js")))
     environment = os.environ | {"SPECVIZ_BLOCKS": str(tmp_path / "blocks.json")}
     done = subprocess.run([NODE, "--test", *tests], capture_output=True, text=True, check=False, env=environment)

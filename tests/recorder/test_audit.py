@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tracemalloc
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -25,7 +26,7 @@ from specviz.recorder.findings import ABOUT, Finding, NotRun, in_order
 from specviz.recorder.model_audit import NATS, PROBABILITY, audit_rows, limits
 from specviz.trace.checks import Check
 from specviz.trace.io import save_trace
-from specviz.trace.schema import CacheChange, Caches, Row, Sampling, Step, TopK, Trace
+from specviz.trace.schema import CacheChange, Caches, Models, Row, Sampling, Step, TopK, Trace
 from tests import faults, pairs, tiny
 from tests.paths import DOCS
 from tests.recorder import loops
@@ -361,6 +362,20 @@ def test_tolerances_are_those_of_the_coarser_format() -> None:
     assert limits("int8") == limits("bfloat16")
 
 
+def test_a_model_whose_format_was_not_recorded_counts_as_the_coarsest() -> None:
+    """Rows in float32 may come from a model in bfloat16: what that leaves is no finding."""
+    trace = loops.run("tree", new_tokens=10, dtype=torch.bfloat16).trace()
+    target = loops.models()[0]  # of the same weights, in float32
+    assert trace.engine.options["dtype"] == "float32"
+    unknown = trace.model_copy(update={"models": Models(target=None, draft=None)})
+    for run in (trace, unknown):
+        (found,) = audit_rows(run, target, None)[0]
+        assert found.weight == "note"
+    said = trace.models.target.model_copy(update={"dtype": "float32"})
+    (found,) = audit_rows(trace.model_copy(update={"models": Models(target=said, draft=None)}), target, None)[0]
+    assert found.weight == "error"
+
+
 def test_findings_come_by_weight_and_causes_first() -> None:
     one = Finding("draft_rows", "warning", 0, 0, "", "", "rows")
     order = [replace(one, check="compaction", weight="error"), replace(one, check="thresholds", weight="error"), one]
@@ -441,3 +456,43 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def test_what_is_no_model_is_refused() -> None:
     with pytest.raises(ModelError, match="no language model"):
         audit(sound(), object())
+
+
+def test_numbers_of_a_strangers_file_cost_nothing() -> None:
+    """Slots, positions and counts may be any up to 2**53: nothing as large as they say is made of them."""
+    huge = 2**52
+
+    def shifted(change: CacheChange, by: int) -> CacheChange:
+        slots = tuple(
+            slot.model_copy(
+                update={
+                    "slot": slot.slot + by,
+                    "sees": tuple(other + by for other in slot.sees),
+                    "sees_before": huge,
+                    "position": huge,
+                }
+            )
+            for slot in change.appended
+        )
+        return change.model_copy(update={"appended": slots, "length_before": change.length_before})
+
+    steps = []
+    for step in sound().steps[:2]:
+        caches = step.caches.model_copy(update={"target": shifted(step.caches.target, huge)})
+        steps.append(step.model_copy(update={"checks": (), "caches": caches}))
+    tracemalloc.start()
+    found = audit(sound().model_copy(update={"steps": tuple(steps)}))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20_000_000
+    assert {"mask", "positions"} <= names(found)
+    assert "the slots of the accepted nodes" in lacked(found)["compaction"]
+
+
+def test_scores_of_a_strangers_file_are_only_numbers() -> None:
+    for score, variance in ((1e308, 1e308), (-1e308, 1e-300), (1.0, -1.0)):
+
+        def changed(check: Check, score: float = score, variance: float = variance) -> Check:
+            return check.model_copy(update={"score": score, "variance": variance})
+
+        assert isinstance(fails(audit(with_checks(sound(), changed))), bool)

@@ -1,12 +1,8 @@
-"""What a loop says is what is recorded, whatever its arrays are, and nothing is raised into it."""
+"""What a loop says is what is recorded, whatever its arrays are."""
 
 from __future__ import annotations
 
-import re
 import threading
-import warnings
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,32 +12,7 @@ import specviz
 from specviz.recorder.audit import audit
 from specviz.recorder.findings import Audited, Finding, NotRun
 from specviz.recorder.recorder import Recorder
-from specviz.trace.schema import Sampling, Step
-
-PROMPT = [1, 2, 3]
-TOKENS, PARENTS = [3, 4, 5, 6], [-1, 0, 0, 1]
-V = 12
-
-
-def rows(n: int, seed: int = 0, columns: int = V) -> np.ndarray:
-    """[n, V], float32, each sums to 1."""
-    weights = np.random.default_rng(seed).random((n, columns), dtype=np.float32)
-    return weights / weights.sum(-1, keepdims=True)
-
-
-def recorder(path: Path | None = None, **options) -> Recorder:
-    given = {"prompt": PROMPT, "decode": lambda ids: "".join(f"<{token}>" for token in ids), "strict": True}
-    return Recorder(path, **given | options)
-
-
-def one_step(rec: Recorder, **calls) -> Any:
-    """Record a step of what is given for each call; the tree and a verdict always."""
-    given = {"tree": {"tokens": TOKENS, "parents": PARENTS}, "verify": {"accepted": [1], "bonus": 9}} | calls
-    with rec.step() as step:
-        for name, arguments in given.items():
-            getattr(step, name)(**arguments)
-    return rec.trace().steps[-1] if rec.trace().steps else None
-
+from tests.recorder.steps import PARENTS, TOKENS, V, one_step, recorder, rows
 
 # -------------------------------------------------------------------------------------------------------- levels
 
@@ -255,162 +226,6 @@ def test_rows_that_the_engine_changes_afterwards_were_read_before(as_tensor) -> 
     found = rec.trace().steps[0]
     assert found.tree == expected.tree
     assert found.verdicts == expected.verdicts
-
-
-# --------------------------------------------------------------------------------------------- what goes wrong
-
-
-def warned(rec: Recorder, **calls) -> tuple[Step | None, list[str]]:
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        step = one_step(rec, **calls)
-    assert all(warning.category is specviz.RecorderWarning and warning.filename == __file__ for warning in told)
-    return step, [str(warning.message) for warning in told]
-
-
-NAN = np.where(np.arange(4)[:, None] == 2, np.float32("nan"), rows(4))
-
-
-@pytest.mark.parametrize(
-    ("call", "said", "sentence"),
-    [
-        ("tree", {"tokens": TOKENS, "parents": [-1, 0, 3, 1]}, "node 2 has the parent 3, but a parent comes before"),
-        ("tree", {"tokens": TOKENS, "parents": [-1, 0]}, "there are 4 tokens and 2 parents"),
-        ("tree", {"tokens": [3.5, 4.0]}, "tokens should be a list of whole numbers"),
-        ("tree", {"tokens": "word"}, "str is no array of numbers"),
-        ("target", {"probs": rows(3)}, "there are 3 rows for 4 nodes; say with nodes="),
-        ("target", {"probs": NAN}, "the row of node 2 has NaN or infinity, which are no probabilities; 1 of 4 rows"),
-        ("target", {"probs": 9 * rows(4) - 4}, "give logits with logits="),
-        ("target", {"logits": np.full((4, V), -np.inf)}, "the logits of node 0 have NaN or infinity"),
-        ("target", {"probs": rows(4), "logits": rows(4, columns=5)}, r"probs of shape \[4, 12\] and logits of shape"),
-        ("target", {"positions": [1, 2]}, "there are 2 positions for 4 nodes"),
-        ("target", {"mask": np.ones((4, 3))}, "the mask should be"),
-        ("target", {"slots": [1, 1, 2, 3]}, "each of one node"),
-        ("draft", {"probs": rows(2), "nodes": [0, 8]}, "are not nodes of a tree of 4"),
-        ("draft", {"probs": rows(2), "proposal": "magic"}, "there is no proposal 'magic'"),
-        ("draft", {"probs": rows(2), "vocabulary": [1, 2]}, "rows of 12 columns do not fit a vocabulary of 2"),
-        ("verify", {"accepted": [1, 2], "bonus": 9}, "accepted node 2 is not a child of node 1"),
-        ("verify", {"accepted": [0, 1], "bonus": 9}, "accepted begins with node 0"),
-        ("verify", {"accepted": [1], "bonus": 9, "coins": {1: 1.5}}, r"the coin of node 1 is 1.5, not in \[0, 1\]"),
-        ("verify", {"accepted": [1], "bonus": 9, "thresholds": {8: 1.0}}, "thresholds of node 8: no such node"),
-        ("verify", {"accepted": [1], "bonus": 9, "coins": {"a": 0.5}}, "coins should be node -> number"),
-        ("verify", {"accepted": [1], "bonus": 9, "source": "luck"}, "there is no source 'luck'"),
-    ],
-)
-def test_a_wrong_call_warns_once_in_a_sentence_and_what_can_be_recorded_is(call, said, sentence) -> None:
-    rec = recorder(strict=False)
-    step, told = warned(rec, **{call: said})
-    assert any(re.search(sentence, text) for text in told), told
-    assert all(text.startswith("specviz: ") and "\n" not in text and len(text) < 600 for text in told)
-    again, told_again = warned(rec, **{call: said})
-    assert told_again == []
-    if call == "tree":
-        failed = rec.trace().failed  # nobody knows what the text is now
-        assert (step, failed.nodes[0].token) == (None, 3)
-    else:
-        assert (step.verdicts["my-loop"].path, step.tree.nodes[3].token) == ((1,), 6)
-        assert step.committed == ((4, 5, 9) if said.get("accepted") == [1, 2] else (4, 9))
-        assert step.tree == again.tree
-    with pytest.raises(specviz.RecorderError, match=sentence):
-        one_step(recorder(), **{call: said})
-
-
-def test_of_rows_with_nan_the_others_are_recorded() -> None:
-    step, _ = warned(recorder(strict=False), target={"probs": NAN, "positions": [2, 3, 3, 4], "mask": np.tri(4, 6, 2)})
-    assert [node.target is None for node in step.tree.nodes] == [False, False, True, False]
-    assert [node.target_prob is None for node in step.tree.nodes] == [True, False, False, False]
-    assert [(slot.node, slot.slot, slot.position) for slot in step.caches.target.appended] == [
-        *[(0, 2, 2), (1, 3, 3), (3, 5, 4)]
-    ]
-
-
-def test_a_step_that_raised_is_recorded_as_far_as_it_got_and_its_error_goes_on() -> None:
-    rec = recorder(strict=False)
-    one_step(rec)
-
-    def decode() -> None:
-        with rec.step() as step:
-            step.tree([9, 4], [-1, 0])
-            step.target(rows(2))
-            raise ZeroDivisionError("division by zero")
-
-    with pytest.raises(ZeroDivisionError):
-        decode()
-    trace = rec.trace()
-    assert (trace.end_reason, trace.end_message) == ("error", "ZeroDivisionError: division by zero")
-    assert (trace.failed.index, trace.failed.context) == (1, 5)
-    assert [node.token for node in trace.failed.nodes] == [9, 4]
-    assert trace.failed.nodes[1].target_prob == float(rows(2)[0, 4])
-    one_step(rec, tree={"tokens": [9, 4]})  # the loop caught it, and went on
-    assert (len(rec.trace().steps), rec.trace().failed) == (2, None)
-
-
-def test_the_loops_own_error_is_never_replaced() -> None:
-    def decode() -> None:
-        with recorder().step() as step:
-            step.tree([3, 4], [0, 7])
-            raise KeyError("mine")
-
-    with pytest.warns(specviz.RecorderWarning, match="node 0 has the parent 0"), pytest.raises(KeyError, match="mine"):
-        decode()
-
-
-def test_a_step_without_a_verdict_is_recorded_as_one_that_failed() -> None:
-    rec = recorder(strict=False)
-    with pytest.warns(specviz.RecorderWarning, match=r"ended without step.verify"), rec.step() as step:
-        step.tree([3, 4])
-    assert [node.token for node in rec.trace().failed.nodes] == [3, 4]
-
-
-def test_steps_of_a_request_without_a_prompt_warn() -> None:
-    rec = Recorder(engine="mine")
-    with pytest.warns(specviz.RecorderWarning, match="no prompt of the request 'b' was given"), rec.step("b") as step:
-        step.verify(accepted=[], bonus=3)
-
-
-def test_a_decode_that_fails_is_told_of_and_tokens_are_shown_by_number() -> None:
-    with pytest.warns(specviz.RecorderWarning, match="decode"):
-        rec = recorder(strict=False, decode=lambda ids: {}[tuple(ids)])
-    assert one_step(rec).tree.nodes[1].text == "‹4›"
-
-
-@pytest.mark.parametrize("engine", ["rejection", "", "x" * 300])
-def test_an_engine_has_a_name_of_its_own(engine) -> None:
-    with pytest.raises(specviz.SettingsError, match="An engine cannot be called"):
-        Recorder(engine=engine)
-
-
-def test_a_recording_that_cannot_be_written_and_a_sampling_that_is_none_are_refused(tmp_path) -> None:
-    with pytest.raises(specviz.SettingsError, match="cannot be written to"):
-        Recorder(tmp_path)
-    for sampling in ({"temprature": 1}, -1, {"top_p": 0.0}):
-        with pytest.raises(specviz.SettingsError, match=r"The sampling .* is none"):
-            Recorder(sampling=sampling)
-    assert recorder(sampling={"temperature": 1}, draft_sampling=2).trace().engine.draft == Sampling(temperature=2.0)
-
-
-def test_after_a_write_that_failed_the_recording_stays_as_it_was(tmp_path, monkeypatch) -> None:
-    rec = recorder(tmp_path / "run.jsonl", strict=False)
-    one_step(rec)
-    before = (tmp_path / "run.jsonl").read_bytes()
-    write = rec._file._file.write
-
-    def full(data) -> int:
-        write(bytes(data)[:9])
-        raise OSError(28, "No space left on device")
-
-    class Full:
-        def __getattr__(self, name):
-            return full if name == "write" else getattr(whole, name)
-
-    whole = rec._file._file
-    rec._file._file = Full()
-    with pytest.warns(specviz.RecorderWarning, match="No space left on device"), rec.step() as step:
-        step.verify(accepted=[], bonus=3)
-    rec._file._file = whole
-    with rec.step() as step:  # it would not follow the step that is missing
-        step.verify(accepted=[], bonus=3)
-    assert (tmp_path / "run.jsonl").read_bytes() == before
 
 
 # --------------------------------------------------------------------------------------- several, and none at all

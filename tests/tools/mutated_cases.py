@@ -12,13 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from unittest.mock import patch
 
 from specviz.app.server.trace_store import StoredTrace
 from specviz.errors import ModelError, SpecvizError
+from specviz.trace import schema
 from specviz.trace.io import dump_trace, load_trace, parse_trace
 from specviz.trace.schema import Trace
+from tests.foreign import foreign
 from tests.paths import ASSETS
 from tests.saved_pages import block_in
 from tests.tools import mutated_settings
@@ -200,11 +202,13 @@ class _Log(logging.Handler):
 
 
 class Bases:
-    """Real traces, as JSON values: whole, and cut to their first steps (most are: a case is then fast)."""
+    """Real traces, as JSON values: whole, and cut to their first steps (most are: a case is then fast); and the same as
+    if other engines had recorded them, which said more or less."""
 
     def __init__(self) -> None:
         self.whole: list[Any] = []
         self.cut: list[Any] = []
+        self.foreign: list[Any] = []
         for path in sorted(ASSETS.glob("*/*.json.gz")):
             whole = json.loads(gzip.decompress(path.read_bytes()))
             self.whole.append(whole)
@@ -214,6 +218,11 @@ class Bases:
                 self.cut += [cut] * (8 if small and steps == 1 else 1)
         whole = load_trace(ASSETS / "traces" / "chain-of-4.json.gz")
         self.other = whole.model_copy(update={"steps": whole.steps[:3]})
+        for path in ("chain-of-4", "default-4-2-2"):
+            own = load_trace(ASSETS / "traces" / f"{path}.json.gz")
+            own = own.model_copy(update={"steps": own.steps[:2], "end_reason": None})
+            for level in (1, 2, 3, 4):
+                self.foreign.append(json.loads(dump_trace(foreign(own, level, texts=level % 2 == 0))))
 
     def small(self) -> Trace:
         whole = self.whole[1]
@@ -223,6 +232,8 @@ class Bases:
 def mutated_trace(luck: random.Random, bases: Bases) -> tuple[str, bytes]:
     """A few words, and the file."""
     base = luck.choice(bases.whole) if luck.random() < 0.02 else luck.choice(bases.cut)
+    if luck.random() < 0.4:
+        base = luck.choice(bases.foreign)
     roll = luck.random()
     if roll < 0.12:
         name, change = luck.choice(FILES)
@@ -321,6 +332,25 @@ def _swapped(luck: random.Random, base: Any) -> Any:
     with contextlib.suppress(KeyError, IndexError, TypeError):
         return put(put(base, one, b), two, a)
     return base
+
+
+def _nulled(luck: random.Random, base: Any) -> Any:
+    """Some values that another engine need not record are not recorded."""
+    for _ in range(luck.choice([5, 20, 100])):
+        path = _path(luck, base)
+        if path and path[-1] in _OPTIONAL:
+            base = put(base, path, None)
+    return base
+
+
+_OPTIONAL = {
+    name
+    for kind in vars(schema).values()
+    if isinstance(kind, type) and issubclass(kind, schema.Value)
+    for name, field in kind.model_fields.items()
+    if type(None) in get_args(field.annotation)
+}
+"""Names of fields that may be null."""
 
 
 def _nested(luck: random.Random, base: Any) -> Any:
@@ -642,6 +672,8 @@ def _other_settings(luck: random.Random, base: Any) -> Any:
 
 
 CONSISTENT: list[tuple[str, Callable[[random.Random, Any], Any]]] = [
+    ("not recorded", _nulled),
+    ("not recorded", _nulled),
     ("numbers", _number_fields),
     ("probabilities", _probabilities),
     ("distributions", _lists),

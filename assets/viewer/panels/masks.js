@@ -226,6 +226,7 @@ export function drawMasks(ui, state, frame, view, act) {
   state.maskHits = {};
   for (const model of MODELS) {
     const cache = maskedOf(frame.caches[model]);
+    for (const button of ui.masks[model].zoomers) button.hidden = !cache;
     if (!cache) {
       nothing(ui.masks[model], model);
       continue;

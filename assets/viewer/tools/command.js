@@ -30,6 +30,7 @@ const counted = (count, word) => `${count.toLocaleString("en")} ${word}${count =
  */
 export function saidOf(run) {
   if (!run) return ["No run yet", ""];
+  if (run.engine) return ["Recorded", counted(run.steps, "step")];
   if (run.failed) return [`Step ${run.failed.step + 1} failed`, run.steps ? `the ${counted(run.steps, "step")} before it stay` : ""];
   const head = run.endReason && run.endReason !== "stopped" ? "Finished" : run.steps ? "Paused" : "Ready";
   return [head, counted(run.steps, "step")];
@@ -43,9 +44,10 @@ export function saidOf(run) {
 export function makeCommand(place, ask, order) {
   const bar = /** @type {HTMLElement} */ (place.closest(".specviz-command"));
   const find = (/** @type {string} */ name) => /** @type {HTMLElement | null} */ (document.getElementById(name));
-  const strong = el("b"), rest = el("span"), words = el("span", { role: "status" }, strong, rest), clock = el("span", { class: "specviz-clock", "aria-hidden": "true" });
+  const strong = el("b"), rest = el("span"), clock = el("span", { class: "specviz-clock", "aria-hidden": "true" });
+  const words = el("span", { role: "status" }, strong, clock, rest);
   const progress = el("i", { class: "specviz-progress" });
-  place.replaceChildren(words, clock, progress);
+  place.replaceChildren(words, progress);
   /** @type {Run | null} */
   let run = null;
   /** What is said of a recording that is followed. @type {Following | null} */

@@ -6,10 +6,16 @@ import { el } from "../core/dom.js";
 const PLACES = [
   ["Tree", ".sv-tree [tabindex='0']"], ["Node", ".sv-inspector"], ["Panels", ".sv-tabs [aria-selected=true], .sv-tabs [tabindex='0']"], ["Steps", ".sv-transport button:not(:disabled)"],
 ];
+/** The tabs of the other pages, which lie over this one. */
+const PAGES = "#menu > .tab-wrapper [role=tab][aria-selected=true]";
 
-/** Put it first on the page. */
-export function addGoTo() {
+/**
+ * Put it first on the page.
+ * @param {boolean} [pages] whether there are other pages
+ */
+export function addGoTo(pages = false) {
   const links = PLACES.map(([name, place], i) => el("button", { type: "button", tabindex: i ? -1 : 0, onclick: () => go(place) }, i ? name : `Go to: ${name}`));
+  if (pages) links.push(el("button", { type: "button", tabindex: -1, onclick: () => /** @type {HTMLElement | null} */ (document.querySelector(PAGES))?.focus() }, "Pages"));
 
   /** @param {string} place */
   function go(place) {

@@ -34,13 +34,15 @@ def waiting_words(ahead: int) -> Progress:
     return Progress(f"Waiting: {'one run' if ahead == 1 else f'{ahead} runs'} ahead of yours")
 
 
-def doing_block(doing: StepProgress | None, ahead: int | None, asked: int | None) -> str:
+def doing_block(doing: StepProgress | Progress | None, ahead: int | None, asked: int | None) -> str:
     """What a page is told, as JSON: text and fraction, where there is something to say.
 
     Args:
-        doing: of the step that runs for it.
+        doing: of the step that runs for it, a part or what its backend can say of it.
         ahead: how many others come before its click, if that waits.
         asked: the number of the question, so that no answer is like the one before.
     """
-    said = step_words(doing) if doing else waiting_words(ahead) if ahead else None
+    said = step_words(doing) if isinstance(doing, StepProgress) else doing
+    if said is None and ahead:
+        said = waiting_words(ahead)
     return dump_block({"asked": asked} | (asdict(said) if said else {}))

@@ -15,6 +15,7 @@ from typing import Any
 
 from specviz.app.server.backend import Backend, LoadPair, LocalBackend
 from specviz.app.server.limits import Limits
+from specviz.app.server.progress import Progress
 from specviz.app.server.streams import STREAMS
 from specviz.engine.step_values import StepProgress
 from specviz.models.pair_spec import ModelChoice
@@ -60,7 +61,7 @@ class Sessions:
         self.limits = self.backend.limits
         self._live: OrderedDict[str, Live] = OrderedDict()
         self._stops: set[str] = set()
-        self._doing: dict[str, StepProgress] = {}
+        self._doing: dict[str, StepProgress | Progress] = {}
         self._guard = threading.RLock()
         """Of the dictionary; it is never held while a model works, or while the backend is asked."""
 
@@ -87,8 +88,8 @@ class Sessions:
 
         return self.backend.in_turn(step_if_here)
 
-    def doing(self, page: str) -> StepProgress | None:
-        """What the step that runs for a page is about; None if none runs, or where its backend does not say."""
+    def doing(self, page: str) -> StepProgress | Progress | None:
+        """What the step that runs for a page is about, or what its backend can say of it; None if none runs."""
         return self._doing.get(page)
 
     def add(self, live: Live) -> Ticket:

@@ -226,11 +226,17 @@ def fetch(models: ModelChoice, progress: ProgressCallback) -> None:
 
 
 class ZeroGpuSession:
-    """Looks like the engine's session, for the steps of one click."""
+    """Looks like the engine's session, for the steps of one click.
+
+    Attributes:
+        on_progress: called with the number of the step that is waited for. What part of it runs is known in the process
+            that has the GPU, which may be steps ahead.
+    """
 
     def __init__(self, trace: Trace, steps: Generator[Any, None, None], seconds: int):
         self.trace, self._steps, self._seconds = trace, steps, seconds
         self.prompt_tokens = trace.prompt_tokens
+        self.on_progress: Callable[[Progress], None] | None = None
 
     @property
     def end_reason(self) -> EndReason | None:
@@ -248,6 +254,8 @@ class ZeroGpuSession:
         Raises:
             SpecvizError: what went wrong, in one sentence; steps before are intact.
         """
+        if self.on_progress is not None:
+            self.on_progress(Progress(f"Waiting for step {len(self.trace.steps) + 1} from the GPU …"))
         value = next(self._steps, None)
         if value is None:
             raise SpecvizError(OVER.format(self._seconds))

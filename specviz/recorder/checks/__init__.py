@@ -56,7 +56,7 @@ def online(step: RawStep) -> list[Check]:
 
 
 def kept_checks(view: View, target_nodes: list[int], draft_nodes: list[int]) -> list[Check]:
-    """Those that need nothing but what a trace keeps of a step, so that they can be made of a file, too.
+    """Those that need no rows, so that they can be made of a file, too; there the masks are made by themselves.
 
     Args:
         target_nodes, draft_nodes: whose rows positions and masks are of; empty: of all nodes.

@@ -71,17 +71,21 @@ def _summed(name: str, found: Iterable[tuple[int, Surprise]], view: View, row: s
     found = list(found)
     if not found:
         return lacked(name, "a drawn token whose row was recorded")
-    impossible = [node for node, one in found if not math.isfinite(one.score)]
+    wrong = [(node, one) for node, one in found if not math.isfinite(one.score)]
     counted = [one for _, one in found if math.isfinite(one.score)]
     message = None
-    if impossible:
-        what = f"the token committed after {view.named(impossible[0])}" if below else view.named(impossible[0])
-        message = cut(f"{what[0].upper()}{what[1:]} has probability 0 in {row}.")
+    if wrong:
+        node, one = wrong[0]
+        what = f"the token committed after {view.named(node)}" if below else view.named(node)
+        said = (
+            f"no probability in {row}, which is no distribution" if math.isnan(one.score) else f"probability 0 in {row}"
+        )
+        message = cut(f"{what[0].upper()}{what[1:]} has {said}.")
     return Check(
         name=name,
         compared=len(found),
-        failed=len(impossible),
-        node=impossible[0] if impossible else None,
+        failed=len(wrong),
+        node=wrong[0][0] if wrong else None,
         score=math.fsum(one.score for one in counted),
         variance=math.fsum(one.variance for one in counted),
         message=message,

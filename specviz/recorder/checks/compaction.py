@@ -42,7 +42,7 @@ def compaction(
     if any(not 0 <= at[node] < len(cache.before) for node in kept):
         return lacked(name, "the slots of the accepted nodes among those that were read")
     # What each slot is for: (node, or None for a token that was fed late; where it was written).
-    late = max(0, min(at.values(), default=0))
+    late = min(max(0, min(at.values(), default=0)), len(cache.before))
     due: list[tuple[int | None, int]] = [(None, place) for place in range(late)] + [(node, at[node]) for node in kept]
     holder = {
         fingerprint: node for node, place in reversed(at.items()) for fingerprint in cache.before[place : place + 1]

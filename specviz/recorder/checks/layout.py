@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -31,6 +32,19 @@ def positions(view: View, said: Sequence[int] | None, nodes: Sequence[int], name
     return agreed(name, len(said), wrong)
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What the row of one node may look at.
+
+    Attributes:
+        tree: slots of this step's nodes, and perhaps others.
+        before: how many slots of the text before the tree.
+    """
+
+    tree: Collection[int]
+    before: int
+
+
 def mask(
     view: View, said: Flags | None, nodes: Sequence[int], slots: Mapping[int, int] | None, name: str = MASK
 ) -> Check:
@@ -50,27 +64,42 @@ def mask(
         return lacked(name, f"the slot of node {missing[0]}")
     if max(where.values()) >= columns:
         return lacked(name, f"columns up to slot {max(where.values())}: the mask has {columns}")
-    node_at = {slot: node for node, slot in where.items()}
+    own = sorted(where.values())
     others = np.ones(columns, dtype=np.bool_)
-    others[list(node_at)] = False
-    before = said[:, others].sum(-1)
+    others[own] = False
+    before = said[:, others].sum(-1).tolist()
+    tree = [{own[place] for place in np.flatnonzero(row).tolist()} for row in said[:, own]]
+    return ancestry(view, [Seen(*one) for one in zip(tree, before, strict=True)], nodes, where, name)
+
+
+def ancestry(
+    view: View, seen: Sequence[Seen], nodes: Sequence[int], slots: Mapping[int, int], name: str = MASK
+) -> Check:
+    """The same of what is kept of a mask, for each of ``nodes``."""
+    node_at = {slot: node for node, slot in slots.items()}
+    due_of = [0] * len(view)
+    for node, parent in enumerate(view.step.parents):
+        due_of[node] = (due_of[parent] if node else 0) + (node in slots)
     wrong: list[tuple[int | None, str]] = []
-    for row, node in enumerate(nodes):
-        line = view.line(node)
-        due = {where[other] for other in line if other in where}
-        seen = {slot for slot in node_at if said[row, slot]}
-        if leaked := sorted(seen - due):
-            other = view.named(node_at[leaked[0]])
-            wrong.append((node, f"{view.named(node).capitalize()} sees {other}, which is no ancestor of it"))
-        elif hidden := sorted(due - seen):
-            other = view.named(node_at[hidden[0]])
-            wrong.append((node, f"{view.named(node).capitalize()} does not see {other}, an ancestor of it or itself"))
-        elif before[row] != view.step.context - 1:
-            wrong.append(
-                (
-                    node,
-                    f"{view.named(node).capitalize()} sees {before[row]} of {view.step.context - 1} tokens before the "
-                    "root",
-                )
-            )
-    return agreed(name, rows, wrong)
+    for node, row in zip(nodes, seen, strict=True):
+        tree = node_at.keys() & row.tree
+        # A line is followed only where as much is seen: the work stays within the size of what was recorded.
+        if len(tree) == due_of[node]:
+            due = {slots[other] for other in view.line(node) if other in slots}
+            leaked, hidden = tree - due, due - tree
+            if not leaked and not hidden and row.before == view.step.context - 1:
+                continue
+        wrong.append((node, "" if wrong else _unlike(view, node, row, tree, slots, node_at)))
+    return agreed(name, len(nodes), wrong)
+
+
+def _unlike(
+    view: View, node: int, row: Seen, tree: set[int], slots: Mapping[int, int], node_at: Mapping[int, int]
+) -> str:
+    due = {slots[other] for other in view.line(node) if other in slots}
+    who = view.named(node).capitalize()
+    if leaked := sorted(tree - due):
+        return f"{who} sees {view.named(node_at[leaked[0]])}, which is no ancestor of it"
+    if hidden := sorted(due - tree):
+        return f"{who} does not see {view.named(node_at[hidden[0]])}, an ancestor of it or itself"
+    return f"{who} sees {row.before} of {view.step.context - 1} tokens before the root"

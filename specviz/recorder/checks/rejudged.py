@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from specviz.recorder.checks.results import agreed, lacked, tolerance_of_format
 from specviz.recorder.checks.rows import View
-from specviz.recorder.checks.rule import Judged, Lacking, claimed
+from specviz.recorder.checks.rule import OURS, Judged, Lacking, claimed, ready
 from specviz.recorder.raw_step import BONUS, RawStep
 from specviz.trace.checks import Check
 from specviz.trace.schema import LONGEST_NAME, Bonus, Decision, Residual, TopK, Verdict, cut
@@ -92,7 +92,7 @@ def rejudged(view: View) -> tuple[Check, Verdict | None]:
     try:
         judged = claimed(view)
     except Lacking as lack:
-        return lacked(REJUDGED, str(lack)), None
+        return lacked(REJUDGED, str(lack)), _beside(view)
     if judged.uses_q and not any(node > 0 for node in step.coins) and len(view) > 1:
         return lacked(REJUDGED, "coins"), None
     luck = _Luck(view)
@@ -112,6 +112,17 @@ def rejudged(view: View) -> tuple[Check, Verdict | None]:
     ours, theirs = next((a, b) for a, b in both if a != b)
     parted = luck.parted() or (ours if ours > 0 else theirs)
     return agreed(REJUDGED, 1, [(parted, _otherwise(view, judged, parted))]), verdict
+
+
+def _beside(view: View) -> Verdict | None:
+    """What rejection makes of the rows and coins of an engine whose rule specviz does not have."""
+    if not any(node > 0 for node in view.step.coins):
+        return None
+    try:
+        judged = ready(view, OURS)
+        return _verdict(judged, _walk(judged, _Luck(view)), view.step)
+    except (Lacking, _NoCoin):
+        return None
 
 
 def _walk(judged: Judged, luck: _Luck) -> Walk:
@@ -175,7 +186,7 @@ def _verdict(judged: Judged, walk: Walk, step: RawStep) -> Verdict:
                 node=ruling.node,
                 rule=cut(verifier.rule, LONGEST_NAME),
                 comparison=verifier.comparison,
-                threshold=thresholds[ruling.node],
+                threshold=_number(thresholds[ruling.node]),
                 p=_number(numbers["p"][ruling.node]),
                 q=_number(q[ruling.node]),
                 uniform=ruling.uniform,

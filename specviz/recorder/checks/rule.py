@@ -102,7 +102,7 @@ def claimed(view: View) -> Judged:
     """
     if view.judged is None:
         try:
-            view.judged = _ready(view, view.step.rule or OURS)
+            view.judged = ready(view, view.step.rule or OURS)
         except Lacking as lack:
             view.judged = lack
     if isinstance(view.judged, Lacking):
@@ -111,7 +111,7 @@ def claimed(view: View) -> Judged:
     return view.judged
 
 
-def _ready(view: View, rule: str) -> Judged:
+def ready(view: View, rule: str) -> Judged:
     """By a rule's name, with options after a colon as the command line takes them."""
     step = view.step
     if step.p is None:  # before torch is imported: without rows a recorder has no need of it

@@ -31,7 +31,9 @@ MODULES = COMPLETE | {
     "proofs": "specviz.app.proofs",
     "read": "specviz.compare.read",
     "run_handlers": "specviz.app.run_handlers",
+    "recording": "specviz.trace.recording",
     "store": "specviz.app.compare.store",
+    "trace.limits": "specviz.trace.limits",
     "whatif_question": "specviz.trace.whatif_question",
 }
 NO_LIMITS = {

@@ -21,6 +21,7 @@ import pytest
 
 from specviz.app import diff_handlers, run_handlers, whatif
 from specviz.app.server import zerogpu, zerogpu_entry
+from specviz.app.server.doing import doing_block
 from specviz.app.server.limits import Limits
 from specviz.app.server.progress import Progress
 from specviz.app.server.session_registry import Sessions
@@ -188,6 +189,20 @@ def test_stop_acts_after_the_step_and_ends_the_process(sessions: Sessions, model
             sessions.ask_to_stop("page")
     assert seen == [(1, "stopped")]
     assert multiprocessing.active_children() == []
+
+
+def test_the_page_is_told_which_step_it_waits_for_and_no_part_of_one(models: ModelChoice) -> None:
+    told = []
+
+    def call(*arguments: Any) -> Iterator[Any]:
+        for value in zerogpu.work_in_call(*arguments):
+            told.append(json.loads(doing_block(sessions.doing("page"), None, 1)).get("text"))
+            yield value
+
+    sessions = Sessions(backend=ZeroGpuBackend(call))
+    click(sessions, (PROMPT, models, SETTINGS), 2)
+    assert told[-3:] == [None, "Waiting for step 1 from the GPU …", "Waiting for step 2 from the GPU …"]
+    assert sessions.doing("page") is None
 
 
 def test_a_page_that_goes_away_gives_the_gpu_back(models: ModelChoice) -> None:

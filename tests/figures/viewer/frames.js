@@ -5,8 +5,11 @@ import { knownIn } from "../../../assets/viewer/tree/phases.js";
 
 /** @import { Block, Frame, Run } from "../../../assets/viewer/core/frame.d.ts" */
 
+const { foreign, ...others } = JSON.parse(readFileSync(process.env.SPECVIZ_BLOCKS, "utf-8"));
 /** @type {Record<string, Required<Block>>} */
-export const BLOCKS = JSON.parse(readFileSync(process.env.SPECVIZ_BLOCKS, "utf-8"));
+export const BLOCKS = others;
+/** Runs as another engine would have recorded them, by level. @type {Record<string, Required<Block>>} */
+export const FOREIGN = foreign;
 /** @type {Record<string, Frame>} */
 export const FIRST = Object.fromEntries(Object.entries(BLOCKS).map(([name, { frames }]) => [name, frames[0]]));
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+from specviz.dice import SeededDice
 from specviz.recorder.checks import examine, online
 from specviz.recorder.checks.rejudged import decisions, rejudged
 from specviz.recorder.checks.results import tolerance_of_format, unit_roundoff
 from specviz.recorder.checks.rows import View
 from specviz.recorder.checks.rule import bonus_row, bonus_token, thresholds
-from specviz.recorder.raw_step import BONUS
+from specviz.recorder.raw_step import BONUS, RawStep
+from specviz.tree import Shape, TokenTree
+from specviz.verifiers import ALL_PROPOSALS, VERIFIERS, StepLuck, verify
 from tests.recorder.checks.steps import P, Q, step
 
 
@@ -191,7 +195,11 @@ def test_a_step_whose_rule_is_not_known_is_only_shown_beside_ours() -> None:
     assert (check.compared, verdict.path) == (0, ())
     check, verdict = rejudged(view(rule=None, coins={1: 0.9, 2: 0.7}))
     assert (check.compared, verdict.path) == (0, (2,))
-    assert rejudged(view(rule="mine"))[1] is None
+    check, verdict = rejudged(view(rule="mine"))
+    assert (check.compared, verdict.verifier, verdict.path) == (0, "rejection", ())
+    assert "a rule that specviz has" in check.lacked
+    assert rejudged(view(rule="mine", coins={}))[1] is None
+    assert rejudged(view(rule="mine", q=None))[1] is None
     assert rejudged(view(coins={}))[0].lacked == "coins"
 
 
@@ -230,3 +238,89 @@ def test_a_step_of_which_little_was_said_lacks_the_rest() -> None:
     assert {check.name for check in found.checks if check.compared} == {"root", "committed_text"}
     assert all(check.lacked for check in found.checks if not check.compared)
     assert found.verdicts == {}
+
+
+# ------------------------------------------------------------------------------- every rule, as an engine would have it
+
+
+def engine_step(rule: str, proposal: str, dtype: torch.dtype, seed: int) -> RawStep:
+    """A step of an engine that has one of specviz's rules, computed in its number format."""
+    random = np.random.default_rng(seed)
+    shape = Shape((-1, 0, 0, 0, 1, 1, 2, 4))
+    rows = {name: torch.from_numpy(random.dirichlet(np.full(12, 0.5), size=len(shape))) for name in "pq"}
+    # A draft that is not far off, or nothing would ever be accepted.
+    p = rows["p"].to(dtype)
+    q = ((rows["p"] + rows["q"]) / 2).to(dtype)
+    tokens = [0] * len(shape)
+    for node in shape.inner:
+        family = shape.children[node]
+        weights = q[node].double().numpy() / float(q[node].double().sum())
+        if proposal == "top_k":
+            drawn = np.argsort(-weights, kind="stable")[: len(family)]
+        else:
+            drawn = random.choice(12, size=len(family), p=weights, replace=proposal == "with_replacement")
+        for child, token in zip(family, drawn, strict=True):
+            tokens[child] = int(token)
+    inner = {node: node for node in range(len(shape))}
+    tree = TokenTree(shape, tuple(tokens), q, inner, proposal)
+    verifier = VERIFIERS[rule]
+    luck = StepLuck(SeededDice(seed), 0)
+    judgement, walk, bonus, row = verify(verifier, tree, p, verifier.Options(), luck)
+    coins = {one.node: one.uniform for one in walk.rulings if one.uniform is not None}
+    committed = [*(tokens[node] for node in walk.path), bonus.token]
+    return step(
+        tokens=tokens,
+        parents=list(shape.parents),
+        proposal=proposal,
+        p=p.float().numpy(),
+        p_nodes=list(range(len(shape))),
+        q=q.float().numpy(),
+        q_nodes=list(range(len(shape))),
+        rule=rule,
+        accepted=list(walk.path),
+        bonus=bonus.token,
+        committed=committed,
+        coins=coins,
+        thresholds={one.node: float(judgement.thresholds[one.node]) for one in walk.rulings},
+        bonus_row=row.float().numpy(),
+        positions=[3 + depth for depth in shape.depths],
+        mask=None,
+        caches={},
+        dtype=str(dtype).removeprefix("torch."),
+        draft_dtype=str(dtype).removeprefix("torch."),
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("proposal", ALL_PROPOSALS)
+@pytest.mark.parametrize("rule", VERIFIERS)
+def test_a_sound_engine_of_any_rule_has_no_failed_check(rule: str, proposal: str, dtype: torch.dtype) -> None:
+    for seed in range(8):
+        raw = engine_step(rule, proposal, dtype, seed)
+        found = examine(raw)
+        assert not [check for check in found.checks if check.failed]
+        ran = {check.name for check in found.checks if check.compared}
+        assert {"thresholds", "bonus_row", "bonus_token", "rejudged"} <= ran
+        assert list(found.verdicts[rule].path) == raw.accepted
+        assert found.verdicts[rule].bonus.token == raw.bonus
+
+
+@pytest.mark.parametrize("proposal", ALL_PROPOSALS)
+@pytest.mark.parametrize("rule", VERIFIERS)
+def test_an_engine_of_another_rule_than_it_says_is_found(rule: str, proposal: str) -> None:
+    """With top-k children most rules accept with p, so rejection and naive differ in luck alone."""
+    other = "rejection" if rule in ("eta", "greedy", "longest_path") else "eta"
+    failed = 0
+    for seed in range(8):
+        raw = engine_step(rule, proposal, torch.float32, seed)
+        raw.rule = other
+        failed += any(check.failed for check in examine(raw).checks)
+    assert failed >= 4
+
+
+def test_rows_that_are_no_distribution_fail_and_nothing_breaks() -> None:
+    nothing = np.full(4, np.nan)
+    found = examine(step(p=np.stack([nothing, Q, P]), bonus_row=nothing))
+    wrong = {check.name for check in found.checks if check.failed}
+    assert {"committed_calibration", "thresholds"} <= wrong
+    assert "no distribution" in next(c.message for c in found.checks if c.name == "committed_calibration")

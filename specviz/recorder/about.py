@@ -1,0 +1,51 @@
+"""What a recorder is told of an engine before its first step, as values of a trace."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from specviz.errors import SettingsError, shown
+from specviz.trace.schema import LONGEST_NAME, ModelInfo, Sampling, cut
+
+
+def sampling_of(said: Sampling | Mapping[str, Any] | float | None) -> Sampling | None:
+    if said is None or isinstance(said, Sampling):
+        return said
+    fields = dict(said) if isinstance(said, Mapping) else {"temperature": said}
+    if isinstance(fields.get("temperature"), int):
+        fields["temperature"] = float(fields["temperature"])
+    try:
+        return Sampling(**fields)
+    except (TypeError, ValidationError):
+        names = ", ".join(Sampling.model_fields)
+        raise SettingsError(
+            f"The sampling {shown(said)} is none; give a temperature, or a mapping with {names}."
+        ) from None
+
+
+def model_info(model: Any) -> ModelInfo | None:
+    """A name, or what a module tells of itself."""
+    if model is None or isinstance(model, ModelInfo):
+        return model
+    if isinstance(model, (str, os.PathLike)):
+        return ModelInfo(id=cut(os.fspath(model)) or "a model")
+    config, parameters = getattr(model, "config", None), [*getattr(model, "parameters", list)()]
+    name = getattr(config, "_name_or_path", "") or type(model).__name__
+
+    def count(field: str) -> int | None:
+        found = getattr(config, field, None)
+        return found if type(found) is int and found >= 0 else None
+
+    return ModelInfo(
+        id=cut(os.path.basename(os.path.normpath(str(name))) if os.path.isabs(str(name)) else str(name)),
+        architecture=cut(type(model).__name__, LONGEST_NAME),
+        parameters=sum(parameter.numel() for parameter in parameters) if parameters else None,
+        layers=count("num_hidden_layers"),
+        vocabulary=count("vocab_size"),
+        dtype=str(parameters[0].dtype).removeprefix("torch.") if parameters else None,
+        device=str(parameters[0].device) if parameters else None,
+    )
