@@ -69,9 +69,15 @@ export function makeRenderer(ui, state, selection, tree, act, motion) {
     return { lens, shown, selected, open, compare, found: found?.nodes || null, proofs, known };
   }
 
-  /** @param {"move" | "look" | "select"} change another step, another look at the same, or only another selection */
+  /** @param {"move" | "look" | "select" | "run"} change another step, another look at the same, only another selection, or only a longer run */
   function paint(change) {
     const run = runDrawn(state), frame = frameDrawn(state), view = viewOf(run, frame), before = ui.root.dataset.drawn;
+    if (change === "run") {
+      // Nothing that a reader looks at is made again.
+      words(run, frame, view);
+      drawAlarm(ui, frame, state, story(state.frames, run.steps), act);
+      return lower(run, frame, view);
+    }
     tree.draw(run, frame, view);
     words(run, frame, view);
     if (motion.due()) move(change, before === drawnOf(run, -1));

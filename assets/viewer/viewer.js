@@ -23,6 +23,7 @@ import { lensOf, makeRenderer } from "./render.js";
 import { makeCompare } from "./tools/compare.js";
 import { makeCopy } from "./tools/copy.js";
 import { makeFigureDialog } from "./tools/figure_dialog.js";
+import { makeFollow } from "./tools/follow.js";
 import { makeLessons } from "./tools/lessons.js";
 import { makeRequests } from "./tools/requests.js";
 import { makeShare } from "./tools/share.js";
@@ -37,9 +38,9 @@ import { makeTree } from "./tree/tree.js";
 
 /** @import { Act, Handlers, ModelName, NoticeShown, Range, State, Tool } from "./core/state.js" */
 
-/** @typedef {{update: (value: any) => void, show: (step: number) => void, select: Act["select"], dispose: () => void, leave: () => void, state: State}} Viewer */
+/** @typedef {{update: (value: any) => void, show: (step: number) => void, select: Act["select"], dispose: () => void, leave: () => void, ask: NonNullable<Handlers["ask"]>, state: State}} Viewer */
 
-const TOOLS = [makeShare, makeCopy, makeFigureDialog, makeCompare, makeWhatIf, makeLessons, makeRequests, makeTour];
+const TOOLS = [makeShare, makeCopy, makeFigureDialog, makeCompare, makeWhatIf, makeLessons, makeRequests, makeFollow, makeTour];
 const PLAY_MS = 900, PLAY_PHASE_MS = 1800, ASK_AT_ONCE = 12, ASK_MS = 250, UNFOLD_WHOLE = 40;
 
 /** Those that are in a page, the last one mounted at the end. @type {Viewer[]} */
@@ -80,11 +81,12 @@ export function mount(element, handlers = {}) {
 
   /** @param {any} value */
   function update(value) {
-    const blocks = blocksOf(value).filter((block) => !isLate(state.run, block));
+    const blocks = blocksOf(value).filter((block) => !isLate(state.run, block)), before = frameNow(state), stood = state.step;
     for (const block of blocks) {
       for (const step of block.left || []) state.asked.delete(step); // there was no room for them
       handlers.onBlock?.(block);
-      if (!block.fills) act.notice(block.notice); // what was missing came; nothing else has happened
+      // What was missing came, or what is followed went on: nothing else has happened.
+      if (!block.fills && (!block.following || block.notice !== undefined)) act.notice(block.notice);
       if (block.proofs) state.proofs = block.proofs;
       if (block.run && takeRun(state, block)) {
         stop();
@@ -95,7 +97,7 @@ export function mount(element, handlers = {}) {
     if (!blocks.length || !state.run) return;
     state.step = Math.max(0, Math.min(state.step, state.run.steps - 1));
     text.build();
-    render("move");
+    render(before && before === frameNow(state) && stood === state.step && !state.drawing && blocks.every((block) => block.following) ? "run" : "move");
     clearTimeout(state.asking);
     state.asking = setTimeout(askForMissing, ASK_MS);
   }
@@ -294,7 +296,7 @@ export function mount(element, handlers = {}) {
 
   /* ------------------------------------------------------------------------------------------------- render */
 
-  /** @param {"move" | "look" | "select"} change */
+  /** @param {"move" | "look" | "select" | "run"} change */
   function render(change) {
     if (state.drawing) cancelAnimationFrame(state.drawing);
     state.drawing = null;
@@ -357,13 +359,8 @@ export function mount(element, handlers = {}) {
     return element.isConnected && state.run !== null && (!ui.root.querySelector("dialog[open]") || (ui.help.open && ["Escape", "?"].includes(key)));
   });
 
-  ui.first.onclick = first;
-  ui.back.onclick = back;
-  ui.next.onclick = forward;
-  ui.last.onclick = last;
-  ui.play.onclick = play;
-  ui.phaseNext.onclick = phaseForward;
-  ui.phaseBack.onclick = phaseBackward;
+  const transport = /** @type {const} */ ({ first, back, next: forward, last, play, phaseNext: phaseForward, phaseBack: phaseBackward });
+  for (const [name, move] of Object.entries(transport)) ui[/** @type {keyof typeof transport} */ (name)].onclick = move;
   ui.phaseLeave.onclick = () => enter(null);
   ui.dock.fold.onclick = closeDock;
   ui.focus.onclick = () => focusMode(!state.focus);
@@ -383,7 +380,7 @@ export function mount(element, handlers = {}) {
 
   openDock(matchMedia(LOW).matches ? "" : narrow.matches ? NODE : "cache");
   /** @type {Viewer} */
-  const viewer = { update, show, select, dispose, leave: () => tools.forEach((tool) => tool.leave?.()), state };
+  const viewer = { update, show, select, dispose, leave: () => tools.forEach((tool) => tool.leave?.()), ask: (kind, data) => handlers.ask?.(kind, data), state };
   mounted.push(viewer);
   return viewer;
 }

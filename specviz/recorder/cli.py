@@ -45,6 +45,7 @@ def run(options: argparse.Namespace) -> int:
         SpecvizError: for a file or a model that cannot be read.
     """
     from specviz.recorder.audit import audit, fails
+    from specviz.recorder.findings import report
 
     found = {
         name: audit(trace, options.target, options.draft, dtype=options.dtype)
@@ -73,23 +74,6 @@ def run_import(options: argparse.Namespace) -> int:
     steps = (import_llama_log if options.kind == "llama-log" else import_printed)(data, options.output)
     say(f"{steps} step{'' if steps == 1 else 's'} in {options.output}")
     return 0
-
-
-def report(found: list[Finding | NotRun]) -> str:
-    """For people: findings by weight, then what could not run."""
-    from specviz.recorder.findings import WEIGHTS, Finding
-
-    lines = []
-    for one in found:
-        if not isinstance(one, Finding):
-            lines.append(f"not run  {one.check}: it lacked {one.lacked}")
-            continue
-        lines.append(f"{one.weight:<8} {one.check}: {one.sentence}")
-        if one.weight != "note":
-            lines += [f"         usually: {one.meaning}", f"         on the page: {one.place}"]
-    numbers = {weight: sum(isinstance(one, Finding) and one.weight == weight for one in found) for weight in WEIGHTS}
-    said = [f"{numbers[weight]} {weight}{'' if numbers[weight] == 1 else 's'}" for weight in ("error", "warning")]
-    return "\n".join([*lines, ", ".join(said)])
 
 
 def _requests(file: str, request: str | None) -> dict[str | None, Trace]:

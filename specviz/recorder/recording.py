@@ -33,17 +33,27 @@ ROWS = ".rows"
 """Behind the recording's name: the folder with its whole rows."""
 
 
+def new_id() -> str:
+    """An id for a recording."""
+    return uuid.uuid4().hex[:16]
+
+
 class RecordingFile:
     """A recording that is being written.
 
     Args:
         path: replaced if it exists; None: kept in memory.
+        id: of the recording, see :func:`new_id`.
+
+    Attributes:
+        steps: how many are in it, those that failed among them, of all requests.
 
     Raises:
         SettingsError: if it cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None):
+    def __init__(self, path: str | os.PathLike[str] | None, id: str):
+        self.steps = 0
         self.path = None if path is None else Path(path)
         self._file: BinaryIO = io.BytesIO()
         if self.path is not None:
@@ -57,7 +67,7 @@ class RecordingFile:
                 ) from None
         weakref.finalize(self, self._file.close)
         created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        header = Header(specviz_recording=1, created=created, specviz_version=__version__, id=uuid.uuid4().hex[:16])
+        header = Header(specviz_recording=1, created=created, specviz_version=__version__, id=id)
         self._write(header.model_dump_json().encode())
 
     def add(self, request: str | None, part: Run | Step | FailedStep | End) -> None:
@@ -70,6 +80,7 @@ class RecordingFile:
         # What a field is when it is left out is what it is here.
         value = part.model_dump_json(exclude_defaults=True)
         self._write(f'{{"request":{json.dumps(request)},"{kind}":{value}}}'.encode())
+        self.steps += kind in ("step", "failed")
 
     def _write(self, line: bytes) -> None:
         whole = self._file.tell()

@@ -90,7 +90,9 @@ class Line(Value):
 
 
 @dataclass
-class _Request:
+class RequestLines:
+    """What the lines so far say of one request."""
+
     run: Run | None = None
     steps: list[Step] = field(default_factory=list)
     failed: FailedStep | None = None
@@ -144,8 +146,8 @@ def _read(
 ) -> dict[str | None, Trace]:
     data = unpacked(source if isinstance(source, bytes) else file_bytes(source, max_bytes), max_bytes)
     lines = _lines(data, max_bytes)
-    header = _header(lines[0] if lines else b"", max_bytes)
-    requests: dict[str | None, _Request] = {}
+    header = header_of(lines[0] if lines else b"", max_bytes)
+    requests: dict[str | None, RequestLines] = {}
     numbers: dict[str | None, int] = {}
     for number, text in enumerate(lines[1:], start=2):
         try:
@@ -159,11 +161,11 @@ def _read(
         numbers.setdefault(key, len(numbers))
         if one and key != (wanted if wanted is not None else next(iter(numbers))):
             continue
-        line = _checked(text, number)
-        requests.setdefault(line.request, _Request()).add(line)
+        line = checked_line(text, number)
+        requests.setdefault(line.request, RequestLines()).add(line)
     if not numbers:
         raise TraceError("This recording ends before its first run; record it again.")
-    return {name: _trace(header, numbers[name], name, found) for name, found in requests.items()}
+    return {name: trace_of(header, numbers[name], name, found) for name, found in requests.items()}
 
 
 def file_bytes(path: str | os.PathLike[str], max_bytes: int = MAX_TRACE_BYTES) -> bytes:
@@ -180,16 +182,26 @@ def file_bytes(path: str | os.PathLike[str], max_bytes: int = MAX_TRACE_BYTES) -
         raise TraceError(f"The recording {os.fspath(path)!r:.300} cannot be read ({why}); check the path.") from None
 
 
-def _lines(data: bytes, max_bytes: int) -> list[bytes]:
-    if data.count(b"\n") > MOST_LINES:
+def check_lines(count: int) -> None:
+    """Raises TraceError for more lines than a recording may have."""
+    if count > MOST_LINES:
         raise TraceError(
             f"This recording has more than {MOST_LINES:,} lines; record fewer steps, or fewer requests, in one file."
         )
+
+
+def _lines(data: bytes, max_bytes: int) -> list[bytes]:
+    check_lines(data.count(b"\n"))
     check_density(data, max_bytes)
     return data.removesuffix(b"\n").split(b"\n")
 
 
-def _header(line: bytes, max_bytes: int) -> Header:
+def header_of(line: bytes, max_bytes: int) -> Header:
+    """The first line.
+
+    Raises:
+        TraceError: for anything else.
+    """
     try:
         top = outermost(line, max_bytes) or {}
     except (ValueError, RecursionError):
@@ -206,7 +218,12 @@ def _header(line: bytes, max_bytes: int) -> Header:
         raise _broken(error, 1) from None
 
 
-def _checked(text: bytes, number: int) -> Line:
+def checked_line(text: bytes, number: int) -> Line:
+    """A line after the first, with its number in the file, from 1 on.
+
+    Raises:
+        TraceError: for anything else.
+    """
     try:
         return Line.model_validate_json(text)
     except ValidationError as error:
@@ -220,7 +237,15 @@ def _broken(error: ValidationError, line: int) -> TraceError:
     return TraceError(f"This recording is broken at {place}: {one_line(first['msg'], 200)}; record it again.")
 
 
-def _trace(header: Header, number: int, name: str | None, found: _Request) -> Trace:
+def trace_of(header: Header, number: int, name: str | None, found: RequestLines) -> Trace:
+    """The run of a request.
+
+    Args:
+        number: of the request in the file, from 0 on.
+
+    Raises:
+        TraceError: where its lines contradict each other.
+    """
     if found.run is None:
         which = "" if name is None else f" of the request {shown(name)}"
         raise TraceError(f"This recording does not say with which prompt the run{which} began; record it again.")

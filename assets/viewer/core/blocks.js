@@ -14,11 +14,11 @@ export function blocksOf(value) {
 }
 
 /**
- * Whether a block brings missing frames of a run that is no longer in sight.
+ * Whether a block brings missing frames, or new ones of a recording that is followed, to a run that is no longer in sight.
  * @param {Run | null} run in sight
  * @param {Block} block
  */
-export const isLate = (run, block) => Boolean(block.fills && run && block.run && block.run.id !== run.id);
+export const isLate = (run, block) => Boolean(block.run && ((block.fills && run && block.run.id !== run.id) || (block.following && block.following.asked !== (run?.id ?? null))));
 
 /**
  * The run in sight as it is once a block has come. Missing frames come with the run as it was when they were asked for: it

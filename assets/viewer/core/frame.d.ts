@@ -669,6 +669,25 @@ export interface RequestName {
 }
 
 /**
+ * What is said of a recording that the page follows while it is written.
+ *
+ * version  another number whenever there is something new
+ * asked    the run that was in sight when it was asked for; a block with a run is for no other
+ * runs     ids of the runs of its requests
+ * head     what stands out in the command bar, ``rest`` what follows it
+ * gate     of the loop that writes it: ``""`` without one that this page holds, else ``waiting``, ``running``,
+ *          ``stopped`` or ``ended``
+ */
+export interface Following {
+  version: number;
+  asked: string | null;
+  runs: string[];
+  head: string;
+  rest: string;
+  gate: "" | "waiting" | "running" | "stopped" | "ended";
+}
+
+/**
  */
 export interface LessonName {
   name: string;
@@ -916,6 +935,7 @@ export interface Block {
   look?: Look;
   link?: Link;
   requests?: RequestName[];
+  following?: Following;
   lessons?: LessonName[];
   lesson?: Lesson;
   verifiers?: VerifierChoice[];

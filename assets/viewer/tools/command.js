@@ -9,7 +9,7 @@ import { newerRun } from "../core/blocks.js";
 import { el } from "../core/dom.js";
 import { listenForKeys } from "../core/keys.js";
 
-/** @import { Block, Run } from "../core/frame.d.ts" */
+/** @import { Block, Following, Run } from "../core/frame.d.ts" */
 /** @import { NoticeShown } from "../core/state.js" */
 
 /** @typedef {ReturnType<typeof makeCommand>} Command */
@@ -39,8 +39,9 @@ export function saidOf(run) {
 /**
  * @param {HTMLElement} place of the words
  * @param {(asked: number) => void} ask the server what is being done; `hear` takes its answer
+ * @param {(act: string) => void} order a loop that waits for this page to step, run or stop
  */
-export function makeCommand(place, ask) {
+export function makeCommand(place, ask, order) {
   const bar = /** @type {HTMLElement} */ (place.closest(".specviz-command"));
   const find = (/** @type {string} */ name) => /** @type {HTMLElement | null} */ (document.getElementById(name));
   const strong = el("b"), rest = el("span"), clock = el("span", { class: "specviz-clock", "aria-hidden": "true" });
@@ -49,6 +50,8 @@ export function makeCommand(place, ask) {
   place.replaceChildren(words, progress);
   /** @type {Run | null} */
   let run = null;
+  /** What is said of a recording that is followed. @type {Following | null} */
+  let following = null;
   /** @type {string | null} */
   let original = null;
   /** What went wrong, and the rest. @type {[string, string] | null} */
@@ -69,6 +72,11 @@ export function makeCommand(place, ask) {
   /** Whether the prompt is another one than that of the run in sight: than what stood there before it was written in. */
   const edited = () => original !== null && box()?.value !== original;
 
+  /** What is followed, while it is in sight. */
+  const followed = () => (following && (!run || following.runs.includes(run.id)) ? following : null);
+  /** Whether the buttons are those of a loop that this page steps. */
+  const steps = () => !busy && !edited() && ["waiting", "running"].includes(followed()?.gate ?? "");
+
   /**
    * @param {string} head
    * @param {string} [more]
@@ -83,13 +91,17 @@ export function makeCommand(place, ask) {
   function show() {
     if (busy) bar.dataset.busy = busy.kind;
     else delete bar.dataset.busy;
+    if (steps()) bar.dataset.gate = followed()?.gate;
+    else delete bar.dataset.gate;
     bar.classList.toggle("specviz-error", lost || (error !== null && !busy));
     bar.classList.toggle("specviz-edited", !busy && edited());
+    bar.classList.toggle("specviz-follows", followed() !== null);
     progress.style.transform = `scaleX(${busy ? busy.fraction ?? 0 : 0})`;
     if (lost) say("Connection lost", "trying again");
     else if (busy) say(busy.text, next ? `then ${WAITING[next]}` : "");
     else if (error) say(...error);
     else if (edited()) say("New prompt", "Enter starts a new run");
+    else if (following && followed()) say(following.head, following.rest);
     else say(...saidOf(run));
     for (const name of Object.keys(WAITING)) {
       if (busy) find(name)?.setAttribute("aria-pressed", String(next === name));
@@ -181,6 +193,7 @@ export function makeCommand(place, ask) {
 
   /** @param {Block} block that came for the viewer */
   function take(block) {
+    following = block.following ?? following;
     if (block.run) {
       if (block.run.id !== run?.id) setTimeout(forget, FILLED_MS); // its prompt comes beside it
       run = newerRun(run, block);
@@ -188,7 +201,7 @@ export function makeCommand(place, ask) {
     }
     if (block.notice?.kind === "error" && !block.fills && busy) error = ["Failed", ""];
     show();
-    if (!block.fills && (block.run || block.look || block.compare || block.lesson)) leavePage();
+    if (!block.fills && !block.following && (block.run || block.look || block.compare || block.lesson)) leavePage();
   }
 
   /** What stands in the box is the prompt of the run in sight. */
@@ -207,7 +220,12 @@ export function makeCommand(place, ask) {
   function onClick(event) {
     const at = /** @type {HTMLElement} */ (event.target).closest("#step, #run, #new, #stop");
     if (!at) return;
-    if (at.id === "stop") {
+    if (at.id !== "new" && steps()) {
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      error = null;
+      order(at.id);
+    } else if (at.id === "stop") {
       next = null;
       if (busy) begin("stop", "Stopping after this step");
     } else if (busy) {

@@ -78,3 +78,12 @@ for (const [name, frame] of Object.entries(FIRST))
         if (phase.kind === "commit" || phase.kind === "cache") assert.deepEqual(judges, frame.verdicts.map((one) => one.verifier));
       });
   });
+
+test("new steps of a recording that is followed are for the run that was in sight when they were asked for", () => {
+  const following = (asked) => ({ version: 2, asked, runs: [whole.run.id], head: "", rest: "", gate: "" });
+  const news = (asked) => grown(3, { go: 2, following: following(asked) });
+  assert.equal(isLate(null, news(null)), false);
+  assert.equal(isLate(whole.run, news(whole.run.id)), false);
+  assert.equal(isLate({ ...whole.run, id: "opened meanwhile" }, news(whole.run.id)), true);
+  assert.equal(isLate(whole.run, { following: following("another") }), false); // words for the command bar are for everybody
+});
