@@ -18,7 +18,7 @@ from specviz.recorder.arrays import WrongCall, snapshot
 from specviz.recorder.assemble import assemble
 from specviz.recorder.build import Texts, build_step
 from specviz.recorder.checks import examine
-from specviz.recorder.recording import RecordingFile
+from specviz.recorder.recording import RecordingFile, new_id
 from specviz.recorder.said import Said, VerifyCall
 from specviz.trace.limits import MAX_TRACE_BYTES, check_density, outermost
 from specviz.trace.recording import MOST_LINES, Run
@@ -124,7 +124,7 @@ def write_recording(
     parts: list[tuple[str | None, Run | Step]] = []
     for name, (head, steps) in requests.items():
         parts += [(name, part) for part in _request(head, steps)]
-    file = RecordingFile(path)
+    file = RecordingFile(path, new_id())
     for name, part in parts:
         file.add(name, part)
     file.close()
