@@ -18,7 +18,10 @@ let bar = null;
  * @param {(asked: number) => void} ask
  */
 function command(place, ask) {
-  bar = makeCommand(place, ask);
+  bar = makeCommand(place, ask, {
+    await: () => mounted.at(-1)?.await(),
+    open: (run, step) => mounted.at(-1)?.open(run, step),
+  });
   const run = mounted.at(-1)?.state.run;
   if (run) bar.take({ run });
   return bar;
@@ -29,6 +32,7 @@ listenForTabs();
 window.specvizViewer = {
   mount, mounted, command, theme: makeTheme, board: makeBoard, examples: makeExamples,
   onBlock: (/** @type {import("./core/frame.d.ts").Block} */ block) => bar?.take(block),
+  onAside: (/** @type {import("./core/frame.d.ts").Block} */ block) => bar?.takeAside(block),
   onWorking: (/** @type {import("./core/state.js").NoticeShown | null} */ notice) => bar?.working(notice),
   begun: (/** @type {string} */ name, /** @type {string} */ text, /** @type {boolean} */ stops) => bar?.begun(name, text, stops),
   done: (/** @type {string} */ name, /** @type {boolean} */ failed) => bar?.done(name, failed),

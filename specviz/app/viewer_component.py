@@ -39,6 +39,7 @@ whenReady(() => {
     ask: (kind, data) =>
       ['fork', 'hold', 'lesson', 'open_run', 'what_if', 'what_if_models'].includes(kind) && trigger(kind, data),
     onBlock: window.specvizViewer.onBlock,
+    onAside: window.specvizViewer.onAside,
     onWorking: window.specvizViewer.onWorking,
     onLessons: window.specvizViewer.onLessons,
   });
