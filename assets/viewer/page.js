@@ -20,7 +20,11 @@ let following;
  * @param {(asked: number) => void} ask
  */
 function command(place, ask) {
-  bar = makeCommand(place, ask, (act) => mounted.at(-1)?.ask("order", { act }));
+  bar = makeCommand(place, ask, {
+    await: () => mounted.at(-1)?.await(),
+    open: (run, step) => mounted.at(-1)?.open(run, step),
+    order: (act) => mounted.at(-1)?.ask("order", { act }),
+  });
   const run = mounted.at(-1)?.state.run;
   bar.take({ ...(run && { run }), ...(following && { following }) });
   return bar;
@@ -34,6 +38,7 @@ window.specvizViewer = {
     following = block.following ?? following;
     bar?.take(block);
   },
+  onAside: (/** @type {import("./core/frame.d.ts").Block} */ block) => bar?.takeAside(block),
   onWorking: (/** @type {import("./core/state.js").NoticeShown | null} */ notice) => bar?.working(notice),
   begun: (/** @type {string} */ name, /** @type {string} */ text, /** @type {boolean} */ stops) => bar?.begun(name, text, stops),
   done: (/** @type {string} */ name, /** @type {boolean} */ failed) => bar?.done(name, failed),

@@ -5,7 +5,7 @@
  * stands in TOOLS.
  */
 
-import { blocksOf, isLate, takeMissing, takeRun } from "./core/blocks.js";
+import { blocksOf, isAside, isLate, takeMissing, takeRun } from "./core/blocks.js";
 import { showNotice } from "./core/dom.js";
 import { listenForKeys } from "./core/keys.js";
 import { makeMotion } from "./core/motion.js";
@@ -38,7 +38,7 @@ import { makeTree } from "./tree/tree.js";
 
 /** @import { Act, Handlers, ModelName, NoticeShown, Range, State, Tool } from "./core/state.js" */
 
-/** @typedef {{update: (value: any) => void, show: (step: number) => void, select: Act["select"], dispose: () => void, leave: () => void, ask: NonNullable<Handlers["ask"]>, state: State}} Viewer */
+/** @typedef {{update: (value: any) => void, show: (step: number) => void, select: Act["select"], dispose: () => void, leave: () => void, await: () => void, open: (run: string, step: number) => void, ask: NonNullable<Handlers["ask"]>, state: State}} Viewer */
 
 const TOOLS = [makeShare, makeCopy, makeFigureDialog, makeCompare, makeWhatIf, makeLessons, makeRequests, makeFollow, makeTour];
 const PLAY_MS = 900, PLAY_PHASE_MS = 1800, ASK_AT_ONCE = 12, ASK_MS = 250, UNFOLD_WHOLE = 40;
@@ -82,7 +82,14 @@ export function mount(element, handlers = {}) {
   /** @param {any} value */
   function update(value) {
     const blocks = blocksOf(value).filter((block) => !isLate(state.run, block)), before = frameNow(state), stood = state.step;
+    if (tools.some((tool) => tool.declines?.(blocks))) return;
     for (const block of blocks) {
+      if (isAside(state, block)) {
+        state.away = true; // until the reader goes to it, or asks for another step
+        handlers.onAside?.(block);
+        act.notice(block.notice);
+        continue;
+      }
       for (const step of block.left || []) state.asked.delete(step); // there was no room for them
       handlers.onBlock?.(block);
       // What was missing came, or what is followed went on: nothing else has happened.
@@ -140,6 +147,7 @@ export function mount(element, handlers = {}) {
   function select(node, keep) {
     const frame = frameNow(state);
     if (!frame) return;
+    state.awaits = false;
     state.selected = node === state.selected && !keep && !state.offered ? null : node;
     Object.assign(state, { offered: false, closed: state.selected === null });
     if (state.selected !== null && state.spot?.y[state.selected] === null) opened().add(state.selected);
@@ -211,6 +219,7 @@ export function mount(element, handlers = {}) {
   /** @param {number | null} phase */
   function enter(phase) {
     motion.begin();
+    state.awaits = false;
     state.phase = phase;
     state.selected = null;
     render("look");
@@ -380,7 +389,10 @@ export function mount(element, handlers = {}) {
 
   openDock(matchMedia(LOW).matches ? "" : narrow.matches ? NODE : "cache");
   /** @type {Viewer} */
-  const viewer = { update, show, select, dispose, leave: () => tools.forEach((tool) => tool.leave?.()), ask: (kind, data) => handlers.ask?.(kind, data), state };
+  const viewer = {
+    update, show, select, dispose, leave: () => tools.forEach((tool) => tool.leave?.()), await: () => Object.assign(state, { awaits: true, away: false }), open: (run, step) => handlers.ask?.("open_run", { run, step }),
+    ask: (kind, data) => handlers.ask?.(kind, data), state,
+  };
   mounted.push(viewer);
   return viewer;
 }

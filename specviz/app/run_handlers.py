@@ -179,7 +179,7 @@ def _go_on(
         trace = session.trace
         position = len(trace.steps) - 1
         # The page asks for the steps before, should it miss them: after a fork, or where a session was made again.
-        more: dict[str, Any] = {}
+        more: dict[str, Any] = {"live": True}
         if not done.is_last:
             more["notice"] = notice("working", f"Running: {done.count} of at most {steps} steps.")
         elif done.hits:
@@ -234,7 +234,7 @@ def failed(error: Exception, trace: Trace | None = None) -> str:
     """
     if trace is None or trace.failed is None or trace.end_message != cut(str(error)):
         return message("error", sentence(error))
-    return frames_block(trace, [], go=max(0, len(trace.steps) - 1), notice=notice("error", sentence(error)))
+    return frames_block(trace, [], go=max(0, len(trace.steps) - 1), live=True, notice=notice("error", sentence(error)))
 
 
 def sentence(error: Exception) -> str:

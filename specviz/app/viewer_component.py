@@ -40,6 +40,7 @@ whenReady(() => {
     onNeed: (run, steps) => trigger('frames_wanted', {run, steps}),
     ask: (kind, data) => KINDS.includes(kind) && trigger(kind, data),
     onBlock: window.specvizViewer.onBlock,
+    onAside: window.specvizViewer.onAside,
     onWorking: window.specvizViewer.onWorking,
     onLessons: window.specvizViewer.onLessons,
   });

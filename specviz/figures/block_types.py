@@ -424,6 +424,7 @@ class Block(TypedDict, total=False):
     """One message. Which keys it has says what it is about.
 
     fills    whether it only brings frames that were asked for
+    live     whether it is a step of a run that goes on, which does not take a reader away from another run
     left     positions for which there was no room
     proofs   verifier -> key of its options -> proposal -> what was found
     compare  null closes the comparison"""
@@ -433,6 +434,7 @@ class Block(TypedDict, total=False):
     go: int | None
     frames: list[Frame]
     fills: bool
+    live: bool
     left: list[int]
     refused: list[Refused]
     notice: Notice | None

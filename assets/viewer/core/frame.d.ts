@@ -918,6 +918,7 @@ export interface BlockHead {
  * One message. Which keys it has says what it is about.
  *
  * fills    whether it only brings frames that were asked for
+ * live     whether it is a step of a run that goes on, which does not take a reader away from another run
  * left     positions for which there was no room
  * proofs   verifier -> key of its options -> proposal -> what was found
  * compare  null closes the comparison
@@ -928,6 +929,7 @@ export interface Block {
   go?: number | null;
   frames?: Frame[];
   fills?: boolean;
+  live?: boolean;
   left?: number[];
   refused?: Refused[];
   notice?: Notice | null;

@@ -39,19 +39,23 @@ export function saidOf(run) {
 /**
  * @param {HTMLElement} place of the words
  * @param {(asked: number) => void} ask the server what is being done; `hear` takes its answer
- * @param {(act: string) => void} order a loop that waits for this page to step, run or stop
+ * @param {{await: () => void, open: (run: string, step: number) => void, order: (act: string) => void}} viewer which is told that a step was asked for, opens a run
+ *   at a step, and tells a loop that waits for this page to step, run or stop
  */
-export function makeCommand(place, ask, order) {
+export function makeCommand(place, ask, viewer) {
   const bar = /** @type {HTMLElement} */ (place.closest(".specviz-command"));
   const find = (/** @type {string} */ name) => /** @type {HTMLElement | null} */ (document.getElementById(name));
   const strong = el("b"), rest = el("span"), clock = el("span", { class: "specviz-clock", "aria-hidden": "true" });
   const words = el("span", { role: "status" }, strong, clock, rest);
   const progress = el("i", { class: "specviz-progress" });
-  place.replaceChildren(words, progress);
+  const goTo = el("button", { type: "button", class: "specviz-follow", title: "Show the newest step of the run that goes on", hidden: true, onclick: () => aside && viewer.open(aside.id, aside.steps - 1) }, "Go to it");
+  place.replaceChildren(words, goTo, progress);
   /** @type {Run | null} */
   let run = null;
   /** What is said of a recording that is followed. @type {Following | null} */
   let following = null;
+  /** The run that went on while the reader turned to another one. @type {Run | null} */
+  let aside = null;
   /** @type {string | null} */
   let original = null;
   /** What went wrong, and the rest. @type {[string, string] | null} */
@@ -62,7 +66,7 @@ export function makeCommand(place, ask, order) {
   let timer;
   /** @type {number | undefined} */
   let looking;
-  let asked = 0, count = 0, waits = false, lost = false;
+  let asked = 0, count = 0, waits = false, lost = false, waited = false;
   /** Names of the events that the server has not answered completely. @type {string[]} */
   let pending = [];
   /** The button whose click waits for them. @type {string | null} */
@@ -94,15 +98,18 @@ export function makeCommand(place, ask, order) {
     if (steps()) bar.dataset.gate = followed()?.gate;
     else delete bar.dataset.gate;
     bar.classList.toggle("specviz-error", lost || (error !== null && !busy));
+    bar.classList.toggle("specviz-aside", aside !== null);
+    goTo.hidden = aside === null;
     bar.classList.toggle("specviz-edited", !busy && edited());
     bar.classList.toggle("specviz-follows", followed() !== null);
     progress.style.transform = `scaleX(${busy ? busy.fraction ?? 0 : 0})`;
     if (lost) say("Connection lost", "trying again");
+    else if (busy && aside && busy.kind !== "stop" && !next) say("The run goes on", `step ${aside.steps}`);
     else if (busy) say(busy.text, next ? `then ${WAITING[next]}` : "");
     else if (error) say(...error);
     else if (edited()) say("New prompt", "Enter starts a new run");
     else if (following && followed()) say(following.head, following.rest);
-    else say(...saidOf(run));
+    else say(...saidOf(aside ?? run));
     for (const name of Object.keys(WAITING)) {
       if (busy) find(name)?.setAttribute("aria-pressed", String(next === name));
       else find(name)?.removeAttribute("aria-pressed");
@@ -178,7 +185,9 @@ export function makeCommand(place, ask, order) {
     tick();
     if (click && (error || failed)) error = [error?.[0] ?? "Failed", `${WAITING[click]} was not begun`];
     show();
+    waited = true; // the reader left the page, or came back to it, when they clicked
     if (click && !error) find(click)?.click();
+    waited = false;
   }
 
   /**
@@ -197,11 +206,19 @@ export function makeCommand(place, ask, order) {
     if (block.run) {
       if (block.run.id !== run?.id) setTimeout(forget, FILLED_MS); // its prompt comes beside it
       run = newerRun(run, block);
+      if (run?.id === aside?.id) aside = null;
       if (!block.fills) error = null;
     }
     if (block.notice?.kind === "error" && !block.fills && busy) error = ["Failed", ""];
     show();
-    if (!block.fills && !block.following && (block.run || block.look || block.compare || block.lesson)) leavePage();
+    if (!block.fills && !block.live && !block.following && (block.run || block.look || block.compare || block.lesson)) leavePage();
+  }
+
+  /** @param {Block} block a step of a run that is not in sight */
+  function takeAside({ run: other, notice }) {
+    aside = other ?? null;
+    if (notice?.kind === "error") error = ["Failed", ""];
+    show();
   }
 
   /** What stands in the box is the prompt of the run in sight. */
@@ -224,7 +241,7 @@ export function makeCommand(place, ask, order) {
       event.preventDefault();
       event.stopImmediatePropagation();
       error = null;
-      order(at.id);
+      viewer.order(at.id);
     } else if (at.id === "stop") {
       next = null;
       if (busy) begin("stop", "Stopping after this step");
@@ -232,11 +249,14 @@ export function makeCommand(place, ask, order) {
       event.preventDefault();
       event.stopImmediatePropagation();
       next = next === at.id ? null : at.id;
+      if (next && next !== "new") leavePage();
       show();
     } else if (at.id !== "new") {
+      aside = null;
       begin(at.id, edited() ? "Starting a new run" : "Starting");
       forget();
-      leavePage();
+      viewer.await();
+      if (!waited) leavePage();
     }
   }
 
@@ -259,5 +279,5 @@ export function makeCommand(place, ask, order) {
   document.addEventListener("input", (event) => event.target === box() && show());
   for (const change of ["offline", "online"]) window.addEventListener(change, look);
   show();
-  return { take, working, hear, begun, done };
+  return { take, takeAside, working, hear, begun, done };
 }

@@ -42,6 +42,8 @@ export function makeLessons(ui, state, act, { ask, onLessons }) {
   let dock = null;
   /** Whether a lesson was asked for that has not come. */
   let wished = false;
+  /** Whether the lessons were left before it came. */
+  let unwanted = false;
 
   /**
    * @param {string} text
@@ -53,9 +55,21 @@ export function makeLessons(ui, state, act, { ask, onLessons }) {
   /** @param {string} name */
   function wish(name) {
     wished = true;
+    unwanted = false;
     ask?.("lesson", { name });
   }
   const auditSaid = ui.auditEmpty.textContent;
+
+  /**
+   * A lesson that comes after the lessons were left is not opened; the server, which has opened its run, is told.
+   * @param {Block[]} blocks
+   */
+  function declines(blocks) {
+    if (!unwanted || !blocks.some(({ lesson }) => lesson)) return false;
+    unwanted = false;
+    if (state.run) ask?.("open_run", { run: state.run.id, step: state.step });
+    return true;
+  }
 
   /** @param {Block} block */
   function take(block) {
@@ -64,7 +78,7 @@ export function makeLessons(ui, state, act, { ask, onLessons }) {
       known = block.lessons;
       if (!open) list();
     }
-    if (block.lesson || block.notice) wished = false;
+    if (block.lesson || block.notice) wished = unwanted = false;
     if (block.lesson) begin(block.lesson);
   }
 
@@ -106,6 +120,8 @@ export function makeLessons(ui, state, act, { ask, onLessons }) {
   /** Out of the lessons; the run stays. */
   function leave() {
     if (!panel) return;
+    unwanted = wished;
+    wished = false;
     clear();
     if (dock !== null) act.open(dock);
     dock = null;
@@ -276,5 +292,5 @@ export function makeLessons(ui, state, act, { ask, onLessons }) {
     return open !== null && inRun() && !isSolved() && (key !== "Enter" || typed !== "");
   });
 
-  return { take, run, moved, leave };
+  return { take, declines, run, moved, leave };
 }
