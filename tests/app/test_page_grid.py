@@ -140,6 +140,23 @@ def test_a_long_prompt_leaves_the_bar_as_it_is(served):
     page.focus("#prompt textarea")
     assert page.locator("#prompt textarea").bounding_box()["height"] > 100, "all of it is seen while it is written"
     assert page.locator("#step").bounding_box()["height"] == step["height"]
+    assert page.locator("#prompt textarea").evaluate("box => getComputedStyle(box).borderBottomWidth") == "1px"
+    page.set_viewport_size({"width": 390, "height": 844})
+    panel = page.locator("#prompt textarea").bounding_box()
+    assert (panel["x"], panel["width"]) == (8, 374), "on a telephone it spans the window"
+    assert panel["y"] + 1 >= page.locator("#step").bounding_box()["y"] + 40, "Step and Run stay in reach"
+    page.fill("#prompt textarea", "Sea")
+    assert page.locator("#prompt textarea").bounding_box()["height"] == 38, "what fits its line stays in it"
+
+
+def test_in_a_low_window_the_tree_has_half_of_the_height(from_file):
+    seen = from_file(sample_trace(steps=1, verifiers=tuple(RULES)))
+    page = seen.page
+    page.set_viewport_size({"width": 900, "height": 700})
+    page.wait_for_function("document.querySelector('.sv-treepanel').clientHeight >= 350")
+    assert page.get_attribute("[data-act=dock]", "aria-expanded") == "false"
+    page.click(".sv-tabs [data-tab=verdicts]")
+    assert page.locator(".sv-dockbody").bounding_box()["height"] <= 0.22 * 700 + 1
 
 
 def test_the_tools_of_the_tree_are_one_row_at_every_width(from_file):
