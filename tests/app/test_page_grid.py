@@ -32,6 +32,14 @@ TOOLS = """[document.querySelector('.sv-treehead'), ...[...document.querySelecto
     ].map(e => [e.getBoundingClientRect(), e]).map(([r, e]) => [r.left, r.top, r.right, r.bottom, e.className])"""
 """Script: the edges of the row of tools, then of every tool in it."""
 
+PATH_IN_SIGHT = """path => {
+    const box = document.querySelector('.sv-treebox').getBoundingClientRect();
+    const cards = path.map(node => document.querySelector(`.sv-card-node[data-node='${node}'] .sv-bg`));
+    const all = [...cards, document.querySelector('.sv-card[data-bonus='rejection'] .sv-bg')].map(one => one.getBoundingClientRect());
+    return all.every(one => one.top >= box.top - 1 && one.bottom <= box.bottom + 1 && one.right <= box.right + 1);
+}"""
+"""Script: whether every card of a path, and a bonus card, is in the box of the tree."""
+
 SMALL = """all => all.filter(one => !one.closest('.sv-inspector')).map(one => [one, one.getBoundingClientRect()])
     .filter(([, box]) => box.height < 44 || box.width < 44).map(([one]) => one.outerHTML)"""
 """Script: buttons beside the node's that a finger misses."""
@@ -109,6 +117,8 @@ def test_on_a_telephone_the_node_is_a_tab_of_a_sheet(from_file):
     moved = page.locator(f".sv-card-node[data-node='{sibling}'] .sv-bg").bounding_box()
     assert round(beside["x"] - moved["x"]) == 200, "what stands further right is moved into sight"
     page.click("[data-act=fit]")
+    assert page.inner_text("[data-act=fit]") == "Fit path"
+    page.wait_for_function(PATH_IN_SIGHT, arg=list(path))
     assert page.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]") == [390, 844]
     assert page.locator(".sv-treebox").bounding_box()["height"] >= 180
     assert page.is_visible(".sv-inspector")
