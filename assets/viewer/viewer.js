@@ -52,7 +52,7 @@ export const mounted = [];
  * @returns {Viewer}
  */
 export function mount(element, handlers = {}) {
-  const state = emptyState(), ui = buildParts(), narrow = matchMedia(NARROW), motion = makeMotion(ui.root);
+  const state = emptyState(), ui = buildParts(), narrow = matchMedia(NARROW), low = matchMedia(LOW), motion = makeMotion(ui.root);
   element.classList.add("specviz");
   element.replaceChildren(ui.root);
   const act = /** @type {Act} */ ({
@@ -382,12 +382,15 @@ export function mount(element, handlers = {}) {
     if (state.focus) document.documentElement.classList.remove("specviz-focus");
     if (mounted.includes(viewer)) mounted.splice(mounted.indexOf(viewer), 1);
     stopListening();
+    low.removeEventListener("change", becameLow);
     motion.dispose();
     tree.dispose();
     for (const tool of tools) tool.dispose?.();
   }
 
-  openDock(matchMedia(LOW).matches ? "" : narrow.matches ? NODE : "cache");
+  const becameLow = () => low.matches && openDock("");
+  low.addEventListener("change", becameLow);
+  openDock(low.matches ? "" : narrow.matches ? NODE : "cache");
   /** @type {Viewer} */
   const viewer = {
     update, show, select, dispose, leave: () => tools.forEach((tool) => tool.leave?.()), await: () => Object.assign(state, { awaits: true, away: false }), open: (run, step) => handlers.ask?.("open_run", { run, step }),

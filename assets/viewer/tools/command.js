@@ -92,6 +92,14 @@ export function makeCommand(place, ask, viewer) {
     place.title = `${head}${text}`;
   }
 
+  /** Whether the prompt is longer than the line it has; measured in the look it has without the focus. */
+  function measure() {
+    const written = box();
+    if (!written) return;
+    bar.classList.remove("specviz-long");
+    bar.classList.toggle("specviz-long", written.value.includes("\n") || written.scrollWidth > written.clientWidth);
+  }
+
   function show() {
     if (busy) bar.dataset.busy = busy.kind;
     else delete bar.dataset.busy;
@@ -275,8 +283,8 @@ export function makeCommand(place, ask, viewer) {
   document.addEventListener("click", onClick, true);
   document.addEventListener("keydown", onKey, true);
   listenForKeys({ s: () => find("step")?.click(), r: () => find(busy && busy.kind !== "quick" ? "stop" : "run")?.click() }, () => document.querySelector("dialog[open]") === null);
-  document.addEventListener("focusin", (event) => event.target === box() && (original ??= box()?.value ?? null));
-  document.addEventListener("input", (event) => event.target === box() && show());
+  document.addEventListener("focusin", (event) => event.target === box() && (measure(), (original ??= box()?.value ?? null)));
+  document.addEventListener("input", (event) => event.target === box() && (show(), measure()));
   for (const change of ["offline", "online"]) window.addEventListener(change, look);
   show();
   return { take, takeAside, working, hear, begun, done };
