@@ -87,6 +87,12 @@ export function makeRenderer(ui, state, selection, tree, act, motion) {
     }
   }
 
+  /** What the pointer was on has gone; a pointer that rests does not say so. */
+  function forgetPointer() {
+    ui.tip.hidden = true;
+    act.light(null);
+  }
+
   /**
    * What is in sight, by name.
    * @param {Run} run
@@ -112,6 +118,7 @@ export function makeRenderer(ui, state, selection, tree, act, motion) {
    */
   function words(run, frame, view) {
     const { phase } = state, all = phase === null ? [] : phasesOf(frame, view.lens), at = phase === null ? null : all[phase];
+    if (ui.root.dataset.drawn !== drawnOf(run)) forgetPointer();
     ui.root.dataset.rows = rowsIn(frame);
     ui.dock.leaveOut("findings", !run.findings);
     ui.root.dataset.phase = at ? at.kind : "";

@@ -315,7 +315,10 @@ export function mount(element, handlers = {}) {
     text.move(!frame || state.phase === null || state.phase >= phases().length - frame.phases.after.length);
     drawFailed(ui.failed, run);
     if (frame) renderer.paint(change);
-    else drawEmpty(ui.empty, state, run);
+    else {
+      ui.tip.hidden = true;
+      drawEmpty(ui.empty, state, run);
+    }
     for (const tool of tools) tool.moved?.();
   }
 

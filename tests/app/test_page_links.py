@@ -40,6 +40,13 @@ def test_a_card_lights_its_word_its_rows_and_its_slots(from_file):
     assert "sv-lit" in page.get_attribute(slot(node), "class")
     page.mouse.move(5, 5)
     assert page.locator(".sv-lit").count() == 0
+    for key in ("]", "."):
+        page.mouse.move(5, 5)
+        page.hover(card(1))
+        page.wait_for_selector(".sv-tip:not([hidden])")
+        page.keyboard.press(key)  # the mouse rests on what has gone
+        page.wait_for_selector(".sv-tip[hidden]", state="attached")
+        assert page.locator(".sv-lit").count() == 0
 
 
 def test_words_rows_and_slots_light_their_card(from_file):
