@@ -18,6 +18,7 @@ import { offerNode } from "./panels/telling.js";
 import { makeText } from "./panels/text.js";
 import { extended } from "./panels/timeline.js";
 import { makeTrail } from "./panels/trail.js";
+import { isWhyOpen } from "./panels/why_panel.js";
 import { buildParts } from "./parts.js";
 import { lensOf, makeRenderer } from "./render.js";
 import { makeCompare } from "./tools/compare.js";
@@ -351,7 +352,7 @@ export function mount(element, handlers = {}) {
     ArrowLeft: back, ArrowRight: forward, "[": back, "]": forward, Home: first, End: last, ".": phaseForward, ",": phaseBackward, " ": play, Escape: escape,
     ...Object.fromEntries(ui.dock.names.map((name, i) => [String(i + 1), () => openDock(name)])), k: closeDock,
     "Shift ArrowLeft": () => extend(-1), "Shift ArrowRight": () => extend(1), "Shift Home": () => extend(-Infinity), "Shift End": () => extend(Infinity),
-    Backspace: act.backtrack, n: () => act.hit(1), N: () => act.hit(-1), w: () => act.why(!state.why),
+    Backspace: act.backtrack, n: () => act.hit(1), N: () => act.hit(-1), w: () => act.why(!isWhyOpen(state)),
     c: comparePaths, "/": tree.find.focus, "+": () => tree.camera.zoom(ZOOM_STEP), "=": () => tree.camera.zoom(ZOOM_STEP), "-": () => tree.camera.zoom(1 / ZOOM_STEP), 0: tree.camera.fit,
     t: () => selection.focusTree(), f: () => focusMode(!state.focus), b: () => focusMode(!state.large, !state.large), e: () => act.figure?.(), "?": () => (ui.help.open ? ui.help.close() : ui.help.showModal()),
   }, (key) => {

@@ -76,6 +76,10 @@ def test_one_selection_for_all(from_file):
     assert page.get_attribute(card(node), "aria-selected") == "true"
     assert f"Node {node}" in page.inner_text(".sv-inspector")
     page.wait_for_selector(f".sv-kv.sv-picked[data-node='{node}']")
+    for key, said in (("w", "Nothing is wrong in step 1."), ("N", "Before step 1 nothing is known to have gone wrong.")):
+        page.keyboard.press(key)
+        assert said in page.inner_text(".sv-notice")
+        assert page.get_attribute(card(node), "aria-selected") == "true"
     seen.click_card(node)  # once more takes the selection away
     assert page.locator(".sv-card[aria-selected=true]").count() == 0
     page.click(slot(node))
