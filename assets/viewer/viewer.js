@@ -52,6 +52,9 @@ export const mounted = [];
  * @returns {Viewer}
  */
 export function mount(element, handlers = {}) {
+  let isDouble = false;
+  /** @type {number | null} */
+  let opening = null;
   const state = emptyState(), ui = buildParts(), narrow = matchMedia(NARROW), motion = makeMotion(ui.root);
   element.classList.add("specviz");
   element.replaceChildren(ui.root);
@@ -139,7 +142,7 @@ export function mount(element, handlers = {}) {
   function select(node, keep) {
     const frame = frameNow(state);
     if (!frame) return;
-    state.selected = node === state.selected && !keep && !state.offered ? null : node;
+    state.selected = node === state.selected && !keep && !isDouble && !state.offered ? null : node;
     Object.assign(state, { offered: false, closed: state.selected === null });
     if (state.selected !== null && state.spot?.y[state.selected] === null) opened().add(state.selected);
     if (state.selected !== null && narrow.matches && state.dock !== "whatif") markDock(NODE);
@@ -305,6 +308,7 @@ export function mount(element, handlers = {}) {
     ui.root.dataset.step = String(state.step);
     ui.empty.hidden = Boolean(frame);
     ui.body.hidden = !frame;
+    ui.tip.hidden ||= !frame;
     ui.range.max = String(Math.max(0, count - 1));
     ui.range.value = String(state.step);
     ui.range.disabled = count < 2;
@@ -316,10 +320,7 @@ export function mount(element, handlers = {}) {
     text.move(!frame || state.phase === null || state.phase >= phases().length - frame.phases.after.length);
     drawFailed(ui.failed, run);
     if (frame) renderer.paint(change);
-    else {
-      ui.tip.hidden = true;
-      drawEmpty(ui.empty, state, run);
-    }
+    else drawEmpty(ui.empty, state, run);
     for (const tool of tools) tool.moved?.();
   }
 
@@ -327,10 +328,14 @@ export function mount(element, handlers = {}) {
 
   /* -------------------------------------------------------------------------------------- keys and the page */
 
+  // A double click selects, too: its second click does not take back what the first did.
+  for (const kind of ["click", "keydown"]) ui.root.addEventListener(kind, (event) => (isDouble = /** @type {UIEvent} */ (event).detail > 1), true);
   ui.text.addEventListener("click", (event) => {
     const found = /** @type {HTMLElement | null} */ (/** @type {HTMLElement} */ (event.target).closest("[data-step]"));
     if (!found) return;
-    const step = Number(found.dataset.step), { node, bonus } = found.dataset;
+    const step = Number(found.dataset.step), { node, bonus } = found.dataset, hasOpened = step === opening;
+    opening = step === state.step ? null : step;
+    if (isDouble && hasOpened) return; // the first click of the two has opened the step
     // A word of the step in sight selects its node, as a click on the card does.
     if (step === state.step && node !== undefined) select(Number(node));
     else if (step === state.step && bonus !== undefined) select((verdictBy(frameDrawn(state), bonus) || driving(frameDrawn(state))).bonus?.node ?? 0);
