@@ -16,7 +16,7 @@ import { drawDots } from "./panels/phase_dots.js";
 import { cancelPanels, drawPanels } from "./panels/scheduler.js";
 import { phasePanel, stepPanel } from "./panels/step.js";
 import { verdictTable } from "./panels/verdicts.js";
-import { whyPanel } from "./panels/why_panel.js";
+import { isWhyOpen, whyPanel } from "./panels/why_panel.js";
 import { knownIn, phasesOf } from "./tree/phases.js";
 
 /** @import { Frame, Run } from "./core/frame.d.ts" */
@@ -93,6 +93,12 @@ export function makeRenderer(ui, state, selection, tree, act, motion) {
     }
   }
 
+  /** What the pointer was on has gone; a pointer that rests does not say so. */
+  function forgetPointer() {
+    ui.tip.hidden = true;
+    act.light(null);
+  }
+
   /**
    * What is in sight, by name.
    * @param {Run} run
@@ -118,6 +124,7 @@ export function makeRenderer(ui, state, selection, tree, act, motion) {
    */
   function words(run, frame, view) {
     const { phase } = state, all = phase === null ? [] : phasesOf(frame, view.lens), at = phase === null ? null : all[phase];
+    if (ui.root.dataset.drawn !== drawnOf(run)) forgetPointer();
     ui.root.dataset.rows = rowsIn(frame);
     ui.dock.leaveOut("findings", !run.findings);
     ui.root.dataset.phase = at ? at.kind : "";
@@ -143,7 +150,7 @@ export function makeRenderer(ui, state, selection, tree, act, motion) {
    */
   function beside(run, frame, view, moved) {
     const { selected, phase } = state;
-    const tales = story(state.frames, run.steps), why = state.why && selected === null && view.known.parts ? whyPanel(state, tales, frame, act) : null;
+    const tales = story(state.frames, run.steps), why = isWhyOpen(state) && view.known.parts ? whyPanel(state, tales, frame, act) : null;
     const beside = why || (selected !== null ? nodePanel(run, frame, selected, view, act)
       : phase !== null ? phasePanel(frame, view.lens, phase, act.phase) : stepPanel(run, frame, view));
     ui.inspector.replaceChildren(...beside.filter((part) => part !== null));

@@ -18,6 +18,7 @@ import { offerNode } from "./panels/telling.js";
 import { makeText } from "./panels/text.js";
 import { extended } from "./panels/timeline.js";
 import { makeTrail } from "./panels/trail.js";
+import { isWhyOpen } from "./panels/why_panel.js";
 import { buildParts } from "./parts.js";
 import { lensOf, makeRenderer } from "./render.js";
 import { makeCompare } from "./tools/compare.js";
@@ -52,6 +53,9 @@ export const mounted = [];
  * @returns {Viewer}
  */
 export function mount(element, handlers = {}) {
+  let isDouble = false;
+  /** @type {number | null} */
+  let opening = null;
   const state = emptyState(), ui = buildParts(), narrow = matchMedia(NARROW), low = matchMedia(LOW), motion = makeMotion(ui.root);
   element.classList.add("specviz");
   element.replaceChildren(ui.root);
@@ -148,7 +152,7 @@ export function mount(element, handlers = {}) {
     const frame = frameNow(state);
     if (!frame) return;
     state.awaits = false;
-    state.selected = node === state.selected && !keep && !state.offered ? null : node;
+    state.selected = node === state.selected && !keep && !isDouble && !state.offered ? null : node;
     Object.assign(state, { offered: false, closed: state.selected === null });
     if (state.selected !== null && state.spot?.y[state.selected] === null) opened().add(state.selected);
     if (state.selected !== null && narrow.matches && state.dock !== "whatif") markDock(NODE);
@@ -315,6 +319,7 @@ export function mount(element, handlers = {}) {
     ui.root.dataset.step = String(state.step);
     ui.empty.hidden = Boolean(frame);
     ui.body.hidden = !frame;
+    ui.tip.hidden ||= !frame;
     ui.range.max = String(Math.max(0, count - 1));
     ui.range.value = String(state.step);
     ui.range.disabled = count < 2;
@@ -334,10 +339,14 @@ export function mount(element, handlers = {}) {
 
   /* -------------------------------------------------------------------------------------- keys and the page */
 
+  // A double click selects, too: its second click does not take back what the first did.
+  for (const kind of ["click", "keydown"]) ui.root.addEventListener(kind, (event) => (isDouble = /** @type {UIEvent} */ (event).detail > 1), true);
   ui.text.addEventListener("click", (event) => {
     const found = /** @type {HTMLElement | null} */ (/** @type {HTMLElement} */ (event.target).closest("[data-step]"));
     if (!found) return;
-    const step = Number(found.dataset.step), { node, bonus } = found.dataset;
+    const step = Number(found.dataset.step), { node, bonus } = found.dataset, hasOpened = step === opening;
+    opening = step === state.step ? null : step;
+    if (isDouble && hasOpened) return; // the first click of the two has opened the step
     // A word of the step in sight selects its node, as a click on the card does.
     if (step === state.step && node !== undefined) select(Number(node));
     else if (step === state.step && bonus !== undefined) select((verdictBy(frameDrawn(state), bonus) || driving(frameDrawn(state))).bonus?.node ?? 0);
@@ -359,7 +368,7 @@ export function mount(element, handlers = {}) {
     ArrowLeft: back, ArrowRight: forward, "[": back, "]": forward, Home: first, End: last, ".": phaseForward, ",": phaseBackward, " ": play, Escape: escape,
     ...Object.fromEntries(ui.dock.names.map((name, i) => [String(i + 1), () => openDock(name)])), k: closeDock,
     "Shift ArrowLeft": () => extend(-1), "Shift ArrowRight": () => extend(1), "Shift Home": () => extend(-Infinity), "Shift End": () => extend(Infinity),
-    Backspace: act.backtrack, n: () => act.hit(1), N: () => act.hit(-1), w: () => act.why(!state.why),
+    Backspace: act.backtrack, n: () => act.hit(1), N: () => act.hit(-1), w: () => act.why(!isWhyOpen(state)),
     c: comparePaths, "/": tree.find.focus, "+": () => tree.camera.zoom(ZOOM_STEP), "=": () => tree.camera.zoom(ZOOM_STEP), "-": () => tree.camera.zoom(1 / ZOOM_STEP), 0: tree.camera.fit,
     t: () => selection.focusTree(), f: () => focusMode(!state.focus), b: () => focusMode(!state.large, !state.large), e: () => act.figure?.(), "?": () => (ui.help.open ? ui.help.close() : ui.help.showModal()),
   }, (key) => {

@@ -81,6 +81,11 @@ def test_a_decision_is_a_picture_for_every_kind_of_rule(from_file, trace):
     taken = page.inner_text(".sv-taken")
     assert "What this rejection took" in taken
     assert f"mass {digits(decision.residual.mass)}, scaled to 1" in taken
+    numbers = page.locator(".sv-takenrows .sv-number").all_inner_texts()
+    left = [float(number) for number in numbers if not number.startswith("<")]
+    assert left == sorted(left, reverse=True)
+    assert numbers[: len(left)] == [number for number in numbers if not number.startswith("<")]
+    assert page.inner_text(".sv-takenhead") == "left, scaled to 1"
 
     position, decision = find(trace, "eta", "rejected")
     look(seen, position, decision, "eta")
