@@ -75,6 +75,11 @@ ABOUT: Mapping[str, About] = {
     "compaction": About("error", "cache", _COMPACTION),
     "mask": About("error", "mask", _MASK),
     "positions": About("error", "mask", _POSITIONS),
+    "sums": About(
+        "error",
+        "rows",
+        "rows were filtered or cut and not renormalised, or scores were given as probabilities",
+    ),
     "target_rows": About(
         "error",
         "rows",

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import specviz
+from specviz.recorder.audit import audit
 from specviz.recorder.recorder import Recorder
 from specviz.trace.schema import Sampling, Step
 from tests.recorder import steps
@@ -38,6 +39,8 @@ NAN = np.where(np.arange(4)[:, None] == 2, np.float32("nan"), rows(4))
         ("target", {"probs": 9 * rows(4) - 4}, "give logits with logits="),
         ("target", {"logits": np.full((4, V), -np.inf)}, "the logits of node 0 have NaN or infinity"),
         ("target", {"probs": rows(4), "logits": rows(4, columns=5)}, r"probs of shape \[4, 12\] and logits of shape"),
+        ("target", {"probs": rows(4) / 2}, "the row of node 0 adds up to 0.5, not 1; renormalise .* 4 of 4 rows"),
+        ("draft", {"probs": 1.3 * rows(2)}, "draft.*adds up to 1.3, not 1.*2 of 2 rows are so, and recorded"),
         ("target", {"positions": [1, 2]}, "there are 2 positions for 4 nodes"),
         ("target", {"mask": np.ones((4, 3))}, "the mask should be"),
         ("target", {"slots": [1, 1, 2, 3]}, "each of one node"),
@@ -68,6 +71,30 @@ def test_a_wrong_call_warns_once_in_a_sentence_and_what_can_be_recorded_is(call,
         assert step.tree == again.tree
     with pytest.raises(specviz.RecorderError, match=sentence):
         one_step(recorder(), **{call: said})
+
+
+@pytest.mark.parametrize("made", ["float32", "bfloat16", "float16"])
+def test_rows_that_a_softmax_made_in_any_format_add_up_to_1(made) -> None:
+    torch = pytest.importorskip("torch")
+    logits = torch.randn(4, 49_152, generator=torch.Generator().manual_seed(0)).to(getattr(torch, made))
+    for said in (logits.softmax(-1), logits.softmax(-1).float()):
+        step, told = warned(recorder(strict=False), target={"probs": said})
+        sums = next(check for check in step.checks if check.name == "sums")
+        assert (told, sums.compared, sums.failed) == ([], 4, 0)
+
+
+def test_rows_that_do_not_add_up_to_1_are_recorded_as_said_and_the_file_says_so() -> None:
+    p = rows(4)
+    p[2] *= 0.9
+    rec = recorder(strict=False)
+    step, _ = warned(rec, draft={"probs": rows(2)}, target={"probs": p})
+    sums = next(check for check in step.checks if check.name == "sums")
+    assert (sums.compared, sums.failed, sums.node) == (6, 1, 2)
+    assert sums.message == "The target's row at node 2 (token 5) adds up to 0.9, not 1."
+    assert step.tree.nodes[3].target_prob == float(p[1, 6])
+    assert [one.sentence for one in audit(rec.trace()) if one.check == "sums"] == [
+        "Step 1: The target's row at node 2 (token 5) adds up to 0.9, not 1; 1 of 6 in 1 of 1 steps."
+    ]
 
 
 def test_of_rows_with_nan_the_others_are_recorded() -> None:

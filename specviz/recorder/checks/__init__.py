@@ -11,6 +11,7 @@ from specviz.recorder.checks.rejudged import decisions, rejudged
 from specviz.recorder.checks.rows import View
 from specviz.recorder.checks.rule import bonus_row, bonus_token, thresholds
 from specviz.recorder.checks.siblings import no_duplicates, top_k_order
+from specviz.recorder.checks.sums import sums
 from specviz.recorder.checks.text import committed_text, path, root
 from specviz.recorder.raw_step import RawStep
 from specviz.trace.checks import Check
@@ -38,6 +39,7 @@ def examine(step: RawStep) -> Examined:
     again, verdict = rejudged(view)
     found = [
         *kept_checks(view, step.p_nodes, step.q_nodes),
+        sums(view),
         top_k_order(view),
         draft_calibration(view),
         committed_calibration(view),
