@@ -61,6 +61,17 @@ _COMPACTION = (
 )
 
 ABOUT: Mapping[str, About] = {
+    "failed_steps": About(
+        "error",
+        "tree",
+        "the loop, or a model, raised inside a step; what it had changed by then, such as a cache, may have stayed so",
+    ),
+    "calls": About(
+        "warning",
+        "tree",
+        "the loop tells the recorder something else than it means; what is recorded of that step has gaps, and other "
+        "findings may come from them",
+    ),
     "path": About("error", "tree", "parents and accepted nodes are numbered differently"),
     "root": About(
         "error",

@@ -23,6 +23,9 @@ from specviz.recorder.assemble import Assembled, assemble
 from specviz.recorder.build import Texts, build_failed, build_step
 from specviz.recorder.cache_reading import CacheReader
 from specviz.recorder.checks import Examined, examine
+from specviz.recorder.checks.calls import calls
+from specviz.recorder.checks.sums import SUMS
+from specviz.recorder.checks.text import PATH
 from specviz.recorder.raw_step import RawStep
 from specviz.recorder.recording import RecordingFile
 from specviz.recorder.reports import Reports
@@ -56,6 +59,7 @@ class _Request:
         number: in the order in which they began, from 0 on.
         text: the prompt and all that was committed.
         steps: how many are written.
+        guessed: whether nobody knows the text: a step accepted no path, and did not say what it committed.
         lost: whether a step could not be written, so that no other can follow it.
     """
 
@@ -64,6 +68,7 @@ class _Request:
     text: list[int]
     steps: int = 0
     lost: bool = False
+    guessed: bool = False
 
 
 class Recorder:
@@ -280,6 +285,8 @@ class Recorder:
         samplings = (self._engine.target, self._engine.draft)
         assembled = assemble(step.said, request.steps, request.text, samplings, wrong.append)
         raw = assembled.raw
+        raw.guessed = request.guessed
+        raw.wrong_calls = [*step.wrong, *(str(mistake) for mistake in wrong if mistake.kind not in (SUMS, PATH))]
         self._learn(step, raw, request)
         raw.rule, raw.lossless = step.rule or request.run.engine.rule, request.run.engine.lossless
         if error is not None or assembled.lacks:
@@ -293,6 +300,7 @@ class Recorder:
             self._add(step.request, self._step(step, assembled))
             request.steps += 1
             request.text += raw.committed
+            request.guessed |= raw.derived and assembled.broken
         for mistake in wrong:
             self._report(str(mistake).partition("(")[0], mistake.kind, str(mistake), raising=error is None)
 
@@ -327,8 +335,10 @@ class Recorder:
         try:
             return examine(raw)
         except Exception as error:  # of specviz, and no reason to lose a step
-            self._report("step", "checks", f"step(): its checks failed, {type(error).__name__}: {error}", error)
-            return Examined([], {})
+            sentence = f"step(): its checks ended in {type(error).__name__}: {error}"
+            self._report("step", "checks", sentence, error)
+            raw.wrong_calls.append(sentence)
+            return Examined(calls(raw), {})
 
     def _learn(self, step: StepRecord, raw: RawStep, request: _Request) -> None:
         """Say of the run what its steps tell: the rule, and the rows' number formats."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from specviz.recorder.checks.calibration import committed_calibration, draft_calibration
+from specviz.recorder.checks.calls import calls
 from specviz.recorder.checks.compaction import COMPACTION, compaction
 from specviz.recorder.checks.layout import MASK, POSITIONS, mask, positions
 from specviz.recorder.checks.rejudged import decisions, rejudged
@@ -39,6 +40,7 @@ def examine(step: RawStep) -> Examined:
     again, verdict = rejudged(view)
     found = [
         *kept_checks(view, step.p_nodes, step.q_nodes),
+        *calls(step),
         sums(view),
         top_k_order(view),
         draft_calibration(view),
