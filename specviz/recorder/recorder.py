@@ -87,7 +87,8 @@ class Recorder:
     nothing is done at all. Safe to use from several threads, and with steps of several requests at a time.
 
     Args:
-        path: the recording, replaced if it exists; ``specviz.load`` and all commands open it. None: kept in memory.
+        path: the recording; ``specviz.load`` and all commands open it. One that is there already is renamed, to
+            ``run.1.jsonl`` or the next free number. None: kept in memory.
         prompt: the token ids that decoding began with; for the requests of a batch see :meth:`prompt`.
         decode: called with a list of token ids, gives their text; None: token ids are shown.
         sampling: what makes the target's processed rows of logits: a mapping with ``temperature``, ``top_k``,
@@ -106,7 +107,8 @@ class Recorder:
         seconds: spent inside the recorder's calls.
 
     Raises:
-        SettingsError: for arguments that cannot be, and a file that cannot be written.
+        SettingsError: for arguments that cannot be, and a file that cannot be written, is no recording, or is written
+            by another recorder.
     """
 
     def __init__(
