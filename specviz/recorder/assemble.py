@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from specviz.recorder.arrays import Snapshot, WrongCall
@@ -26,6 +26,11 @@ class Assembled:
     raw: RawStep
     lacks: str | None
     connected: list[int]
+
+    @property
+    def broken(self) -> bool:
+        """Whether the accepted nodes do not hang together."""
+        return self.connected != self.raw.accepted or any(what == "accepted" for what, _ in self.raw.no_nodes)
 
 
 def _ignore(_: WrongCall) -> None:
@@ -65,7 +70,7 @@ def assemble(
     raw.draft_positions, raw.draft_mask, raw.draft_dtype = draft.positions, draft.mask, draft.dtype
     connected: list[int] = []
     if said.verify is not None:
-        connected = _verified(raw, said.verify, report)
+        connected = _verified(raw, said.verify, said.has_tree, report)
         if lacks is not None and said.verify.committed is not None:
             lacks = None  # the text goes on, whatever the tree was
     raw.caches = {which: change(*readings) for which, readings in said.caches.items()}
@@ -81,10 +86,11 @@ def _tree(tokens: Snapshot | None, parents: Snapshot | None) -> tuple[list[int],
     if tokens is None:
         raise WrongCall("tree(): its tokens cannot be read", "tokens")
     found = whole(tokens, "tree", "tokens")
-    if not found or len(found) > MOST_NODES or min(found) < 0:
-        raise WrongCall(
-            f"tree(): {len(found)} tokens are no tree of 1 to {MOST_NODES:,} nodes, each a token id", "tokens"
-        )
+    if not 0 < len(found) <= MOST_NODES:
+        raise WrongCall(f"tree(): {len(found)} tokens are no tree of 1 to {MOST_NODES:,} nodes", "tokens")
+    if min(found) < 0:
+        node = next(node for node, token in enumerate(found) if token < 0)
+        raise WrongCall(f"tree(): node {node} has the token {found[node]}; token ids are from 0 on", "tokens")
     if parents is None:
         return found, [*range(-1, len(found) - 1)]
     above = whole(parents, "tree", "parents")
@@ -92,7 +98,12 @@ def _tree(tokens: Snapshot | None, parents: Snapshot | None) -> tuple[list[int],
         raise WrongCall(f"tree(): there are {len(found)} tokens and {len(above)} parents", "parents")
     for node, parent in enumerate(above):
         if not (parent == -1 if node == 0 else 0 <= parent < node):
-            rule = "node 0 is the root, whose parent is -1" if node == 0 else "a parent comes before its children"
+            if node == 0:
+                rule = "node 0 is the root, whose parent is -1"
+            elif parent < 0:
+                rule = "there is one root, node 0; the parent of its children is 0"
+            else:
+                rule = "a parent comes before its children"
             raise WrongCall(f"tree(): node {node} has the parent {parent}, but {rule}", "parents")
     return found, above
 
@@ -100,7 +111,7 @@ def _tree(tokens: Snapshot | None, parents: Snapshot | None) -> tuple[list[int],
 # ------------------------------------------------------------------------------------------------------- the verdict
 
 
-def _verified(raw: RawStep, call: VerifyCall, report: Report) -> list[int]:
+def _verified(raw: RawStep, call: VerifyCall, said_tree: bool, report: Report) -> list[int]:
     """Fill in the verdict. Returns the accepted nodes as far as they hang together."""
     accepted = optional(report, lambda: [] if call.accepted is None else whole(call.accepted, "verify", "accepted"))
     raw.accepted = accepted or []
@@ -111,9 +122,15 @@ def _verified(raw: RawStep, call: VerifyCall, report: Report) -> list[int]:
             )
         )
         raw.accepted = raw.accepted[1:]
+    coins = _numbers(call.coins, "coins", raw, report)
+    thresholds = _numbers(call.thresholds, "thresholds", raw, report)
+    _told_no_nodes(raw, said_tree, {"accepted": raw.accepted, "coins": coins, "thresholds": thresholds}, report)
+    missing = {node for what, node in raw.no_nodes if what == "accepted"}
     connected: list[int] = []
     for node in raw.accepted:
-        if not 0 < node < len(raw.tokens) or raw.parents[node] != (connected[-1] if connected else 0):
+        if node in missing:
+            break
+        if raw.parents[node] != (connected[-1] if connected else 0):
             above = f"a child of node {connected[-1] if connected else 0}"
             report(
                 WrongCall(f"verify(): accepted node {node} is not {above}; the path is recorded up to there", "path")
@@ -122,12 +139,14 @@ def _verified(raw: RawStep, call: VerifyCall, report: Report) -> list[int]:
         connected.append(node)
     bonus = optional(report, lambda: [] if call.bonus is None else whole(call.bonus, "verify", "bonus"))
     raw.bonus = bonus[0] if bonus and bonus[0] >= 0 else None
-    known = [node for node in raw.accepted if 0 < node < len(raw.tokens)]
-    emitted = [*(raw.tokens[node] for node in known), *([] if raw.bonus is None else [raw.bonus])]
+    raw.accepted = [node for node in raw.accepted if node not in missing]
+    emitted = [*(raw.tokens[node] for node in raw.accepted), *([] if raw.bonus is None else [raw.bonus])]
     said = optional(report, lambda: None if call.committed is None else whole(call.committed, "verify", "committed"))
     raw.committed = [token for token in (emitted if said is None else said) if token >= 0][:MOST_NODES]
-    raw.coins = _by_node(call.coins, "coins", raw, report)
-    raw.thresholds = _by_node(call.thresholds, "thresholds", raw, report)
+    raw.derived = said is None
+    known = range(BONUS, len(raw.tokens))
+    raw.coins = {node: x for node, x in coins.items() if node in known}
+    raw.thresholds = {node: x for node, x in thresholds.items() if node in known}
     if wrong := [node for node, coin in raw.coins.items() if not 0 <= coin <= 1]:
         report(WrongCall(f"verify(): the coin of node {wrong[0]} is {raw.coins[wrong[0]]:.6g}, not in [0, 1]", "coins"))
         raw.coins = {node: coin for node, coin in raw.coins.items() if node not in wrong}
@@ -138,19 +157,41 @@ def _verified(raw: RawStep, call: VerifyCall, report: Report) -> list[int]:
     return connected
 
 
-def _by_node(said: Mapping[int, float] | Snapshot | None, what: str, raw: RawStep, report: Report) -> dict[int, float]:
+def _numbers(said: Mapping[int, float] | Snapshot | None, what: str, raw: RawStep, report: Report) -> dict[int, float]:
     """Node -> number, in the order in which they were given; of a list the place is the node."""
     if said is None:
         return {}
     if isinstance(said, Snapshot):
         array = said.get().reshape(-1)
-        numbers = {node: float(x) for node, x in enumerate(array.tolist()) if node and not math.isnan(x)}
-    else:
-        numbers = {**said}
-    known = range(BONUS, len(raw.tokens))
-    if wrong := [node for node, x in numbers.items() if node not in known or not math.isfinite(x)]:
-        report(WrongCall(f"verify(): {what} of node {wrong[0]}: no such node, or no finite number", what))
-    return {node: x for node, x in numbers.items() if node not in wrong}
+        if len(array) != len(raw.tokens):
+            report(
+                WrongCall(
+                    f"verify(): {what} is a list of {len(array)} numbers for {len(raw.tokens)} nodes; say node -> "
+                    "number, or a list with a place for every node, the root first, NaN where there is none",
+                    what,
+                )
+            )
+            return {}
+        return {node: float(x) for node, x in enumerate(array.tolist()) if node and not math.isnan(x)}
+    if wrong := [node for node, x in said.items() if not math.isfinite(x)]:
+        report(WrongCall(f"verify(): {what} of node {wrong[0]} is {said[wrong[0]]}, which is no finite number", what))
+    return {node: x for node, x in said.items() if node not in wrong}
+
+
+def _told_no_nodes(raw: RawStep, said_tree: bool, numbers: Mapping[str, Iterable[int]], report: Report) -> None:
+    """Tell of numbers that no node has: the checks of the path keep them."""
+    size = len(raw.tokens)
+    least = {"accepted": 1, "coins": BONUS, "thresholds": BONUS}
+    raw.no_nodes = [(what, node) for what, nodes in numbers.items() for node in nodes if not least[what] <= node < size]
+    if not raw.no_nodes:
+        return
+    names = [*dict.fromkeys(what for what, _ in raw.no_nodes)]
+    which = f"verify(): {', '.join(names)} name{'' if len(names) > 1 else 's'} node {raw.no_nodes[0][1]}"
+    if not said_tree:
+        report(WrongCall(f"{which}, but no tree was said; call step.tree(tokens, parents)", "path"))
+        return
+    nodes = f"the nodes 0 to {size - 1}" if size > 1 else "the root alone, node 0"
+    report(WrongCall(f"{which}, but the tree has {nodes}; say the places of nodes in the tree, not tokens", "path"))
 
 
 # --------------------------------------------------------------------------------------------------------- the slots

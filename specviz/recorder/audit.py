@@ -47,6 +47,7 @@ def audit(trace: Trace, target: Any = None, draft: Any = None, *, dtype: str = "
     for name in (DRAFT, COMMITTED):
         _calibration(name, trace, checks, findings, not_run)
     _failed(checks, findings, not_run)
+    _failed_steps(trace, findings)
     _text_end(trace, findings, not_run)
     _cache_audits(trace, findings)
     for name, model in (("target", target), ("draft", draft)):
@@ -79,8 +80,8 @@ def _all_checks(trace: Trace) -> list[dict[str, Check]]:
     for step in trace.steps:
         found = {check.name: check for check in step.checks}
         for check in (*checks_of(step, text), _kept_draft_calibration(step)):
-            if check.name not in found or (check.compared and not found[check.name].compared):
-                found[check.name] = check
+            # What could not be checked then lacked what the file holds a guess of, if anything.
+            found.setdefault(check.name, check)
         checks.append(found)
         text += step.committed
     return checks
@@ -167,6 +168,21 @@ def _failed(checks: list[dict[str, Check]], findings: list[Finding], not_run: di
         elif not compared:
             lacked = [check.lacked for _, check in ran if check.lacked]
             not_run.setdefault(name, max(lacked, key=lacked.count) if lacked else "anything to compare")
+
+
+def _failed_steps(trace: Trace, findings: list[Finding]) -> None:
+    """Steps that raised: one finding, with the first; no finding where there is none."""
+    failures = [*trace.failures, *([trace.failed] if trace.failed else [])]
+    if not failures:
+        return
+    about, first = ABOUT["failed_steps"], failures[0]
+    ended = "the loop went on" if trace.failures else "the run ended"
+    count = "" if len(failures) == 1 else f"; {len(failures)} steps failed"
+    message = first.message.rstrip(".") or "without a message"
+    sentence = f"Step {first.index + 1}: Failed, and {ended}: {message}{count}."
+    # Where nothing came in its place, the run has no such step.
+    step = first.index if first.index < len(trace.steps) else None
+    findings.append(Finding("failed_steps", about.weight, step, None, sentence, about.meaning, about.place))
 
 
 def _text_end(trace: Trace, findings: list[Finding], not_run: dict[str, str]) -> None:

@@ -64,6 +64,17 @@ _COMPACTION = (
 )
 
 ABOUT: Mapping[str, About] = {
+    "failed_steps": About(
+        "error",
+        "tree",
+        "the loop, or a model, raised inside a step; what it had changed by then, such as a cache, may have stayed so",
+    ),
+    "calls": About(
+        "warning",
+        "tree",
+        "the loop tells the recorder something else than it means; what is recorded of that step has gaps, and other "
+        "findings may come from them",
+    ),
     "path": About("error", "tree", "parents and accepted nodes are numbered differently"),
     "root": About(
         "error",
@@ -78,6 +89,11 @@ ABOUT: Mapping[str, About] = {
     "compaction": About("error", "cache", _COMPACTION),
     "mask": About("error", "mask", _MASK),
     "positions": About("error", "mask", _POSITIONS),
+    "sums": About(
+        "error",
+        "rows",
+        "rows were filtered or cut and not renormalised, or scores were given as probabilities",
+    ),
     "target_rows": About(
         "error",
         "rows",

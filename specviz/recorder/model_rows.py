@@ -10,6 +10,7 @@ import numpy as np
 
 from specviz.errors import shown
 from specviz.recorder.arrays import Array, Snapshot, WrongCall
+from specviz.recorder.checks.sums import SUMS, TOLERANCE, sums_of
 from specviz.recorder.raw_step import RawStep
 from specviz.recorder.said import RowsCall, Said
 from specviz.recorder.summaries import process
@@ -83,6 +84,8 @@ def _one_call(
     model.slots = optional(report, lambda: _slots(call, name, nodes))
     if first is not None:
         fine = finite_rows(name, probs, logits, nodes, report)
+        if probs is not None:
+            _told_sums(name, probs, nodes, fine, report)
         if logits is not None and probs is None and sampling is not None and fine.any():
             probs = np.zeros_like(logits)
             probs[fine] = process(logits[fine], sampling)
@@ -154,6 +157,22 @@ def finite_rows(name: str, probs: Array | None, logits: Array | None, nodes: lis
     if wrong:
         report(WrongCall(f"{name}(): {wrong}; {int((~fine).sum())} of {len(fine)} rows are not recorded", "nan"))
     return fine
+
+
+def _told_sums(name: str, probs: Array, nodes: list[int], fine: Array, report: Report) -> None:
+    """Rows that do not add up to 1 are recorded as they were said, and told of."""
+    sums = sums_of(probs)
+    wrong = fine & (np.abs(sums - 1) > TOLERANCE)
+    if wrong.any():
+        first = int(np.flatnonzero(wrong)[0])
+        report(
+            WrongCall(
+                f"{name}(): the row of node {nodes[first]} adds up to {sums[first]:.4g}, not 1; "
+                f"renormalise after filtering, or give logits with logits=; {int(wrong.sum())} of {len(nodes)} rows "
+                "are so, and recorded as they were said",
+                SUMS,
+            )
+        )
 
 
 def _keep(model: ModelRows, fine: Array, probs: Array | None, logits: Array | None) -> None:

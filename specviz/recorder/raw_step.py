@@ -55,7 +55,11 @@ class RawStep:
         lossless: whether it says that its tokens are distributed as target samples.
         accepted: nodes below the root, downwards.
         bonus: the token after them.
+        no_nodes: (``accepted``, ``coins`` or ``thresholds``, number) of numbers there that no node of the tree has.
+        wrong_calls: what of it could not be recorded as it was said, a sentence each; without what other checks tell.
         committed: what was appended to the text.
+        derived: whether that was not said, but made of the accepted nodes and the bonus.
+        guessed: whether an earlier step's was, of accepted nodes that do not hang together: then nobody knows the text.
         coins: node -> the uniform number of its decision, in the order of the decisions; :data:`BONUS` -> the bonus'.
         thresholds: node -> what the engine compared that coin with.
         bonus_row: [V], what the bonus was drawn from.
@@ -86,7 +90,11 @@ class RawStep:
     lossless: bool | None = None
     accepted: list[int] = field(default_factory=list)
     bonus: int | None = None
+    no_nodes: list[tuple[str, int]] = field(default_factory=list)
+    wrong_calls: list[str] = field(default_factory=list)
     committed: list[int] = field(default_factory=list)
+    derived: bool = False
+    guessed: bool = False
     coins: dict[int, float] = field(default_factory=dict)
     thresholds: dict[int, float] = field(default_factory=dict)
     bonus_row: Rows | None = None

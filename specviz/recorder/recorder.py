@@ -24,6 +24,9 @@ from specviz.recorder.assemble import Assembled, assemble
 from specviz.recorder.build import Texts, build_failed, build_step
 from specviz.recorder.cache_reading import CacheReader
 from specviz.recorder.checks import Examined, examine
+from specviz.recorder.checks.calls import calls
+from specviz.recorder.checks.sums import SUMS
+from specviz.recorder.checks.text import PATH
 from specviz.recorder.findings import Audited
 from specviz.recorder.gate import EngineGate
 from specviz.recorder.raw_step import RawStep
@@ -59,6 +62,7 @@ class _Request:
         number: in the order in which they began, from 0 on.
         text: the prompt and all that was committed.
         steps: how many are written.
+        guessed: whether nobody knows the text: a step accepted no path, and did not say what it committed.
         lost: whether a step could not be written, so that no other can follow it.
     """
 
@@ -67,6 +71,7 @@ class _Request:
     text: list[int]
     steps: int = 0
     lost: bool = False
+    guessed: bool = False
 
 
 class Recorder:
@@ -85,7 +90,8 @@ class Recorder:
     nothing is done at all. Safe to use from several threads, and with steps of several requests at a time.
 
     Args:
-        path: the recording, replaced if it exists; ``specviz.load`` and all commands open it. None: kept in memory.
+        path: the recording; ``specviz.load`` and all commands open it. One that is there already is renamed, to
+            ``run.1.jsonl`` or the next free number. None: kept in memory.
         prompt: the token ids that decoding began with; for the requests of a batch see :meth:`prompt`.
         decode: called with a list of token ids, gives their text; None: token ids are shown.
         sampling: what makes the target's processed rows of logits: a mapping with ``temperature``, ``top_k``,
@@ -108,7 +114,8 @@ class Recorder:
         stopped: whether Stop was pressed on the page that steps this loop; nothing waits then any more.
 
     Raises:
-        SettingsError: for arguments that cannot be, and a file that cannot be written.
+        SettingsError: for arguments that cannot be, and a file that cannot be written, is no recording, or is written
+            by another recorder.
     """
 
     def __init__(
@@ -343,6 +350,8 @@ class Recorder:
         samplings = (request.run.engine.target, request.run.engine.draft)
         assembled = assemble(step.said, request.steps, request.text, samplings, wrong.append)
         raw = assembled.raw
+        raw.guessed = request.guessed
+        raw.wrong_calls = [*step.wrong, *(str(mistake) for mistake in wrong if mistake.kind not in (SUMS, PATH))]
         self._learn(step, raw, request)
         raw.rule, raw.lossless = step.rule or request.run.engine.rule, request.run.engine.lossless
         if error is not None or assembled.lacks:
@@ -356,6 +365,7 @@ class Recorder:
             self._add(step.request, self._step(step, assembled))
             request.steps += 1
             request.text += raw.committed
+            request.guessed |= raw.derived and assembled.broken
         for mistake in wrong:
             self._report(str(mistake).partition("(")[0], mistake.kind, str(mistake), raising=error is None)
 
@@ -390,8 +400,10 @@ class Recorder:
         try:
             return examine(raw)
         except Exception as error:  # of specviz, and no reason to lose a step
-            self._report("step", "checks", f"step(): its checks failed, {type(error).__name__}: {error}", error)
-            return Examined([], {})
+            sentence = f"step(): its checks ended in {type(error).__name__}: {error}"
+            self._report("step", "checks", sentence, error)
+            raw.wrong_calls.append(sentence)
+            return Examined(calls(raw), {})
 
     def _learn(self, step: StepRecord, raw: RawStep, request: _Request) -> None:
         """Say of the run what its steps tell: the rule, and the rows' number formats."""

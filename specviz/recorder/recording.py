@@ -9,6 +9,7 @@ the number of the request in the recording and of the step, both from 0 on. It h
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -21,16 +22,13 @@ from typing import BinaryIO
 import numpy as np
 
 from specviz import __version__
-from specviz.errors import SettingsError
+from specviz.recorder.claim import ROWS, Claim, cannot_write
 from specviz.recorder.raw_step import RawStep
 from specviz.trace.io import write_file
 from specviz.trace.recording import End, Header, Line, Run
 from specviz.trace.recording import read_recording as read_recording
 from specviz.trace.recording import read_recordings as read_recordings
 from specviz.trace.schema import FailedStep, Step
-
-ROWS = ".rows"
-"""Behind the recording's name: the folder with its whole rows."""
 
 
 def new_id() -> str:
@@ -42,7 +40,7 @@ class RecordingFile:
     """A recording that is being written.
 
     Args:
-        path: replaced if it exists; None: kept in memory.
+        path: a recording that is there is renamed, see :class:`specviz.recorder.claim.Claim`; None: kept in memory.
         id: of the recording, see :func:`new_id`.
 
     Attributes:
@@ -55,20 +53,19 @@ class RecordingFile:
     def __init__(self, path: str | os.PathLike[str] | None, id: str):
         self.steps = 0
         self.path = None if path is None else Path(path)
+        self._end = 0
         self._file: BinaryIO = io.BytesIO()
-        if self.path is not None:
-            try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = open(self.path, "w+b", buffering=0)  # noqa: SIM115
-            except (OSError, ValueError) as error:
-                why = getattr(error, "strerror", None) or error
-                raise SettingsError(
-                    f"The recording cannot be written to {str(path)!r:.300} ({why}); choose another file."
-                ) from None
-        weakref.finalize(self, self._file.close)
+        self._claim = None if self.path is None else Claim(self.path)
+        if self._claim is not None:
+            self._file = self._claim.file
+            weakref.finalize(self, self._claim.close)
         created = datetime.now(timezone.utc).isoformat(timespec="seconds")
         header = Header(specviz_recording=1, created=created, specviz_version=__version__, id=id)
-        self._write(header.model_dump_json().encode())
+        try:
+            self._write(header.model_dump_json().encode())
+        except OSError as error:  # a full disk
+            self.close()
+            raise cannot_write(self.path or Path(), error) from None
 
     def add(self, request: str | None, part: Run | Step | FailedStep | End) -> None:
         """Append a line.
@@ -83,16 +80,18 @@ class RecordingFile:
         self.steps += kind in ("step", "failed")
 
     def _write(self, line: bytes) -> None:
-        whole = self._file.tell()
+        whole = self._end
         try:
             # One call, and no buffer of ours in between: what a killed process wrote is in the file.
             left = memoryview(line + b"\n")
             while left:
                 left = left[self._file.write(left) :]
         except BaseException:  # an interrupt, too, leaves whole lines behind
-            self._file.seek(whole)
-            self._file.truncate()
+            with contextlib.suppress(OSError):  # what is no file on a disk; the first error is the one to tell
+                self._file.seek(whole)
+                self._file.truncate()
             raise
+        self._end = whole + len(line) + 1
 
     def add_rows(self, number: int, raw: RawStep) -> None:
         """Write the whole rows of a step, beside the recording.
@@ -123,8 +122,8 @@ class RecordingFile:
         return self.path.read_bytes()
 
     def close(self) -> None:
-        if self.path is not None:
-            self._file.close()
+        if self._claim is not None:
+            self._claim.close()
 
 
 __all__ = ["Line", "RecordingFile", "read_recording", "read_recordings"]

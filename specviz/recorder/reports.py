@@ -39,16 +39,27 @@ class Reports:
         warnings.warn(f"{text}; this is said once.", RecorderWarning, stacklevel=_outside())
 
     @contextmanager
-    def calling(self, name: str) -> Iterator[None]:
-        """What goes wrong in a call of ours is told, and not raised into the loop."""
+    def calling(self, name: str, told: list[str] | None = None) -> Iterator[None]:
+        """What goes wrong in a call of ours is told, and not raised into the loop.
+
+        Args:
+            told: the sentence is added here.
+        """
+        cause: Exception | None = None
         try:
             yield
         except RecorderError:
             raise
         except WrongCall as wrong:
-            self(name, wrong.kind, str(wrong) if str(wrong).startswith(name) else f"{name}(): {wrong}")
+            kind, sentence = wrong.kind, str(wrong)
         except Exception as error:
-            self(name, type(error).__name__, f"{name}(): {type(error).__name__}: {error}", error)
+            kind, sentence, cause = type(error).__name__, f"{type(error).__name__}: {error}", error
+        else:
+            return
+        sentence = sentence if sentence.startswith(name) else f"{name}(): {sentence}"
+        if told is not None:
+            told.append(sentence)
+        self(name, kind, sentence, cause)
 
     def careful(self, decode: Callable[[list[int]], str]) -> Callable[[list[int]], str]:
         """``decode`` as it is called here: a token that it has no text for is shown as its number."""

@@ -46,6 +46,8 @@ class StepRecord:
         self.seconds = 0.0
         self.own_seconds = 0.0
         """Of them, inside the recorder's calls."""
+        self.wrong: list[str] = []
+        """Calls that could not be recorded."""
         self._began = 0.0
 
     def __enter__(self) -> StepRecord:
@@ -191,7 +193,7 @@ class StepRecord:
         """What was given if it is one of these; else it counts as not said."""
         if given is None or given in names:
             return given
-        self._report(call, what, f"{call}(): there is no {what} {shown(given)}; say {', '.join(names)}")
+        self._tell(call, what, f"{call}(): there is no {what} {shown(given)}; say {', '.join(names)}")
         return None
 
     def _numbers(self, values: Any, what: str) -> dict[int, float] | Snapshot | None:
@@ -200,14 +202,18 @@ class StepRecord:
         try:
             return {BONUS if node is None else int(node): float(x) for node, x in values.items()}
         except (TypeError, ValueError) as error:
-            self._report("verify", what, f"verify(): {what} should be node -> number ({str(error)[:80]})", error)
+            self._tell("verify", what, f"verify(): {what} should be node -> number ({str(error)[:80]})")
             return None
+
+    def _tell(self, call: str, kind: str, sentence: str) -> None:
+        self.wrong.append(sentence)
+        self._report(call, kind, sentence)
 
     @contextmanager
     def _call(self, name: str) -> Iterator[None]:
         began = time.perf_counter()
         try:
-            with self._report.calling(name):
+            with self._report.calling(name, self.wrong):
                 yield
         finally:
             self.own_seconds += time.perf_counter() - began

@@ -96,6 +96,7 @@ class RequestLines:
     run: Run | None = None
     steps: list[Step] = field(default_factory=list)
     failed: FailedStep | None = None
+    gone_on_after: list[FailedStep] = field(default_factory=list)
     end: End | None = None
 
     def add(self, line: Line) -> None:
@@ -103,11 +104,18 @@ class RequestLines:
             self.run = line.run
         elif line.step is not None:
             self.steps.append(line.step)
-            self.failed = self.end = None  # what failed was tried again, or the next one was
+            self._go_on()  # what failed was tried again, or the next one was
+            self.end = None
         elif line.failed is not None:
+            self._go_on()
             self.failed = line.failed
         else:
             self.end = line.end
+
+    def _go_on(self) -> None:
+        if self.failed is not None:
+            self.gone_on_after.append(self.failed)
+            self.failed = None
 
 
 def is_recording(data: bytes) -> bool:
@@ -269,6 +277,7 @@ def trace_of(header: Header, number: int, name: str | None, found: RequestLines)
             end_reason=end.reason if end else None,
             end_message=end.message if end else None,
             failed=failed,
+            failures=tuple(found.gone_on_after),
         )
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]

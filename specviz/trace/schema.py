@@ -281,6 +281,9 @@ class Trace(Value):
     forked_from: ForkedFrom | None = None
     failed: FailedStep | None = None
     """For ``error`` in a step: what is known of that step."""
+    failures: Many[FailedStep] = ()
+    """Steps of another engine that an error ended and that its loop went on after, in order. Each has the index of the
+    step that came in its place."""
 
     @model_validator(mode="after")
     def _steps_follow(self) -> Trace:
@@ -300,6 +303,12 @@ class Trace(Value):
             if self.engine is None and step.own_fault:
                 raise ValueError(f"step {step.index} {step.own_fault}")
             context += len(step.committed)
+        begun = [*(step.context for step in self.steps), context]
+        for failure in self.failures:
+            if failure.index >= len(begun) or failure.context != begun[failure.index]:
+                raise ValueError(f"the failed step {failure.index} does not begin where step {failure.index} does")
+        if self.engine is None and self.failures:
+            raise ValueError("specviz's own engine goes on after no step that failed")
         if self.failed and (self.failed.index, self.failed.context) != (len(self.steps), context):
             raise ValueError(f"the failed step {self.failed.index} does not follow the last one")
         if self.engine is None and self.failed and (fault := failed_fault(self.failed)):

@@ -20,6 +20,7 @@ from specviz.trace.metrics import (
 from specviz.trace.schema import Timings, Trace, text_of_tokens, written
 
 _NODES_LISTED = 64
+_FAILURES_LISTED = 5
 
 
 def summary(trace: Trace) -> str:
@@ -102,11 +103,17 @@ def _audit(trace: Trace, model: str, limit: float) -> list[str]:
 
 
 def _failed(trace: Trace) -> list[str]:
-    """The step that an error ended: the sentence, and the tree as far as it was grown."""
+    """Steps that an error ended: the sentences, and the tree of the last one as far as it was grown."""
+    lines = [
+        f"step {one.index + 1} failed, and the loop went on: {printable(one.message, keep='')}"
+        for one in trace.failures[:_FAILURES_LISTED]
+    ]
+    if len(trace.failures) > _FAILURES_LISTED:
+        lines.append(f"and {len(trace.failures) - _FAILURES_LISTED} more steps that failed, which are in the trace")
     failed = trace.failed
     if failed is None:
-        return []
-    lines = [
+        return lines
+    lines += [
         f"step {failed.index + 1} failed: {printable(failed.message, keep='')}",
         f"its tree as far as it got, {len(failed.nodes) - 1} drafted tokens; - is what was not computed:",
         f"{'node':>5}{'parent':>7}  {'token':<20}{'draft p':>12}{'target p':>12}",

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import re
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import specviz
+from specviz.figures.findings import findings_of
+from specviz.recorder.audit import audit
+from specviz.recorder.findings import Finding, NotRun
 from specviz.recorder.recorder import Recorder
-from specviz.trace.schema import Sampling, Step
+from specviz.trace.io import dump_trace, parse_trace
+from specviz.trace.schema import Sampling, Step, Trace
+from specviz.trace.summary import summary
 from tests.recorder import steps
-from tests.recorder.steps import TOKENS, V, one_step, recorder, rows
+from tests.recorder.steps import PARENTS, TOKENS, V, one_step, recorder, rows
 
 
 def warned(rec: Recorder, **calls) -> tuple[Step | None, list[str]]:
@@ -30,6 +36,12 @@ NAN = np.where(np.arange(4)[:, None] == 2, np.float32("nan"), rows(4))
     ("call", "said", "sentence"),
     [
         ("tree", {"tokens": TOKENS, "parents": [-1, 0, 3, 1]}, "node 2 has the parent 3, but a parent comes before"),
+        (
+            "tree",
+            {"tokens": TOKENS, "parents": [-1, 0, -1, 0]},
+            "node 2 has the parent -1, but there is one root, node 0",
+        ),
+        ("tree", {"tokens": [3, 4, -5]}, "node 2 has the token -5; token ids are from 0 on"),
         ("tree", {"tokens": TOKENS, "parents": [-1, 0]}, "there are 4 tokens and 2 parents"),
         ("tree", {"tokens": [3.5, 4.0]}, "tokens should be a list of whole numbers"),
         ("tree", {"tokens": "word"}, "str is no array of numbers"),
@@ -38,6 +50,8 @@ NAN = np.where(np.arange(4)[:, None] == 2, np.float32("nan"), rows(4))
         ("target", {"probs": 9 * rows(4) - 4}, "give logits with logits="),
         ("target", {"logits": np.full((4, V), -np.inf)}, "the logits of node 0 have NaN or infinity"),
         ("target", {"probs": rows(4), "logits": rows(4, columns=5)}, r"probs of shape \[4, 12\] and logits of shape"),
+        ("target", {"probs": rows(4) / 2}, "the row of node 0 adds up to 0.5, not 1; renormalise .* 4 of 4 rows"),
+        ("draft", {"probs": 1.3 * rows(2)}, "draft.*adds up to 1.3, not 1.*2 of 2 rows are so, and recorded"),
         ("target", {"positions": [1, 2]}, "there are 2 positions for 4 nodes"),
         ("target", {"mask": np.ones((4, 3))}, "the mask should be"),
         ("target", {"slots": [1, 1, 2, 3]}, "each of one node"),
@@ -47,7 +61,17 @@ NAN = np.where(np.arange(4)[:, None] == 2, np.float32("nan"), rows(4))
         ("verify", {"accepted": [1, 2], "bonus": 9}, "accepted node 2 is not a child of node 1"),
         ("verify", {"accepted": [0, 1], "bonus": 9}, "accepted begins with node 0"),
         ("verify", {"accepted": [1], "bonus": 9, "coins": {1: 1.5}}, r"the coin of node 1 is 1.5, not in \[0, 1\]"),
-        ("verify", {"accepted": [1], "bonus": 9, "thresholds": {8: 1.0}}, "thresholds of node 8: no such node"),
+        (
+            "verify",
+            {"accepted": [1], "bonus": 9, "thresholds": {8: 1.0}},
+            "thresholds names node 8, but the tree has the nodes 0 to 3",
+        ),
+        (
+            "verify",
+            {"accepted": [1], "bonus": 9, "thresholds": {1: np.inf}},
+            "thresholds of node 1 is inf, which is no",
+        ),
+        ("verify", {"accepted": [1], "bonus": 9, "coins": [0.1, 0.2]}, "coins is a list of 2 numbers for 4 nodes; say"),
         ("verify", {"accepted": [1], "bonus": 9, "coins": {"a": 0.5}}, "coins should be node -> number"),
         ("verify", {"accepted": [1], "bonus": 9, "source": "luck"}, "there is no source 'luck'"),
     ],
@@ -68,6 +92,89 @@ def test_a_wrong_call_warns_once_in_a_sentence_and_what_can_be_recorded_is(call,
         assert step.tree == again.tree
     with pytest.raises(specviz.RecorderError, match=sentence):
         one_step(recorder(), **{call: said})
+
+
+@pytest.mark.parametrize("made", ["float32", "bfloat16", "float16"])
+def test_rows_that_a_softmax_made_in_any_format_add_up_to_1(made) -> None:
+    torch = pytest.importorskip("torch")
+    logits = torch.randn(4, 49_152, generator=torch.Generator().manual_seed(0)).to(getattr(torch, made))
+    for said in (logits.softmax(-1), logits.softmax(-1).float()):
+        step, told = warned(recorder(strict=False), target={"probs": said})
+        sums = next(check for check in step.checks if check.name == "sums")
+        assert (told, sums.compared, sums.failed) == ([], 4, 0)
+
+
+def test_rows_that_do_not_add_up_to_1_are_recorded_as_said_and_the_file_says_so() -> None:
+    p = rows(4)
+    p[2] *= 0.9
+    rec = recorder(strict=False)
+    step, _ = warned(rec, draft={"probs": rows(2)}, target={"probs": p})
+    sums = next(check for check in step.checks if check.name == "sums")
+    assert (sums.compared, sums.failed, sums.node) == (6, 1, 2)
+    assert sums.message == "The target's row at node 2 (token 5) adds up to 0.9, not 1."
+    assert step.tree.nodes[3].target_prob == float(p[1, 6])
+    assert [one.sentence for one in audit(rec.trace()) if one.check == "sums"] == [
+        "Step 1: The target's row at node 2 (token 5) adds up to 0.9, not 1; 1 of 6 in 1 of 1 steps."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tree", "accepted", "sentence", "kept"),
+    [
+        ({}, [7], "accepted names node 7, but the tree has the nodes 0 to 3; say the places", "the nodes are 0 to 3"),
+        ({"tokens": [3]}, [1], "accepted, coins, thresholds name node 1, but the tree has the root alone", "0 alone"),
+        (None, [1], "accepted, coins, thresholds name node 1, but no tree was said; call step.tree", "0 alone"),
+    ],
+)
+def test_accepted_numbers_that_no_node_has_fail_the_path_and_end_no_check(tree, accepted, sentence, kept) -> None:
+    said = {"accepted": accepted, "bonus": 9, "coins": {1: 0.5}, "thresholds": {1: 0.1}}
+    rec = recorder(strict=False, rule="rejection")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            with rec.step() as step:
+                if tree is not None:
+                    step.tree(TOKENS, PARENTS)
+                if tree:
+                    step.tree(**tree)
+                step.target(rows(4) if tree == {} else rows(1), positions=[2, 3, 3, 4] if tree == {} else [2])
+                step.verify(**said)
+    assert any(sentence in str(one.message) for one in told)
+    assert not any("IndexError" in str(one.message) or "not a child" in str(one.message) for one in told)
+    found = audit(rec.trace())
+    wrong = [one for one in found if isinstance(one, Finding) and one.weight == "error"]
+    assert [one.check for one in wrong] == ["path"]
+    assert f"There is no node {accepted[0]}, which accepted names; " in wrong[0].sentence
+    assert kept in wrong[0].sentence
+    lacked = {one.check: one.lacked for one in found if isinstance(one, NotRun)}
+    assert lacked["bonus_token"] == lacked["committed_calibration"] == "accepted nodes that hang together (accepted)"
+    # Of the second step nobody knows where it begins, as the first did not say what it committed.
+    second = {check.name: check.lacked for check in rec.trace().steps[1].checks}
+    assert "committed=" in second["root"]
+    assert "committed=" in second["positions"]
+    with pytest.raises(specviz.RecorderError, match="accepted"):
+        one_step(recorder(), **({"tree": tree} if tree else {}), verify={"accepted": [7], "bonus": 9})
+
+
+def test_what_was_not_committed_by_word_is_not_checked_against_itself() -> None:
+    derived = {check.name: check for check in one_step(recorder()).checks}["committed_text"]
+    said = one_step(recorder(), verify={"accepted": [1], "bonus": 9, "committed": [4, 8]})
+    assert (derived.compared, derived.lacked) == (0, "what was appended to the text (committed)")
+    assert {check.name: check for check in said.checks}["committed_text"].failed == 1
+
+
+def test_what_was_dropped_with_a_warning_is_a_finding_of_the_file(tmp_path) -> None:
+    rec = recorder(tmp_path / "run.jsonl", strict=False)
+    warned(rec, draft={"probs": rows(2), "proposal": "magic"}, target={"probs": rows(3)})
+    rec.close()
+    found = [one for one in audit(specviz.load(tmp_path / "run.jsonl")) if isinstance(one, Finding)]
+    assert [(one.check, one.sentence) for one in found if one.weight != "note"] == [
+        (
+            "calls",
+            "Step 1: draft(): there is no proposal 'magic'; say without_replacement, with_replacement, top_k "
+            "(1 more of 2); 2 of 2 in 1 of 1 steps.",
+        )
+    ]
 
 
 def test_of_rows_with_nan_the_others_are_recorded() -> None:
@@ -97,7 +204,25 @@ def test_a_step_that_raised_is_recorded_as_far_as_it_got_and_its_error_goes_on()
     assert [node.token for node in trace.failed.nodes] == [9, 4]
     assert trace.failed.nodes[1].target_prob == float(rows(2)[0, 4])
     one_step(rec, tree={"tokens": [9, 4]})  # the loop caught it, and went on
-    assert (len(rec.trace().steps), rec.trace().failed) == (2, None)
+    trace = rec.trace()
+    assert (len(trace.steps), trace.failed) == (2, None)
+    assert [(one.index, one.message) for one in trace.failures] == [(1, "ZeroDivisionError: division by zero")]
+    assert "step 2 failed, and the loop went on: ZeroDivisionError: division by zero" in summary(trace)
+    sentence = "Failed, and the loop went on: ZeroDivisionError: division by zero."
+    assert sentence in findings_of(trace)["found"]["sentence"]
+    with pytest.raises(ZeroDivisionError):
+        decode()
+    with pytest.raises(ZeroDivisionError):
+        decode()
+    trace = rec.trace()
+    assert ([one.index for one in trace.failures], trace.failed.index) == ([1, 2], 2)
+    assert [one.sentence for one in audit(trace) if one.check == "failed_steps"] == [
+        f"Step 2: {sentence.removesuffix('.')}; 3 steps failed."
+    ]
+    assert parse_trace(dump_trace(trace)) == trace
+    wrong = dict(trace) | {"failures": (trace.failures[0].model_copy(update={"context": 9}),)}
+    with pytest.raises(ValueError, match="the failed step 1 does not begin where step 1 does"):
+        Trace.model_validate(wrong)
 
 
 def test_the_loops_own_error_is_never_replaced() -> None:
@@ -133,6 +258,48 @@ def test_a_decode_that_fails_is_told_of_and_tokens_are_shown_by_number() -> None
 def test_an_engine_has_a_name_of_its_own(engine) -> None:
     with pytest.raises(specviz.SettingsError, match="An engine cannot be called"):
         Recorder(engine=engine)
+
+
+def test_a_file_that_is_no_recording_is_left_as_it_is(tmp_path) -> None:
+    mine = tmp_path / "thesis.txt"
+    mine.write_text("precious\n")
+    with pytest.raises(specviz.SettingsError, match=r"is no recording of specviz.*choose another name, or delete it"):
+        Recorder(mine)
+    assert mine.read_text() == "precious\n"
+    mine.write_text("")
+    one_step(recorder(mine))
+    assert len(specviz.load(mine).steps) == 1
+
+
+def test_a_recording_that_is_there_is_renamed_with_its_rows(tmp_path) -> None:
+    for steps_recorded in (1, 2, 3):
+        with recorder(tmp_path / "run.jsonl", rows=True) as rec:
+            for _ in range(steps_recorded):
+                one_step(rec, target={"probs": rows(4)})
+    for name, count in (("run.1.jsonl", 1), ("run.2.jsonl", 2), ("run.jsonl", 3)):
+        assert len(specviz.load(tmp_path / name).steps) == count
+        assert len([*(tmp_path / f"{name}.rows").iterdir()]) == count
+
+
+@pytest.mark.parametrize("locks", ["of the system", "beside the file"])
+def test_two_recorders_do_not_write_one_file(tmp_path, monkeypatch, locks) -> None:
+    if locks == "beside the file":
+        monkeypatch.setattr("specviz.recorder.claim.fcntl", None)
+    rec = recorder(tmp_path / "run.jsonl")
+    one_step(rec)
+    with pytest.raises(specviz.SettingsError, match=r"Another recorder is writing .*give each its own file"):
+        recorder(tmp_path / "run.jsonl")
+    one_step(rec)
+    rec.close()
+    assert len(specviz.load(tmp_path / "run.jsonl").steps) == 2
+    recorder(tmp_path / "run.jsonl").close()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["run.1.jsonl", "run.jsonl"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_full_disk_is_told_when_the_recording_begins() -> None:
+    with pytest.raises(specviz.SettingsError, match=r"cannot be written to '/dev/full' \(No space left on device\)"):
+        Recorder("/dev/full")
 
 
 def test_a_recording_that_cannot_be_written_and_a_sampling_that_is_none_are_refused(tmp_path) -> None:

@@ -30,19 +30,19 @@ TEXT_BYTES = 4
 
 
 def head_of(trace: Trace) -> Trace:
-    """The trace without what is as long as the run or its prompt: steps, failed step, tokens and their texts. As values
-    those of a file of 16 MB take 200 MB."""
+    """The trace without what is as long as the run or its prompt: steps, failed steps, tokens and their texts. As
+    values those of a file of 16 MB take 200 MB."""
     return trace.model_copy(update={"steps": (), "failed": None, **dict.fromkeys(_LISTS, ())})
 
 
 def pack(trace: Trace) -> bytes:
-    """A trace's JSON, compressed, in lines: the run without what is long, the failed step or null, the tokens of the
-    prompt, how many lines of their texts follow, these, then every step."""
+    """A trace's JSON, compressed, in lines: the run without what is long, the failed step or null and those before
+    it, the tokens of the prompt, how many lines of their texts follow, these, then every step."""
     first = trace.prompt_tokens[:1]
     short = {"prompt_tokens": first, "prompt_texts": tuple(text for text in trace.prompt_texts if text.id in first)}
-    head = trace.model_copy(update={"steps": (), "failed": None, **short})
+    head = trace.model_copy(update={"steps": (), "failed": None, "failures": (), **short})
     texts = [trace.prompt_texts[i : i + TEXTS_A_LINE] for i in range(0, len(trace.prompt_texts), TEXTS_A_LINE)]
-    parts = [dump_trace(head), trace.failed.model_dump_json().encode() if trace.failed else b"null"]
+    parts = [dump_trace(head), _FAILED.dump_json((trace.failed, *trace.failures))]
     parts += [json.dumps(trace.prompt_tokens).encode(), str(len(texts)).encode(), *map(_TEXTS.dump_json, texts)]
     parts += [step.model_dump_json().encode() for step in trace.steps]
     return zlib.compress(b"\n".join(parts), level=1)
@@ -52,7 +52,8 @@ def unpack(packed: bytes) -> Trace:
     """The trace that was packed, which was a valid one, so that no limit is checked again. It is made line by line, so
     that others have their turn at the interpreter meanwhile."""
     first, failed, tokens, count, *rest = zlib.decompress(packed).split(b"\n")
-    known: dict[str, Any] = {} if failed == b"null" else {"failed": FailedStep.model_validate_json(failed)}
+    last, *before = _FAILED.validate_json(failed)
+    known: dict[str, Any] = {"failed": last, "failures": tuple(before)}
     known["prompt_tokens"] = tuple(json.loads(tokens))
     known["prompt_texts"] = tuple(text for line in rest[: int(count)] for text in _TEXTS.validate_json(line))
     known["steps"] = tuple(Step.model_validate_json(line) for line in rest[int(count) :])
@@ -192,11 +193,12 @@ class TraceLru:
 
 
 def _bytes(trace: Trace, first: int) -> int:
-    parts = (*trace.steps[first:], *([trace.failed] if trace.failed else []))
+    parts = (*trace.steps[first:], *([trace.failed] if trace.failed else []), *trace.failures)
     return sum(len(part.model_dump_json()) for part in parts)
 
 
 _TEXTS = TypeAdapter(tuple[TokenText, ...])
-_LISTS = ("prompt_tokens", "prompt_texts", "end_tokens")
+_FAILED = TypeAdapter(tuple[FailedStep | None, ...])
+_LISTS = ("prompt_tokens", "prompt_texts", "end_tokens", "failures")
 _NUMBERS = itertools.count()
 _UNPACKED = TraceLru(MOST_UNPACKED)

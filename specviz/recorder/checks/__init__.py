@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from specviz.recorder.checks.calibration import committed_calibration, draft_calibration
+from specviz.recorder.checks.calls import calls
 from specviz.recorder.checks.compaction import COMPACTION, compaction
 from specviz.recorder.checks.layout import MASK, POSITIONS, mask, positions
 from specviz.recorder.checks.rejudged import decisions, rejudged
 from specviz.recorder.checks.rows import View
 from specviz.recorder.checks.rule import bonus_row, bonus_token, thresholds
 from specviz.recorder.checks.siblings import no_duplicates, top_k_order
+from specviz.recorder.checks.sums import sums
 from specviz.recorder.checks.text import committed_text, path, root
 from specviz.recorder.raw_step import RawStep
 from specviz.trace.checks import Check
@@ -38,6 +40,8 @@ def examine(step: RawStep) -> Examined:
     again, verdict = rejudged(view)
     found = [
         *kept_checks(view, step.p_nodes, step.q_nodes),
+        *calls(step),
+        sums(view),
         top_k_order(view),
         draft_calibration(view),
         committed_calibration(view),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from specviz.recorder.checks.results import lacked
+from specviz.recorder.checks.results import PATH_LACKS, lacked
 from specviz.recorder.checks.rows import Surprise, View, surprise
 from specviz.trace.checks import Check
 from specviz.trace.schema import cut
@@ -55,6 +55,8 @@ def committed_calibration(view: View) -> Check:
         return lacked(COMMITTED, "tokens that were drawn by chance: by the rule greedy they are the most likely ones")
     if not step.committed:
         return lacked(COMMITTED, "a committed token")
+    if not view.hangs_together:
+        return lacked(COMMITTED, PATH_LACKS)
     if step.committed != view.emitted[: len(step.committed)]:
         return lacked(COMMITTED, "committed tokens that are the accepted path and the bonus")
     found = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from specviz.recorder.checks.results import agreed, lacked
+from specviz.recorder.checks.results import TEXT_LACKS, agreed, lacked
 from specviz.recorder.checks.rows import View
 from specviz.recorder.raw_step import Flags
 from specviz.trace.checks import Check
@@ -20,6 +20,8 @@ def positions(view: View, said: Sequence[int] | None, nodes: Sequence[int], name
     """The position of a node is that of the root, ``context - 1``, plus its depth."""
     if said is None:
         return lacked(name, "positions")
+    if view.step.guessed:
+        return lacked(name, TEXT_LACKS)
     nodes = nodes or range(len(view))
     if len(said) != len(nodes):
         return lacked(name, f"a position for each of {len(nodes)} nodes: there are {len(said)}")
@@ -55,6 +57,8 @@ def mask(
     """
     if said is None:
         return lacked(name, "the attention mask")
+    if view.step.guessed:
+        return lacked(name, TEXT_LACKS)
     nodes = nodes or range(len(view))
     rows, columns = said.shape
     if rows != len(nodes):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from specviz.recorder.checks.results import agreed, lacked, tolerance_of_format
+from specviz.recorder.checks.results import PATH_LACKS, agreed, lacked, tolerance_of_format
 from specviz.recorder.checks.rows import View
 from specviz.recorder.checks.rule import OURS, Judged, Lacking, claimed, ready
 from specviz.recorder.raw_step import BONUS, RawStep
@@ -80,6 +80,8 @@ def decisions(view: View) -> Check:
         return lacked(DECISIONS, "a rule that decides each node by its own coin (rule rejection)")
     if not tossed:
         return lacked(DECISIONS, "coins and the numbers that they were compared with (coins, thresholds)")
+    if not view.hangs_together:
+        return lacked(DECISIONS, PATH_LACKS)
     wrong: list[tuple[int | None, str]] = []
     for node in tossed:
         coin, threshold, accepted = step.coins[node], step.thresholds[node], node in step.accepted
@@ -94,6 +96,8 @@ def decisions(view: View) -> Check:
 def rejudged(view: View) -> tuple[Check, Verdict | None]:
     """The path that the rule takes on the engine's rows and coins, and our verdict where that could be walked."""
     step = view.step
+    if not view.hangs_together:
+        return lacked(REJUDGED, PATH_LACKS), None
     try:
         judged = claimed(view)
     except Lacking as lack:

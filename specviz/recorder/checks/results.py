@@ -8,6 +8,10 @@ from specviz.trace.checks import Check
 from specviz.trace.metrics import TOLERANCES
 from specviz.trace.schema import INFINITE_DIFFERENCE, cut
 
+PATH_LACKS = "accepted nodes that hang together (accepted)"
+TEXT_LACKS = "the text: an earlier step's accepted nodes do not hang together, and it did not say committed="
+"""What checks say that need them."""
+
 
 def lacked(name: str, what: str) -> Check:
     """A check that could not run, with what it would have needed."""

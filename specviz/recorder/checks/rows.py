@@ -45,6 +45,7 @@ class View:
         children: of each node, in the order of their numbers, which is the order they were drawn in.
         depths: of each node; the root's is 0.
         walk: the root and the accepted nodes.
+        hangs_together: whether it is a path of the tree; else nothing can be said of what it ends in.
         emitted: tokens of the accepted nodes, then the bonus if there is one.
         judged: the step as the claimed rule judges it, once that was asked for; see :mod:`.rule`, which needs torch.
     """
@@ -57,6 +58,9 @@ class View:
             self.children[parent].append(node)
             self.depths[node] = self.depths[parent] + 1
         self.walk = [0, *step.accepted]
+        steps = zip(self.walk, step.accepted, strict=False)
+        missing = any(what == "accepted" for what, _ in step.no_nodes)
+        self.hangs_together = not missing and all(step.parents[node] == above for above, node in steps)
         self.emitted = [step.tokens[node] for node in step.accepted] + ([] if step.bonus is None else [step.bonus])
         self.judged: object = None
         self._p_row = {node: row for row, node in enumerate(step.p_nodes)} if step.p is not None else {}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from specviz.errors import SettingsError, shown
-from specviz.recorder.checks.results import compared, lacked, tolerance_of_format, unit_roundoff
+from specviz.recorder.checks.results import PATH_LACKS, compared, lacked, tolerance_of_format, unit_roundoff
 from specviz.recorder.checks.rows import View, widened
 from specviz.recorder.raw_step import Rows
 from specviz.trace.checks import Check
@@ -217,6 +217,8 @@ def bonus_row(view: View) -> Check:
     step = view.step
     if step.bonus_row is None:
         return lacked(BONUS_ROW, "the row that the bonus was drawn from (bonus_row)")
+    if not view.hangs_together:
+        return lacked(BONUS_ROW, PATH_LACKS)
     try:
         judged = claimed(view)
         ours = judged.bonus_row()
@@ -249,6 +251,8 @@ def bonus_token(view: View) -> Check:
     step = view.step
     if step.bonus is None:
         return lacked(BONUS_TOKEN, "the bonus token")
+    if not view.hangs_together:
+        return lacked(BONUS_TOKEN, PATH_LACKS)
     if step.rule is None:
         return lacked(BONUS_TOKEN, "the rule that the engine says it has (rule)")
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from specviz.recorder.checks.results import agreed, lacked
+from specviz.recorder.checks.results import TEXT_LACKS, agreed, lacked
 from specviz.recorder.checks.rows import View
 from specviz.trace.checks import Check
 
@@ -12,16 +12,22 @@ COMMITTED_TEXT = "committed_text"
 
 
 def path(view: View) -> Check:
-    """Each accepted node is a child of the one before it, the first one of the root."""
+    """Each accepted node is a child of the one before it, the first one of the root; what is named exists."""
     step = view.step
-    if not step.accepted:
+    if not step.accepted and not step.no_nodes:
         return lacked(PATH, "an accepted node")
+    last = len(view) - 1
+    nodes = f"the nodes are 0 to {last}" if last else "there is node 0 alone"
     wrong: list[tuple[int | None, str]] = [
+        (None, f"There is no node {node}, which {what} name{'s' * (what == 'accepted')}; {nodes}")
+        for what, node in step.no_nodes
+    ]
+    wrong += [
         (node, f"Node {node} was accepted after node {before}, but is a child of node {step.parents[node]}")
         for before, node in zip([0, *step.accepted], step.accepted, strict=False)
         if step.parents[node] != before
     ]
-    return agreed(PATH, len(step.accepted), wrong)
+    return agreed(PATH, len(step.accepted) + len(step.no_nodes), wrong)
 
 
 def root(view: View) -> Check:
@@ -29,6 +35,8 @@ def root(view: View) -> Check:
     step = view.step
     if not step.text:
         return lacked(ROOT, "the committed text")
+    if step.guessed:
+        return lacked(ROOT, TEXT_LACKS)
     wrong: list[tuple[int | None, str]] = []
     if step.text[-1] != step.tokens[0]:
         wrong.append((0, f"The root is token {step.tokens[0]}, but the text ends in token {step.text[-1]}"))
@@ -45,6 +53,8 @@ def committed_text(view: View) -> Check:
     """
     step = view.step
     emitted, said = view.emitted, step.committed
+    if step.derived:
+        return lacked(COMMITTED_TEXT, "what was appended to the text (committed)")
     if not said and not emitted:
         return lacked(COMMITTED_TEXT, "a committed token")
     if step.bonus is None and len(said) == len(emitted) + 1:

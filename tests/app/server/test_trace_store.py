@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 
 import pytest
@@ -13,6 +14,7 @@ from specviz.app.server.trace_store import StoredTrace, TraceLru
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.io import dump_trace
 from specviz.trace.schema import TokenText, Trace
+from tests.recorder.steps import recorder
 from tests.sample_traces import sample_trace
 
 
@@ -39,6 +41,20 @@ def test_what_was_packed_comes_back_as_it_was(room):
     assert not stored.is_packed
     stored.pack()
     assert stored.trace == trace
+
+
+def test_steps_that_failed_come_back_too(room):
+    rec = recorder(strict=False)
+    for fails in (False, True, True, False, True):
+        with contextlib.suppress(ZeroDivisionError), rec.step() as step:
+            step.verify(accepted=[], bonus=0 // (not fails))
+    trace = rec.trace()
+    assert ([one.index for one in trace.failures], trace.failed.index, len(trace.steps)) == ([1, 1], 2, 2)
+    stored = StoredTrace(trace)
+    stored.pack()
+    assert stored.trace == trace
+    stored.pack()
+    assert stored.head.failures == ()
 
 
 def test_the_head_is_at_hand_without_unpacking(room):
