@@ -26,6 +26,7 @@ import { makeCopy } from "./tools/copy.js";
 import { makeFigureDialog } from "./tools/figure_dialog.js";
 import { makeFollow } from "./tools/follow.js";
 import { makeLessons } from "./tools/lessons.js";
+import { makePlayer } from "./tools/player.js";
 import { makeRequests } from "./tools/requests.js";
 import { makeShare } from "./tools/share.js";
 import { makeTour } from "./tools/tour.js";
@@ -42,7 +43,7 @@ import { makeTree } from "./tree/tree.js";
 /** @typedef {{update: (value: any) => void, show: (step: number) => void, select: Act["select"], dispose: () => void, leave: () => void, await: () => void, open: (run: string, step: number) => void, ask: NonNullable<Handlers["ask"]>, state: State}} Viewer */
 
 const TOOLS = [makeShare, makeCopy, makeFigureDialog, makeCompare, makeWhatIf, makeLessons, makeRequests, makeFollow, makeTour];
-const PLAY_MS = 900, PLAY_PHASE_MS = 1800, ASK_AT_ONCE = 12, ASK_MS = 250, UNFOLD_WHOLE = 40;
+const ASK_AT_ONCE = 12, ASK_MS = 250, UNFOLD_WHOLE = 40;
 
 /** Those that are in a page, the last one mounted at the end. @type {Viewer[]} */
 export const mounted = [];
@@ -243,23 +244,10 @@ export function mount(element, handlers = {}) {
     else if (state.step > 0) show(state.step - 1, -1);
   }
 
-  function play() {
-    if (state.playing) return stop();
-    if (!state.run?.steps) return;
-    const inside = state.phase !== null;
-    const atEnd = () => state.step >= runDrawn(state).steps - 1 && (state.phase === null || state.phase >= phases().length - 1);
-    if (atEnd()) show(0, inside ? 0 : undefined);
-    state.playing = setInterval(() => (atEnd() ? stop() : state.phase === null ? show(state.step + 1) : phaseForward()), inside ? PLAY_PHASE_MS : PLAY_MS);
-    ui.play.textContent = "❚❚";
-    ui.play.setAttribute("aria-label", "Pause");
-  }
-
-  function stop() {
-    if (state.playing) clearInterval(state.playing);
-    state.playing = null;
-    ui.play.textContent = "►";
-    ui.play.setAttribute("aria-label", "Play");
-  }
+  const atEnd = () => state.step >= runDrawn(state).steps - 1 && (state.phase === null || state.phase >= phases().length - 1);
+  const { play, stop } = makePlayer(ui, state, {
+    atEnd, restart: (inside) => show(0, inside ? 0 : undefined), on: () => (state.phase === null ? show(state.step + 1) : phaseForward()),
+  });
 
   /**
    * The tree alone in the whole window, for small screens and, in large type, for projecting.
