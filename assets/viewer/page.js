@@ -20,6 +20,7 @@ let bar = null;
 function command(place, ask) {
   bar = makeCommand(place, ask, {
     await: () => mounted.at(-1)?.await(),
+    starting: (prompt) => mounted.at(-1)?.starting(prompt),
     open: (run, step) => mounted.at(-1)?.open(run, step),
   });
   const run = mounted.at(-1)?.state.run;

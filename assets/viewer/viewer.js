@@ -37,7 +37,7 @@ import { makeTree } from "./tree/tree.js";
 
 /** @import { Act, Handlers, ModelName, NoticeShown, Range, State, Tool } from "./core/state.js" */
 
-/** @typedef {{update: (value: any) => void, show: (step: number) => void, select: Act["select"], dispose: () => void, leave: () => void, await: () => void, open: (run: string, step: number) => void, state: State}} Viewer */
+/** @typedef {{update: (value: any) => void, show: (step: number) => void, select: Act["select"], dispose: () => void, leave: () => void, await: () => void, starting: (prompt: string | null) => void, open: (run: string, step: number) => void, state: State}} Viewer */
 
 const TOOLS = [makeShare, makeCopy, makeFigureDialog, makeCompare, makeWhatIf, makeLessons, makeRequests, makeTour];
 const PLAY_MS = 900, PLAY_PHASE_MS = 1800, ASK_AT_ONCE = 12, ASK_MS = 250, UNFOLD_WHOLE = 40;
@@ -80,8 +80,7 @@ export function mount(element, handlers = {}) {
 
   /** @param {any} value */
   function update(value) {
-    const blocks = blocksOf(value).filter((block) => !isLate(state.run, block));
-    if (tools.some((tool) => tool.declines?.(blocks))) return;
+    const came = blocksOf(value).filter((block) => !isLate(state.run, block)), blocks = tools.some((tool) => tool.declines?.(came)) ? [] : came;
     for (const block of blocks) {
       if (isAside(state, block)) {
         state.away = true; // until the reader goes to it, or asks for another step
@@ -93,6 +92,7 @@ export function mount(element, handlers = {}) {
       handlers.onBlock?.(block);
       if (!block.fills) act.notice(block.notice); // what was missing came; nothing else has happened
       if (block.proofs) state.proofs = block.proofs;
+      if (block.run && !block.fills) state.starting = null;
       if (block.run && takeRun(state, block)) {
         stop();
         for (const tool of tools) tool.run?.();
@@ -311,6 +311,7 @@ export function mount(element, handlers = {}) {
     if (!frame) state.phase = null;
     offerNode(state, frame);
     ui.root.dataset.step = String(state.step);
+    ui.root.classList.toggle("sv-starting", state.starting !== null);
     ui.empty.hidden = Boolean(frame);
     ui.body.hidden = !frame;
     ui.range.max = String(Math.max(0, count - 1));
@@ -392,7 +393,7 @@ export function mount(element, handlers = {}) {
 
   openDock(matchMedia(LOW).matches ? "" : narrow.matches ? NODE : "cache");
   /** @type {Viewer} */
-  const viewer = { update, show, select, dispose, leave: () => tools.forEach((tool) => tool.leave?.()), await: () => Object.assign(state, { awaits: true, away: false }), open: (run, step) => handlers.ask?.("open_run", { run, step }), state };
+  const viewer = { update, show, select, dispose, leave: () => tools.forEach((tool) => tool.leave?.()), await: () => Object.assign(state, { awaits: true, away: false }), starting: (prompt) => (state.starting = prompt, redraw()), open: (run, step) => handlers.ask?.("open_run", { run, step }), state };
   mounted.push(viewer);
   return viewer;
 }
