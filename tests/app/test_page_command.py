@@ -199,7 +199,7 @@ def test_steps_of_a_run_take_nobody_out_of_what_they_look_at(served, monkeypatch
     page.wait_for_selector(".specviz-aside .specviz-state:has-text('· step 3')")
     assert page.is_visible(".sv-lesson-question")
     run = page.evaluate("specvizViewer.mounted.at(-1).state.run.id")
-    with page.expect_response("**/run/predict*"):  # the next lesson, whose run is another one
+    with page.expect_request("**/queue/join*"):  # once it came, the server is told which run is in sight
         page.evaluate(LEFT_WHILE_OPENING)
     page.wait_for_selector(".sv-lesson", state="detached")
     go_on.release()
