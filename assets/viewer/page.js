@@ -22,6 +22,7 @@ let following;
 function command(place, ask) {
   bar = makeCommand(place, ask, {
     await: () => mounted.at(-1)?.await(),
+    starting: (prompt) => mounted.at(-1)?.starting(prompt),
     open: (run, step) => mounted.at(-1)?.open(run, step),
     order: (act) => mounted.at(-1)?.ask("order", { act }),
   });

@@ -132,7 +132,7 @@ export function makeRenderer(ui, state, selection, tree, act, motion) {
     const said = at ? at.caption : frame.summary;
     if (ui.summary.textContent !== said) ui.summary.textContent = said;
     ui.root.style.setProperty("--sv-driver", `var(--sv-${looksOf(run, frame.driver).role})`);
-    drawHeadline(ui, frame, view.lens, phase);
+    drawHeadline(ui, frame, view.lens, phase, state.starting);
     drawDots(ui, frame, view.lens, phase, act.phase);
     ui.phaseWhere.textContent = phase === null ? "step into" : `phase ${phase + 1} of ${all.length}`;
     ui.phaseLeave.hidden = phase === null;

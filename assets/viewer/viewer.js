@@ -40,7 +40,7 @@ import { makeTree } from "./tree/tree.js";
 
 /** @import { Act, Handlers, ModelName, NoticeShown, Range, State, Tool } from "./core/state.js" */
 
-/** @typedef {{update: (value: any) => void, show: (step: number) => void, select: Act["select"], dispose: () => void, leave: () => void, await: () => void, open: (run: string, step: number) => void, ask: NonNullable<Handlers["ask"]>, state: State}} Viewer */
+/** @typedef {{update: (value: any) => void, show: (step: number) => void, select: Act["select"], dispose: () => void, leave: () => void, await: () => void, starting: (prompt: string | null) => void, open: (run: string, step: number) => void, ask: NonNullable<Handlers["ask"]>, state: State}} Viewer */
 
 const TOOLS = [makeShare, makeCopy, makeFigureDialog, makeCompare, makeWhatIf, makeLessons, makeRequests, makeFollow, makeTour];
 const ASK_AT_ONCE = 12, ASK_MS = 250, UNFOLD_WHOLE = 40;
@@ -86,8 +86,7 @@ export function mount(element, handlers = {}) {
 
   /** @param {any} value */
   function update(value) {
-    const blocks = blocksOf(value).filter((block) => !isLate(state.run, block)), before = frameNow(state), stood = state.step;
-    if (tools.some((tool) => tool.declines?.(blocks))) return;
+    const came = blocksOf(value).filter((block) => !isLate(state.run, block)), blocks = tools.some((tool) => tool.declines?.(came)) ? [] : came, before = frameNow(state), stood = state.step;
     for (const block of blocks) {
       if (isAside(state, block)) {
         state.away = true; // until the reader goes to it, or asks for another step
@@ -100,6 +99,7 @@ export function mount(element, handlers = {}) {
       // What was missing came, or what is followed went on: nothing else has happened.
       if (!block.fills && (!block.following || block.notice !== undefined)) act.notice(block.notice);
       if (block.proofs) state.proofs = block.proofs;
+      if (block.run && !block.fills) state.starting = null;
       if (block.run && takeRun(state, block)) {
         stop();
         for (const tool of tools) tool.run?.();
@@ -305,6 +305,7 @@ export function mount(element, handlers = {}) {
     if (!frame) state.phase = null;
     offerNode(state, frame);
     ui.root.dataset.step = String(state.step);
+    ui.root.classList.toggle("sv-starting", state.starting !== null);
     ui.empty.hidden = Boolean(frame);
     ui.body.hidden = !frame;
     ui.tip.hidden ||= !frame;
@@ -391,7 +392,7 @@ export function mount(element, handlers = {}) {
   /** @type {Viewer} */
   const viewer = {
     update, show, select, dispose, leave: () => tools.forEach((tool) => tool.leave?.()), await: () => Object.assign(state, { awaits: true, away: false }), open: (run, step) => handlers.ask?.("open_run", { run, step }),
-    ask: (kind, data) => handlers.ask?.(kind, data), state,
+    starting: (prompt) => (state.starting = prompt, redraw()), ask: (kind, data) => handlers.ask?.(kind, data), state,
   };
   mounted.push(viewer);
   return viewer;

@@ -252,14 +252,15 @@ class Actions:
     def on_load(self, request: gr.Request) -> list[Any]:
         """Open the run that the address of the page names; else show the inputs of the one that it opens on."""
         asked = dict(request.query_params)
+        look = {"step": _whole(asked.get("step"), 1) - 1, "node": _whole(asked.get("node"), None)}
+        look["verifier"] = asked.get("verifier")
         if "trace" not in asked:
+            text = dump_block({"look": look}) if self.start.run and asked.keys() & look.keys() else gr.skip()
             first = None if self.start.filled else self.start.run  # the prompt above a run is to be its own
-            return self.show_run(None, first, gr.skip()) if first else [gr.skip(), gr.skip(), *self.form.untouched()]
+            return self.show_run(None, first, text) if first else [text, gr.skip(), *self.form.untouched()]
         client, name = client_of_event(request, self.limits), str(asked["trace"])
         answer = self.open_run(None, lambda: opening.linked(self.readers, self.share_store, name, client))
         if isinstance(answer[1], PageState):
-            look = {"step": _whole(asked.get("step"), 1) - 1, "node": _whole(asked.get("node"), None)}
-            look["verifier"] = asked.get("verifier")
             answer[0] = f"[{answer[0]},{dump_block({'look': look})}]"
         return answer
 

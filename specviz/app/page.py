@@ -208,7 +208,13 @@ def build_page(
             ),
             "upload": upload.upload(act.on_upload, [upload, page_state], opened, **files, **private, **said["upload"]),
             "open_run": viewer.open_run(
-                act.on_open_run, page_state, opened, show_progress="hidden", **private, **said["open_run"]
+                act.on_open_run,
+                page_state,
+                opened,
+                show_progress="hidden",
+                trigger_mode="always_last",
+                **private,
+                **said["open_run"],
             ),
             "lesson": viewer.lesson(act.on_lesson, page_state, opened, **quick, **private, **said["lesson"]),
             "replay": many.wire(viewer, page_state, work | said["replay"], quick),

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.browser
 def said(seen: Watched, text: str) -> None:
     """Wait until the command bar says it."""
     seen.page.wait_for_function(
-        "text => document.querySelector('.specviz-state').textContent.trim() === text", arg=text
+        "text => document.querySelector('.specviz-state [role=status]').textContent.trim() === text", arg=text
     )
 
 

@@ -41,6 +41,7 @@ export const MODELS = ["target", "draft"];
  * @property {number | null} phase inside the step, or null for the whole of it
  * @property {boolean} awaits whether a reader asked for a step and has touched nothing since
  * @property {boolean} away whether a reader turned to something else since then: steps of another run stay out of sight
+ * @property {string | null} starting the prompt of a new run that was asked for and has no step yet
  * @property {boolean} touring whether the tour is open
  * @property {number | null} selected node
  * @property {boolean} offered whether the page selected it, as nobody chose one
@@ -138,7 +139,7 @@ export const MODELS = ["target", "draft"];
 /** @returns {State} */
 export function emptyState() {
   return {
-    run: null, frames: new Map(), step: 0, end: 0, phase: null, awaits: false, away: false, touring: false, selected: null, offered: false, closed: false, asks: false, why: false, trail: [], lens: null, hidden: new Set(), range: null, open: new Map(), refused: new Map(),
+    run: null, frames: new Map(), step: 0, end: 0, phase: null, awaits: false, away: false, starting: null, touring: false, selected: null, offered: false, closed: false, asks: false, why: false, trail: [], lens: null, hidden: new Set(), range: null, open: new Map(), refused: new Map(),
     asked: new Set(), proofs: {}, known: null, compare: false, found: null, camera: { zoom: 1, x: 0, y: 0 }, spot: null, box: { width: 0, height: 0 }, dock: "", unmarked: false, focus: false, large: false, hits: [], maskHits: {},
     playing: null, drawing: null, asking: undefined, soon: 0, later: undefined,
   };

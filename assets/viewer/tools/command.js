@@ -37,9 +37,21 @@ export function saidOf(run) {
 }
 
 /**
+ * The part of a run that is done: of the tokens that it may write, with a part of the step that it is in.
+ * @param {Run | null} run null before its first step
+ * @param {number} step the part of the step that is done
+ */
+export function partOf(run, step) {
+  const most = run?.settings?.max_new_tokens;
+  if (!run || !most || !run.steps) return 0;
+  const { tokens } = run.totals;
+  return Math.min(1, (tokens + (step * tokens) / run.steps) / most);
+}
+
+/**
  * @param {HTMLElement} place of the words
  * @param {(asked: number) => void} ask the server what is being done; `hear` takes its answer
- * @param {{await: () => void, open: (run: string, step: number) => void, order: (act: string) => void}} viewer which is told that a step was asked for, opens a run
+ * @param {{await: () => void, starting: (prompt: string | null) => void, open: (run: string, step: number) => void, order: (act: string) => void}} viewer which is told that a step was asked for, opens a run
  *   at a step, and tells a loop that waits for this page to step, run or stop
  */
 export function makeCommand(place, ask, viewer) {
@@ -56,17 +68,19 @@ export function makeCommand(place, ask, viewer) {
   let following = null;
   /** The run that went on while the reader turned to another one. @type {Run | null} */
   let aside = null;
+  /** Ids of the runs that took a step in this page. @type {Set<string>} */
+  const own = new Set();
   /** @type {string | null} */
   let original = null;
   /** What went wrong, and the rest. @type {[string, string] | null} */
   let error = null;
-  /** @type {{kind: string, since: number, text: string, fraction: number | null} | null} */
+  /** `live` is the run that goes on, once it has a step. @type {{kind: string, since: number, text: string, fraction: number | null, live: Run | null} | null} */
   let busy = null;
   /** @type {number | undefined} */
   let timer;
   /** @type {number | undefined} */
   let looking;
-  let asked = 0, count = 0, waits = false, lost = false, waited = false;
+  let asked = 0, count = 0, waits = false, lost = false, waited = false, anew = false;
   /** Names of the events that the server has not answered completely. @type {string[]} */
   let pending = [];
   /** The button whose click waits for them. @type {string | null} */
@@ -75,6 +89,8 @@ export function makeCommand(place, ask, viewer) {
   const box = () => /** @type {HTMLTextAreaElement | null} */ (document.querySelector("#prompt textarea, #prompt input"));
   /** Whether the prompt is another one than that of the run in sight: than what stood there before it was written in. */
   const edited = () => original !== null && box()?.value !== original;
+  /** Whether the next step is one of a new run, as far as the page knows: a run that came with its end has none. */
+  const isNew = () => anew || edited() || !run || Boolean(run.engine) || (!own.has(run.id) && ![null, "stopped"].includes(run.endReason));
 
   /** What is followed, while it is in sight. */
   const followed = () => (following && (!run || following.runs.includes(run.id)) ? following : null);
@@ -110,6 +126,7 @@ export function makeCommand(place, ask, viewer) {
     goTo.hidden = aside === null;
     bar.classList.toggle("specviz-edited", !busy && edited());
     bar.classList.toggle("specviz-follows", followed() !== null);
+    bar.classList.toggle("specviz-anew", !busy && anew);
     progress.style.transform = `scaleX(${busy ? busy.fraction ?? 0 : 0})`;
     if (lost) say("Connection lost", "trying again");
     else if (busy && aside && busy.kind !== "stop" && !next) say("The run goes on", `step ${aside.steps}`);
@@ -117,6 +134,7 @@ export function makeCommand(place, ask, viewer) {
     else if (error) say(...error);
     else if (edited()) say("New prompt", "Enter starts a new run");
     else if (following && followed()) say(following.head, following.rest);
+    else if (anew) say("New run", "Step or Run starts it");
     else say(...saidOf(aside ?? run));
     for (const name of Object.keys(WAITING)) {
       if (busy) find(name)?.setAttribute("aria-pressed", String(next === name));
@@ -149,7 +167,7 @@ export function makeCommand(place, ask, viewer) {
   function hear({ text, fraction = null }) {
     waits = lost = false;
     if (!text || !busy || busy.kind === "stop") return;
-    Object.assign(busy, { text, fraction });
+    Object.assign(busy, { text, fraction: busy.kind === "run" ? partOf(busy.live, fraction ?? 0) : fraction });
     show();
   }
 
@@ -159,7 +177,7 @@ export function makeCommand(place, ask, viewer) {
    * @param {string} text
    */
   function begin(kind, text) {
-    busy = { kind, since: performance.now(), text, fraction: null };
+    busy = { kind, since: performance.now(), text, fraction: null, live: null };
     error = null;
     clearInterval(timer);
     timer = setInterval(tick, TICK_MS);
@@ -189,6 +207,8 @@ export function makeCommand(place, ask, viewer) {
     if (pending.length) return;
     const click = next;
     busy = next = null;
+    viewer.starting(null);
+    if (name === "new" && !failed) anew = true;
     clearInterval(timer);
     tick();
     if (click && (error || failed)) error = [error?.[0] ?? "Failed", `${WAITING[click]} was not begun`];
@@ -212,6 +232,8 @@ export function makeCommand(place, ask, viewer) {
   function take(block) {
     following = block.following ?? following;
     if (block.run) {
+      if (block.live) goesOn(block.run);
+      if (!block.fills) anew = false;
       if (block.run.id !== run?.id) setTimeout(forget, FILLED_MS); // its prompt comes beside it
       run = newerRun(run, block);
       if (run?.id === aside?.id) aside = null;
@@ -222,9 +244,17 @@ export function makeCommand(place, ask, viewer) {
     if (!block.fills && !block.live && !block.following && (block.run || block.look || block.compare || block.lesson)) leavePage();
   }
 
+  /** @param {Run} moved took a step */
+  function goesOn(moved) {
+    own.add(moved.id);
+    if (busy) Object.assign(busy, { live: moved, fraction: busy.kind === "run" ? partOf(moved, 0) : busy.fraction });
+  }
+
   /** @param {Block} block a step of a run that is not in sight */
   function takeAside({ run: other, notice }) {
     aside = other ?? null;
+    if (aside) goesOn(aside);
+    viewer.starting(null);
     if (notice?.kind === "error") error = ["Failed", ""];
     show();
   }
@@ -261,7 +291,10 @@ export function makeCommand(place, ask, viewer) {
       show();
     } else if (at.id !== "new") {
       aside = null;
-      begin(at.id, edited() ? "Starting a new run" : "Starting");
+      const starts = isNew();
+      begin(at.id, starts ? "Starting a new run" : "Starting");
+      if (!starts) Object.assign(busy ?? {}, { live: run });
+      if (starts) viewer.starting(box()?.value ?? "");
       forget();
       viewer.await();
       if (!waited) leavePage();
