@@ -156,7 +156,7 @@ export function mount(element, handlers = {}) {
     state.selected = node === state.selected && !keep && !isDouble && !state.offered ? null : node;
     Object.assign(state, { offered: false, closed: state.selected === null });
     if (state.selected !== null && state.spot?.y[state.selected] === null) opened().add(state.selected);
-    if (state.selected !== null && narrow.matches && state.dock !== "whatif") markDock(NODE);
+    if (state.selected !== null && narrow.matches && state.dock !== "whatif" && !state.asks) markDock(NODE);
     render("select");
     if (state.selected !== null) tree.camera.show(state.selected);
     tell();
@@ -278,7 +278,6 @@ export function mount(element, handlers = {}) {
   function markDock(name) {
     state.dock = ui.root.dataset.dock = name;
     if (name === "table") ui.nodeTable.open = true;
-    if (name === "whatif") for (const form of ui.under.querySelectorAll("details")) form.open = true;
     ui.dock.show(name);
     delete ui.dock.box.dataset.drawn;
   }

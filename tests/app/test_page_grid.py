@@ -35,7 +35,8 @@ TOOLS = """[document.querySelector('.sv-treehead'), ...[...document.querySelecto
 PATH_IN_SIGHT = """path => {
     const box = document.querySelector('.sv-treebox').getBoundingClientRect();
     const cards = path.map(node => document.querySelector(`.sv-card-node[data-node='${node}'] .sv-bg`));
-    const all = [...cards, document.querySelector('.sv-card[data-bonus='rejection'] .sv-bg')].map(one => one.getBoundingClientRect());
+    const bonus = document.querySelector(`.sv-card[data-bonus='rejection'] .sv-bg`);
+    const all = [...cards, bonus].map(one => one.getBoundingClientRect());
     return all.every(one => one.top >= box.top - 1 && one.bottom <= box.bottom + 1 && one.right <= box.right + 1);
 }"""
 """Script: whether every card of a path, and a bonus card, is in the box of the tree."""

@@ -7,6 +7,7 @@
 
 import { el } from "../core/dom.js";
 import { listenForKeys } from "../core/keys.js";
+import { NARROW } from "../panels/dock.js";
 import { unmarkedFrame } from "../panels/unmarked.js";
 import { lessonText, linkNodes } from "./lesson_text.js";
 
@@ -58,6 +59,7 @@ export function makeLessons(ui, state, act, { ask, onLessons }) {
     unwanted = false;
     ask?.("lesson", { name });
   }
+  const narrow = matchMedia(NARROW);
   const auditSaid = ui.auditEmpty.textContent;
 
   /**
@@ -172,7 +174,7 @@ export function makeLessons(ui, state, act, { ask, onLessons }) {
     if (state.selected !== null) act.select(null); // or it would be taken for an answer
     if (state.hidden.has(lesson.verifier)) act.toggle(lesson.verifier);
     if (state.lens !== lesson.verifier) act.watch(lesson.verifier);
-    act.open(lesson.dock ? "cache" : "");
+    act.open(lesson.dock && !narrow.matches ? "cache" : "");
     title.focus();
   }
 
@@ -206,6 +208,7 @@ export function makeLessons(ui, state, act, { ask, onLessons }) {
    */
   function say(kind, ...content) {
     if (!open) return;
+    if (narrow.matches && state.dock) act.open(""); // which stands where the lesson does
     open.status.className = `sv-lesson-answer sv-lesson-${kind}`;
     open.status.replaceChildren(el("p", {}, content));
     open.status.scrollIntoView({ block: "nearest" });
