@@ -225,7 +225,7 @@ def next_hit(trace: Trace, start: int, until: Breakpoints) -> str:
         if (found := first_hit(trace, 0, until)) is None:
             return message("info", "No step hits a breakpoint.")
         block = stopped_at([found])
-        block["notice"]["text"] += f" (the search began anew: no step after step {min(start, len(trace.steps))} hits one)"
+        block["notice"]["text"] += f" (the search began anew: no step after step {start} hits one)"
         return dump_block(block)
     return dump_block(stopped_at([found]))
 
