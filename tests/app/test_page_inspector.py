@@ -193,7 +193,10 @@ def test_a_fault_is_the_headline_and_why_leads_back_to_its_cause(from_file, faul
     page = seen.page
     assert page.inner_text(".sv-alarmtitle") == f"✕ Slot {slot} holds the wrong token"
     assert "first fault; " in page.inner_text(".sv-alarmsub")
-    assert f"its slot {slot} is wrong (target)" in page.text_content(f".sv-faulty[data-node='{due}']")
+    assert f"target slot {slot} wrong" in page.text_content(f".sv-faulty[data-node='{due}']")
+    page.keyboard.press("e")
+    assert page.input_value(".sv-figuredialog input[type=text]").startswith(f"Slot {slot} holds the wrong token: ")
+    page.keyboard.press("Escape")
     page.click("[data-act=why]")
     assert page.locator(".sv-why h4").all_inner_texts()[:4] == ["Slot", "Movefirst cause", "Decision", "Row"]
     moves = page.inner_text(".sv-why li >> nth=1")
