@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from specviz.errors import RecorderError, SettingsError, TraceError, shown
-from specviz.recorder.about import model_info, sampling_of
+from specviz.recorder.about import meant_rule, model_info, sampling_of
 from specviz.recorder.arrays import WrongCall, snapshot
 from specviz.recorder.assemble import Assembled, assemble
 from specviz.recorder.build import Texts, build_failed, build_step
@@ -26,6 +26,7 @@ from specviz.recorder.checks import Examined, examine
 from specviz.recorder.checks.calls import calls
 from specviz.recorder.checks.sums import SUMS
 from specviz.recorder.checks.text import PATH
+from specviz.recorder.model_rows import whole
 from specviz.recorder.raw_step import RawStep
 from specviz.recorder.recording import RecordingFile
 from specviz.recorder.reports import Reports
@@ -139,6 +140,8 @@ class Recorder:
         self._reader = CacheReader()
         self._texts = Texts(self._report.careful(decode) if decode else None)
         self._requests: dict[str | None, _Request] = {}
+        self._open: set[str | None] = set()
+        """Requests with a step that has not ended."""
         self._closes = False
         """Whether the last step is written when the process ends."""
         self._late: deque[tuple[StepRecord, BaseException | None]] = deque()
@@ -155,6 +158,8 @@ class Recorder:
             target=sampling_of(sampling),
             draft=sampling_of(draft_sampling),
         )
+        if meant := meant_rule(rule):
+            self._report("Recorder", "rule", f"Recorder(): {meant}")
         self._models = Models(target=model_info(target), draft=model_info(draft))
         self._end_tokens = tuple(sorted({int(token) for token in end_tokens}))
         self._file = RecordingFile(path)
@@ -174,11 +179,12 @@ class Recorder:
             return
         with self._timed(), self._report.calling("prompt"):
             name = _name(request)
-            ids = [int(token) for token in snapshot(tokens).get().reshape(-1).tolist()]
+            ids = whole(snapshot(tokens), "prompt", "tokens")
             if not ids or min(ids) < 0:
                 raise WrongCall("prompt(): a prompt is at least one token id, each from 0 on", "tokens")
             if name in self._requests:
-                raise WrongCall(f"prompt(): the request {shown(name)} has begun already; give it another name", "twice")
+                which = "there is one already" if name is None else f"the request {shown(name)} has one already"
+                raise WrongCall(f"prompt(): {which}; give each text of a batch a name, with request=", "twice")
             run = Run(
                 engine=self._engine,
                 models=self._models,
@@ -203,7 +209,9 @@ class Recorder:
         """
         if not self._on:
             return NO_STEP
-        return StepRecord(_name(request), prefilled, fused_prefill, self._reader, self._report, self._finish)
+        return StepRecord(
+            _name(request), prefilled, fused_prefill, self._reader, self._report, self._open, self._finish
+        )
 
     def end(self, reason: EndReason = "stopped", message: str | None = None, request: str | int | None = None) -> None:
         """Say why it ended: ``end of sequence``, ``max_new_tokens``, ``context limit``, ``stopped`` or ``error``."""

@@ -44,7 +44,13 @@ NAN = np.where(np.arange(4)[:, None] == 2, np.float32("nan"), rows(4))
         ("tree", {"tokens": [3, 4, -5]}, "node 2 has the token -5; token ids are from 0 on"),
         ("tree", {"tokens": TOKENS, "parents": [-1, 0]}, "there are 4 tokens and 2 parents"),
         ("tree", {"tokens": [3.5, 4.0]}, "tokens should be a list of whole numbers"),
-        ("tree", {"tokens": "word"}, "str is no array of numbers"),
+        ("tree", {"tokens": [2.0, 3.5, 4.0]}, "tokens should be a list of whole numbers; 3.5 is none"),
+        (
+            "tree",
+            {"tokens": TOKENS, "parents": [None, 0, 0, 1]},
+            "parents should be a list of whole numbers; nan is none",
+        ),
+        ("tree", {"tokens": "word"}, "str is no array of numbers; give token ids"),
         ("target", {"probs": rows(3)}, "there are 3 rows for 4 nodes; say with nodes="),
         ("target", {"probs": NAN}, "the row of node 2 has NaN or infinity, which are no probabilities; 1 of 4 rows"),
         ("target", {"probs": 9 * rows(4) - 4}, "give logits with logits="),
@@ -73,6 +79,7 @@ NAN = np.where(np.arange(4)[:, None] == 2, np.float32("nan"), rows(4))
         ),
         ("verify", {"accepted": [1], "bonus": 9, "coins": [0.1, 0.2]}, "coins is a list of 2 numbers for 4 nodes; say"),
         ("verify", {"accepted": [1], "bonus": 9, "coins": {"a": 0.5}}, "coins should be node -> number"),
+        ("verify", {"accepted": [1], "bonus": 9, "rule": "rejektion"}, "no rule 'rejektion'.*say 'rejection'"),
         ("verify", {"accepted": [1], "bonus": 9, "source": "luck"}, "there is no source 'luck'"),
     ],
 )
@@ -175,6 +182,69 @@ def test_what_was_dropped_with_a_warning_is_a_finding_of_the_file(tmp_path) -> N
             "(1 more of 2); 2 of 2 in 1 of 1 steps.",
         )
     ]
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ({"draft": {"probs": rows(2, columns=5)}}, "its rows have 5 columns and the target's 12.*vocabulary="),
+        ({"tree": {"tokens": [3, 4, 99, 6], "parents": PARENTS}}, "node 2 has token 99, but the target's rows have 12"),
+        ({"verify": {"accepted": [1], "bonus": 50}}, "the bonus is token 50, but the target's rows have 12 columns"),
+        ({"verify": {"accepted": [1], "bonus": 9, "bonus_row": rows(1, columns=3)}}, "bonus_row has 3 entries, but"),
+    ],
+)
+def test_rows_that_are_not_as_wide_as_others_are_told_of(said, sentence) -> None:
+    step, told = warned(recorder(strict=False), **({"target": {"probs": rows(4)}} | said))
+    assert len(told) == 1
+    assert re.search(sentence, told[0]), told
+    assert [bool(re.search(sentence, check.message)) for check in step.checks if check.name == "calls"] == [True]
+    # A vocabulary that one model pads and the other does not is none of these.
+    assert warned(recorder(strict=False), target={"probs": rows(4)}, draft={"probs": rows(2, columns=11)})[1] == []
+
+
+def test_a_cache_is_at_least_as_long_as_it_is_said_to_be() -> None:
+    torch = pytest.importorskip("torch")
+    cache = [(torch.zeros(1, 1, 6, 2), torch.zeros(1, 1, 6, 2))]
+    rec = recorder(strict=False)
+    with rec.step() as step:
+        step.tree(TOKENS, PARENTS)
+        reading = step.cache("target", cache, length=7)
+        with pytest.warns(specviz.RecorderWarning, match=r"length=7, but the target's cache has 6 slots; say how many"):
+            reading.__enter__()
+        reading.__exit__(None, None, None)
+        step.verify(accepted=[1], bonus=9)
+    assert rec.trace().steps[0].caches.target is None
+
+
+def test_calls_outside_of_their_step_are_told_of_and_change_nothing() -> None:
+    rec = recorder(strict=False)
+    made = rec.step()
+    with pytest.warns(specviz.RecorderWarning, match=r"the step has not begun.*write: with rec.step\(\) as step:"):
+        made.tree(TOKENS, PARENTS)
+    with rec.step() as step:
+        step.tree(TOKENS, PARENTS)
+        step.verify(accepted=[1], bonus=9)
+    before = rec.trace()
+    with pytest.warns(specviz.RecorderWarning, match=r"verify\(\): the step has ended, and this call is not recorded"):
+        step.verify(accepted=[], bonus=8, rule="naive")
+    assert rec.trace() == before
+    with rec.step() as outer:
+        outer.verify(accepted=[], bonus=9)
+        inner = rec.step()
+        with pytest.warns(specviz.RecorderWarning, match=r"it begins before the last step has ended; end that first"):
+            inner.__enter__()
+        inner.verify(accepted=[], bonus=9)
+        inner.__exit__(None, None, None)
+
+
+def test_a_prompt_is_token_ids_given_once() -> None:
+    rec = recorder(strict=False)
+    with pytest.warns(specviz.RecorderWarning, match=r"prompt\(\): there is one already; give each text of a batch a"):
+        rec.prompt([1])
+    with pytest.warns(specviz.RecorderWarning, match=r"prompt\(\): str is no array of numbers; give token ids"):
+        rec.prompt("Why is the sky blue?", request="a")
+    with pytest.warns(specviz.RecorderWarning, match="there is no rule 'Rejection'.*say 'rejection:x=1'"):
+        recorder(strict=False, rule="Rejection:x=1")
 
 
 def test_of_rows_with_nan_the_others_are_recorded() -> None:
