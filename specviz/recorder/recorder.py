@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
@@ -30,6 +29,7 @@ from specviz.recorder.model_rows import whole
 from specviz.recorder.raw_step import RawStep
 from specviz.recorder.recording import RecordingFile
 from specviz.recorder.reports import Reports
+from specviz.recorder.request import Request
 from specviz.recorder.step_record import NO_STEP, NoStep, StepRecord
 from specviz.trace.io import parse_trace
 from specviz.trace.recording import End, Run
@@ -50,26 +50,6 @@ from specviz.verifier_styles import STYLES
 
 VARIABLE = "SPECVIZ"
 """The environment's variable which, when it is 0, makes every recorder do nothing."""
-
-
-@dataclass
-class _Request:
-    """What is known of one request.
-
-    Attributes:
-        number: in the order in which they began, from 0 on.
-        text: the prompt and all that was committed.
-        steps: how many are written.
-        guessed: whether nobody knows the text: a step accepted no path, and did not say what it committed.
-        lost: whether a step could not be written, so that no other can follow it.
-    """
-
-    number: int
-    run: Run
-    text: list[int]
-    steps: int = 0
-    lost: bool = False
-    guessed: bool = False
 
 
 class Recorder:
@@ -139,7 +119,7 @@ class Recorder:
         self._lock = threading.RLock()
         self._reader = CacheReader()
         self._texts = Texts(self._report.careful(decode) if decode else None)
-        self._requests: dict[str | None, _Request] = {}
+        self._requests: dict[str | None, Request] = {}
         self._open: set[str | None] = set()
         """Requests with a step that has not ended."""
         self._closes = False
@@ -193,7 +173,7 @@ class Recorder:
                 prompt_texts=self._texts.of(ids),
                 end_tokens=self._end_tokens,
             )
-            self._requests[name] = _Request(len(self._requests), run, ids)
+            self._requests[name] = Request(len(self._requests), run, ids)
             self._add(name, run)
 
     def step(
@@ -290,7 +270,7 @@ class Recorder:
                 self._requests[step.request].lost = True  # no other step can follow the one that is missing
             self._report("step", type(own).__name__, f"step(): {type(own).__name__}: {own}", own, raising=error is None)
 
-    def _write_step(self, step: StepRecord, error: BaseException | None, request: _Request) -> None:
+    def _write_step(self, step: StepRecord, error: BaseException | None, request: Request) -> None:
         wrong: list[WrongCall] = []
         samplings = (self._engine.target, self._engine.draft)
         assembled = assemble(step.said, request.steps, request.text, samplings, wrong.append)
@@ -350,7 +330,7 @@ class Recorder:
             raw.wrong_calls.append(sentence)
             return Examined(calls(raw), {})
 
-    def _learn(self, step: StepRecord, raw: RawStep, request: _Request) -> None:
+    def _learn(self, step: StepRecord, raw: RawStep, request: Request) -> None:
         """Say of the run what its steps tell: the rule, and the rows' number formats."""
         engine = request.run.engine
         formats = {"dtype": raw.dtype, "draft_dtype": raw.draft_dtype}
