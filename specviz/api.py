@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,14 +20,25 @@ def load(path: str | os.PathLike[str], request: str | None = None) -> Trace:
     """Read a trace file, ``.json`` or ``.json.gz``, or a recording, ``.jsonl``.
 
     Args:
-        request: of a recording, which of its requests; None: the first.
+        request: of a recording, which of its requests; None: the first, with a warning where there are several.
 
     Raises:
         TraceError: if it cannot be read, is no trace of this schema version, or has more than 256 MiB unpacked.
     """
     from specviz.trace.io import load_trace
 
-    return load_trace(path, request=request)
+    trace = load_trace(path, request=request)
+    if request is None and trace.request is not None:  # one of a batch
+        from specviz.trace.recording import listed, request_names
+
+        names = request_names(path)
+        if len(names) > 1:
+            warnings.warn(
+                f"specviz: this recording has {len(names)} requests, and the first was loaded; say request= to choose "
+                f"among {listed(names)}.",
+                stacklevel=2,
+            )
+    return trace
 
 
 def save(trace: Trace, path: str | os.PathLike[str]) -> None:

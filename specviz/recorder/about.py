@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 
 from specviz.errors import SettingsError, shown
 from specviz.trace.schema import LONGEST_NAME, ModelInfo, Sampling, cut
+from specviz.verifier_styles import STYLES
 
 
 def sampling_of(said: Sampling | Mapping[str, Any] | float | None) -> Sampling | None:
@@ -25,6 +27,16 @@ def sampling_of(said: Sampling | Mapping[str, Any] | float | None) -> Sampling |
         raise SettingsError(
             f"The sampling {shown(said)} is none; give a temperature, or a mapping with {names}."
         ) from None
+
+
+def meant_rule(rule: object) -> str | None:
+    """A sentence about a rule that is almost called as one of specviz's; None for others, which engines may have."""
+    name, colon, options = str(rule or "").partition(":")
+    close = difflib.get_close_matches(name.lower(), STYLES, 1, 0.8)
+    if name in STYLES or not close:
+        return None
+    meant = shown(close[0] + colon + options)
+    return f"there is no rule {shown(name)}, so nothing is judged by it; if {close[0]} is meant, say {meant}"
 
 
 def model_info(model: Any) -> ModelInfo | None:

@@ -56,6 +56,10 @@ def snapshot(values: Any) -> Snapshot:
     Raises:
         WrongCall: for what is no array of numbers.
     """
+    if isinstance(values, (str, bytes)):
+        raise WrongCall(
+            f"{type(values).__name__} is no array of numbers; give token ids, as tokenizer.encode(text) makes them"
+        )
     if isinstance(values, (list, tuple)) and values and hasattr(values[0], "detach"):
         values = _stacked(values)
     if hasattr(values, "detach"):

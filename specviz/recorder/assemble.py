@@ -6,12 +6,15 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from specviz.recorder.arrays import Snapshot, WrongCall
+from specviz.recorder.arrays import Array, Snapshot, WrongCall
 from specviz.recorder.cache_reading import change
 from specviz.recorder.model_rows import Report, finite_rows, model_rows, optional, two_dimensional, vocabulary_of, whole
 from specviz.recorder.raw_step import BONUS, RawStep
 from specviz.recorder.said import Said, VerifyCall
 from specviz.trace.schema import MOST_NODES, Sampling
+
+PADDING = 0.1
+"""Rows of draft and target may differ by such a part of their columns: models pad one vocabulary to different sizes."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ def assemble(
     draft = model_rows(raw, "draft", said.draft, samplings[1], raw.vocabulary, report)
     raw.q, raw.q_logits, raw.q_nodes = draft.probs, draft.logits, draft.nodes
     raw.draft_positions, raw.draft_mask, raw.draft_dtype = draft.positions, draft.mask, draft.dtype
+    _told_widths(raw, report)
     connected: list[int] = []
     if said.verify is not None:
         connected = _verified(raw, said.verify, said.has_tree, report)
@@ -106,6 +110,35 @@ def _tree(tokens: Snapshot | None, parents: Snapshot | None) -> tuple[list[int],
                 rule = "a parent comes before its children"
             raise WrongCall(f"tree(): node {node} has the parent {parent}, but {rule}", "parents")
     return found, above
+
+
+def width_of(probs: Array | None, logits: Array | None) -> int | None:
+    """Columns of the rows; None where there are none."""
+    rows = logits if probs is None else probs
+    return None if rows is None else rows.shape[1]
+
+
+def _told_widths(raw: RawStep, report: Report) -> None:
+    """Tell of rows that are not as wide as their tokens, or each other, need them."""
+    width, of_draft = width_of(raw.p, raw.p_logits), width_of(raw.q, raw.q_logits)
+    beyond = [node for node, token in enumerate(raw.tokens) if width is not None and token >= width]
+    if beyond:
+        token = raw.tokens[beyond[0]]
+        report(
+            WrongCall(
+                f"tree(): node {beyond[0]} has token {token}, but the target's rows have {width} columns", "width"
+            )
+        )
+    if width is None or of_draft is None or raw.vocabulary is not None:
+        return
+    if abs(width - of_draft) > PADDING * max(width, of_draft):
+        report(
+            WrongCall(
+                f"draft(): its rows have {of_draft} columns and the target's {width}; they are read by the target's "
+                "ids: say with vocabulary= which token each column is",
+                "width",
+            )
+        )
 
 
 # ------------------------------------------------------------------------------------------------------- the verdict
@@ -154,6 +187,20 @@ def _verified(raw: RawStep, call: VerifyCall, said_tree: bool, report: Report) -
     if row is not None:
         fine = finite_rows("verify", row, None, [connected[-1] if connected else 0] * len(row), report)
         raw.bonus_row = row[0] if len(row) == 1 and fine[0] else None
+    width = width_of(raw.p, raw.p_logits)
+    if width is not None and raw.bonus is not None and raw.bonus >= width:
+        report(
+            WrongCall(f"verify(): the bonus is token {raw.bonus}, but the target's rows have {width} columns", "bonus")
+        )
+    if width is not None and raw.bonus_row is not None and len(raw.bonus_row) != width:
+        report(
+            WrongCall(
+                f"verify(): bonus_row has {len(raw.bonus_row)} entries, but the target's rows have {width} columns; "
+                "give the whole row, by the target's ids",
+                "bonus_row",
+            )
+        )
+        raw.bonus_row = None
     return connected
 
 

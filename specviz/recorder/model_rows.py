@@ -266,7 +266,12 @@ def whole(values: Snapshot, call: str, what: str) -> list[int]:
         array = array.reshape(-1)
     if array.ndim == 0:
         array = array[None]
-    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+    if array.ndim != 1:
         raise WrongCall(f"{call}(): {what} should be a list of whole numbers, not of shape {list(array.shape)}", what)
+    if array.size and array.dtype.kind not in "iu":
+        # Of lists with None, which is no number here, numpy makes NaN.
+        wrong = next((x for x in array.tolist() if x != x or x != int(x) or isinstance(x, bool)), None)
+        which = f"{array[0]} is of the format {values.dtype}" if wrong is None else f"{wrong} is none"
+        raise WrongCall(f"{call}(): {what} should be a list of whole numbers; {which}", what)
     found: list[int] = array.tolist()
     return found

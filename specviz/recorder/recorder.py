@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -18,7 +17,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from specviz.errors import RecorderError, RecorderStopped, SettingsError, TraceError, shown
-from specviz.recorder.about import model_info, sampling_of
+from specviz.recorder.about import meant_rule, model_info, sampling_of
 from specviz.recorder.arrays import WrongCall, snapshot
 from specviz.recorder.assemble import Assembled, assemble
 from specviz.recorder.build import Texts, build_failed, build_step
@@ -29,9 +28,11 @@ from specviz.recorder.checks.sums import SUMS
 from specviz.recorder.checks.text import PATH
 from specviz.recorder.findings import Audited
 from specviz.recorder.gate import EngineGate
+from specviz.recorder.model_rows import whole
 from specviz.recorder.raw_step import RawStep
 from specviz.recorder.recording import RecordingFile, new_id
 from specviz.recorder.reports import Reports
+from specviz.recorder.request import Request
 from specviz.recorder.step_record import NO_STEP, NoStep, StepRecord
 from specviz.trace.io import parse_trace
 from specviz.trace.recording import End, Run
@@ -52,26 +53,6 @@ from specviz.verifier_styles import STYLES
 
 VARIABLE = "SPECVIZ"
 """The environment's variable which, when it is 0, makes every recorder do nothing."""
-
-
-@dataclass
-class _Request:
-    """What is known of one request.
-
-    Attributes:
-        number: in the order in which they began, from 0 on.
-        text: the prompt and all that was committed.
-        steps: how many are written.
-        guessed: whether nobody knows the text: a step accepted no path, and did not say what it committed.
-        lost: whether a step could not be written, so that no other can follow it.
-    """
-
-    number: int
-    run: Run
-    text: list[int]
-    steps: int = 0
-    lost: bool = False
-    guessed: bool = False
 
 
 class Recorder:
@@ -147,7 +128,9 @@ class Recorder:
         self._lock = threading.RLock()
         self._reader = CacheReader()
         self._texts = Texts(self._report.careful(decode) if decode else None)
-        self._requests: dict[str | None, _Request] = {}
+        self._requests: dict[str | None, Request] = {}
+        self._open: set[str | None] = set()
+        """Requests with a step that has not ended."""
         self._closes = False
         """Whether the last step is written when the process ends."""
         self._late: deque[tuple[StepRecord, BaseException | None]] = deque()
@@ -164,6 +147,8 @@ class Recorder:
             target=sampling_of(sampling),
             draft=sampling_of(draft_sampling),
         )
+        if meant := meant_rule(rule):
+            self._report("Recorder", "rule", f"Recorder(): {meant}")
         self._models = Models(target=model_info(target), draft=model_info(draft))
         self._end_tokens = _ids(end_tokens)
         if gate and path is None:
@@ -204,11 +189,12 @@ class Recorder:
             return
         with self._timed(), self._report.calling("prompt"):
             name = _name(request)
-            ids = [int(token) for token in snapshot(tokens).get().reshape(-1).tolist()]
+            ids = whole(snapshot(tokens), "prompt", "tokens")
             if not ids or min(ids) < 0:
                 raise WrongCall("prompt(): a prompt is at least one token id, each from 0 on", "tokens")
             if name in self._requests:
-                raise WrongCall(f"prompt(): the request {shown(name)} has begun already; give it another name", "twice")
+                which = "there is one already" if name is None else f"the request {shown(name)} has one already"
+                raise WrongCall(f"prompt(): {which}; give each text of a batch a name, with request=", "twice")
             engine = self._engine if about is None else Engine(**{**dict(self._engine), **about})
             models = self._models if draft is None else Models(target=self._models.target, draft=model_info(draft))
             run = Run(
@@ -219,7 +205,7 @@ class Recorder:
                 prompt_texts=self._texts.of(ids),
                 end_tokens=self._end_tokens if end_tokens is None else _ids(end_tokens),
             )
-            self._requests[name] = _Request(len(self._requests), run, ids)
+            self._requests[name] = Request(len(self._requests), run, ids)
             self._add(name, run)
 
     def step(
@@ -235,7 +221,9 @@ class Recorder:
         """
         if not self._on:
             return NO_STEP
-        return StepRecord(_name(request), prefilled, fused_prefill, self._reader, self._report, self._finish)
+        return StepRecord(
+            _name(request), prefilled, fused_prefill, self._reader, self._report, self._open, self._finish
+        )
 
     def end(self, reason: EndReason = "stopped", message: str | None = None, request: str | int | None = None) -> None:
         """Say why it ended: ``end of sequence``, ``max_new_tokens``, ``context limit``, ``stopped`` or ``error``."""
@@ -345,7 +333,7 @@ class Recorder:
                 self._requests[step.request].lost = True  # no other step can follow the one that is missing
             self._report("step", type(own).__name__, f"step(): {type(own).__name__}: {own}", own, raising=error is None)
 
-    def _write_step(self, step: StepRecord, error: BaseException | None, request: _Request) -> None:
+    def _write_step(self, step: StepRecord, error: BaseException | None, request: Request) -> None:
         wrong: list[WrongCall] = []
         samplings = (request.run.engine.target, request.run.engine.draft)
         assembled = assemble(step.said, request.steps, request.text, samplings, wrong.append)
@@ -405,7 +393,7 @@ class Recorder:
             raw.wrong_calls.append(sentence)
             return Examined(calls(raw), {})
 
-    def _learn(self, step: StepRecord, raw: RawStep, request: _Request) -> None:
+    def _learn(self, step: StepRecord, raw: RawStep, request: Request) -> None:
         """Say of the run what its steps tell: the rule, and the rows' number formats."""
         engine = request.run.engine
         formats = {"dtype": raw.dtype, "draft_dtype": raw.draft_dtype}

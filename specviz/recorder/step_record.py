@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from specviz.errors import shown
+from specviz.recorder.about import meant_rule
 from specviz.recorder.arrays import Snapshot, WrongCall, snapshot
 from specviz.recorder.cache_reading import CacheReader
 from specviz.recorder.raw_step import BONUS
@@ -18,6 +19,12 @@ from specviz.trace.schema import BonusKind, Proposal
 
 PROPOSALS = ("without_replacement", "with_replacement", "top_k")
 SOURCES = ("target", "residual", "truncated", "argmax")
+
+
+_NOT_OPEN = {
+    "made": "the step has not begun, so nothing of it is recorded; write: with rec.step() as step:",
+    "ended": "the step has ended, and this call is not recorded; call it inside the with-block",
+}
 
 
 class StepRecord:
@@ -35,11 +42,13 @@ class StepRecord:
         fused_prefill: bool,
         reader: CacheReader,
         report: Reports,
+        open_steps: set[str | None],
         finish: Callable[[StepRecord, BaseException | None], None],
     ):
         self.request = request
         self.prefilled, self.fused_prefill = prefilled, fused_prefill
-        self._reader, self._report, self._finish = reader, report, finish
+        self._reader, self._report, self._open, self._finish = reader, report, open_steps, finish
+        self._state: Literal["made", "open", "ended"] = "made"
         self.said = Said()
         self.rule: str | None = None
         self.source: BonusKind | None = None
@@ -51,6 +60,12 @@ class StepRecord:
         self._began = 0.0
 
     def __enter__(self) -> StepRecord:
+        if self.request in self._open:
+            which = "" if self.request is None else f" of the request {shown(self.request)}"
+            sentence = f"step(): it begins before the last step{which} has ended; "
+            self._tell("step", "nested", sentence + "end that first, or name the requests of a batch with request=")
+        self._open.add(self.request)
+        self._state = "open"
         self._began = time.perf_counter()
         return self
 
@@ -58,6 +73,8 @@ class StepRecord:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> Literal[False]:
         self.seconds = time.perf_counter() - self._began
+        self._open.discard(self.request)
+        self._state = "ended"
         self._finish(self, error)
         return False
 
@@ -71,6 +88,8 @@ class StepRecord:
             parents: [n], the parent of every node, which comes before it; of the root -1. None: a chain.
         """
         with self._call("tree"):
+            if self.said.has_tree:
+                self._tell("tree", "twice", "tree(): it was called twice in one step; the last call counts")
             self.said.has_tree = True
             self.said.tokens, self.said.parents = snapshot(tokens), _snapshot(parents)
 
@@ -155,6 +174,8 @@ class StepRecord:
             source: ``target``, ``residual``, ``truncated`` or ``argmax``: what that row is.
         """
         with self._call("verify"):
+            if meant := meant_rule(rule):
+                self._tell("verify", "rule", f"verify(): {meant}")
             self.rule, self.source = rule, self._one_of("verify", "source", source, SOURCES)
             self.said.verify = VerifyCall(
                 snapshot(accepted),
@@ -184,6 +205,13 @@ class StepRecord:
                 raise WrongCall(f"cache(): there is no {shown(which)} cache; say target or draft", "which")
             first = self.said.caches.get(which)
             before = first[0] if first else self._reader.read(cache, int(length), int(row))
+            if not 0 <= before.start <= before.length:
+                held, before = before.length, None
+                raise WrongCall(
+                    f"cache(): length={length}, but the {which}'s cache has {held} slots; say how many were in it "
+                    "before this step",
+                    "length",
+                )
         yield  # what the block raises is not caught: the step is recorded as far as it got
         with self._call("cache"):
             if before is not None:
@@ -213,8 +241,14 @@ class StepRecord:
     def _call(self, name: str) -> Iterator[None]:
         began = time.perf_counter()
         try:
+            kept = self.said, self.rule, self.source
+            if self._state != "open":  # what is said now goes nowhere
+                self._tell(name, self._state, f"{name}(): {_NOT_OPEN[self._state]}")
+                self.said = Said()
             with self._report.calling(name, self.wrong):
                 yield
+            if self._state != "open":
+                self.said, self.rule, self.source = kept
         finally:
             self.own_seconds += time.perf_counter() - began
 

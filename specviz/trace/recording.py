@@ -16,7 +16,9 @@ Fields that have their default may be left out. A recording may end anywhere: a 
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -138,8 +140,27 @@ def read_recording(
     """
     found = _read(source, request, True, max_bytes)
     if request is not None and request not in found:
-        raise TraceError(f"This recording has no request {shown(request)}; choose one that it holds.")
+        names = listed(request_names(source, max_bytes=max_bytes))
+        raise TraceError(f"This recording has no request {shown(request)}; choose one that it holds: {names}.")
     return next(iter(found.values()))
+
+
+def request_names(source: str | os.PathLike[str] | bytes, *, max_bytes: int = MAX_TRACE_BYTES) -> list[str | None]:
+    """The requests of a recording that can be read, in the order in which they began."""
+    data = unpacked(source if isinstance(source, bytes) else _bytes_of(source, max_bytes), max_bytes)
+    names: dict[str | None, None] = {}
+    for text in _lines(data, max_bytes)[1:]:
+        with contextlib.suppress(ValueError, RecursionError):  # the last line may be torn
+            name = (outermost(text, max_bytes) or {}).get("request")
+            names[name if isinstance(name, str) else None] = None
+    return [*names]
+
+
+def listed(names: Sequence[str | None]) -> str:
+    """Some requests, as a sentence names them."""
+    most = 8
+    said = ", ".join("None" if name is None else shown(name, 30) for name in names[:most])
+    return said if len(names) <= most else f"{said} and {len(names) - most} more"
 
 
 def read_recordings(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,7 +43,13 @@ NAN = np.where(np.arange(4)[:, None] == 2, np.float32("nan"), rows(4))
         ("tree", {"tokens": [3, 4, -5]}, "node 2 has the token -5; token ids are from 0 on"),
         ("tree", {"tokens": TOKENS, "parents": [-1, 0]}, "there are 4 tokens and 2 parents"),
         ("tree", {"tokens": [3.5, 4.0]}, "tokens should be a list of whole numbers"),
-        ("tree", {"tokens": "word"}, "str is no array of numbers"),
+        ("tree", {"tokens": [2.0, 3.5, 4.0]}, "tokens should be a list of whole numbers; 3.5 is none"),
+        (
+            "tree",
+            {"tokens": TOKENS, "parents": [None, 0, 0, 1]},
+            "parents should be a list of whole numbers; nan is none",
+        ),
+        ("tree", {"tokens": "word"}, "str is no array of numbers; give token ids"),
         ("target", {"probs": rows(3)}, "there are 3 rows for 4 nodes; say with nodes="),
         ("target", {"probs": NAN}, "the row of node 2 has NaN or infinity, which are no probabilities; 1 of 4 rows"),
         ("target", {"probs": 9 * rows(4) - 4}, "give logits with logits="),
@@ -73,6 +78,7 @@ NAN = np.where(np.arange(4)[:, None] == 2, np.float32("nan"), rows(4))
         ),
         ("verify", {"accepted": [1], "bonus": 9, "coins": [0.1, 0.2]}, "coins is a list of 2 numbers for 4 nodes; say"),
         ("verify", {"accepted": [1], "bonus": 9, "coins": {"a": 0.5}}, "coins should be node -> number"),
+        ("verify", {"accepted": [1], "bonus": 9, "rule": "rejektion"}, "no rule 'rejektion'.*say 'rejection'"),
         ("verify", {"accepted": [1], "bonus": 9, "source": "luck"}, "there is no source 'luck'"),
     ],
 )
@@ -177,6 +183,69 @@ def test_what_was_dropped_with_a_warning_is_a_finding_of_the_file(tmp_path) -> N
     ]
 
 
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ({"draft": {"probs": rows(2, columns=5)}}, "its rows have 5 columns and the target's 12.*vocabulary="),
+        ({"tree": {"tokens": [3, 4, 99, 6], "parents": PARENTS}}, "node 2 has token 99, but the target's rows have 12"),
+        ({"verify": {"accepted": [1], "bonus": 50}}, "the bonus is token 50, but the target's rows have 12 columns"),
+        ({"verify": {"accepted": [1], "bonus": 9, "bonus_row": rows(1, columns=3)}}, "bonus_row has 3 entries, but"),
+    ],
+)
+def test_rows_that_are_not_as_wide_as_others_are_told_of(said, sentence) -> None:
+    step, told = warned(recorder(strict=False), **({"target": {"probs": rows(4)}} | said))
+    assert len(told) == 1
+    assert re.search(sentence, told[0]), told
+    assert [bool(re.search(sentence, check.message)) for check in step.checks if check.name == "calls"] == [True]
+    # A vocabulary that one model pads and the other does not is none of these.
+    assert warned(recorder(strict=False), target={"probs": rows(4)}, draft={"probs": rows(2, columns=11)})[1] == []
+
+
+def test_a_cache_is_at_least_as_long_as_it_is_said_to_be() -> None:
+    torch = pytest.importorskip("torch")
+    cache = [(torch.zeros(1, 1, 6, 2), torch.zeros(1, 1, 6, 2))]
+    rec = recorder(strict=False)
+    with rec.step() as step:
+        step.tree(TOKENS, PARENTS)
+        reading = step.cache("target", cache, length=7)
+        with pytest.warns(specviz.RecorderWarning, match=r"length=7, but the target's cache has 6 slots; say how many"):
+            reading.__enter__()
+        reading.__exit__(None, None, None)
+        step.verify(accepted=[1], bonus=9)
+    assert rec.trace().steps[0].caches.target is None
+
+
+def test_calls_outside_of_their_step_are_told_of_and_change_nothing() -> None:
+    rec = recorder(strict=False)
+    made = rec.step()
+    with pytest.warns(specviz.RecorderWarning, match=r"the step has not begun.*write: with rec.step\(\) as step:"):
+        made.tree(TOKENS, PARENTS)
+    with rec.step() as step:
+        step.tree(TOKENS, PARENTS)
+        step.verify(accepted=[1], bonus=9)
+    before = rec.trace()
+    with pytest.warns(specviz.RecorderWarning, match=r"verify\(\): the step has ended, and this call is not recorded"):
+        step.verify(accepted=[], bonus=8, rule="naive")
+    assert rec.trace() == before
+    with rec.step() as outer:
+        outer.verify(accepted=[], bonus=9)
+        inner = rec.step()
+        with pytest.warns(specviz.RecorderWarning, match=r"it begins before the last step has ended; end that first"):
+            inner.__enter__()
+        inner.verify(accepted=[], bonus=9)
+        inner.__exit__(None, None, None)
+
+
+def test_a_prompt_is_token_ids_given_once() -> None:
+    rec = recorder(strict=False)
+    with pytest.warns(specviz.RecorderWarning, match=r"prompt\(\): there is one already; give each text of a batch a"):
+        rec.prompt([1])
+    with pytest.warns(specviz.RecorderWarning, match=r"prompt\(\): str is no array of numbers; give token ids"):
+        rec.prompt("Why is the sky blue?", request="a")
+    with pytest.warns(specviz.RecorderWarning, match="there is no rule 'Rejection'.*say 'rejection:x=1'"):
+        recorder(strict=False, rule="Rejection:x=1")
+
+
 def test_of_rows_with_nan_the_others_are_recorded() -> None:
     step, _ = warned(recorder(strict=False), target={"probs": NAN, "positions": [2, 3, 3, 4], "mask": np.tri(4, 6, 2)})
     assert [node.target is None for node in step.tree.nodes] == [False, False, True, False]
@@ -258,48 +327,6 @@ def test_a_decode_that_fails_is_told_of_and_tokens_are_shown_by_number() -> None
 def test_an_engine_has_a_name_of_its_own(engine) -> None:
     with pytest.raises(specviz.SettingsError, match="An engine cannot be called"):
         Recorder(engine=engine)
-
-
-def test_a_file_that_is_no_recording_is_left_as_it_is(tmp_path) -> None:
-    mine = tmp_path / "thesis.txt"
-    mine.write_text("precious\n")
-    with pytest.raises(specviz.SettingsError, match=r"is no recording of specviz.*choose another name, or delete it"):
-        Recorder(mine)
-    assert mine.read_text() == "precious\n"
-    mine.write_text("")
-    one_step(recorder(mine))
-    assert len(specviz.load(mine).steps) == 1
-
-
-def test_a_recording_that_is_there_is_renamed_with_its_rows(tmp_path) -> None:
-    for steps_recorded in (1, 2, 3):
-        with recorder(tmp_path / "run.jsonl", rows=True) as rec:
-            for _ in range(steps_recorded):
-                one_step(rec, target={"probs": rows(4)})
-    for name, count in (("run.1.jsonl", 1), ("run.2.jsonl", 2), ("run.jsonl", 3)):
-        assert len(specviz.load(tmp_path / name).steps) == count
-        assert len([*(tmp_path / f"{name}.rows").iterdir()]) == count
-
-
-@pytest.mark.parametrize("locks", ["of the system", "beside the file"])
-def test_two_recorders_do_not_write_one_file(tmp_path, monkeypatch, locks) -> None:
-    if locks == "beside the file":
-        monkeypatch.setattr("specviz.recorder.claim.fcntl", None)
-    rec = recorder(tmp_path / "run.jsonl")
-    one_step(rec)
-    with pytest.raises(specviz.SettingsError, match=r"Another recorder is writing .*give each its own file"):
-        recorder(tmp_path / "run.jsonl")
-    one_step(rec)
-    rec.close()
-    assert len(specviz.load(tmp_path / "run.jsonl").steps) == 2
-    recorder(tmp_path / "run.jsonl").close()
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["run.1.jsonl", "run.jsonl"]
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
-def test_a_full_disk_is_told_when_the_recording_begins() -> None:
-    with pytest.raises(specviz.SettingsError, match=r"cannot be written to '/dev/full' \(No space left on device\)"):
-        Recorder("/dev/full")
 
 
 def test_a_recording_that_cannot_be_written_and_a_sampling_that_is_none_are_refused(tmp_path) -> None:

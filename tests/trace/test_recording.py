@@ -7,6 +7,7 @@ import gzip
 import json
 import random
 import tracemalloc
+import warnings
 
 import pytest
 
@@ -27,7 +28,7 @@ def recorded(steps: int = 3, requests: tuple[str | None, ...] = (None,)) -> byte
         for name in requests:
             with rec.step(name) as step:
                 step.tree([2, 3, 4 + i], [-1, 0, 0])
-                step.target([[0.25, 0.25, 0.5]] * 3, positions=[1, 2, 2])
+                step.target([[0.25, 0.25, 0.5, *[0.0] * 27]] * 3, positions=[1, 2, 2])
                 step.verify(accepted=[1], bonus=2, coins={1: 0.5, -1: 0.0})
     return rec._file.read()
 
@@ -62,6 +63,18 @@ def test_all_that_opens_a_trace_opens_a_recording(tmp_path, capsys) -> None:
     assert (trace.engine.name, trace.settings, len(trace.steps)) == ("my-loop", None, 3)
 
 
+def test_a_first_request_that_nobody_chose_is_told_of(tmp_path) -> None:
+    file = tmp_path / "run.jsonl"
+    file.write_bytes(recorded(requests=("a", "b", *map(str, range(9)))))
+    with pytest.warns(UserWarning, match=r"has 11 requests, and the first was loaded; .* among 'a', 'b', .* 3 more"):
+        assert specviz.load(file).request == "a"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert specviz.load(file, request="b").request == "b"
+        file.write_bytes(recorded(requests=("a",)))
+        assert specviz.load(file).request == "a"
+
+
 def test_the_requests_of_a_recording_are_traces_of_their_own() -> None:
     data = recorded(2, ("a", "b"))
     both = read_recordings(data)
@@ -70,7 +83,7 @@ def test_the_requests_of_a_recording_are_traces_of_their_own() -> None:
     assert read_recording(data, "b") == both["b"]
     assert [trace.request for trace in both.values()] == ["a", "b"]
     assert both["a"].id != both["b"].id
-    with pytest.raises(TraceError, match="has no request 'c'"):
+    with pytest.raises(TraceError, match=r"has no request 'c'; choose one that it holds: 'a', 'b'\."):
         read_recording(data, "c")
 
 
