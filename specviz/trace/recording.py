@@ -147,7 +147,7 @@ def read_recording(
 
 def request_names(source: str | os.PathLike[str] | bytes, *, max_bytes: int = MAX_TRACE_BYTES) -> list[str | None]:
     """The requests of a recording that can be read, in the order in which they began."""
-    data = unpacked(source if isinstance(source, bytes) else _bytes_of(source, max_bytes), max_bytes)
+    data = unpacked(source if isinstance(source, bytes) else file_bytes(source, max_bytes), max_bytes)
     names: dict[str | None, None] = {}
     for text in _lines(data, max_bytes)[1:]:
         with contextlib.suppress(ValueError, RecursionError):  # the last line may be torn

@@ -132,7 +132,7 @@ def test_what_is_wrong_in_printed_lines_is_found_by_the_checks(tmp_path: Path) -
         (printed(head(), {**STEP, "tokens": [-1, 2, 3, 4]}), "Line 2: tokens.0"),
         (printed(head(), {**STEP, "parents": [-1, 2, 0, 1]}), "Line 2: tree.*a parent comes before"),
         (printed(head(), STEP, {**STEP, "accepted": [3]}), "Line 3: verify.*node 3 is not a child of node 0"),
-        (printed(head(), {**STEP, "coins": {"9": 0.5}}), "Line 2: verify.*coins of node 9"),
+        (printed(head(), {**STEP, "coins": {"9": 0.5}}), "Line 2: verify.*coins names node 9"),
         (printed(head(), {**STEP, "p": [0.5]}), "Line 2: there are 1 entries of p for 4 nodes"),
         (printed(head(), {**STEP, "q": [None, 2, 0, 0]}), "Line 2: q.1"),
         (printed(head(), {**STEP, "nodes": 4}), "Line 2: nodes"),
