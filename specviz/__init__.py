@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         NumericsError,
         OutOfMemoryError,
         RecorderError,
+        RecorderStopped,
         RecorderWarning,
         RecordingInterrupted,
         SettingsError,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         VerifierError,
     )
     from specviz.figures.notebook import notebook_html
+    from specviz.recorder.adapters import attach
     from specviz.recorder.recorder import Recorder
     from specviz.trace.schema import Trace
     from specviz.verifiers import Verifier
@@ -41,6 +43,7 @@ __all__ = [
     "OutOfMemoryError",
     "Recorder",
     "RecorderError",
+    "RecorderStopped",
     "RecorderWarning",
     "RecordingInterrupted",
     "SettingsError",
@@ -50,6 +53,7 @@ __all__ = [
     "Verifier",
     "VerifierError",
     "__version__",
+    "attach",
     "check",
     "diff",
     "export",
@@ -63,10 +67,11 @@ _MODULES = {
     "specviz.api": ("check", "diff", "export", "load", "save"),
     "specviz.engine.record": ("record",),
     "specviz.errors": (
-        *("ModelError", "NumericsError", "OutOfMemoryError", "RecorderError", "RecorderWarning"),
+        *("ModelError", "NumericsError", "OutOfMemoryError", "RecorderError", "RecorderStopped", "RecorderWarning"),
         *("RecordingInterrupted", "SettingsError", "SpecvizError", "TraceError", "VerifierError"),
     ),
     "specviz.figures.notebook": ("notebook_html",),
+    "specviz.recorder.adapters": ("attach",),
     "specviz.recorder.recorder": ("Recorder",),
     "specviz.trace.schema": ("Trace",),
     "specviz.verifiers": ("Verifier",),

@@ -10,8 +10,8 @@
     ├── RecorderError      a strict recorder was called wrongly
     └── StoppingError      the server is being stopped
 
-Everything else that escapes is a bug in specviz, but for RecordingInterrupted, a KeyboardInterrupt that keeps what was
-recorded.
+Everything else that escapes is a bug in specviz, but for two KeyboardInterrupts: RecordingInterrupted, which keeps what
+was recorded, and RecorderStopped.
 """
 
 from __future__ import annotations
@@ -94,3 +94,7 @@ class RecordingInterrupted(KeyboardInterrupt):
     def __init__(self, trace: Any):
         super().__init__(f"stopped after {len(trace.steps)} steps, which the exception holds as its trace")
         self.trace = trace
+
+
+class RecorderStopped(KeyboardInterrupt):
+    """Stop was pressed on the page that steps a loop, whose :class:`specviz.Recorder` has ``gate="raise"``."""

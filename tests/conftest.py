@@ -104,8 +104,8 @@ def served(browser, tmp_path):
 
     opened = []
 
-    def open_page(trace: Trace | None = None, load_pair=None, **options) -> Watched:
-        page = build_page(Sessions(load_pair), trace, share_store=ShareStore(tmp_path / "held"))
+    def open_page(trace: Trace | None = None, load_pair=None, follower=None, **options) -> Watched:
+        page = build_page(Sessions(load_pair), trace, share_store=ShareStore(tmp_path / "held"), follower=follower)
         # Without Gradio's own look whether it can be reached: it gives up after seconds on a busy machine.
         launch = {"prevent_thread_lock": True, "quiet": True, "server_name": "127.0.0.1", "_frontend": False}
         try:
@@ -113,7 +113,7 @@ def served(browser, tmp_path):
         except OSError:  # another run of the tests has the port
             _, url, _ = launch_page(page, **launch)
         watched = Watched(browser, url.rstrip("/"), **options)
-        watched.page.wait_for_selector(DRAWN)
+        watched.page.wait_for_selector(".specviz-state b" if follower else DRAWN)
         opened.append((watched, page))
         return watched
 

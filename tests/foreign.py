@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from specviz.recorder.recording import RecordingFile
+from specviz.recorder.recording import RecordingFile, new_id
 from specviz.trace.recording import Run
 from specviz.trace.schema import Check, Trace
 
@@ -80,7 +80,7 @@ def _take_out(step: dict[str, Any], level: int, texts: bool) -> None:
 
 def write_recording(path: Path, requests: Mapping[str | None, Trace]) -> None:
     """Write runs of another engine to one recording, as its requests by name, one after the other."""
-    file = RecordingFile(path)
+    file = RecordingFile(path, new_id())
     for name, trace in requests.items():
         known = {field: getattr(trace, field) for field in Run.model_fields}
         for part in (Run(**known), *trace.steps):

@@ -19,6 +19,7 @@ from specviz.verifiers import VERIFIERS
 from tests import tiny
 from tests.engine.test_session import comparable
 from tests.paths import ASSETS
+from tests.saved_pages import block_in
 
 HANDED_OVER = {"progress", "on_step"}
 """What only a program can give."""
@@ -175,7 +176,7 @@ def test_a_run_is_saved_loaded_exported_and_compared(shipped: specviz.Trace, tmp
     assert specviz.export(shipped, tmp_path / "run.html", step=3, theme="dark") == tmp_path / "run.html"
     page = (tmp_path / "run.html").read_text(encoding="utf-8")
     assert 'data-theme="dark"' in page
-    assert '"go":2' in page
+    assert block_in(page)["go"] == 2
     shorter = shipped.model_copy(update={"steps": shipped.steps[:2], "end_reason": "stopped"})
     found = specviz.diff(shipped, shorter, names=("whole", "half"))
     assert (found.a.name, found.b.name, found.parting) == ("whole", "half", None)

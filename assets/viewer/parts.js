@@ -141,6 +141,6 @@ const helpDialog = () => el("dialog", { class: "sv-help", "aria-label": "Keys" }
   el("dl", {}, KEYS.map(([name, what]) => [el("dt", {}, name), el("dd", {}, what)])),
   el("h3", {}, "What is seen"),
   note("The tokens of the tree were drafted, the target scored all of them in one forward, and every verifier then took a path, which may be empty. A card shows its arithmetic when it is clicked; a word of the text opens its step."),
-  key([el("span", {}, "edge width = target probability"), ...["a", "r", "p", "."].map((letter) => el("span", {}, outcome(letter))), el("span", {}, "◆ paths part here"),
-    el("span", { class: "sv-prompt" }, "prompt"), el("span", { class: "sv-word sv-accepted" }, "accepted draft"), el("span", { class: "sv-word sv-bonus" }, "bonus token")]),
-  el("form", { method: "dialog" }, el("button", {}, "Close")));
+  key([...["a", "r", "p", "."].map((letter) => el("span", {}, outcome(letter))), el("span", {}, "◆ paths part here, in Compare"),
+    ...[["accepted", "accepted draft, above its word"], ["bonus", "bonus token"]].map(([origin, words]) => el("span", {}, el("span", { class: "sv-segdots" }, el("i", { class: `sv-dot-${origin}` })), ` ${words}`))]),
+  el("form", { method: "dialog", class: "sv-foot" }, el("button", {}, "Close")));

@@ -16,7 +16,7 @@ import { drawDots } from "./panels/phase_dots.js";
 import { cancelPanels, drawPanels } from "./panels/scheduler.js";
 import { phasePanel, stepPanel } from "./panels/step.js";
 import { verdictTable } from "./panels/verdicts.js";
-import { whyPanel } from "./panels/why_panel.js";
+import { isWhyOpen, whyPanel } from "./panels/why_panel.js";
 import { knownIn, phasesOf } from "./tree/phases.js";
 
 /** @import { Frame, Run } from "./core/frame.d.ts" */
@@ -69,9 +69,15 @@ export function makeRenderer(ui, state, selection, tree, act, motion) {
     return { lens, shown, selected, open, compare, found: found?.nodes || null, proofs, known };
   }
 
-  /** @param {"move" | "look" | "select"} change another step, another look at the same, or only another selection */
+  /** @param {"move" | "look" | "select" | "run"} change another step, another look at the same, only another selection, or only a longer run */
   function paint(change) {
     const run = runDrawn(state), frame = frameDrawn(state), view = viewOf(run, frame), before = ui.root.dataset.drawn;
+    if (change === "run") {
+      // Nothing that a reader looks at is made again.
+      words(run, frame, view);
+      drawAlarm(ui, frame, state, story(state.frames, run.steps), act);
+      return lower(run, frame, view);
+    }
     tree.draw(run, frame, view);
     words(run, frame, view);
     if (motion.due()) move(change, before === drawnOf(run, -1));
@@ -85,6 +91,12 @@ export function makeRenderer(ui, state, selection, tree, act, motion) {
       beside(run, frame, view, false);
       lower(run, frame, view);
     }
+  }
+
+  /** What the pointer was on has gone; a pointer that rests does not say so. */
+  function forgetPointer() {
+    ui.tip.hidden = true;
+    act.light(null);
   }
 
   /**
@@ -112,6 +124,7 @@ export function makeRenderer(ui, state, selection, tree, act, motion) {
    */
   function words(run, frame, view) {
     const { phase } = state, all = phase === null ? [] : phasesOf(frame, view.lens), at = phase === null ? null : all[phase];
+    if (ui.root.dataset.drawn !== drawnOf(run)) forgetPointer();
     ui.root.dataset.rows = rowsIn(frame);
     ui.dock.leaveOut("findings", !run.findings);
     ui.root.dataset.phase = at ? at.kind : "";
@@ -119,7 +132,7 @@ export function makeRenderer(ui, state, selection, tree, act, motion) {
     const said = at ? at.caption : frame.summary;
     if (ui.summary.textContent !== said) ui.summary.textContent = said;
     ui.root.style.setProperty("--sv-driver", `var(--sv-${looksOf(run, frame.driver).role})`);
-    drawHeadline(ui, frame, view.lens, phase);
+    drawHeadline(ui, frame, view.lens, phase, state.starting);
     drawDots(ui, frame, view.lens, phase, act.phase);
     ui.phaseWhere.textContent = phase === null ? "step into" : `phase ${phase + 1} of ${all.length}`;
     ui.phaseLeave.hidden = phase === null;
@@ -137,7 +150,7 @@ export function makeRenderer(ui, state, selection, tree, act, motion) {
    */
   function beside(run, frame, view, moved) {
     const { selected, phase } = state;
-    const tales = story(state.frames, run.steps), why = state.why && selected === null && view.known.parts ? whyPanel(state, tales, frame, act) : null;
+    const tales = story(state.frames, run.steps), why = isWhyOpen(state) && view.known.parts ? whyPanel(state, tales, frame, act) : null;
     const beside = why || (selected !== null ? nodePanel(run, frame, selected, view, act)
       : phase !== null ? phasePanel(frame, view.lens, phase, act.phase) : stepPanel(run, frame, view));
     ui.inspector.replaceChildren(...beside.filter((part) => part !== null));

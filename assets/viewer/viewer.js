@@ -5,7 +5,7 @@
  * stands in TOOLS.
  */
 
-import { blocksOf, isLate, takeMissing, takeRun } from "./core/blocks.js";
+import { blocksOf, isAside, isLate, takeMissing, takeRun } from "./core/blocks.js";
 import { showNotice } from "./core/dom.js";
 import { listenForKeys } from "./core/keys.js";
 import { makeMotion } from "./core/motion.js";
@@ -18,12 +18,15 @@ import { offerNode } from "./panels/telling.js";
 import { makeText } from "./panels/text.js";
 import { extended } from "./panels/timeline.js";
 import { makeTrail } from "./panels/trail.js";
+import { isWhyOpen } from "./panels/why_panel.js";
 import { buildParts } from "./parts.js";
 import { lensOf, makeRenderer } from "./render.js";
 import { makeCompare } from "./tools/compare.js";
 import { makeCopy } from "./tools/copy.js";
 import { makeFigureDialog } from "./tools/figure_dialog.js";
+import { makeFollow } from "./tools/follow.js";
 import { makeLessons } from "./tools/lessons.js";
+import { makePlayer } from "./tools/player.js";
 import { makeRequests } from "./tools/requests.js";
 import { makeShare } from "./tools/share.js";
 import { makeTour } from "./tools/tour.js";
@@ -37,10 +40,10 @@ import { makeTree } from "./tree/tree.js";
 
 /** @import { Act, Handlers, ModelName, NoticeShown, Range, State, Tool } from "./core/state.js" */
 
-/** @typedef {{update: (value: any) => void, show: (step: number) => void, select: Act["select"], dispose: () => void, leave: () => void, state: State}} Viewer */
+/** @typedef {{update: (value: any) => void, show: (step: number) => void, select: Act["select"], dispose: () => void, leave: () => void, await: () => void, starting: (prompt: string | null) => void, open: (run: string, step: number) => void, ask: NonNullable<Handlers["ask"]>, state: State}} Viewer */
 
-const TOOLS = [makeShare, makeCopy, makeFigureDialog, makeCompare, makeWhatIf, makeLessons, makeRequests, makeTour];
-const PLAY_MS = 900, PLAY_PHASE_MS = 1800, ASK_AT_ONCE = 12, ASK_MS = 250, UNFOLD_WHOLE = 40;
+const TOOLS = [makeShare, makeCopy, makeFigureDialog, makeCompare, makeWhatIf, makeLessons, makeRequests, makeFollow, makeTour];
+const ASK_AT_ONCE = 12, ASK_MS = 250, UNFOLD_WHOLE = 40;
 
 /** Those that are in a page, the last one mounted at the end. @type {Viewer[]} */
 export const mounted = [];
@@ -51,7 +54,10 @@ export const mounted = [];
  * @returns {Viewer}
  */
 export function mount(element, handlers = {}) {
-  const state = emptyState(), ui = buildParts(), narrow = matchMedia(NARROW), motion = makeMotion(ui.root);
+  let isDouble = false;
+  /** @type {number | null} */
+  let opening = null;
+  const state = emptyState(), ui = buildParts(), narrow = matchMedia(NARROW), low = matchMedia(LOW), motion = makeMotion(ui.root);
   element.classList.add("specviz");
   element.replaceChildren(ui.root);
   const act = /** @type {Act} */ ({
@@ -80,12 +86,20 @@ export function mount(element, handlers = {}) {
 
   /** @param {any} value */
   function update(value) {
-    const blocks = blocksOf(value).filter((block) => !isLate(state.run, block));
+    const came = blocksOf(value).filter((block) => !isLate(state.run, block)), blocks = tools.some((tool) => tool.declines?.(came)) ? [] : came, before = frameNow(state), stood = state.step;
     for (const block of blocks) {
+      if (isAside(state, block)) {
+        state.away = true; // until the reader goes to it, or asks for another step
+        handlers.onAside?.(block);
+        act.notice(block.notice);
+        continue;
+      }
       for (const step of block.left || []) state.asked.delete(step); // there was no room for them
       handlers.onBlock?.(block);
-      if (!block.fills) act.notice(block.notice); // what was missing came; nothing else has happened
+      // What was missing came, or what is followed went on: nothing else has happened.
+      if (!block.fills && (!block.following || block.notice !== undefined)) act.notice(block.notice);
       if (block.proofs) state.proofs = block.proofs;
+      if (block.run && !block.fills) state.starting = null;
       if (block.run && takeRun(state, block)) {
         stop();
         for (const tool of tools) tool.run?.();
@@ -95,7 +109,7 @@ export function mount(element, handlers = {}) {
     if (!blocks.length || !state.run) return;
     state.step = Math.max(0, Math.min(state.step, state.run.steps - 1));
     text.build();
-    render("move");
+    render(before && before === frameNow(state) && stood === state.step && !state.drawing && blocks.every((block) => block.following) ? "run" : "move");
     clearTimeout(state.asking);
     state.asking = setTimeout(askForMissing, ASK_MS);
   }
@@ -138,10 +152,11 @@ export function mount(element, handlers = {}) {
   function select(node, keep) {
     const frame = frameNow(state);
     if (!frame) return;
-    state.selected = node === state.selected && !keep && !state.offered ? null : node;
+    state.awaits = false;
+    state.selected = node === state.selected && !keep && !isDouble && !state.offered ? null : node;
     Object.assign(state, { offered: false, closed: state.selected === null });
     if (state.selected !== null && state.spot?.y[state.selected] === null) opened().add(state.selected);
-    if (state.selected !== null && narrow.matches && state.dock !== "whatif") markDock(NODE);
+    if (state.selected !== null && narrow.matches && state.dock !== "whatif" && !state.asks) markDock(NODE);
     render("select");
     if (state.selected !== null) tree.camera.show(state.selected);
     tell();
@@ -209,6 +224,7 @@ export function mount(element, handlers = {}) {
   /** @param {number | null} phase */
   function enter(phase) {
     motion.begin();
+    state.awaits = false;
     state.phase = phase;
     state.selected = null;
     render("look");
@@ -228,23 +244,10 @@ export function mount(element, handlers = {}) {
     else if (state.step > 0) show(state.step - 1, -1);
   }
 
-  function play() {
-    if (state.playing) return stop();
-    if (!state.run?.steps) return;
-    const inside = state.phase !== null;
-    const atEnd = () => state.step >= runDrawn(state).steps - 1 && (state.phase === null || state.phase >= phases().length - 1);
-    if (atEnd()) show(0, inside ? 0 : undefined);
-    state.playing = setInterval(() => (atEnd() ? stop() : state.phase === null ? show(state.step + 1) : phaseForward()), inside ? PLAY_PHASE_MS : PLAY_MS);
-    ui.play.textContent = "❚❚";
-    ui.play.setAttribute("aria-label", "Pause");
-  }
-
-  function stop() {
-    if (state.playing) clearInterval(state.playing);
-    state.playing = null;
-    ui.play.textContent = "►";
-    ui.play.setAttribute("aria-label", "Play");
-  }
+  const atEnd = () => state.step >= runDrawn(state).steps - 1 && (state.phase === null || state.phase >= phases().length - 1);
+  const { play, stop } = makePlayer(ui, state, {
+    atEnd, restart: (inside) => show(0, inside ? 0 : undefined), on: () => (state.phase === null ? show(state.step + 1) : phaseForward()),
+  });
 
   /**
    * The tree alone in the whole window, for small screens and, in large type, for projecting.
@@ -275,7 +278,6 @@ export function mount(element, handlers = {}) {
   function markDock(name) {
     state.dock = ui.root.dataset.dock = name;
     if (name === "table") ui.nodeTable.open = true;
-    if (name === "whatif") for (const form of ui.under.querySelectorAll("details")) form.open = true;
     ui.dock.show(name);
     delete ui.dock.box.dataset.drawn;
   }
@@ -294,7 +296,7 @@ export function mount(element, handlers = {}) {
 
   /* ------------------------------------------------------------------------------------------------- render */
 
-  /** @param {"move" | "look" | "select"} change */
+  /** @param {"move" | "look" | "select" | "run"} change */
   function render(change) {
     if (state.drawing) cancelAnimationFrame(state.drawing);
     state.drawing = null;
@@ -302,8 +304,10 @@ export function mount(element, handlers = {}) {
     if (!frame) state.phase = null;
     offerNode(state, frame);
     ui.root.dataset.step = String(state.step);
+    ui.root.classList.toggle("sv-starting", state.starting !== null);
     ui.empty.hidden = Boolean(frame);
     ui.body.hidden = !frame;
+    ui.tip.hidden ||= !frame;
     ui.range.max = String(Math.max(0, count - 1));
     ui.range.value = String(state.step);
     ui.range.disabled = count < 2;
@@ -323,10 +327,14 @@ export function mount(element, handlers = {}) {
 
   /* -------------------------------------------------------------------------------------- keys and the page */
 
+  // A double click selects, too: its second click does not take back what the first did.
+  for (const kind of ["click", "keydown"]) ui.root.addEventListener(kind, (event) => (isDouble = /** @type {UIEvent} */ (event).detail > 1), true);
   ui.text.addEventListener("click", (event) => {
     const found = /** @type {HTMLElement | null} */ (/** @type {HTMLElement} */ (event.target).closest("[data-step]"));
     if (!found) return;
-    const step = Number(found.dataset.step), { node, bonus } = found.dataset;
+    const step = Number(found.dataset.step), { node, bonus } = found.dataset, hasOpened = step === opening;
+    opening = step === state.step ? null : step;
+    if (isDouble && hasOpened) return; // the first click of the two has opened the step
     // A word of the step in sight selects its node, as a click on the card does.
     if (step === state.step && node !== undefined) select(Number(node));
     else if (step === state.step && bonus !== undefined) select((verdictBy(frameDrawn(state), bonus) || driving(frameDrawn(state))).bonus?.node ?? 0);
@@ -348,7 +356,7 @@ export function mount(element, handlers = {}) {
     ArrowLeft: back, ArrowRight: forward, "[": back, "]": forward, Home: first, End: last, ".": phaseForward, ",": phaseBackward, " ": play, Escape: escape,
     ...Object.fromEntries(ui.dock.names.map((name, i) => [String(i + 1), () => openDock(name)])), k: closeDock,
     "Shift ArrowLeft": () => extend(-1), "Shift ArrowRight": () => extend(1), "Shift Home": () => extend(-Infinity), "Shift End": () => extend(Infinity),
-    Backspace: act.backtrack, n: () => act.hit(1), N: () => act.hit(-1), w: () => act.why(!state.why),
+    Backspace: act.backtrack, n: () => act.hit(1), N: () => act.hit(-1), w: () => act.why(!isWhyOpen(state)),
     c: comparePaths, "/": tree.find.focus, "+": () => tree.camera.zoom(ZOOM_STEP), "=": () => tree.camera.zoom(ZOOM_STEP), "-": () => tree.camera.zoom(1 / ZOOM_STEP), 0: tree.camera.fit,
     t: () => selection.focusTree(), f: () => focusMode(!state.focus), b: () => focusMode(!state.large, !state.large), e: () => act.figure?.(), "?": () => (ui.help.open ? ui.help.close() : ui.help.showModal()),
   }, (key) => {
@@ -357,13 +365,8 @@ export function mount(element, handlers = {}) {
     return element.isConnected && state.run !== null && (!ui.root.querySelector("dialog[open]") || (ui.help.open && ["Escape", "?"].includes(key)));
   });
 
-  ui.first.onclick = first;
-  ui.back.onclick = back;
-  ui.next.onclick = forward;
-  ui.last.onclick = last;
-  ui.play.onclick = play;
-  ui.phaseNext.onclick = phaseForward;
-  ui.phaseBack.onclick = phaseBackward;
+  const transport = /** @type {const} */ ({ first, back, next: forward, last, play, phaseNext: phaseForward, phaseBack: phaseBackward });
+  for (const [name, move] of Object.entries(transport)) ui[/** @type {keyof typeof transport} */ (name)].onclick = move;
   ui.phaseLeave.onclick = () => enter(null);
   ui.dock.fold.onclick = closeDock;
   ui.focus.onclick = () => focusMode(!state.focus);
@@ -376,14 +379,20 @@ export function mount(element, handlers = {}) {
     if (state.focus) document.documentElement.classList.remove("specviz-focus");
     if (mounted.includes(viewer)) mounted.splice(mounted.indexOf(viewer), 1);
     stopListening();
+    low.removeEventListener("change", becameLow);
     motion.dispose();
     tree.dispose();
     for (const tool of tools) tool.dispose?.();
   }
 
-  openDock(matchMedia(LOW).matches ? "" : narrow.matches ? NODE : "cache");
+  const becameLow = () => low.matches && openDock("");
+  low.addEventListener("change", becameLow);
+  openDock(low.matches ? "" : narrow.matches ? NODE : "cache");
   /** @type {Viewer} */
-  const viewer = { update, show, select, dispose, leave: () => tools.forEach((tool) => tool.leave?.()), state };
+  const viewer = {
+    update, show, select, dispose, leave: () => tools.forEach((tool) => tool.leave?.()), await: () => Object.assign(state, { awaits: true, away: false }), open: (run, step) => handlers.ask?.("open_run", { run, step }),
+    starting: (prompt) => (state.starting = prompt, redraw()), ask: (kind, data) => handlers.ask?.(kind, data), state,
+  };
   mounted.push(viewer);
   return viewer;
 }

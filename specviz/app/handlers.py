@@ -15,6 +15,7 @@ import gradio as gr
 from specviz.app import diff_handlers, lessons, opening, run_handlers, whatif
 from specviz.app.answers import LargeAnswers, bounded, message
 from specviz.app.blocks import asked_for, position_of
+from specviz.app.follow import Follower
 from specviz.app.form import Form, as_form_reads, read_models, write_form
 from specviz.app.page_state import PageState, Run, describe, describe_fork, models_of
 from specviz.app.proofs import Proofs, in_use
@@ -46,6 +47,7 @@ class Actions:
 
     Args:
         trace: what the page opens on; by default the recorded run that comes with specviz.
+        follower: of a recording that the page opens on and follows.
 
     Attributes:
         limits: what a visitor may ask for.
@@ -54,7 +56,14 @@ class Actions:
         first_block: what the viewer opens with.
     """
 
-    def __init__(self, sessions: Sessions, share_store: ShareStore, proofs: Proofs, trace: Trace | None = None):
+    def __init__(
+        self,
+        sessions: Sessions,
+        share_store: ShareStore,
+        proofs: Proofs,
+        trace: Trace | None = None,
+        follower: Follower | None = None,
+    ):
         self.sessions, self.share_store, self.proofs = sessions, share_store, proofs
         self.limits = sessions.limits
         self.large_answers = LargeAnswers(self.limits)
@@ -65,6 +74,8 @@ class Actions:
         try:
             if trace is not None:
                 first = Run(StoredTrace.shared(trace), "the run it was started with", models_of(trace))
+            elif follower is not None:
+                first = next(iter(follower.runs), None)
             elif self.recorded:
                 first = opening.recorded(self.recorded[0])
         except SpecvizError as error:
@@ -78,6 +89,10 @@ class Actions:
             written = write_form(trace.prompt, self.limits.as_set(first.models), trace.settings)
         self.form, self.stops = Form(self.limits, start=written), Form(self.limits)
         self.first_block = problem or opening.first_block(first)
+        if follower is not None:
+            self.start = follower.shown_in(self.start, first is not None)
+            told = [opening.requests_block(self.start), dump_block({"following": follower.status()})]
+            self.first_block = f"[{','.join(filter(None, [self.first_block, *told]))}]"
 
     # ------------------------------------------------------------------------------------------ running
 
@@ -237,14 +252,15 @@ class Actions:
     def on_load(self, request: gr.Request) -> list[Any]:
         """Open the run that the address of the page names; else show the inputs of the one that it opens on."""
         asked = dict(request.query_params)
+        look = {"step": _whole(asked.get("step"), 1) - 1, "node": _whole(asked.get("node"), None)}
+        look["verifier"] = asked.get("verifier")
         if "trace" not in asked:
+            text = dump_block({"look": look}) if self.start.run and asked.keys() & look.keys() else gr.skip()
             first = None if self.start.filled else self.start.run  # the prompt above a run is to be its own
-            return self.show_run(None, first, gr.skip()) if first else [gr.skip(), gr.skip(), *self.form.untouched()]
+            return self.show_run(None, first, text) if first else [text, gr.skip(), *self.form.untouched()]
         client, name = client_of_event(request, self.limits), str(asked["trace"])
         answer = self.open_run(None, lambda: opening.linked(self.readers, self.share_store, name, client))
         if isinstance(answer[1], PageState):
-            look = {"step": _whole(asked.get("step"), 1) - 1, "node": _whole(asked.get("node"), None)}
-            look["verifier"] = asked.get("verifier")
             answer[0] = f"[{answer[0]},{dump_block({'look': look})}]"
         return answer
 

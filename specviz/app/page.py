@@ -14,6 +14,8 @@ from specviz.app import lessons
 from specviz.app.blocks import MODEL_WORK, Page, asked_for, position_of
 from specviz.app.compare.store import ComparisonStore
 from specviz.app.compare.tab import CompareTab
+from specviz.app.follow import Follower
+from specviz.app.follow_handlers import FollowActions
 from specviz.app.form import EXAMPLES, breakpoint_form, fields, group, prompt_box, settings_form
 from specviz.app.handlers import Actions
 from specviz.app.models_form import models_form
@@ -68,9 +70,11 @@ def build_page(
     share_store: ShareStore | None = None,
     proofs: Proofs | None = None,
     comparison_store: ComparisonStore | None = None,
+    follower: Follower | None = None,
 ) -> Page:
-    """The page, opening on ``trace`` or on the recorded run that comes with specviz. No model is loaded."""
-    act = Actions(sessions or Sessions(), share_store or ShareStore(), proofs or Proofs(), trace)
+    """The page, opening on ``trace``, on what ``follower`` follows, or on the recorded run that comes with specviz. No
+    model is loaded."""
+    act = Actions(sessions or Sessions(), share_store or ShareStore(), proofs or Proofs(), trace, follower)
     form, stops = act.form, act.stops
     many = CompareTab(act, comparison_store or ComparisonStore())
     options: dict[str, Any] = {"analytics_enabled": False, "fill_width": True, "delete_cache": (3600, 6 * 3600)}
@@ -204,7 +208,13 @@ def build_page(
             ),
             "upload": upload.upload(act.on_upload, [upload, page_state], opened, **files, **private, **said["upload"]),
             "open_run": viewer.open_run(
-                act.on_open_run, page_state, opened, show_progress="hidden", **private, **said["open_run"]
+                act.on_open_run,
+                page_state,
+                opened,
+                show_progress="hidden",
+                trigger_mode="always_last",
+                **private,
+                **said["open_run"],
             ),
             "lesson": viewer.lesson(act.on_lesson, page_state, opened, **quick, **private, **said["lesson"]),
             "replay": many.wire(viewer, page_state, work | said["replay"], quick),
@@ -214,6 +224,10 @@ def build_page(
         runs_tab.select(act.on_list_runs, page_state, listed, **quick, **private)
         stop.click(on_stop, None, None, api_name="stop", **quick)
         state.doing(on_doing, None, state, **quick, **private)
+        if follower is not None:
+            following = FollowActions(act, follower)
+            viewer.follow(following.on_follow, page_state, shown, **quick, **private)
+            viewer.order(following.on_order, stops.inputs, viewer, trigger_mode="multiple", **quick, **private)
         viewer.what_if(act.on_what_if, page_state, viewer, trigger_mode="always_last", **quick, **private)
         viewer.frames_wanted(act.on_frames_wanted, page_state, viewer, trigger_mode="multiple", **quick, **private)
         compare_tab.select(act.on_compare_tab, page_state, [side_a, side_b], **quick, **private)

@@ -66,6 +66,7 @@ class PageState:
         count: how many runs were ever put here; numbers the new ones.
         anew: whether the next step is to start a new run, whatever is in sight.
         lost: whether the page had runs that the server has forgotten, and was not told yet.
+        opened: how often a run was opened; steps of a run that goes on do not count.
     """
 
     runs: tuple[Run, ...] = ()
@@ -74,6 +75,7 @@ class PageState:
     count: int = 0
     anew: bool = False
     lost: bool = False
+    opened: int = 0
 
     def find(self, id: object) -> Run | None:
         """The run whose trace has this id."""
@@ -105,6 +107,7 @@ class PageState:
             count=self.count + (known is None),
             anew=False,
             lost=False,
+            opened=self.opened + 1,
         )
 
     def requests(self) -> list[Run]:
@@ -124,7 +127,15 @@ class PageState:
         stored = known.stored if known else None
         if stored is None or trace.failed or (stored.steps, stored.head) != (len(trace.steps), head_of(trace)):
             stored = StoredTrace(trace, stored)
-        return self.show(Run(stored, title, models, ticket), filled=True)
+        return replace(self.show(Run(stored, title, models, ticket), filled=True), opened=self.opened)
+
+    def after(self, now: PageState) -> PageState:
+        """What to keep for the page whose state is ``now``: this state, or, where it is that of a run that goes on and
+        a reader has opened another one since, ``now`` with that run as it is here."""
+        run = self.run
+        if run is None or self.opened >= now.opened:
+            return self
+        return replace(now.show(run), shown=now.shown, filled=now.filled, anew=now.anew, opened=now.opened)
 
     def new_title(self, trace: Trace) -> str:
         """What a run that the page does not have yet will be called."""

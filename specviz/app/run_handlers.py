@@ -179,7 +179,7 @@ def _go_on(
         trace = session.trace
         position = len(trace.steps) - 1
         # The page asks for the steps before, should it miss them: after a fork, or where a session was made again.
-        more: dict[str, Any] = {}
+        more: dict[str, Any] = {"live": True}
         if not done.is_last:
             more["notice"] = notice("working", f"Running: {done.count} of at most {steps} steps.")
         elif done.hits:
@@ -217,12 +217,16 @@ def stopped_at(found: Sequence[Hit]) -> dict[str, Any]:
 
 
 def next_hit(trace: Trace, start: int, until: Breakpoints) -> str:
-    """A block that goes to the next step from ``start`` on that hits a breakpoint, or says that there is none."""
+    """A block that goes to the next step from ``start`` on that hits a breakpoint, else to the first one before it."""
     if not until:
         return message("info", "No breakpoint is set; tick or fill in one first.")
     found = first_hit(trace, start, until)
     if found is None:
-        return message("info", f"No step from step {start + 1} on hits a breakpoint.")
+        if (found := first_hit(trace, 0, until)) is None:
+            return message("info", "No step hits a breakpoint.")
+        block = stopped_at([found])
+        block["notice"]["text"] += f" (the search began anew: no step after step {start} hits one)"
+        return dump_block(block)
     return dump_block(stopped_at([found]))
 
 
@@ -234,7 +238,7 @@ def failed(error: Exception, trace: Trace | None = None) -> str:
     """
     if trace is None or trace.failed is None or trace.end_message != cut(str(error)):
         return message("error", sentence(error))
-    return frames_block(trace, [], go=max(0, len(trace.steps) - 1), notice=notice("error", sentence(error)))
+    return frames_block(trace, [], go=max(0, len(trace.steps) - 1), live=True, notice=notice("error", sentence(error)))
 
 
 def sentence(error: Exception) -> str:

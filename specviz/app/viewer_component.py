@@ -29,6 +29,8 @@ const whenReady = (start) => window.specvizViewer && document.querySelector('#sp
 """
 """For scripts that mount something: they run when the viewer's script and styles are there, whichever comes last."""
 
+ASKED = ("follow", "fork", "hold", "lesson", "open_run", "order", "what_if", "what_if_models")
+"""What a viewer may ask of its page: events of the component."""
 _MOUNT = """
 const place = element.querySelector('.specviz-mount');
 let viewer = null;
@@ -36,16 +38,16 @@ const take = () => { if (viewer) viewer.update(props.value); };
 whenReady(() => {
   viewer = window.specvizViewer.mount(place, {
     onNeed: (run, steps) => trigger('frames_wanted', {run, steps}),
-    ask: (kind, data) =>
-      ['fork', 'hold', 'lesson', 'open_run', 'what_if', 'what_if_models'].includes(kind) && trigger(kind, data),
+    ask: (kind, data) => KINDS.includes(kind) && trigger(kind, data),
     onBlock: window.specvizViewer.onBlock,
+    onAside: window.specvizViewer.onAside,
     onWorking: window.specvizViewer.onWorking,
     onLessons: window.specvizViewer.onLessons,
   });
   take();
 });
 watch('value', take);
-"""
+""".replace("KINDS", json.dumps(ASKED))
 
 
 def make_viewer(value: str = "", **options: Any) -> gr.HTML:

@@ -212,6 +212,24 @@ class RequestName(TypedDict):
     name: str
 
 
+class Following(TypedDict):
+    """What is said of a recording that the page follows while it is written.
+
+    version  another number whenever there is something new
+    asked    the run that was in sight when it was asked for; a block with a run is for no other
+    runs     ids of the runs of its requests
+    head     what stands out in the command bar, ``rest`` what follows it
+    gate     of the loop that writes it: ``""`` without one that this page holds, else ``waiting``, ``running``,
+             ``stopped`` or ``ended``"""
+
+    version: int
+    asked: str | None
+    runs: list[str]
+    head: str
+    rest: str
+    gate: Literal["", "waiting", "running", "stopped", "ended"]
+
+
 class LessonName(TypedDict):
     name: str
     title: str
@@ -406,6 +424,7 @@ class Block(TypedDict, total=False):
     """One message. Which keys it has says what it is about.
 
     fills    whether it only brings frames that were asked for
+    live     whether it is a step of a run that goes on, which does not take a reader away from another run
     left     positions for which there was no room
     proofs   verifier -> key of its options -> proposal -> what was found
     compare  null closes the comparison"""
@@ -415,6 +434,7 @@ class Block(TypedDict, total=False):
     go: int | None
     frames: list[Frame]
     fills: bool
+    live: bool
     left: list[int]
     refused: list[Refused]
     notice: Notice | None
@@ -422,6 +442,7 @@ class Block(TypedDict, total=False):
     look: Look
     link: Link
     requests: list[RequestName]
+    following: Following
     lessons: list[LessonName]
     lesson: Lesson
     verifiers: list[VerifierChoice]

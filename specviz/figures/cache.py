@@ -226,5 +226,8 @@ def _slot_faults(step: Step, change: CacheChange, after: list[LeftSlot], labels:
         found.append(f"{kept} slots were to be kept, but the cache grew by {grown}.")
     elif wrong and dropped is not None and len(change.appended) - len(dropped) != kept:
         # How it came to be wrong. A cache that was only cut to its length may be right all the same.
-        found.append(f"{kept} of {len(change.appended)} slots were to be kept, but {len(dropped)} were dropped.")
+        written = len(change.appended)
+        found.append(
+            f"{kept} of {written} slots were to be kept, so {written - kept} had to be dropped; {len(dropped)} were."
+        )
     return found

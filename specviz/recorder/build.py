@@ -45,17 +45,12 @@ class Texts:
 
     def __call__(self, token: int) -> str | None:
         self._seen.add(token)
-        if token not in self._known:
-            self._known[token] = self._text(token)
-        known = self._known[token]
+        known = self._text_of(token)
         return None if known is None else known.text
 
     def of(self, tokens: Iterable[int]) -> tuple[TokenText, ...]:
         """The texts of these tokens, in the order of their ids."""
-        wanted = sorted({*tokens})
-        for token in wanted:
-            self(token)
-        return tuple(text for token in wanted if (text := self._known[token]) is not None)
+        return tuple(text for token in sorted({*tokens}) if (text := self._text_of(token)) is not None)
 
     def seen(self) -> tuple[TokenText, ...]:
         """The texts of all tokens that were asked for since the last time, in the order of their ids."""
@@ -65,6 +60,11 @@ class Texts:
     def whole(self, tokens: Sequence[int]) -> str:
         """The text of several tokens; empty where there is none."""
         return "" if self._decode is None else _clean(self._decode([*tokens]))
+
+    def _text_of(self, token: int) -> TokenText | None:
+        if token not in self._known:
+            self._known[token] = self._text(token)
+        return self._known[token]
 
     def _text(self, token: int) -> TokenText | None:
         if self._decode is None:

@@ -1,4 +1,4 @@
-"""``specviz audit`` on the command line."""
+"""``specviz audit`` and ``specviz import`` on the command line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # at run time they would import numpy and more, even for --he
 
 
 def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
-    """``audit``."""
+    """``audit`` and ``import``."""
     audit = commands.add_parser("audit", help="say what is wrong with a recorded run, of any engine")
     audit.add_argument("file", help="a recording (.jsonl) or a trace")
     audit.add_argument("--request", metavar="NAME", help="of a batch this one only (default: all)")
@@ -27,6 +27,16 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     audit.add_argument("--json", action="store_true", help="print JSON")
     audit.set_defaults(run=run)
 
+    bring = commands.add_parser("import", help="make a recording of what an engine has printed")
+    bring.add_argument(
+        "kind", choices=("llama-log", "jsonl"), help="llama.cpp's verbose log, or docs/engines.md's lines"
+    )
+    bring.add_argument("file", help="what was printed")
+    bring.add_argument(
+        "-o", "--output", required=True, metavar="FILE", help="the recording (.jsonl), replaced if it exists"
+    )
+    bring.set_defaults(run=run_import)
+
 
 def run(options: argparse.Namespace) -> int:
     """Audit each request of the file. Returns 1 where an error or a warning was found.
@@ -35,6 +45,7 @@ def run(options: argparse.Namespace) -> int:
         SpecvizError: for a file or a model that cannot be read.
     """
     from specviz.recorder.audit import audit, fails
+    from specviz.recorder.findings import report
 
     found = {
         name: audit(trace, options.target, options.draft, dtype=options.dtype)
@@ -49,21 +60,20 @@ def run(options: argparse.Namespace) -> int:
     return int(any(fails(run) for run in found.values()))
 
 
-def report(found: list[Finding | NotRun]) -> str:
-    """For people: findings by weight, then what could not run."""
-    from specviz.recorder.findings import WEIGHTS, Finding
+def run_import(options: argparse.Namespace) -> int:
+    """Write a recording of a printed file.
 
-    lines = []
-    for one in found:
-        if not isinstance(one, Finding):
-            lines.append(f"not run  {one.check}: it lacked {one.lacked}")
-            continue
-        lines.append(f"{one.weight:<8} {one.check}: {one.sentence}")
-        if one.weight != "note":
-            lines += [f"         usually: {one.meaning}", f"         on the page: {one.place}"]
-    numbers = {weight: sum(isinstance(one, Finding) and one.weight == weight for one in found) for weight in WEIGHTS}
-    said = [f"{numbers[weight]} {weight}{'' if numbers[weight] == 1 else 's'}" for weight in ("error", "warning")]
-    return "\n".join([*lines, ", ".join(said)])
+    Raises:
+        SpecvizError: for a file that cannot be read, is none, or a recording that cannot be written.
+    """
+    from specviz.recorder.imported import import_printed
+    from specviz.recorder.llama_log import import_llama_log
+    from specviz.trace.recording import file_bytes
+
+    data = file_bytes(options.file)
+    steps = (import_llama_log if options.kind == "llama-log" else import_printed)(data, options.output)
+    say(f"{steps} step{'' if steps == 1 else 's'} in {options.output}")
+    return 0
 
 
 def _requests(file: str, request: str | None) -> dict[str | None, Trace]:

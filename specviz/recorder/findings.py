@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import html
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from specviz.display import printable, upright
 
 Weight = Literal["error", "warning", "note"]
 """``error``: the text is not what it should be, or the cache is wrong. ``warning``: the draft is not what it could be,
@@ -145,3 +148,48 @@ def in_order(findings: list[Finding]) -> list[Finding]:
     """By weight, then causes before what they cause."""
     names = list(ABOUT)
     return sorted(findings, key=lambda one: (WEIGHTS.index(one.weight), names.index(one.check)))
+
+
+def report(found: Sequence[Finding | NotRun]) -> str:
+    """For people: findings by weight, then what could not run."""
+    lines = []
+    for one in found:
+        if not isinstance(one, Finding):
+            lines.append(f"not run  {one.check}: it lacked {one.lacked}")
+            continue
+        lines.append(f"{one.weight:<8} {one.check}: {one.sentence}")
+        if one.weight != "note":
+            lines += [f"         usually: {one.meaning}", f"         on the page: {one.place}"]
+    return "\n".join([*lines, summary(found)])
+
+
+def summary(found: Sequence[Finding | NotRun]) -> str:
+    """How many errors and warnings there are."""
+    numbers = {weight: sum(isinstance(one, Finding) and one.weight == weight for one in found) for weight in WEIGHTS}
+    said = [f"{numbers[weight]} {weight}{'' if numbers[weight] == 1 else 's'}" for weight in ("error", "warning")]
+    return ", ".join(said)
+
+
+class Audited(list[Finding | NotRun]):
+    """What an audit says, as a value that shows itself: as text, and in a notebook as a table."""
+
+    def __repr__(self) -> str:
+        return printable(report(self))
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr>{''.join(f'<td>{_cell(text)}</td>' for text in _columns(one))}</tr>" for one in self)
+        heads = "".join(f"<th>{name}</th>" for name in ("weight", "check", "what was found", "usually", "on the page"))
+        return f"<table><caption>{summary(self)}</caption><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def _columns(one: Finding | NotRun) -> tuple[str, ...]:
+    if isinstance(one, NotRun):
+        return "not run", one.check, f"it lacked {one.lacked}", "", ""
+    usual = (one.meaning, one.place) if one.weight != "note" else ("", "")
+    return one.weight, one.check, one.sentence, *usual
+
+
+def _cell(text: str) -> str:
+    return html.escape(upright(text))

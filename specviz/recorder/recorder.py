@@ -9,13 +9,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, get_args
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 import numpy as np
 from pydantic import ValidationError
 
-from specviz.errors import RecorderError, SettingsError, TraceError, shown
+from specviz.errors import RecorderError, RecorderStopped, SettingsError, TraceError, shown
 from specviz.recorder.about import meant_rule, model_info, sampling_of
 from specviz.recorder.arrays import WrongCall, snapshot
 from specviz.recorder.assemble import Assembled, assemble
@@ -25,9 +26,11 @@ from specviz.recorder.checks import Examined, examine
 from specviz.recorder.checks.calls import calls
 from specviz.recorder.checks.sums import SUMS
 from specviz.recorder.checks.text import PATH
+from specviz.recorder.findings import Audited
+from specviz.recorder.gate import EngineGate
 from specviz.recorder.model_rows import whole
 from specviz.recorder.raw_step import RawStep
-from specviz.recorder.recording import RecordingFile
+from specviz.recorder.recording import RecordingFile, new_id
 from specviz.recorder.reports import Reports
 from specviz.recorder.request import Request
 from specviz.recorder.step_record import NO_STEP, NoStep, StepRecord
@@ -83,9 +86,13 @@ class Recorder:
         end_tokens: token ids that end the text.
         rows: whether whole rows are kept, too, in half precision, see :mod:`specviz.recorder.recording`.
         strict: raise :class:`specviz.RecorderError` instead of warning.
+        gate: wait after each step until the page of ``specviz app --follow`` lets the loop go on, see
+            :mod:`specviz.recorder.gate`. Its Stop sets ``stopped``, for the loop to look at; with ``gate="raise"`` the
+            step raises :class:`specviz.RecorderStopped` when it ends.
 
     Attributes:
-        seconds: spent inside the recorder's calls.
+        seconds: spent inside the recorder's calls, without waiting at the gate.
+        stopped: whether Stop was pressed on the page that steps this loop; nothing waits then any more.
 
     Raises:
         SettingsError: for arguments that cannot be, and a file that cannot be written, is no recording, or is written
@@ -109,8 +116,10 @@ class Recorder:
         end_tokens: Sequence[int] = (),
         rows: bool = False,
         strict: bool = False,
+        gate: bool | Literal["raise"] = False,
     ):
         self.seconds = 0.0
+        self.stopped = False
         self._on = os.environ.get(VARIABLE) != "0"
         if not self._on:
             return
@@ -141,19 +150,40 @@ class Recorder:
         if meant := meant_rule(rule):
             self._report("Recorder", "rule", f"Recorder(): {meant}")
         self._models = Models(target=model_info(target), draft=model_info(draft))
-        self._end_tokens = tuple(sorted({int(token) for token in end_tokens}))
-        self._file = RecordingFile(path)
+        self._end_tokens = _ids(end_tokens)
+        if gate and path is None:
+            raise SettingsError("gate= steps through a recording in a file; say with path= where it is written.")
+        id = new_id()
+        self._gate = EngineGate(Path(path), id) if gate and path is not None else None
+        self._raises = gate == "raise"
+        try:
+            self._file = RecordingFile(path, id)
+        except SettingsError:
+            if self._gate is not None:
+                self._gate.close()
+            raise
         if prompt is not None:
             self.prompt(prompt)
 
     # ------------------------------------------------------------------------------------------------ for the loop
 
-    def prompt(self, tokens: Any, request: str | int | None = None) -> None:
+    def prompt(
+        self,
+        tokens: Any,
+        request: str | int | None = None,
+        *,
+        about: Mapping[str, Any] | None = None,
+        draft: Any = None,
+        end_tokens: Sequence[int] | None = None,
+    ) -> None:
         """Begin a request, before its first step.
 
         Args:
             tokens: the token ids that its text begins with, at least one.
             request: its name in a batch; None: there is one only.
+            about: fields of :class:`~specviz.trace.schema.Engine` in which this request differs from the others:
+                ``rule``, ``lossless``, ``target``, ``draft``, ``options``.
+            draft, end_tokens: as of the recorder, where this request has others.
         """
         if not self._on:
             return
@@ -165,13 +195,15 @@ class Recorder:
             if name in self._requests:
                 which = "there is one already" if name is None else f"the request {shown(name)} has one already"
                 raise WrongCall(f"prompt(): {which}; give each text of a batch a name, with request=", "twice")
+            engine = self._engine if about is None else Engine(**{**dict(self._engine), **about})
+            models = self._models if draft is None else Models(target=self._models.target, draft=model_info(draft))
             run = Run(
-                engine=self._engine,
-                models=self._models,
+                engine=engine,
+                models=models,
                 prompt=cut(self._texts.whole(ids), LONGEST_PROMPT),
                 prompt_tokens=tuple(ids),
                 prompt_texts=self._texts.of(ids),
-                end_tokens=self._end_tokens,
+                end_tokens=self._end_tokens if end_tokens is None else _ids(end_tokens),
             )
             self._requests[name] = Request(len(self._requests), run, ids)
             self._add(name, run)
@@ -218,12 +250,34 @@ class Recorder:
             self._write_late()
             return parse_trace(self._file.read(), request=_name(request))
 
+    def audit(self, target: Any = None, draft: Any = None, *, request: str | int | None = None) -> Audited:
+        """What the checks say of what was recorded so far: a list that shows itself as a table in a notebook, and as
+        text; see :func:`specviz.recorder.audit.audit`.
+
+        Args:
+            target, draft: the models, whose rows are then computed again.
+            request: as in :meth:`trace`.
+
+        Raises:
+            TraceError: if nothing was recorded.
+            ModelError: if a model cannot be found or read.
+        """
+        from specviz.recorder.audit import audit  # with all checks: not needed to record
+
+        return Audited(audit(self.trace(request), target, draft))
+
     def close(self) -> None:
         """Close the file; nothing can be recorded after it. Without it the file is whole all the same."""
         if self._on:
             with self._lock:
                 self._write_late()
                 self._file.close()
+                if self._gate is not None:
+                    self._gate.close()
+
+    def calling(self, name: str) -> AbstractContextManager[None]:
+        """For adapters: what goes wrong in the block is told, and not raised into the engine's loop."""
+        return self._report.calling(name)
 
     def __enter__(self) -> Recorder:
         return self
@@ -234,22 +288,31 @@ class Recorder:
     def _repr_html_(self) -> str:
         try:
             return self.trace()._repr_html_()
-        except TraceError as error:  # nothing to show yet
+        except TraceError as error:  # nothing was recorded, or nothing yet
             return f"<p>{html.escape(str(error))}</p>"
 
     # ------------------------------------------------------------------------------------------------ of one step
 
     def _finish(self, step: StepRecord, error: BaseException | None) -> None:
         """Write a step that has ended. One whose arrays are still on their way from a GPU is written with the next one:
-        nothing waits inside the loop's step."""
+        nothing waits inside the loop's step, but for a gate."""
         with self._timed():
             self.seconds += step.own_seconds
             self._late.append((step, error))
-            while self._late and (len(self._late) > 1 or self._late[0][0].said.ready()):
+            before = self._file.steps
+            while self._late and (len(self._late) > 1 or self._gate is not None or self._late[0][0].said.ready()):
                 self._write_next()
+            written = self._file.steps
             if self._late and not self._closes:
                 self._closes = True
                 atexit.register(self.close)
+        # A step that an error has ended is one to look at, too; an interrupt is not held up.
+        if self._gate is not None and written > before and (error is None or isinstance(error, Exception)):
+            self.stopped = self._gate.wait(written)
+            if self.stopped and self._raises and error is None:
+                raise RecorderStopped(
+                    f"Stop was pressed after step {written} of {self._file.path}, which has all steps up to it."
+                )
 
     def _write_late(self) -> None:
         while self._late:
@@ -272,7 +335,7 @@ class Recorder:
 
     def _write_step(self, step: StepRecord, error: BaseException | None, request: Request) -> None:
         wrong: list[WrongCall] = []
-        samplings = (self._engine.target, self._engine.draft)
+        samplings = (request.run.engine.target, request.run.engine.draft)
         assembled = assemble(step.said, request.steps, request.text, samplings, wrong.append)
         raw = assembled.raw
         raw.guessed = request.guessed
@@ -381,6 +444,10 @@ class Recorder:
 def _said_by(error: BaseException) -> str:
     """Its kind and its words, in one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
+
+
+def _ids(tokens: Sequence[int]) -> tuple[int, ...]:
+    return tuple(sorted({int(token) for token in tokens}))
 
 
 def _name(request: str | int | None) -> str | None:

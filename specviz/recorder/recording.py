@@ -31,17 +31,27 @@ from specviz.trace.recording import read_recordings as read_recordings
 from specviz.trace.schema import FailedStep, Step
 
 
+def new_id() -> str:
+    """An id for a recording."""
+    return uuid.uuid4().hex[:16]
+
+
 class RecordingFile:
     """A recording that is being written.
 
     Args:
         path: a recording that is there is renamed, see :class:`specviz.recorder.claim.Claim`; None: kept in memory.
+        id: of the recording, see :func:`new_id`.
+
+    Attributes:
+        steps: how many are in it, those that failed among them, of all requests.
 
     Raises:
         SettingsError: if it cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None):
+    def __init__(self, path: str | os.PathLike[str] | None, id: str):
+        self.steps = 0
         self.path = None if path is None else Path(path)
         self._end = 0
         self._file: BinaryIO = io.BytesIO()
@@ -50,7 +60,7 @@ class RecordingFile:
             self._file = self._claim.file
             weakref.finalize(self, self._claim.close)
         created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        header = Header(specviz_recording=1, created=created, specviz_version=__version__, id=uuid.uuid4().hex[:16])
+        header = Header(specviz_recording=1, created=created, specviz_version=__version__, id=id)
         try:
             self._write(header.model_dump_json().encode())
         except OSError as error:  # a full disk
@@ -67,6 +77,7 @@ class RecordingFile:
         # What a field is when it is left out is what it is here.
         value = part.model_dump_json(exclude_defaults=True)
         self._write(f'{{"request":{json.dumps(request)},"{kind}":{value}}}'.encode())
+        self.steps += kind in ("step", "failed")
 
     def _write(self, line: bytes) -> None:
         whole = self._end

@@ -78,7 +78,7 @@ def _outside() -> int:
     """How far up the caller is who is not of this folder: a warning names the line of the loop."""
     here, level, frame = os.path.dirname(__file__), 1, sys._getframe(1)
     while frame.f_back is not None and (
-        os.path.dirname(frame.f_code.co_filename) == here or frame.f_code.co_filename.endswith("contextlib.py")
+        os.path.dirname(frame.f_code.co_filename).startswith(here) or frame.f_code.co_filename.endswith("contextlib.py")
     ):
         frame, level = frame.f_back, level + 1
     return level

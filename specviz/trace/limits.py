@@ -6,7 +6,7 @@ import gzip
 import io
 import json
 import zlib
-from typing import Any
+from typing import Any, NamedTuple
 
 from specviz.errors import TraceError
 from specviz.trace.schema import MOST_OPTIONS, MOST_VERIFIERS
@@ -51,13 +51,32 @@ def _gunzip(data: bytes, max_bytes: int) -> bytes:
     return out.getvalue()
 
 
-def check_density(data: bytes, max_bytes: int) -> None:
-    """Raises TraceError for a file that cannot be taken apart at a cost that its size tells."""
-    lists, fields, values = data.count(b"[") + data.count(b"{"), data.count(b":"), data.count(b",")
+class Density(NamedTuple):
+    """What was counted of a file, or of its beginning."""
+
+    size: int = 0
+    lists: int = 0
+    fields: int = 0
+    values: int = 0
+
+
+def check_density(data: bytes, max_bytes: int, before: Density | None = None) -> Density:
+    """Count what a file holds.
+
+    Args:
+        before: what was counted of all that comes before ``data`` in the file.
+
+    Raises:
+        TraceError: for a file that cannot be taken apart at a cost that its size tells.
+    """
+    size, lists, fields, values = before or Density()
+    size, fields, values = size + len(data), fields + data.count(b":"), values + data.count(b",")
+    lists += data.count(b"[") + data.count(b"{")
     # By its own size, too: four megabytes of brackets took two gigabytes, as each of several errors repeats its input.
-    room = min(max_bytes, 2 * len(data) + SPARE_BYTES)
+    room = min(max_bytes, 2 * size + SPARE_BYTES)
     if max(lists * BYTES_A_LIST, fields * BYTES_A_FIELD, values * BYTES_A_VALUE) > room:
         raise crowded(max_bytes)
+    return Density(size, lists, fields, values)
 
 
 def crowded(max_bytes: int) -> TraceError:

@@ -92,7 +92,9 @@ class Line(Value):
 
 
 @dataclass
-class _Request:
+class RequestLines:
+    """What the lines so far say of one request."""
+
     run: Run | None = None
     steps: list[Step] = field(default_factory=list)
     failed: FailedStep | None = None
@@ -145,7 +147,7 @@ def read_recording(
 
 def request_names(source: str | os.PathLike[str] | bytes, *, max_bytes: int = MAX_TRACE_BYTES) -> list[str | None]:
     """The requests of a recording that can be read, in the order in which they began."""
-    data = unpacked(source if isinstance(source, bytes) else _bytes_of(source, max_bytes), max_bytes)
+    data = unpacked(source if isinstance(source, bytes) else file_bytes(source, max_bytes), max_bytes)
     names: dict[str | None, None] = {}
     for text in _lines(data, max_bytes)[1:]:
         with contextlib.suppress(ValueError, RecursionError):  # the last line may be torn
@@ -171,10 +173,10 @@ def read_recordings(
 def _read(
     source: str | os.PathLike[str] | bytes, wanted: str | None, one: bool, max_bytes: int
 ) -> dict[str | None, Trace]:
-    data = unpacked(source if isinstance(source, bytes) else _bytes_of(source, max_bytes), max_bytes)
+    data = unpacked(source if isinstance(source, bytes) else file_bytes(source, max_bytes), max_bytes)
     lines = _lines(data, max_bytes)
-    header = _header(lines[0] if lines else b"", max_bytes)
-    requests: dict[str | None, _Request] = {}
+    header = header_of(lines[0] if lines else b"", max_bytes)
+    requests: dict[str | None, RequestLines] = {}
     numbers: dict[str | None, int] = {}
     for number, text in enumerate(lines[1:], start=2):
         try:
@@ -188,14 +190,19 @@ def _read(
         numbers.setdefault(key, len(numbers))
         if one and key != (wanted if wanted is not None else next(iter(numbers))):
             continue
-        line = _checked(text, number)
-        requests.setdefault(line.request, _Request()).add(line)
+        line = checked_line(text, number)
+        requests.setdefault(line.request, RequestLines()).add(line)
     if not numbers:
         raise TraceError("This recording ends before its first run; record it again.")
-    return {name: _trace(header, numbers[name], name, found) for name, found in requests.items()}
+    return {name: trace_of(header, numbers[name], name, found) for name, found in requests.items()}
 
 
-def _bytes_of(path: str | os.PathLike[str], max_bytes: int) -> bytes:
+def file_bytes(path: str | os.PathLike[str], max_bytes: int = MAX_TRACE_BYTES) -> bytes:
+    """The file, and of a larger one a byte more than ``max_bytes``.
+
+    Raises:
+        TraceError: if it cannot be read.
+    """
     try:
         with open(path, "rb") as file:
             return file.read(max_bytes + 1)
@@ -204,16 +211,26 @@ def _bytes_of(path: str | os.PathLike[str], max_bytes: int) -> bytes:
         raise TraceError(f"The recording {os.fspath(path)!r:.300} cannot be read ({why}); check the path.") from None
 
 
-def _lines(data: bytes, max_bytes: int) -> list[bytes]:
-    if data.count(b"\n") > MOST_LINES:
+def check_lines(count: int) -> None:
+    """Raises TraceError for more lines than a recording may have."""
+    if count > MOST_LINES:
         raise TraceError(
             f"This recording has more than {MOST_LINES:,} lines; record fewer steps, or fewer requests, in one file."
         )
+
+
+def _lines(data: bytes, max_bytes: int) -> list[bytes]:
+    check_lines(data.count(b"\n"))
     check_density(data, max_bytes)
     return data.removesuffix(b"\n").split(b"\n")
 
 
-def _header(line: bytes, max_bytes: int) -> Header:
+def header_of(line: bytes, max_bytes: int) -> Header:
+    """The first line.
+
+    Raises:
+        TraceError: for anything else.
+    """
     try:
         top = outermost(line, max_bytes) or {}
     except (ValueError, RecursionError):
@@ -230,7 +247,12 @@ def _header(line: bytes, max_bytes: int) -> Header:
         raise _broken(error, 1) from None
 
 
-def _checked(text: bytes, number: int) -> Line:
+def checked_line(text: bytes, number: int) -> Line:
+    """A line after the first, with its number in the file, from 1 on.
+
+    Raises:
+        TraceError: for anything else.
+    """
     try:
         return Line.model_validate_json(text)
     except ValidationError as error:
@@ -244,7 +266,15 @@ def _broken(error: ValidationError, line: int) -> TraceError:
     return TraceError(f"This recording is broken at {place}: {one_line(first['msg'], 200)}; record it again.")
 
 
-def _trace(header: Header, number: int, name: str | None, found: _Request) -> Trace:
+def trace_of(header: Header, number: int, name: str | None, found: RequestLines) -> Trace:
+    """The run of a request.
+
+    Args:
+        number: of the request in the file, from 0 on.
+
+    Raises:
+        TraceError: where its lines contradict each other.
+    """
     if found.run is None:
         which = "" if name is None else f" of the request {shown(name)}"
         raise TraceError(f"This recording does not say with which prompt the run{which} began; record it again.")

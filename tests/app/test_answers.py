@@ -25,6 +25,7 @@ from specviz.errors import BusyError, SettingsError
 from specviz.figures import block, dump_block, fitting_block, standalone_page
 from specviz.figures.diff import MOST_CHARACTERS, comparison_value
 from specviz.figures.export import save_page, write_page
+from specviz.trace.breakpoints import first_hit, hits, parse_short
 from specviz.trace.diff import compare
 from specviz.trace.io import dump_trace, parse_trace
 from specviz.trace.schema import Trace
@@ -150,6 +151,18 @@ def test_whatever_goes_over_a_whole_run_waits_for_its_turn(tmp_path: Path) -> No
     for text in (hold, what_if, hit):
         assert json.loads(text)["notice"]["text"] == f"busy with {run.stored.size}"
     assert not list(tmp_path.iterdir())
+
+
+def test_the_next_hit_begins_anew_after_the_last_one(trace: Trace) -> None:
+    until = parse_short(["parting"])
+    last = max(i for i in range(len(trace.steps)) if hits(trace, i, until))
+    first = first_hit(trace, 0, until)
+    assert first is not None
+    again = json.loads(run_handlers.next_hit(trace, last + 1, until))
+    assert again["look"]["step"] == first.position
+    assert f"no step after step {last + 1} hits one" in again["notice"]["text"]
+    none = json.loads(run_handlers.next_hit(trace, 1, parse_short(["text=nowhere in it"])))
+    assert none["notice"]["text"] == "No step hits a breakpoint."
 
 
 def test_a_viewer_that_has_its_share_is_told_to_ask_again(trace: Trace) -> None:

@@ -154,6 +154,9 @@ def test_a_browser_is_shown_the_inputs_of_the_run_it_opens_on_and_a_program_star
     assert same_inputs(page, page.run)
     assert page.desk is not None
     assert page.desk.filled == page.run.id
+    asked: Any = SimpleNamespace(session_hash="page", query_params={"step": "5"}, request=None)
+    look = json.loads(page.act.on_load(asked)[0])["look"]
+    assert look == {"step": 4, "node": None, "verifier": None}, "a step without a run is one of this"
     page = Page(tmp_path, load=lambda *_, **__: pairs.make_pair())
     page.form["chat"] = False
     page.step()

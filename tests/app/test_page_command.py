@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from specviz.engine.runners import DraftRunner
+from specviz.engine.session import Session
 from tests import pairs
 from tests.browser import DRAWN, Watched
 from tests.sample_traces import sample_trace
@@ -20,6 +21,12 @@ AT_ONCE = """id => new Promise(done => {
         done([bar.innerText.includes('Starting'), shown('run'), shown('stop'), at('step').ariaPressed]));
 })"""
 """Script: press a button; what the bar shows by the next animation frame."""
+
+LEFT_WHILE_OPENING = """() => {
+    document.querySelector('[data-act=lesson-skip]').click();
+    document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'Escape', bubbles: true}));
+}"""
+"""Script: ask for the next lesson, and leave before it is there."""
 
 
 def said(seen: Watched, text: str) -> None:
@@ -158,3 +165,59 @@ def test_a_lost_connection_is_said_and_the_page_is_there_again_with_it(served):
     page.click("#run")
     said(seen, "Finished")
     seen.wrong = [one for one in seen.wrong if "ERR_INTERNET_DISCONNECTED" not in one]
+
+
+def test_steps_of_a_run_take_nobody_out_of_what_they_look_at(served, monkeypatch):
+    go_on, step = threading.Semaphore(0), Session.step
+
+    def step_when_told(session: Session):
+        assert go_on.acquire(timeout=30)
+        return step(session)
+
+    monkeypatch.setattr(Session, "step", step_when_told)
+    seen = served(sample_trace(steps=2), lambda *_, **__: pairs.make_pair())
+    page = seen.page
+    write(seen, "the sea")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".sv-starting .sv-headline:has-text('Starting a new run')")
+    assert "“the sea”" in page.inner_text(".sv-sub")
+    seen.menu("settings")
+    go_on.release()
+    page.wait_for_function("document.querySelector('.sv-where').textContent === 'step 1 of 1'")
+    assert page.locator(".sv-starting").count() == 0
+    assert page.get_attribute("#menu-settings-button", "aria-selected") == "true"
+    seen.menu("lessons")
+    page.click("[data-act=lesson-open-chain]")
+    page.wait_for_selector(".sv-lesson-question")
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.locator(".specviz-state b").bounding_box()["width"] > 30, "on a phone, too, it is said what is done"
+    page.set_viewport_size({"width": 1280, "height": 800})
+    prompt = page.input_value("#prompt textarea")
+    go_on.release()
+    page.wait_for_selector(".specviz-aside .specviz-state:has-text('· step 2')")
+    go_on.release()
+    page.wait_for_selector(".specviz-aside .specviz-state:has-text('· step 3')")
+    assert page.is_visible(".sv-lesson-question")
+    run = page.evaluate("specvizViewer.mounted.at(-1).state.run.id")
+    with page.expect_request("**/queue/join*"):  # once it came, the server is told which run is in sight
+        page.evaluate(LEFT_WHILE_OPENING)
+    page.wait_for_selector(".sv-lesson", state="detached")
+    go_on.release()
+    page.wait_for_selector(".specviz-aside .specviz-state:has-text('· step 4')")
+    page.wait_for_function("prompt => document.querySelector('#prompt textarea').value === prompt", arg=prompt)
+    assert page.evaluate("specvizViewer.mounted.at(-1).state.run.id") == run
+    assert page.input_value("#prompt textarea") == prompt != "the sea"
+    page.click(".specviz-follow")
+    seen.wait_for_step(4, 4)
+    page.wait_for_function("document.querySelector('#prompt textarea').value === 'the sea'")
+    assert not page.is_visible(".sv-lesson")
+    go_on.release()
+    seen.wait_for_step(5, 5)
+    seen.click_card(1)  # whoever reads a node of the newest step stays there
+    go_on.release()
+    page.wait_for_function("document.querySelector('.sv-where').textContent === 'step 5 of 6'")
+    assert page.locator(".sv-card[aria-selected=true]").count() == 1
+    page.click("#stop")
+    go_on.release(1000)
+    page.wait_for_selector("#run:visible")
+    assert seen.where() == "step 5 of 7"

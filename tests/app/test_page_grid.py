@@ -32,6 +32,15 @@ TOOLS = """[document.querySelector('.sv-treehead'), ...[...document.querySelecto
     ].map(e => [e.getBoundingClientRect(), e]).map(([r, e]) => [r.left, r.top, r.right, r.bottom, e.className])"""
 """Script: the edges of the row of tools, then of every tool in it."""
 
+PATH_IN_SIGHT = """path => {
+    const box = document.querySelector('.sv-treebox').getBoundingClientRect();
+    const cards = path.map(node => document.querySelector(`.sv-card-node[data-node='${node}'] .sv-bg`));
+    const bonus = document.querySelector(`.sv-card[data-bonus='rejection'] .sv-bg`);
+    const all = [...cards, bonus].map(one => one.getBoundingClientRect());
+    return all.every(one => one.top >= box.top - 1 && one.bottom <= box.bottom + 1 && one.right <= box.right + 1);
+}"""
+"""Script: whether every card of a path, and a bonus card, is in the box of the tree."""
+
 SMALL = """all => all.filter(one => !one.closest('.sv-inspector')).map(one => [one, one.getBoundingClientRect()])
     .filter(([, box]) => box.height < 44 || box.width < 44).map(([one]) => one.outerHTML)"""
 """Script: buttons beside the node's that a finger misses."""
@@ -109,6 +118,8 @@ def test_on_a_telephone_the_node_is_a_tab_of_a_sheet(from_file):
     moved = page.locator(f".sv-card-node[data-node='{sibling}'] .sv-bg").bounding_box()
     assert round(beside["x"] - moved["x"]) == 200, "what stands further right is moved into sight"
     page.click("[data-act=fit]")
+    assert page.inner_text("[data-act=fit]") == "Fit path"
+    page.wait_for_function(PATH_IN_SIGHT, arg=list(path))
     assert page.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]") == [390, 844]
     assert page.locator(".sv-treebox").bounding_box()["height"] >= 180
     assert page.is_visible(".sv-inspector")
@@ -140,6 +151,23 @@ def test_a_long_prompt_leaves_the_bar_as_it_is(served):
     page.focus("#prompt textarea")
     assert page.locator("#prompt textarea").bounding_box()["height"] > 100, "all of it is seen while it is written"
     assert page.locator("#step").bounding_box()["height"] == step["height"]
+    assert page.locator("#prompt textarea").evaluate("box => getComputedStyle(box).borderBottomWidth") == "1px"
+    page.set_viewport_size({"width": 390, "height": 844})
+    panel = page.locator("#prompt textarea").bounding_box()
+    assert (panel["x"], panel["width"]) == (8, 374), "on a telephone it spans the window"
+    assert panel["y"] + 1 >= page.locator("#step").bounding_box()["y"] + 40, "Step and Run stay in reach"
+    page.fill("#prompt textarea", "Sea")
+    assert page.locator("#prompt textarea").bounding_box()["height"] == 38, "what fits its line stays in it"
+
+
+def test_in_a_low_window_the_tree_has_half_of_the_height(from_file):
+    seen = from_file(sample_trace(steps=1, verifiers=tuple(RULES)))
+    page = seen.page
+    page.set_viewport_size({"width": 900, "height": 700})
+    page.wait_for_function("document.querySelector('.sv-treepanel').clientHeight >= 350")
+    assert page.get_attribute("[data-act=dock]", "aria-expanded") == "false"
+    page.click(".sv-tabs [data-tab=verdicts]")
+    assert page.locator(".sv-dockbody").bounding_box()["height"] <= 0.22 * 700 + 1
 
 
 def test_the_tools_of_the_tree_are_one_row_at_every_width(from_file):

@@ -81,6 +81,11 @@ def test_a_decision_is_a_picture_for_every_kind_of_rule(from_file, trace):
     taken = page.inner_text(".sv-taken")
     assert "What this rejection took" in taken
     assert f"mass {digits(decision.residual.mass)}, scaled to 1" in taken
+    numbers = page.locator(".sv-takenrows .sv-number").all_inner_texts()
+    left = [float(number) for number in numbers if not number.startswith("<")]
+    assert left == sorted(left, reverse=True)
+    assert numbers[: len(left)] == [number for number in numbers if not number.startswith("<")]
+    assert page.inner_text(".sv-takenhead") == "left, scaled to 1"
 
     position, decision = find(trace, "eta", "rejected")
     look(seen, position, decision, "eta")
@@ -188,7 +193,10 @@ def test_a_fault_is_the_headline_and_why_leads_back_to_its_cause(from_file, faul
     page = seen.page
     assert page.inner_text(".sv-alarmtitle") == f"✕ Slot {slot} holds the wrong token"
     assert "first fault; " in page.inner_text(".sv-alarmsub")
-    assert f"its slot {slot} is wrong (target)" in page.text_content(f".sv-faulty[data-node='{due}']")
+    assert f"target slot {slot} wrong" in page.text_content(f".sv-faulty[data-node='{due}']")
+    page.keyboard.press("e")
+    assert page.input_value(".sv-figuredialog input[type=text]").startswith(f"Slot {slot} holds the wrong token: ")
+    page.keyboard.press("Escape")
     page.click("[data-act=why]")
     assert page.locator(".sv-why h4").all_inner_texts()[:4] == ["Slot", "Movefirst cause", "Decision", "Row"]
     moves = page.inner_text(".sv-why li >> nth=1")

@@ -97,6 +97,9 @@ def test_all_seven_are_finished_with_the_keyboard_alone(served, width):
     page.keyboard.press("ArrowRight")  # arrows go from tab to tab
     page.wait_for_selector(".sv-lessonlist")
     page.wait_for_function("document.querySelectorAll('.sv-lessonlist button').length === 7")
+    if width < 1000:
+        assert page.locator(".sv-lessonlist button").last.bounding_box()["y"] < 844, "the list has the window"
+        assert not page.is_visible(".sv-treebox")
     assert page.locator("#menu > .tab-wrapper [role=tab][tabindex='0']").count() == 1, "others are not in the way"
     page.focus("[data-act=lesson-open-chain]")
     page.keyboard.press("Enter")
@@ -104,6 +107,9 @@ def test_all_seven_are_finished_with_the_keyboard_alone(served, width):
         page.wait_for_selector(f".sv-lesson h3:text-is('{lesson.title}')")
         assert page.inner_text(".sv-lesson-head span") == f"{number} of 7"
         assert page.evaluate("document.activeElement.tagName") == "H3", "a screen reader starts at the lesson"
+        if width < 1000:
+            high = {name: page.locator(name).bounding_box()["height"] for name in (".sv-treepanel", ".sv-top")}
+            assert high[".sv-treepanel"] < 844 / 3 < high[".sv-top"], "the lesson has more room than the tree"
         told = filled(lesson.name)
         for _ in range(told.start, told.step):
             page.keyboard.press("ArrowRight")

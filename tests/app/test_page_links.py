@@ -40,6 +40,13 @@ def test_a_card_lights_its_word_its_rows_and_its_slots(from_file):
     assert "sv-lit" in page.get_attribute(slot(node), "class")
     page.mouse.move(5, 5)
     assert page.locator(".sv-lit").count() == 0
+    for key in ("]", "."):
+        page.mouse.move(5, 5)
+        page.hover(card(1))
+        page.wait_for_selector(".sv-tip:not([hidden])")
+        page.keyboard.press(key)  # the mouse rests on what has gone
+        page.wait_for_selector(".sv-tip[hidden]", state="attached")
+        assert page.locator(".sv-lit").count() == 0
 
 
 def test_words_rows_and_slots_light_their_card(from_file):
@@ -69,6 +76,12 @@ def test_one_selection_for_all(from_file):
     assert page.get_attribute(card(node), "aria-selected") == "true"
     assert f"Node {node}" in page.inner_text(".sv-inspector")
     page.wait_for_selector(f".sv-kv.sv-picked[data-node='{node}']")
+    page.dblclick(card(node))
+    assert page.get_attribute(card(node), "aria-selected") == "true"
+    for key, said in (("w", "Nothing is wrong in step 1."), ("N", "Before step 1 nothing is known")):
+        page.keyboard.press(key)
+        assert said in page.inner_text(".sv-notice")
+        assert page.get_attribute(card(node), "aria-selected") == "true"
     seen.click_card(node)  # once more takes the selection away
     assert page.locator(".sv-card[aria-selected=true]").count() == 0
     page.click(slot(node))

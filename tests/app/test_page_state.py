@@ -14,6 +14,7 @@ from specviz.app.page_state import PageState, Run, describe, models_of
 from specviz.app.proofs import Proofs, in_use
 from specviz.app.server.clients import Client
 from specviz.app.server.limits import LEAST_BYTES, Limits
+from specviz.app.server.session_registry import Ticket
 from specviz.app.server.share_store import ShareStore
 from specviz.app.server.trace_store import StoredTrace
 from specviz.errors import BusyError, TraceError
@@ -55,6 +56,20 @@ def test_a_run_that_moved_takes_its_own_place():
     assert [len(run.trace.steps) for run in moved.runs] == [5, 2]
     assert (moved.shown, moved.filled, moved.count) == ("a", "a", 2)
     assert len(desk.find("a").trace.steps) == 2, "a desk is a value"
+
+
+def test_a_run_that_goes_on_leaves_in_sight_what_was_opened_since():
+    began = PageState().show(run_of("live"), filled=True)
+    model, ticket = ModelChoice(), Ticket("key", ModelChoice())
+    moved = began.after_step(trace_of("live", steps=sample_trace(steps=5).steps), model, ticket)
+    assert moved.after(began) is moved
+    lesson = began.show(run_of("lesson"), filled=True)
+    kept = moved.after(lesson)
+    assert ([run.id for run in kept.runs], kept.shown, kept.filled) == (["live", "lesson"], "lesson", "lesson")
+    assert kept.find("live").stored.steps == 5
+    assert moved.after(kept).shown == "lesson", "and so do the steps after it"
+    back = kept.show(kept.find("live"), filled=True)
+    assert moved.after(back).shown == "live"
 
 
 def test_the_oldest_run_makes_room_but_never_the_one_in_sight(monkeypatch):

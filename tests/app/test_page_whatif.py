@@ -38,10 +38,16 @@ def test_a_changed_coin_turns_a_decision_and_both_stand_side_by_side(served):
     seen = served(trace, tiny)
     page = seen.page
     seen.click_card(decision.node)
-    page.click(".sv-inspector :text('Force this coin')")  # it goes to the field, which is typed into
-    page.wait_for_selector(f"{PANEL} table")
-    assert page.locator(f"{PANEL} tr[data-differs=true]").count() == 0
-    page.keyboard.type("0.000001")
+    page.click(".sv-inspector :text('Force this coin')")  # it goes to the field, with a coin that turns the decision
+    turned = page.locator(f"{PANEL} tr[data-differs=true]").filter(has=page.locator(f"[data-node='{decision.node}']"))
+    turned.wait_for()
+    assert 0.9 * decision.threshold < float(page.input_value(f"{PANEL} [data-field=coin]")) < decision.threshold
+    result, dock = page.locator(".sv-whatif-result").bounding_box(), page.locator(".sv-dockbody").bounding_box()
+    assert dock["y"] <= result["y"]
+    assert result["y"] + result["height"] <= dock["y"] + dock["height"], "the outcome is in sight"
+    assert "rejection would accept" in page.inner_text(".sv-whatif-result")
+    page.keyboard.type("0.000001")  # instead of it
+    page.wait_for_selector(f"{PANEL} td:has-text('u 1.00·10⁻⁶')")
     row = page.locator(f"{PANEL} tr[data-differs=true]").filter(has=page.locator(f"[data-node='{decision.node}']"))
     row.wait_for()
     assert "✕ rejected" in row.locator("td").nth(0).inner_text()
@@ -158,6 +164,9 @@ def test_two_runs_part_where_their_tokens_say(served):
     page.get_by_role("option", name=re.compile("^the run it was started with")).click()
     page.click("button#compare")
     page.wait_for_selector(".sv-compare")
+    room = page.locator(".sv-top").bounding_box()
+    assert room["height"] >= 700, "the comparison has the window below the bar"
+    assert not page.is_visible(".sv-treepanel, .sv-strip, .sv-dock")
     said = page.inner_text(".sv-compare-said")
     first = len(trace.steps[0].committed)
     assert "They part at token" in said
@@ -170,6 +179,10 @@ def test_two_runs_part_where_their_tokens_say(served):
     assert page.locator(".sv-compare mark").count() > 0
     page.click("[data-act=compare-open-1]")
     page.wait_for_function("document.querySelector('.sv-models').textContent.includes('seed 5')")
+    assert page.locator(".sv-compare").bounding_box()["height"] < 60, "a line above the run that was opened"
+    assert page.locator(".sv-treepanel").bounding_box()["height"] > 200
+    page.click("[data-act=compare-back]")
+    assert page.is_visible(".sv-compare-said")
     page.click("[data-act=compare-close]")
     assert page.locator(".sv-compare").count() == 0
 

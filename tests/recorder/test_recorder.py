@@ -9,6 +9,8 @@ import pytest
 import torch
 
 import specviz
+from specviz.recorder.audit import audit
+from specviz.recorder.findings import Audited, Finding, NotRun
 from specviz.recorder.recorder import Recorder
 from tests.recorder.steps import PARENTS, TOKENS, V, one_step, recorder, rows
 
@@ -320,4 +322,36 @@ def test_a_recorder_shows_itself_in_a_notebook(monkeypatch) -> None:
     rec = recorder()
     one_step(rec)
     assert rec._repr_html_() == "1 steps"
-    assert "ends before its first run" in Recorder()._repr_html_()
+    assert "before its first run" in specviz.Recorder()._repr_html_()
+
+
+def test_a_recorder_says_what_its_checks_found_as_text_and_as_a_table() -> None:
+    rec = recorder()
+    one_step(rec)
+    found = rec.audit()
+    assert found == audit(rec.trace())
+    assert str(found) == repr(found)
+    assert str(found).endswith("0 errors, 0 warnings")
+    assert "not run  target_rows: it lacked the target model (--target)" in str(found)
+    sentence = "a <b> \u202eand\x1b[31m"
+    found = Audited([Finding("root", "error", 0, None, sentence, "usual", "text"), NotRun("mask", "a mask")])
+    page = found._repr_html_()
+    assert page.count("<tr>") == 3
+    assert "<caption>1 error, 0 warnings</caption>" in page
+    assert "a &lt;b&gt; ⟨U+202E⟩and" in page
+    assert "<td>usual</td><td>text</td>" in page
+    assert "<td>not run</td><td>mask</td><td>it lacked a mask</td>" in page
+    assert "error    root: a <b> ⟨U+202E⟩and⟨U+001B⟩[31m" in str(found)
+    with pytest.raises(specviz.TraceError, match="before its first run"):
+        specviz.Recorder().audit()
+
+
+def test_a_step_has_the_texts_of_its_own_tokens_only() -> None:
+    rec = recorder(decode=str)
+    for token in range(20, 24):
+        with rec.step() as step:
+            step.tree([token - 1, token], [-1, 0])
+            step.verify(accepted=[], bonus=token)
+    assert [[text.id for text in step.tokens] for step in rec.trace().steps] == [
+        [token - 1, token] for token in range(20, 24)
+    ]

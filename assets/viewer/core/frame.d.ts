@@ -669,6 +669,25 @@ export interface RequestName {
 }
 
 /**
+ * What is said of a recording that the page follows while it is written.
+ *
+ * version  another number whenever there is something new
+ * asked    the run that was in sight when it was asked for; a block with a run is for no other
+ * runs     ids of the runs of its requests
+ * head     what stands out in the command bar, ``rest`` what follows it
+ * gate     of the loop that writes it: ``""`` without one that this page holds, else ``waiting``, ``running``,
+ *          ``stopped`` or ``ended``
+ */
+export interface Following {
+  version: number;
+  asked: string | null;
+  runs: string[];
+  head: string;
+  rest: string;
+  gate: "" | "waiting" | "running" | "stopped" | "ended";
+}
+
+/**
  */
 export interface LessonName {
   name: string;
@@ -899,6 +918,7 @@ export interface BlockHead {
  * One message. Which keys it has says what it is about.
  *
  * fills    whether it only brings frames that were asked for
+ * live     whether it is a step of a run that goes on, which does not take a reader away from another run
  * left     positions for which there was no room
  * proofs   verifier -> key of its options -> proposal -> what was found
  * compare  null closes the comparison
@@ -909,6 +929,7 @@ export interface Block {
   go?: number | null;
   frames?: Frame[];
   fills?: boolean;
+  live?: boolean;
   left?: number[];
   refused?: Refused[];
   notice?: Notice | null;
@@ -916,6 +937,7 @@ export interface Block {
   look?: Look;
   link?: Link;
   requests?: RequestName[];
+  following?: Following;
   lessons?: LessonName[];
   lesson?: Lesson;
   verifiers?: VerifierChoice[];

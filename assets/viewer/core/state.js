@@ -39,6 +39,10 @@ export const MODELS = ["target", "draft"];
  * @property {number} step the position that is shown
  * @property {number} end how many steps the run had in the last block that did more than fill gaps
  * @property {number | null} phase inside the step, or null for the whole of it
+ * @property {boolean} awaits whether a reader asked for a step and has touched nothing since
+ * @property {boolean} away whether a reader turned to something else since then: steps of another run stay out of sight
+ * @property {string | null} starting the prompt of a new run that was asked for and has no step yet
+ * @property {boolean} touring whether the tour is open
  * @property {number | null} selected node
  * @property {boolean} offered whether the page selected it, as nobody chose one
  * @property {boolean} closed whether a reader closed the node: the page selects none until a reader does
@@ -105,6 +109,7 @@ export const MODELS = ["target", "draft"];
  * @property {(at: {trace: string, step: number, node: number | null, verifier: string | null}) => void} [onSelect]
  * @property {(kind: string, data: object) => void} [ask] what a person wants of the server
  * @property {(block: Block) => void} [onBlock] called for every block that came
+ * @property {(block: Block) => void} [onAside] called for a step of a run that goes on out of sight
  * @property {(open: boolean) => void} [onLessons] the list of lessons is wished for, or the lessons were left
  * @property {(notice: NoticeShown | null) => void} [onWorking] says what is being done; without it the viewer does
  */
@@ -112,6 +117,7 @@ export const MODELS = ["target", "draft"];
 /**
  * @typedef {object} Tool a part that can be left out: lessons, what if, links ...
  * @property {(block: Block) => void} [take] called for every block that came
+ * @property {(blocks: Block[]) => boolean} [declines] whether what came together is not wanted any more
  * @property {() => void} [run] called when another run is shown
  * @property {() => void} [moved] called after every drawing
  * @property {() => void} [leave] called when the run alone is to be in sight
@@ -133,7 +139,7 @@ export const MODELS = ["target", "draft"];
 /** @returns {State} */
 export function emptyState() {
   return {
-    run: null, frames: new Map(), step: 0, end: 0, phase: null, selected: null, offered: false, closed: false, asks: false, why: false, trail: [], lens: null, hidden: new Set(), range: null, open: new Map(), refused: new Map(),
+    run: null, frames: new Map(), step: 0, end: 0, phase: null, awaits: false, away: false, starting: null, touring: false, selected: null, offered: false, closed: false, asks: false, why: false, trail: [], lens: null, hidden: new Set(), range: null, open: new Map(), refused: new Map(),
     asked: new Set(), proofs: {}, known: null, compare: false, found: null, camera: { zoom: 1, x: 0, y: 0 }, spot: null, box: { width: 0, height: 0 }, dock: "", unmarked: false, focus: false, large: false, hits: [], maskHits: {},
     playing: null, drawing: null, asking: undefined, soon: 0, later: undefined,
   };

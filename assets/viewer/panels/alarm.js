@@ -5,7 +5,7 @@ import { markFaults } from "../tree/draw.js";
 import { countOf, kindOf, saidOf, taleOf } from "./findings.js";
 import { said } from "./said.js";
 import { faultHeadline, faultyNodes } from "./why.js";
-import { hitButtons } from "./why_panel.js";
+import { hitButtons, isWhyOpen } from "./why_panel.js";
 
 /** @import { Frame } from "../core/frame.d.ts" */
 /** @import { Act, State } from "../core/state.js" */
@@ -33,7 +33,7 @@ export function drawAlarm(ui, frame, state, tales, act) {
   ui.alarm.replaceChildren(
     el("strong", { class: "sv-alarmtitle" }, `${kind === "after" ? "↳" : "✕"} ${head.title}`), el("span", { class: "sv-alarmsub" }, said(head.sub, act)),
     el("span", { class: "sv-alarmways" },
-      el("button", { type: "button", "data-act": "why", "aria-pressed": String(state.why), title: "The chain of causes (w)", onclick: () => act.why(!state.why) }, "Why?"),
+      el("button", { type: "button", "data-act": "why", "aria-pressed": String(isWhyOpen(state)), title: "The chain of causes (w)", onclick: () => act.why(!isWhyOpen(state)) }, "Why?"),
       begun.map((step) => el("button", { type: "button", "data-act": "first-finding", onclick: () => act.show(step) }, `First cause: step ${step + 1}`)), hitButtons(tales, frame.step, act)),
     el("span", { class: "sv-alarmfound" }, LEADS[kind], tale.found.map((found) => [el("button", { type: "button", "data-act": "finding", onclick: () => act.reveal(ui[found.place]) }, found.kind === kind ? countOf(found) : saidOf(found)), " "])));
 }

@@ -146,5 +146,5 @@ export function takenBy(frame, verdict, rejected, row, selected) {
     const place = residual.ids.indexOf(token), after = place < 0 ? (least ? null : 0) : residual.probs[place], p = known.get(token) || 0;
     return { token, before: p, left: Math.min(p, (after || 0) * residual.mass), after, place };
   });
-  return { rows: rows.sort((a, b) => b.before - a.before), mass: residual.mass, least };
+  return { rows: rows.sort((a, b) => (b.after ?? 0) - (a.after ?? 0) || b.before - a.before), mass: residual.mass, least };
 }

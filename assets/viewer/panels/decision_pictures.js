@@ -166,6 +166,6 @@ export function residualPicture(frame, verdict, rejected, node) {
   const quotient = rejected.rule.includes("p/q");
   return el("section", { class: "sv-taken", "aria-label": "What the rejection took" },
     el("h4", {}, rejected.node === node ? "What this rejection took, and what is left" : `Before this: node ${rejected.node} was rejected`),
-    el("div", { class: "sv-takenrows" }, lines),
+    el("div", { class: "sv-takenrows" }, el("span", { class: "sv-takenhead" }, "left, scaled to 1"), lines),
     el("p", { class: "sv-note" }, quotient ? "hatched min(p, q) is gone · solid max(p − q, 0), mass " : "hatched is gone · solid is left, mass ", recorded(taken.mass, `${path}.mass`), ", scaled to 1"));
 }

@@ -16,8 +16,8 @@ export const NODE = "node";
 /** Below this width the sheet replaces the column beside the tree, as in core/grid.css. */
 export const NARROW = "(max-width: 999px)";
 
-/** A window this low, as one enlarged to 200 %, begins with the sheet closed. */
-export const LOW = "(max-width: 999px) and (max-height: 520px)";
+/** In a window this low the sheet is closed at first, and when the window becomes so low: the tree has half of it. */
+export const LOW = "(max-width: 999px) and (max-height: 520px), (min-width: 561px) and (max-width: 999px) and (max-height: 760px)";
 
 let count = 0;
 

@@ -71,13 +71,21 @@ function headOfDecision(frame, verdict, { node, upto }) {
 }
 
 /**
+ * While a new run has no step yet, and the tree of the one before is still in sight.
+ * @param {string} prompt
+ * @returns {Headline}
+ */
+export const headlineOfStart = (prompt) => ({ head: "Starting a new run", tokens: [], said: `of “${prompt.trim()}”; what is below is still the run before` });
+
+/**
  * @param {{headline: HTMLElement, headTokens: HTMLElement, headSaid: HTMLElement}} ui
  * @param {Frame} frame
  * @param {string} lens
  * @param {number | null} phase
+ * @param {string | null} [starting] the prompt of a new run that has no step yet
  */
-export function drawHeadline(ui, frame, lens, phase) {
-  const { head, tokens, said } = headlineOf(frame, lens, phase);
+export function drawHeadline(ui, frame, lens, phase, starting = null) {
+  const { head, tokens, said } = starting === null ? headlineOf(frame, lens, phase) : headlineOfStart(starting);
   if (ui.headline.textContent !== head) ui.headline.replaceChildren(head);
   const chips = tokens.flatMap(({ label, origin }, i) => [i && origin === "bonus" ? " + " : " ", el("code", { class: `sv-token sv-chip-${origin}`, dir: "auto" }, label)]);
   ui.headTokens.replaceChildren(...chips);

@@ -67,6 +67,19 @@ function picture(run, frame, node, view, act) {
 }
 
 /**
+ * Why a verifier did not come to a node: what stands above it was rejected, or its path ends above, or goes another way.
+ * @param {Frame} frame
+ * @param {Verdict} verdict
+ * @param {number} node
+ */
+export function skippedFor({ tree: { parent, states } }, { verifier, path }, node) {
+  const end = path.at(-1) ?? 0, on = new Set([0, ...path]);
+  let above = parent[node];
+  for (; !on.has(above); above = parent[above]) if (states[verifier]?.[above] === "r") return `node ${above}, which it follows, was rejected`;
+  return above === end ? `its path ends at ${end ? `node ${end}` : "the root"}` : "it took another way through the tree";
+}
+
+/**
  * A node that the watched verifier has taken no decision about, and what it would have taken there.
  * @param {Frame} frame
  * @param {Verdict} verdict
@@ -81,7 +94,7 @@ function undecided(frame, verdict, node, state, say) {
   if (state === "a" && !all.length) return [say([{ strong: "Accepted" }, ` by ${verifier}. What it compared was ${NOT_RECORDED}: ${CALLS.coins} says it.`])];
   const below = all.find((one) => one.outcome === "a" && path.indexOf(one.node) > path.indexOf(node));
   if (state === "a" && below) return [say([{ strong: "Accepted" }, ` by ${verifier} without a decision of its own: with `, { node: below.node, text: frame.nodes.text[below.node] }, ", the whole path to it was accepted."])];
-  const told = [say([{ strong: "Not examined" }, ` by ${verifier}: it took another way through the tree.`])], [first] = all;
+  const told = [say([{ strong: "Not examined" }, ` by ${verifier}: ${skippedFor(frame, verdict, node)}.`])], [first] = all;
   // Of rules that compare tokens the threshold says no more than whether they are equal.
   if (first && threshold !== null && /threshold/.test(first.comparison)) told.push(el("p", { class: "sv-note" }, first.comparison.startsWith("p") ? "p would have to exceed " : "The coin would have to fall below ", recorded(threshold, `${verdictPath(frame.step, verifier)}.thresholds[${node}]`), "."));
   return told;

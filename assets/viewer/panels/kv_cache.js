@@ -240,7 +240,8 @@ function tellFaults({ faults: box, cacheFine }, frame, tale, act, known) {
     : begun.length ? "✕ This step's caches are not what the verdict demands, and they were not before it:" : "✕ This step's caches are not what the verdict demands. It is the first such step.";
   box.hidden = !known || !faults.length;
   box.className = mine ? "sv-alarm" : "sv-alarm sv-after";
-  box.replaceChildren(el("b", {}, head), ...back, el("ul", {}, faults.map((fault) => el("li", {}, fault))));
+  box.title = faults.join("\n"); // the box shows two lines of them
+  box.replaceChildren(el("b", {}, head), ...back, faults.length > 1 ? ` · ${faults.length} findings:` : "", el("ul", {}, faults.map((fault) => el("li", {}, fault))));
   const audits = MODELS.flatMap((model) => (frame.caches[model]?.audit ? [`${model} ${digits(frame.caches[model]?.audit?.worst, 2)}`] : []));
   const compared = audits.length ? `differs from a recompute by: ${audits.join(", ")}` : "not compared with a recompute";
   const lacking = MODELS.flatMap((model) => (frame.caches[model] ? frame.caches[model].lacks : ["slots"]).map((what) => `${model}: ${what}`));

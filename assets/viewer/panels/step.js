@@ -53,13 +53,12 @@ export function stepPanel(run, frame, view) {
   ];
   if (frame.prefilled) facts.push(["Prefilled", `${frame.prefilled} tokens before this step: ${frame.step ? "the caches were rebuilt" : "the prompt"}`]);
   if (frame.endReason) facts.push(["Ended", frame.endReason]);
-  return [
+  return [el("div", { class: "sv-thisstep" },
     el("h3", {}, "This step"),
     el("dl", {}, facts.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
     el("h4", {}, "Bonus tokens"),
-    ...frame.verdicts.filter((v) => view.shown.has(v.verifier)).map((v) => bonusBox(run, frame, v)), ...lacks(run, frame),
-    el("p", { class: "sv-hint" }, "Click a card, or a token in a table, to read how every verifier decided about it."),
-  ];
+    frame.verdicts.filter((v) => view.shown.has(v.verifier)).map((v) => bonusBox(run, frame, v)), lacks(run, frame),
+    el("p", { class: "sv-hint" }, "Click a card, or a token in a table, to read how every verifier decided about it."))];
 }
 
 /**

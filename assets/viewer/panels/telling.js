@@ -1,7 +1,10 @@
 /* The node whose decision tells most of a step: it is selected as long as nobody chose one. */
 
 import { decisionsOf } from "../core/columns.js";
+import { runDrawn } from "../core/state.js";
 import { verdictBy } from "../core/words.js";
+import { story } from "./findings.js";
+import { faultHeadline } from "./why.js";
 
 /** @import { Decision } from "../core/columns.js" */
 /** @import { Frame } from "../core/frame.d.ts" */
@@ -36,7 +39,7 @@ export function tellingNode(frame, verifier) {
  */
 export function offerNode(state, frame) {
   if (state.selected !== null && !state.offered) return;
-  const may = frame && state.phase === null && !state.closed && !state.asks && !state.why;
+  const may = frame && state.phase === null && !state.closed && !state.asks && !(state.why && faultHeadline(frame, story(state.frames, runDrawn(state).steps)));
   state.selected = may ? tellingNode(frame, state.lens && frame.tree.states[state.lens] ? state.lens : frame.driver) : null;
   state.offered = state.selected !== null;
 }

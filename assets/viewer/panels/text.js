@@ -36,6 +36,8 @@ export function makeText(ui, state, act) {
   let at = null;
   let shown = "", looking = 0, isRanged = false;
   ui.text.addEventListener("scroll", look, { passive: true });
+  // A double click opens a step and marks no word; text is marked by dragging.
+  ui.text.addEventListener("mousedown", (event) => event.detail > 1 && event.preventDefault());
 
   /** Segments whose frame has come since, and the overview. */
   function build() {

@@ -1,8 +1,8 @@
 /* Following links and coming back: the chain of causes, its links, and the steps in which something went wrong. */
 
-import { runDrawn } from "../core/state.js";
+import { frameNow, runDrawn } from "../core/state.js";
 import { story } from "./findings.js";
-import { hitsOf, nextHit } from "./why.js";
+import { faultHeadline, hitsOf, nextHit } from "./why.js";
 
 /** @import { Act, Place, State } from "../core/state.js" */
 /** @import { Ui } from "../parts.js" */
@@ -16,6 +16,8 @@ import { hitsOf, nextHit } from "./why.js";
  */
 export function makeTrail(ui, state, act, redraw) {
   const places = { faults: ui.faults, verdicts: ui.verdicts, mask: ui.masks.target.picture, audit: ui.auditSaid, totals: ui.totals };
+
+  const tales = () => story(state.frames, runDrawn(state).steps);
 
   /** @param {Place} place */
   function stand({ step = state.step, node = null, why = false, part }) {
@@ -40,12 +42,17 @@ export function makeTrail(ui, state, act, redraw) {
   }
 
   /** @param {boolean} open */
-  const why = (open) => stand({ why: open });
+  function why(open) {
+    const frame = frameNow(state);
+    if (open && frame && !faultHeadline(frame, tales())) act.notice({ kind: "info", text: `Nothing is wrong in step ${state.step + 1}.` });
+    else stand({ why: open });
+  }
 
   /** @param {-1 | 1} way */
   function hit(way) {
-    const step = nextHit(hitsOf(story(state.frames, runDrawn(state).steps)), state.step, way);
+    const step = nextHit(hitsOf(tales()), state.step, way);
     if (step !== undefined) stand({ step, why: state.why });
+    else act.notice({ kind: "info", text: `${way > 0 ? "After" : "Before"} step ${state.step + 1} nothing is known to have gone wrong.` });
   }
 
   return { follow, backtrack, why, hit };

@@ -130,7 +130,7 @@ export function faultyNodes(frame) {
   for (const model of MODELS)
     for (const { good, due, slot } of slotsOf(frame.caches[model]).left) {
       const node = good || due === null ? null : cacheOf(frame, model).node[due];
-      if (node !== null && !found.has(node)) found.set(node, `its slot ${slot} is wrong (${model})`);
+      if (node !== null && !found.has(node)) found.set(node, `${model} slot ${slot} wrong`);
     }
   return found;
 }

@@ -31,6 +31,12 @@ export function whyPanel(state, tales, frame, act) {
 }
 
 /**
+ * A node that was selected since stands in the place of the causes.
+ * @param {State} state
+ */
+export const isWhyOpen = (state) => state.why && state.selected === null;
+
+/**
  * To the previous and the next step in which something went wrong, as far as there are any.
  * @param {Map<number, Tale>} tales
  * @param {number} step

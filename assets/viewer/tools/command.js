@@ -9,7 +9,7 @@ import { newerRun } from "../core/blocks.js";
 import { el } from "../core/dom.js";
 import { listenForKeys } from "../core/keys.js";
 
-/** @import { Block, Run } from "../core/frame.d.ts" */
+/** @import { Block, Following, Run } from "../core/frame.d.ts" */
 /** @import { NoticeShown } from "../core/state.js" */
 
 /** @typedef {ReturnType<typeof makeCommand>} Command */
@@ -37,29 +37,50 @@ export function saidOf(run) {
 }
 
 /**
+ * The part of a run that is done: of the tokens that it may write, with a part of the step that it is in.
+ * @param {Run | null} run null before its first step
+ * @param {number} step the part of the step that is done
+ */
+export function partOf(run, step) {
+  const most = run?.settings?.max_new_tokens;
+  if (!run || !most || !run.steps) return 0;
+  const { tokens } = run.totals;
+  return Math.min(1, (tokens + (step * tokens) / run.steps) / most);
+}
+
+/**
  * @param {HTMLElement} place of the words
  * @param {(asked: number) => void} ask the server what is being done; `hear` takes its answer
+ * @param {{await: () => void, starting: (prompt: string | null) => void, open: (run: string, step: number) => void, order: (act: string) => void}} viewer which is told that a step was asked for, opens a run
+ *   at a step, and tells a loop that waits for this page to step, run or stop
  */
-export function makeCommand(place, ask) {
+export function makeCommand(place, ask, viewer) {
   const bar = /** @type {HTMLElement} */ (place.closest(".specviz-command"));
   const find = (/** @type {string} */ name) => /** @type {HTMLElement | null} */ (document.getElementById(name));
   const strong = el("b"), rest = el("span"), clock = el("span", { class: "specviz-clock", "aria-hidden": "true" });
   const words = el("span", { role: "status" }, strong, clock, rest);
   const progress = el("i", { class: "specviz-progress" });
-  place.replaceChildren(words, progress);
+  const goTo = el("button", { type: "button", class: "specviz-follow", title: "Show the newest step of the run that goes on", hidden: true, onclick: () => aside && viewer.open(aside.id, aside.steps - 1) }, "Go to it");
+  place.replaceChildren(words, goTo, progress);
   /** @type {Run | null} */
   let run = null;
+  /** What is said of a recording that is followed. @type {Following | null} */
+  let following = null;
+  /** The run that went on while the reader turned to another one. @type {Run | null} */
+  let aside = null;
+  /** Ids of the runs that took a step in this page. @type {Set<string>} */
+  const own = new Set();
   /** @type {string | null} */
   let original = null;
   /** What went wrong, and the rest. @type {[string, string] | null} */
   let error = null;
-  /** @type {{kind: string, since: number, text: string, fraction: number | null} | null} */
+  /** `live` is the run that goes on, once it has a step. @type {{kind: string, since: number, text: string, fraction: number | null, live: Run | null} | null} */
   let busy = null;
   /** @type {number | undefined} */
   let timer;
   /** @type {number | undefined} */
   let looking;
-  let asked = 0, count = 0, waits = false, lost = false;
+  let asked = 0, count = 0, waits = false, lost = false, waited = false, anew = false;
   /** Names of the events that the server has not answered completely. @type {string[]} */
   let pending = [];
   /** The button whose click waits for them. @type {string | null} */
@@ -68,6 +89,13 @@ export function makeCommand(place, ask) {
   const box = () => /** @type {HTMLTextAreaElement | null} */ (document.querySelector("#prompt textarea, #prompt input"));
   /** Whether the prompt is another one than that of the run in sight: than what stood there before it was written in. */
   const edited = () => original !== null && box()?.value !== original;
+  /** Whether the next step is one of a new run, as far as the page knows: a run that came with its end has none. */
+  const isNew = () => anew || edited() || !run || Boolean(run.engine) || (!own.has(run.id) && ![null, "stopped"].includes(run.endReason));
+
+  /** What is followed, while it is in sight. */
+  const followed = () => (following && (!run || following.runs.includes(run.id)) ? following : null);
+  /** Whether the buttons are those of a loop that this page steps. */
+  const steps = () => !busy && !edited() && ["waiting", "running"].includes(followed()?.gate ?? "");
 
   /**
    * @param {string} head
@@ -80,17 +108,34 @@ export function makeCommand(place, ask) {
     place.title = `${head}${text}`;
   }
 
+  /** Whether the prompt is longer than the line it has; measured in the look it has without the focus. */
+  function measure() {
+    const written = box();
+    if (!written) return;
+    bar.classList.remove("specviz-long");
+    bar.classList.toggle("specviz-long", written.value.includes("\n") || written.scrollWidth > written.clientWidth);
+  }
+
   function show() {
     if (busy) bar.dataset.busy = busy.kind;
     else delete bar.dataset.busy;
+    if (steps()) bar.dataset.gate = followed()?.gate;
+    else delete bar.dataset.gate;
     bar.classList.toggle("specviz-error", lost || (error !== null && !busy));
+    bar.classList.toggle("specviz-aside", aside !== null);
+    goTo.hidden = aside === null;
     bar.classList.toggle("specviz-edited", !busy && edited());
+    bar.classList.toggle("specviz-follows", followed() !== null);
+    bar.classList.toggle("specviz-anew", !busy && anew);
     progress.style.transform = `scaleX(${busy ? busy.fraction ?? 0 : 0})`;
     if (lost) say("Connection lost", "trying again");
+    else if (busy && aside && busy.kind !== "stop" && !next) say("The run goes on", `step ${aside.steps}`);
     else if (busy) say(busy.text, next ? `then ${WAITING[next]}` : "");
     else if (error) say(...error);
     else if (edited()) say("New prompt", "Enter starts a new run");
-    else say(...saidOf(run));
+    else if (following && followed()) say(following.head, following.rest);
+    else if (anew) say("New run", "Step or Run starts it");
+    else say(...saidOf(aside ?? run));
     for (const name of Object.keys(WAITING)) {
       if (busy) find(name)?.setAttribute("aria-pressed", String(next === name));
       else find(name)?.removeAttribute("aria-pressed");
@@ -122,7 +167,7 @@ export function makeCommand(place, ask) {
   function hear({ text, fraction = null }) {
     waits = lost = false;
     if (!text || !busy || busy.kind === "stop") return;
-    Object.assign(busy, { text, fraction });
+    Object.assign(busy, { text, fraction: busy.kind === "run" ? partOf(busy.live, fraction ?? 0) : fraction });
     show();
   }
 
@@ -132,7 +177,7 @@ export function makeCommand(place, ask) {
    * @param {string} text
    */
   function begin(kind, text) {
-    busy = { kind, since: performance.now(), text, fraction: null };
+    busy = { kind, since: performance.now(), text, fraction: null, live: null };
     error = null;
     clearInterval(timer);
     timer = setInterval(tick, TICK_MS);
@@ -162,11 +207,15 @@ export function makeCommand(place, ask) {
     if (pending.length) return;
     const click = next;
     busy = next = null;
+    viewer.starting(null);
+    if (name === "new" && !failed) anew = true;
     clearInterval(timer);
     tick();
     if (click && (error || failed)) error = [error?.[0] ?? "Failed", `${WAITING[click]} was not begun`];
     show();
+    waited = true; // the reader left the page, or came back to it, when they clicked
     if (click && !error) find(click)?.click();
+    waited = false;
   }
 
   /**
@@ -181,14 +230,33 @@ export function makeCommand(place, ask) {
 
   /** @param {Block} block that came for the viewer */
   function take(block) {
+    following = block.following ?? following;
     if (block.run) {
+      if (block.live) goesOn(block.run);
+      if (!block.fills) anew = false;
       if (block.run.id !== run?.id) setTimeout(forget, FILLED_MS); // its prompt comes beside it
       run = newerRun(run, block);
+      if (run?.id === aside?.id) aside = null;
       if (!block.fills) error = null;
     }
     if (block.notice?.kind === "error" && !block.fills && busy) error = ["Failed", ""];
     show();
-    if (!block.fills && (block.run || block.look || block.compare || block.lesson)) leavePage();
+    if (!block.fills && !block.live && !block.following && (block.run || block.look || block.compare || block.lesson)) leavePage();
+  }
+
+  /** @param {Run} moved took a step */
+  function goesOn(moved) {
+    own.add(moved.id);
+    if (busy) Object.assign(busy, { live: moved, fraction: busy.kind === "run" ? partOf(moved, 0) : busy.fraction });
+  }
+
+  /** @param {Block} block a step of a run that is not in sight */
+  function takeAside({ run: other, notice }) {
+    aside = other ?? null;
+    if (aside) goesOn(aside);
+    viewer.starting(null);
+    if (notice?.kind === "error") error = ["Failed", ""];
+    show();
   }
 
   /** What stands in the box is the prompt of the run in sight. */
@@ -207,18 +275,29 @@ export function makeCommand(place, ask) {
   function onClick(event) {
     const at = /** @type {HTMLElement} */ (event.target).closest("#step, #run, #new, #stop");
     if (!at) return;
-    if (at.id === "stop") {
+    if (at.id !== "new" && steps()) {
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      error = null;
+      viewer.order(at.id);
+    } else if (at.id === "stop") {
       next = null;
       if (busy) begin("stop", "Stopping after this step");
     } else if (busy) {
       event.preventDefault();
       event.stopImmediatePropagation();
       next = next === at.id ? null : at.id;
+      if (next && next !== "new") leavePage();
       show();
     } else if (at.id !== "new") {
-      begin(at.id, edited() ? "Starting a new run" : "Starting");
+      aside = null;
+      const starts = isNew();
+      begin(at.id, starts ? "Starting a new run" : "Starting");
+      if (!starts) Object.assign(busy ?? {}, { live: run });
+      if (starts) viewer.starting(box()?.value ?? "");
       forget();
-      leavePage();
+      viewer.await();
+      if (!waited) leavePage();
     }
   }
 
@@ -237,9 +316,9 @@ export function makeCommand(place, ask) {
   document.addEventListener("click", onClick, true);
   document.addEventListener("keydown", onKey, true);
   listenForKeys({ s: () => find("step")?.click(), r: () => find(busy && busy.kind !== "quick" ? "stop" : "run")?.click() }, () => document.querySelector("dialog[open]") === null);
-  document.addEventListener("focusin", (event) => event.target === box() && (original ??= box()?.value ?? null));
-  document.addEventListener("input", (event) => event.target === box() && show());
+  document.addEventListener("focusin", (event) => event.target === box() && (measure(), (original ??= box()?.value ?? null)));
+  document.addEventListener("input", (event) => event.target === box() && (show(), measure()));
   for (const change of ["offline", "online"]) window.addEventListener(change, look);
   show();
-  return { take, working, hear, begun, done };
+  return { take, takeAside, working, hear, begun, done };
 }

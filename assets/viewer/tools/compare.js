@@ -1,7 +1,7 @@
 /* Two runs beside each other: where they part, both texts, accepted lengths, settings that differ.
  *
- * A block's `compare` opens the panel above the tree (null closes it). All of it was computed by Python; the panel stays
- * open while steps are opened from it.
+ * A block's `compare` opens the panel, which then has the place of the run (null closes it). All of it was computed by Python.
+ * A step that is opened from it is in sight, with the panel folded to a line above it; any other run closes it.
  */
 
 import { rowsOf } from "../core/columns.js";
@@ -13,18 +13,21 @@ import { cells, number, table } from "../core/tables.js";
 
 /**
  * @param {{top: HTMLElement}} ui
- * @param {State} _state
+ * @param {State} state
  * @param {Act} _act
  * @param {Handlers} handlers
  * @returns {Tool}
  */
-export function makeCompare(ui, _state, _act, { ask }) {
+export function makeCompare(ui, state, _act, { ask }) {
   /** @type {HTMLElement | null} */
   let panel = null;
+  /** The runs that are compared, as far as they can be opened. @type {(string | null)[]} */
+  let compared = [];
+  const back = el("button", { type: "button", "data-act": "compare-back", onclick: () => fold(false) }, "Back to the comparison");
 
   /** @param {Block} block */
   function take(block) {
-    if (block.compare === undefined) return;
+    if (block.compare === undefined) return block.frames?.length && !block.fills ? fold(true) : undefined; // what came is to be seen
     close();
     if (block.compare) open(block.compare);
   }
@@ -34,12 +37,22 @@ export function makeCompare(ui, _state, _act, { ask }) {
     panel = null;
   }
 
+  /** @param {boolean} folded */
+  function fold(folded) {
+    if (panel) panel.dataset.folded = String(folded);
+  }
+
+  function run() {
+    if (panel && !compared.includes(state.run?.id ?? null)) close();
+  }
+
   /** @param {ComparisonValue} found */
   function open(found) {
     const { sides, parting } = found, [a, b] = sides, settings = rowsOf(found.settings);
     const head = el("h3", { tabindex: -1 }, `${a.name} and ${b.name}`);
-    panel = el("section", { class: "sv-panel sv-compare", "aria-label": "Comparison" },
-      el("div", { class: "sv-panelhead" }, head, el("button", { type: "button", "data-act": "compare-close", "aria-label": "Close the comparison", onclick: close }, "×")),
+    compared = sides.map((side) => side.run ?? null);
+    panel = el("section", { class: "sv-panel sv-compare", "aria-label": "Comparison", "data-folded": "false" },
+      el("div", { class: "sv-panelhead" }, head, back, el("button", { type: "button", "data-act": "compare-close", "aria-label": "Close the comparison", onclick: close }, "×")),
       el("div", { class: "sv-compare-said", role: "status" }, found.said.map((line) => el("p", {}, line))),
       parting ? el("p", {}, sides.map((side, i) => jump(side, parting.steps[i], i))) : null,
       el("p", { class: "sv-note sv-key" }, el("span", {}, "written by both"), el("span", { class: "sv-differs" }, "[only here]")),
@@ -68,10 +81,10 @@ export function makeCompare(ui, _state, _act, { ask }) {
    */
   function jump(side, step, i) {
     if (!side.run || step === null || !ask) return null;
-    return [el("button", { type: "button", "data-act": `compare-open-${i}`, onclick: () => ask("open_run", { run: side.run, step }) }, `Open ${side.name} at step ${step + 1}`), " "];
+    return [el("button", { type: "button", "data-act": `compare-open-${i}`, onclick: () => (fold(true), ask("open_run", { run: side.run, step })) }, `Open ${side.name} at step ${step + 1}`), " "];
   }
 
-  return { take };
+  return { take, run };
 }
 
 /**

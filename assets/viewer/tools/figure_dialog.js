@@ -6,12 +6,15 @@ import { saveFile } from "../core/files.js";
 import { el } from "../core/dom.js";
 import { frameDrawn, frameNow, runDrawn } from "../core/state.js";
 import { verdictBy } from "../core/words.js";
+import { story } from "../panels/findings.js";
 import { headlineOf } from "../panels/headline.js";
+import { faultHeadline } from "../panels/why.js";
 import { knownIn } from "../tree/phases.js";
 import { HEIGHT, makeFigure, WIDTH } from "./figure.js";
 import { pngFile, svgFile } from "./pictures.js";
 
 /** @import { Act, State, Tool, View } from "../core/state.js" */
+/** @import { Part } from "../panels/decision.js" */
 /** @import { Ui } from "../parts.js" */
 
 const CAPTION_CHARACTERS = 200;
@@ -39,7 +42,13 @@ export function makeFigureDialog(ui, state, act) {
 
   const isDark = () => document.body.classList.contains("dark") || document.documentElement.dataset.theme === "dark";
   const lensNow = () => (state.lens && frameDrawn(state).tree.states[state.lens] ? state.lens : frameDrawn(state).driver);
-  const captionNow = () => headlineOf(frameDrawn(state), lensNow(), state.phase).head;
+  /** A fault is the headline of the figure as it is of the page. */
+  function captionNow() {
+    const frame = frameDrawn(state), fault = state.phase === null ? faultHeadline(frame, story(state.frames, runDrawn(state).steps)) : null;
+    return fault ? [fault.title, inWords(fault.sub.slice(0, -1)).replace(/ · $/, "")].filter(Boolean).join(": ") : headlineOf(frame, lensNow(), state.phase).head;
+  }
+
+  const inWords = (/** @type {Part[]} */ parts) => parts.map((part) => (typeof part === "string" ? part : "token" in part ? part.token : "")).join("");
 
   /** @param {Set<string>} shown verifiers
    * @param {boolean} compare

@@ -7,6 +7,7 @@
 
 import { el } from "../core/dom.js";
 import { listenForKeys } from "../core/keys.js";
+import { NARROW } from "../panels/dock.js";
 import { unmarkedFrame } from "../panels/unmarked.js";
 import { lessonText, linkNodes } from "./lesson_text.js";
 
@@ -42,6 +43,8 @@ export function makeLessons(ui, state, act, { ask, onLessons }) {
   let dock = null;
   /** Whether a lesson was asked for that has not come. */
   let wished = false;
+  /** Whether the lessons were left before it came. */
+  let unwanted = false;
 
   /**
    * @param {string} text
@@ -53,9 +56,22 @@ export function makeLessons(ui, state, act, { ask, onLessons }) {
   /** @param {string} name */
   function wish(name) {
     wished = true;
+    unwanted = false;
     ask?.("lesson", { name });
   }
+  const narrow = matchMedia(NARROW);
   const auditSaid = ui.auditEmpty.textContent;
+
+  /**
+   * A lesson that comes after the lessons were left is not opened; the server, which has opened its run, is told.
+   * @param {Block[]} blocks
+   */
+  function declines(blocks) {
+    if (!unwanted || !blocks.some(({ lesson }) => lesson)) return false;
+    unwanted = false;
+    if (state.run) ask?.("open_run", { run: state.run.id, step: state.step });
+    return true;
+  }
 
   /** @param {Block} block */
   function take(block) {
@@ -64,7 +80,7 @@ export function makeLessons(ui, state, act, { ask, onLessons }) {
       known = block.lessons;
       if (!open) list();
     }
-    if (block.lesson || block.notice) wished = false;
+    if (block.lesson || block.notice) wished = unwanted = false;
     if (block.lesson) begin(block.lesson);
   }
 
@@ -106,6 +122,8 @@ export function makeLessons(ui, state, act, { ask, onLessons }) {
   /** Out of the lessons; the run stays. */
   function leave() {
     if (!panel) return;
+    unwanted = wished;
+    wished = false;
     clear();
     if (dock !== null) act.open(dock);
     dock = null;
@@ -156,7 +174,7 @@ export function makeLessons(ui, state, act, { ask, onLessons }) {
     if (state.selected !== null) act.select(null); // or it would be taken for an answer
     if (state.hidden.has(lesson.verifier)) act.toggle(lesson.verifier);
     if (state.lens !== lesson.verifier) act.watch(lesson.verifier);
-    act.open(lesson.dock ? "cache" : "");
+    act.open(lesson.dock && !narrow.matches ? "cache" : "");
     title.focus();
   }
 
@@ -190,6 +208,7 @@ export function makeLessons(ui, state, act, { ask, onLessons }) {
    */
   function say(kind, ...content) {
     if (!open) return;
+    if (narrow.matches && state.dock) act.open(""); // which stands where the lesson does
     open.status.className = `sv-lesson-answer sv-lesson-${kind}`;
     open.status.replaceChildren(el("p", {}, content));
     open.status.scrollIntoView({ block: "nearest" });
@@ -276,5 +295,5 @@ export function makeLessons(ui, state, act, { ask, onLessons }) {
     return open !== null && inRun() && !isSolved() && (key !== "Enter" || typed !== "");
   });
 
-  return { take, run, moved, leave };
+  return { take, declines, run, moved, leave };
 }

@@ -137,6 +137,7 @@ export function makeShare(ui, state, act, { ask }) {
 
   function branch() {
     act.notice(null);
+    state.away = false;
     ask?.("fork", { run: runDrawn(state).id, step: state.step });
   }
 

@@ -53,7 +53,8 @@ export function makeTour(ui, state, act) {
     beats = beatsOf(frame, stop.node);
     step = stop.step;
     card = stop.node;
-    over = true;
+    over = state.touring = true;
+    state.awaits = false;
     document.addEventListener("keydown", onKey, true);
     window.addEventListener("resize", place);
     go(0);
@@ -114,6 +115,7 @@ export function makeTour(ui, state, act) {
 
   function leave() {
     at = -1;
+    state.touring = false;
     clearTimeout(later);
     ring.hidden = note.hidden = true;
     document.removeEventListener("keydown", onKey, true);

@@ -10,6 +10,7 @@ import { el, token } from "../core/dom.js";
 import { askable, CALLS } from "../core/recorded.js";
 import { frameDrawn, frameNow, runDrawn } from "../core/state.js";
 import { verdictBy } from "../core/words.js";
+import { turningCoin } from "./turning_coin.js";
 import { answerLines } from "./whatif_answer.js";
 
 /** @import { Block, Frame, OptionField, VerifierChoice, WhatIf } from "../core/frame.d.ts" */
@@ -49,22 +50,35 @@ export function makeWhatIf(ui, state, act, { ask: askServer }) {
   /** @type {number | undefined} */
   let timer;
   const form = el("div", { class: "sv-whatif-form" }), changes = el("div", { class: "sv-whatif-changes" }), answer = el("div", { class: "sv-whatif-answer", "aria-live": "polite" });
-  const panel = el("details", { class: "sv-panel sv-whatif", ontoggle: () => panel.open && (build(), ask()) }, el("summary", {}, "What if …"),
-    el("p", { class: "sv-note" }, "Change a coin, force a node, take other options or another verifier: the outcome stands beside the recorded one, which stays as it is."), form, changes, answer);
+  const panel = el("div", { class: "sv-whatif" }, el("div", { class: "sv-whatif-asked" },
+    el("p", { class: "sv-note" }, "Change a coin, force a node, take other options or another verifier: the outcome stands beside the recorded one, which stays as it is."), form, changes), answer);
   const overlay = el("div", { class: "sv-whatif-overlay", "aria-hidden": "true" });
   const cannot = el("p", { class: "sv-note", hidden: true }, `What if cannot be asked of this step: no rule of specviz's judged it, which takes rows and coins (${CALLS.draft}, ${CALLS.target}, ${CALLS.coins}).`);
   ui.under.append(cannot, panel);
   ui.over.append(overlay);
   act.whatIf = () => {
-    const focus = () => /** @type {HTMLElement | null} */ (form.querySelector("[data-field=coin]") || form.querySelector("[data-field=verifier]"))?.focus();
-    if (panel.open) build();
-    else panel.addEventListener("toggle", focus, { once: true }); // which builds the form
-    panel.open = true;
-    act.reveal(panel);
-    focus();
+    act.reveal(panel); // which builds the form
+    offer();
+    panel.scrollIntoView({ block: "nearest" });
+    const field = /** @type {HTMLInputElement | null} */ (form.querySelector("[data-field=coin]"));
+    if (!field) return /** @type {HTMLElement | null} */ (form.querySelector("[data-field=verifier]"))?.focus({ preventScroll: true });
+    field.focus({ preventScroll: true });
+    field.select();
   };
 
-  const isOpen = () => panel.open && state.dock === "whatif";
+  /** Fill in the coin that would just turn the decision of the selected node, unless another one stands there, and ask. */
+  function offer() {
+    const about = question(), node = state.selected, verdict = recordedBy(about.verifier);
+    if (!node || !verdict || !chosen(about.verifier).coins || node in about.coins) return;
+    const decision = decisionsOf(verdict).find((one) => one.node === node && one.uniform !== null), threshold = verdict.thresholds[node];
+    const coin = threshold === null ? null : turningCoin(threshold, decision !== undefined && Number(decision.uniform) < threshold);
+    if (coin === null) return;
+    about.coins[node] = coin;
+    build();
+    ask(false, 0);
+  }
+
+  const isOpen = () => state.dock === "whatif";
   const keyNow = () => `${runDrawn(state).id}/${state.step}`;
   const chosen = (/** @type {string} */ name) => choices.find((one) => one.name === name) || choices[0];
   const recordedBy = (/** @type {string} */ name) => verdictBy(frameDrawn(state), name);
@@ -105,14 +119,17 @@ export function makeWhatIf(ui, state, act, { ask: askServer }) {
     if (found.step === state.step) show();
   }
 
-  /** @param {boolean} [models] whether they are to answer, at once */
-  function ask(models) {
+  /**
+   * @param {boolean} [models] whether they are to answer, at once
+   * @param {number} [wait] milliseconds for more changes
+   */
+  function ask(models, wait = WAIT_MS) {
     clearTimeout(timer);
     const about = question(), { verifier, options, forced, bonus } = about;
     const coins = chosen(verifier).coins ? about.coins : {}; // what a rule has no use for is not asked, but told
     const send = () => askServer?.(models ? "what_if_models" : "what_if", { run: runDrawn(state).id, step: state.step, id: (about.id = ++count), verifier, options, coins, forced, bonus });
     if (models) send();
-    else timer = setTimeout(send, WAIT_MS);
+    else timer = setTimeout(send, wait);
   }
 
   function changed() {
@@ -202,7 +219,8 @@ export function makeWhatIf(ui, state, act, { ask: askServer }) {
       list(about);
       ask();
     } });
-    const threshold = recordedRule ? `threshold ${digits(recordedRule.thresholds[node])}` : "";
+    const limit = recordedRule?.thresholds[node] ?? null, always = limit === null || (limit > 0 && limit < 1) ? "" : `: ${limit > 0 ? "every coin accepts" : "no coin accepts"}`;
+    const threshold = recordedRule ? `threshold ${digits(limit)}${always}` : "";
     return [...made, typed.label, slide, el("span", { class: "sv-note" }, [recorded === null ? "coin not flipped" : `recorded coin ${digits(recorded)}`, threshold].filter(Boolean).join(", "))];
   }
 

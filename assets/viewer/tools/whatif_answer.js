@@ -22,8 +22,19 @@ export function answerLines(found, act, askModels) {
   const by = found.by === "trace" ? "From the trace alone: the recorded thresholds and coins suffice."
     : `By the models, which scored the recorded tree again; their probabilities of the drafted tokens are within ${digits(found.difference, 2)} of the recorded ones.${found.caveat ? ` ${found.caveat}` : ""}`;
   const beside = found.beside === found.verifier ? "as recorded" : `recorded: ${found.beside}`;
-  return [el("p", { class: "sv-whatif-by" }, by), ...(found.needs ? [el("p", {}, found.needs, " ")] : []), ...models,
+  return [result(found), el("p", { class: "sv-note sv-whatif-by" }, by), ...(found.needs ? [el("p", {}, found.needs, " ")] : []), ...models,
     table("What if, beside what was recorded", ["", beside, `what if: ${found.verifier}`], comparison(found, act))];
+}
+
+/**
+ * What would have come of it, in a line.
+ * @param {WhatIf} found
+ */
+function result({ verifier, beside, path, recordedPath, bonus, samePath, sameBonus }) {
+  const text = (/** @type {PathNodes} */ one) => (one.node.length ? one.text.map((word) => token(word)) : el("em", {}, "nothing"));
+  const last = sameBonus ? null : bonus ? [samePath ? "the bonus token would be " : ", then ", token(bonus.text)] : [samePath ? "" : "; ", "the bonus token is not known"];
+  if (samePath && sameBonus) return el("p", { class: "sv-whatif-result" }, beside === verifier ? "The outcome stays as it was." : `${verifier} comes to the same outcome.`);
+  return el("p", { class: "sv-whatif-result" }, samePath ? `The path stays; ` : [`${verifier} would accept `, text(path), ` instead of `, text(recordedPath)], last, ".");
 }
 
 /**

@@ -12,6 +12,7 @@ export const LARGEST_ZOOM = 4;
 export const SMALLEST_ZOOM = 0.5;
 export const ZOOM_STEP = 1.25;
 const MARGIN = 14, DRAG = 4, WHEEL = 0.002;
+const FIT = "Fit the tree into its place (0)", FIT_PATH = "Fit the path into its place; what stands beside it is dragged into sight (0)";
 
 /**
  * The same camera, with no more empty room beside the tree than has to be.
@@ -35,6 +36,19 @@ export function held({ zoom, x, y }, spot, box) {
  * @returns {Camera}
  */
 export const fitted = (spot, box) => held({ zoom: 1, x: 0, y: box.height / 2 - Number(spot.y[0]) * spot.scale }, spot, box);
+
+/**
+ * What is fitted on request: of a ladder its path down to the bonus, small enough to be in sight as a whole; what stands beside
+ * it is moved into sight.
+ * @param {Layout} spot
+ * @param {Box} box
+ * @returns {Camera}
+ */
+export function fittedPath(spot, box) {
+  if (!spot.down) return fitted(spot, box);
+  const { y, high } = spot.bonus[0] ?? { y: spot.height, high: 0 };
+  return held({ zoom: Math.max(SMALLEST_ZOOM, Math.min(1, (box.height - MARGIN) / ((y + high / 2) * spot.scale))), x: 0, y: 0 }, spot, box);
+}
 
 /**
  * Enlarged by `factor`, with the place at `x`, `y` of the box where it was.
@@ -86,12 +100,13 @@ export function makeCamera(ui, state, moved) {
     ui.treeBox.classList.toggle("sv-draggable", isWider || isHigher);
     ui.treeBox.classList.toggle("sv-higher", isHigher); // a finger moves the page up and down as long as the tree does not need it
     ui.scene.world.style.transform = ui.over.style.transform = `translate(${x}px, ${y}px) scale(${scale})`;
-    const said = zoom === 1 ? "Fit" : `${Math.round(100 * zoom)}%`;
+    const said = spot.down ? "Fit path" : zoom === 1 ? "Fit" : `${Math.round(100 * zoom)}%`;
     if (ui.fit.textContent !== said) ui.fit.textContent = said;
+    ui.fit.title = spot.down ? FIT_PATH : FIT;
     moved();
   }
 
-  const fit = () => state.spot && set(fitted(state.spot, state.box), true);
+  const fit = () => state.spot && set(fittedPath(state.spot, state.box), true);
   /** @param {number} factor */
   const zoom = (factor) => set(zoomed(state.camera, factor, state.box.width / 2, state.box.height / 2), true);
 

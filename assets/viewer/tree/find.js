@@ -51,7 +51,10 @@ export function makeFind(ui, state, act, redraw) {
     redraw();
   }
 
-  ui.find.addEventListener("input", redraw);
+  ui.find.addEventListener("input", () => {
+    state.awaits = false;
+    redraw();
+  });
   ui.find.addEventListener("keydown", (event) => {
     if (event.key === "Enter") go(event.shiftKey ? -1 : 1);
     else if (event.key === "Escape") {

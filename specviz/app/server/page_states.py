@@ -80,6 +80,13 @@ class _State(SessionState):
     def __init__(self, blocks: Any):
         super().__init__(cast(Any, SimpleNamespace(default_config=blocks.default_config, blocks={})))
 
+    def __setitem__(self, key: int, value: Any) -> None:
+        # A run that goes on answers from the state that it began with; see PageState.after.
+        now = self.state_data.get(key)
+        if isinstance(now, PageState) and isinstance(value, PageState):
+            value = value.after(now)
+        super().__setitem__(key, value)
+
 
 def _held_bytes(state: SessionState) -> int:
     return sum(value.held_bytes for value in list(state.state_data.values()) if isinstance(value, PageState))

@@ -132,6 +132,15 @@ class StoredTrace:
         stored.is_shared = True
         return stored
 
+    def grow(self, trace: Trace) -> None:
+        """Become a later state of the same run, for everything that refers to it. Only its new steps are measured."""
+        with self._lock:
+            self.size += _bytes(trace, self.steps)
+            self.head, self.steps = head_of(trace), len(trace.steps)
+            self.tokens = sum(len(step.committed) for step in trace.steps)
+            self._trace, self._packed = trace, None
+        _UNPACKED.mark_used(self)
+
     def pack(self) -> None:
         """Keep no more than the packed form; the packing itself is done once."""
         with self._lock:
@@ -164,9 +173,9 @@ class TraceLru:
         to_pack: list[StoredTrace | None] = []
         with self._lock:
             number = stored.number
-            if number not in self._unpacked:
-                self._unpacked[number] = (weakref.ref(stored, lambda _: self._remove(number)), stored.size)
-                self._total += stored.size
+            _, before = self._unpacked.get(number, (None, 0))
+            self._unpacked[number] = (weakref.ref(stored, lambda _: self._remove(number)), stored.size)
+            self._total += stored.size - before  # it may have grown
             self._unpacked.move_to_end(number)
             while self._total > self._most and len(self._unpacked) > 1:
                 _, (oldest, size) = self._unpacked.popitem(last=False)

@@ -51,6 +51,8 @@ def committed_calibration(view: View) -> Check:
     step = view.step
     if step.p is None:
         return lacked(COMMITTED, "the target's rows")
+    if (step.rule or "").partition(":")[0] == "greedy":
+        return lacked(COMMITTED, "tokens that were drawn by chance: by the rule greedy they are the most likely ones")
     if not step.committed:
         return lacked(COMMITTED, "a committed token")
     if not view.hangs_together:

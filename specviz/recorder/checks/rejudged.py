@@ -60,6 +60,11 @@ class _Luck:
             if place < len(self.view.emitted):
                 bonus = place == len(step.accepted)
                 return Draw(self.view.emitted[place], step.coins.get(BONUS) if bonus else step.coins.get(node))
+        if node == walk[-1] and step.bonus is None:
+            # What was drawn there was not said: none of its children, unless nothing else can be drawn.
+            others = weights.clone()
+            others[[step.tokens[child] for child in self.view.children[node]]] = 0
+            weights = others if bool((others > 0).any()) else weights
         return Draw(int(weights.argmax()), None)
 
     def parted(self) -> int | None:

@@ -85,6 +85,8 @@ class Judged:
         from specviz.verifiers import End
 
         node = self.view.walk[-1]
+        if self.view.p(node) is None:  # a leaf, whose row no decision needs
+            raise Lacking(f"the target's row at {self.view.named(node)}")
         rejected = tuple(self.view.children[node]) if self.uses_q and self.verifier.name != "longest_path" else ()
         row = self.judgement.distribution(End(node, "residual" if rejected else "target", rejected))
         found: Rows = row.double().numpy()

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { blocksOf, isLate, takeMissing, takeRun } from "../../../assets/viewer/core/blocks.js";
+import { blocksOf, isAside, isLate, takeMissing, takeRun } from "../../../assets/viewer/core/blocks.js";
 import { emptyState } from "../../../assets/viewer/core/state.js";
 import { knownIn, phasesOf } from "../../../assets/viewer/tree/phases.js";
 import { BLOCKS, FIRST } from "./frames.js";
@@ -24,6 +24,33 @@ test("a reader at the end follows a run that goes on; one who went back stays", 
   state.selected = 4;
   takeRun(state, grown(3, { go: 2 }));
   assert.deepEqual([state.step, state.selected, state.frames.size], [0, 4, 3]);
+});
+
+test("whoever reads the newest step stays there, unless they have just asked for the next one", () => {
+  for (const held of [{ phase: 2 }, { found: { nodes: new Set([3]), open: [] } }, { selected: 4 }, { touring: true }])
+    for (const awaits of [false, true]) {
+      const state = emptyState();
+      takeRun(state, grown(1, { go: 0 }));
+      Object.assign(state, held, { awaits });
+      takeRun(state, grown(2, { go: 1, live: true }));
+      assert.deepEqual([state.step, state.awaits], [awaits ? 1 : 0, false]);
+    }
+  const state = emptyState();
+  takeRun(state, grown(1, { go: 0 }));
+  Object.assign(state, { selected: 4, offered: true }); // by the page
+  takeRun(state, grown(2, { go: 1 }));
+  assert.equal(state.step, 1);
+});
+
+test("a step of another run stays out of sight of whoever turned to something else since it was asked for", () => {
+  const state = emptyState(), other = { ...whole.run, id: "other" };
+  takeRun(state, grown(1, { go: 0 }));
+  const step = grown(2, { live: true, run: other });
+  assert.deepEqual([isAside(state, step), isAside(state, grown(2, { live: true })), isAside(state, grown(2, { run: other }))], [true, false, false]);
+  state.away = false; // Step or Run was pressed
+  assert.equal(isAside(state, step), false);
+  state.touring = true;
+  assert.equal(isAside(state, step), true);
 });
 
 test("frames that were missing do not hide that a reader is at the end", () => {
@@ -78,3 +105,12 @@ for (const [name, frame] of Object.entries(FIRST))
         if (phase.kind === "commit" || phase.kind === "cache") assert.deepEqual(judges, frame.verdicts.map((one) => one.verifier));
       });
   });
+
+test("new steps of a recording that is followed are for the run that was in sight when they were asked for", () => {
+  const following = (asked) => ({ version: 2, asked, runs: [whole.run.id], head: "", rest: "", gate: "" });
+  const news = (asked) => grown(3, { go: 2, following: following(asked) });
+  assert.equal(isLate(null, news(null)), false);
+  assert.equal(isLate(whole.run, news(whole.run.id)), false);
+  assert.equal(isLate({ ...whole.run, id: "opened meanwhile" }, news(whole.run.id)), true);
+  assert.equal(isLate(whole.run, { following: following("another") }), false); // words for the command bar are for everybody
+});

@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { decisionsOf } from "../../../assets/viewer/core/columns.js";
 import { verdictPath } from "../../../assets/viewer/core/python_path.js";
 import { arithmetic, division, eldersOf, pictureKind, sentence, takenBy } from "../../../assets/viewer/panels/decision.js";
+import { skippedFor } from "../../../assets/viewer/panels/inspector.js";
 import { placesOf } from "../../../assets/viewer/panels/decision_pictures.js";
 import { asPython } from "../../../assets/viewer/tools/copy.js";
 import { FIRST } from "./frames.js";
@@ -93,4 +94,14 @@ test("nothing of a picture leaves it", () => {
       assert.ok(places.above >= 46 && places.above <= 264);
     }
   assert.equal(placesOf(0.5, 0.25, 0.5).mark, 302);
+});
+
+test("a node that was not examined says what above it was rejected, or where the path went", () => {
+  const tree = { parent: [-1, 0, 0, 1, 3, 2], states: { chain: ".ar...", both: ".aa...", none: ".rr..." } };
+  const why = (verifier, path, node) => skippedFor({ tree }, { verifier, path }, node);
+  assert.equal(why("none", [], 3), "node 1, which it follows, was rejected");
+  assert.equal(why("none", [], 4), "node 1, which it follows, was rejected", "however far above");
+  assert.equal(why("chain", [1], 3), "its path ends at node 1");
+  assert.equal(skippedFor({ tree: { ...tree, states: {} } }, { verifier: "other", path: [] }, 1), "its path ends at the root");
+  assert.equal(why("both", [1, 3], 5), "it took another way through the tree");
 });

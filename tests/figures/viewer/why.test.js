@@ -28,7 +28,7 @@ test("a slot that holds another token is followed to the move, the decision and 
   const taken = decisionsOf(driving(frame)).find((one) => one.node === node[due] && one.outcome === "a");
   assert.ok(plain(decision.said).includes(`coin ${taken.uniform}, threshold ${taken.threshold}`));
   assert.match(faultHeadline(frame, tales).title, new RegExp(`^Slot ${after.slot[k]} holds the wrong token$`));
-  assert.equal(faultyNodes(frame).get(node[due]), `its slot ${after.slot[k]} is wrong (target)`);
+  assert.equal(faultyNodes(frame).get(node[due]), `target slot ${after.slot[k]} wrong`);
 });
 
 test("a move that is missing is said to be missing", () => {

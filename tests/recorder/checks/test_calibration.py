@@ -95,6 +95,14 @@ def test_a_token_that_its_row_rules_out_fails_by_itself() -> None:
     assert found.message.startswith("The token committed after the root has probability 0")
 
 
+def test_greedy_tokens_are_not_judged_as_drawn() -> None:
+    """Whatever its rows are before the most likely token is taken."""
+    assert committed_calibration(View(step())).compared == 1
+    check = committed_calibration(View(step(rule="greedy")))
+    assert check.compared == 0
+    assert "by the rule greedy" in str(check.lacked)
+
+
 def test_committed_tokens_are_counted_down_to_the_first_node_without_a_row() -> None:
     raw = step(accepted=[2], committed=[1, 2], bonus=2)
     whole = committed_calibration(View(raw))

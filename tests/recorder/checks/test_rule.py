@@ -190,6 +190,14 @@ def test_rules_without_coins_are_judged_again_too() -> None:
     assert verdict.bonus.token == 0
 
 
+def test_a_draw_that_was_not_said_is_none_of_the_children() -> None:
+    """The most likely token at the root is a child here, but what was drawn there is not known."""
+    naive = step(rule="naive", tokens=[0, 0, 1], bonus=None, committed=[], coins={}, thresholds={})
+    assert rejudged(View(naive))[0].failed == 0
+    greedy = step(rule="greedy", tokens=[0, 0, 1], bonus=None, committed=[], coins={}, thresholds={})
+    assert rejudged(View(greedy))[0].failed == 1
+
+
 def test_a_step_whose_rule_is_not_known_is_only_shown_beside_ours() -> None:
     check, verdict = rejudged(view(rule=None))
     assert (check.compared, verdict.path) == (0, ())
