@@ -55,6 +55,10 @@ class About:
 
 _POSITIONS = "position ids count slots, or start at 1, instead of the text's length plus the node's depth"
 _MASK = "the mask is built from slot numbers instead of ancestors, or another request's columns are in it"
+_PROCESSING = (
+    "temperature, top-k, top-p or eta cutoff are said otherwise to the recorder ({}=) than the loop has them; or "
+    "something else changes the logits first, e.g. a penalty"
+)
 _COMPACTION = (
     "the cache was cut to its new length without gathering the accepted slots first, or they were gathered in another "
     "order"
@@ -81,6 +85,7 @@ ABOUT: Mapping[str, About] = {
         "the target's cache, mask or positions are not those of the text: slots that were not gathered, positions by "
         "slot, a mask that leaks; or rows that were read after they were changed in place, or other weights",
     ),
+    "processing": About("error", "rows", _PROCESSING.format("sampling")),
     "thresholds": About(
         "error",
         "decisions",
@@ -117,6 +122,7 @@ ABOUT: Mapping[str, About] = {
         "the draft's cache is not that of the text: too short, not cut back, or shifted. The text stays right, and "
         "acceptance falls",
     ),
+    "draft_processing": About("warning", "rows", _PROCESSING.format("draft_sampling")),
     "top_k_order": About("warning", "tree", "children are sorted by another score than the draft's row"),
     "draft_compaction": About("warning", "draft cache", _COMPACTION),
     "draft_mask": About("warning", "draft cache", _MASK),

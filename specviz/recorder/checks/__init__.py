@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from specviz.recorder.checks.calibration import committed_calibration, draft_calibration
 from specviz.recorder.checks.compaction import COMPACTION, compaction
 from specviz.recorder.checks.layout import MASK, POSITIONS, mask, positions
+from specviz.recorder.checks.processing import processing
 from specviz.recorder.checks.rejudged import decisions, rejudged
 from specviz.recorder.checks.rows import View
 from specviz.recorder.checks.rule import bonus_row, bonus_token, thresholds
@@ -39,6 +40,7 @@ def examine(step: RawStep) -> Examined:
     found = [
         *kept_checks(view, step.p_nodes, step.q_nodes),
         top_k_order(view),
+        processing(view),
         draft_calibration(view),
         committed_calibration(view),
         thresholds(view),
@@ -47,6 +49,8 @@ def examine(step: RawStep) -> Examined:
         decisions(view),
         again,
     ]
+    if step.q_logits is not None:
+        found.append(processing(view, draft=True))
     return Examined(found, {} if verdict is None else {verdict.verifier: verdict})
 
 
