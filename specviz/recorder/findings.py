@@ -69,7 +69,8 @@ ABOUT: Mapping[str, About] = {
     "root": About(
         "error",
         "text",
-        "the tree was drafted from another token than the last committed one, often from the one before",
+        "the tree was drafted from another token than the last committed one, often from the one before; or the engine "
+        "appended another number of tokens to its text than it said: one was dropped, or put in twice",
     ),
     "committed_text": About(
         "error", "text", "what is appended is not read from the accepted path, or the bonus is left out or put in twice"
