@@ -54,11 +54,10 @@ def mask(
     row sees are padding.
     """
     read = seen_by(view, said, nodes, slots)
-    return (
-        lacked(name, read)
-        if isinstance(read, str)
-        else ancestry(view, read[0], nodes or range(len(view)), *read[1:], name)
-    )
+    if isinstance(read, str):
+        return lacked(name, read)
+    seen, where = read
+    return ancestry(view, seen, nodes or range(len(view)), where, name)
 
 
 def seen_by(

@@ -39,15 +39,10 @@ def root(view: View, length: int | None = None) -> Check:
     elif len(step.text) != step.context:
         wrong.append((0, f"The text has {len(step.text)} tokens, not {step.context}"))
     if length is not None and length != step.context:
-        wrong.append(
-            (
-                0,
-                f"The text has {step.context} tokens by what was committed, but positions and mask of all nodes are those of "
-                f"a text of {length}",
-            )
-        )
-        if len(wrong) > 1:
-            wrong = [(0, f"{wrong[0][1]}. {wrong[1][1]}")]
+        other = f"positions and mask of all nodes are those of a text of {length}"
+        said = [sentence for _, sentence in wrong]
+        said.append(f"The text has {step.context} tokens by what was committed, but {other}")
+        wrong = [(0, ". ".join(said))]
     return agreed(ROOT, 1, wrong)
 
 
