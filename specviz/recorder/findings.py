@@ -84,15 +84,16 @@ ABOUT: Mapping[str, About] = {
         "error",
         "rows",
         "the target's cache, mask or positions are not those of the text: slots that were not gathered, positions by "
-        "slot, a mask that leaks; or the row is that of another node or of another request (shifted or swapped); or rows that were read after they were changed in place, or other weights",
+        "slot, a mask that leaks; or the row is that of another node or of another request (shifted or swapped); or "
+        "rows that were read after they were changed in place, or other weights",
     ),
     "processing": About("error", "rows", _PROCESSING.format("sampling")),
     "thresholds": About(
         "error",
         "decisions",
         "the rows that are compared are not those that were recorded: another temperature, a draft row that was not "
-        "renormalised after a sibling was drawn, the target's row that was not replaced by its residual (clamped at 0 and "
-        "scaled to 1) after a sibling was rejected, or rows read after they were changed in place",
+        "renormalised after a sibling was drawn, the target's row that was not replaced by its residual (clamped at 0 "
+        "and scaled to 1) after a sibling was rejected, or rows read after they were changed in place",
     ),
     "decisions": About("error", "decisions", "the comparison is the wrong way round, or the coin of another node"),
     "bonus_row": About(
