@@ -116,16 +116,19 @@ def _calibration(
     if not ran:
         return  # what it lacked is told with all the others
     if not variance > 0:
-        not_run[name] = "rows that leave anything to chance: the variance is 0, as in greedy decoding"
+        not_run[name] = (
+            "rows in which log p varies: its variance is 0 where one token has all probability, as in greedy decoding, "
+            "and where all that have any have the same"
+        )
         return
     tokens = sum(check.compared for _, check in ran)
     z = score / math.sqrt(variance)
     what = "The first siblings" if name == DRAFT else "The committed tokens"
     row = "the draft's rows that they are judged by" if name == DRAFT else "the target's rows"
-    numbers = f"z = {z:.1f} ({digits(score)} nats over {tokens} tokens)"
+    numbers = f"z = {digits(z, 2)} ({digits(score)} nats over {tokens} tokens)"
     if not is_alarm(score, variance):
         sentence = f"{what} are as surprising as {row} say: {numbers}."
-        findings.append(Finding(name, "note", None, None, sentence, "they fit", "totals"))
+        findings.append(Finding(name, "note", None, None, sentence, "they fit", ABOUT[name].place))
         return
     how = "more" if score > 0 else "less"
     sentence = f"{what} are {how} surprising than {row} say, from step {(first or 0) + 1} on: {numbers}."

@@ -12,8 +12,8 @@ which costs acceptance. ``note``: nothing is wrong; a number to know."""
 
 WEIGHTS: tuple[Weight, ...] = ("error", "warning", "note")
 
-Place = Literal["text", "tree", "decisions", "bonus", "rows", "mask", "cache", "draft cache", "totals"]
-"""The part of the page that shows it."""
+Place = Literal["text", "tree", "decisions", "bonus", "rows", "mask", "cache", "draft cache", "findings"]
+"""The part of the page that shows it; ``findings``: their list, as it stands nowhere else."""
 
 
 @dataclass(frozen=True)
@@ -107,17 +107,17 @@ ABOUT: Mapping[str, About] = {
     "siblings": About(
         "error", "tree", "siblings are drawn with replacement, but judged as if drawn without; or a row is reused"
     ),
-    "committed_calibration": About(
-        "error",
-        "totals",
-        "too surprising (above 0): drawn from a flatter row, e.g. at a higher temperature; not surprising enough "
-        "(below 0): from a sharper one, or likely tokens are accepted too readily (typical acceptance, argmax)",
-    ),
     "draft_calibration": About(
         "error",
-        "totals",
+        "findings",
         "below 0: drafts are taken as the most likely tokens, or at a lower temperature, but judged by a flatter row; "
         "above 0: they are drawn at a higher one. Acceptance falls, and what is emitted is not the target's law",
+    ),
+    "committed_calibration": About(
+        "error",
+        "findings",
+        "too surprising (above 0): drawn from a flatter row, e.g. at a higher temperature; not surprising enough "
+        "(below 0): from a sharper one, or likely tokens are accepted too readily (typical acceptance, argmax)",
     ),
     "draft_rows": About(
         "warning",

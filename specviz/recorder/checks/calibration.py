@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable
 
 from specviz.recorder.checks.results import lacked
-from specviz.recorder.checks.rows import Surprise, View, surprise
+from specviz.recorder.checks.rows import Surprise, View, missing_rows, surprise
 from specviz.trace.checks import Check
 from specviz.trace.schema import cut
 
@@ -32,7 +32,7 @@ def draft_calibration(view: View) -> Check:
     if step.proposal == "top_k":
         return lacked(DRAFT, "siblings that were drawn by chance: these are the draft's most likely tokens")
     if step.q is None:
-        return lacked(DRAFT, "the draft's rows")
+        return lacked(DRAFT, missing_rows(step, "draft"))
     found = []
     for node, siblings in enumerate(view.children):
         row = view.q(node)
@@ -50,7 +50,7 @@ def committed_calibration(view: View) -> Check:
     """
     step = view.step
     if step.p is None:
-        return lacked(COMMITTED, "the target's rows")
+        return lacked(COMMITTED, missing_rows(step, "target"))
     if not step.committed:
         return lacked(COMMITTED, "a committed token")
     if step.committed != view.emitted[: len(step.committed)]:

@@ -70,6 +70,7 @@ def test_the_first_siblings_are_summed_up() -> None:
         ({"proposal": None}, "how siblings were proposed"),
         ({"proposal": "top_k"}, "drawn by chance"),
         ({"q": None}, "the draft's rows"),
+        ({"q": None, "q_logits": np.log(Q)[None]}, "there are its logits, so say draft_sampling= to the recorder"),
         ({"tokens": [0], "parents": [-1]}, "a drawn token"),
     ],
 )
