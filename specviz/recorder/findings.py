@@ -113,6 +113,12 @@ ABOUT: Mapping[str, About] = {
         "below 0: drafts are taken as the most likely tokens, or at a lower temperature, but judged by a flatter row; "
         "above 0: they are drawn at a higher one. Acceptance falls, and what is emitted is not the target's law",
     ),
+    "bonus_calibration": About(
+        "error",
+        "findings",
+        "below 0: the bonus is taken as the most likely token of its row, or drawn at a lower temperature; above 0: it "
+        "is drawn at a higher one, or from another row than was said",
+    ),
     "committed_calibration": About(
         "error",
         "findings",

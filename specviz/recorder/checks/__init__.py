@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from specviz.recorder.checks.calibration import committed_calibration, draft_calibration
+from specviz.recorder.checks.calibration import bonus_calibration, committed_calibration, draft_calibration
 from specviz.recorder.checks.compaction import COMPACTION, compaction
 from specviz.recorder.checks.layout import MASK, POSITIONS, Seen, laid_out, mask, positions, seen_by
 from specviz.recorder.checks.processing import processing
@@ -43,6 +43,7 @@ def examine(step: RawStep) -> Examined:
         top_k_order(view),
         processing(view),
         draft_calibration(view),
+        bonus_calibration(view),
         committed_calibration(view),
         thresholds(view),
         bonus_row(view),

@@ -143,7 +143,9 @@ def ready(view: View, rule: str) -> Judged:
         for node in inner:
             if view.q(node) is None:
                 raise Lacking(
-                    missing_rows(step, "draft") if step.q is None else f"the draft's row at {view.named(node)}"
+                    missing_rows(step, "draft")
+                    if step.q is None and step.q_logits is not None
+                    else f"the draft's row at {view.named(node)}"
                 )
     if _uses_q(verifier) and proposal != "top_k" and step.q is not None:
         rows = widened(step.q, step.vocabulary, width)
