@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
 import tracemalloc
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -434,6 +436,18 @@ def test_the_command_line_exits_with_1_where_something_is_wrong(
     assert "1 error, 0 warnings" in said
     (tmp_path / "broken.jsonl").write_text("{}")
     assert main(["audit", str(tmp_path / "broken.jsonl")]) == 2
+
+
+@pytest.mark.parametrize("how", [[], ["--json"]])
+def test_a_reader_who_stops_ends_the_command(how: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ``| head`` does: no traceback, also none as Python ends."""
+    save_trace(sound(), tmp_path / "run.json.gz")
+    reads, writes = os.pipe()
+    os.close(reads)
+    with os.fdopen(writes, "w") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        assert main(["audit", str(tmp_path / "run.json.gz"), *how]) == 141
+    # Closing it wrote what was left, and to nobody.
 
 
 # ---------------------------------------------------------------------------------------------------- the document
