@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,18 +42,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        The exit status: 0 fine, 1 a check failed, 2 an error the user can act on, 130 interrupted.
+        The exit status: 0 fine, 1 a check failed, 2 an error the user can act on, 130 interrupted, 141 where whoever
+        reads the output has stopped, as ``| head`` does.
     """
     options = parse(sys.argv[1:] if arguments is None else arguments)
     try:
         models_cli.fill_in_names(options)
-        return int(options.run(options))
+        status = int(options.run(options))
+        say("", end="", flush=True)
+        return status
+    except BrokenPipeError:
+        if not _output_is_closed():
+            raise
+        return 141
     except SpecvizError as error:
         say(f"specviz: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         say("specviz: stopped", file=sys.stderr)
         return 130
+
+
+def _output_is_closed() -> bool:
+    """Whether nobody reads standard output any more. What is left of it goes nowhere then: Python would raise again as
+    it ends."""
+    try:
+        say("", end="", flush=True)
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        return True
+    return False
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -52,6 +52,7 @@ export function buildParts() {
   const audit = el("div", { role: "img", "data-picture": "audit" });
   const audits = {
     auditEmpty: el("p", { class: "sv-empty" }, "This step was not audited. Tick “Audit caches” in the settings, or record with --audit, to see the heat map."),
+    auditForeign: note("The caches of another engine are not recomputed. “specviz audit FILE --target MODEL --draft MODEL” compares its rows with those of its models."),
     auditSaid: el("div"), audit, auditBox: el("div", { class: "sv-scroll", tabindex: 0, role: "region", "aria-label": "Audit heat map, scrollable" }, audit),
     auditTable: disclosure("Audit as a table"),
   };
@@ -69,7 +70,7 @@ export function buildParts() {
       key(CELLS.map(([name, what]) => el("span", {}, el("i", { class: `sv-slot sv-cell-${name}` }), ` ${what}`))), el("div", { class: "sv-masks" }, target.box, draft.box), maskTable) },
     { name: "audit", title: "Audit", box: panel("Audit", "Audit against a recompute", { "data-known": "cache" },
       note("Each cached key and value compared with a fresh run over the same text: the largest difference, relative to the layer's largest value (what stands out of its layer is measured by itself). Rounding leaves next to nothing."),
-      audits.auditEmpty, audits.auditSaid, audits.auditBox, audits.auditTable) },
+      audits.auditEmpty, audits.auditForeign, audits.auditSaid, audits.auditBox, audits.auditTable) },
     { name: "table", title: "Table", box: panel("Draft tree as a table", "Draft tree as a table", { "data-known": "end" }, note("Every node of the tree in numbers: what the draft said, what the target said, and what every verifier made of it."), nodeTable) },
     { name: "whatif", title: "What if", box: el("section", { class: "sv-panel", "aria-label": "What if" }, under) },
     { name: "findings", title: "Findings", box: panel("Findings", "Findings", {},

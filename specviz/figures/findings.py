@@ -11,7 +11,8 @@ from specviz.trace.schema import Trace
 
 MOST = 200
 """Findings that are listed."""
-SENTENCE_COLUMNS = 600
+SENTENCE_COLUMNS = 1_200
+"""As many as the longest sentence of a check has, with where it was found."""
 _STEP = re.compile(r"^Step \d+: ")
 """A list with a way to each step says the step there, from 1 on as all of the page does."""
 _known: dict[int, Findings] = {}

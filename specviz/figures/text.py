@@ -23,14 +23,18 @@ LONGEST = 200
 
 
 @lru_cache(maxsize=4096)  # a frame names the same few tokens hundreds of thousands of times
-def visible(text: str) -> str:
-    """``text`` with every character showing: ``␣ ⏎ ⇥``, ``⟨U+202E⟩`` for what has no shape, ``∅`` for nothing."""
+def visible(text: str, longest: int = LONGEST) -> str:
+    """``text`` with every character showing: ``␣ ⏎ ⇥``, ``⟨U+202E⟩`` for what has no shape, ``∅`` for nothing.
+
+    Args:
+        longest: characters of it that are shown.
+    """
     if not text:
         return "∅"
-    shown = "".join(_show(char) for char in text[: LONGEST + 1])
+    shown = "".join(_show(char) for char in text[: longest + 1])
     if unicodedata.combining(text[0]):
         shown = "◌" + shown
-    return shown if len(text) <= LONGEST else shown[:LONGEST] + "…"
+    return shown if len(text) <= longest else shown[:longest] + "…"
 
 
 def token_label(token: TokenText) -> str:
@@ -72,7 +76,7 @@ def shorten(text: str, width: int) -> str:
 
 def one_line(text: str, width: int) -> str:
     """What a person wrote, for a title or a table: visible, with plain spaces, in at most ``width`` columns."""
-    return shorten(visible(text).replace("␣", " "), width)
+    return shorten(visible(text, max(width, LONGEST)).replace("␣", " "), width)
 
 
 def listed(items: Sequence[T], name: Callable[[T], str]) -> str:

@@ -67,11 +67,13 @@ def assemble(
     target = model_rows(raw, "target", said.target, samplings[0], None, report)
     raw.p, raw.p_logits, raw.p_nodes = target.probs, target.logits, target.nodes
     raw.positions, raw.mask, raw.dtype = target.positions, target.mask, target.dtype
+    raw.p_made, raw.logits_dtype = target.made, target.logits_dtype
     raw.vocabulary = vocabulary_of(said, report)
     draft = model_rows(raw, "draft", said.draft, samplings[1], raw.vocabulary, report)
     raw.q, raw.q_logits, raw.q_nodes = draft.probs, draft.logits, draft.nodes
     raw.draft_positions, raw.draft_mask, raw.draft_dtype = draft.positions, draft.mask, draft.dtype
     _told_widths(raw, report)
+    raw.q_made, raw.draft_logits_dtype = draft.made, draft.logits_dtype
     connected: list[int] = []
     if said.verify is not None:
         connected = _verified(raw, said.verify, said.has_tree, report)

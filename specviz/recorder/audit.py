@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from specviz.digits import digits
-from specviz.recorder.checks.calibration import COMMITTED, DRAFT
+from specviz.recorder.checks.calibration import BONUS, CALIBRATIONS, COMMITTED, DRAFT
 from specviz.recorder.findings import ABOUT, Finding, NotRun, Place, Weight, in_order
 from specviz.recorder.kept import checks_of
 from specviz.trace.checks import Check
@@ -23,6 +23,12 @@ NATS_ABOVE, NATS_BELOW = 15.0, 5.0
 Measured by ``python -m tests.tools.false_alarms``: of sound runs of 200 steps that are looked at after each step, at
 most 2 in 1,000 raise one, of the most uneven rows there are, and fewer than 1 in 2,000 of rows as models have them."""
 
+_COMPARED = {
+    DRAFT: ("The first siblings", "the draft's rows that they are judged by"),
+    BONUS: ("The bonus tokens", "the rows that they are drawn from"),
+    COMMITTED: ("The committed tokens", "the target's rows"),
+}
+"""What a calibration is about, and the rows that say how surprising it should be."""
 _LOSSLESS_RULES = ("rejection", "traversal", "naive")
 
 
@@ -44,7 +50,7 @@ def audit(trace: Trace, target: Any = None, draft: Any = None, *, dtype: str = "
     checks = _all_checks(trace)
     findings: list[Finding] = []
     not_run: dict[str, str] = {}
-    for name in (DRAFT, COMMITTED):
+    for name in CALIBRATIONS:
         _calibration(name, trace, checks, findings, not_run)
     _failed(checks, findings, not_run)
     _failed_steps(trace, findings)
@@ -117,21 +123,23 @@ def _calibration(
     if not ran:
         return  # what it lacked is told with all the others
     if not variance > 0:
-        not_run[name] = "rows that leave anything to chance: the variance is 0, as in greedy decoding"
+        not_run[name] = (
+            "rows in which log p varies: its variance is 0 where one token has all probability, as in greedy decoding, "
+            "and where all that have any have the same"
+        )
         return
     tokens = sum(check.compared for _, check in ran)
     z = score / math.sqrt(variance)
-    what = "The first siblings" if name == DRAFT else "The committed tokens"
-    row = "the draft's rows that they are judged by" if name == DRAFT else "the target's rows"
-    numbers = f"z = {z:.1f} ({digits(score)} nats over {tokens} tokens)"
+    what, row = _COMPARED[name]
+    numbers = f"z = {digits(z, 2)} ({digits(score)} nats over {tokens} tokens)"
     if not is_alarm(score, variance):
         sentence = f"{what} are as surprising as {row} say: {numbers}."
-        findings.append(Finding(name, "note", None, None, sentence, "they fit", "totals"))
+        findings.append(Finding(name, "note", None, None, sentence, "they fit", ABOUT[name].place))
         return
     how = "more" if score > 0 else "less"
     sentence = f"{what} are {how} surprising than {row} say, from step {(first or 0) + 1} on: {numbers}."
     weight: Weight = "error"
-    if name == COMMITTED and not _says_lossless(trace):
+    if name != DRAFT and not _says_lossless(trace):
         sentence += " The engine does not say that it samples as the target does."
         weight = "note"
     step = first if first is not None else ran[-1][0]
@@ -162,7 +170,7 @@ def _failed(checks: list[dict[str, Check]], findings: list[Finding], not_run: di
             about = ABOUT[name]
             sentence = f"Step {step + 1}: {said}{where}."
             findings.append(Finding(name, about.weight, step, check.node, sentence, about.meaning, about.place))
-        elif compared and name not in (DRAFT, COMMITTED):  # what these say was told before
+        elif compared and name not in CALIBRATIONS:  # what these say was told before
             sentence = f"{compared} comparisons in {sum(check.compared > 0 for _, check in ran)} steps, none failed."
             findings.append(Finding(name, "note", None, None, sentence, "they fit", ABOUT[name].place))
         elif not compared:

@@ -15,8 +15,8 @@ which costs acceptance. ``note``: nothing is wrong; a number to know."""
 
 WEIGHTS: tuple[Weight, ...] = ("error", "warning", "note")
 
-Place = Literal["text", "tree", "decisions", "bonus", "rows", "mask", "cache", "draft cache", "totals"]
-"""The part of the page that shows it."""
+Place = Literal["text", "tree", "decisions", "bonus", "rows", "mask", "cache", "draft cache", "findings"]
+"""The part of the page that shows it; ``findings``: their list, as it stands nowhere else."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,10 @@ class About:
 
 _POSITIONS = "position ids count slots, or start at 1, instead of the text's length plus the node's depth"
 _MASK = "the mask is built from slot numbers instead of ancestors, or another request's columns are in it"
+_PROCESSING = (
+    "temperature, top-k, top-p or eta cutoff are said otherwise to the recorder ({}=) than the loop has them; or "
+    "something else changes the logits first, e.g. a penalty"
+)
 _COMPACTION = (
     "the cache was cut to its new length without gathering the accepted slots first, or they were gathered in another "
     "order"
@@ -79,7 +83,8 @@ ABOUT: Mapping[str, About] = {
     "root": About(
         "error",
         "text",
-        "the tree was drafted from another token than the last committed one, often from the one before",
+        "the tree was drafted from another token than the last committed one, often from the one before; or the engine "
+        "appended another number of tokens to its text than it said: one was dropped, or put in twice",
     ),
     "committed_text": About(
         "error", "text", "what is appended is not read from the accepted path, or the bonus is left out or put in twice"
@@ -98,13 +103,16 @@ ABOUT: Mapping[str, About] = {
         "error",
         "rows",
         "the target's cache, mask or positions are not those of the text: slots that were not gathered, positions by "
-        "slot, a mask that leaks; or rows that were read after they were changed in place, or other weights",
+        "slot, a mask that leaks; or the row is that of another node or of another request (shifted or swapped); or "
+        "rows that were read after they were changed in place, or other weights",
     ),
+    "processing": About("error", "rows", _PROCESSING.format("sampling")),
     "thresholds": About(
         "error",
         "decisions",
         "the rows that are compared are not those that were recorded: another temperature, a draft row that was not "
-        "renormalised after a sibling was drawn, or rows read after they were changed in place",
+        "renormalised after a sibling was drawn, the target's row that was not replaced by its residual (clamped at 0 "
+        "and scaled to 1) after a sibling was rejected, or rows read after they were changed in place",
     ),
     "decisions": About("error", "decisions", "the comparison is the wrong way round, or the coin of another node"),
     "bonus_row": About(
@@ -118,17 +126,23 @@ ABOUT: Mapping[str, About] = {
     "siblings": About(
         "error", "tree", "siblings are drawn with replacement, but judged as if drawn without; or a row is reused"
     ),
-    "committed_calibration": About(
-        "error",
-        "totals",
-        "too surprising (above 0): drawn from a flatter row, e.g. at a higher temperature; not surprising enough "
-        "(below 0): from a sharper one, or likely tokens are accepted too readily (typical acceptance, argmax)",
-    ),
     "draft_calibration": About(
         "error",
-        "totals",
+        "findings",
         "below 0: drafts are taken as the most likely tokens, or at a lower temperature, but judged by a flatter row; "
         "above 0: they are drawn at a higher one. Acceptance falls, and what is emitted is not the target's law",
+    ),
+    "bonus_calibration": About(
+        "error",
+        "findings",
+        "below 0: the bonus is taken as the most likely token of its row, or drawn at a lower temperature; above 0: it "
+        "is drawn at a higher one, or from another row than was said",
+    ),
+    "committed_calibration": About(
+        "error",
+        "findings",
+        "too surprising (above 0): drawn from a flatter row, e.g. at a higher temperature; not surprising enough "
+        "(below 0): from a sharper one, or likely tokens are accepted too readily (typical acceptance, argmax)",
     ),
     "draft_rows": About(
         "warning",
@@ -136,6 +150,7 @@ ABOUT: Mapping[str, About] = {
         "the draft's cache is not that of the text: too short, not cut back, or shifted. The text stays right, and "
         "acceptance falls",
     ),
+    "draft_processing": About("warning", "rows", _PROCESSING.format("draft_sampling")),
     "top_k_order": About("warning", "tree", "children are sorted by another score than the draft's row"),
     "draft_compaction": About("warning", "draft cache", _COMPACTION),
     "draft_mask": About("warning", "draft cache", _MASK),

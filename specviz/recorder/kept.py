@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from specviz.recorder.checks import kept_checks
-from specviz.recorder.checks.layout import MASK, Seen, ancestry
+from specviz.recorder.checks.layout import MASK, Seen, ancestry, laid_out
 from specviz.recorder.checks.rows import View
 from specviz.recorder.raw_step import CacheReading, RawStep
 from specviz.trace.checks import Check
@@ -39,17 +39,27 @@ def checks_of(step: Step, text: list[int]) -> list[Check]:
         if reading is not None:
             raw.caches[name] = reading
     view = View(raw)
-    found = kept_checks(view, [*_nodes(fed)], [*_nodes(drafted)])
-    for name, rows, slots in ((MASK, fed, raw.slots), (f"draft_{MASK}", drafted, raw.draft_slots)):
-        seen = [Seen(row.sees, row.sees_before) for row in rows if row.sees is not None and row.sees_before is not None]
-        if slots is None or len(seen) != len(rows):
-            continue
-        late = {slot.slot for slot in (*_late(target if name == MASK else draft),)}
-        # Tokens that were fed late are text before the tree.
-        seen = [Seen(row.tree, row.before + len(late.intersection(row.tree))) for row in seen]
-        found = [check for check in found if check.name != name]
-        found.append(ancestry(view, seen, _nodes(rows), slots, name))
+    seen = _seen(fed, target)
+    laid = laid_out(view, raw.positions, _nodes(fed), seen)
+    found = kept_checks(view, _nodes(fed), _nodes(drafted), seen)
+    for name, rows, kept, slots in (
+        (MASK, fed, seen, raw.slots),
+        (f"draft_{MASK}", drafted, _seen(drafted, draft), raw.draft_slots),
+    ):
+        if slots is not None and len(kept) == len(rows):
+            found = [check for check in found if check.name != name]
+            found.append(ancestry(laid, kept, _nodes(rows), slots, name))
     return found
+
+
+def _seen(rows: list[Slot], change: CacheChange | None) -> list[Seen]:
+    """What was kept of the mask of these rows; tokens that were fed late are text before the tree."""
+    late = {slot.slot for slot in _late(change)}
+    return [
+        Seen(row.sees, row.sees_before + len(late.intersection(row.sees)))
+        for row in rows
+        if row.sees is not None and row.sees_before is not None
+    ]
 
 
 def _rows(change: CacheChange | None) -> list[Slot]:

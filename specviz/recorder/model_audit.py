@@ -99,10 +99,22 @@ def audit_rows(trace: Trace, target: Any, draft: Any, *, dtype: str = "auto") ->
         of_model = info.dtype if info is not None and info.dtype else COARSEST
         found = list(compare_rows(trace, which, model, limits(model.dtype, of_model, rows)))
         if not found:
-            not_run[name] = f"the {which}'s rows with what makes them of logits, within {model.most} positions"
+            not_run[name] = _lacked(trace, which, model)
             continue
         findings.append(_finding(name, which, found))
     return findings, not_run
+
+
+def _lacked(trace: Trace, which: Which, model: _Plain) -> str:
+    """Why no row was compared."""
+    steps = list(enumerate(trace.steps))
+    recorded = [at for at, step in steps if any(_row(step, node.id, which) is not None for node in step.tree.nodes)]
+    if not recorded:
+        return f"the {which}'s rows"
+    if all(trace.sampling_of(at)[which == "draft"] is None for at in recorded):
+        said = "sampling" if which == "target" else "draft_sampling"
+        return f"what makes the {which}'s rows of its logits: say {said}= to the recorder"
+    return f"the {which}'s rows within the {model.most} positions of the model"
 
 
 def _format(trace: Trace) -> str:

@@ -33,6 +33,9 @@ class ModelRows:
     mask: Array | None = None
     slots: dict[int, int] | None = None
     dtype: str | None = None
+    logits_dtype: str | None = None
+    made: list[int] = field(default_factory=list)
+    """Nodes whose probabilities were made of their logits here."""
 
 
 def vocabulary_of(said: Said, report: Report) -> Array | None:
@@ -79,6 +82,7 @@ def _one_call(
     nodes = _nodes(raw, name, call.nodes, None if first is None else len(first))
     given = call.probs or call.logits
     model = ModelRows(nodes=nodes, order=nodes, dtype=given.dtype if given else None)
+    model.logits_dtype = call.logits.dtype if call.logits else None
     model.positions = optional(report, lambda: _positions(call, name, len(nodes)))
     model.mask = optional(report, lambda: _mask(call, name, len(nodes)))
     model.slots = optional(report, lambda: _slots(call, name, nodes))
@@ -89,6 +93,7 @@ def _one_call(
         if logits is not None and probs is None and sampling is not None and fine.any():
             probs = np.zeros_like(logits)
             probs[fine] = process(logits[fine], sampling)
+            model.made = nodes
         _keep(model, fine, probs, logits)
     return model
 
@@ -247,6 +252,7 @@ def _add(found: ModelRows, more: ModelRows, name: str) -> None:
         if one is not None:
             setattr(found, kind, np.concatenate((one, two)))
     found.nodes, found.order = found.nodes + more.nodes, found.order + more.order
+    found.made = found.made + more.made
     both = found.positions is not None and more.positions is not None
     found.positions = [*(found.positions or ()), *(more.positions or ())] if both else None
     found.slots = {**(found.slots or {}), **(more.slots or {})} or None

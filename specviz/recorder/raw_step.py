@@ -49,6 +49,7 @@ class RawStep:
         q_nodes: the node of each of them.
         vocabulary: [V of the draft], the target's id of each column of the draft's rows; None where they are the same.
         p, p_logits, p_nodes: the same of the target.
+        p_made, q_made: nodes whose processed rows the recorder made of the logits; all others the engine gave.
         target_sampling, draft_sampling: what makes processed rows of logits. Where the engine gave logits alone, ``p``
             and ``q`` were made with them; where they are None, too, there is no ``p``.
         rule: that the engine says it verifies by, e.g. one of specviz's verifiers.
@@ -69,6 +70,7 @@ class RawStep:
         caches: ``target`` or ``draft`` -> what was read from it.
         dtype: the number format of the target's rows as the engine gave them, e.g. ``bfloat16``.
         draft_dtype: of the draft's.
+        logits_dtype, draft_logits_dtype: of the logits, where they were given.
     """
 
     index: int
@@ -84,6 +86,8 @@ class RawStep:
     p: Rows | None = None
     p_logits: Rows | None = None
     p_nodes: list[int] = field(default_factory=list)
+    p_made: list[int] = field(default_factory=list)
+    q_made: list[int] = field(default_factory=list)
     target_sampling: Sampling | None = None
     draft_sampling: Sampling | None = None
     rule: str | None = None
@@ -107,3 +111,5 @@ class RawStep:
     caches: dict[str, CacheReading] = field(default_factory=dict)
     dtype: str | None = None
     draft_dtype: str | None = None
+    logits_dtype: str | None = None
+    draft_logits_dtype: str | None = None

@@ -68,8 +68,8 @@ class Row(Value):
 
 
 def written(token: int, texts: Mapping[int, TokenText]) -> TokenText:
-    """A token's text; its id in brackets where another engine gave none."""
-    return texts.get(token) or TokenText(id=token, text=f"⟨{token}⟩")
+    """A token's text; its id in ``‹ ›``, as the page writes it, where another engine gave none."""
+    return texts.get(token) or TokenText(id=token, text=f"‹{token}›")
 
 
 def text_of_tokens(tokens: list[TokenText]) -> str:

@@ -14,6 +14,7 @@ from specviz.figures import block, dump_block, run_header, standalone_page, step
 from specviz.figures.block_types import Block
 from specviz.figures.findings import findings_of
 from specviz.figures.notebook import notebook_html
+from specviz.recorder.findings import ABOUT, Finding
 from specviz.trace.io import load_trace
 from specviz.trace.schema import Check, Trace
 from tests.browser import Watched
@@ -170,6 +171,14 @@ def test_findings_say_where_what_and_what_could_not_run(own: Trace) -> None:
     assert run_header(own)["findings"] is None
 
 
+def test_findings_and_what_they_mean_are_on_the_page_in_full(own: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = [Finding(name, "error", 0, None, "word " * 200, one.meaning, one.place) for name, one in ABOUT.items()]
+    monkeypatch.setattr("specviz.recorder.audit.audit", lambda _: told)
+    found = findings_of(foreign(own, 1))["found"]
+    assert found["meaning"] == [one.meaning for one in told]
+    assert found["sentence"] == [one.sentence for one in told]
+
+
 def test_a_run_is_audited_once_and_anew_with_every_new_step(own: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
     trace, seen = foreign(own, 1), []
     monkeypatch.setattr("specviz.recorder.audit.audit", lambda trace: seen.append(len(trace.steps)) or [])
@@ -204,6 +213,9 @@ def check_all(seen: Watched, level: int) -> None:
         page.wait_for_selector(".sv-nodenumber")
         _check(seen, level, f"node {node}")
         page.keyboard.press("Escape")
+    seen.dock("audit")
+    assert page.is_visible("text=specviz audit FILE --target MODEL")
+    assert not page.is_visible("text=This step was not audited")
     for phase in range(page.locator("[data-dot]").count()):
         page.keyboard.press(".")
         page.wait_for_function(

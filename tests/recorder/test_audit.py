@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
 import tracemalloc
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -123,7 +125,7 @@ def test_nothing_is_found_in_a_sound_run(example: str, temperature: float, dtype
     assert {"target_rows", "draft_rows", "thresholds", "rejudged", "bonus_row", "compaction"} <= ran
     assert ("draft_calibration" in ran) == (temperature > 0)
     if temperature == 0 and example == "chain":
-        assert "the variance is 0" in lacked(found)["draft_calibration"]
+        assert "its variance is 0" in lacked(found)["draft_calibration"]
 
 
 def test_a_batch_is_audited_request_by_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -187,6 +189,37 @@ def test_a_calibration_says_from_which_step_on() -> None:
     assert (found.check, found.step) == ("draft_calibration", 2)
     assert "from step 3 on" in found.sentence
     assert "more surprising" in found.sentence
+
+
+def test_drafts_that_are_judged_by_other_rows_come_before_the_text_that_they_spoil() -> None:
+    """The text's score is beyond chance in an earlier step; its cause is told first all the same."""
+
+    def shifted(check: Check) -> Check:
+        scores = {"draft_calibration": 8.0, "committed_calibration": 30.0}
+        score = scores.get(check.name)
+        return check if score is None else check.model_copy(update={"score": score, "variance": 1.0})
+
+    draft, text = wrong(audit(with_checks(sound(), shifted)))
+    assert (draft.check, draft.step, text.check, text.step) == ("draft_calibration", 2, "committed_calibration", 0)
+    assert (draft.place, text.place) == ("findings", "findings")  # the list itself: no other panel has the number
+
+
+def test_a_score_below_0_is_written_as_one() -> None:
+    def shifted(check: Check) -> Check:
+        return check.model_copy(update={"score": -0.01, "variance": 1.0}) if "_cal" in check.name else check
+
+    found = audit(with_checks(sound(), shifted))
+    (note,) = [one for one in found if isinstance(one, Finding) and one.check == "draft_calibration"]
+    steps = len(sound().steps)
+    assert f"z = −{0.01 * steps / steps**0.5:.4f}"[:10] in note.sentence
+    assert "-" not in note.sentence
+
+
+def test_rows_whose_tokens_are_equally_likely_leave_everything_to_chance_and_nothing_to_compare() -> None:
+    flat = with_checks(
+        sound(), lambda check: check.model_copy(update={"variance": 0.0}) if "_cal" in check.name else check
+    )
+    assert "where all that have any have the same" in lacked(audit(flat))["draft_calibration"]
 
 
 def test_a_run_of_specvizs_own_is_calibrated_from_what_its_rows_keep() -> None:
@@ -347,7 +380,7 @@ def test_processed_rows_alone_are_recomputed_with_what_made_them() -> None:
     assert weights(only(first_three, Sampling(temperature=0.7))) == ["error"]
     findings, not_run = audit_rows(only(processed, None), target, None)
     assert findings == []
-    assert "what makes them of logits" in not_run["target_rows"]
+    assert not_run["target_rows"] == "what makes the target's rows of its logits: say sampling= to the recorder"
 
 
 def test_a_draft_that_reads_its_target_cannot_be_recomputed_from_the_text() -> None:
@@ -403,6 +436,18 @@ def test_the_command_line_exits_with_1_where_something_is_wrong(
     assert "1 error, 0 warnings" in said
     (tmp_path / "broken.jsonl").write_text("{}")
     assert main(["audit", str(tmp_path / "broken.jsonl")]) == 2
+
+
+@pytest.mark.parametrize("how", [[], ["--json"]])
+def test_a_reader_who_stops_ends_the_command(how: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ``| head`` does: no traceback, also none as Python ends."""
+    save_trace(sound(), tmp_path / "run.json.gz")
+    reads, writes = os.pipe()
+    os.close(reads)
+    with os.fdopen(writes, "w") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        assert main(["audit", str(tmp_path / "run.json.gz"), *how]) == 141
+    # Closing it wrote what was left, and to nobody.
 
 
 # ---------------------------------------------------------------------------------------------------- the document

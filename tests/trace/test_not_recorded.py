@@ -147,7 +147,7 @@ def test_figures_of_what_was_not_recorded_are_none() -> None:
     text = summary(trace)
     assert "seconds: not recorded" in text
     assert "outside the two models' forwards" not in text
-    assert "⟨8⟩⟨10⟩⟨7⟩" in text, "a token without a text is named by its id"
+    assert "‹8›‹10›‹7›" in text, "a token without a text is named by its id"
 
 
 def test_the_time_of_a_whole_step_gives_its_overhead() -> None:
@@ -188,7 +188,7 @@ def test_a_difference_from_another_engine_says_what_is_not_known() -> None:
     assert found.parting.meaning.kind == "not comparable"
     assert "what its target was" in found.parting.meaning.why
     assert (found.a.samples, found.a.driver) == (None, ENGINE)
-    assert found.texts[8].text == "⟨8⟩"
+    assert found.texts[8].text == "‹8›"
     assert ("engine", ENGINE, "specviz") in compare(bare(), own()).settings
 
 

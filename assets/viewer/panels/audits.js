@@ -24,17 +24,19 @@ const short = (/** @type {number} */ value) => (!isFinite(value) ? "∞" : value
 const said = (/** @type {number} */ value) => (isFinite(value) ? digits(value, 2) : "no finite number");
 
 /**
- * @param {{audit: HTMLElement, auditBox: HTMLElement, auditEmpty: HTMLElement, auditSaid: HTMLElement}} ui
+ * @param {{audit: HTMLElement, auditBox: HTMLElement, auditEmpty: HTMLElement, auditForeign: HTMLElement, auditSaid: HTMLElement}} ui
  * @param {Frame} frame
  * @param {Tale} tale
+ * @param {boolean} foreign whether another engine ran it
  */
-export function drawAudits(ui, frame, tale) {
+export function drawAudits(ui, frame, tale, foreign) {
   const audits = MODELS.flatMap((model) => {
     const audit = frame.caches[model]?.audit;
     return audit ? [{ model, audit, tolerance: frame.tolerance[model] }] : [];
   });
   ui.auditBox.hidden = !audits.length;
-  ui.auditEmpty.hidden = audits.length > 0;
+  ui.auditEmpty.hidden = audits.length > 0 || foreign;
+  ui.auditForeign.hidden = audits.length > 0 || !foreign;
   ui.auditSaid.replaceChildren();
   if (!audits.length) return;
   const labels = new Labels(), picture = new Picture(SHAPES), dark = DECADES.length / 2;

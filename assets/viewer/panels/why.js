@@ -99,10 +99,13 @@ export function faultHeadline(frame, tales) {
   if (!model) return { title: "A bonus token has the wrong source", sub: [order], kind };
   const cache = cacheOf(frame, model), wrong = wrongSlot(cache);
   if (!wrong) return { title: titleOf(frame, model), sub: [order], kind };
-  const held = wrong.held === null ? null : { token: cache.text[wrong.held] }, due = wrong.due === null ? null : { token: cache.text[wrong.due] };
+  // Where the tokens are the same, what tells the two apart is the node.
+  const alike = wrong.held !== null && wrong.due !== null && cache.text[wrong.held] === cache.text[wrong.due];
+  const told = (/** @type {number | null} */ place) => (place === null ? null : alike ? nameOf(cache, place) : [{ token: cache.text[place] }]);
+  const held = told(wrong.held), due = told(wrong.due);
   const was = due ? cache.node[Number(wrong.due)] === null ? " was due" : cache.node[Number(wrong.due)] ? " was accepted" : " is the root" : "";
-  const sub = held && due ? [held, " where ", due, was, " · "] : due ? ["what no slot of this step held, where ", due, was, " · "] : [];
-  return { title: `Slot ${wrong.slot}${model === "target" ? "" : ` of the ${model}`} holds ${due ? "the wrong token" : "what was not to be kept"}`, sub: [...sub, order], kind };
+  const sub = held && due ? [...held, " where ", ...due, was, " · "] : due ? ["what no slot of this step held, where ", ...due, was, " · "] : [];
+  return { title: `Slot ${wrong.slot}${model === "target" ? "" : ` of the ${model}`} holds ${due ? `the wrong ${alike ? "node" : "token"}` : "what was not to be kept"}`, sub: [...sub, order], kind };
 }
 
 /**

@@ -265,6 +265,9 @@ export function markFaults(scene, faults) {
   for (const [node, words] of faults) {
     const card = scene.known.get(`n${node}`);
     card?.classList.add("sv-faulty");
-    card?.append(svg("text", { class: "sv-fault", x: 2, y: -5, "font-size": 12 }, words));
+    // A mark on the corner, as words have no room of their own beside heads and coins; the headline has them, too.
+    const mark = svg("text", { class: "sv-fault", x: -4, y: 5, "font-size": 12 }, "✕");
+    mark.append(svg("title", {}, words));
+    card?.append(mark);
   }
 }

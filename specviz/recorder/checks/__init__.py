@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from specviz.recorder.checks.calibration import committed_calibration, draft_calibration
+from specviz.recorder.checks.calibration import bonus_calibration, committed_calibration, draft_calibration
 from specviz.recorder.checks.calls import calls
 from specviz.recorder.checks.compaction import COMPACTION, compaction
-from specviz.recorder.checks.layout import MASK, POSITIONS, mask, positions
+from specviz.recorder.checks.layout import MASK, POSITIONS, Seen, laid_out, mask, positions, seen_by
+from specviz.recorder.checks.processing import processing
 from specviz.recorder.checks.rejudged import decisions, rejudged
 from specviz.recorder.checks.rows import View
 from specviz.recorder.checks.rule import bonus_row, bonus_token, thresholds
@@ -43,7 +45,9 @@ def examine(step: RawStep) -> Examined:
         *calls(step),
         sums(view),
         top_k_order(view),
+        processing(view),
         draft_calibration(view),
+        bonus_calibration(view),
         committed_calibration(view),
         thresholds(view),
         bonus_row(view),
@@ -51,6 +55,8 @@ def examine(step: RawStep) -> Examined:
         decisions(view),
         again,
     ]
+    if step.q_logits is not None:
+        found.append(processing(view, draft=True))
     return Examined(found, {} if verdict is None else {verdict.verifier: verdict})
 
 
@@ -59,27 +65,34 @@ def online(step: RawStep) -> list[Check]:
     return examine(step).checks
 
 
-def kept_checks(view: View, target_nodes: list[int], draft_nodes: list[int]) -> list[Check]:
+def kept_checks(
+    view: View, target_nodes: list[int], draft_nodes: list[int], seen: Sequence[Seen] | None = None
+) -> list[Check]:
     """Those that need no rows, so that they can be made of a file, too; there the masks are made by themselves.
 
     Args:
         target_nodes, draft_nodes: whose rows positions and masks are of; empty: of all nodes.
+        seen: what a file keeps of the target's mask, in place of it.
     """
     step = view.step
+    if seen is None:
+        read = seen_by(view, step.mask, target_nodes, step.slots)
+        seen = [] if isinstance(read, str) else read[0]
+    laid = laid_out(view, step.positions, target_nodes, seen)
     found = [
         path(view),
-        root(view),
+        root(view, laid.step.context),
         committed_text(view),
         no_duplicates(view),
-        positions(view, step.positions, target_nodes),
-        mask(view, step.mask, target_nodes, step.slots),
+        positions(laid, step.positions, target_nodes),
+        mask(laid, step.mask, target_nodes, step.slots),
         compaction(view, step.caches.get("target"), target_nodes, step.slots),
     ]
     # A draft may have no cache, or no positions of its own: what was not said of it is no lack.
     if step.draft_positions is not None:
-        found.append(positions(view, step.draft_positions, draft_nodes, f"draft_{POSITIONS}"))
+        found.append(positions(laid, step.draft_positions, draft_nodes, f"draft_{POSITIONS}"))
     if step.draft_mask is not None:
-        found.append(mask(view, step.draft_mask, draft_nodes, step.draft_slots, f"draft_{MASK}"))
+        found.append(mask(laid, step.draft_mask, draft_nodes, step.draft_slots, f"draft_{MASK}"))
     if "draft" in step.caches:
         found.append(compaction(view, step.caches["draft"], draft_nodes, step.draft_slots, f"draft_{COMPACTION}"))
     return found

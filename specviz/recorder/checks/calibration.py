@@ -12,12 +12,17 @@ import math
 from collections.abc import Iterable
 
 from specviz.recorder.checks.results import PATH_LACKS, lacked
-from specviz.recorder.checks.rows import Surprise, View, surprise
+from specviz.recorder.checks.rows import Surprise, View, missing_rows, surprise
+from specviz.recorder.checks.rule import Lacking, claimed
 from specviz.trace.checks import Check
 from specviz.trace.schema import cut
 
 DRAFT = "draft_calibration"
 COMMITTED = "committed_calibration"
+BONUS = "bonus_calibration"
+COINS_FIRST = ("rejection", "traversal")
+"""Rules that end their walk by coins alone, before the bonus is drawn."""
+CALIBRATIONS = (DRAFT, BONUS, COMMITTED)
 
 
 def draft_calibration(view: View) -> Check:
@@ -32,7 +37,7 @@ def draft_calibration(view: View) -> Check:
     if step.proposal == "top_k":
         return lacked(DRAFT, "siblings that were drawn by chance: these are the draft's most likely tokens")
     if step.q is None:
-        return lacked(DRAFT, "the draft's rows")
+        return lacked(DRAFT, missing_rows(step, "draft"))
     found = []
     for node, siblings in enumerate(view.children):
         row = view.q(node)
@@ -50,7 +55,7 @@ def committed_calibration(view: View) -> Check:
     """
     step = view.step
     if step.p is None:
-        return lacked(COMMITTED, "the target's rows")
+        return lacked(COMMITTED, missing_rows(step, "target"))
     if (step.rule or "").partition(":")[0] == "greedy":
         return lacked(COMMITTED, "tokens that were drawn by chance: by the rule greedy they are the most likely ones")
     if not step.committed:
@@ -67,10 +72,36 @@ def committed_calibration(view: View) -> Check:
         found.append((node, surprise(row, token)))
     if not found:
         return lacked(COMMITTED, "the target's row at the root")
-    return _summed(COMMITTED, found, view, "the target's row at this node", below=True)
+    return _summed(COMMITTED, found, view, "the target's row at this node", "the token committed after {}")
 
 
-def _summed(name: str, found: Iterable[tuple[int, Surprise]], view: View, row: str, *, below: bool = False) -> Check:
+def bonus_calibration(view: View) -> Check:
+    """The bonus against the row that the engine said it drew it from; where it said none, against the rule's.
+
+    Counted is a bonus after a leaf, and any of a rule that ends its walk before the bonus is drawn. Other rules draw a
+    token first and walk on where it is a child: there a bonus is what no child is, and a too unlikely one.
+    """
+    step = view.step
+    if step.bonus is None:
+        return lacked(BONUS, "the bonus token")
+    rule, end = (step.rule or "").partition(":")[0], view.walk[-1]
+    if view.children[end] and rule not in COINS_FIRST:
+        return lacked(
+            BONUS, f"a bonus after a leaf, or a rule that throws its coins first ({' or '.join(COINS_FIRST)})"
+        )
+    row = step.bonus_row
+    if row is None:
+        if step.rule is None:
+            return lacked(BONUS, "the row that the bonus was drawn from (bonus_row), or the rule that leaves it (rule)")
+        try:
+            row = claimed(view).bonus_row()
+        except Lacking as lack:
+            return lacked(BONUS, str(lack))
+    found = [(end, surprise(row, step.bonus))]
+    return _summed(BONUS, found, view, "the row that it was drawn from", "the bonus after {}")
+
+
+def _summed(name: str, found: Iterable[tuple[int, Surprise]], view: View, row: str, what: str = "{}") -> Check:
     """The sums over tokens; a token of probability 0 cannot have been drawn, and is a failure by itself."""
     found = list(found)
     if not found:
@@ -80,7 +111,7 @@ def _summed(name: str, found: Iterable[tuple[int, Surprise]], view: View, row: s
     message = None
     if wrong:
         node, one = wrong[0]
-        what = f"the token committed after {view.named(node)}" if below else view.named(node)
+        what = what.format(view.named(node))
         said = (
             f"no probability in {row}, which is no distribution" if math.isnan(one.score) else f"probability 0 in {row}"
         )

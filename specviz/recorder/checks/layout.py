@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -55,25 +55,53 @@ def mask(
     Of the columns that are no node's, each row must see as many as the text has tokens before the root; columns that no
     row sees are padding.
     """
+    read = seen_by(view, said, nodes, slots)
+    if isinstance(read, str):
+        return lacked(name, read)
+    seen, where = read
+    return ancestry(view, seen, nodes or range(len(view)), where, name)
+
+
+def seen_by(
+    view: View, said: Flags | None, nodes: Sequence[int], slots: Mapping[int, int] | None
+) -> tuple[list[Seen], Mapping[int, int]] | str:
+    """What each row of a mask [n, L] may look at, and the slots of the nodes; or what that lacks."""
     if said is None:
-        return lacked(name, "the attention mask")
+        return "the attention mask"
     if view.step.guessed:
-        return lacked(name, TEXT_LACKS)
+        return TEXT_LACKS
     nodes = nodes or range(len(view))
     rows, columns = said.shape
     if rows != len(nodes):
-        return lacked(name, f"a row of the mask for each of {len(nodes)} nodes: there are {rows}")
+        return f"a row of the mask for each of {len(nodes)} nodes: there are {rows}"
     where = slots if slots is not None else {node: columns - rows + row for row, node in enumerate(nodes)}
     if missing := [node for node in nodes if node not in where]:
-        return lacked(name, f"the slot of node {missing[0]}")
+        return f"the slot of node {missing[0]}"
     if max(where.values()) >= columns:
-        return lacked(name, f"columns up to slot {max(where.values())}: the mask has {columns}")
+        return f"columns up to slot {max(where.values())}: the mask has {columns}"
     own = sorted(where.values())
     others = np.ones(columns, dtype=np.bool_)
     others[own] = False
     before = said[:, others].sum(-1).tolist()
     tree = [{own[place] for place in np.flatnonzero(row).tolist()} for row in said[:, own]]
-    return ancestry(view, [Seen(*one) for one in zip(tree, before, strict=True)], nodes, where, name)
+    return [Seen(*one) for one in zip(tree, before, strict=True)], where
+
+
+def laid_out(view: View, positions: Sequence[int] | None, nodes: Sequence[int], seen: Sequence[Seen]) -> View:
+    """The step as long as the engine's own text is, by the positions and the mask of all its rows.
+
+    Where both are off by the same amount, the engine's text has another length than what it said that it committed:
+    one fault, of the text (:func:`specviz.recorder.checks.text.root`), and none of positions and mask.
+    """
+    nodes = nodes or range(len(view))
+    if not positions or len(positions) != len(nodes) or len(seen) != len(nodes):
+        return view
+    roots = {position - view.depths[node] for node, position in zip(nodes, positions, strict=True)}
+    before = {row.before for row in seen}
+    length = min(before) + 1
+    if roots != before or len(roots) > 1 or length == view.step.context:
+        return view
+    return View(replace(view.step, context=length))
 
 
 def ancestry(

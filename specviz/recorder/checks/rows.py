@@ -103,6 +103,14 @@ class View:
         return f"node {node} (token {self.step.tokens[node]})" if node else "the root"
 
 
+def missing_rows(step: RawStep, who: str) -> str:
+    """What a step without processed rows of the target or the draft lacks."""
+    draft = who == "draft"
+    if (step.q_logits if draft else step.p_logits) is None:
+        return f"the {who}'s rows"
+    return f"the {who}'s rows: there are its logits, so say {'draft_' if draft else ''}sampling= to the recorder"
+
+
 def widened(rows: Rows, vocabulary: npt.NDArray[np.int64] | None, width: int) -> Rows:
     """A draft's rows [m, V of the draft] by the target's ids, [m, width]: 0 where the draft has no such token."""
     if vocabulary is None and rows.shape[-1] == width:

@@ -16,7 +16,7 @@ import numpy as np
 
 from specviz.errors import SettingsError, shown
 from specviz.recorder.checks.results import PATH_LACKS, compared, lacked, tolerance_of_format, unit_roundoff
-from specviz.recorder.checks.rows import View, widened
+from specviz.recorder.checks.rows import View, missing_rows, widened
 from specviz.recorder.raw_step import Rows
 from specviz.trace.checks import Check
 from specviz.trace.schema import Choice
@@ -117,7 +117,7 @@ def ready(view: View, rule: str) -> Judged:
     """By a rule's name, with options after a colon as the command line takes them."""
     step = view.step
     if step.p is None:  # before torch is imported: without rows a recorder has no need of it
-        raise Lacking("the target's rows")
+        raise Lacking(missing_rows(step, "target"))
 
     from specviz.tree import Shape, TokenTree
     from specviz.verifiers import resolve_verifier
@@ -144,7 +144,11 @@ def ready(view: View, rule: str) -> Judged:
     if _uses_q(verifier) and proposal != "top_k":
         for node in inner:
             if view.q(node) is None:
-                raise Lacking(f"the draft's row at {view.named(node)}")
+                raise Lacking(
+                    missing_rows(step, "draft")
+                    if step.q is None and step.q_logits is not None
+                    else f"the draft's row at {view.named(node)}"
+                )
     if _uses_q(verifier) and proposal != "top_k" and step.q is not None:
         rows = widened(step.q, step.vocabulary, width)
         row_of = {node: row for row, node in enumerate(step.q_nodes)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from specviz.recorder.checks.results import agreed, compared, lacked, tolerance_of_format
-from specviz.recorder.checks.rows import View
+from specviz.recorder.checks.rows import View, missing_rows
 from specviz.trace.checks import Check
 
 SIBLINGS = "siblings"
@@ -37,7 +37,7 @@ def top_k_order(view: View) -> Check:
     if step.proposal != "top_k":
         return lacked(TOP_K, "siblings that are the draft's most likely tokens (proposal top_k)")
     if step.q is None:
-        return lacked(TOP_K, "the draft's rows")
+        return lacked(TOP_K, missing_rows(step, "draft"))
     differences: list[tuple[int | None, float]] = []
     for parent, siblings in enumerate(view.children):
         row = view.q(parent)

@@ -30,8 +30,12 @@ def path(view: View) -> Check:
     return agreed(PATH, len(step.accepted) + len(step.no_nodes), wrong)
 
 
-def root(view: View) -> Check:
-    """The tree grows from the last committed token."""
+def root(view: View, length: int | None = None) -> Check:
+    """The tree grows from the last committed token, and the engine's text is as long as what it said of it.
+
+    Args:
+        length: of the engine's text, by positions and mask; None: as it was said.
+    """
     step = view.step
     if not step.text:
         return lacked(ROOT, "the committed text")
@@ -42,6 +46,11 @@ def root(view: View) -> Check:
         wrong.append((0, f"The root is token {step.tokens[0]}, but the text ends in token {step.text[-1]}"))
     elif len(step.text) != step.context:
         wrong.append((0, f"The text has {len(step.text)} tokens, not {step.context}"))
+    if length is not None and length != step.context:
+        other = f"positions and mask of all nodes are those of a text of {length}"
+        said = [sentence for _, sentence in wrong]
+        said.append(f"The text has {step.context} tokens by what was committed, but {other}")
+        wrong = [(0, ". ".join(said))]
     return agreed(ROOT, 1, wrong)
 
 

@@ -31,6 +31,14 @@ test("a slot that holds another token is followed to the move, the decision and 
   assert.equal(faultyNodes(frame).get(node[due]), `target slot ${after.slot[k]} wrong`);
 });
 
+test("where the tokens are the same, the nodes are named", () => {
+  const frame = frames.get(first), cache = frame.caches.target, { after, node, text } = cache, k = after.good.indexOf(0), due = after.due[k], held = after.held[k];
+  assert.match(plain(faultHeadline(frame, tales).sub), new RegExp(`^${text[held]} where ${text[due]} was accepted · `));
+  const same = quiet(frame, { text: text.with(held, text[due]) }), { title, sub } = faultHeadline(same, tales);
+  assert.equal(title, `Slot ${after.slot[k]} holds the wrong node`);
+  assert.ok(plain(sub).startsWith(`node ${node[held]} ${text[due]} where node ${node[due]} ${text[due]} was accepted · `), plain(sub));
+});
+
 test("a move that is missing is said to be missing", () => {
   const frame = quiet(frames.get(first), { moves: { slot: [], to: [] } }), [, move] = whyOf(...alone(frame), frame);
   assert.match(plain(move.said), /The move \d+ → \d+ is missing: this update moved nothing\./);

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from specviz.dice import Draw
-from specviz.recorder.checks.calibration import committed_calibration, draft_calibration
+from specviz.recorder.checks.calibration import bonus_calibration, committed_calibration, draft_calibration
 from specviz.recorder.checks.rows import View, surprise
 from specviz.recorder.raw_step import RawStep
 from specviz.tree import Shape, TokenTree
@@ -70,6 +70,7 @@ def test_the_first_siblings_are_summed_up() -> None:
         ({"proposal": None}, "how siblings were proposed"),
         ({"proposal": "top_k"}, "drawn by chance"),
         ({"q": None}, "the draft's rows"),
+        ({"q": None, "q_logits": np.log(Q)[None]}, "there are its logits, so say draft_sampling= to the recorder"),
         ({"tokens": [0], "parents": [-1]}, "a drawn token"),
     ],
 )
@@ -129,6 +130,7 @@ class Branches:
     def __iter__(self) -> Iterator[Branches]:
         while self.open:
             self.chosen, self.at, self.likely = self.open.pop(), 0, 1.0
+            self.row: np.ndarray | None = None
             yield self
 
     def choose(self, weights: list[float]) -> int:
@@ -146,6 +148,7 @@ class Branches:
         return self.choose([1 - passes, passes]) == 1, None
 
     def draw(self, node: int, weights: torch.Tensor) -> Draw:
+        self.row = weights.numpy()
         total = float(weights.sum())
         return Draw(self.choose([float(weight) / total for weight in weights]), None)
 
@@ -198,6 +201,8 @@ def outcomes(rule: str, shape: Shape) -> Iterator[tuple[float, RawStep]]:
                 q_nodes=list(range(len(shape))),
                 accepted=list(walk.path),
                 bonus=bonus.token,
+                bonus_row=luck.row,
+                rule=rule,
                 committed=committed,
             )
             yield likely * luck.likely, raw
@@ -234,6 +239,63 @@ def test_committed_tokens_of_an_engine_that_samples_as_its_target_score_0_in_the
         assert total == pytest.approx(1)
         assert score == pytest.approx(0, abs=1e-12)
         assert squares == pytest.approx(variance)
+
+
+@pytest.mark.parametrize("shape", ["chain", "tree", "one level"])
+@pytest.mark.parametrize("rule", ["rejection", "traversal", "naive"])
+def test_bonus_tokens_that_are_drawn_from_their_rows_score_0_in_the_mean(rule: str, shape: str) -> None:
+    """Of naive those after a leaf: it draws a token first, and one that is a child is no bonus."""
+
+    def scored() -> Iterator[tuple[float, float, float]]:
+        for likely, raw in outcomes(rule, SHAPES[shape]):
+            view = View(raw)
+            check = bonus_calibration(view)
+            assert check.compared == (rule != "naive" or not view.children[view.walk[-1]])
+            assert not check.failed
+            yield likely, check.score or 0.0, check.variance or 0.0
+
+    total, score, variance, squares = expected(scored())
+    assert total == pytest.approx(1)
+    assert score == pytest.approx(0, abs=1e-12)
+    assert squares == pytest.approx(variance)
+    assert variance > 0.02
+
+
+def test_bonus_tokens_that_are_drawn_before_the_walk_ends_would_be_biased() -> None:
+    def scored() -> Iterator[tuple[float, float, float]]:
+        for likely, raw in outcomes("naive", SHAPES["tree"]):
+            raw.rule = "rejection"
+            check = bonus_calibration(View(raw))
+            yield likely, check.score, check.variance
+
+    assert abs(expected(scored())[1]) > 0.05
+
+
+def test_a_bonus_that_is_the_most_likely_token_scores_below_0() -> None:
+    def scored() -> Iterator[tuple[float, float, float]]:
+        for likely, raw in outcomes("rejection", SHAPES["tree"]):
+            raw.bonus = int(raw.bonus_row.argmax())
+            check = bonus_calibration(View(raw))
+            yield likely, check.score, check.variance
+
+    assert expected(scored())[1] < -0.2
+
+
+def test_a_bonus_is_calibrated_by_the_row_that_was_said_or_else_by_that_of_the_rule() -> None:
+    end = {"accepted": [2], "committed": [1, 2], "bonus": 2}  # node 2 has no children: the target's row there
+    row = surprise(P[::-1], 2)
+    for said, due in ((None, row), (2 * P[::-1], row), (Q, surprise(Q, 2))):
+        found = bonus_calibration(View(step(**end, bonus_row=said)))
+        assert (found.compared, found.failed) == (1, 0)
+        assert (found.score, found.variance) == pytest.approx(due)
+    ruled_out = bonus_calibration(View(step(bonus=1)))
+    assert ruled_out.failed == 1
+    assert ruled_out.message == "The bonus after the root has probability 0 in the row that it was drawn from."
+    assert bonus_calibration(View(step(bonus=None))).lacked == "the bonus token"
+    for rule in (None, "naive"):
+        assert "throws its coins first" in bonus_calibration(View(step(rule=rule))).lacked
+        assert bonus_calibration(View(step(**end, rule=rule, bonus_row=Q))).compared == 1
+    assert "(bonus_row), or the rule" in bonus_calibration(View(step(**end, bonus_row=None, rule=None))).lacked
 
 
 @pytest.mark.parametrize("rule", ["eta", "longest_path", "greedy"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from specviz.recorder.checks import kept_checks
 from specviz.recorder.checks.compaction import compaction
 from specviz.recorder.checks.layout import mask, positions
 from specviz.recorder.checks.rows import View
@@ -126,6 +127,26 @@ def test_a_mask_is_ancestry() -> None:
     short[2, 1] = False
     assert failed(mask(deep, short, [], None)) == (1, 2)
     assert "2 of 3 tokens" in (mask(deep, short, [], None).message or "")
+
+
+def test_a_text_of_another_length_is_said_once_and_not_of_positions_and_mask() -> None:
+    """The engine dropped one of its four tokens and said nothing of it: its root is at 2, after two tokens."""
+    lines = [[0], [0, 1], [0, 2]]
+
+    def wrong(**changes: object) -> dict[str, str]:
+        found = kept_checks(view(**changes), [0, 1, 2], [0])
+        return {check.name: check.message or "" for check in found if check.failed}
+
+    short = {"positions": [2, 3, 3], "mask": steps.mask(lines, 2), "caches": {}}
+    said = "The text has 4 tokens by what was committed, but positions and mask of all nodes are those of a text of 3."
+    assert wrong(**short) == {"root": said}
+    assert wrong(**short, text=[2, 3, 0, 1])["root"] == f"The root is token 0, but the text ends in token 1. {said}"
+    # What else is wrong with the mask is seen against the engine's own length.
+    assert wrong(**short | {"mask": steps.mask([[0], [0, 1], [0, 1, 2]], 2)}).keys() == {"root", "mask"}
+    # One of the two alone, or by another amount, is a fault of its own.
+    assert wrong(caches={}, positions=[2, 3, 3]).keys() == {"positions"}
+    assert wrong(caches={}, mask=steps.mask(lines, 2)).keys() == {"mask"}
+    assert wrong(**short | {"positions": [4, 5, 5]}).keys() == {"positions", "mask"}
 
 
 def test_padding_that_no_row_sees_is_no_text() -> None:
