@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import select
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,14 +67,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _output_is_closed() -> bool:
     """Whether nobody reads standard output any more. What is left of it goes nowhere then: Python would raise again as
     it ends."""
-    try:
-        say("", end="", flush=True)
-    except BrokenPipeError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
-        return True
-    return False
+    output = sys.stdout.fileno()
+    if hasattr(select, "poll"):
+        ends = select.poll()
+        ends.register(output, select.POLLERR)
+        if not any(event & (select.POLLERR | select.POLLHUP) for _, event in ends.poll(0)):
+            return False
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, output)
+    os.close(nowhere)
+    return True
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -298,7 +298,7 @@ def test_a_bonus_is_calibrated_by_the_row_that_was_said_or_else_by_that_of_the_r
     assert "(bonus_row), or the rule" in bonus_calibration(View(step(**end, bonus_row=None, rule=None))).lacked
 
 
-@pytest.mark.parametrize("rule", ["eta", "longest_path", "greedy"])
+@pytest.mark.parametrize("rule", ["eta", "longest_path"])
 def test_committed_tokens_of_other_engines_do_not(rule: str) -> None:
     checks = ((likely, committed_calibration(View(raw))) for likely, raw in outcomes(rule, SHAPES["tree"]))
     _, score, _, _ = expected((likely, check.score, check.variance) for likely, check in checks)
