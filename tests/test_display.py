@@ -21,7 +21,7 @@ from specviz.errors import TraceError
 from specviz.figures import standalone_page
 from specviz.trace.breakpoints import parse_short
 from specviz.trace.io import dump_trace, load_trace, parse_trace
-from specviz.trace.schema import Trace
+from specviz.trace.schema import PartialNode, Trace
 from tests.sample_traces import sample_trace
 from tests.saved_pages import texts_in
 
@@ -39,7 +39,8 @@ def hostile() -> Trace:
     value = json.loads(dump_trace(sample_trace(steps=2)))
     step = value["steps"][0]
     context = len(value["prompt_tokens"]) + sum(len(step["committed"]) for step in value["steps"])
-    failed = {name: step["tree"][name] for name in ("builder", "proposal", "nodes")} | {"tokens": step["tokens"]}
+    nodes = [{name: node[name] for name in PartialNode.model_fields} for node in step["tree"]["nodes"]]
+    failed = {name: step["tree"][name] for name in ("builder", "proposal")} | {"nodes": nodes, "tokens": step["tokens"]}
     broken = {"model": "target", "found": "NaN", "nodes": [1], "module": "m", "layer": 0, "first_nodes": [1]}
     value["failed"] = {**failed, "index": 2, "context": context, "message": "m", "nonfinite": broken}
     value["failed"]["nonfinite"]["first_tokens"] = [0]

@@ -29,6 +29,7 @@ import specviz
 from specviz.assets import LARGEST_COMPARISON
 from tests import tiny
 from tests.paths import ASSETS, DOCS, ROOT
+from tests.saved_pages import block_in
 
 MOST_BYTES = 40_000_000
 NAME = "specviz-debugger"
@@ -188,7 +189,7 @@ def test_a_run_of_the_default_pair_is_recorded_and_exported(installed: Installed
     assert (len(trace.output_tokens()), trace.settings.builder.options) == (8, {"tree": "4,2,2"})
     assert trace.models.target.id == "SmolLM2-135M-Instruct"
     assert "saved trace.html" in installed.run("specviz", "export", "trace.json.gz")
-    assert trace.id in read(installed.folder / "trace.html")
+    assert block_in(read(installed.folder / "trace.html"))["run"]["id"] == trace.id
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ def _decoded(
     limits.check_step(pair, len(trace.prompt_tokens) + count, StepWork(BuilderWork(0, 0, 0), 0), lower, lower)
     tokens, scores = plain_greedy(pair, list(trace.prompt_tokens), count, stop)
     texts = {token: pair.token_text(token) for token in tokens}
-    reference = Reference(PLAIN, tuple(tokens), texts, tuple(scores), pair.target.info)
+    reference = Reference(PLAIN, tuple(tokens), texts, tuple(scores), pair.models.both()[0])
     return reference, stop.met and len(tokens) < count, pair.models
 
 

@@ -74,7 +74,7 @@ def compare_with_generate(
     for prompt in load_prompts()[:prompts]:
         has_template = bool(getattr(pair.tokenizer, "chat_template", None))
         expected, scores = plain_greedy(pair, pair.encode(prompt.text, has_template, "drop"), max_new_tokens)
-        plain = Reference(PLAIN, tuple(expected), {}, tuple(scores), pair.target.info)
+        plain = Reference(PLAIN, tuple(expected), {}, tuple(scores), pair.models.both()[0])
         for tree, choice in trees.items():
             settings = Settings(
                 target=Sampling(temperature=0.0),

@@ -30,6 +30,7 @@ from specviz.verifiers import VERIFIERS
 from tests import tiny
 from tests.browser import Watched
 from tests.pairs import make_pair, make_settings, pair_of
+from tests.saved_pages import block_in
 
 PROMPT = "the sea"
 
@@ -257,7 +258,8 @@ def test_a_run_that_fails_in_its_first_step_is_saved_and_told(tmp_path: Path, ca
     assert "28 drafted tokens" in printed.out
     assert summary(trace) in printed.out
     assert main(["export", str(output), "-o", str(tmp_path / "t.html")]) == 0
-    assert trace.end_message in (tmp_path / "t.html").read_text(encoding="utf-8")
+    page = block_in((tmp_path / "t.html").read_text(encoding="utf-8"))
+    assert trace.end_message in json.dumps(page, ensure_ascii=False)
 
 
 # ------------------------------------------------------------------------------------------------------ in the page

@@ -38,11 +38,11 @@ def test_every_phase_is_split_and_what_is_outside_is_not_counted(monkeypatch: py
         work(16.0)
     with clock.phase("record"):
         work(32.0)
-    without = Timings(draft=1.0, target=4.0, build=2.0, verify=8.5, commit=16.0, record=32.0)
+    without = Timings(draft=1.0, target=4.0, build=2.0, verify=8.5, commit=16.0, record=32.0, audit=0.0)
     assert clock.timings() == without
     with clock.phase("audit"):
         work(0.25)
     assert clock.timings() == without.model_copy(update={"audit": 0.25})
 
     clock.restart()
-    assert clock.timings() == Timings(draft=0.0, target=0.0, build=0.0, verify=0.0, commit=0.0, record=0.0)
+    assert clock.timings() == Timings(draft=0.0, target=0.0, build=0.0, verify=0.0, commit=0.0, record=0.0, audit=0.0)

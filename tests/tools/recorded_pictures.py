@@ -1,6 +1,6 @@
 """Pictures of another engine's run, by how much it said: ``python -m tests.tools.recorded_pictures [FOLDER]``.
 
-Without a folder it writes those of the documents to ``docs/images``; with one, each light, dark and narrow into it.
+Each light, dark and narrow, into ``docs/images`` or the folder.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from specviz.trace.schema import Trace
 from tests.browser import QUIET, find_chromium
 from tests.foreign import foreign
 from tests.paths import ASSETS
-from tests.tools.screenshots import IMAGES, settle
+from tests.tools.screenshots import IMAGES, few_colours, settle
 
 LEVELS = (1, 2, 4)
 STEP = 1
@@ -31,12 +31,9 @@ def main(folder: str | None = None) -> None:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=QUIET)
         for level in LEVELS:
             trace = foreign(own, level, texts=level > 1)
-            if folder is None:
-                take(browser, trace, "light", WIDE, IMAGES / f"recorded-level-{level}.png")
-                continue
             for theme in ("light", "dark"):
-                take(browser, trace, theme, WIDE, Path(folder) / f"recorded-level-{level}-{theme}.png")
-            take(browser, trace, "light", NARROW, Path(folder) / f"recorded-level-{level}-390.png")
+                take(browser, trace, theme, WIDE, Path(folder or IMAGES) / f"recorded-level-{level}-{theme}.png")
+            take(browser, trace, "light", NARROW, Path(folder or IMAGES) / f"recorded-level-{level}-390.png")
         browser.close()
 
 
@@ -48,7 +45,7 @@ def take(browser: Browser, trace: Trace, theme: str, size: tuple[int, int], into
         page = browser.new_page(viewport={"width": size[0], "height": size[1]})
         page.goto(file.as_uri())
         settle(page)
-        page.screenshot(path=into)
+        few_colours(page).save(into, optimize=True)
         page.close()
 
 
