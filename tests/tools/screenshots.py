@@ -155,6 +155,7 @@ def take_faults(browser: Browser) -> None:
             page = browser.new_page(viewport={"width": 1280, "height": 1400})
             page.goto(file.as_uri())
             settle(page)
+            page.keyboard.press("Escape")  # from the node that is offered to the step's own panel
             for summary in page.query_selector_all('[aria-label="Node"] details:not([open]) > summary'):
                 summary.click()
             if panel == "Mask and positions":
