@@ -98,7 +98,7 @@ def build_step(
         source: of the bonus token.
         verdicts: specviz's own, by the verifiers' names.
     """
-    tree = DraftTree(builder=None, proposal=raw.proposal, nodes=_nodes(Node, raw, texts))  # type: ignore[arg-type]
+    tree = DraftTree(builder=None, proposal=raw.proposal, nodes=_nodes(Node, raw, texts))
     verdict = _verdict(raw, path, engine, texts, source)
     caches = Caches(target=_cache(raw, "target"), draft=_cache(raw, "draft"))
     slots = [slot.token for change in (caches.target, caches.draft) if change for slot in change.appended]
@@ -127,7 +127,7 @@ def build_failed(raw: RawStep, texts: Texts, message: str) -> FailedStep:
         index=raw.index,
         context=raw.context,
         builder=None,
-        proposal=raw.proposal,  # type: ignore[arg-type]
+        proposal=raw.proposal,
         nodes=_nodes(PartialNode, raw, texts),
         tokens=texts.seen(),
         message=message,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from specviz.trace.schema import Sampling
+from specviz.trace.schema import Proposal, Sampling
 
 Rows = npt.NDArray[np.floating]
 """[m, V], float32 or float64."""
@@ -78,7 +78,7 @@ class RawStep:
     tokens: list[int]
     parents: list[int]
     text: list[int] = field(default_factory=list)
-    proposal: str | None = None
+    proposal: Proposal | None = None
     q: Rows | None = None
     q_logits: Rows | None = None
     q_nodes: list[int] = field(default_factory=list)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from specviz.recorder.arrays import Snapshot
 from specviz.recorder.cache_reading import Reading
+from specviz.trace.schema import Proposal
 
 
 @dataclass
@@ -40,7 +41,7 @@ class Said:
     parents: Snapshot | None = None
     draft: list[RowsCall] = field(default_factory=list)
     target: list[RowsCall] = field(default_factory=list)
-    proposal: str | None = None
+    proposal: Proposal | None = None
     vocabulary: Snapshot | None = None
     verify: VerifyCall | None = None
     caches: dict[str, tuple[Reading, Reading]] = field(default_factory=dict)

@@ -161,7 +161,7 @@ def ready(view: View, rule: str) -> Judged:
         tuple(step.tokens),
         _tensor(rows),
         row_of,
-        proposal,  # type: ignore[arg-type]
+        proposal,
     )
     return Judged(view, verifier, options, tree, _tensor(target))
 
