@@ -1,0 +1,130 @@
+"""Small random draft heads, as the files in which they lie on the hub: a config, and tensors by name.
+
+Their weights are larger than a fresh initialization's, for the same reason as in :mod:`tests.tiny`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+Files = tuple[dict[str, Any], dict[str, torch.Tensor]]
+
+
+def save_head(folder: Path, files: Files) -> Path:
+    """Write a head's files as the hub has them."""
+    config, tensors = files
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "model.safetensors")
+    return folder
+
+
+def random_tensors(shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, torch.Tensor]:
+    """Float32 tensors: norms about 1, biases about 0, and matrices that keep the size of what they read."""
+    random = torch.Generator().manual_seed(seed)
+    tensors = {}
+    for name, shape in shapes.items():
+        noise = torch.randn(shape, generator=random)
+        if "norm" in name:
+            tensors[name] = 1 + 0.2 * noise
+        elif len(shape) < 2:
+            tensors[name] = 0.1 * noise
+        else:
+            tensors[name] = noise * (2.0 if "embed" in name or "lm_head" in name else 1.5) / shape[-1] ** 0.5
+    return tensors
+
+
+def layer_shapes(at: str, config: dict[str, Any], reads: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of a Llama or Qwen3 layer, named ``at`` + name, whose attention reads ``reads`` x hidden."""
+    hidden, width, size = config["hidden_size"], config["intermediate_size"], config["head_dim"]
+    heads, key_heads = config["num_attention_heads"], config["num_key_value_heads"]
+    shapes = {
+        "self_attn.q_proj.weight": (heads * size, reads * hidden),
+        "self_attn.k_proj.weight": (key_heads * size, reads * hidden),
+        "self_attn.v_proj.weight": (key_heads * size, reads * hidden),
+        "self_attn.o_proj.weight": (hidden, heads * size),
+        "mlp.gate_proj.weight": (width, hidden),
+        "mlp.up_proj.weight": (width, hidden),
+        "mlp.down_proj.weight": (hidden, width),
+        "input_layernorm.weight": (hidden,),
+        "post_attention_layernorm.weight": (hidden,),
+    }
+    if config["model_type"] == "qwen3":
+        shapes |= {"self_attn.q_norm.weight": (size,), "self_attn.k_norm.weight": (size,)}
+    return {f"{at}{name}": shape for name, shape in shapes.items()}
+
+
+def eagle3(
+    target: Any,
+    *,
+    seed: int = 0,
+    layout: str = "speculators",
+    reads: tuple[int, ...] | None = None,
+    columns: int | None = None,
+    layers: int = 1,
+    embeddings: bool = True,
+    **flags: bool,
+) -> Files:
+    """An EAGLE-3 head for a target of this config.
+
+    Args:
+        layout: "speculators", "safeailab", "specforge" or "angelslim".
+        reads: hidden states, as transformers counts them; None writes no ids.
+        columns: Vd; None for the target's vocabulary.
+        embeddings: whether it has its own.
+        flags: norm_before_residual, norm_before_fc, fc_norm, norm_output.
+    """
+    hidden, vocabulary = target.hidden_size, target.vocab_size
+    vd = columns or vocabulary
+    layer: dict[str, Any] = {
+        "model_type": "llama",
+        "hidden_size": hidden,
+        "intermediate_size": 2 * hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": hidden // 4,
+        "hidden_act": "silu",
+        "rms_norm_eps": 1e-6,
+        "vocab_size": vocabulary,
+        "max_position_embeddings": 2048,
+        "rope_theta": 10000.0,
+    }
+    count = len(reads) if reads else 3
+    shapes: dict[str, tuple[int, ...]] = {"fc.weight": (hidden, count * hidden), "norm.weight": (hidden,)}
+    shapes |= {"lm_head.weight": (vd, hidden)} | layer_shapes("layers.0.", layer, 2)
+    shapes["layers.0.hidden_norm.weight"] = (hidden,)
+    for number in range(1, layers):
+        shapes |= layer_shapes(f"layers.{number}.", layer, 1)
+    if embeddings:
+        shapes["embed_tokens.weight"] = (vocabulary, hidden)
+    if flags.get("norm_before_fc"):
+        shapes["input_norm.weight"] = (count * hidden,)
+    if flags.get("fc_norm"):
+        shapes |= {f"fc_norm.{number}.weight": (hidden,) for number in range(count)}
+    tensors = random_tensors(shapes, seed)
+    if vd < vocabulary:
+        ids = torch.randperm(vocabulary, generator=torch.Generator().manual_seed(seed))[:vd].sort().values
+        tensors["d2t"] = ids - torch.arange(vd)
+        tensors["t2d"] = torch.zeros(vocabulary, dtype=torch.bool)
+        tensors["t2d"][ids] = True
+    if layout == "speculators":
+        config: dict[str, Any] = {"speculators_model_type": "eagle3", "architectures": ["Eagle3Speculator"]}
+        config |= {"transformer_layer_config": layer, "draft_vocab_size": vd} | flags
+        if reads:
+            config["eagle_aux_hidden_state_layer_ids"] = list(reads)
+        return config, tensors
+    assert layers == 1
+    tensors = {name.replace("layers.0.", "midlayer."): tensor for name, tensor in tensors.items()}
+    config = {**layer, "draft_vocab_size": vd, "architectures": ["LlamaForCausalLMEagle3"], **flags}
+    counted = [read - 1 for read in reads] if reads else None
+    if layout == "angelslim":
+        config |= {"architectures": ["Eagle3LlamaForCausalLM"], "aux_hidden_states_layer_ids": counted}
+    elif layout == "specforge" and counted:
+        config["eagle_config"] = {"eagle_aux_hidden_state_layer_ids": counted}
+    return config, tensors
