@@ -68,6 +68,7 @@ def eagle3(
     columns: int | None = None,
     layers: int = 1,
     embeddings: bool = True,
+    model_type: str = "llama",
     **flags: bool,
 ) -> Files:
     """An EAGLE-3 head for a target of this config.
@@ -77,12 +78,13 @@ def eagle3(
         reads: hidden states, as transformers counts them; None writes no ids.
         columns: Vd; None for the target's vocabulary.
         embeddings: whether it has its own.
+        model_type: of its layers, "llama" or "qwen3".
         flags: norm_before_residual, norm_before_fc, fc_norm, norm_output.
     """
     hidden, vocabulary = target.hidden_size, target.vocab_size
     vd = columns or vocabulary
     layer: dict[str, Any] = {
-        "model_type": "llama",
+        "model_type": model_type,
         "hidden_size": hidden,
         "intermediate_size": 2 * hidden,
         "num_hidden_layers": layers,
