@@ -15,10 +15,11 @@ from specviz import __version__
 from specviz.dice import SeededDice
 from specviz.drafting import Limits, build_tree
 from specviz.engine.audit import HeadInput, ask_audit
+from specviz.engine.draft_runners import DraftRunner
 from specviz.engine.recording import Attempt, Texts, record_attempt, record_step, record_tree
 from specviz.engine.resolve import resolve
 from specviz.engine.run_until import run_until
-from specviz.engine.runners import DraftRunner, TargetRunner
+from specviz.engine.runners import TargetRunner
 from specviz.engine.step_clock import StepClock
 from specviz.engine.step_values import Commit, Scores, StepPart, StepProgress, Verified
 from specviz.engine.verifying import ask_target_draws, judge_all, walk_all

@@ -17,7 +17,7 @@ from specviz.bench.greedy import plain_greedy
 from specviz.dice import Dice
 from specviz.drafting import BUILDERS, Limits
 from specviz.drafting.base import Draft
-from specviz.engine.runners import DraftRunner
+from specviz.engine.draft_runners import DraftRunner
 from specviz.engine.session import Session
 from specviz.engine.whatif import through_models
 from specviz.errors import ModelError, SettingsError

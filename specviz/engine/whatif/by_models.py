@@ -7,8 +7,9 @@ from typing import Any
 import torch
 
 from specviz.drafting import BUILDERS
+from specviz.engine.draft_runners import DraftRunner
 from specviz.engine.recording import Texts, ask_draft_ranks, record_verdict, softmax_edge_probs
-from specviz.engine.runners import DraftRunner, TargetRunner
+from specviz.engine.runners import TargetRunner
 from specviz.engine.step_values import Verified
 from specviz.engine.whatif.luck import QuestionLuck
 from specviz.engine.whatif.walk import asked_verifier, walk_with_forced

@@ -58,7 +58,7 @@ class DraftHead(nn.Module):
         raise NotImplementedError
 
     def fuse(self, states: torch.Tensor) -> torch.Tensor:
-        """What the head reads [n, H'] of the target's states [n, k x H], side by side in the order of ``info.reads``."""
+        """What the head reads [n, H'] of the target's states [n, k x H], which stand side by side as in ``info.reads``."""
         raise NotImplementedError
 
     def logits(self, own: torch.Tensor, tokens: torch.Tensor | None = None) -> torch.Tensor:
@@ -70,11 +70,11 @@ class DraftHead(nn.Module):
         """
         raise NotImplementedError
 
-    def bias(self, own: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor | None:
+    def bias(self, own: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor | None:  # noqa: ARG002
         """[n, Vd], what :meth:`logits` adds by the tokens [n]; None for a head that adds nothing (all but DSpark)."""
         return None
 
-    def confidence(self, own: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor | None:
+    def confidence(self, own: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor | None:  # noqa: ARG002
         """[n] in [0, 1], how likely the head says that what it drafts here is accepted; None if it says nothing."""
         return None
 
