@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from specviz.models.heads import eagle3
+from specviz.models.heads import eagle1, eagle3
 from specviz.models.heads.head import StepHead
 from tests import heads, tiny
 from tests.step_scenario import Inputs, Ours, inputs, play
@@ -44,8 +44,14 @@ CASES = [
     Case("speculators_qwen3", "speculators", {"columns": COLUMNS, "model_type": "qwen3"}),
     Case("safeailab", "cnets", {"columns": COLUMNS, "layout": "safeailab"}),
     Case("specforge", "cnets", {"columns": COLUMNS, "layout": "specforge", "reads": (1, 3, 5)}),
+    Case("eagle1", "cnets1"),
+    Case("eagle1_qkv_bias", "cnets1", {"qkv_bias": True, "bias": False}),
     Case("angelslim", "cnets", {"columns": COLUMNS, "layout": "angelslim", "reads": (1, 3, 5)}),
 ]
+
+
+FORMATS = (eagle3.FORMAT, eagle1.FORMAT)
+MAKERS = {"speculators": heads.eagle3, "cnets": heads.eagle3, "cnets1": heads.eagle1}
 
 
 def target(case: Case) -> Any:
@@ -54,21 +60,22 @@ def target(case: Case) -> Any:
 
 def files(case: Case) -> heads.Files:
     """A head's files, seed 3."""
-    return heads.eagle3(target(case).config, seed=3, **case.options)
+    return MAKERS[case.oracle](target(case).config, seed=3, **case.options)
 
 
 def ours(case: Case) -> StepHead:
     """The head as specviz loads it."""
     config, tensors = files(case)
     of = target(case)
-    assert eagle3.fits(config, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
-    head: StepHead = eagle3.build(config, tensors, of.config, {})
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    (fitting,) = [found for found in FORMATS if found.fits(config, shapes)]
+    head: StepHead = fitting.build(config, tensors, of.config, {})
     head.bind(of)
     return head
 
 
 def given(case: Case) -> Inputs:
-    return inputs(3 * tiny.HIDDEN, VOCABULARY, seed=4)
+    return inputs((3 if MAKERS[case.oracle] is heads.eagle3 else 1) * tiny.HIDDEN, VOCABULARY, seed=4)
 
 
 def logits(case: Case) -> torch.Tensor:

@@ -13,7 +13,7 @@ import sys
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from transformers import DynamicCache
@@ -23,7 +23,7 @@ NOT_NEEDED = ("openai", "datasets", "hs_connectors", "aiohttp", "typer")
 
 
 class _StandIn(types.ModuleType):
-    __path__: list[str] = []  # so that it may have modules in it
+    __path__: ClassVar[list[str]] = []  # so that it may have modules in it
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.head_cases import CASES, Case, files, given, ours
+from tests.head_cases import CASES, Case, files, given, ours, target
 from tests.oracles import implementations as theirs
 from tests.step_scenario import Ours, Runs, furthest, inputs, play
 
@@ -21,6 +21,8 @@ def oracle(case: Case) -> Runs:
     config, tensors = files(case)
     if case.oracle == "speculators":
         return theirs.SpeculatorsEagle3(theirs.speculators_eagle3(config, tensors))
+    if case.oracle == "cnets1":
+        return theirs.Cnets(theirs.cnets_model("cnets1", config, tensors), target(case).lm_head.weight)
     return theirs.Cnets(theirs.cnets_model("cnets", config, tensors))
 
 
