@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import Glm4MoeConfig
 
-from specviz.models.heads import eagle1, eagle3
+from specviz.models.heads import eagle1, eagle3, mtp
 from specviz.models.heads.head import StepHead
 from tests import heads, tiny
 from tests.step_scenario import Inputs, Ours, inputs, play
@@ -46,16 +47,41 @@ CASES = [
     Case("specforge", "cnets", {"columns": COLUMNS, "layout": "specforge", "reads": (1, 3, 5)}),
     Case("eagle1", "cnets1"),
     Case("eagle1_qkv_bias", "cnets1", {"qkv_bias": True, "bias": False}),
+    Case("mtp", "mtp"),
     Case("angelslim", "cnets", {"columns": COLUMNS, "layout": "angelslim", "reads": (1, 3, 5)}),
 ]
 
 
-FORMATS = (eagle3.FORMAT, eagle1.FORMAT)
-MAKERS = {"speculators": heads.eagle3, "cnets": heads.eagle3, "cnets1": heads.eagle1}
+FORMATS = (eagle3.FORMAT, eagle1.FORMAT, mtp.FORMAT)
+MAKERS = {"speculators": heads.eagle3, "cnets": heads.eagle3, "cnets1": heads.eagle1, "mtp": heads.mtp}
 
 
 def target(case: Case) -> Any:
+    """The target of a case, seed 5: a Llama, or for MTP a GLM-4-MoE."""
+    if case.oracle == "mtp":
+        return tiny.randomized(glm_config(), seed=5)
     return tiny.make_model("llama", layers=LAYERS, vocab=VOCABULARY, seed=5)
+
+
+def glm_config() -> Any:
+    """Of a small GLM-4-MoE with one MTP layer."""
+    return Glm4MoeConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=tiny.HIDDEN,
+        intermediate_size=2 * tiny.HIDDEN,
+        moe_intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=tiny.HEADS,
+        num_key_value_heads=tiny.HEADS // 2,
+        head_dim=tiny.HIDDEN // tiny.HEADS,
+        n_routed_experts=4,
+        num_experts_per_tok=2,
+        first_k_dense_replace=1,
+        max_position_embeddings=tiny.POSITIONS,
+        bos_token_id=tiny.END_ID,
+        eos_token_id=tiny.END_ID,
+        num_nextn_predict_layers=1,
+    )
 
 
 def files(case: Case) -> heads.Files:

@@ -25,7 +25,7 @@ def save_head(folder: Path, files: Files) -> Path:
 
 
 def random_tensors(shapes: dict[str, tuple[int, ...]], seed: int, gain: float = 1.5) -> dict[str, torch.Tensor]:
-    """Float32 tensors: norms about 1, biases about 0, and matrices that keep the size of what they read, or ``gain``."""
+    """Float32 tensors: norms about 1, biases about 0, matrices that make ``gain`` times the size of what they read."""
     random = torch.Generator().manual_seed(seed)
     tensors = {}
     for name, shape in shapes.items():
@@ -159,3 +159,19 @@ def eagle1(target: Any, *, seed: int = 0, bias: bool = True, qkv_bias: bool = Fa
     if embeddings:
         shapes["embed_tokens.weight"] = (vocabulary, hidden)
     return config, random_tensors(shapes, seed, gain=0.7)  # no norm keeps what is recycled in bounds
+
+
+def mtp(target: Any, *, seed: int = 0) -> Files:
+    """The MTP layer of a GLM-4-MoE target of this config, named as in its files, which hold the target's too."""
+    config = target.to_dict()
+    hidden, width, at = target.hidden_size, target.moe_intermediate_size, f"model.layers.{target.num_hidden_layers}."
+    attention = layer_shapes(at, {**config, "model_type": "llama"}, 1)
+    shapes = {name: shape for name, shape in attention.items() if ".mlp." not in name}
+    for name in (*(f"experts.{number}" for number in range(target.n_routed_experts)), "shared_experts"):
+        shapes |= {f"{at}mlp.{name}.{side}_proj.weight": (width, hidden) for side in ("gate", "up")}
+        shapes[f"{at}mlp.{name}.down_proj.weight"] = (hidden, width)
+    shapes[f"{at}mlp.gate.weight"] = (target.n_routed_experts, hidden)
+    shapes[f"{at}mlp.gate.e_score_correction_bias"] = (target.n_routed_experts,)
+    shapes |= {f"{at}{name}.weight": (hidden,) for name in ("enorm", "hnorm", "shared_head.norm")}
+    shapes[f"{at}eh_proj.weight"] = (hidden, 2 * hidden)
+    return config, random_tensors(shapes, seed)

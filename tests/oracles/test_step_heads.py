@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from tests.head_cases import CASES, Case, files, given, ours, target
+from tests.head_cases import CASES, Case, files, given, ours
 from tests.oracles import implementations as theirs
-from tests.step_scenario import Ours, Runs, furthest, inputs, play
+from tests.step_scenario import Ours, furthest, inputs, play
 
 pytestmark = pytest.mark.oracles
 
@@ -17,19 +18,10 @@ CLOSE = 1e-5
 """Largest difference of logits over their scale."""
 
 
-def oracle(case: Case) -> Runs:
-    config, tensors = files(case)
-    if case.oracle == "speculators":
-        return theirs.SpeculatorsEagle3(theirs.speculators_eagle3(config, tensors))
-    if case.oracle == "cnets1":
-        return theirs.Cnets(theirs.cnets_model("cnets1", config, tensors), target(case).lm_head.weight)
-    return theirs.Cnets(theirs.cnets_model("cnets", config, tensors))
-
-
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_logits_over_two_steps_of_three_levels(case: Case) -> None:
+def test_logits_over_two_steps_of_three_levels(case: Case, tmp_path: Path) -> None:
     mine = play(Ours(ours(case)), given(case))
-    other = play(oracle(case), given(case))
+    other = play(theirs.step_oracle(case, tmp_path), given(case))
     print(f"\n{case.name}: {furthest(mine, other):.2g} of a scale of {float(other.abs().max()):.3g}")
     assert mine.shape == other.shape == (26, mine.shape[1])
     assert furthest(mine, other) < CLOSE
