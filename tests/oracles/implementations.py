@@ -21,7 +21,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import MtpCache
 
 from tests.head_cases import Case, files, target
-from tests.step_scenario import Runs
+from tests.step_scenario import ACCEPTED, TEXT, TREE, Inputs, Runs
 
 NOT_NEEDED = ("openai", "datasets", "hs_connectors", "aiohttp", "typer")
 """What speculators imports for training and its command line."""
@@ -221,3 +221,23 @@ def step_oracle(case: Case, folder: Path) -> Runs:
     if case.oracle == "cnets1":
         return Cnets(cnets_model("cnets1", config, tensors), target(case).lm_head.weight)
     return Cnets(cnets_model("cnets", config, tensors))
+
+
+@torch.no_grad()
+def eagle2_trees(model: Any, given: Inputs, head: torch.Tensor | None) -> list[list[list[int]]]:
+    """The trees of two steps that EAGLE's own topK_genrate grows, see :func:`tests.step_scenario.eagle2_trees`.
+
+    Its ``depth`` counts the levels after the first.
+    """
+    model.top_k, model.total_tokens, model.depth = TREE["top_k"], TREE["total"], TREE["depth"] - 1
+    model.init_tree()
+    model.reset_kv()
+    output = None if head is None else lambda states: states @ head.T
+    trees = []
+    for start, stop in ((0, TEXT), (TEXT, TEXT + ACCEPTED)):
+        # Of a text its code drops the first token: the pairs begin with the second.
+        text = torch.cat([given.tokens[:1], given.tokens[:stop]])[None]
+        tokens, _, mask, _ = model.topK_genrate(given.states[start:stop][None], text, output, None)
+        paths = [tokens[0][row.bool()].tolist()[1:] for row in mask[0, 0]]
+        trees.append(sorted(path for path in paths if path))
+    return trees

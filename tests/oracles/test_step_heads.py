@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from tests.head_cases import CASES, Case, files, given, ours
+from tests.head_cases import CASES, VOCABULARY, Case, files, given, ours, target
 from tests.oracles import implementations as theirs
-from tests.step_scenario import Ours, furthest, inputs, play
+from tests.step_scenario import TREE, Ours, eagle2_trees, furthest, inputs, play
 
 pytestmark = pytest.mark.oracles
 
@@ -51,3 +51,15 @@ def test_speculators_own_forward_of_three_training_steps(case: Case) -> None:
     assert len(seen) == levels
     for mine, other in zip(found, seen, strict=True):
         assert furthest(mine, other) < CLOSE
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if "cnets" in case.oracle], ids=lambda case: case.name)
+def test_eagle2_grows_the_same_nodes(case: Case) -> None:
+    """Its own code, and our head under our builder, over two steps."""
+    config, tensors = files(case)
+    model = theirs.cnets_model(case.oracle, config, tensors)
+    other = theirs.eagle2_trees(model, given(case), target(case).lm_head.weight if case.oracle == "cnets1" else None)
+    mine = eagle2_trees(ours(case), given(case), VOCABULARY)
+    print(f"\n{case.name}: {[len(tree) for tree in other]} nodes")
+    assert [len(tree) for tree in other] == [TREE["total"]] * 2
+    assert mine == other
