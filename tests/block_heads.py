@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from tests.heads import Files, eagle3, layer_shapes, random_tensors
+from tests.head_files import Files, eagle3, layer_shapes, random_tensors
 
 MASK_ID = 5
 
@@ -44,7 +44,7 @@ def medusa(
 
 
 def p_eagle(target: Any, *, seed: int = 0, places: int = 3, layers: int = 2, **more: Any) -> Files:
-    """A P-EAGLE head in the layout of speculators; ``more`` as for :func:`tests.heads.eagle3`."""
+    """A P-EAGLE head in the layout of speculators; ``more`` as for :func:`tests.head_files.eagle3`."""
     config, tensors = eagle3(target, seed=seed, layers=layers, **more)
     methods = [{"proposal_type": "greedy", "speculative_tokens": places}]
     config |= {

@@ -12,7 +12,7 @@ from transformers import Glm4MoeConfig
 
 from specviz.models.heads import eagle1, eagle3, mtp
 from specviz.models.heads.head import StepHead
-from tests import heads, tiny
+from tests import head_files, tiny
 from tests.step_scenario import Inputs, Ours, inputs, play
 
 REFERENCES = Path(__file__).parent / "models" / "heads" / "reference"
@@ -27,7 +27,7 @@ class Case:
 
     Attributes:
         oracle: whose implementation it is compared with: "speculators", "cnets" (EAGLE-3), "cnets1", "mtp".
-        options: of the maker of its files in :mod:`tests.heads`.
+        options: of the maker of its files in :mod:`tests.head_files`.
     """
 
     name: str
@@ -53,7 +53,12 @@ CASES = [
 
 
 FORMATS = (eagle3.FORMAT, eagle1.FORMAT, mtp.FORMAT)
-MAKERS = {"speculators": heads.eagle3, "cnets": heads.eagle3, "cnets1": heads.eagle1, "mtp": heads.mtp}
+MAKERS = {
+    "speculators": head_files.eagle3,
+    "cnets": head_files.eagle3,
+    "cnets1": head_files.eagle1,
+    "mtp": head_files.mtp,
+}
 
 
 def target(case: Case) -> Any:
@@ -84,7 +89,7 @@ def glm_config() -> Any:
     )
 
 
-def files(case: Case) -> heads.Files:
+def files(case: Case) -> head_files.Files:
     """A head's files, seed 3."""
     return MAKERS[case.oracle](target(case).config, seed=3, **case.options)
 
@@ -101,7 +106,7 @@ def ours(case: Case) -> StepHead:
 
 
 def given(case: Case) -> Inputs:
-    return inputs((3 if MAKERS[case.oracle] is heads.eagle3 else 1) * tiny.HIDDEN, VOCABULARY, seed=4)
+    return inputs((3 if MAKERS[case.oracle] is head_files.eagle3 else 1) * tiny.HIDDEN, VOCABULARY, seed=4)
 
 
 def logits(case: Case) -> torch.Tensor:

@@ -15,7 +15,7 @@ import torch
 from specviz.errors import ModelError, SettingsError
 from specviz.models.heads import eagle1, eagle3, mtp
 from specviz.models.heads.tensors import read_shapes, read_tensors
-from tests import heads, tiny
+from tests import head_files, tiny
 from tests.head_cases import CASES, FORMATS, LAYERS, VOCABULARY, Case, files, given, glm_config, logits, ours, reference
 from tests.step_scenario import Inputs, Ours, eagle2_trees, furthest, play
 
@@ -59,8 +59,8 @@ def test_every_option_changes_the_logits() -> None:
         assert {name: head.info.options[name] for name in by_hand} == by_hand
 
 
-def test_positions_may_count_from_anywhere_and_states_from_nowhere_else() -> None:
-    """RoPE knows differences only: HEADS of both conventions agree. A state one token off does not."""
+def test_positions_may_count_from_anywhere_and_states_may_not() -> None:
+    """RoPE knows differences only, so both conventions agree. States one token off give other logits."""
     case = BY_NAME["speculators"]
     config, tensors = files(case)
     right = torch.tensor(reference(case)["logits"])
@@ -86,7 +86,7 @@ def test_layers_are_counted_as_each_layout_counts_them(
     layout: str, reads: tuple[int, ...] | None, expected: tuple[int, ...]
 ) -> None:
     """SpecForge and AngelSlim write k for the output of layer k, which transformers calls k + 1."""
-    config, tensors = heads.eagle3(TARGET, layout=layout, reads=reads)
+    config, tensors = head_files.eagle3(TARGET, layout=layout, reads=reads)
     if layout == "specforge" and reads:
         assert config["eagle_config"]["eagle_aux_hidden_state_layer_ids"] == [0, 3, 5]
     if layout == "angelslim" and reads:
@@ -98,7 +98,7 @@ def test_layers_are_counted_as_each_layout_counts_them(
 
 
 def test_each_column_is_the_token_that_its_offset_says() -> None:
-    config, tensors = heads.eagle3(TARGET, columns=5)
+    config, tensors = head_files.eagle3(TARGET, columns=5)
     tensors["d2t"] = torch.tensor([3, 3, 6, 6, 19])
     tensors["t2d"] = torch.zeros(VOCABULARY, dtype=torch.bool).index_fill_(0, torch.tensor([3, 4, 8, 9, 23]), True)
     head = eagle3.FORMAT.build(config, tensors, TARGET, {})
@@ -109,7 +109,7 @@ def test_each_column_is_the_token_that_its_offset_says() -> None:
 
 def test_a_head_reads_the_targets_embeddings_where_it_has_none_and_does_not_own_them() -> None:
     target = tiny.make_model("llama", layers=LAYERS, vocab=VOCABULARY, seed=5)
-    config, tensors = heads.eagle3(TARGET, embeddings=False)
+    config, tensors = head_files.eagle3(TARGET, embeddings=False)
     head = eagle3.FORMAT.build(config, tensors, TARGET, {})
     head.bind(target)
     assert head.inputs == VOCABULARY
@@ -135,7 +135,7 @@ LAYER = "transformer_layer_config"
 BROKEN: list[tuple[str, Change]] = [
     ("another vocabulary", _set("vocab_size", VOCABULARY + 1, LAYER)),
     ("of another hidden size", _set("target_hidden_size", 64)),
-    ("6 layers are named", _set("eagle_aux_hidden_state_layer_ids", [1, 2])),
+    ("2 layers of a target of 6 are named", _set("eagle_aux_hidden_state_layer_ids", [1, 2])),
     ("whole numbers from 0 to 6", _set("eagle_aux_hidden_state_layer_ids", [1, 2, 7])),
     ("whole number", _set("hidden_size", 1 << 40, LAYER)),
     ("where its config makes it|attention heads", _set("hidden_size", 1 << 21, LAYER)),
@@ -172,7 +172,7 @@ BROKEN: list[tuple[str, Change]] = [
 @pytest.mark.parametrize(("words", "change"), BROKEN, ids=[str(number) for number in range(len(BROKEN))])
 def test_a_strangers_files_are_refused_in_a_sentence(words: str, change: Change) -> None:
     """Sizes that no memory could hold among them: nothing is made of a config that the tensors do not confirm."""
-    config, tensors = heads.eagle3(TARGET, columns=16)
+    config, tensors = head_files.eagle3(TARGET, columns=16)
     change(config, tensors)
     with pytest.raises(ModelError, match=words) as caught:
         eagle3.FORMAT.build(config, tensors, TARGET, {})
@@ -192,7 +192,7 @@ def test_a_strangers_files_are_refused_in_a_sentence(words: str, change: Change)
     ],
 )
 def test_what_is_set_by_hand_is_checked(by_hand: dict[str, Any], words: str) -> None:
-    config, tensors = heads.eagle3(TARGET)
+    config, tensors = head_files.eagle3(TARGET)
     with pytest.raises(SettingsError, match=words):
         eagle3.FORMAT.build(config, tensors, TARGET, by_hand)
 
@@ -200,14 +200,14 @@ def test_what_is_set_by_hand_is_checked(by_hand: dict[str, Any], words: str) -> 
 def test_a_head_for_another_target_is_refused() -> None:
     wide = tiny.make_config("llama", layers=LAYERS, vocab=VOCABULARY, hidden_size=64)
     shallow = tiny.make_config("llama", layers=4, vocab=VOCABULARY)
-    for kind, name in ((heads.eagle3, "hidden size"), (heads.eagle1, "hidden size")):
+    for kind, name in ((head_files.eagle3, "hidden size"), (head_files.eagle1, "hidden size")):
         config, tensors = kind(TARGET)
         (fitting,) = [one for one in FORMATS if one.fits(config, {key: tuple(t.shape) for key, t in tensors.items()})]
         with pytest.raises(ModelError, match=name):
             fitting.build(config, tensors, wide, {})
         with pytest.raises(ModelError, match="vocabulary"):
             fitting.build(config, tensors, tiny.make_config("llama", layers=LAYERS, vocab=30), {})
-    config, tensors = heads.eagle3(TARGET)
+    config, tensors = head_files.eagle3(TARGET)
     with pytest.raises(ModelError, match="no layers of a target of 4 are named"):
         eagle3.FORMAT.build(config, tensors, shallow, {})
 
@@ -221,7 +221,7 @@ def test_eagle_1_as_speculators_converts_it_is_refused() -> None:
 
 def test_an_mtp_layer_belongs_to_its_target() -> None:
     target = glm_config()
-    config, tensors = heads.mtp(target)
+    config, tensors = head_files.mtp(target)
     with pytest.raises(ModelError, match="another kind of target"):
         mtp.FORMAT.build(config, tensors, TARGET, {})
     with pytest.raises(ModelError, match="specviz runs those with one"):
@@ -230,15 +230,15 @@ def test_an_mtp_layer_belongs_to_its_target() -> None:
     with pytest.raises(ModelError, match="hnorm"):
         mtp.FORMAT.build(config, lost, target, {})
     name = next(name for name in tensors if "eh_proj" in name)
-    with pytest.raises(ModelError, match="shape|cannot run"):
+    with pytest.raises(ModelError, match=r"shape|cannot run"):
         mtp.FORMAT.build(config, {**tensors, name: torch.ones(3, 3)}, target, {})
     with pytest.raises(ModelError, match="NaN"):
         mtp.FORMAT.build(config, {**tensors, name: tensors[name] * float("nan")}, target, {})
 
 
 def test_a_saved_head_is_read_from_its_folder(tmp_path: Path) -> None:
-    config, tensors = heads.eagle3(TARGET, columns=16)
-    folder = heads.save_head(tmp_path / "head", (config, tensors))
+    config, tensors = head_files.eagle3(TARGET, columns=16)
+    folder = head_files.save_head(tmp_path / "head", (config, tensors))
     assert read_shapes(folder) == {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     read = read_tensors(folder)
     assert all(torch.equal(read[name], tensor) for name, tensor in tensors.items())
