@@ -24,8 +24,8 @@ def save_head(folder: Path, files: Files) -> Path:
     return folder
 
 
-def random_tensors(shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, torch.Tensor]:
-    """Float32 tensors: norms about 1, biases about 0, and matrices that keep the size of what they read."""
+def random_tensors(shapes: dict[str, tuple[int, ...]], seed: int, gain: float = 1.5) -> dict[str, torch.Tensor]:
+    """Float32 tensors: norms about 1, biases about 0, and matrices that keep the size of what they read, or ``gain``."""
     random = torch.Generator().manual_seed(seed)
     tensors = {}
     for name, shape in shapes.items():
@@ -35,7 +35,7 @@ def random_tensors(shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, t
         elif len(shape) < 2:
             tensors[name] = 0.1 * noise
         else:
-            tensors[name] = noise * (2.0 if "embed" in name or "lm_head" in name else 1.5) / shape[-1] ** 0.5
+            tensors[name] = noise * (2.0 if "embed" in name or "lm_head" in name else gain) / shape[-1] ** 0.5
     return tensors
 
 
@@ -68,6 +68,7 @@ def eagle3(
     columns: int | None = None,
     layers: int = 1,
     embeddings: bool = True,
+    model_type: str = "llama",
     **flags: bool,
 ) -> Files:
     """An EAGLE-3 head for a target of this config.
@@ -77,12 +78,13 @@ def eagle3(
         reads: hidden states, as transformers counts them; None writes no ids.
         columns: Vd; None for the target's vocabulary.
         embeddings: whether it has its own.
+        model_type: of its layers, "llama" or "qwen3".
         flags: norm_before_residual, norm_before_fc, fc_norm, norm_output.
     """
     hidden, vocabulary = target.hidden_size, target.vocab_size
     vd = columns or vocabulary
     layer: dict[str, Any] = {
-        "model_type": "llama",
+        "model_type": model_type,
         "hidden_size": hidden,
         "intermediate_size": 2 * hidden,
         "num_hidden_layers": layers,
@@ -128,3 +130,32 @@ def eagle3(
     elif layout == "specforge" and counted:
         config["eagle_config"] = {"eagle_aux_hidden_state_layer_ids": counted}
     return config, tensors
+
+
+def eagle1(target: Any, *, seed: int = 0, bias: bool = True, qkv_bias: bool = False, embeddings: bool = True) -> Files:
+    """An EAGLE-1 head for a target of this config: ``bias`` of fc, ``qkv_bias`` as in heads for Qwen2."""
+    hidden, vocabulary = target.hidden_size, target.vocab_size
+    config: dict[str, Any] = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_size": hidden,
+        "intermediate_size": 2 * hidden,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "hidden_act": "silu",
+        "rms_norm_eps": 1e-6,
+        "vocab_size": vocabulary,
+        "max_position_embeddings": 2048,
+        "bias": bias,
+        "qkv_bias": qkv_bias,
+    }
+    shapes = layer_shapes("layers.0.", {**config, "head_dim": hidden // 4}, 1) | {"fc.weight": (hidden, 2 * hidden)}
+    del shapes["layers.0.input_layernorm.weight"]
+    if bias:
+        shapes["fc.bias"] = (hidden,)
+    if qkv_bias:
+        shapes |= {f"layers.0.self_attn.{name}_proj.bias": (hidden // (1 if name == "q" else 2),) for name in "qkv"}
+    if embeddings:
+        shapes["embed_tokens.weight"] = (vocabulary, hidden)
+    return config, random_tensors(shapes, seed, gain=0.7)  # no norm keeps what is recycled in bounds

@@ -32,6 +32,7 @@ import torch
 from torch import nn
 
 from specviz.errors import ModelError, SettingsError
+from specviz.models.heads.build import check_options, check_size, vocabulary_of
 from specviz.models.heads.fields import ROPE_OPTIONS, Fields, reads_by_hand, rope_options
 from specviz.models.heads.head import Borrowed, StepHead
 from specviz.models.heads.layers import (
@@ -45,7 +46,7 @@ from specviz.models.heads.layers import (
     run_layer,
 )
 from specviz.models.heads.tensors import Shapes
-from specviz.trace.schema import HeadInfo
+from specviz.trace.schema import HeadInfo, Option
 
 NAME = "eagle3"
 SPECULATORS = "speculators_model_type"
@@ -148,7 +149,7 @@ def fits(config: Mapping[str, Any], tensors: Shapes) -> bool:
 
 
 def build(
-    config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], target_config: Any, by_hand: Mapping[str, Any]
+    config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], target_config: Any, by_hand: Mapping[str, Option]
 ) -> Eagle3Head:
     """The head, in the number format of its ``fc``.
 
@@ -161,23 +162,18 @@ def build(
         ModelError: if it was made for another target, is of an unknown variant, or broken.
         SettingsError: if what is set by hand cannot be.
     """
-    if unknown := sorted(by_hand.keys() - {*OPTIONS, "reads"}):
-        raise SettingsError(f"An EAGLE-3 head has no option {unknown[0][:60]}; it has reads, {', '.join(OPTIONS)}.")
+    check_options(by_hand, (*OPTIONS, "reads"))
     named = {_plain_name(name): tensor for name, tensor in tensors.items()}
     shapes = {name: tuple(tensor.shape) for name, tensor in named.items()}
     fields = Fields(config, by_hand)
     inner = fields.part("transformer_layer_config") if SPECULATORS in config else fields
     layers = layer_config(inner, shapes, count_layers(shapes))
     hidden, vocabulary = layers.hidden_size, target_config.vocab_size
-    said = inner.whole("vocab_size", vocabulary)
-    if said != vocabulary:
-        raise ModelError(
-            f"The draft head was made for a target with a vocabulary of {said:,}, and this one has {vocabulary:,}; "
-            "choose the target it was made for, or another head."
-        )
+    check_size("vocabulary", inner.whole("vocab_size", vocabulary), vocabulary)
     reads, before_norm = _reads(fields, inner, shapes, target_config)
     options = _options(fields, shapes, layers)
-    token_ids = _token_ids(named, shapes, fields.whole("draft_vocab_size", vocabulary), vocabulary)
+    said = fields.whole("draft_vocab_size", vocabulary)
+    token_ids = vocabulary_of(named, shapes.get("lm_head.weight", (said,))[0], vocabulary)
     named = {name: tensor for name, tensor in named.items() if name != "d2t" and not UNUSED.fullmatch(name)}
     for flag, part in (("norm_before_fc", "input_norm."), ("fc_norm", "fc_norm.")):
         if not options[flag]:  # as the config or the user says
@@ -281,40 +277,20 @@ def _said_reads(fields: Fields, inner: Fields, deepest: int) -> tuple[int, ...] 
     return ids and tuple(one + 1 for one in ids)
 
 
-def _token_ids(
-    tensors: Mapping[str, torch.Tensor], shapes: Shapes, columns: int, vocabulary: int
-) -> torch.Tensor | None:
-    """The target's id of each column of the logits, of ``d2t``; None where every token has its own column.
+class Eagle3Format:
+    """See the module."""
 
-    Raises:
-        ModelError: if ids lie outside the target's vocabulary, or two columns are one token.
-    """
-    offsets = tensors.get("d2t")
-    columns = shapes["lm_head.weight"][0] if "lm_head.weight" in shapes else columns
-    if offsets is None:
-        if columns == vocabulary:
-            return None
-        raise ModelError(
-            f"The draft head has {columns:,} columns for a vocabulary of {vocabulary:,} and no d2t that says which "
-            "token each is; download it again, or choose another head."
-        )
-    if offsets.dtype not in (torch.int64, torch.int32) or tuple(offsets.shape) != (columns,) or columns > vocabulary:
-        raise ModelError(
-            f"The draft head's d2t is {list(offsets.shape)} of {str(offsets.dtype).removeprefix('torch.')} where "
-            f"{columns:,} whole numbers should be; download it again, or choose another head."
-        )
-    ids = torch.arange(columns) + offsets.long()
-    if bool(((ids < 0) | (ids >= vocabulary)).any()):
-        raise ModelError(
-            f"The draft head's d2t names tokens outside the target's vocabulary of {vocabulary:,}; choose the target "
-            "it was made for, or another head."
-        )
-    if len(ids.unique()) < columns:
-        raise ModelError("The draft head's d2t gives two columns the same token; choose another head.")
-    if columns == vocabulary and bool((offsets == 0).all()):
-        return None
-    has = torch.zeros(vocabulary, dtype=torch.bool)
-    has[ids] = True
-    if (taken := tensors.get("t2d")) is not None and not torch.equal(taken.bool(), has):
-        raise ModelError("The draft head's d2t and t2d name different tokens; download it again.")
-    return ids
+    def fits(self, config: Mapping[str, Any], tensors: Shapes) -> bool:
+        return fits(config, tensors)
+
+    def build(
+        self,
+        config: Mapping[str, Any],
+        tensors: Mapping[str, torch.Tensor],
+        target_config: Any,
+        by_hand: Mapping[str, Option],
+    ) -> Eagle3Head:
+        return build(config, tensors, target_config, by_hand)
+
+
+FORMAT = Eagle3Format()
