@@ -66,7 +66,9 @@ CASES = {
         "dflash", "speculators", _dflash(layout="speculators", columns=9)
     ),
     "dspark of DeepSpec": Case("dspark", "DeepSpec", _dflash(layout="deepspec", markov="vanilla", confidence=True)),
-    "dspark of DeepSpec, gated": Case("dspark", "DeepSpec", _dflash(layout="deepspec", markov="gated", confidence=False)),
+    "dspark of DeepSpec, gated": Case(
+        "dspark", "DeepSpec", _dflash(layout="deepspec", markov="gated", confidence=False)
+    ),
     "dspark of speculators": Case(
         "dspark", "speculators", _dflash(layout="speculators", columns=9, markov="vanilla", confidence=True)
     ),
@@ -105,7 +107,7 @@ def ours(name: str) -> BlockHead:
 
 @torch.no_grad()
 def play(head: BlockHead, roots: tuple[int, ...] = ROOTS) -> dict[str, list[torch.Tensor]]:
-    """Of each block the logits [depth, Vd] of all rows, asked about the text's own tokens, and the confidence [depth]."""
+    """Of each block the logits [depth, Vd] of all rows and the confidence [depth], asked about the text's own tokens."""
     states = select_layers(hidden_states(), head.info.reads)
     cache = SlotCache(max(head.layers, 1), 64)
     found: dict[str, list[torch.Tensor]] = {"logits": [], "confidence": []}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ from specviz.errors import ModelError, SettingsError
 from specviz.models.heads import eagle3
 from specviz.models.heads.dspark import DSparkHead
 from specviz.models.heads.head import BlockHead
+from specviz.models.heads.tensors import read_shapes
 from tests import block_heads
-from tests.block_scenario import CASES, FORMATS, REFERENCES, TEXT, hidden_states, ours, play, target, text
+from tests.block_scenario import CASES, FORMATS, REFERENCES, ours, play, target
 from tests.heads import Files
 from tests.heads import eagle3 as eagle3_files
 
@@ -163,7 +165,11 @@ NAN = torch.full((32,), float("nan"))
 DFLASH, SPECULATORS = "dflash of z-lab", "dflash of speculators, a part of the vocabulary"
 SPARK = "dspark of DeepSpec"
 REFUSED: list[tuple[str, Callable[[Files], Files], str]] = [
-    ("medusa", replace("0.0.linear.weight", torch.zeros(64, 64)), r"another hidden size \(64, and this target has 32\)"),
+    (
+        "medusa",
+        replace("0.0.linear.weight", torch.zeros(64, 64)),
+        r"another hidden size \(64, and this target has 32\)",
+    ),
     ("medusa", replace("0.1.weight", torch.zeros(30, 32)), "30 columns, this target a vocabulary of 24"),
     ("medusa", replace("1.1.weight", torch.zeros(25, 32)), r"lm_heads.1.weight is \[25, 32\]"),
     ("medusa", without("1.0.linear.weight"), "no tensor blocks.1.0.weight"),
@@ -173,7 +179,7 @@ REFUSED: list[tuple[str, Callable[[Files], Files], str]] = [
     ("p_eagle", replace("mask_hidden", torch.zeros(1, 1, 32)), "96 finite numbers are needed"),
     ("p_eagle", change(mask_token_id=24), "mask_token_id = 24"),
     ("p_eagle", change(mask_token_id=None), "mask_token_id = None"),
-    ("p_eagle", layer(vocab_size=30), "vocabulary of 30"),
+    ("p_eagle", layer(vocab_size=30), r"another vocabulary \(30, and this target has 24\)"),
     (DFLASH, change(hidden_size=1 << 22), "numbers|hidden size"),
     (DFLASH, change(num_attention_heads=1 << 40), "num_attention_heads"),
     (DFLASH, change(intermediate_size=1 << 22), r"mlp\.\w+_proj.weight is"),
@@ -228,3 +234,10 @@ def test_what_cannot_be_set_by_hand_is_said(by_hand: dict[str, Any], sentence: s
         build("dflash", CASES[DFLASH].files(target().config), **by_hand)
 
 
+def test_a_pickle_of_medusa_is_read_by_the_reader_for_weights_only(tmp_path: Path) -> None:
+    _, tensors = block_heads.medusa(target().config)
+    torch.save(tensors, tmp_path / "medusa_lm_head.pt")
+    assert read_shapes(tmp_path) == {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    torch.save({"0.0.linear.weight": print}, tmp_path / "medusa_lm_head.pt")
+    with pytest.raises(ModelError, match="would be run as a program"):
+        read_shapes(tmp_path)
