@@ -16,7 +16,7 @@ import torch
 
 from specviz.errors import ModelError, plain, shown
 
-PICKLES = ("pytorch_model.bin",)
+PICKLES = ("pytorch_model.bin", "medusa_lm_head.pt")
 MOST_TENSORS = 4096
 """More than any head has: a head is a few layers."""
 
