@@ -107,7 +107,7 @@ def ours(name: str) -> BlockHead:
 
 @torch.no_grad()
 def play(head: BlockHead, roots: tuple[int, ...] = ROOTS) -> dict[str, list[torch.Tensor]]:
-    """Of each block the logits [depth, Vd] and the confidence [depth] of its rows, asked about the tokens of the text."""
+    """Of each block the logits [depth, Vd] and the confidence [depth] of its rows, asked about the text itself."""
     states = select_layers(hidden_states(), head.info.reads)
     cache = SlotCache(max(head.layers, 1), 64)
     found: dict[str, list[torch.Tensor]] = {"logits": [], "confidence": []}
