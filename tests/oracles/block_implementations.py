@@ -19,9 +19,8 @@ from unittest import mock
 import torch
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, MistralForCausalLM, Qwen3Config
 
-from specviz.models.hidden_state_head import select_layers
 from tests import block_scenario, tiny
-from tests.block_scenario import ROOTS, Files, hidden_states, target, text
+from tests.block_scenario import ROOTS, Files, hidden_states, select_layers, target, text
 from tests.oracles.implementations import speculators
 
 Found = dict[str, list[torch.Tensor]]
