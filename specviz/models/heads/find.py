@@ -77,8 +77,8 @@ def find_head(source: Source, target_config: Any, by_hand: Mapping[str, Option] 
 
 
 def is_head(source: Source) -> bool:
-    """Whether it holds a draft head."""
-    return head_format(source, raw_config(source)) is not None
+    """Whether it holds a draft head and no target: the layers of MTP lie in their target's own files."""
+    return head_format(source, raw_config(source)) not in (None, mtp.FORMAT)
 
 
 def head_format(source: Source, config: Mapping[str, Any] | None) -> HeadFormat | None:
