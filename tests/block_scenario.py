@@ -14,13 +14,12 @@ from typing import Any
 
 import torch
 
+from specviz.models.cached_model import causal_mask
 from specviz.models.heads import dflash, dspark, medusa, p_eagle
 from specviz.models.heads.head import BlockHead, HeadFormat
-from specviz.models.hidden_state_head import select_layers
 from specviz.models.kv_cache import SlotCache
-from specviz.models.language_model import causal_mask
 from tests import block_heads, tiny
-from tests.heads import Files
+from tests.head_files import Files
 
 ROOTS = (5, 8)
 """Where in the text the two blocks begin."""
@@ -108,7 +107,7 @@ def ours(name: str) -> BlockHead:
 @torch.no_grad()
 def play(head: BlockHead, roots: tuple[int, ...] = ROOTS) -> dict[str, list[torch.Tensor]]:
     """Of each block the logits [depth, Vd] and the confidence [depth] of its rows, asked about the text itself."""
-    states = select_layers(hidden_states(), head.info.reads)
+    states = torch.cat([hidden_states()[layer][0] for layer in head.info.reads], dim=-1)
     cache = SlotCache(max(head.layers, 1), 64)
     found: dict[str, list[torch.Tensor]] = {"logits": [], "confidence": []}
     for root in roots:
