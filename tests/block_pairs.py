@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from specviz.models.heads.head import BlockHead
 from specviz.models.loading import Pair
 from tests import block_heads, pairs
 from tests.block_scenario import FORMATS
+from tests.head_files import Files
 from tests.heads import with_head
 
 HEADS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -21,13 +21,18 @@ HEADS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+def block_files(name: str, config: Any) -> tuple[str, Files]:
+    """The format and the files of a head of :data:`HEADS`, for a target of this config."""
+    format, options = HEADS[name]
+    maker = {"medusa": block_heads.medusa, "p_eagle": block_heads.p_eagle}.get(format, block_heads.dflash)
+    return format, maker(config, **options)
+
+
 def block_pair(name: str, pair: Pair | None = None, **by_hand: Any) -> Pair:
     """A pair with a head of :data:`HEADS` that reads this pair's target."""
     pair = pair or pairs.make_pair()
-    format, options = HEADS[name]
-    maker = {"medusa": block_heads.medusa, "p_eagle": block_heads.p_eagle}.get(format, block_heads.dflash)
-    config, tensors = maker(pair.target.model.config, **options)
-    head = FORMATS[format].build(config, tensors, pair.target.model.config, by_hand)
-    assert isinstance(head, BlockHead)
-    head.bind(pair.target.model)
+    target = pair.target.model
+    format, (config, tensors) = block_files(name, target.config)
+    head = FORMATS[format].build(config, tensors, target.config, by_hand)
+    head.bind(target)
     return with_head(pair, head, name)
