@@ -31,8 +31,8 @@ NATS = {"float64": 1e-2, "float32": 1e-2, "float16": 0.2, "bfloat16": 1.0}
 COARSEST = "bfloat16"
 """What a model's format is taken for where it was not recorded."""
 HEAD = (
-    "the head reads other states than it was trained on (another layer, another token, drafted keys that stayed), or it is "
-    "run otherwise (a norm, the rotary base, its embeddings, the order of its columns). The text stays right, and "
+    "the head reads other states than it was trained on (another layer, another token, drafted keys that stayed), or "
+    "it is run otherwise (a norm, the rotary base, its embeddings, the order of its columns). The text stays right, and "
     "acceptance falls"
 )
 """What a wrong row of a draft head means."""
