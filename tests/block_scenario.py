@@ -6,7 +6,7 @@ dropped, the accepted tokens are remembered with the target's states, and a seco
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -102,6 +102,11 @@ def ours(name: str) -> BlockHead:
     assert isinstance(head, BlockHead)
     head.bind(target())
     return head
+
+
+def select_layers(states: Sequence[torch.Tensor], layers: Sequence[int]) -> torch.Tensor:
+    """[n, layers x hidden]: these of hidden states [1, n, hidden], side by side."""
+    return torch.cat([states[layer][0] for layer in layers], dim=-1)
 
 
 @torch.no_grad()
