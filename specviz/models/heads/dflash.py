@@ -43,6 +43,7 @@ from specviz.models.heads.eagle3 import SPECULATORS
 from specviz.models.heads.fields import ROPE_OPTIONS, Fields, reads_by_hand, rope_options
 from specviz.models.heads.head import BlockHead, Borrowed
 from specviz.models.heads.layers import count_layers, decoder_layer, fill, layer_config, norm, rotary, run_layer
+from specviz.models.heads.tensors import shapes_of
 from specviz.trace.schema import HeadInfo, Option
 
 OPTIONS = ("depth", "mask_token_id", "reads", "sample_from_anchor", *ROPE_OPTIONS)
@@ -168,7 +169,7 @@ class DFlashFormat:
     ) -> DFlashHead:
         check_options(by_hand, self.options)
         named = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
-        shapes = {name: tuple(tensor.shape) for name, tensor in named.items()}
+        shapes = shapes_of(named)
         for needed in ("fc.weight", "layers.0.self_attn.q_norm.weight"):
             if needed not in shapes:
                 raise ModelError(f"The draft head has no tensor {needed}; download it again, or choose another head.")

@@ -47,7 +47,7 @@ from specviz.models.heads.layers import (
     run_layer,
 )
 from specviz.models.heads.step import BoundStepHead
-from specviz.models.heads.tensors import Shapes
+from specviz.models.heads.tensors import Shapes, shapes_of
 from specviz.trace.schema import HeadInfo, Option
 
 NAME = "eagle3"
@@ -146,7 +146,7 @@ def build(
     """
     check_options(by_hand, (*OPTIONS, "reads"))
     named = {_plain_name(name): tensor for name, tensor in tensors.items()}
-    shapes = {name: tuple(tensor.shape) for name, tensor in named.items()}
+    shapes = shapes_of(named)
     fields = Fields(config, by_hand)
     inner = fields.part("transformer_layer_config") if SPECULATORS in config else fields
     layers = layer_config(inner, shapes, count_layers(shapes))

@@ -28,6 +28,7 @@ from specviz.errors import ModelError
 from specviz.models.heads.build import check_options, check_size, count_parts, depth_of, vocabulary_of
 from specviz.models.heads.head import BlockHead, Borrowed
 from specviz.models.heads.layers import fill
+from specviz.models.heads.tensors import shapes_of
 from specviz.trace.schema import HeadInfo, Option
 
 _OWN = re.compile(r"(?:medusa_heads?\.)?(\d+)\.(\d+)\.(linear\.weight|linear\.bias|weight)")
@@ -107,6 +108,7 @@ class MedusaFormat:
     ) -> MedusaHead:
         check_options(by_hand, ("depth",))
         named = {new: tensor for name, tensor in tensors.items() if (new := _renamed(name))}
+        shapes_of(named)
         found = count_parts(named, "blocks.") or count_parts(named, "lm_heads.")
         if not found:
             raise ModelError("The Medusa draft has no heads in it; download it again, or choose another.")
