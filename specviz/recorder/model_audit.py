@@ -32,8 +32,8 @@ COARSEST = "bfloat16"
 """What a model's format is taken for where it was not recorded."""
 HEAD = (
     "the head reads other states than it was trained on (another layer, another token, drafted keys that stayed), or "
-    "it is run otherwise (a norm, the rotary base, its embeddings, the order of its columns). The text stays right, and "
-    "acceptance falls"
+    "it is run otherwise (a norm, the rotary base, its embeddings, the order of its columns). The text stays right, "
+    "and acceptance falls"
 )
 """What a wrong row of a draft head means."""
 _AT_ONCE = 512
