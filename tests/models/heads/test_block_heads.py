@@ -229,6 +229,7 @@ def test_files_that_do_not_fit_are_refused_in_a_sentence(
     [
         ({"depth": 9}, "depth of the draft head is 9"),
         ({"reads": "1,3,7"}, "1,3,7"),
+        ({"reads": "1,3"}, "reads 3 hidden states of its target, and 2 are named"),
         ({"norm_output": False}, "no option"),
         ({"mask_token_id": -1}, "mask_token_id"),
     ],
