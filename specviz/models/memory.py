@@ -9,7 +9,10 @@ from typing import Any
 import torch
 
 from specviz.errors import OutOfMemoryError
+from specviz.models.cached_model import CachedModel
 from specviz.models.choices import QUANTIZATIONS
+from specviz.models.head_model import NO_LIMIT, HeadModel
+from specviz.models.heads.head import DraftHead
 from specviz.models.language_model import PREFILL_CHUNK, LanguageModel
 from specviz.models.presets import PRESETS
 from specviz.models.weight_sizes import Tensors, config_of, planned_tensors
@@ -41,11 +44,23 @@ class ToLoad:
     """Of transformers."""
     dtype: torch.dtype
     quantization: str = "none"
+    head: Tensors | None = None
+    """Of a draft head, which was built without its weights or is loaded: their bytes. ``config`` is of its layers."""
 
 
-def as_loaded(model: LanguageModel) -> ToLoad:
+def as_loaded(model: CachedModel) -> ToLoad:
     """A model that is loaded already, for an estimate of what a step needs beside its weights."""
+    if isinstance(model, HeadModel):
+        return head_to_load(model.info.id, model.head, model.dtype)
+    assert isinstance(model, LanguageModel)
     return ToLoad(model.info.id, model.model.config, model.dtype)
+
+
+def head_to_load(name: str, head: DraftHead, dtype: torch.dtype) -> ToLoad:
+    """A head, loaded or not, as it is run in this dtype."""
+    parameters = sum(one.numel() for one in head.parameters())
+    buffers = sum(one.nbytes for one in head.buffers())
+    return ToLoad(name, head.config, dtype, head=Tensors(0, 0, 0, parameters * dtype.itemsize + buffers, parameters, 0))
 
 
 @dataclass(frozen=True)
@@ -169,7 +184,7 @@ def step_memory(
     if audit:
         caches += max(_slot_bytes(model) for model, _ in runs) * context
         forward = max(forward, *(_forward_bytes(model, 0, context, context) for model, _ in runs))
-    row = 4 * max(target.config.vocab_size, draft.config.vocab_size)
+    row = 4 * max(one.config.vocab_size for one in (target, draft) if not one.head)  # a head's rows are the target's
     pruned = max(0, draft_rows - nodes - 1)
     return StepMemory(caches, row * (ROW_COPIES * (nodes + 1) + PRUNED_COPIES * pruned), forward)
 
@@ -192,7 +207,10 @@ def _plan(target: ToLoad, draft: ToLoad, context: int, nodes: int, free: int | N
     models = [target, draft]
     ours = planned_tensors(target.config, target.dtype, target.quantization)
     shared = target is draft
-    theirs = Tensors(0, 0, 0, 0, 0, 0) if shared else planned_tensors(draft.config, draft.dtype, draft.quantization)
+    if shared:
+        theirs = Tensors(0, 0, 0, 0, 0, 0)
+    else:
+        theirs = draft.head or planned_tensors(draft.config, draft.dtype, draft.quantization)
     needed = context + nodes + 1
     slot = [_slot_bytes(model) for model in models]
     spare = slots_for(needed) - needed
@@ -223,6 +241,8 @@ def _plan(target: ToLoad, draft: ToLoad, context: int, nodes: int, free: int | N
 def _slot_bytes(model: ToLoad) -> int:
     """Keys and values of one slot in all layers."""
     config = model.config
+    if not config.num_hidden_layers:
+        return 0
     return 2 * config.num_hidden_layers * _kv_heads(config) * _head_dim(config) * model.dtype.itemsize
 
 
@@ -238,6 +258,8 @@ def _forward_bytes(model: ToLoad, widest: int, context: int, rows: int) -> int:
         rows: of the tree's largest forward.
     """
     config, size = model.config, model.dtype.itemsize
+    if not config.num_hidden_layers:  # a head without layers runs one row
+        return 0
     slots = context + rows
     rows = max(min(PREFILL_CHUNK, context), rows)
     hidden = config.hidden_size
@@ -249,6 +271,8 @@ def _forward_bytes(model: ToLoad, widest: int, context: int, rows: int) -> int:
 
 
 def _positions(model: ToLoad) -> int:
+    if model.head:
+        return NO_LIMIT
     return getattr(model.config, "max_position_embeddings", None) or 1 << 30
 
 
