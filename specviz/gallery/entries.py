@@ -1,4 +1,4 @@
-"""The faults of the gallery, by subject: the target's cache, positions and mask, the verdict, the draft, the text."""
+"""The faults of the gallery, by subject: the target's cache, positions and mask, the verdict, draft, text, heads."""
 
 from __future__ import annotations
 
@@ -218,4 +218,78 @@ _TEXT = (
     ),
 )
 
-FAULTS: tuple[Fault, ...] = (*_CACHE, *_PLACES, *_VERDICT, *_DRAFT, *_TEXT)
+_ROOT_ROW = (
+    "The root: the head's row there, and so q of its children, is not that of a plain forward over the text's pairs. "
+    "The text is the target's all the same; acceptance is what suffers."
+)
+_HEADS = (
+    Fault(
+        name="head-keeps-drafted",
+        title="A head keeps the keys that it drafted with",
+        said="Accepted tokens keep the keys and values that the head computed while it drafted them.",
+        more="Below the root a head reads its own output in place of the target's state. After the verdict the states "
+        "are known, and the accepted pairs must be fed again with them.",
+        look="The root of the steps after one that accepted: the head's row there is not that of a plain forward over "
+        "the text's pairs. Steps before it are right.",
+        checks=("draft_rows",),
+        reports=(Report("vllm-project/vllm", 14649),),
+    ),
+    Fault(
+        name="head-other-layers",
+        title="A head reads the layers before its own",
+        said="The target's states are taken one layer too early.",
+        more="Some count the outputs of layers from 0, some hidden states with the embeddings as 0.",
+        look=_ROOT_ROW,
+        checks=("draft_rows",),
+        reports=(Report("sgl-project/sglang", 25454),),
+    ),
+    Fault(
+        name="head-norm-flipped",
+        title="A head's norm is flipped",
+        said="The residual is taken after the norm where the head was trained with the one before it.",
+        more="A flag of the config says which (norm_before_residual). The same happens to the norm of what is handed "
+        "on (norm_output).",
+        look=_ROOT_ROW,
+        checks=("draft_rows",),
+        reports=(Report("sgl-project/SpecForge", 879), Report("vllm-project/vllm", 14464)),
+    ),
+    Fault(
+        name="head-no-shift",
+        title="A head reads each state beside its own token",
+        said="A state is paired with the token it was computed from, not with the token after it.",
+        more="The last token of the text is never read, and the head guesses what is known already.",
+        look=_ROOT_ROW,
+        checks=("draft_rows",),
+        reports=(Report("mlc-ai/mlc-llm", 2266), Report("vllm-project/vllm", 14137)),
+    ),
+    Fault(
+        name="head-other-tokens",
+        title="A head's columns are taken for token ids",
+        said="A head that can propose a part of the vocabulary has its columns read as the target's first ids.",
+        more="d2t holds offsets: column c is token c + d2t[c]. Without them every proposal is another token.",
+        look="The tree: rare or odd tokens with a large q. The head's row at the root holds its probabilities at other "
+        "tokens than a recompute.",
+        checks=("draft_rows",),
+        reports=(Report("NVIDIA-NeMo/Automodel", 2447), Report("verl-project/verl-SpeCo", 67)),
+    ),
+    Fault(
+        name="head-other-rope",
+        title="A head's rotary base is another",
+        said="The head's attention turns its keys by another base (rope_theta) than it was trained with.",
+        more="Nothing is wrong with the positions themselves, so no check of positions can see it.",
+        look=_ROOT_ROW,
+        checks=("draft_rows",),
+        reports=(Report("vllm-project/vllm-ascend", 6612), Report("vllm-project/speculators", 574)),
+    ),
+    Fault(
+        name="head-no-embeddings",
+        title="A head's embeddings were not loaded",
+        said="A head without embeddings in its files runs with those of its initialization, not with the target's.",
+        more="Its states still say something, so acceptance falls and does not vanish.",
+        look=_ROOT_ROW,
+        checks=("draft_rows",),
+        reports=(Report("lightseekorg/TorchSpec", 38),),
+    ),
+)
+
+FAULTS: tuple[Fault, ...] = (*_CACHE, *_PLACES, *_VERDICT, *_DRAFT, *_TEXT, *_HEADS)

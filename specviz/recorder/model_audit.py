@@ -16,7 +16,9 @@ import torch
 
 from specviz.errors import ModelError
 from specviz.models.choices import DTYPES
+from specviz.models.head_model import HeadModel
 from specviz.recorder.findings import ABOUT, Finding
+from specviz.recorder.head_rows import head_lacks, root_rows
 from specviz.trace.checks import Check
 from specviz.trace.schema import Row, Sampling, Step, Trace
 
@@ -56,12 +58,14 @@ class _Plain:
 
     Attributes:
         reads: whether it reads more than tokens.
+        whole: with its head, if it is one.
     """
 
     model: Any
     dtype: str
     most: int
     reads: bool
+    whole: Any = None
 
     def logits(self, texts: Sequence[Sequence[int]], keep: int) -> torch.Tensor:
         """float32 [texts, keep, V] on the host, of the last positions of texts of one length."""
@@ -154,19 +158,23 @@ def _asked(
         if model is None:
             continue
         info = getattr(trace.models, which)
-        if model.reads or (info is not None and info.reads):
-            yield which, f"a {which} that reads nothing but tokens: this one reads its target's hidden states"
+        read = models.get("target")
+        if (model.reads or (info is not None and info.reads)) and (why := head_lacks(model.whole, read)):
+            yield which, why
             continue
         rows = trace.engine.options.get("dtype" if which == "target" else "draft_dtype") if trace.engine else None
         # Rows in float32 may come from a model in bfloat16.
         of_model = info.dtype if info is not None and info.dtype else COARSEST
-        yield (
-            which,
-            (
-                list(compare_rows(trace, which, model, limits(model.dtype, of_model, rows), every_node))
-                or _lacked(trace, which, model)
-            ),
-        )
+        allowed = limits(model.dtype, of_model, rows)
+        if model.reads:
+            found = [
+                one
+                for index, row, logits, sampling in root_rows(trace, read.model if read else None, model.whole)
+                for one in _compared(index, 0, row, logits.double(), sampling, allowed)
+            ]
+        else:
+            found = list(compare_rows(trace, which, model, allowed, every_node))
+        yield which, found or _lacked(trace, which, model)
 
 
 def _lacked(trace: Trace, which: Which, model: _Plain) -> str:
@@ -353,7 +361,9 @@ def _loaded(target: Any, draft: Any, dtype: str) -> dict[str, _Plain]:
 
 
 def _plain(model: Any, which: str) -> _Plain:
-    """Of a model of transformers, or of a LanguageModel of specviz."""
+    """Of a model of transformers, or of a LanguageModel or a HeadModel of specviz."""
+    if isinstance(model, HeadModel):
+        return _Plain(model, str(model.dtype).removeprefix("torch."), model.max_positions, True, model)
     head = getattr(model, "head", None)
     inner = getattr(model, "model", model) if hasattr(model, "plain_logits") else model
     if not hasattr(inner, "get_input_embeddings"):

@@ -6,6 +6,7 @@ have such a place at all (positions that are said, an end of sequence, another r
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -15,10 +16,18 @@ import torch
 
 import specviz
 from specviz import Recorder
+from specviz.models.head_model import HeadModel
+from specviz.models.heads import eagle3
+from specviz.models.heads.eagle3 import Eagle3Head
+from specviz.models.heads.layers import rotary
+from specviz.models.loading import head_model
 from specviz.trace.schema import Trace
+from tests import head_files, pairs, tiny
+from tests.paths import ROOT
 from tests.recorder import loops
 from tests.recorder.shapes import spec_tree, toy
 
+HEAD_LOOP = ROOT / "tests" / "gallery" / "head_loop.py"
 Lines = tuple[tuple[str, str], ...]
 """What stands in an example, and what is written instead."""
 
@@ -82,6 +91,58 @@ class Example:
         found = [token for step in steps for token in step.committed[:-1]]
         assert found, "no draft was accepted; take another seed"
         return found[0]
+
+
+@dataclass(frozen=True)
+class HeadLoop:
+    """The loop of head_loop.py, whose draft is a head of EAGLE-3's kind.
+
+    Attributes:
+        broken: what its loader got wrong, done to a copy of the head.
+    """
+
+    fault: Lines = ()
+    broken: Callable[[Eagle3Head], None] | None = None
+
+    def record(self, pair: Pair, faulty: bool, *, new_tokens: int, seed: int = 0) -> Trace:
+        model: HeadModel = pair.draft
+        head = model.head
+        if faulty and self.broken is not None:
+            head = copy.deepcopy(head)
+            head.bind(pair.target)
+            self.broken(head)
+        decode = loops.changed(HEAD_LOOP, self.fault if faulty else ())
+        rec = Recorder(
+            prompt=pair.prompt,
+            decode=pair.decode,
+            sampling=0.7,
+            draft_sampling=0.7,
+            rule="rejection",
+            lossless=True,
+            target=pair.target,
+            draft=model.info,
+            end_tokens=[pair.end],
+            strict=True,
+        )
+        decode(pair.target, head, pair.prompt, rec, new_tokens=new_tokens, seed=seed)
+        return rec.trace()
+
+
+def _flip_norm(head: Eagle3Head) -> None:
+    head.body[0].norm_before_residual = not head.body[0].norm_before_residual
+
+
+def _other_rope(head: Eagle3Head) -> None:
+    config = copy.deepcopy(head.config)
+    config.rope_parameters = {**config.rope_parameters, "rope_theta": config.rope_parameters["rope_theta"] / 100}
+    head.rotary_emb = rotary(config)
+
+
+def _no_embeddings(head: Eagle3Head) -> None:
+    fresh = torch.nn.Embedding(head.inputs, head.config.hidden_size)
+    with torch.no_grad():
+        fresh.weight.normal_(0, 0.02, generator=torch.Generator().manual_seed(0))
+    head.embed_tokens = fresh.requires_grad_(False)
 
 
 @dataclass(frozen=True)
@@ -180,7 +241,17 @@ _TYPICAL: Lines = (
     ("text += [tokens[node] for node in accepted] + [bonus]", "text += new"),
 )
 
-LOOPS: dict[str, Example | Sequoia] = {
+Loop = Example | HeadLoop | Sequoia
+
+
+def without(loop: Loop) -> Loop:
+    """The same loop for all faults of it."""
+    if isinstance(loop, Example):
+        return replace(loop, fault=())
+    return HeadLoop() if isinstance(loop, HeadLoop) else loop
+
+
+LOOPS: dict[str, Loop] = {
     "no-compaction": _trial("no compaction"),
     "positions-plus-one": _trial("positions + 1"),
     "positions-by-index": Example(
@@ -230,8 +301,25 @@ LOOPS: dict[str, Example | Sequoia] = {
         said={"rule": "eta:epsilon=0.3,delta=0.3", "lossless": False},
     ),
     "bonus-too-early": Sequoia(),
+    "head-keeps-drafted": HeadLoop((("reused = 0", "reused = min(len(accepted), length - 1)"),)),
+    "head-other-layers": HeadLoop((("= list(head.info.reads)", "= [layer - 1 for layer in head.info.reads]"),)),
+    "head-norm-flipped": HeadLoop(broken=_flip_norm),
+    "head-no-shift": HeadLoop((("text[drafted_from + 1 :]", "text[drafted_from : -1]"),)),
+    "head-other-tokens": HeadLoop((("head.token_ids if head", "torch.arange(len(head.token_ids)) if head"),)),
+    "head-other-rope": HeadLoop(broken=_other_rope),
+    "head-no-embeddings": HeadLoop(broken=_no_embeddings),
 }
 """By the name of the fault."""
+
+
+@lru_cache(maxsize=1)
+def tiny_head_pair() -> Pair:
+    """A random target of four layers, and a random head that reads three of them and proposes a part of its tokens."""
+    target = tiny.make_model("llama", layers=4)
+    files = head_files.eagle3(target.config, reads=(1, 2, 3), columns=100, norm_output=True, fc_norm=True)
+    pair = pairs.pair_of(target, target)
+    model = head_model(eagle3.FORMAT.build(*files, target.config, {}), "tiny-head", pair.target)
+    return Pair(target, model, loops.PROMPT, end=1)
 
 
 @lru_cache(maxsize=1)
