@@ -6,9 +6,10 @@ its mask or its positions shows here, without any access to them.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -19,6 +20,7 @@ from specviz.models.head_model import HeadModel
 from specviz.models.plain_head import PlainHead
 from specviz.recorder.findings import ABOUT, Finding
 from specviz.recorder.head_rows import head_rows
+from specviz.trace.checks import Check
 from specviz.trace.schema import Row, Sampling, Step, Trace
 
 EVERY_NODE = 8
@@ -30,12 +32,6 @@ NATS = {"float64": 1e-2, "float32": 1e-2, "float16": 0.2, "bfloat16": 1.0}
 """The same for a log-sum-exp, relative to its size where that is above 1, and for an entropy."""
 COARSEST = "bfloat16"
 """What a model's format is taken for where it was not recorded."""
-HEAD = (
-    "the head reads other states than it was trained on (another layer, another token, drafted keys that stayed), or "
-    "it is run otherwise (a norm, the rotary base, its embeddings, the order of its columns). The text stays right, "
-    "and acceptance falls"
-)
-"""What a wrong row of a draft head means."""
 _AT_ONCE = 512
 """Positions whose logits exist at one time."""
 
@@ -63,12 +59,14 @@ class _Plain:
 
     Attributes:
         reads: whether it reads more than tokens.
+        head: the draft head that it is, if it is one.
     """
 
     model: Any
     dtype: str
     most: int
     reads: bool
+    head: HeadModel | None = None
 
     def logits(self, texts: Sequence[Sequence[int]], keep: int) -> torch.Tensor:
         """float32 [texts, keep, V] on the host, of the last positions of texts of one length."""
@@ -83,14 +81,6 @@ class _Plain:
         return logits[:, -keep:].float().cpu()
 
 
-@dataclass(frozen=True)
-class _Head:
-    """A draft head as it is asked here."""
-
-    plain: PlainHead
-    dtype: str
-
-
 def audit_rows(trace: Trace, target: Any, draft: Any, *, dtype: str = "auto") -> tuple[list[Finding], dict[str, str]]:
     """Compare the recorded rows of each model that is given.
 
@@ -102,32 +92,94 @@ def audit_rows(trace: Trace, target: Any, draft: Any, *, dtype: str = "auto") ->
     """
     findings: list[Finding] = []
     not_run: dict[str, str] = {}
+    for which, found in _asked(trace, target, draft, dtype):
+        name = f"{which}_rows"
+        if isinstance(found, str):
+            not_run[name] = found
+        else:
+            findings.append(_finding(name, which, found))
+    return findings, not_run
+
+
+def with_row_checks(
+    trace: Trace, target: Any, draft: Any, *, dtype: str = "auto", every_node: int = EVERY_NODE
+) -> Trace:
+    """The run with what its models say of its rows among the checks of each step, as ``target_rows`` and
+    ``draft_rows``: so an audit finds it, and a page shows it, where no models are.
+
+    Args:
+        every_node: steps of which the row of every node is recomputed, see :data:`EVERY_NODE`.
+
+    Raises:
+        ModelError: if a model cannot be found or read.
+    """
+    kept: dict[int, list[Check]] = {}
+    for which, found in _asked(trace, target, draft, dtype, every_node):
+        for index, rows in itertools.groupby(
+            sorted(found, key=lambda one: one.step) if not isinstance(found, str) else (), key=lambda one: one.step
+        ):
+            kept.setdefault(index, []).append(_check(which, list(rows)))
+    names = {check.name for checks in kept.values() for check in checks}
+    steps = []
+    for step in trace.steps:
+        others = [check for check in step.checks if check.name not in names]
+        steps.append(step.model_copy(update={"checks": (*others, *kept.get(step.index, ()))}))
+    return trace.model_copy(update={"steps": tuple(steps)})
+
+
+def _check(which: Which, rows: list[Compared]) -> Check:
+    """What was compared in one step."""
+    wrong = [one for one in rows if one.over > 1]
+    worst = max(rows, key=lambda one: one.over)
+    first = min(wrong, key=lambda one: one.node) if wrong else None
+    said = (
+        f"The {which}'s row at node {first.node} is not that of a recompute from the text: its {first.part} differs by "
+        f"{first.difference:.2g}"
+        if first
+        else None
+    )
+    return Check(
+        name=f"{which}_rows",
+        compared=len(rows),
+        failed=len(wrong),
+        worst=min(worst.difference, 1e308),
+        node=first.node if first else worst.node,
+        message=said,
+    )
+
+
+def _asked(
+    trace: Trace, target: Any, draft: Any, dtype: str, every_node: int = EVERY_NODE
+) -> Iterator[tuple[Which, list[Compared] | str]]:
+    """Of each model that is given the rows that were recomputed, or what that lacked."""
     models = _loaded(target, draft, _format(trace) if dtype == "auto" else dtype)
-    for which in ("target", "draft"):
+    whiches: tuple[Which, ...] = ("target", "draft")
+    for which in whiches:
         model = models.get(which)
         if model is None:
             continue
-        name, info = f"{which}_rows", getattr(trace.models, which)
-        if isinstance(model, _Head):
-            found = list(compare_head_rows(trace, model.plain, limits(model.dtype, info.dtype if info else None)))
-            if found:
-                finding = _finding(name, which, found)
-                findings.append(finding if finding.weight == "note" else replace(finding, meaning=HEAD))
-            else:
-                not_run[name] = "the draft's rows"
-            continue
-        if model.reads or (info is not None and info.reads):
-            not_run[name] = f"a {which} that reads nothing but tokens: this one reads its target's hidden states"
+        info, read = getattr(trace.models, which), models.get("target")
+        head = model.head if isinstance(read, _Plain) else None
+        if head is None and (model.reads or (info is not None and info.reads)):
+            yield which, _unread(which, model)
             continue
         rows = trace.engine.options.get("dtype" if which == "target" else "draft_dtype") if trace.engine else None
         # Rows in float32 may come from a model in bfloat16.
         of_model = info.dtype if info is not None and info.dtype else COARSEST
-        found = list(compare_rows(trace, which, model, limits(model.dtype, of_model, rows)))
-        if not found:
-            not_run[name] = _lacked(trace, which, model)
-            continue
-        findings.append(_finding(name, which, found))
-    return findings, not_run
+        allowed = limits(model.dtype, of_model, rows)
+        if head is not None and read is not None:
+            plain = PlainHead(head, read.model, read.model.config.vocab_size)
+            found = list(compare_head_rows(trace, plain, allowed, every_node))
+        else:
+            found = list(compare_rows(trace, which, model, allowed, every_node))
+        yield which, found or _lacked(trace, which, model)
+
+
+def _unread(which: Which, model: _Plain) -> str:
+    """What a draft lacks whose rows depend on states of its target."""
+    if model.head is not None:
+        return "the target whose hidden states the draft head reads (--target)"
+    return f"a {which} that reads nothing but tokens, or a draft head: this one reads its target's hidden states"
 
 
 def _lacked(trace: Trace, which: Which, model: _Plain) -> str:
@@ -158,7 +210,9 @@ def limits(*formats: object) -> tuple[float, float]:
     )
 
 
-def compare_rows(trace: Trace, which: Which, model: _Plain, allowed: tuple[float, float]) -> Iterator[Compared]:
+def compare_rows(
+    trace: Trace, which: Which, model: _Plain, allowed: tuple[float, float], every_node: int = EVERY_NODE
+) -> Iterator[Compared]:
     """Each recorded row that could be recomputed."""
     text = list(trace.prompt_tokens)
     start, wanted = len(text), []
@@ -166,7 +220,7 @@ def compare_rows(trace: Trace, which: Which, model: _Plain, allowed: tuple[float
         sampling = trace.sampling_of(position)[which == "draft"]
         walked = _walked(step)
         wanted += [(step.index, node, place, sampling) for node, place in walked.items()]
-        if position < EVERY_NODE and step.context + 1 + max(node.depth for node in step.tree.nodes) <= model.most:
+        if position < every_node and step.context + 1 + max(node.depth for node in step.tree.nodes) <= model.most:
             yield from _other_nodes(step, which, text, {*walked}, model, sampling, allowed)
         text += step.committed
     # The row after the last token is no node's.
@@ -303,7 +357,7 @@ def _finding(name: str, which: Which, found: list[Compared]) -> Finding:
     return Finding(name, about.weight, first.step, first.node, sentence, about.meaning, about.place)
 
 
-def _loaded(target: Any, draft: Any, dtype: str) -> dict[str, _Plain | _Head]:
+def _loaded(target: Any, draft: Any, dtype: str) -> dict[str, _Plain]:
     given = {name: one for name, one in (("target", target), ("draft", draft)) if one is not None}
     named = {name: one for name, one in given.items() if isinstance(one, str)}
     if named:
@@ -316,22 +370,13 @@ def _loaded(target: Any, draft: Any, dtype: str) -> dict[str, _Plain | _Head]:
         name = next(iter(named.values()))
         pair = load_pair(both.get("target", name), both.get("draft", name), dtype=dtype)
         given |= {which: getattr(pair, which) for which in named}
-    if isinstance(head := given.get("draft"), HeadModel):
-        given["draft"] = _head(head, given.get("target"))
-    return {name: one if isinstance(one, _Head) else _plain(one, name) for name, one in given.items()}
-
-
-def _head(head: HeadModel, target: Any) -> _Head:
-    """Of a draft head of specviz, and of its target, of transformers or of specviz."""
-    inner = getattr(target, "model", target) if hasattr(target, "plain_logits") else target
-    if not hasattr(inner, "get_input_embeddings"):
-        raise ModelError(f"{head.info.id} is a draft head, whose rows depend on its target; give the target too.")
-    vocabulary: int = inner.config.vocab_size
-    return _Head(PlainHead(head, inner, vocabulary), str(head.dtype).removeprefix("torch."))
+    return {name: _plain(one, name) for name, one in given.items()}
 
 
 def _plain(model: Any, which: str) -> _Plain:
-    """Of a model of transformers, or of a LanguageModel of specviz."""
+    """Of a model of transformers, or of a LanguageModel or a HeadModel of specviz."""
+    if isinstance(model, HeadModel):
+        return _Plain(model, str(model.dtype).removeprefix("torch."), model.max_positions, True, model)
     head = getattr(model, "head", None)
     inner = getattr(model, "model", model) if hasattr(model, "plain_logits") else model
     if not hasattr(inner, "get_input_embeddings"):
