@@ -24,7 +24,10 @@ from tests.pairs import make_pair, make_settings
 
 TREE = Choice(name="k_config", options={"tree": "3,1"})
 EAGLE = "eagle3, a part of the vocabulary"
-KINDS = (*step_pairs.HEADS, *block_pairs.HEADS)
+KINDS = (
+    *("eagle1", EAGLE, "eagle3.1", "mtp"),
+    *("medusa", "p_eagle, a part of the vocabulary", "dflash, a part of the vocabulary", "dspark, gated"),
+)
 
 
 @cache
