@@ -30,6 +30,11 @@ KEY = {
 }
 """Columns that all tables begin with: name -> (type in Arrow's words, meaning)."""
 
+DRAFT = {
+    "draft_label": ("string", "label of the draft that drew the tree; null for one draft without a label, and for none")
+}
+"""Column that all tables end with. Files of 0.1.0 lack it."""
+
 STEPS = KEY | {
     "step": ("int32", "index of the step in its run, from 0"),
     "verifier": ("string", "label of the verifier"),
@@ -59,7 +64,7 @@ STEPS = KEY | {
         "total variation between that law and rejection's on this tree; 0 where the verifier is proved lossless",
     ),
     "first_excess": ("double", "mean surprise of that law under the target, less the target's entropy, nats"),
-}
+} | DRAFT
 
 DECISIONS = KEY | {
     "step": ("int32", "index of the step in its run"),
@@ -84,7 +89,7 @@ DECISIONS = KEY | {
     "draft_prob": ("double", "of the token in its parent's draft row"),
     "target_entropy": ("double", "of the parent's target row, nats"),
     "draft_entropy": ("double", "of the parent's draft row, nats"),
-}
+} | DRAFT
 
 OUTPUTS = KEY | {
     "verifier": ("string", "label of the verifier that committed"),
@@ -106,12 +111,19 @@ OUTPUTS = KEY | {
     "chrf": ("double", "free: chrF2 of the text against the reference, 0 to 100; null without one"),
     "target": ("string", "the target model, with its revision"),
     "draft": ("string", "the draft model, with its revision"),
-}
+} | DRAFT
 
 DIVERGENCES = ("first_tv", "first_kl", "first_tv_bound", "first_excess")
 """Columns of steps that a :class:`~specviz.compare.divergence.Divergence` fills."""
 
 TABLES = {"steps": STEPS, "decisions": DECISIONS, "outputs": OUTPUTS}
+
+
+def columns_of(table: str, names: Sequence[str]) -> list[str] | None:
+    """The names as columns of a table, where they are all of them or those of 0.1.0; else None."""
+    all_columns = list(TABLES[table])
+    earlier = [column for column in all_columns if column not in DRAFT]
+    return list(names) if list(names) in (all_columns, earlier) else None
 
 
 @dataclass(frozen=True)
@@ -129,12 +141,13 @@ class Rows:
 
 
 def step_rows(
-    key: Row, steps: Iterable[Step], end_tokens: frozenset[int], found: Sequence[Mapping[str, Divergence]]
+    key: Row, draft: Row, steps: Iterable[Step], end_tokens: frozenset[int], found: Sequence[Mapping[str, Divergence]]
 ) -> Iterator[Row]:
     """One row for each step and verifier.
 
     Args:
         key: the columns of :data:`KEY`.
+        draft: the columns of :data:`DRAFT`.
         end_tokens: ids that end a text.
         found: what was found out about each step's verifiers while it ran.
     """
@@ -165,15 +178,16 @@ def step_rows(
                 "bonus_uniform": bonus.uniform,
                 "committed": len(step.committed) if is_driver else None,
                 **{name: getattr(divergence, name, None) for name in DIVERGENCES},
+                **draft,
             }
 
 
-def decision_rows(key: Row, steps: Iterable[Step]) -> Iterator[Row]:
+def decision_rows(key: Row, draft: Row, steps: Iterable[Step]) -> Iterator[Row]:
     """One row for each decision."""
     for step in steps:
         for verdict in step.verdicts.values():
             for index, decision in enumerate(verdict.decisions):
-                yield _decision_row(key, step, verdict, index, decision)
+                yield _decision_row(key, step, verdict, index, decision) | draft
 
 
 def _decision_row(key: Row, step: Step, verdict: Verdict, index: int, decision: Decision) -> Row:

@@ -40,6 +40,7 @@ from specviz.models.sources import DEFAULT, Source, find_source, load_error
 from specviz.models.tokens import TokenTexts
 from specviz.models.tree_check import check_tree_attention
 from specviz.models.vocabularies import check_tokenizers
+from specviz.models.weight_sizes import allocated_bytes
 from specviz.models.weights import weights_hash
 from specviz.trace.schema import LONGEST_NAME, ModelInfo, Models, PromptEnd, cut
 
@@ -121,6 +122,7 @@ def load_pair(
     draft_quantization: str = "none",
     allow_renamed_tokens: bool = False,
     progress: ProgressCallback | None = None,
+    loaded_target: LanguageModel | None = None,
 ) -> Pair:
     """Load two models for speculative decoding.
 
@@ -133,6 +135,8 @@ def load_pair(
         allow_renamed_tokens: take a draft whose tokenizer names added tokens otherwise than the target's, see
             :func:`~specviz.models.vocabularies.check_tokenizers`.
         progress: told what is being done.
+        loaded_target: of a pair that was loaded before with the same options but for the draft; its weights are not
+            loaded again.
 
     Raises:
         SettingsError: for an unknown device, dtype or quantization.
@@ -178,15 +182,20 @@ def load_pair(
         theirs.adapter,
         draft_quantization,
     )
-    plan = _plan(to_load[0], to_load[0] if same else to_load[1], where)
+    held = 0 if loaded_target is None else allocated_bytes(loaded_target.model)
+    plan = _plan(to_load[0], to_load[0] if same else to_load[1], where, held)
 
-    progress(f"Loading {ours.name}", None)
-    our_model = read_model(ours, to_load[0], where, plan)
+    if loaded_target is None:
+        progress(f"Loading {ours.name}", None)
+        our_model = read_model(ours, to_load[0], where, plan)
+    else:
+        our_model = loaded_target.model
     progress(f"Loading {theirs.name}", None)
     # A target that is spread over cards may begin on any of them.
     beside = our_model.get_input_embeddings().weight.device
     their_model = our_model if same else read_model(theirs, to_load[1], beside, None)
-    target_model, draft_model = language_model(our_model, ours), language_model(their_model, theirs, head)
+    target_model = loaded_target or language_model(our_model, ours)
+    draft_model = language_model(their_model, theirs, head)
     return Pair(
         target=target_model,
         draft=draft_model,
@@ -268,19 +277,24 @@ def read_model(source: Source, model: ToLoad, device: torch.device, plan: Memory
     return loaded.eval()
 
 
-def _plan(target: ToLoad, draft: ToLoad, device: torch.device) -> MemoryPlan | None:
+def _plan(target: ToLoad, draft: ToLoad, device: torch.device, held: int = 0) -> MemoryPlan | None:
     """The memory plan of a pair that is about to be loaded; None if this architecture cannot be built without weights.
+
+    Args:
+        held: bytes of it that are loaded already.
 
     Raises:
         OutOfMemoryError: if the weights alone exceed what is free.
     """
     try:
         free = free_memory(device)
+        free = None if free is None else free + held
         plan = plan_memory(target, draft, context=PLANNED_CONTEXT, nodes=PLANNED_NODES, free=free)
     except Exception as error:  # a plan is advice: what goes wrong in it must not keep a model from being loaded
         log.warning("no memory plan: %s", error)
         return None
-    refuse_if_weights_exceed(plan, room_for_weights(device), device)
+    room = room_for_weights(device)
+    refuse_if_weights_exceed(plan, None if room is None else room + held, device)
     return plan
 
 
