@@ -1,7 +1,7 @@
 """What the labels of a comparison stand for.
 
-The rows of a comparison name drafts, trees and verifiers by label only; charts and tables also need to know which verifier and
-which options are behind a label, and how many nodes a tree can have.
+The rows of a comparison name drafts, trees and verifiers by label only; charts and tables also need to know which
+draft, which verifier and which options are behind a label, and how many nodes a tree can have.
 """
 
 from __future__ import annotations

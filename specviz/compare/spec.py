@@ -245,7 +245,7 @@ def units(comparison: Comparison, prompts: Sequence[Prompt]) -> list[Unit]:
     A prompt that is run free ends with the target alone, which needs no draft and runs beside the first one.
     """
     found: list[Unit] = []
-    for draft in [one.label for one in comparison.drafts] or [None]:
+    for draft in labels_of_drafts(comparison):
         _add_units(found, comparison, prompts, draft)
     return found
 
@@ -264,6 +264,11 @@ def _add_units(found: list[Unit], comparison: Comparison, prompts: Sequence[Prom
                         found.append(Unit(len(found), mode, prompt, tree.label, temperature, verifier, draft))
             for temperature in comparison.temperatures if mode == "free" and with_sampling else ():
                 found.append(Unit(len(found), mode, prompt, NO_DRAFT, temperature, SAMPLING))
+
+
+def labels_of_drafts(comparison: Comparison) -> Sequence[str | None]:
+    """Of all drafts in order; of one without a label it is None."""
+    return tuple(one.label for one in comparison.drafts) or (None,)
 
 
 def draft_of(comparison: Comparison, label: str | None) -> str | None:

@@ -277,7 +277,7 @@ def differences(tallies: Sequence[Tally], measure: Measure, base: str | None = N
 
 
 def from_base(tallies: Sequence[Tally], measure: Measure, base: str) -> list[Difference]:
-    """Every verifier less ``base``, which ran without a tree: it is set beside each draft and tree of its temperature."""
+    """Every verifier less ``base``, which ran without a tree: it is set beside every tree and draft of its kind."""
     groups = dict.fromkeys(tally.group for tally in tallies if tally.verifier != base)
     beside = [
         replace(tally, group=group)
@@ -300,14 +300,14 @@ def between_trees(tallies: Sequence[Tally], measure: Measure, trees: Sequence[st
 
 
 def between_drafts(tallies: Sequence[Tally], measure: Measure) -> list[Difference]:
-    """All pairs of drafts for every verifier and tree: ``a`` and ``b`` are drafts here, and ``group.draft`` the verifier.
+    """All pairs of drafts for every verifier and tree: ``a`` and ``b`` are drafts here, ``group.draft`` a verifier.
 
     Two drafts ran on the same prompts with the same luck, each its own way.
     """
     turned = [
-        replace(tally, group=tally.group._replace(draft=tally.verifier), verifier=tally.group.draft)
+        replace(tally, group=tally.group._replace(draft=tally.verifier), verifier=draft)
         for tally in tallies
-        if tally.group.draft is not None
+        if (draft := tally.group.draft) is not None
     ]
     return differences(turned, measure)
 

@@ -18,6 +18,7 @@ from specviz.compare.parquet_files import file_names, files_pattern, files_there
 from specviz.compare.read import DRAFTS_KEY, MODELS_KEY
 from specviz.compare.rows import TABLES, Row, Rows
 from specviz.compare.run_unit import Result
+from specviz.compare.spec import labels_of_drafts
 from specviz.errors import SettingsError
 from specviz.trace.identity import other_models
 from specviz.trace.schema import Models
@@ -55,7 +56,7 @@ def _write_tables(folder: Path, job: Job) -> dict[str | None, Models]:
         left.unlink()
     units = job.units()
     models: dict[str | None, Models] = {}
-    for draft in [one.label for one in job.comparison.drafts] or [None]:
+    for draft in labels_of_drafts(job.comparison):
         first = next(unit for unit in units if unit.draft == draft)
         models[draft] = read_unit(folder, first.index).models
     writers = {name: _Writer(folder, name, models) for name in TABLES}

@@ -74,9 +74,9 @@ def _lines(tallies: Sequence[Tally], labels: Labels | None) -> Iterator[str]:
         yield from (title, "=" * len(title), "")
         yield from _lengths(own)
         yield from _differences("Differences in accepted length", differences(own, accepted_length))
-        for measure, title in ((accepted_length, "accepted length"), (block_efficiency, "block efficiency")):
-            found = between_drafts(own, measure)
-            yield from _differences(f"Differences in {title} between drafts", found, ("verifier", "tree", "drafts"))
+        for what, function in (("accepted length", accepted_length), ("block efficiency", block_efficiency)):
+            apart = between_drafts(own, function)
+            yield from _differences(f"Differences in {what} between drafts", apart, ("verifier", "tree", "drafts"))
         yield from _measures("Quality of the outputs", everyone, QUALITY)
         for measure in FROM_SAMPLING:
             found = from_base(everyone, QUALITY[measure], SAMPLING)
