@@ -355,7 +355,8 @@ def _batches(path: Path, name: str) -> Iterator[dict[str, list[Any]]]:
     import pyarrow.compute
     import pyarrow.parquet
 
-    texts = [column for column, (word, _) in TABLES[name].items() if word == "string"]
+    there = pyarrow.parquet.read_schema(path).names
+    texts = [column for column, (word, _) in TABLES[name].items() if word == "string" and column in there]
     file = pyarrow.parquet.ParquetFile(path, read_dictionary=texts)
     for batch in file.iter_batches(_BATCH, use_threads=False):
         columns = {}
