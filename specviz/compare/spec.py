@@ -14,7 +14,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -24,6 +23,7 @@ from specviz.compare.rows import NO_DRAFT, SAMPLING
 from specviz.drafting import find_builder
 from specviz.engine.resolve import resolve
 from specviz.errors import SettingsError, shown
+from specviz.models.sources import is_folder
 from specviz.trace.schema import Choice, Option, PromptEnd, Settings, Value
 from specviz.trace.settings import build_choice, build_sampling, build_settings, draft_sampling, parse_pairs
 from specviz.verifiers import VERIFIERS, Verifier, find_verifier
@@ -144,7 +144,7 @@ def parse_drafts(texts: Sequence[str]) -> tuple[str, tuple[NamedDraft, ...]]:
     found = []
     for text in texts:
         # A folder can be called eta=0.1.
-        label, name = (text, text) if Path(text).expanduser().is_dir() else _labelled(text)
+        label, name = (text, text) if text.strip() and is_folder(text) else _labelled(text)
         if not name:
             raise SettingsError(f"The draft {shown(label)} has no model; write {label}= and what it is loaded by.")
         if len(name) > MOST_NAME:
@@ -213,19 +213,13 @@ def check(comparison: Comparison) -> None:
     Raises:
         SettingsError: naming the first thing that is wrong.
     """
-    if len(comparison.drafts) > MOST_DRAFTS:
-        raise SettingsError(f"These are {len(comparison.drafts)} drafts; compare at most {MOST_DRAFTS} at once.")
+    check_drafts(comparison.drafts)
     for what, values in (
-        ("draft", [draft.label for draft in comparison.drafts]),
         ("tree", [tree.label for tree in comparison.trees]),
         ("verifier", [verifier.label for verifier in comparison.verifiers]),
         ("temperature", [f"{temperature:g}" for temperature in comparison.temperatures]),
     ):
-        if SAMPLING in values or NO_DRAFT in values:
-            raise SettingsError(f"The labels {SAMPLING!r} and {NO_DRAFT!r} stand for the target alone; choose others.")
-        twice = next((value for value in values if values.count(value) > 1), None)
-        if twice is not None:
-            raise SettingsError(f"The {what} {twice} is named twice; give every one its own label.")
+        _check_labels(what, values)
     known = known_verifiers(comparison)
     for tree in comparison.trees:
         for temperature in comparison.temperatures:
@@ -233,6 +227,25 @@ def check(comparison: Comparison) -> None:
                 comparison, tree.choice, temperature, comparison.verifiers, comparison.driver, 0, False
             )
             resolve(settings, known)
+
+
+def check_drafts(drafts: Sequence[NamedDraft]) -> None:
+    """Refuse drafts that cannot be told apart, or too many.
+
+    Raises:
+        SettingsError: naming what is wrong.
+    """
+    if len(drafts) > MOST_DRAFTS:
+        raise SettingsError(f"These are {len(drafts)} drafts; compare at most {MOST_DRAFTS} at once.")
+    _check_labels("draft", [draft.label for draft in drafts])
+
+
+def _check_labels(what: str, values: Sequence[str]) -> None:
+    if SAMPLING in values or NO_DRAFT in values:
+        raise SettingsError(f"The labels {SAMPLING!r} and {NO_DRAFT!r} stand for the target alone; choose others.")
+    twice = next((value for value in values if values.count(value) > 1), None)
+    if twice is not None:
+        raise SettingsError(f"The {what} {twice} is named twice; give every one its own label.")
 
 
 # --------------------------------------------------------------------------------------------------------- units

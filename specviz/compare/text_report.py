@@ -100,7 +100,7 @@ def _lengths(tallies: Sequence[Tally]) -> Iterator[str]:
             accepted, efficiency = estimate(own, accepted_length), estimate(own, block_efficiency)
             steps = sum(tally.steps for tally in own)
             rows.append(
-                [*places(group), name, str(accepted.prompts), str(steps), _interval(accepted), _interval(efficiency)]
+                [*places(group), name, str(accepted.prompts), str(steps), interval(accepted), interval(efficiency)]
             )
     yield from table([*places.head, "verifier", "prompts", "steps", "accepted", "block eff."], rows)
 
@@ -116,7 +116,7 @@ def _measures(title: str, tallies: Sequence[Tally], measures: Mapping[str, Measu
     if columns:
         yield title
         places = _Places(tallies)
-        rows = [[*places(group), name, *(_interval(cells[it]) for it in columns)] for group, name, cells in found]
+        rows = [[*places(group), name, *(interval(cells[it]) for it in columns)] for group, name, cells in found]
         yield from table([*places.head, "verifier", *(_TITLES[measure] for measure in columns)], rows)
 
 
@@ -132,7 +132,7 @@ def _sweep(rule: str, names: list[str], tallies: Sequence[Tally], labels: Labels
     places = _Places(tallies)
     for group, verifiers in by_group(tallies).items():
         for name in names:
-            cells = [_interval(estimate(verifiers.get(name, []), measure)) for measure in columns.values()]
+            cells = [interval(estimate(verifiers.get(name, []), measure)) for measure in columns.values()]
             rows.append([*places(group), *(str(labels.options[name][option]) for option in options), *cells])
     yield f"Sweep of {rule}"
     yield from table([*places.head, *options, *columns], rows)
@@ -144,7 +144,7 @@ def _budget(nodes: int, trees: list[str], tallies: Sequence[Tally]) -> Iterator[
     places = _Places(tallies)
     for group, verifiers in by_group(tallies).items():
         for name, own in verifiers.items() if group.tree in trees else ():
-            cells = [_interval(estimate(own, it)) for it in (nodes_per_step, accepted_length, block_efficiency)]
+            cells = [interval(estimate(own, it)) for it in (nodes_per_step, accepted_length, block_efficiency)]
             *drafted, tree, temperature = places(group)
             rows.append([*drafted, name, temperature, tree, *cells])
     *heads, tree, temperature = places.head
@@ -166,17 +166,14 @@ def _differences(
     yield title
     *_, tree, pair = heads
     places = _Places(found, heads[0] if len(heads) > 2 else "draft", tree)
-    rows = [
-        [
-            *places(it.group),
-            f"{it.a} - {it.b}",
-            _interval(Estimate(it.value, it.low, it.high, it.prompts), sign="+"),
-            f"{it.p:.4f}",
-            f"{it.adjusted:.4f}",
-        ]
-        for it in found
-    ]
+    rows = [[*places(it.group), *difference_cells(it)] for it in found]
     yield from table([*places.head, pair, "difference", "p", "Holm"], rows)
+
+
+def difference_cells(it: Difference) -> list[str]:
+    """Who less whom, the difference with its interval, p, and p after Holm's correction."""
+    value = interval(Estimate(it.value, it.low, it.high, it.prompts), sign="+")
+    return [f"{it.a} - {it.b}", value, f"{it.p:.4f}", f"{it.adjusted:.4f}"]
 
 
 def _kinds(tallies: Sequence[Tally]) -> Iterator[str]:
@@ -188,9 +185,7 @@ def _kinds(tallies: Sequence[Tally]) -> Iterator[str]:
     for group, verifiers in by_group(tallies).items():
         for kind in kinds:
             cells = [
-                _interval(
-                    estimate([tally for tally in verifiers.get(name, []) if tally.kind == kind], block_efficiency)
-                )
+                interval(estimate([tally for tally in verifiers.get(name, []) if tally.kind == kind], block_efficiency))
                 for name in names
             ]
             rows.append([*places(group), kind, *cells])
@@ -232,7 +227,8 @@ def _short(label: str) -> str:
     return label if len(label) <= 28 else label[:27] + "…"
 
 
-def _interval(it: Estimate, sign: str = "") -> str:
+def interval(it: Estimate, sign: str = "") -> str:
+    """``1.234 [1.100, 1.400]``, or a dash for no prompts."""
     if not it.prompts:
         return "-"
     value, low, high = (round(one, 3) + 0.0 for one in (it.value, it.low, it.high))  # no -0.000
