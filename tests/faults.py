@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import torch
 
-from specviz.engine.runners import DraftRunner
+from specviz.engine.draft_runners import DraftRunner
 from specviz.models.kv_cache import Compaction, SlotCache
 from specviz.options import Options
 from specviz.tree import TokenTree

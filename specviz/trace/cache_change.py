@@ -27,8 +27,9 @@ class Slot(Value):
     """Null, as everything else that may be, where not recorded."""
     token: Count
     position: Count | None
-    role: Literal["context", "node", "pruned"]
-    """``context``: a committed token fed late; ``node``: a tree node; ``pruned``: run, but not kept in the tree."""
+    role: Literal["context", "node", "pruned", "mask"]
+    """``context``: a committed token fed late; ``node``: a tree node; ``pruned``: run, but not kept in the tree;
+    ``mask``: a masked place of a block, whose token is a stand-in."""
     node: Count | None
     sees: Slots | None
     """Slots of this step that the attention mask let this row see, itself included."""

@@ -65,6 +65,17 @@ class Row(Value):
     """Of the logits, in nats; null where not recorded."""
     variance: float | None = None
     """Of log p under the processed distribution, in square nats; null where not recorded."""
+    confidence: Probability | None = None
+    """Of a draft head that says how likely what it drafts here is accepted; null where it says nothing."""
+    bias: Annotated[Many[float], Field(max_length=MOST_TOP)] | None = None
+    """Of a draft head that adds a bias by the token at the node (DSpark): what it added to the logits of raw's tokens,
+    in their order; null for other rows."""
+
+    @model_validator(mode="after")
+    def _bias_of_raw(self) -> Row:
+        if self.bias is not None and (self.raw is None or len(self.bias) != len(self.raw.ids)):
+            raise ValueError("bias and raw differ in length")
+        return self
 
 
 def written(token: int, texts: Mapping[int, TokenText]) -> TokenText:
@@ -105,6 +116,8 @@ class Node(PartialNode):
     optimum: Probability | None = None
     """Of a node with children: the largest probability with which a lossless rule that decides node by node can accept
     one of them, given how they were proposed; null where it was not computed."""
+    p_outside: Probability | None = None
+    """What the target's processed row gives to tokens that the draft cannot propose; null where it can propose all."""
 
 
 def check_tree(nodes: tuple[PartialNode, ...]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -73,6 +73,29 @@ class Settings(Value):
         return self
 
 
+class HeadInfo(Value):
+    """A draft head: a few layers that draft from the target's hidden states, and how they were run."""
+
+    format: Literal["eagle1", "eagle3", "p_eagle", "dflash", "dspark", "medusa", "mtp", "hidden_state"]
+    """``hidden_state``: specviz's own, a draft model of its own with a head that reads the target."""
+    kind: Literal["step", "block"]
+    """``step``: one forward a level of the tree; ``block``: one forward at the root drafts all levels."""
+    reads: Annotated[Many[Count], Field(max_length=MOST_LAYERS)]
+    """Which of the target's hidden states, in this order: 0 is the embeddings, k the output of layer k."""
+    before_norm: bool
+    """Whether the output of the last layer, where it is read, is taken before the final norm."""
+    layers: Count
+    """Layers of the head, which have keys and values of their own."""
+    depth: Count | None = None
+    """Of a block: how many rows it drafts at once, one a level of the tree."""
+    vocabulary: Count | None = None
+    """How many tokens it can propose; null for all of the target's."""
+    options: Options = Field({})
+    """How it was run, as its files or the user said: norms, position offset, rope base."""
+    by_hand: Annotated[Many[Name], Field(max_length=MOST_OPTIONS)] = ()
+    """Which of ``options``, and ``reads``, the user set in place of what the files say."""
+
+
 class ModelInfo(Value):
     """What was loaded, as found on the loaded model."""
 
@@ -96,6 +119,8 @@ class ModelInfo(Value):
     quantization: Name | None = None
     reads: Annotated[Many[Count], Field(max_length=MOST_LAYERS)] = ()
     """Of a draft that reads the target's hidden states: which. 0 is the embeddings, k the output of layer k."""
+    head: HeadInfo | None = None
+    """Of a draft that is a head, or has one; null where there is none, and where it was not recorded."""
     note: Text | None = None
 
 

@@ -32,7 +32,7 @@ from specviz.trace.own_steps import (
     tree_fault,
     verdict_fault,
 )
-from specviz.trace.run_inputs import Choice, Engine, ModelInfo, Models, Sampling, Settings
+from specviz.trace.run_inputs import Choice, Engine, HeadInfo, ModelInfo, Models, Sampling, Settings
 from specviz.trace.timings import Timings
 from specviz.trace.values import (
     INFINITE_DIFFERENCE,
@@ -108,6 +108,7 @@ __all__ = [
     "Engine",
     "FailedStep",
     "ForkedFrom",
+    "HeadInfo",
     "Lossless",
     "Many",
     "ModelInfo",

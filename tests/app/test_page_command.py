@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from specviz.engine.runners import DraftRunner
+from specviz.engine.draft_runners import DraftRunner
 from specviz.engine.session import Session
 from tests import pairs
 from tests.browser import DRAWN, Watched

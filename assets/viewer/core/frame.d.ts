@@ -490,7 +490,23 @@ export interface ModelInfo {
   device: string | null;
   quantization: string | null;
   reads: number[];
+  head: HeadInfo | null;
   note: string | null;
+}
+
+/**
+ * A draft head: a few layers that draft from the target's hidden states, and how they were run.
+ */
+export interface HeadInfo {
+  format: "eagle1" | "eagle3" | "p_eagle" | "dflash" | "dspark" | "medusa" | "mtp" | "hidden_state";
+  kind: "step" | "block";
+  reads: number[];
+  before_norm: boolean;
+  layers: number;
+  depth: number | null;
+  vocabulary: number | null;
+  options: Record<string, boolean | number | number | string | null>;
+  by_hand: string[];
 }
 
 /**
