@@ -17,7 +17,8 @@ import torch
 from specviz.engine.session import Session
 from specviz.models.language_model import LanguageModel
 from specviz.models.loading import Pair
-    by_chat = tuple(overlaps(pair.target, pair.draft_model, chats))
+from specviz.models.target_states import plain_states
+from specviz.trace.metrics import acceptance_by_rank, block_efficiency, emitted_lengths
 from specviz.trace.schema import Choice, Settings, Step
 from specviz.train.chats import Chat, prompts, read_chats, write_shard
 
