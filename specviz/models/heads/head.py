@@ -70,11 +70,11 @@ class DraftHead(nn.Module):
         """
         raise NotImplementedError
 
-    def bias(self, own: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor | None:  # noqa: ARG002
+    def bias(self, own: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor | None:
         """[n, Vd], what :meth:`logits` adds by the tokens [n]; None for a head that adds nothing (all but DSpark)."""
         return None
 
-    def confidence(self, own: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor | None:  # noqa: ARG002
+    def confidence(self, own: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor | None:
         """[n] in [0, 1], how likely the head says that what it drafts here is accepted; None if it says nothing."""
         return None
 
