@@ -99,7 +99,7 @@ def ask_head_audit(
         pending: see :class:`specviz.engine.head_runners.HeadRunner`.
         others: as for :func:`ask_audit`.
     """
-    head, reading, base = model.head, model.reading, cache.num_committed
+    head, reading = model.head, model.reading
     if len(tokens) < 2 or pending is None:
         return _ask_differences(cache, DynamicCache(), first_slot, [], reads)
     ids = target.plain_ids(tokens[:-1])
@@ -171,7 +171,7 @@ def _ask_differences(
     for layer, ours in zip(fresh.layers, cache.slot_layers, strict=True):
         for rows, theirs, mine in ((keys, layer.keys, ours.keys), (values, layer.values, ours.values)):
             assert theirs is not None
-            rows.append(slot_differences(mine[0, :, :base], theirs[0, :, :base]))
+            rows.append(slot_differences(mine[0, :, :base], theirs[0]))
     asked_keys, asked_values, asked_logits = reads.ask(*keys), reads.ask(*values), reads.ask(*logits)
     return lambda: _audit(asked_keys(), asked_values(), asked_logits(), first_slot)
 
