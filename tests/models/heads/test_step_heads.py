@@ -80,12 +80,13 @@ def test_positions_may_count_from_anywhere_and_states_may_not() -> None:
         ("specforge", (1, 4, 6), (1, 4, 6)),
         ("angelslim", (1, 4, 6), (1, 4, 6)),
         ("safeailab", None, (2, 3, 3)),
+        ("deepspec", (1, 2, 4, 5, 6), (1, 2, 4, 5, 6)),
     ],
 )
 def test_layers_are_counted_as_each_layout_counts_them(
     layout: str, reads: tuple[int, ...] | None, expected: tuple[int, ...]
 ) -> None:
-    """SpecForge and AngelSlim write k for the output of layer k, which transformers calls k + 1."""
+    """SpecForge, AngelSlim and DeepSpec write k for the output of layer k, which transformers calls k + 1."""
     config, tensors = head_files.eagle3(TARGET, layout=layout, reads=reads)
     if layout == "specforge" and reads:
         assert config["eagle_config"]["eagle_aux_hidden_state_layer_ids"] == [0, 3, 5]
@@ -94,7 +95,8 @@ def test_layers_are_counted_as_each_layout_counts_them(
     info = eagle3.FORMAT.build(config, tensors, TARGET, {}).info
     assert info.reads == expected
     assert info.before_norm
-    assert eagle3.FORMAT.build(config, tensors, TARGET, {"reads": "0, 1,6"}).info.reads == (0, 1, 6)
+    other = (0, 1, 6, 2, 3)[: len(expected)]
+    assert eagle3.FORMAT.build(config, tensors, TARGET, {"reads": ", ".join(map(str, other))}).info.reads == other
 
 
 def test_each_column_is_the_token_that_its_offset_says() -> None:
