@@ -7,7 +7,7 @@ downloaded.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,11 @@ from specviz.models.device_map import device_map, refuse_offloading, room_for_we
 from specviz.models.devices import check_dtype, choose_device, choose_dtype, free_memory
 from specviz.models.download_cache import ProgressCallback, silent
 from specviz.models.head_model import HeadModel
+from specviz.models.heads.find import find_head, in_dtype, is_head, not_a_head
 from specviz.models.heads.head import DraftHead
 from specviz.models.hidden_state_head import HiddenStateHead, read_head
 from specviz.models.language_model import LanguageModel
-from specviz.models.memory import MemoryPlan, ToLoad, plan_memory, refuse_if_weights_exceed
+from specviz.models.memory import MemoryPlan, ToLoad, head_to_load, plan_memory, refuse_if_weights_exceed
 from specviz.models.planning import checkpoint_dtype, read_config
 from specviz.models.prompt_ends import without_end
 from specviz.models.quantization import (
@@ -38,13 +39,13 @@ from specviz.models.quantization import (
     quantization_name,
     quantization_note,
 )
-from specviz.models.sources import DEFAULT, Source, find_source, load_error
+from specviz.models.sources import DEFAULT, Source, find_source, load_error, without_pickles
 from specviz.models.tokens import TokenTexts
 from specviz.models.tree_check import check_tree_attention
 from specviz.models.vocabularies import check_tokenizers
 from specviz.models.weight_sizes import allocated_bytes
 from specviz.models.weights import weights_hash
-from specviz.trace.schema import LONGEST_NAME, ModelInfo, Models, PromptEnd, cut
+from specviz.trace.schema import LONGEST_NAME, ModelInfo, Models, Option, PromptEnd, cut
 
 log = logging.getLogger(__name__)
 
@@ -134,6 +135,8 @@ def load_pair(
     target_quantization: str = "none",
     draft_quantization: str = "none",
     allow_renamed_tokens: bool = False,
+    head_reads: Sequence[int] = (),
+    head_options: Mapping[str, Option] | None = None,
     progress: ProgressCallback | None = None,
     loaded_target: LanguageModel | None = None,
 ) -> Pair:
@@ -141,12 +144,15 @@ def load_pair(
 
     Args:
         target: ``default``, a model folder, or a hub id with or without ``@revision``.
-        draft: the same. Equal names with equal quantizations share one set of weights.
+        draft: the same, or a folder or a hub id of a draft head, see docs/models.md. Equal names with equal
+            quantizations share one set of weights.
         device: one of :data:`specviz.models.choices.DEVICES`; ``auto`` takes CUDA, then MPS, then the CPU.
         dtype: one of :data:`specviz.models.choices.DTYPES`, see :func:`choose_dtype`.
         target_quantization, draft_quantization: of :data:`specviz.models.choices.QUANTIZATIONS`.
         allow_renamed_tokens: take a draft whose tokenizer names added tokens otherwise than the target's, see
             :func:`~specviz.models.vocabularies.check_tokenizers`.
+        head_reads, head_options: of a draft head, in place of what its files say: which of the target's hidden states
+            it reads, and options of its format.
         progress: told what is being done.
         loaded_target: of a pair that was loaded before with the same options but for the draft; its weights are not
             loaded again.
@@ -162,7 +168,24 @@ def load_pair(
     check_quantization(target_quantization, where, target)
     check_quantization(draft_quantization, where, draft)
     ours, theirs = find_source(target, "target", progress), find_source(draft, "draft", progress)
-    our_config, their_config = read_config(ours), read_config(theirs)
+    if is_head(ours):
+        raise ModelError(f"{ours.name} is a draft head and no target; choose it as draft.")
+    our_config = read_config(ours)
+    by_hand = dict(head_options or {})
+    if head_reads:
+        by_hand["reads"] = ",".join(map(str, head_reads))
+    head = find_head(theirs, our_config, by_hand)
+    if head is not None:
+        if draft_quantization != "none":
+            raise SettingsError(f"{theirs.name} is a draft head, which is not quantized; set its quantization to none.")
+        to_load_target = ToLoad(
+            ours.name, our_config, choose_dtype(dtype, checkpoint_dtype(our_config), where), target_quantization
+        )
+        return _load_with_head(ours, to_load_target, theirs, head, where, progress, loaded_target)
+    if by_hand:
+        raise not_a_head(theirs.name)
+    theirs = without_pickles(theirs)
+    their_config = read_config(theirs)
     for source, config, quantization in (
         (ours, our_config, target_quantization),
         (theirs, their_config, draft_quantization),
@@ -188,7 +211,7 @@ def load_pair(
             (theirs, their_config, draft_quantization),
         )
     ]
-    head = read_head(theirs, their_config, our_config)
+    own_head = read_head(theirs, their_config, our_config)
     same = (ours.place, ours.revision, ours.adapter, target_quantization) == (
         theirs.place,
         theirs.revision,
@@ -208,7 +231,7 @@ def load_pair(
     beside = our_model.get_input_embeddings().weight.device
     their_model = our_model if same else read_model(theirs, to_load[1], beside, None)
     target_model = loaded_target or language_model(our_model, ours)
-    draft_model = language_model(their_model, theirs, head)
+    draft_model = language_model(their_model, theirs, own_head)
     return Pair(
         target=target_model,
         draft=draft_model,
@@ -216,6 +239,40 @@ def load_pair(
         token_text=token_text,
         eos_ids=eos_ids(our_model.generation_config, our_model.config, tokenizer),
         models=Models(target=target_model.info, draft=draft_model.info, renamed_tokens=renamed),
+    )
+
+
+def _load_with_head(
+    ours: Source,
+    to_load: ToLoad,
+    theirs: Source,
+    head: DraftHead,
+    where: torch.device,
+    progress: ProgressCallback,
+    loaded_target: LanguageModel | None,
+) -> Pair:
+    """The pair of a target and a head that reads it. A head has no tokenizer of its own: it reads the target's ids."""
+    check_saved_quantization(to_load.config, ours.name)
+    check_config(to_load.config, ours.name)
+    if ours.adapter is not None:
+        check_unquantized(to_load.config, to_load.quantization, ours.name)
+    tokenizer = read_tokenizer(ours)
+    held = 0 if loaded_target is None else allocated_bytes(loaded_target.model)
+    plan = _plan(to_load, head_to_load(theirs.name, head, to_load.dtype), where, held)
+    if loaded_target is None:
+        progress(f"Loading {ours.name}", None)
+        target = language_model(read_model(ours, to_load, where, plan), ours)
+    else:
+        target = loaded_target
+    progress(f"Loading {theirs.name}", None)
+    draft = head_model(in_dtype(head, to_load.dtype), theirs.name, target, theirs)
+    return Pair(
+        target=target,
+        draft=draft,
+        tokenizer=tokenizer,
+        token_text=TokenTexts(tokenizer),
+        eos_ids=eos_ids(target.model.generation_config, target.model.config, tokenizer),
+        models=Models(target=target.info, draft=draft.info),
     )
 
 
