@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 
+from specviz.models.cached_model import causal_mask
 from specviz.models.heads import dflash, dspark, medusa, p_eagle
 from specviz.models.heads.head import BlockHead, HeadFormat
 from specviz.models.kv_cache import SlotCache
-from specviz.models.language_model import causal_mask
 from tests import block_heads, tiny
 from tests.head_files import Files
 
@@ -112,7 +112,7 @@ def select_layers(states: Sequence[torch.Tensor], layers: Sequence[int]) -> torc
 @torch.no_grad()
 def play(head: BlockHead, roots: tuple[int, ...] = ROOTS) -> dict[str, list[torch.Tensor]]:
     """Of each block the logits [depth, Vd] and the confidence [depth] of its rows, asked about the text itself."""
-    states = select_layers(hidden_states(), head.info.reads)
+    states = torch.cat([hidden_states()[layer][0] for layer in head.info.reads], dim=-1)
     cache = SlotCache(max(head.layers, 1), 64)
     found: dict[str, list[torch.Tensor]] = {"logits": [], "confidence": []}
     for root in roots:

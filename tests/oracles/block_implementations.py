@@ -176,7 +176,7 @@ def _speculators(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor])
     assert {name.split(".")[0] for name in missing} <= {"verifier_norm"}, missing
     model.eval()
     ids = made.eagle_aux_hidden_state_layer_ids if kind == "peagle" else made.aux_hidden_state_layer_ids
-    states = select_layers(hidden_states(), tuple(ids))[None]
+    states = torch.cat([hidden_states()[layer] for layer in ids], dim=-1)
     return _p_eagle(core, model, states) if kind == "peagle" else _anchored(core, model, states)
 
 
