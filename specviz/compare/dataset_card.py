@@ -11,7 +11,7 @@ from specviz.compare.rows import DRAFT, KEY, NO_DRAFT, SAMPLING, TABLES
 from specviz.compare.run_unit import named
 from specviz.compare.spec import Named
 from specviz.display import upright
-from specviz.trace.schema import Models
+from specviz.trace.schema import ModelInfo, Models
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
@@ -73,6 +73,7 @@ def _body(job: Job, models: Sequence[Models], counts: Mapping[str, int], files: 
         ("vocabulary", [f"{model.vocabulary:,}" for model in them]),
         ("number format", [model.quantization or str(model.dtype) for model in them]),
         ("note", [model.note or "" for model in them]),
+        *([("draft head", [_head_of(model) for model in them])] if any(model.head for model in them) else []),
     ):
         lines.append(f"| {title} | {' | '.join(cells)} |")
     lines += [
@@ -108,6 +109,11 @@ def _body(job: Job, models: Sequence[Models], counts: Mapping[str, int], files: 
         lines += [f"| `{column}` | {word} | {meaning} |" for column, (word, meaning) in columns.items()]
     joined = ", ".join(f"`{column}`" for column in (*KEY, *(DRAFT if it.drafts else ())))
     return [*lines, "", f"Tables join on {joined}; in `free` runs on `verifier` too, and `step` where both have it."]
+
+
+def _head_of(model: ModelInfo) -> str:
+    """Which kind of draft head it is, and which of the target's hidden states it reads."""
+    return f"{model.head.format}, reads {', '.join(map(str, model.head.reads))}" if model.head else ""
 
 
 def _named(what: str, choices: Sequence[Named]) -> Iterable[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -35,20 +36,22 @@ from specviz.errors import SettingsError
 from specviz.models import loading
 from specviz.models.loading import load_pair
 from specviz.models.pair_spec import ModelChoice
-from tests import tiny
+from tests import head_files, tiny
 from tests.generators import finish
 
 HOSTILE = "<img src=x onerror=alert(1)>"
-DRAFTS = {"near": "draft", "weak": "weak", HOSTILE: "draft"}
+DRAFTS = {"near": "draft", "weak": "weak", HOSTILE: "draft", "head": "head"}
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders ``target``, ``draft``, and ``weak``: a draft that agrees with the target less."""
+    """Folders ``target``, ``draft``, ``weak``: a draft that agrees with the target less, and ``head``: EAGLE-3."""
     folder = tmp_path_factory.mktemp("models")
     tiny.save_pair(folder)
     tiny.perturbed(tiny.make_model("llama"), scale=0.8).save_pretrained(folder / "weak")
     tiny.make_tokenizer().save_pretrained(folder / "weak")
+    head = head_files.eagle3(tiny.make_config("llama"), reads=(0, 1, 2), columns=40)
+    head_files.save_head(folder / "head", head)
     return folder
 
 
@@ -87,7 +90,7 @@ def loaded() -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(models: Path, loaded: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished comparison of three drafts, of which the third is the first one again under a hostile label."""
+    """A finished comparison of four drafts: the third is the first one again under a hostile label, the last a head."""
     read_model = loading.read_model
 
     def seen(source, *arguments):
@@ -103,7 +106,7 @@ def folder(models: Path, loaded: list[str], tmp_path_factory: pytest.TempPathFac
 
 
 def test_the_target_is_read_once_and_every_draft_when_its_turn_comes(folder: Path, loaded: list[str]) -> None:
-    assert loaded == ["target", "draft", "weak", "draft"]
+    assert loaded == ["target", "draft", "weak", "draft"], "and a head is no model"
 
 
 def test_every_draft_makes_the_rows_that_it_makes_alone(folder: Path, models: Path, tmp_path: Path) -> None:
@@ -130,7 +133,7 @@ def test_the_summary_tests_drafts_against_each_other(folder: Path) -> None:
     summary = load(folder)
     assert [row["label"] for row in summary["drafts"]] == list(DRAFTS)
     rows = [row for row in summary["draft_differences"] if (row["mode"], row["verifier"]) == ("paired", "rejection")]
-    assert {(row["a"], row["b"]) for row in rows} == {("near", "weak"), ("near", HOSTILE), ("weak", HOSTILE)}
+    assert {(row["a"], row["b"]) for row in rows} == set(itertools.combinations(DRAFTS, 2))
     values = {
         (row["draft"], row["measure"]): row["value"]
         for row in summary["estimates"]
@@ -181,7 +184,7 @@ def test_broken_off_between_drafts_and_gone_on_with(folder: Path, models: Path, 
     assert len(jobs.missing(tmp_path, job)) == len(job.units()) - 5
     with pytest.raises(SettingsError, match="another comparison"):
         jobs.open_folder(tmp_path, job_of(models, DRAFTS | {"weak": "draft"}))
-    wrong = replace(job, comparison=job_of(models, {"near": "weak", "weak": "weak", HOSTILE: "draft"}).comparison)
+    wrong = replace(job, comparison=job_of(models, DRAFTS | {"near": "weak"}).comparison)
     ((index, packed),) = jobs.run_here(wrong, [0])
     with pytest.raises(SettingsError, match="made by other models"):
         jobs.write_unit(tmp_path, index, packed)
@@ -203,14 +206,16 @@ def test_one_draft_has_the_units_it_always_had(models: Path) -> None:
 
 def test_a_step_of_a_draft_is_made_again(folder: Path, models: Path, tmp_path: Path) -> None:
     sessions = Sessions(load_pair)
-    group = Group("paired", "2,2", 1.0, "weak")
-    assert replayable_run(folder, group, "b").pair.draft == str(models / "weak")
-    *_, ((text, trace, _), _) = replay(sessions, "p", folder, group, ("b", "rejection"), 1, PageState())
-    assert "Step 2 was made again and is as it was recorded." in text
-    assert trace.models.draft.id == "weak"
+    for label in ("head", "weak"):
+        group = Group("paired", "2,2", 1.0, label)
+        assert replayable_run(folder, group, "b").pair.draft == str(models / label)
+        *_, ((text, trace, _), _) = replay(sessions, "p", folder, group, ("b", "rejection"), 1, PageState())
+        assert "Step 2 was made again and is as it was recorded." in text
+        assert trace.models.draft.id == label
     recorded = [models_of(folder, label) for label in DRAFTS]
-    assert [one.draft.id for one in recorded] == ["draft", "weak", "draft"]
-    assert len({one.draft.weights for one in recorded}) == 2
+    assert [one.draft.id for one in recorded] == ["draft", "weak", "draft", "head"]
+    assert len({one.draft.weights for one in recorded}) == 3
+    assert (recorded[-1].draft.head.format, recorded[-1].draft.head.reads) == ("eagle3", (0, 1, 2))
     with pytest.raises(SettingsError, match="not all there"):
         replayable_run(folder, group._replace(draft="unheard of"), "b")
     for name in (*(f"{table}.parquet" for table in TABLES), "comparison.json"):
@@ -226,17 +231,19 @@ def test_the_card_and_the_page_have_every_draft(folder: Path) -> None:
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert "| models | target | draft `near` | draft `weak` | " in card
     assert "the same for all drafts, trees" in card
+    assert "| draft head |  |  |  |  | eagle3, reads 0, 1, 2 |" in card
     shelf = ComparisonStore(shipped=Path("nowhere"))
     paths = [str(folder / f"{name}.parquet") for name in TABLES] + [str(folder / "comparison.json")]
     opened = shelf.get(finish(shelf.add_files(paths, Readers(Limits()), Client())))
-    assert "3 drafts" in opened.about
+    assert "4 drafts" in opened.about
     assert choices(opened.summary)["draft"] == list(DRAFTS)
     for figure in ("drafts", "draft_differences", "accepted_length"):
         chosen = settled(opened.summary, Selection(figure=figure, draft="weak"))
         assert chosen.figure == figure
         (section,) = json.loads(board(opened, chosen))["sections"]
-        assert {row["point"][5] for row in section["table"]["rows"]} <= {"weak", "near"}
-        assert len(section["table"]["rows"]) == {"drafts": 2, "draft_differences": 4, "accepted_length": 2}[figure]
+        rows = section["table"]["rows"]
+        assert {row["point"][5] for row in rows} <= {"weak", "near"}
+        assert len(rows) == {"drafts": 2, "draft_differences": 6, "accepted_length": 2}[figure]
     group = Group("paired", "2,2", 1.0, "weak")
     _, runs = json.loads(board(opened, replace(chosen, group=group)))["sections"]
     assert runs["title"].startswith("Runs: weak on 2,2")
