@@ -133,7 +133,7 @@ def parse_tree(text: str) -> Named:
 
 
 def parse_drafts(texts: Sequence[str]) -> tuple[str, tuple[NamedDraft, ...]]:
-    """Names of drafts, with ``label=`` before them or not.
+    """Names of drafts, with ``label=`` before them or not: then the label is the last part of the name.
 
     Returns:
         What the first one is loaded by, and all of them; none where there is one alone without a label.
@@ -149,9 +149,16 @@ def parse_drafts(texts: Sequence[str]) -> tuple[str, tuple[NamedDraft, ...]]:
             raise SettingsError(f"The draft {shown(label)} has no model; write {label}= and what it is loaded by.")
         if len(name) > MOST_NAME:
             raise SettingsError(f"The name of a draft has at most {MOST_NAME} characters; choose a shorter path.")
-        found.append(NamedDraft(label=label[:200], draft=name))
-    alone = len(found) == 1 and found[0].label == found[0].draft[:200]
-    return found[0].draft, () if alone else tuple(found)
+        found.append((label, name))
+    if len(found) == 1 and found[0][0] == found[0][1]:
+        return found[0][1], ()
+    # What stands behind the last slash is enough where it tells them apart.
+    short = [label.rstrip("/").rpartition("/")[2] if label == name else label for label, name in found]
+    drafts = [
+        NamedDraft(label=(own if short.count(own) == 1 and own else label)[:200], draft=name)
+        for own, (label, name) in zip(short, found, strict=True)
+    ]
+    return found[0][1], tuple(drafts)
 
 
 def parse_verifier(text: str) -> Named:

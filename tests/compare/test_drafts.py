@@ -252,10 +252,9 @@ def test_the_card_and_the_page_have_every_draft(folder: Path) -> None:
     assert {one.prompt_id: one.steps for one in runs_of(folder, group)} == {
         row["prompt_id"]: row["steps"] for row in rows
     }
-    for theme in ("light", "dark"):
-        for drawn, _ in charts(load(folder), theme):
-            texts = [note.text for note in drawn.layout.annotations] + list(drawn.layout.yaxis.ticktext or ())
-            assert not any("<img" in text for text in texts)
+    for drawn, _ in charts(load(folder), "light"):
+        texts = [note.text for note in drawn.layout.annotations] + list(drawn.layout.yaxis.ticktext or ())
+        assert not any("<img" in text for text in texts)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +262,8 @@ def test_the_card_and_the_page_have_every_draft(folder: Path) -> None:
     [
         (["default"], ("default", [])),
         (["mine=a/b@c"], ("a/b@c", [("mine", "a/b@c")])),
-        (["a/b", "second=c/d"], ("a/b", [("a/b", "a/b"), ("second", "c/d")])),
+        (["a/b", "second=c/d"], ("a/b", [("b", "a/b"), ("second", "c/d")])),
+        (["a/x@1", "b/x@1", "b/y"], ("a/x@1", [("a/x@1", "a/x@1"), ("b/x@1", "b/x@1"), ("y", "b/y")])),
         (["./eta=0.1"], ("./eta=0.1", [])),
     ],
 )

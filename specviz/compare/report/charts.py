@@ -71,6 +71,7 @@ _TOP, _BOTTOM = 40, 52
 LEGEND_GAP = 30
 """Pixels between legend and plot; charts carry it for the script that draws them."""
 _LABEL_COLUMNS = 26
+_DRAFT_COLUMNS = 20
 _NARROW = 350
 
 
@@ -208,6 +209,15 @@ def value_text(row: SummaryRow, digits: int = 3) -> str:
     return (
         f"{row['value']:.{digits}f} [{row['low']:.{digits}f}, {row['high']:.{digits}f}]<br>"
         f"{row['prompts']} prompts, {label(place_of(row), 60)}, T {row['temperature']:g}"
+    )
+
+
+def place_text(row: SummaryRow) -> str:
+    """The same where there is little room: the draft is cut rather than the tree."""
+    return (
+        str(row["tree"])
+        if row.get("draft") is None
+        else f"{one_line(str(row['draft']), _DRAFT_COLUMNS)} · {row['tree']}"
     )
 
 

@@ -31,6 +31,7 @@ from specviz.compare.report.charts import (
     legend_height,
     looks,
     place_of,
+    place_text,
     point_data,
     value_text,
     whiskers,
@@ -60,13 +61,13 @@ def lengths_figure(
     seen = looks(rows, theme)
     groups = [
         (
-            place,
+            place_text(of_place[0]),
             [
                 Line(name, _by_temperature(of_verifier), seen[name])
                 for name, of_verifier in _parted(of_place, "verifier").items()
             ],
         )
-        for place, of_place in _by_place(rows).items()
+        for of_place in _by_place(rows).values()
     ]
     title = f"{_capital(MEASURES[measure])} by tree and verifier, {_MODES[mode]}"
     return _or_empty(rows, theme, title) or forest(groups, theme=theme, title=title, x_title=MEASURES[measure])
@@ -85,7 +86,10 @@ def trees_figure(
     groups = [
         (
             name,
-            [Line(place, _by_temperature(of_place), seen[name]) for place, of_place in _by_place(own).items()],
+            [
+                Line(_in_lines(some[0].get("draft"), tree), _by_temperature(some), seen[name])
+                for tree, some in ((it[0]["tree"], it) for it in _by_place(own).values())
+            ],
         )
         for name, own in _parted(rows, "verifier").items()
         if name != TARGET_ALONE
@@ -133,7 +137,7 @@ def kinds_figure(
         (
             kind,
             [
-                Line(name if draft is None else f"{draft} · {name}", _by_temperature(some), seen[name])
+                Line(_in_lines(draft, name), _by_temperature(some), seen[name])
                 for (draft, name), some in _parted_by(own, lambda row: (row.get("draft"), row["verifier"])).items()
             ],
         )
@@ -164,12 +168,12 @@ def places_figure(
     panels, seen = _by_place(rows), looks(rows, theme)
     figure = make_subplots(rows=len(panels), cols=1, vertical_spacing=min(0.25, 46 / (_PANEL * len(panels))))
     shown: dict[str, None] = {}
-    for panel, (place, of_place) in enumerate(panels.items(), start=1):
+    for panel, of_place in enumerate(panels.values(), start=1):
         for name, own in _parted(of_place, "verifier").items():
             own = sorted(own, key=lambda row: row["place"])
             figure.add_trace(_place_line(name, own, seen[name], name not in shown), row=panel, col=1)
             shown[name] = None
-        _head(figure, place, panel)
+        _head(figure, place_text(of_place[0]), panel)
     _lay_out(figure, _PANEL * len(panels), shown, theme, title)
     figure.update_xaxes(**axis(theme, dtick=1, zeroline=False))
     figure.update_xaxes(title={"text": what if by == "depth" else f"{what}, from 0"}, row=len(panels), col=1)
@@ -193,8 +197,11 @@ def differences_figure(
     # A pair is drawn in one colour, its clearest: a's.
     seen = looks([{"verifier": name} for row in rows for name in (row["a"], row["b"])], theme)
     groups = [
-        (place, [Line(text, _by_temperature(own), seen[own[0]["a"]]) for text, own in _by_pair(some).items()])
-        for place, some in _by_place(rows).items()
+        (
+            place_text(some[0]),
+            [Line(text, _by_temperature(own), seen[own[0]["a"]]) for text, own in _by_pair(some).items()],
+        )
+        for some in _by_place(rows).values()
     ]
     title = f"Differences in {MEASURES[measure]}, {_MODES[mode]}"
     x_title = f"difference in {MEASURES[measure]}"
@@ -264,7 +271,7 @@ def tradeoff_figure(
             shown[name] = None
         for base in alone[:1]:
             _baseline(figure, base, panel, theme)
-        _head(figure, place, panel)
+        _head(figure, place_text(own[0][1]), panel)
     _lay_out(figure, panel_height * len(places), shown, theme, title)
     figure.update_xaxes(**axis(theme, zeroline=False))
     figure.update_xaxes(title={"text": MEASURES[x]}, row=len(places), col=1)
@@ -304,6 +311,10 @@ def _picked(estimates: Iterable[SummaryRow], measure: str, mode: str, **fields: 
 
 def _parted(rows: Iterable[SummaryRow], by: str) -> dict[Any, list[SummaryRow]]:
     return _parted_by(rows, lambda row: row[by])
+
+
+def _in_lines(draft: str | None, name: str) -> str:
+    return name if draft is None else f"{draft}\n{name}"
 
 
 def _by_place(rows: Iterable[SummaryRow]) -> dict[Any, list[SummaryRow]]:
