@@ -16,9 +16,9 @@ import torch
 
 from specviz.engine.session import Session
 from specviz.models.head_model import HeadModel
-from specviz.models.heads.head import BlockHead
 from specviz.models.language_model import LanguageModel
 from specviz.models.loading import Pair
+from specviz.models.plain_heads import plain_head_rows
 from specviz.models.target_states import plain_states
 from specviz.trace.metrics import acceptance_by_rank, block_efficiency, emitted_lengths
 from specviz.trace.schema import Choice, Settings, Step
@@ -139,50 +139,18 @@ def overlaps(
     with torch.inference_mode():
         for chat in chats:
             tokens = np.concatenate([chat.prompt, chat.reply])[:-1].tolist()
-            first = len(chat.prompt) - 1
-            p = torch.softmax(target.plain_logits(tokens)[first:], -1).cpu()
+            features = None
             if isinstance(draft, HeadModel):
-                q = head_rows(target, draft, tokens, first).cpu()
-            else:
-                features = None
-                if draft.head:
-                    states = plain_states(target.model, target.plain_ids(tokens), draft.head.layers)
-                    features = draft.head.text_features(states)[:-1]
-                q = torch.softmax(draft.plain_logits(tokens, features)[first:], -1).cpu()
+                p, q = target.plain_logits(tokens)[1:], plain_head_rows(target, draft, tokens)
+                p, q = (torch.softmax(row[max(0, len(chat.prompt) - 2) :], -1).cpu() for row in (p, q))
+                yield float(torch.minimum(p, q).sum()), float((p.argmax(-1) == q.argmax(-1)).sum()), len(p)
+                continue
+            if draft.head:
+                states = plain_states(target.model, target.plain_ids(tokens), draft.head.layers)
+                features = draft.head.text_features(states)[:-1]
+            rows = [target.plain_logits(tokens), draft.plain_logits(tokens, features)]
+            p, q = (torch.softmax(row[len(chat.prompt) - 1 :], -1).cpu() for row in rows)
             yield float(torch.minimum(p, q).sum()), float((p.argmax(-1) == q.argmax(-1)).sum()), len(p)
-
-
-def head_rows(target: LanguageModel, draft: HeadModel, tokens: Sequence[int], first: int) -> torch.Tensor:
-    """[n - first, V] of a text of n tokens: at each from ``first`` on, the head's row for the next one.
-
-    Each place is drafted from as a root: with the target's states, and what the text before has put into the cache.
-    """
-    head, cache = draft.head, draft.new_cache(len(tokens) + 32)
-    states = plain_states(
-        target.model,
-        target.plain_ids(tokens[:-1]),
-        draft.reading.layers,
-        before_norm=draft.reading.before_norm,
-    )
-    carry = draft.fuse(states)  # of all tokens but the last: a root is paired with the state before it
-    draft.prefill(cache, tokens[1:first], carry[: first - 1])
-    rows = []
-    for place in range(first, len(tokens)):
-        pair = carry[place - 1 : place]
-        if isinstance(head, BlockHead):
-            if head.remembers_root:
-                draft.remember(cache, tokens[place : place + 1], pair)
-            rows.append(draft.level(cache, draft.block(cache, tokens[place], pair), 0, tokens[place : place + 1])[0])
-            cache.roll_back()
-            draft.prefill(cache, tokens[place : place + 1], pair)
-        else:
-            rows.append(draft.forward(cache, tokens[place : place + 1], [-1], 1, carry=pair).logits[0])
-            cache.commit()
-    q = torch.softmax(torch.stack(rows), -1)
-    if draft.token_ids is None:
-        return q
-    whole = q.new_zeros(len(q), target.vocabulary)
-    return whole.index_copy(1, draft.token_ids.to(q.device), q)
 
 
 def summed(parts: Iterator[tuple[float, float, int]]) -> Overlap:
