@@ -14,14 +14,14 @@ from typing import Any, Literal
 from specviz.display import upright
 from specviz.errors import TraceError
 from specviz.figures.block_types import Block, BlockHead, Refused, Run
-from specviz.figures.cache import cache_columns, lag, settled_slots
+from specviz.figures.cache import cache_columns, lag, rules_of, settled_slots, states_read
 from specviz.figures.cache_types import Cache
 from specviz.figures.engine import recorded_from
 from specviz.figures.failures import failed_columns
 from specviz.figures.figure_style import verifier_looks
 from specviz.figures.findings import findings_of
 from specviz.figures.frame_types import Frame, Tolerance
-from specviz.figures.node import TokenTable, commit_columns, node_columns, summary, verdict_rows
+from specviz.figures.node import TokenTable, commit_columns, draft_sums, node_columns, summary, verdict_rows
 from specviz.figures.phases import draft_ran, step_phases
 from specviz.figures.text import pieces, prompt_text, short_options, token_of
 from specviz.figures.totals import run_totals
@@ -106,19 +106,21 @@ def step_frame(trace: Trace, position: int) -> Frame:
         "builder": step.tree.builder,
         "proposal": step.tree.proposal,
         "draftRan": draft_ran(step),
+        "draftModel": _model(step.models.draft) if step.models and step.models.draft != trace.models.draft else None,
         "endReason": step.end_reason,
         "prefilled": step.prefilled,
         "timings": _timings(step.timings),
         "tree": tree_columns(step, engine),
         "nodes": node_columns(step, tokens, shown),
         "verdicts": verdict_rows(step, tokens, shown, trace.end_tokens),
-        "phases": step_phases(step, shown),
+        "phases": step_phases(step, shown, rules_of(trace, position, "draft")),
         "commit": commit_columns(trace, position),
         "tolerance": tolerance,
         "caches": {
             "target": _cache(trace, position, "target", tolerance["target"]),
             "draft": _cache(trace, position, "draft", tolerance["draft"]),
         },
+        "sums": draft_sums(step),
         "tokens": tokens.used,
     }
 
@@ -130,8 +132,10 @@ def _cache(trace: Trace, position: int, name: Literal["target", "draft"], tolera
         return None
     before = trace.steps[position - 1] if position and not step.prefilled else None
     change_before: CacheChange | None = getattr(before.caches, name) if before else None
-    lag_before = lag(before, change_before) if before and change_before else 0
-    return cache_columns(step, change, settled_slots(trace, position, name), tolerance, lag_before)
+    lag_before = lag(before, change_before, rules_of(trace, position - 1, name)) if before and change_before else 0
+    states = states_read(trace, position) if name == "draft" else None
+    rules = rules_of(trace, position, name)
+    return cache_columns(step, change, settled_slots(trace, position, name), tolerance, lag_before, rules, states)
 
 
 def block(trace: Trace, positions: Iterable[int], *, go: int | None = None) -> Block:
