@@ -6,6 +6,7 @@ import { cells, number, table } from "../core/tables.js";
 import { cutOff, driving, outcome } from "../core/words.js";
 import { phasesOf } from "../tree/phases.js";
 import { bonusBox } from "./distributions.js";
+import { headFacts } from "./head.js";
 
 /** @import { Frame, Phase, Run } from "../core/frame.d.ts" */
 /** @import { Act, View } from "../core/state.js" */
@@ -53,6 +54,7 @@ export function stepPanel(run, frame, view) {
   ];
   if (frame.prefilled) facts.push(["Prefilled", `${frame.prefilled} tokens before this step: ${frame.step ? "the caches were rebuilt" : "the prompt"}`]);
   if (frame.endReason) facts.push(["Ended", frame.endReason]);
+  facts.push(...headFacts(run, frame));
   return [el("div", { class: "sv-thisstep" },
     el("h3", {}, "This step"),
     el("dl", {}, facts.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
