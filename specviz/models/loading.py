@@ -23,6 +23,8 @@ from specviz.models.config_facts import config_facts
 from specviz.models.device_map import device_map, refuse_offloading, room_for_weights
 from specviz.models.devices import check_dtype, choose_device, choose_dtype, free_memory
 from specviz.models.download_cache import ProgressCallback, silent
+from specviz.models.head_model import HeadModel
+from specviz.models.heads.head import DraftHead
 from specviz.models.hidden_state_head import HiddenStateHead, read_head
 from specviz.models.language_model import LanguageModel
 from specviz.models.memory import MemoryPlan, ToLoad, plan_memory, refuse_if_weights_exceed
@@ -51,7 +53,7 @@ class Pair:
     """A target, a draft, and the tokenizer they share."""
 
     target: LanguageModel
-    draft: LanguageModel
+    draft: LanguageModel | HeadModel
     tokenizer: Any
     token_text: TokenTexts
     eos_ids: frozenset[int]
@@ -65,6 +67,17 @@ class Pair:
             raise ModelError(
                 f"The target is on {self.target.device} and the draft on {self.draft.device}; load both on one device."
             )
+
+    @property
+    def draft_model(self) -> LanguageModel:
+        """The draft, for what a head cannot do.
+
+        Raises:
+            ModelError: if it is a head.
+        """
+        if isinstance(self.draft, HeadModel):
+            raise ModelError(f"{self.draft.info.id} is a draft head, and this takes a draft model; choose one.")
+        return self.draft
 
     def encode(self, prompt: str, chat: bool, end_token: PromptEnd = "refuse") -> list[int]:
         """Token ids of a prompt, at least one.
@@ -321,3 +334,32 @@ def language_model(model: Any, source: Source, head: HiddenStateHead | None = No
         except Exception as error:  # of the model's own code, met by a cache or a mask it does not know
             raise load_error(error, source.name) from error
     return wrapped
+
+
+def head_model(head: DraftHead, name: str, target: LanguageModel, source: Source | None = None) -> HeadModel:
+    """A head that drafts for a loaded target, with what is known about it.
+
+    Args:
+        head: on any device, bound or not; it is moved to the target's.
+        source: where it was found, if it was read from files.
+    """
+    head.to(target.device)
+    head.bind(target.model)
+    parameter = next(head.parameters())
+    info = ModelInfo(
+        id=name,
+        source=source.kind if source else None,
+        revision=source.revision if source else None,
+        weights=weights_hash(head),
+        config=config_facts(head.config),
+        architecture=cut(type(head).__name__, LONGEST_NAME),
+        parameters=sum(one.numel() for one in head.parameters()),
+        layers=head.layers,
+        vocabulary=target.vocabulary if head.token_ids is None else len(head.token_ids),
+        dtype=str(parameter.dtype).removeprefix("torch."),
+        device=str(target.device),
+        reads=head.info.reads,
+        head=head.info,
+        note=source.note if source else None,
+    )
+    return HeadModel(head, info, target.vocabulary)

@@ -60,7 +60,7 @@ def train(pair: Pair, folder: Path, plan: TrainingPlan, report: Callable[[Progre
         ModelError: if there are no chats, or the training that is there has another plan.
     """
     state = folder / "training"
-    pair.draft.model.requires_grad_(False)
+    pair.draft_model.model.requires_grad_(False)
     student: Student = HeadStudent(pair, plan) if plan.reads else LayerStudent(pair, plan)
     # Listed first: a shard that comes while the others are read is seen as new.
     shards, examples = _shards(folder), student.read(folder)
@@ -68,7 +68,7 @@ def train(pair: Pair, folder: Path, plan: TrainingPlan, report: Callable[[Progre
     begun = _resume(state, plan, student, optimizer)
     if not begun:
         student.begin(examples)
-    output = pair.draft.model.get_output_embeddings().weight.detach().float().cpu()  # students are on the CPU
+    output = pair.draft_model.model.get_output_embeddings().weight.detach().float().cpu()  # students are on the CPU
     frequent = frequent_tokens([example.chat for example in examples], len(output))
     losses, overlaps, since = [], [], time.monotonic()
     for batch in range(begun, plan.batches):

@@ -1,0 +1,95 @@
+"""The tensors of a draft head, from a folder that somebody else made.
+
+Heads lie on the hub as safetensors or, most of the older ones, as the pickle of a state dict (``pytorch_model.bin``). A
+pickle is a program, so it is read by torch's reader that builds tensors and plain containers only
+(``weights_only=True``); a file it refuses is refused here. Nothing is allocated that the file does not hold: tensors
+are mapped from the file, its parts may not be compressed, and a tensor must be as large as its shape says.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from specviz.errors import ModelError, plain, shown
+
+PICKLES = ("pytorch_model.bin", "medusa_lm_head.pt")
+MOST_TENSORS = 4096
+"""More than any head has: a head is a few layers."""
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def read_shapes(folder: Path, pickles: tuple[str, ...] = PICKLES) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of all tensors in a folder, without reading their numbers. See :func:`read_tensors`."""
+    return {name: tuple(tensor.shape) for name, tensor in read_tensors(folder, pickles).items()}
+
+
+def read_tensors(folder: Path, pickles: tuple[str, ...] = PICKLES) -> dict[str, torch.Tensor]:
+    """Name -> tensor, mapped from the files: the numbers are read when they are used.
+
+    Args:
+        pickles: names of files that may be pickles; the first that is there is read where there are no safetensors.
+
+    Raises:
+        ModelError: if there is no file with weights, or it is broken or no list of tensors.
+    """
+    name = plain(folder.name)
+    if files := sorted(path for path in folder.glob("*.safetensors") if not path.name.startswith("consolidated")):
+        tensors: dict[str, torch.Tensor] = {}
+        for path in files:
+            tensors |= _from_safetensors(path, name)
+    elif found := next((path for file in pickles if (path := folder / file).is_file()), None):
+        tensors = from_pickle(found)
+    else:
+        raise ModelError(
+            f"{name} has no weights (model.safetensors, or {pickles[0]}); download it again, or choose another head."
+        )
+    if len(tensors) > MOST_TENSORS:
+        raise ModelError(f"{name} has {len(tensors):,} tensors, more than a draft head has; choose another draft.")
+    return tensors
+
+
+def _from_safetensors(path: Path, name: str) -> dict[str, torch.Tensor]:
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it has no other way to ask)
+    except Exception as error:
+        raise ModelError(f"{name} has a broken {path.name[:80]}; download it again.") from error
+
+
+def from_pickle(path: Path) -> dict[str, torch.Tensor]:
+    """Name -> tensor of a pickled state dict, by torch's reader for weights only.
+
+    Raises:
+        ModelError: if that reader refuses it, or it holds anything but tensors.
+    """
+    name = plain(path.parent.name)
+    again = "save its tensors as model.safetensors, or choose another head."
+    try:
+        with zipfile.ZipFile(path) as packed:
+            if any(part.compress_type != zipfile.ZIP_STORED for part in packed.infolist()):
+                raise ModelError(f"{name} has a {path.name} with compressed parts, which torch does not write; {again}")
+    except (zipfile.BadZipFile, OSError) as error:
+        raise ModelError(f"{name} has a {path.name} that torch.save of today did not write; {again}") from error
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:
+        raise ModelError(
+            f"{name} has a {path.name} with more than plain tensors, which would be run as a program; {again}"
+        ) from error
+    if not isinstance(loaded, dict):
+        raise ModelError(f"{name} has a {path.name} that is no dict of tensors; {again}")
+    size = path.stat().st_size
+    tensors: dict[str, torch.Tensor] = {}
+    for key, tensor in loaded.items():
+        dense = isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided and tensor.device.type == "cpu"
+        if not isinstance(key, str) or not dense or not tensor.is_contiguous() or tensor.nbytes > size:
+            raise ModelError(f"{name} has {shown(key)} in its {path.name}, which is no plain tensor; {again}")
+        tensors[key] = tensor.detach()
+    return tensors
