@@ -7,7 +7,7 @@ downloaded.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,11 @@ from specviz.models.device_map import device_map, refuse_offloading, room_for_we
 from specviz.models.devices import check_dtype, choose_device, choose_dtype, free_memory
 from specviz.models.download_cache import ProgressCallback, silent
 from specviz.models.head_model import HeadModel
+from specviz.models.heads.find import find_head, in_dtype, is_head, not_a_head
 from specviz.models.heads.head import DraftHead
 from specviz.models.hidden_state_head import HiddenStateHead, read_head
 from specviz.models.language_model import LanguageModel
-from specviz.models.memory import MemoryPlan, ToLoad, plan_memory, refuse_if_weights_exceed
+from specviz.models.memory import MemoryPlan, ToLoad, head_to_load, plan_memory, refuse_if_weights_exceed
 from specviz.models.planning import checkpoint_dtype, read_config
 from specviz.models.prompt_ends import without_end
 from specviz.models.quantization import (
@@ -38,12 +39,12 @@ from specviz.models.quantization import (
     quantization_name,
     quantization_note,
 )
-from specviz.models.sources import DEFAULT, Source, find_source, load_error
+from specviz.models.sources import DEFAULT, Source, find_source, load_error, without_pickles
 from specviz.models.tokens import TokenTexts
 from specviz.models.tree_check import check_tree_attention
 from specviz.models.vocabularies import check_tokenizers
 from specviz.models.weights import weights_hash
-from specviz.trace.schema import LONGEST_NAME, ModelInfo, Models, PromptEnd, cut
+from specviz.trace.schema import LONGEST_NAME, ModelInfo, Models, Option, PromptEnd, cut
 
 log = logging.getLogger(__name__)
 
@@ -133,18 +134,23 @@ def load_pair(
     target_quantization: str = "none",
     draft_quantization: str = "none",
     allow_renamed_tokens: bool = False,
+    head_reads: Sequence[int] = (),
+    head_options: Mapping[str, Option] | None = None,
     progress: ProgressCallback | None = None,
 ) -> Pair:
     """Load two models for speculative decoding.
 
     Args:
         target: ``default``, a model folder, or a hub id with or without ``@revision``.
-        draft: the same. Equal names with equal quantizations share one set of weights.
+        draft: the same, or a folder or a hub id of a draft head, see docs/models.md. Equal names with equal
+            quantizations share one set of weights.
         device: one of :data:`specviz.models.choices.DEVICES`; ``auto`` takes CUDA, then MPS, then the CPU.
         dtype: one of :data:`specviz.models.choices.DTYPES`, see :func:`choose_dtype`.
         target_quantization, draft_quantization: of :data:`specviz.models.choices.QUANTIZATIONS`.
         allow_renamed_tokens: take a draft whose tokenizer names added tokens otherwise than the target's, see
             :func:`~specviz.models.vocabularies.check_tokenizers`.
+        head_reads, head_options: of a draft head, in place of what its files say: which of the target's hidden states
+            it reads, and options of its format.
         progress: told what is being done.
 
     Raises:
@@ -158,7 +164,21 @@ def load_pair(
     check_quantization(target_quantization, where, target)
     check_quantization(draft_quantization, where, draft)
     ours, theirs = find_source(target, "target", progress), find_source(draft, "draft", progress)
-    our_config, their_config = read_config(ours), read_config(theirs)
+    if is_head(ours):
+        raise ModelError(f"{ours.name} is a draft head and no target; choose it as draft.")
+    our_config = read_config(ours)
+    by_hand = dict(head_options or {})
+    if head_reads:
+        by_hand["reads"] = ",".join(map(str, head_reads))
+    head = find_head(theirs, our_config, by_hand)
+    if head is not None:
+        if draft_quantization != "none":
+            raise SettingsError(f"{theirs.name} is a draft head, which is not quantized; set its quantization to none.")
+        return _load_with_head(ours, our_config, target_quantization, theirs, head, dtype, where, progress)
+    if by_hand:
+        raise not_a_head(theirs.name)
+    theirs = without_pickles(theirs)
+    their_config = read_config(theirs)
     for source, config, quantization in (
         (ours, our_config, target_quantization),
         (theirs, their_config, draft_quantization),
@@ -184,7 +204,7 @@ def load_pair(
             (theirs, their_config, draft_quantization),
         )
     ]
-    head = read_head(theirs, their_config, our_config)
+    own_head = read_head(theirs, their_config, our_config)
     same = (ours.place, ours.revision, ours.adapter, target_quantization) == (
         theirs.place,
         theirs.revision,
@@ -199,7 +219,7 @@ def load_pair(
     # A target that is spread over cards may begin on any of them.
     beside = our_model.get_input_embeddings().weight.device
     their_model = our_model if same else read_model(theirs, to_load[1], beside, None)
-    target_model, draft_model = language_model(our_model, ours), language_model(their_model, theirs, head)
+    target_model, draft_model = language_model(our_model, ours), language_model(their_model, theirs, own_head)
     return Pair(
         target=target_model,
         draft=draft_model,
@@ -207,6 +227,39 @@ def load_pair(
         token_text=token_text,
         eos_ids=eos_ids(our_model.generation_config, our_model.config, tokenizer),
         models=Models(target=target_model.info, draft=draft_model.info, renamed_tokens=renamed),
+    )
+
+
+def _load_with_head(
+    ours: Source,
+    our_config: Any,
+    quantization: str,
+    theirs: Source,
+    head: DraftHead,
+    dtype: str,
+    where: torch.device,
+    progress: ProgressCallback,
+) -> Pair:
+    """The pair of a target and a head that reads it. A head has no tokenizer of its own: it reads the target's ids."""
+    check_saved_quantization(our_config, ours.name)
+    check_config(our_config, ours.name)
+    if ours.adapter is not None:
+        check_unquantized(our_config, quantization, ours.name)
+    tokenizer = read_tokenizer(ours)
+    to_load = ToLoad(ours.name, our_config, choose_dtype(dtype, checkpoint_dtype(our_config), where), quantization)
+    plan = _plan(to_load, head_to_load(theirs.name, head, to_load.dtype), where)
+    progress(f"Loading {ours.name}", None)
+    model = read_model(ours, to_load, where, plan)
+    target = language_model(model, ours)
+    progress(f"Loading {theirs.name}", None)
+    draft = head_model(in_dtype(head, to_load.dtype), theirs.name, target, theirs)
+    return Pair(
+        target=target,
+        draft=draft,
+        tokenizer=tokenizer,
+        token_text=TokenTexts(tokenizer),
+        eos_ids=eos_ids(model.generation_config, model.config, tokenizer),
+        models=Models(target=target.info, draft=draft.info),
     )
 
 
