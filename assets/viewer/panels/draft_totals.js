@@ -48,6 +48,17 @@ function bothTracks(q, p, low, high) {
 const shareOf = (accepted, of) => (of ? `${percent(accepted / of)} · ${accepted}/${of}` : "–");
 
 /**
+ * A table whose cells know their titles: on a telephone those stand above each.
+ * @param {string} caption
+ * @param {string[]} heads
+ * @param {HTMLTableRowElement[]} rows
+ */
+function labelled(caption, heads, rows) {
+  for (const row of rows) for (const [i, cell] of [...row.cells].entries()) cell.dataset.label = heads[i];
+  return table(caption, heads, rows);
+}
+
+/**
  * @param {CalibrationTotals} found
  */
 function calibrationTable(found) {
@@ -57,7 +68,7 @@ function calibrationTable(found) {
       q === null || p === null ? null : bothTracks(q, p, low, high), q === null || p === null ? null : el("span", {}, number(p - q), el("small", {}, intervalOf(low, high)), el("small", {}, low === null ? null : fitOf(low, high))),
       el("span", {}, shareOf(accepted, reached), el("small", {}, reached ? intervalOf(least, most, percent) : null)),
     ])));
-  return table("q of drafted tokens by depth", ["Depth", "Drafted", "Mean q", "Mean p", "q and p", "p − q", "Accepted by the driver"], rows);
+  return labelled("q of drafted tokens by depth", ["Depth", "Drafted", "Mean q", "Mean p", "q and p", "p − q", "Accepted by the driver"], rows);
 }
 
 /**
@@ -66,7 +77,7 @@ function calibrationTable(found) {
 function confidenceTable(found) {
   const rows = rowsOf(found).map(({ nodes, said, accepted, least, most }, i) => el("tr", {}, el("th", { scope: "row" }, `depth ${i + 1}`), cells([
     String(nodes), number(said), said === null ? null : bothTracks(said, nodes ? accepted / nodes : 0, null, null), el("span", {}, shareOf(accepted, nodes), el("small", {}, nodes ? intervalOf(least, most, percent) : null))])));
-  return table("Confidence by depth", ["Drafted at", "Nodes", "Mean confidence", "Said and accepted", "Accepted by the driver"], rows);
+  return labelled("Confidence by depth", ["Drafted at", "Nodes", "Mean confidence", "Said and accepted", "Accepted by the driver"], rows);
 }
 
 /** @param {OutsideTotals} found */
@@ -88,7 +99,7 @@ export function draftTotals(run, { calibration, confidence, outside }) {
     el("h4", {}, "The draft's numbers, and what became of them"),
     note("q: what the draft gave the tokens that it drafted at a depth. p: what the target gives these tokens, which is the share of places where it would have taken just this one. A draft that is right on average has p − q = 0. Accepted: steps whose driver accepted a node there, of those that could have. Intervals are of 95 % each, over steps; with fewer than 10 none is given."),
     lacking.length ? note(`Not recorded: ${lacking.join("; ")}.`) : null, calibrationTable(calibration), outside ? outsideLine(outside) : null,
-    confidence ? el("h4", {}, "Confidence of the head") : null, confidence ? note("What the head itself says of how likely the token is accepted that it drafts after a node, over the nodes that the driver reached.") : null,
+    confidence ? el("h4", {}, "Confidence of the head") : null, confidence ? note("What the head itself says of how likely it is that the token which it drafts after a node is accepted, over the nodes that the driver reached.") : null,
     confidence ? confidenceTable(confidence) : null)];
 }
 

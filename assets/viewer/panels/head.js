@@ -4,13 +4,10 @@ import { rowsOf } from "../core/columns.js";
 import { el, more, note, svg, token } from "../core/dom.js";
 import { NOT_RECORDED } from "../core/recorded.js";
 import { cells, table } from "../core/tables.js";
+import { headName } from "../core/words.js";
 
 /** @import { Cache, Frame, HeadInfo, ModelInfo, Run } from "../core/frame.d.ts" */
 
-/** @type {Record<string, string>} */
-const FORMATS = {
-  eagle1: "EAGLE", eagle3: "EAGLE-3", p_eagle: "P-EAGLE", dflash: "DFlash", dspark: "DSpark", medusa: "Medusa", mtp: "MTP", hidden_state: "specviz's own head",
-};
 const WIDTH = 310, EDGE = 6, HEIGHT = 30, LINE = 10;
 
 /**
@@ -33,7 +30,7 @@ export function saidOfHead({ format, kind, layers, depth, vocabulary }, all) {
   const how = kind === "step" ? "one forward a level" : `one forward at the root drafts ${depth === null ? "all levels" : count(depth, "level")}`;
   const own = layers ? `${count(layers, "layer")} of its own` : "no keys and values of its own";
   const most = vocabulary === null ? "can propose every token" : `can propose ${vocabulary.toLocaleString("en")}${all ? ` of ${all.toLocaleString("en")}` : ""} tokens`;
-  return `${FORMATS[format] ?? format}: ${how}, ${own}, ${most}`;
+  return `${headName({ format })}: ${how}, ${own}, ${most}`;
 }
 
 /**

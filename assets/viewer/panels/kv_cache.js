@@ -221,7 +221,7 @@ function cellOf(cache, slots, { kind, x, width, first, last, written, left }, kn
   const text = shown === null ? "?" : cache.text[shown], node = shown === null ? null : cache.node[shown];
   const told = [`${model} slot ${first} ${text}`, after && left ? saidOfLeft(cache, slots, left) : written === null ? "written by no forward of this step" : saidOfSlot(cache, slots, written, known), after && !left ? "beyond the length, stale" : ""];
   return el("div", { class: `sv-kv sv-kv-${look}${source && after ? " sv-kv-cut" : ""}`, style: place, title: told.filter(Boolean).join("; "), "data-slot": first, "data-node": node },
-    el("b", { dir: "auto" }, text), el("small", {}, String(first)));
+    shown !== null && cache.role[shown] === "m" ? el("b", {}, el("em", {}, "mask")) : el("b", { dir: "auto" }, text), el("small", {}, String(first)));
 }
 
 /**

@@ -30,7 +30,7 @@ export function outsideBox(run, frame, node, place) {
     return el("p", { class: "sv-note" }, `p outside the draft's vocabulary after ${place}: `, unrecorded());
   }
   return el("section", { class: "sv-outsidebox", "aria-label": "Outside the draft's vocabulary" },
-    el("h4", { class: "sv-sumline" }, el("span", {}, `p outside the draft's vocabulary, after ${place}`), el("b", { class: "sv-number" }, recorded(p, `${nodePath(frame.step, node)}.p_outside`))),
+    el("h4", { class: "sv-sumline" }, el("span", {}, "p outside the draft's vocabulary"), el("b", { class: "sv-number" }, recorded(p, `${nodePath(frame.step, node)}.p_outside`))),
     outsideBar(p),
-    el("p", { class: "sv-note" }, "Averaged over what the draft may draw, no lossless rule accepts a drafted token there with more than ", el("b", { class: "sv-number" }, digits(1 - p)), "."));
+    el("p", { class: "sv-note" }, `After ${place} the draft cannot propose the hatched part. Averaged over what the draft may draw, no lossless rule accepts a drafted token with more than `, el("b", { class: "sv-number" }, digits(1 - p)), "."));
 }

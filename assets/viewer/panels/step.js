@@ -48,13 +48,13 @@ export function stepPanel(run, frame, view) {
   const written = frame.commit.piece.length, cut = cutOff(frame, driving(frame)), grown = [frame.builder, frame.proposal?.replace(/_/g, " ")].filter(Boolean);
   const facts = [
     ["Tree", [`${frame.tree.parent.length - 1} drafted tokens, `, grown.length ? grown.join(", ") : ["how they were proposed: ", unrecorded(CALLS.proposal)]]],
+    ...headFacts(run, frame),
     ["Context", `${frame.context} tokens before this step`],
     ["Committed", `${written} token${written === 1 ? "" : "s"}${cut > 0 ? ` of the driver's ${written + cut}: the text ends there` : ""}`],
     ...times(run, frame),
   ];
   if (frame.prefilled) facts.push(["Prefilled", `${frame.prefilled} tokens before this step: ${frame.step ? "the caches were rebuilt" : "the prompt"}`]);
   if (frame.endReason) facts.push(["Ended", frame.endReason]);
-  facts.push(...headFacts(run, frame));
   return [el("div", { class: "sv-thisstep" },
     el("h3", {}, "This step"),
     el("dl", {}, facts.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
