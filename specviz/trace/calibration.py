@@ -182,8 +182,9 @@ def ratio_interval(by_step: Sequence[tuple[float, int]]) -> Interval | None:
 
 def student(freedom: int) -> float:
     """The 97.5 % quantile of Student's t, within 0.001 from 9 degrees of freedom on."""
-    first = (Z**3 + Z) / (4 * freedom)
-    return Z + first + (5 * Z**5 + 16 * Z**3 + 3 * Z) / (96 * freedom**2)
+    second = (5 * Z**5 + 16 * Z**3 + 3 * Z) / (96 * freedom**2)
+    third = (3 * Z**7 + 19 * Z**5 + 17 * Z**3 - 15 * Z) / (384 * freedom**3)
+    return Z + (Z**3 + Z) / (4 * freedom) + second + third
 
 
 def wilson(successes: int, of: int) -> Interval | None:

@@ -17,7 +17,7 @@ const sum = (values) => values.reduce((all, value) => all + value, 0);
  * The 97.5 % quantile of Student's t, from 9 degrees of freedom on.
  * @param {number} freedom
  */
-const student = (freedom) => Z + (Z ** 3 + Z) / (4 * freedom) + (5 * Z ** 5 + 16 * Z ** 3 + 3 * Z) / (96 * freedom ** 2);
+const student = (freedom) => Z + (Z ** 3 + Z) / (4 * freedom) + (5 * Z ** 5 + 16 * Z ** 3 + 3 * Z) / (96 * freedom ** 2) + (3 * Z ** 7 + 19 * Z ** 5 + 17 * Z ** 3 - 15 * Z) / (384 * freedom ** 3);
 
 /**
  * 95 % interval of a ratio of sums over steps; null for too few.
