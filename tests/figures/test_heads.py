@@ -20,6 +20,7 @@ from tests import block_heads, head_files, pairs
 from tests.head_traces import DFLASH, EAGLE3, HEADS, P_EAGLE, head_trace
 from tests.heads import with_head
 
+SPARK = {"markov": "vanilla", "confidence": True}
 FILES: dict[str, tuple[Any, Any]] = {
     "eagle3": (eagle3.FORMAT, lambda config: head_files.eagle3(config, columns=40, reads=(0, 1, 2))),
     "p_eagle": (p_eagle.FORMAT, lambda config: block_heads.p_eagle(config, columns=40, reads=(0, 1, 2))),
