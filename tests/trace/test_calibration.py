@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from specviz.digits import digits
 from specviz.trace.calibration import (
     LEAST_STEPS,
     calibration_by_depth,
@@ -16,6 +17,7 @@ from specviz.trace.calibration import (
     wilson,
 )
 from specviz.trace.schema import Trace
+from specviz.trace.summary import summary
 from tests.head_traces import DSPARK, EAGLE3, head_trace
 from tests.sample_traces import k_config, sample_trace
 
@@ -108,3 +110,19 @@ def test_wilsons_interval_is_that_of_the_literature() -> None:
     """81 of 263: 0.255 to 0.366 (Newcombe 1998, method 3)."""
     assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
     assert wilson(20, 20)[1] == 1.0
+
+
+def test_the_summary_tells_the_draft_and_what_was_not_recorded_of_it(trace: Trace) -> None:
+    said = summary(trace)
+    first = calibration_by_depth(trace.steps)[0]
+    assert "draft head: eagle3, step, reads the target's hidden states 2, 18, 36, the last layer's before" in said
+    assert "set by hand: reads, norm_output" in said
+    assert f"drafted at depth 1: mean q {digits(first.q)}, mean p {digits(first.p)} over {first.drafted} tokens" in said
+    assert f"accepts at most {digits(1 - outside_vocabulary(trace.steps).p)} on average" in said
+    assert "too few steps for an interval" not in said
+
+    bare = sample_trace(steps=2).model_copy(update={"models": trace.models})
+    assert "p outside the draft's vocabulary: not recorded" in summary(bare)
+    assert "too few steps for an interval" in summary(bare)
+    assert "draft head" not in summary(sample_trace(steps=2))
+    assert "confidence at depth 1" in summary(head_trace(DSPARK))
