@@ -61,6 +61,20 @@ def head_trace(head: HeadInfo = EAGLE3, steps: int = 12, seed: int = 3, **more: 
     )
 
 
+def with_kept_draft(trace: Trace) -> Trace:
+    """The trace of a step head with a drafted slot kept after its second step, as vllm #14649 did: the first accepted
+    node's, or node 1's."""
+    step = trace.steps[1]
+    change = step.caches.draft
+    assert change is not None
+    node = (*step.verdicts[step.driver].path, 1)[0]
+    place = [slot.node for slot in change.appended].index(node)
+    kept = (*change.fingerprints_after, change.fingerprints_before[place])
+    change = change.model_copy(update={"fingerprints_after": kept, "length_after": change.length_after + 1})
+    step = step.model_copy(update={"caches": step.caches.model_copy(update={"draft": change})})
+    return trace.model_copy(update={"steps": (trace.steps[0], step, *trace.steps[2:])})
+
+
 def _step(step: Step, head: HeadInfo, luck: random.Random, trace: Trace) -> Step:
     nodes = tuple(_node(node, head, luck) for node in step.tree.nodes)
     tree = step.tree.model_copy(update={"nodes": nodes})

@@ -42,7 +42,7 @@ def run_header(trace: Trace) -> Run:
         names += [name for name in step.verdicts if name not in names]
     texts, tokens = trace.prompt_text_of, trace.prompt_tokens[-PROMPT_CHARACTERS:]
     prompt = "".join(pieces(token_of(token, texts) for token in tokens))
-    ran = {draft_ran(step) for step in trace.steps}
+    ran = {draft_ran(step, rules_of(trace, i, "draft")) for i, step in enumerate(trace.steps)}
     whole = len(tokens) == len(trace.prompt_tokens) and len(prompt) <= PROMPT_CHARACTERS
     return {
         "id": trace.id,
@@ -92,6 +92,7 @@ def _settings(settings: Settings) -> dict[str, Any]:
 def step_frame(trace: Trace, position: int) -> Frame:
     """The frame of ``trace.steps[position]``."""
     step, engine = trace.steps[position], trace.engine.name if trace.engine else None
+    of_head = rules_of(trace, position, "draft")
     tokens = TokenTable(step)
     known = tolerances(trace.models_of(position))
     # Of a model that was not named nothing tells how coarse its numbers are.
@@ -105,7 +106,7 @@ def step_frame(trace: Trace, position: int) -> Frame:
         "summary": summary(step, position),
         "builder": step.tree.builder,
         "proposal": step.tree.proposal,
-        "draftRan": draft_ran(step),
+        "draftRan": draft_ran(step, of_head),
         "draftModel": _model(step.models.draft) if step.models and step.models.draft != trace.models.draft else None,
         "endReason": step.end_reason,
         "prefilled": step.prefilled,
@@ -113,7 +114,7 @@ def step_frame(trace: Trace, position: int) -> Frame:
         "tree": tree_columns(step, engine),
         "nodes": node_columns(step, tokens, shown),
         "verdicts": verdict_rows(step, tokens, shown, trace.end_tokens),
-        "phases": step_phases(step, shown, rules_of(trace, position, "draft")),
+        "phases": step_phases(step, shown, of_head),
         "commit": commit_columns(trace, position),
         "tolerance": tolerance,
         "caches": {

@@ -32,7 +32,7 @@ def step_phases(step: Step, shown: Collection[int], rules: HeadSlots | None = No
     """
     deepest = max(node.depth for node in step.tree.nodes)
     before: list[Phase] = [
-        {"kind": "draft", "depth": d, "caption": _draft_caption(step, d)} for d in range(1, deepest + 1)
+        {"kind": "draft", "depth": d, "caption": _draft_caption(step, d, rules)} for d in range(1, deepest + 1)
     ]
     if any(node.target is not None or node.target_prob is not None for node in step.tree.nodes):
         before.append({"kind": "target", "caption": _target_caption(step)})
@@ -87,9 +87,9 @@ def _folded_phase(verdict: Verdict, folded: list[Decision], upto: int) -> Phase:
 # -------------------------------------------------------------------------------------------------- sentences
 
 
-def _draft_caption(step: Step, depth: int) -> str:
+def _draft_caption(step: Step, depth: int, rules: HeadSlots | None) -> str:
     level = [node for node in step.tree.nodes if node.depth == depth]
-    ran, proposal = draft_ran(step), step.tree.proposal
+    ran, proposal = draft_ran(step, rules), step.tree.proposal
     verb = "took its most likely" if ran and proposal == "top_k" else "drew" if ran and proposal else "took"
     who = "the draft" if ran or step.tree.builder is None else step.tree.builder
     listed = level if len(level) <= LISTED else sorted(level, key=lambda node: -(node.draft_prob or 0))[:3]
@@ -119,10 +119,14 @@ def _target_caption(step: Step) -> str:
     return f"{said}; of the first level it likes {_name(node_label(best, texts))} best, {digits(best.target_prob)}"
 
 
-def draft_ran(step: Step) -> bool | None:
+def draft_ran(step: Step, rules: HeadSlots | None = None) -> bool | None:
     """Whether a draft model ran nodes of this tree; else they come from the text, or there are none. None where that
-    was not recorded."""
+    was not recorded. ``rules`` are those of a draft head's cache."""
     change = step.caches.draft
+    if rules is not None and rules.kind == "none":
+        # Without slots its forward is known by the time it took.
+        spent = step.timings.draft if step.timings else None
+        return None if spent is None else spent > 0
     if change and change.appended:
         return True
     if step.tree.builder is not None:

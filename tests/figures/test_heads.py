@@ -15,9 +15,9 @@ from specviz.figures.cache_types import Cache
 from specviz.figures.text import token_label
 from specviz.models.heads import dflash, dspark, eagle3, medusa, p_eagle
 from specviz.trace.calibration import outside_vocabulary
-from specviz.trace.schema import CacheChange, Choice, Trace
+from specviz.trace.schema import Choice, Trace
 from tests import block_heads, head_files, pairs
-from tests.head_traces import DFLASH, EAGLE3, HEADS, P_EAGLE, head_trace
+from tests.head_traces import DFLASH, EAGLE3, HEADS, P_EAGLE, head_trace, with_kept_draft
 from tests.heads import with_head
 
 SPARK = {"markov": "vanilla", "confidence": True}
@@ -58,6 +58,7 @@ def test_a_sound_head_fits_and_says_which_states_its_slots_hold(name: str) -> No
     for step, (frame, own) in zip(trace.steps, frames(trace), strict=True):
         assert (own["faults"], own["lacks"]) == ([], [])
         assert frame["caches"]["target"]["faults"] == []
+        assert frame["draftRan"], "Medusa, too, which writes no slots"
         of, at, said = (own["states"][part] for part in ("of", "at", "text"))
         assert own["kind"] == {"medusa": "none", "dflash": "states", "dspark": "states"}.get(name, "pairs")
         for i, source in enumerate(of):
@@ -120,12 +121,7 @@ def test_a_sound_cache_made_by_hand_has_no_fault(name: str) -> None:
 
 def test_drafted_keys_and_values_that_stay_are_found() -> None:
     """vllm #14649: the slots of accepted nodes stay, with the head's own states in place of the target's."""
-    trace = head_trace(EAGLE3, steps=4)
-    step = next(i for i, one in enumerate(trace.steps) if one.verdicts[one.driver].path and i)
-    change: CacheChange = trace.steps[step].caches.draft
-    stays = [slot.node for slot in change.appended].index(trace.steps[step].verdicts["rejection"].path[0])
-    kept = (*change.fingerprints_after, change.fingerprints_before[stays])
-    said = faults_of(with_draft(trace, step, fingerprints_after=kept, length_after=change.length_after + 1), step)
+    said = faults_of(with_kept_draft(head_trace(EAGLE3, steps=2)), 1)
     assert "does not hold what was kept for it: nothing should be there" in said
     assert "slots were to be kept, but the cache grew by" in said
 

@@ -97,7 +97,7 @@ export function draftTotals(run, { calibration, confidence, outside }) {
   if (head?.vocabulary != null && !outside) lacking.push("p outside the draft's vocabulary");
   return [el("section", { class: "sv-drafttotals", "aria-label": "The draft's numbers" },
     el("h4", {}, "The draft's numbers, and what became of them"),
-    note("q: what the draft gave the tokens that it drafted at a depth. p: what the target gives these tokens, which is the share of places where it would have taken just this one. A draft that is right on average has p − q = 0. Accepted: steps whose driver accepted a node there, of those that could have. Intervals are of 95 % each, over steps; with fewer than 10 none is given."),
+    note("q: what the draft gave the tokens that it drafted at a depth. p: what the target gives these tokens, which is the share of places where it would have taken just this one. A draft that is right on average has p − q = 0. What is accepted is more than p says: rejection, for one, takes a token with p ≥ q always. Accepted: steps whose driver accepted a node there, of those that could have. Intervals are of 95 % each, over steps; with fewer than 10 none is given."),
     lacking.length ? note(`Not recorded: ${lacking.join("; ")}.`) : null, calibrationTable(calibration), outside ? outsideLine(outside) : null,
     confidence ? el("h4", {}, "Confidence of the head") : null, confidence ? note("What the head itself says of how likely it is that the token which it drafts after a node is accepted, over the nodes that the driver reached.") : null,
     confidence ? confidenceTable(confidence) : null)];
