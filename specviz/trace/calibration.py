@@ -87,12 +87,15 @@ class Outside(NamedTuple):
 
 def depth_sums(step: Step) -> list[DepthSums]:
     """Of depth 1, 2, ...: what :class:`Calibration` adds up."""
-    found = [DepthSums(0, 0.0, 0.0)] * max(node.depth for node in step.tree.nodes)
-    for node in step.tree.nodes[1:]:
-        if node.draft_prob is not None and node.target_prob is not None:
-            n, q, p = found[node.depth - 1]
-            found[node.depth - 1] = DepthSums(n + 1, q + node.draft_prob, p + node.target_prob)
-    return found
+    deepest = max(node.depth for node in step.tree.nodes)
+    drafted, q, p = [0] * (deepest + 1), [0.0] * (deepest + 1), [0.0] * (deepest + 1)
+    for node in step.tree.nodes:
+        depth, of_draft, of_target = node.depth, node.draft_prob, node.target_prob
+        if depth and of_draft is not None and of_target is not None:
+            drafted[depth] += 1
+            q[depth] += of_draft
+            p[depth] += of_target
+    return [DepthSums(*one) for one in zip(drafted, q, p, strict=True)][1:]
 
 
 def reached_nodes(step: Step) -> list[tuple[int, bool]]:

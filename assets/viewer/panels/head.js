@@ -8,7 +8,8 @@ import { headName } from "../core/words.js";
 
 /** @import { Cache, Frame, HeadInfo, ModelInfo, Run } from "../core/frame.d.ts" */
 
-const WIDTH = 310, EDGE = 6, HEIGHT = 30, LINE = 10;
+/** Layers up to which each has a mark, and up to which there is a line at all: a stranger's file may say any number. */
+const MARKED = 160, DRAWN = 2000, WIDTH = 310, EDGE = 6, HEIGHT = 30, LINE = 10;
 
 /**
  * The draft that a step ran on.
@@ -51,11 +52,12 @@ export function saidOfReads({ reads, before_norm }, layers) {
  * @param {number} layers
  */
 function layersPicture(reads, layers) {
+  if (!layers || layers > DRAWN) return null;
   const at = (/** @type {number} */ layer) => EDGE + ((WIDTH - 2 * EDGE) * layer) / Math.max(1, layers);
   const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "sv-layers", role: "img", "aria-label": `Layers 0 to ${layers} of the target; read: ${reads.join(", ")}` });
-  picture.append(svg("path", { d: `M${EDGE} ${LINE}H${WIDTH - EDGE}`, class: "sv-layerline" }), ...Array.from({ length: layers + 1 }, (_, layer) => svg("path", { d: `M${at(layer)} ${LINE - 3}v6`, class: "sv-layerline" })));
+  picture.append(svg("path", { d: `M${EDGE} ${LINE}H${WIDTH - EDGE}`, class: "sv-layerline" }), ...Array.from({ length: layers > MARKED ? 0 : layers + 1 }, (_, layer) => svg("path", { d: `M${at(layer)} ${LINE - 3}v6`, class: "sv-layerline" })));
   let end = -Infinity;
-  for (const read of [...reads].sort((a, b) => a - b)) {
+  for (const read of reads.filter((one) => one <= layers).sort((a, b) => a - b)) {
     picture.append(svg("circle", { cx: at(read), cy: LINE, r: 4.5, class: "sv-layerread" }));
     // Numbers that would stand on each other are left to the words beside.
     if (at(read) - end < 18) continue;
@@ -123,7 +125,7 @@ export function blockRows(head, frame) {
 function blockSaid(rows) {
   if (!rows.length) return "one forward, of which no slots were written";
   const known = rows.flatMap(({ position }) => (position === null ? [] : [position])), masked = rows.filter((row) => row.masked).length;
-  const where = known.length ? `positions ${Math.min(...known)} to ${Math.max(...known)}` : `positions ${NOT_RECORDED}`;
+  const where = known.length ? `positions ${known.reduce((a, b) => Math.min(a, b))} to ${known.reduce((a, b) => Math.max(a, b))}` : `positions ${NOT_RECORDED}`;
   return [`${count(rows.length, "row")} in one forward, ${masked} of them masked, ${where}`, more("Rows of the block", () => blockTable(rows))];
 }
 
