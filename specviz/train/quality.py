@@ -15,8 +15,10 @@ import numpy as np
 import torch
 
 from specviz.engine.session import Session
+from specviz.models.head_model import HeadModel
 from specviz.models.language_model import LanguageModel
 from specviz.models.loading import Pair
+from specviz.models.plain_heads import plain_head_rows
 from specviz.models.target_states import plain_states
 from specviz.trace.metrics import acceptance_by_rank, block_efficiency
 from specviz.trace.schema import Choice, Settings, Step
@@ -96,7 +98,7 @@ def measure(
         write_shard(pair, folder, number, held_out=True)
     chats = list(read_chats(folder, held_out=True))
     say(f"overlap on {len(chats)} chats")
-    overlap = summed(overlaps(pair.target, pair.draft_model, chats))
+    overlap = summed(overlaps(pair.target, pair.draft, chats))
     efficiency: dict[str, dict[str, float]] = {}
     ranks: tuple[float, ...] = ()
     for tree, choice in TREES.items():
@@ -119,7 +121,9 @@ def shares_by_rank(steps: Sequence[Step]) -> tuple[float, ...]:
     return tuple(accepted / found[0][1] for accepted, _ in found) if found else ()
 
 
-def overlaps(target: LanguageModel, draft: LanguageModel, chats: Sequence[Chat]) -> Iterator[tuple[float, float, int]]:
+def overlaps(
+    target: LanguageModel, draft: LanguageModel | HeadModel, chats: Sequence[Chat]
+) -> Iterator[tuple[float, float, int]]:
     """Per chat, over its reply at temperature 1: sum of ``sum(min(p, q))``, number of equal top tokens, of places.
 
     A draft that reads the target gets its hidden states at every place, as at the root of a tree.
@@ -128,6 +132,11 @@ def overlaps(target: LanguageModel, draft: LanguageModel, chats: Sequence[Chat])
         for chat in chats:
             tokens = np.concatenate([chat.prompt, chat.reply])[:-1].tolist()
             features = None
+            if isinstance(draft, HeadModel):
+                p, q = target.plain_logits(tokens)[1:], plain_head_rows(target, draft, tokens)
+                p, q = (torch.softmax(row[max(0, len(chat.prompt) - 2) :], -1).cpu() for row in (p, q))
+                yield float(torch.minimum(p, q).sum()), float((p.argmax(-1) == q.argmax(-1)).sum()), len(p)
+                continue
             if draft.head:
                 states = plain_states(target.model, target.plain_ids(tokens), draft.head.layers)
                 features = draft.head.text_features(states)[:-1]
