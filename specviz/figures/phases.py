@@ -92,6 +92,8 @@ def _draft_caption(step: Step, depth: int, rules: HeadSlots | None) -> str:
     ran, proposal = draft_ran(step, rules), step.tree.proposal
     verb = "took its most likely" if ran and proposal == "top_k" else "drew" if ran and proposal else "took"
     who = "the draft" if ran or step.tree.builder is None else step.tree.builder
+    if ran and rules is not None and rules.block:
+        who += ", in one forward for all levels," if depth == 1 else ", from the same forward,"
     listed = level if len(level) <= LISTED else sorted(level, key=lambda node: -(node.draft_prob or 0))[:3]
     texts = step.text_of()
     named = ", ".join(_with_chance(node_label(node, texts), node.draft_prob) for node in listed)

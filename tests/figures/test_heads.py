@@ -59,6 +59,8 @@ def test_a_sound_head_fits_and_says_which_states_its_slots_hold(name: str) -> No
         assert (own["faults"], own["lacks"]) == ([], [])
         assert frame["caches"]["target"]["faults"] == []
         assert frame["draftRan"], "Medusa, too, which writes no slots"
+        drafted = [phase["caption"] for phase in frame["phases"]["before"] if phase["kind"] == "draft"]
+        assert ["from the same forward" in caption for caption in drafted[1:]] == [name != "eagle3"] * 2
         of, at, said = (own["states"][part] for part in ("of", "at", "text"))
         assert own["kind"] == {"medusa": "none", "dflash": "states", "dspark": "states"}.get(name, "pairs")
         for i, source in enumerate(of):
