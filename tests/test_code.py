@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "adapters": LEAVES | {"trace", "recorder"},
     "engine": LEAVES | DECIDING | {"trace", "models"},
     "compare": LEAVES | DECIDING | {"trace", "models", "engine", "figures"},
-    "train": LEAVES | {"trace", "models", "engine"},
+    "train": LEAVES | {"trace", "models", "engine", "compare"},  # measure-draft has compare's paired statistics
     "bench": LEAVES | DECIDING | {"trace", "recorder", "models", "engine", "compare"},
     "app": LEAVES | DECIDING | VIEWING | {"trace", "recorder", "models", "engine", "compare", "bench"},
     "api": DECIDING | {"errors", "trace", "figures"},
@@ -86,7 +86,7 @@ WITHOUT_TORCH = {
     "gallery",
     "api",
 }
-WITH_TRANSFORMERS = {"models", "engine/audit.py", "recorder/adapters/transformers_generate.py", "recorder/head_rows.py"}
+WITH_TRANSFORMERS = {"models", "engine/audit.py", "recorder/adapters/transformers_generate.py"}
 WITH_GRADIO = {"app"}
 """Rooms, or single files of one."""
 

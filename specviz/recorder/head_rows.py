@@ -1,66 +1,44 @@
-"""Recorded rows of a draft head against a plain forward of its target and of itself over all pairs of the text.
+"""Recorded rows of a draft head against a recompute from the text.
 
-Only rows at roots can be told by the text alone: below them a head reads its own output.
+Such a row depends on the target's states at the text, on the pairs that the head reads and on its own outputs below
+the root: a state of another layer or of another token, drafted keys that stayed, a norm too many, another base of the
+rotary embeddings, or another order of the columns all show here, whoever recorded the run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
-from transformers import DynamicCache
 
-from specviz.models.head_model import HeadModel
-from specviz.models.heads.head import StepHead
-from specviz.models.target_states import plain_states
-from specviz.trace.schema import Row, Sampling, Trace
-
-LOWEST = -1e9
-"""Logit of a token that a head on a part of the vocabulary cannot propose."""
+from specviz.models.plain_head import PlainHead
+from specviz.trace.schema import Row, Sampling, Step, Trace
 
 
-def head_lacks(model: Any, target: Any) -> str | None:
-    """Why the rows of a draft that reads hidden states cannot be recomputed; None if they can."""
-    if not isinstance(model, HeadModel):
-        return "a draft that reads nothing but tokens: this one reads its target's hidden states"
-    if not isinstance(model.head, StepHead):
-        return "a draft head that drafts step by step: this one drafts a block"
-    return "the target whose hidden states the draft head reads (--target)" if target is None else None
-
-
-@torch.inference_mode()
-def root_rows(trace: Trace, target: Any, model: HeadModel) -> Iterator[tuple[int, Row, torch.Tensor, Sampling | None]]:
-    """Index of a step, the recorded row at its root, the logits [V] of a recompute, and what makes rows of logits.
+def head_rows(
+    trace: Trace, head: PlainHead, every_node: int
+) -> Iterator[tuple[int, int, Row, torch.Tensor, Sampling | None]]:
+    """Step, node, recorded row, recomputed logits [V] and the draft's sampling of each row that can be recomputed.
 
     Args:
-        target: of transformers, to which the head is bound.
+        every_node: steps of which the rows of all nodes are recomputed; of the others that of the root.
     """
-    text, at = list(trace.prompt_tokens), list[int]()
-    for step in trace.steps:
-        at.append(len(text) - 1)
+    text = list(trace.prompt_tokens)
+    for position, step in enumerate(trace.steps):
+        nodes = [node for node in step.tree.nodes if node.draft is not None and (position < every_node or node.id == 0)]
+        if nodes and len(text) > 1:
+            logits = head.logits(text, [_path(step, node.id) for node in nodes])
+            sampling = trace.sampling_of(position)[1]
+            for node, row in zip(nodes, logits, strict=True):
+                assert node.draft is not None
+                yield step.index, node.id, node.draft, row, sampling
         text += step.committed
-    text = text[: getattr(target.config, "max_position_embeddings", None) or len(text)]
-    roots = [
-        (position, place, row)
-        for position, place in enumerate(at)
-        if 0 < place < len(text) and (row := trace.steps[position].tree.nodes[0].draft) is not None
-    ]
-    if not roots:
-        return
-    last = max(place for _, place, _ in roots)
-    ids = torch.tensor(text[: last + 1], device=model.device)
-    reading, head = model.reading, model.head
-    states = plain_states(target, ids[None, :-1], reading.layers, before_norm=reading.before_norm)
-    carry = head.fuse(states.to(model.device, model.dtype))
-    positions = torch.arange(last, device=model.device) + head.position_offset
-    mask = torch.full((1, 1, last, last), torch.finfo(model.dtype).min, dtype=model.dtype, device=model.device).triu(1)
-    pairs = torch.tensor(model.known(ids[1:].tolist()), device=model.device)
-    assert isinstance(head, StepHead)
-    own = head(carry, pairs, positions, mask, DynamicCache())
-    for position, place, row in roots:
-        logits = head.logits(own[place - 1 : place], pairs[place - 1 : place])[0].float().cpu()
-        if model.token_ids is not None:
-            whole = torch.full((target.config.vocab_size,), LOWEST)
-            logits = whole.scatter(0, model.token_ids.cpu(), logits)
-        yield trace.steps[position].index, row, logits, trace.sampling_of(position)[1]
+
+
+def _path(step: Step, node: int) -> list[int]:
+    """The tokens from below the root to this node."""
+    path: list[int] = []
+    while node > 0:
+        path.append(step.tree.nodes[node].token)
+        node = step.tree.nodes[node].parent
+    return path[::-1]

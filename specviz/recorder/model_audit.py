@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -17,8 +17,9 @@ import torch
 from specviz.errors import ModelError
 from specviz.models.choices import DTYPES
 from specviz.models.head_model import HeadModel
+from specviz.models.plain_head import PlainHead
 from specviz.recorder.findings import ABOUT, Finding
-from specviz.recorder.head_rows import head_lacks, root_rows
+from specviz.recorder.head_rows import head_rows
 from specviz.trace.checks import Check
 from specviz.trace.schema import Row, Sampling, Step, Trace
 
@@ -31,6 +32,12 @@ NATS = {"float64": 1e-2, "float32": 1e-2, "float16": 0.2, "bfloat16": 1.0}
 """The same for a log-sum-exp, relative to its size where that is above 1, and for an entropy."""
 COARSEST = "bfloat16"
 """What a model's format is taken for where it was not recorded."""
+HEAD = (
+    "the head reads other states than it was trained on (another layer, another token, drafted keys that stayed), or "
+    "it is run otherwise (a norm, the rotary base, its embeddings, the order of its columns). The text stays right, "
+    "and acceptance falls"
+)
+"""What a wrong row of a draft head means."""
 _AT_ONCE = 512
 """Positions whose logits exist at one time."""
 
@@ -58,14 +65,12 @@ class _Plain:
 
     Attributes:
         reads: whether it reads more than tokens.
-        whole: with its head, if it is one.
     """
 
     model: Any
     dtype: str
     most: int
     reads: bool
-    whole: Any = None
 
     def logits(self, texts: Sequence[Sequence[int]], keep: int) -> torch.Tensor:
         """float32 [texts, keep, V] on the host, of the last positions of texts of one length."""
@@ -80,6 +85,14 @@ class _Plain:
         return logits[:, -keep:].float().cpu()
 
 
+@dataclass(frozen=True)
+class _Head:
+    """A draft head as it is asked here."""
+
+    plain: PlainHead
+    dtype: str
+
+
 def audit_rows(trace: Trace, target: Any, draft: Any, *, dtype: str = "auto") -> tuple[list[Finding], dict[str, str]]:
     """Compare the recorded rows of each model that is given.
 
@@ -91,12 +104,13 @@ def audit_rows(trace: Trace, target: Any, draft: Any, *, dtype: str = "auto") ->
     """
     findings: list[Finding] = []
     not_run: dict[str, str] = {}
-    for which, found in _asked(trace, target, draft, dtype):
+    for which, found, is_head in _asked(trace, target, draft, dtype):
         name = f"{which}_rows"
         if isinstance(found, str):
             not_run[name] = found
-        else:
-            findings.append(_finding(name, which, found))
+            continue
+        finding = _finding(name, which, found)
+        findings.append(replace(finding, meaning=HEAD) if is_head and finding.weight != "note" else finding)
     return findings, not_run
 
 
@@ -113,11 +127,10 @@ def with_row_checks(
         ModelError: if a model cannot be found or read.
     """
     kept: dict[int, list[Check]] = {}
-    for which, found in _asked(trace, target, draft, dtype, every_node):
-        for index, rows in itertools.groupby(
-            sorted(found, key=lambda one: one.step) if not isinstance(found, str) else (), key=lambda one: one.step
-        ):
-            kept.setdefault(index, []).append(_check(which, list(rows)))
+    for which, found, _ in _asked(trace, target, draft, dtype, every_node):
+        if not isinstance(found, str):
+            for index, rows in itertools.groupby(sorted(found, key=lambda one: one.step), key=lambda one: one.step):
+                kept.setdefault(index, []).append(_check(which, list(rows)))
     names = {check.name for checks in kept.values() for check in checks}
     steps = []
     for step in trace.steps:
@@ -149,8 +162,8 @@ def _check(which: Which, rows: list[Compared]) -> Check:
 
 def _asked(
     trace: Trace, target: Any, draft: Any, dtype: str, every_node: int = EVERY_NODE
-) -> Iterator[tuple[Which, list[Compared] | str]]:
-    """Of each model that is given the rows that were recomputed, or what that lacked."""
+) -> Iterator[tuple[Which, list[Compared] | str, bool]]:
+    """Of each model that is given the rows that were recomputed, or what that lacked; and whether it is a head."""
     models = _loaded(target, draft, _format(trace) if dtype == "auto" else dtype)
     whiches: tuple[Which, ...] = ("target", "draft")
     for which in whiches:
@@ -158,23 +171,19 @@ def _asked(
         if model is None:
             continue
         info = getattr(trace.models, which)
-        read = models.get("target")
-        if (model.reads or (info is not None and info.reads)) and (why := head_lacks(model.whole, read)):
-            yield which, why
+        if isinstance(model, _Head):
+            allowed = limits(model.dtype, info.dtype if info else None)
+            yield which, list(compare_head_rows(trace, model.plain, allowed, every_node)) or "the draft's rows", True
+            continue
+        if model.reads or (info is not None and info.reads):
+            lacks = f"a {which} that reads nothing but tokens: this one reads its target's hidden states"
+            yield which, lacks, False
             continue
         rows = trace.engine.options.get("dtype" if which == "target" else "draft_dtype") if trace.engine else None
         # Rows in float32 may come from a model in bfloat16.
         of_model = info.dtype if info is not None and info.dtype else COARSEST
-        allowed = limits(model.dtype, of_model, rows)
-        if model.reads:
-            found = [
-                one
-                for index, row, logits, sampling in root_rows(trace, read.model if read else None, model.whole)
-                for one in _compared(index, 0, row, logits.double(), sampling, allowed)
-            ]
-        else:
-            found = list(compare_rows(trace, which, model, allowed, every_node))
-        yield which, found or _lacked(trace, which, model)
+        found = list(compare_rows(trace, which, model, limits(model.dtype, of_model, rows), every_node))
+        yield which, found or _lacked(trace, which, model), False
 
 
 def _lacked(trace: Trace, which: Which, model: _Plain) -> str:
@@ -234,6 +243,14 @@ def compare_rows(
             row = _row(trace.steps[index], node, which)
             if row is not None:
                 yield from _compared(index, node, row, logits[place - begin], sampling, allowed)
+
+
+def compare_head_rows(
+    trace: Trace, head: PlainHead, allowed: tuple[float, float], every_node: int = EVERY_NODE
+) -> Iterator[Compared]:
+    """Each recorded row of a draft head, see :mod:`specviz.recorder.head_rows`."""
+    for index, node, row, logits, sampling in head_rows(trace, head, every_node):
+        yield from _compared(index, node, row, logits, sampling, allowed)
 
 
 def _walked(step: Step) -> dict[int, int]:
@@ -344,7 +361,7 @@ def _finding(name: str, which: Which, found: list[Compared]) -> Finding:
     return Finding(name, about.weight, first.step, first.node, sentence, about.meaning, about.place)
 
 
-def _loaded(target: Any, draft: Any, dtype: str) -> dict[str, _Plain]:
+def _loaded(target: Any, draft: Any, dtype: str) -> dict[str, _Plain | _Head]:
     given = {name: one for name, one in (("target", target), ("draft", draft)) if one is not None}
     named = {name: one for name, one in given.items() if isinstance(one, str)}
     if named:
@@ -357,13 +374,22 @@ def _loaded(target: Any, draft: Any, dtype: str) -> dict[str, _Plain]:
         name = next(iter(named.values()))
         pair = load_pair(both.get("target", name), both.get("draft", name), dtype=dtype)
         given |= {which: getattr(pair, which) for which in named}
-    return {name: _plain(one, name) for name, one in given.items()}
+    if isinstance(head := given.get("draft"), HeadModel):
+        given["draft"] = _head(head, given.get("target"))
+    return {name: one if isinstance(one, _Head) else _plain(one, name) for name, one in given.items()}
+
+
+def _head(head: HeadModel, target: Any) -> _Head:
+    """Of a draft head of specviz, and of its target, of transformers or of specviz."""
+    inner = getattr(target, "model", target) if hasattr(target, "plain_logits") else target
+    if not hasattr(inner, "get_input_embeddings"):
+        raise ModelError(f"{head.info.id} is a draft head, whose rows depend on its target; give the target too.")
+    vocabulary: int = inner.config.vocab_size
+    return _Head(PlainHead(head, inner, vocabulary), str(head.dtype).removeprefix("torch."))
 
 
 def _plain(model: Any, which: str) -> _Plain:
-    """Of a model of transformers, or of a LanguageModel or a HeadModel of specviz."""
-    if isinstance(model, HeadModel):
-        return _Plain(model, str(model.dtype).removeprefix("torch."), model.max_positions, True, model)
+    """Of a model of transformers, or of a LanguageModel of specviz."""
     head = getattr(model, "head", None)
     inner = getattr(model, "model", model) if hasattr(model, "plain_logits") else model
     if not hasattr(inner, "get_input_embeddings"):
