@@ -86,7 +86,7 @@ WITHOUT_TORCH = {
     "gallery",
     "api",
 }
-WITH_TRANSFORMERS = {"models", "engine/audit.py", "recorder/adapters/transformers_generate.py", "recorder/head_rows.py"}
+WITH_TRANSFORMERS = {"models", "engine/audit.py", "recorder/adapters/transformers_generate.py"}
 WITH_GRADIO = {"app"}
 """Rooms, or single files of one."""
 

@@ -147,9 +147,8 @@ ABOUT: Mapping[str, About] = {
     "draft_rows": About(
         "warning",
         "rows",
-        "the draft's cache is not that of the text: too short, not cut back, or shifted; or a draft head reads other "
-        "states than it was trained on (another layer, another token), or is run otherwise (a norm, the rotary base, "
-        "its embeddings, the order of its columns). The text stays right, and acceptance falls",
+        "the draft's cache is not that of the text: too short, not cut back, or shifted. The text stays right, and "
+        "acceptance falls",
     ),
     "draft_processing": About("warning", "rows", _PROCESSING.format("draft_sampling")),
     "top_k_order": About("warning", "tree", "children are sorted by another score than the draft's row"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -32,6 +32,12 @@ NATS = {"float64": 1e-2, "float32": 1e-2, "float16": 0.2, "bfloat16": 1.0}
 """The same for a log-sum-exp, relative to its size where that is above 1, and for an entropy."""
 COARSEST = "bfloat16"
 """What a model's format is taken for where it was not recorded."""
+HEAD = (
+    "the head reads other states than it was trained on (another layer, another token, drafted keys that stayed), or "
+    "it is run otherwise (a norm, the rotary base, its embeddings, the order of its columns). The text stays right, "
+    "and acceptance falls"
+)
+"""What a wrong row of a draft head means."""
 _AT_ONCE = 512
 """Positions whose logits exist at one time."""
 
@@ -59,14 +65,12 @@ class _Plain:
 
     Attributes:
         reads: whether it reads more than tokens.
-        head: the draft head that it is, if it is one.
     """
 
     model: Any
     dtype: str
     most: int
     reads: bool
-    head: HeadModel | None = None
 
     def logits(self, texts: Sequence[Sequence[int]], keep: int) -> torch.Tensor:
         """float32 [texts, keep, V] on the host, of the last positions of texts of one length."""
@@ -81,6 +85,14 @@ class _Plain:
         return logits[:, -keep:].float().cpu()
 
 
+@dataclass(frozen=True)
+class _Head:
+    """A draft head as it is asked here."""
+
+    plain: PlainHead
+    dtype: str
+
+
 def audit_rows(trace: Trace, target: Any, draft: Any, *, dtype: str = "auto") -> tuple[list[Finding], dict[str, str]]:
     """Compare the recorded rows of each model that is given.
 
@@ -92,12 +104,13 @@ def audit_rows(trace: Trace, target: Any, draft: Any, *, dtype: str = "auto") ->
     """
     findings: list[Finding] = []
     not_run: dict[str, str] = {}
-    for which, found in _asked(trace, target, draft, dtype):
+    for which, found, is_head in _asked(trace, target, draft, dtype):
         name = f"{which}_rows"
         if isinstance(found, str):
             not_run[name] = found
-        else:
-            findings.append(_finding(name, which, found))
+            continue
+        finding = _finding(name, which, found)
+        findings.append(replace(finding, meaning=HEAD) if is_head and finding.weight != "note" else finding)
     return findings, not_run
 
 
@@ -114,11 +127,10 @@ def with_row_checks(
         ModelError: if a model cannot be found or read.
     """
     kept: dict[int, list[Check]] = {}
-    for which, found in _asked(trace, target, draft, dtype, every_node):
-        for index, rows in itertools.groupby(
-            sorted(found, key=lambda one: one.step) if not isinstance(found, str) else (), key=lambda one: one.step
-        ):
-            kept.setdefault(index, []).append(_check(which, list(rows)))
+    for which, found, _ in _asked(trace, target, draft, dtype, every_node):
+        if not isinstance(found, str):
+            for index, rows in itertools.groupby(sorted(found, key=lambda one: one.step), key=lambda one: one.step):
+                kept.setdefault(index, []).append(_check(which, list(rows)))
     names = {check.name for checks in kept.values() for check in checks}
     steps = []
     for step in trace.steps:
@@ -150,36 +162,28 @@ def _check(which: Which, rows: list[Compared]) -> Check:
 
 def _asked(
     trace: Trace, target: Any, draft: Any, dtype: str, every_node: int = EVERY_NODE
-) -> Iterator[tuple[Which, list[Compared] | str]]:
-    """Of each model that is given the rows that were recomputed, or what that lacked."""
+) -> Iterator[tuple[Which, list[Compared] | str, bool]]:
+    """Of each model that is given the rows that were recomputed, or what that lacked; and whether it is a head."""
     models = _loaded(target, draft, _format(trace) if dtype == "auto" else dtype)
     whiches: tuple[Which, ...] = ("target", "draft")
     for which in whiches:
         model = models.get(which)
         if model is None:
             continue
-        info, read = getattr(trace.models, which), models.get("target")
-        head = model.head if isinstance(read, _Plain) else None
-        if head is None and (model.reads or (info is not None and info.reads)):
-            yield which, _unread(which, model)
+        info = getattr(trace.models, which)
+        if isinstance(model, _Head):
+            allowed = limits(model.dtype, info.dtype if info else None)
+            yield which, list(compare_head_rows(trace, model.plain, allowed, every_node)) or "the draft's rows", True
+            continue
+        if model.reads or (info is not None and info.reads):
+            lacks = f"a {which} that reads nothing but tokens: this one reads its target's hidden states"
+            yield which, lacks, False
             continue
         rows = trace.engine.options.get("dtype" if which == "target" else "draft_dtype") if trace.engine else None
         # Rows in float32 may come from a model in bfloat16.
         of_model = info.dtype if info is not None and info.dtype else COARSEST
-        allowed = limits(model.dtype, of_model, rows)
-        if head is not None and read is not None:
-            plain = PlainHead(head, read.model, read.model.config.vocab_size)
-            found = list(compare_head_rows(trace, plain, allowed, every_node))
-        else:
-            found = list(compare_rows(trace, which, model, allowed, every_node))
-        yield which, found or _lacked(trace, which, model)
-
-
-def _unread(which: Which, model: _Plain) -> str:
-    """What a draft lacks whose rows depend on states of its target."""
-    if model.head is not None:
-        return "the target whose hidden states the draft head reads (--target)"
-    return f"a {which} that reads nothing but tokens, or a draft head: this one reads its target's hidden states"
+        found = list(compare_rows(trace, which, model, limits(model.dtype, of_model, rows), every_node))
+        yield which, found or _lacked(trace, which, model), False
 
 
 def _lacked(trace: Trace, which: Which, model: _Plain) -> str:
@@ -357,7 +361,7 @@ def _finding(name: str, which: Which, found: list[Compared]) -> Finding:
     return Finding(name, about.weight, first.step, first.node, sentence, about.meaning, about.place)
 
 
-def _loaded(target: Any, draft: Any, dtype: str) -> dict[str, _Plain]:
+def _loaded(target: Any, draft: Any, dtype: str) -> dict[str, _Plain | _Head]:
     given = {name: one for name, one in (("target", target), ("draft", draft)) if one is not None}
     named = {name: one for name, one in given.items() if isinstance(one, str)}
     if named:
@@ -370,13 +374,22 @@ def _loaded(target: Any, draft: Any, dtype: str) -> dict[str, _Plain]:
         name = next(iter(named.values()))
         pair = load_pair(both.get("target", name), both.get("draft", name), dtype=dtype)
         given |= {which: getattr(pair, which) for which in named}
-    return {name: _plain(one, name) for name, one in given.items()}
+    if isinstance(head := given.get("draft"), HeadModel):
+        given["draft"] = _head(head, given.get("target"))
+    return {name: one if isinstance(one, _Head) else _plain(one, name) for name, one in given.items()}
+
+
+def _head(head: HeadModel, target: Any) -> _Head:
+    """Of a draft head of specviz, and of its target, of transformers or of specviz."""
+    inner = getattr(target, "model", target) if hasattr(target, "plain_logits") else target
+    if not hasattr(inner, "get_input_embeddings"):
+        raise ModelError(f"{head.info.id} is a draft head, whose rows depend on its target; give the target too.")
+    vocabulary: int = inner.config.vocab_size
+    return _Head(PlainHead(head, inner, vocabulary), str(head.dtype).removeprefix("torch."))
 
 
 def _plain(model: Any, which: str) -> _Plain:
-    """Of a model of transformers, or of a LanguageModel or a HeadModel of specviz."""
-    if isinstance(model, HeadModel):
-        return _Plain(model, str(model.dtype).removeprefix("torch."), model.max_positions, True, model)
+    """Of a model of transformers, or of a LanguageModel of specviz."""
     head = getattr(model, "head", None)
     inner = getattr(model, "model", model) if hasattr(model, "plain_logits") else model
     if not hasattr(inner, "get_input_embeddings"):
