@@ -1,0 +1,120 @@
+"""Where the training of an EAGLE-3 head starts: at the best linear prediction of the target's last hidden state.
+
+The target's output head turns that state into its distribution, so the head's output is to be just that state one token
+on. Least squares predicts it from the states that the head reads and the token's embedding. The first part becomes
+``fc``. The second has to pass through the attention, the one place where the layer reads embeddings: in the first head
+of every group of queries, each token attends to itself, and the values carry as much of the prediction as has room
+(the components of the largest variance). The perceptron starts with the target's own of its last layer where the shapes
+allow, and adds nothing yet, like the other heads of the attention; ``lm_head`` is the target's, of the tokens drafted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from specviz.models.heads.eagle3 import Eagle3Head
+from specviz.train.student import Example
+
+FITTED = 432
+"""Chats from which the fit is made."""
+RIDGE = 1e-3
+"""Strength of the ridge penalty, relative to every input's own mean square."""
+SELF = 16.0
+"""Score of a token's attention to itself; unlike tokens have about none."""
+
+
+@torch.no_grad()
+def start_from_target(head: Eagle3Head, target: Any, examples: Sequence[Example]) -> None:
+    """Give a new head its start.
+
+    Args:
+        head: with random layers and ``token_ids`` chosen.
+        target: a model of transformers.
+        examples: with the states that the head reads, and after them the last one.
+    """
+    output = target.get_output_embeddings().weight
+    hidden, ids = head.config.hidden_size, head.token_ids
+    columns = slice(None) if ids is None else ids.to(output.device)
+    head.lm_head.weight.copy_(output[columns])
+    for layer in head.body[1:]:
+        layer.self_attn.o_proj.weight.zero_()
+        layer.mlp.down_proj.weight.zero_()
+    first = head.body[0]
+    _copy_perceptron(first, target)
+    first.mlp.down_proj.weight.zero_()
+
+    read = head.fc.in_features
+    gram = torch.zeros(read + hidden, read + hidden, device=head.fc.weight.device)
+    right = torch.zeros(read + hidden, hidden, device=gram.device)
+    squares = 0.0
+    for example in examples[:: max(1, len(examples) // FITTED)]:
+        inputs, wanted = _rows(head, target, example)
+        gram += inputs.T @ inputs
+        right += inputs.T @ wanted
+        squares += float(wanted.square().mean(-1).sqrt().mean()) / len(examples[:: max(1, len(examples) // FITTED)])
+    weights = torch.linalg.solve(gram + torch.diag(RIDGE * gram.diagonal() + 1e-6), right)
+    head.fc.weight.copy_(weights[:read].T)
+    head.norm.weight.fill_(squares)  # so that the norm leaves a state's scale as it is
+    _attend_to_itself(head, weights[read:], gram[read:, read:])
+
+
+def _rows(head: Eagle3Head, target: Any, example: Example) -> tuple[torch.Tensor, torch.Tensor]:
+    """[n, read + hidden] what is read at the pairs of a chat, [n, hidden] the target's last hidden state at its tokens.
+
+    The hidden states at the first place of a text are unlike all others, so that pair is left out.
+    """
+    chat, states, device = example.chat, example.states, head.fc.weight.device
+    assert states is not None
+    known = torch.from_numpy(states.astype(np.float32)).to(device)
+    tokens = torch.from_numpy(np.concatenate([chat.prompt, chat.reply]).astype(np.int64)).to(device)
+    embeddings = target.get_input_embeddings()(tokens[2:]).float()
+    read, last = known[1:-1, : head.fc.in_features], known[2:, head.fc.in_features :]
+    if head.fc_norm is not None:
+        parts = read.chunk(len(head.fc_norm), dim=-1)
+        read = torch.cat([norm(part) for norm, part in zip(head.fc_norm, parts, strict=True)], dim=-1)
+    return torch.cat([read, head.body[0].input_layernorm(embeddings)], dim=-1), last
+
+
+def _copy_perceptron(first: Any, target: Any) -> None:
+    """Take the perceptron of the target's last layer, if it has one of the same shapes."""
+    theirs = getattr(target.base_model, "layers", [None])[-1]
+    for name in ("mlp", "post_attention_layernorm"):
+        ours, other = getattr(first, name), getattr(theirs, name, None)
+        if other is None or {k: v.shape for k, v in ours.state_dict().items()} != {
+            k: v.shape for k, v in other.state_dict().items()
+        }:
+            return
+    for name in ("mlp", "post_attention_layernorm"):
+        getattr(first, name).load_state_dict(getattr(theirs, name).state_dict())
+
+
+def _attend_to_itself(head: Eagle3Head, weights: torch.Tensor, gram: torch.Tensor) -> None:
+    """Let the attention add what ``weights`` [hidden, hidden] make of a token's embedding.
+
+    Args:
+        gram: [hidden, hidden], of the embeddings.
+    """
+    config, attention = head.config, head.body[0].self_attn
+    hidden, size, groups = config.hidden_size, config.head_dim, config.num_key_value_heads
+    each = config.num_attention_heads // groups
+    # Components of what is added, the largest first; reduced-rank regression.
+    _, components = torch.linalg.eigh(weights.T @ gram @ weights)
+    components = components.flip(-1)[:, : groups * size]
+    room = components.shape[1]
+    attention.v_proj.weight.zero_()[:room, :hidden] = components.T @ weights.T
+    attention.o_proj.weight.zero_()
+    random = torch.Generator().manual_seed(0)
+    for group in range(groups):
+        # Equal queries and keys of a normed embedding score SELF with each other, the rotation being the same.
+        scale = (SELF / size**0.5 / hidden) ** 0.5
+        same = scale * torch.randn(size, hidden, generator=random).to(weights.device)
+        attention.k_proj.weight[group * size : (group + 1) * size, :hidden] = same
+        rows = slice(group * each * size, (group * each + 1) * size)
+        attention.q_proj.weight[rows, :hidden] = same
+        attention.q_proj.weight[rows, hidden:] = 0
+        part = components[:, group * size : (group + 1) * size]
+        attention.o_proj.weight[:, rows.start : rows.start + part.shape[1]] = part
