@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from tests.heads import Files, eagle3, layer_shapes, random_tensors
+from tests.head_files import Files, eagle3, layer_shapes, random_tensors
 
 MASK_ID = 5
 
@@ -29,9 +29,14 @@ def medusa(
         if own_output:
             shapes[f"{head}.{blocks}.weight"] = (vocabulary, hidden)
     tensors = random_tensors(shapes, seed)
-    config = {"medusa_num_heads": 2, "medusa_num_layers": blocks, "base_model_name_or_path": "lmsys/vicuna-7b-v1.3"}
+    config: dict[str, Any] = {
+        "medusa_num_heads": 2,
+        "medusa_num_layers": blocks,
+        "base_model_name_or_path": "lmsys/vicuna-7b-v1.3",
+    }
     if layout == "whole":
         tensors = {f"medusa_head.{name}": tensor for name, tensor in tensors.items()}
+        tensors["model.norm.weight"] = torch.ones(hidden)
     elif layout == "vllm":
         renamed = {}
         for name, tensor in tensors.items():
@@ -44,7 +49,7 @@ def medusa(
 
 
 def p_eagle(target: Any, *, seed: int = 0, places: int = 3, layers: int = 2, **more: Any) -> Files:
-    """A P-EAGLE head in the layout of speculators; ``more`` as for :func:`tests.heads.eagle3`."""
+    """A P-EAGLE head in the layout of speculators; ``more`` as for :func:`tests.head_files.eagle3`."""
     config, tensors = eagle3(target, seed=seed, layers=layers, **more)
     methods = [{"proposal_type": "greedy", "speculative_tokens": places}]
     config |= {
@@ -133,10 +138,10 @@ def dflash(
         config |= {"transformer_layer_config": layer, "draft_vocab_size": vd, "mask_token_id": MASK_ID}
         config |= {"aux_hidden_state_layer_ids": list(reads)} | (extra if spark else {})
         return config, tensors
-    ids = [read - 1 for read in reads]
+    counted = [read - 1 for read in reads]
     config = {**layer, "block_size": block, "num_target_layers": target.num_hidden_layers}
     if layout == "deepspec":
-        config |= {"architectures": ["Qwen3DSparkModel"], "target_layer_ids": ids, "mask_token_id": MASK_ID}
+        config |= {"architectures": ["Qwen3DSparkModel"], "target_layer_ids": counted, "mask_token_id": MASK_ID}
         return config | {"num_anchors": 4, "tie_word_embeddings": False} | extra, tensors
     config |= {"architectures": ["DFlashDraftModel"]}
-    return config | {"dflash_config": {"target_layer_ids": ids, "mask_token_id": MASK_ID}}, tensors
+    return config | {"dflash_config": {"target_layer_ids": counted, "mask_token_id": MASK_ID}}, tensors

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import Glm4MoeConfig
 
-from specviz.models.heads import eagle1, eagle3
+from specviz.models.heads import eagle1, eagle3, mtp
 from specviz.models.heads.head import StepHead
-from tests import heads, tiny
+from tests import head_files, tiny
 from tests.step_scenario import Inputs, Ours, inputs, play
 
 REFERENCES = Path(__file__).parent / "models" / "heads" / "reference"
@@ -26,7 +27,7 @@ class Case:
 
     Attributes:
         oracle: whose implementation it is compared with: "speculators", "cnets" (EAGLE-3), "cnets1", "mtp".
-        options: of the maker of its files in :mod:`tests.heads`.
+        options: of the maker of its files in :mod:`tests.head_files`.
     """
 
     name: str
@@ -46,19 +47,49 @@ CASES = [
     Case("specforge", "cnets", {"columns": COLUMNS, "layout": "specforge", "reads": (1, 3, 5)}),
     Case("eagle1", "cnets1"),
     Case("eagle1_qkv_bias", "cnets1", {"qkv_bias": True, "bias": False}),
+    Case("mtp", "mtp"),
     Case("angelslim", "cnets", {"columns": COLUMNS, "layout": "angelslim", "reads": (1, 3, 5)}),
 ]
 
 
-FORMATS = (eagle3.FORMAT, eagle1.FORMAT)
-MAKERS = {"speculators": heads.eagle3, "cnets": heads.eagle3, "cnets1": heads.eagle1}
+FORMATS = (eagle3.FORMAT, eagle1.FORMAT, mtp.FORMAT)
+MAKERS = {
+    "speculators": head_files.eagle3,
+    "cnets": head_files.eagle3,
+    "cnets1": head_files.eagle1,
+    "mtp": head_files.mtp,
+}
 
 
 def target(case: Case) -> Any:
+    """The target of a case, seed 5: a Llama, or for MTP a GLM-4-MoE."""
+    if case.oracle == "mtp":
+        return tiny.randomized(glm_config(), seed=5)
     return tiny.make_model("llama", layers=LAYERS, vocab=VOCABULARY, seed=5)
 
 
-def files(case: Case) -> heads.Files:
+def glm_config() -> Any:
+    """Of a small GLM-4-MoE with one MTP layer."""
+    return Glm4MoeConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=tiny.HIDDEN,
+        intermediate_size=2 * tiny.HIDDEN,
+        moe_intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=tiny.HEADS,
+        num_key_value_heads=tiny.HEADS // 2,
+        head_dim=tiny.HIDDEN // tiny.HEADS,
+        n_routed_experts=4,
+        num_experts_per_tok=2,
+        first_k_dense_replace=1,
+        max_position_embeddings=tiny.POSITIONS,
+        bos_token_id=tiny.END_ID,
+        eos_token_id=tiny.END_ID,
+        num_nextn_predict_layers=1,
+    )
+
+
+def files(case: Case) -> head_files.Files:
     """A head's files, seed 3."""
     return MAKERS[case.oracle](target(case).config, seed=3, **case.options)
 
@@ -75,7 +106,7 @@ def ours(case: Case) -> StepHead:
 
 
 def given(case: Case) -> Inputs:
-    return inputs((3 if MAKERS[case.oracle] is heads.eagle3 else 1) * tiny.HIDDEN, VOCABULARY, seed=4)
+    return inputs((3 if MAKERS[case.oracle] is head_files.eagle3 else 1) * tiny.HIDDEN, VOCABULARY, seed=4)
 
 
 def logits(case: Case) -> torch.Tensor:
@@ -83,6 +114,7 @@ def logits(case: Case) -> torch.Tensor:
     return play(Ours(ours(case)), given(case))
 
 
-def reference(case: Case) -> torch.Tensor:
-    """What the independent implementation gave when the file was written."""
-    return torch.tensor(json.loads((REFERENCES / f"{case.name}.json").read_text(encoding="utf-8"))["logits"])
+def reference(case: Case) -> dict[str, Any]:
+    """What the independent implementation gave when the file was written: ``logits``, and of EAGLE's code ``trees``."""
+    found: dict[str, Any] = json.loads((REFERENCES / f"{case.name}.json").read_text(encoding="utf-8"))
+    return found

@@ -1,161 +1,204 @@
-"""Small random draft heads, as the files in which they lie on the hub: a config, and tensors by name.
-
-Their weights are larger than a fresh initialization's, for the same reason as in :mod:`tests.tiny`.
-"""
+"""Small random draft heads: of each kind one that reads a small target of tests/tiny.py."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from torch import nn
+from transformers import LlamaConfig
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMSNorm, LlamaRotaryEmbedding
 
-Files = tuple[dict[str, Any], dict[str, torch.Tensor]]
+from specviz.models.head_model import HeadModel
+from specviz.models.heads.head import BlockHead, DraftHead, StepHead
+from specviz.models.language_model import LanguageModel
+from specviz.models.loading import Pair, head_model
+from specviz.trace.schema import HeadInfo, Models
+from tests import pairs
 
-
-def save_head(folder: Path, files: Files) -> Path:
-    """Write a head's files as the hub has them."""
-    config, tensors = files
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "model.safetensors")
-    return folder
-
-
-def random_tensors(shapes: dict[str, tuple[int, ...]], seed: int, gain: float = 1.5) -> dict[str, torch.Tensor]:
-    """Float32 tensors: norms about 1, biases about 0, and matrices that keep the size of what they read, or ``gain``."""
-    random = torch.Generator().manual_seed(seed)
-    tensors = {}
-    for name, shape in shapes.items():
-        noise = torch.randn(shape, generator=random)
-        if "norm" in name:
-            tensors[name] = 1 + 0.2 * noise
-        elif len(shape) < 2:
-            tensors[name] = 0.1 * noise
-        else:
-            tensors[name] = noise * (2.0 if "embed" in name or "lm_head" in name else gain) / shape[-1] ** 0.5
-    return tensors
+PLAIN = ("step", "block", "reread")
+"""Heads that are of no format: a step head, a block of masked places, and one that also remembers the root's state."""
 
 
-def layer_shapes(at: str, config: dict[str, Any], reads: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of a Llama or Qwen3 layer, named ``at`` + name, whose attention reads ``reads`` x hidden."""
-    hidden, width, size = config["hidden_size"], config["intermediate_size"], config["head_dim"]
-    heads, key_heads = config["num_attention_heads"], config["num_key_value_heads"]
-    shapes = {
-        "self_attn.q_proj.weight": (heads * size, reads * hidden),
-        "self_attn.k_proj.weight": (key_heads * size, reads * hidden),
-        "self_attn.v_proj.weight": (key_heads * size, reads * hidden),
-        "self_attn.o_proj.weight": (hidden, heads * size),
-        "mlp.gate_proj.weight": (width, hidden),
-        "mlp.up_proj.weight": (width, hidden),
-        "mlp.down_proj.weight": (hidden, width),
-        "input_layernorm.weight": (hidden,),
-        "post_attention_layernorm.weight": (hidden,),
-    }
-    if config["model_type"] == "qwen3":
-        shapes |= {"self_attn.q_norm.weight": (size,), "self_attn.k_norm.weight": (size,)}
-    return {f"{at}{name}": shape for name, shape in shapes.items()}
+class _Plain(DraftHead):
+    """A Llama layer over the state and the token's embedding, with an output head of its own."""
+
+    def __init__(self, info: HeadInfo, config: LlamaConfig, wide: int, columns: int, token_ids: torch.Tensor | None):
+        super().__init__(info, config, token_ids)
+        d = config.hidden_size
+        self.embed = nn.Embedding(config.vocab_size, d)
+        self.fc = nn.Linear(wide, d, bias=False)
+        self.join = nn.Linear(2 * d, d, bias=False)
+        self.body = nn.ModuleList(LlamaDecoderLayer(config, i) for i in range(config.num_hidden_layers))
+        self.norm = LlamaRMSNorm(d)
+        self.lm_head = nn.Linear(d, columns, bias=False)
+        self.rotary = LlamaRotaryEmbedding(config)
+
+    @property
+    def inputs(self) -> int:
+        return self.embed.num_embeddings
+
+    def fuse(self, states: torch.Tensor) -> torch.Tensor:
+        return self.fc(states)
+
+    def run(
+        self, carry: torch.Tensor, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor, cache: Any
+    ) -> torch.Tensor:
+        x = self.join(torch.cat([carry, self.embed(ids)], -1))[None]
+        rotation = self.rotary(x, positions[None])
+        for layer in self.body:
+            x = layer(x, attention_mask=mask, cache=cache, position_embeddings=rotation)
+        return x[0]
+
+    def logits(self, own: torch.Tensor, tokens: torch.Tensor | None = None) -> torch.Tensor:
+        return self.lm_head(self.norm(own)).float()
 
 
-def eagle3(
-    target: Any,
-    *,
-    seed: int = 0,
-    layout: str = "speculators",
-    reads: tuple[int, ...] | None = None,
-    columns: int | None = None,
-    layers: int = 1,
-    embeddings: bool = True,
-    model_type: str = "llama",
-    **flags: bool,
-) -> Files:
-    """An EAGLE-3 head for a target of this config.
+class PlainStepHead(_Plain, StepHead):
+    """Those layers level by level."""
+
+    def forward(self, *given: Any) -> torch.Tensor:
+        return self.run(*given)
+
+    def recycle(self, own: torch.Tensor) -> torch.Tensor:
+        return own
+
+
+class PlainBlockHead(_Plain, BlockHead):
+    """The same layers over the root and masked places, with a bias by the node's token and a confidence."""
+
+    reads_tokens = True
+    mask_id = 1
+
+    def __init__(
+        self,
+        info: HeadInfo,
+        config: LlamaConfig,
+        wide: int,
+        columns: int,
+        token_ids: torch.Tensor | None,
+        remembers_root: bool,
+    ):
+        super().__init__(info, config, wide, columns, token_ids)
+        self.depth = self.width = info.depth or 0
+        self.causal = self.remembers_root = remembers_root
+        self.mask = nn.Parameter(torch.zeros(config.hidden_size))
+        self.markov = nn.Embedding(config.vocab_size, columns)
+        self.sure = nn.Linear(config.hidden_size, 1)
+
+    def remember(self, *given: Any) -> Any:
+        return self.run(*given)
+
+    def block(
+        self, carry: torch.Tensor, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor, cache: Any
+    ) -> torch.Tensor:
+        return self.run(torch.cat([carry, self.mask.expand(len(ids) - 1, -1)]), ids, positions, mask, cache)
+
+    def logits(self, own: torch.Tensor, tokens: torch.Tensor | None = None) -> torch.Tensor:
+        assert tokens is not None
+        return super().logits(own) + self.bias(own, tokens)
+
+    def bias(self, own: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        return self.markov(tokens).float()
+
+    def confidence(self, own: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        return self.sure(own)[:, 0].sigmoid()
+
+
+class LayerlessHead(BlockHead):
+    """A head without layers, as Medusa's: each level has a map of its own over the target's last state."""
+
+    def __init__(self, info: HeadInfo, config: LlamaConfig, wide: int, columns: int, token_ids: torch.Tensor | None):
+        super().__init__(info, config, token_ids)
+        self.depth, self.width = info.depth or 0, 1
+        self.maps = nn.ModuleList(nn.Linear(wide, wide) for _ in range(self.depth))
+        self.lm_head = nn.Linear(wide, columns, bias=False)
+
+    @property
+    def inputs(self) -> int:
+        return int(self.config.vocab_size)
+
+    def fuse(self, states: torch.Tensor) -> torch.Tensor:
+        return states
+
+    def block(self, carry: torch.Tensor, *given: Any) -> torch.Tensor:
+        return torch.cat([carry + nn.functional.silu(one(carry)) for one in self.maps])
+
+    def logits(self, own: torch.Tensor, tokens: torch.Tensor | None = None) -> torch.Tensor:
+        return self.lm_head(own).float()
+
+
+def tiny_head(
+    format: str, target: LanguageModel, *, seed: int = 0, subset: int | None = None, depth: int = 3
+) -> DraftHead:
+    """A random head that reads ``target``, bound to it.
 
     Args:
-        layout: "speculators", "safeailab", "specforge" or "angelslim".
-        reads: hidden states, as transformers counts them; None writes no ids.
-        columns: Vd; None for the target's vocabulary.
-        embeddings: whether it has its own.
-        model_type: of its layers, "llama" or "qwen3".
-        flags: norm_before_residual, norm_before_fc, fc_norm, norm_output.
+        format: ``step``, ``block``, ``reread`` or ``layerless``.
+        subset: how many tokens it can propose, spread over the vocabulary; None for all.
+        depth: of a block.
     """
-    hidden, vocabulary = target.hidden_size, target.vocab_size
-    vd = columns or vocabulary
-    layer: dict[str, Any] = {
-        "model_type": model_type,
-        "hidden_size": hidden,
-        "intermediate_size": 2 * hidden,
-        "num_hidden_layers": layers,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": hidden // 4,
-        "hidden_act": "silu",
-        "rms_norm_eps": 1e-6,
-        "vocab_size": vocabulary,
-        "max_position_embeddings": 2048,
-        "rope_theta": 10000.0,
-    }
-    count = len(reads) if reads else 3
-    shapes: dict[str, tuple[int, ...]] = {"fc.weight": (hidden, count * hidden), "norm.weight": (hidden,)}
-    shapes |= {"lm_head.weight": (vd, hidden)} | layer_shapes("layers.0.", layer, 2)
-    shapes["layers.0.hidden_norm.weight"] = (hidden,)
-    for number in range(1, layers):
-        shapes |= layer_shapes(f"layers.{number}.", layer, 1)
-    if embeddings:
-        shapes["embed_tokens.weight"] = (vocabulary, hidden)
-    if flags.get("norm_before_fc"):
-        shapes["input_norm.weight"] = (count * hidden,)
-    if flags.get("fc_norm"):
-        shapes |= {f"fc_norm.{number}.weight": (hidden,) for number in range(count)}
-    tensors = random_tensors(shapes, seed)
-    if vd < vocabulary:
-        ids = torch.randperm(vocabulary, generator=torch.Generator().manual_seed(seed))[:vd].sort().values
-        tensors["d2t"] = ids - torch.arange(vd)
-        tensors["t2d"] = torch.zeros(vocabulary, dtype=torch.bool)
-        tensors["t2d"][ids] = True
-    if layout == "speculators":
-        config: dict[str, Any] = {"speculators_model_type": "eagle3", "architectures": ["Eagle3Speculator"]}
-        config |= {"transformer_layer_config": layer, "draft_vocab_size": vd} | flags
-        if reads:
-            config["eagle_aux_hidden_state_layer_ids"] = list(reads)
-        return config, tensors
-    assert layers == 1
-    tensors = {name.replace("layers.0.", "midlayer."): tensor for name, tensor in tensors.items()}
-    config = {**layer, "draft_vocab_size": vd, "architectures": ["LlamaForCausalLMEagle3"], **flags}
-    counted = [read - 1 for read in reads] if reads else None
-    if layout == "angelslim":
-        config |= {"architectures": ["Eagle3LlamaForCausalLM"], "aux_hidden_states_layer_ids": counted}
-    elif layout == "specforge" and counted:
-        config["eagle_config"] = {"eagle_aux_hidden_state_layer_ids": counted}
-    return config, tensors
+    V, H, n = target.vocabulary, target.model.config.hidden_size, target.layers
+    token_ids = None if subset is None else torch.arange(V)[:: max(1, V // subset)][:subset]
+    columns = V if subset is None else subset
+    reads = (n,) if format == "layerless" else (0, 1, n)
+    layers = {"layerless": 0}.get(format, 2)
+    config = LlamaConfig(
+        hidden_size=H,
+        intermediate_size=2 * H,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        vocab_size=V,
+        attn_implementation="sdpa",
+    )
+    info = HeadInfo(
+        format="medusa" if format == "layerless" else "eagle3" if format == "step" else "dflash",
+        kind="step" if format == "step" else "block",
+        reads=reads,
+        before_norm=format != "layerless",
+        layers=layers,
+        depth=None if format == "step" else depth,
+        vocabulary=subset,
+    )
+    shape = (info, config, len(reads) * H, columns, token_ids)
+    head: DraftHead
+    if format == "step":
+        head = PlainStepHead(*shape)
+    elif format == "layerless":
+        head = LayerlessHead(*shape)
+    else:
+        head = PlainBlockHead(*shape, format == "reread")
+    randomize(head, seed)
+    head.bind(target.model)
+    return head.eval().requires_grad_(False)
 
 
-def eagle1(target: Any, *, seed: int = 0, bias: bool = True, qkv_bias: bool = False, embeddings: bool = True) -> Files:
-    """An EAGLE-1 head for a target of this config: ``bias`` of fc, ``qkv_bias`` as in heads for Qwen2."""
-    hidden, vocabulary = target.hidden_size, target.vocab_size
-    config: dict[str, Any] = {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "hidden_size": hidden,
-        "intermediate_size": 2 * hidden,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "hidden_act": "silu",
-        "rms_norm_eps": 1e-6,
-        "vocab_size": vocabulary,
-        "max_position_embeddings": 2048,
-        "bias": bias,
-        "qkv_bias": qkv_bias,
-    }
-    shapes = layer_shapes("layers.0.", {**config, "head_dim": hidden // 4}, 1) | {"fc.weight": (hidden, 2 * hidden)}
-    del shapes["layers.0.input_layernorm.weight"]
-    if bias:
-        shapes["fc.bias"] = (hidden,)
-    if qkv_bias:
-        shapes |= {f"layers.0.self_attn.{name}_proj.bias": (hidden // (1 if name == "q" else 2),) for name in "qkv"}
-    if embeddings:
-        shapes["embed_tokens.weight"] = (vocabulary, hidden)
-    return config, random_tensors(shapes, seed, gain=0.7)  # no norm keeps what is recycled in bounds
+def randomize(head: nn.Module, seed: int) -> None:
+    """Weights as those of tests/tiny.py: uneven attention, logits of a standard deviation of about 2."""
+    random = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in head.parameters():
+            noise = torch.randn(weight.shape, generator=random)
+            if weight.ndim < 2:
+                weight.add_(0.1 * noise)
+            else:
+                weight.copy_(noise * 1.5 / weight.shape[-1] ** 0.5)
+
+
+def with_head(pair: Pair, head: DraftHead, name: str = "tiny-head") -> Pair:
+    """The pair with this head, which is bound to its target, as the draft."""
+    draft: HeadModel = head_model(head, name, pair.target)
+    return Pair(
+        target=pair.target,
+        draft=draft,
+        tokenizer=pair.tokenizer,
+        token_text=pair.token_text,
+        eos_ids=pair.eos_ids,
+        models=Models(target=pair.target.info, draft=draft.info),
+    )
+
+
+def pair_with(format: str, *, seed: int = 0, **head: Any) -> Pair:
+    """A small target with a random head of this format."""
+    pair = pairs.make_pair()
+    return with_head(pair, tiny_head(format, pair.target, seed=seed, **head))

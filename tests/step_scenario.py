@@ -6,14 +6,19 @@ dropped, the accepted tokens are fed with the target's states, and a second tree
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 
+from specviz.dice import SeededDice
+from specviz.drafting.base import Limits, build_tree
+from specviz.drafting.dynamic import DYNAMIC
 from specviz.models.heads.head import StepHead
 from specviz.models.kv_cache import SlotCache
+from specviz.transfers import Reads
+from specviz.tree import Growth
 
 TEXT = 7
 """Pairs of the first pass."""
@@ -124,3 +129,67 @@ def furthest(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     """The largest difference of two rows of logits, over the largest of the second: their scale."""
     difference: Any = (ours - theirs).abs().max() / theirs.abs().max()
     return float(difference)
+
+
+class HeadDraft:
+    """A step head as the draft of a tree builder, below a root that :meth:`feed` ran."""
+
+    def __init__(self, head: StepHead, vocabulary: int):
+        self.ours, self.vocabulary = Ours(head), vocabulary
+        self.reads = Reads()
+        self.committed: list[int] = []
+        self._outputs: dict[int, torch.Tensor] = {}
+        self._slots: dict[int, list[int]] = {}
+        self._root: torch.Tensor | None = None
+
+    def feed(self, states: torch.Tensor, tokens: torch.Tensor) -> None:
+        """Run pairs of the text behind those that are there; what was drafted is dropped."""
+        past, now = len(self.committed), len(self.committed) + len(tokens)
+        self.ours.keep(past)
+        self.committed += tokens.tolist()
+        sees = torch.ones(len(tokens), now, dtype=torch.bool).tril(past)
+        self._root = self.ours.run(self.ours.fuse(states), tokens, range(past, now), sees)[-1]
+
+    def expand(self, growth: Growth, nodes: list[int]) -> torch.Tensor:
+        base = len(self.committed)
+        if nodes == [0]:
+            assert self._root is not None
+            self._outputs, self._slots = {0: self._root}, {0: []}
+        else:
+            first, parents = self.ours.cache.length, [growth.parents[node] for node in nodes]
+            sees = torch.zeros(len(nodes), first + len(nodes), dtype=torch.bool)
+            sees[:, :base] = True
+            for row, (node, parent) in enumerate(zip(nodes, parents, strict=True)):
+                self._slots[node] = [*self._slots[parent], first + row]
+                sees[row, self._slots[node]] = True
+            carry = self.ours.recycle(torch.stack([self._outputs[parent] for parent in parents]))
+            ids = torch.tensor([growth.tokens[node] for node in nodes])
+            own = self.ours.run(carry, ids, [base + growth.depths[node] - 1 for node in nodes], sees)
+            self._outputs.update(zip(nodes, own, strict=True))
+        logits = self.ours.logits(torch.stack([self._outputs[node] for node in nodes]))
+        ids = self.ours.head.token_ids
+        if ids is None:
+            return logits.softmax(-1)
+        return torch.zeros(len(nodes), self.vocabulary).index_copy_(1, ids, logits.softmax(-1))
+
+    def tabulate(self, shares: Sequence[Mapping[int, float]]) -> torch.Tensor:
+        raise NotImplementedError
+
+
+TREE = {"top_k": 6, "depth": 5, "total": 22}
+"""Options of the trees of EAGLE-2 that are compared."""
+
+
+@torch.no_grad()
+def eagle2_trees(head: StepHead, given: Inputs, vocabulary: int) -> list[list[list[int]]]:
+    """The trees of two steps by specviz's builder, each as the sorted paths of tokens of its nodes."""
+    draft, trees = HeadDraft(head, vocabulary), []
+    for part in (slice(0, TEXT), slice(TEXT, TEXT + ACCEPTED)):
+        draft.feed(given.states[part], given.tokens[part])
+        options = DYNAMIC.Options(rule="eagle2", **TREE)
+        growth, keep = build_tree(DYNAMIC, options, draft, draft.committed[-1], SeededDice(1), 0, Limits(100))
+        paths: dict[int, list[int]] = {0: []}
+        for node in range(1, len(growth.tokens)):
+            paths[node] = [*paths[growth.parents[node]], growth.tokens[node]]
+        trees.append(sorted(paths[node] for node in keep or paths if node))
+    return trees

@@ -63,9 +63,12 @@ def make_model(
     family: str, *, seed: int = 0, vocab: int = VOCABULARY, layers: int = 2, **config: Any
 ) -> PreTrainedModel:
     """A random model of ``family``: float32, CPU, eval mode, sdpa attention. Equal arguments give equal weights."""
-    model = AutoModelForCausalLM.from_config(
-        make_config(family, vocab=vocab, layers=layers, **config), dtype=torch.float32, attn_implementation="sdpa"
-    )
+    return randomized(make_config(family, vocab=vocab, layers=layers, **config), seed)
+
+
+def randomized(config: PretrainedConfig, seed: int = 0) -> PreTrainedModel:
+    """A random model of any config: float32, CPU, eval mode, sdpa attention."""
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="sdpa")
     random = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, weight in model.named_parameters():

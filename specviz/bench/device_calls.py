@@ -19,6 +19,7 @@ from torch.profiler import ProfilerActivity, profile, record_function, supported
 from specviz.bench.step_cost import WARM_UP, BenchTree, Say, session_for, without_end_tokens
 from specviz.engine.session import Session
 from specviz.errors import SettingsError
+from specviz.models.head_model import HeadModel
 from specviz.models.language_model import LanguageModel
 from specviz.models.loading import Pair
 
@@ -197,8 +198,22 @@ class _MarkedClock:
 
 
 @contextmanager
-def _marked(model: LanguageModel, count: list[int]) -> Iterator[None]:
+def _marked(model: LanguageModel | HeadModel, count: list[int]) -> Iterator[None]:
     """Have the profiler see the model's forwards, and count them."""
+    if isinstance(model, HeadModel):
+        run, forwards = model._run, (model.head, getattr(model.head, "block", None))
+
+        def marked(part: Any, *arguments: Any) -> Any:
+            count[0] += part in forwards
+            with record_function(_MARK + FORWARD):
+                return run(part, *arguments)
+
+        model._run = marked  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            del model._run
+        return
     layers = model.model.base_model
     open_: list[Any] = []
 

@@ -244,7 +244,7 @@ def generate_assisted(pair: Pair, tokens: Sequence[int], max_new_tokens: int, ti
     """The same with the draft as assistant: a constant number of drafted tokens, whatever its confidence."""
     # transformers looks for these in the assistant's generation config, not in arguments of the call.
     assistant = with_config(
-        pair.draft.model,
+        pair.draft_model.model,
         num_assistant_tokens=DRAFTED,
         num_assistant_tokens_schedule="constant",
         assistant_confidence_threshold=0.0,

@@ -15,6 +15,7 @@ import torch
 
 from specviz.bench.greedy_speed import PLAIN, generate
 from specviz.bench.step_cost import PROMPT, TREES, BenchTree, Say, session_for, without_end_tokens
+from specviz.models.head_model import HeadModel
 from specviz.models.loading import Pair
 from specviz.models.pair_spec import ModelChoice
 
@@ -73,6 +74,8 @@ def use_once(pair: Pair) -> None:
     """Weights mapped from a file are in memory once they were used, and libraries take their workspaces."""
     with torch.inference_mode():
         for model in (pair.target, pair.draft):
+            if isinstance(model, HeadModel):  # it is on the device as it was read
+                continue
             model.model(input_ids=torch.tensor([[0]], device=model.device), use_cache=False)
 
 

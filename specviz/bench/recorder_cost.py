@@ -67,7 +67,7 @@ class Loop:
 
     def __init__(self, pair: Pair, widths: Sequence[int], level: int, path: Path | None = None):
         self.pair, self.widths, self.level = pair, widths, level
-        self.target, self.draft = pair.target, LanguageModel(pair.draft.model, pair.draft.info)
+        self.target, self.draft = pair.target, LanguageModel(pair.draft_model.model, pair.draft_model.info)
         self.text = pair.encode(PROMPT, False, "drop")
         self.caches = {"target": self.target.new_cache(256), "draft": self.draft.new_cache(256)}
         self.luck = torch.Generator().manual_seed(0)

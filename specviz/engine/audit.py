@@ -8,12 +8,15 @@ from dataclasses import dataclass
 import torch
 from transformers import DynamicCache
 
-from specviz.models.hidden_state_head import plain_states
+from specviz.models.cached_model import CachedModel
+from specviz.models.head_model import HeadModel
+from specviz.models.heads.head import BlockHead, StepHead
 from specviz.models.kv_cache import SlotCache
 from specviz.models.language_model import LanguageModel
 from specviz.models.numerics import logit_difference, slot_differences
+from specviz.models.target_states import plain_states
 from specviz.trace.schema import INFINITE_DIFFERENCE, Audit
-from specviz.transfers import Reads
+from specviz.transfers import Reads, upload
 
 
 @dataclass(frozen=True)
@@ -69,9 +72,100 @@ def ask_audit(
     base = cache.num_committed
     logits: list[torch.Tensor] = []
     if base < len(tokens):
-        got = _next_logits(model, cache, tokens[base:], head_input.features if head_input else None)
-        logits = [logit_difference(got, expected, temperature)]
+        features = head_input.features if head_input else None
 
+        def run() -> torch.Tensor:
+            missing = tokens[base:]
+            parents = range(-1, len(missing) - 1)
+            return model.forward(cache, missing, parents, 1, features=features, later=_unchecked).logits[0]
+
+        logits = [logit_difference(_through_cache(model, cache, run), expected, temperature)]
+    return _ask_differences(cache, fresh, first_slot, logits, reads)
+
+
+def ask_head_audit(
+    target: LanguageModel,
+    model: HeadModel,
+    cache: SlotCache,
+    tokens: Sequence[int],
+    pending: torch.Tensor | None,
+    first_slot: int,
+    reads: Reads,
+    temperature: float = 1.0,
+) -> Callable[[], Audit]:
+    """The same of a head: a plain forward of the target, and one of the head over all pairs of the text.
+
+    Args:
+        pending: see :class:`specviz.engine.head_runners.HeadRunner`.
+        others: as for :func:`ask_audit`.
+    """
+    head, reading = model.head, model.reading
+    if len(tokens) < 2 or pending is None:
+        return _ask_differences(cache, DynamicCache(), first_slot, [], reads)
+    ids = target.plain_ids(tokens[:-1])
+    states = plain_states(target.model, ids, reading.layers, before_norm=reading.before_norm)
+    carry = head.fuse(states.to(model.device, model.dtype))
+    waiting = model.fuse(pending)
+    fresh = DynamicCache()
+    expected = _plain_head_logits(model, carry, tokens, fresh)
+
+    def run() -> torch.Tensor:
+        missing = list(tokens[-len(pending) :])
+        if isinstance(head, BlockHead):
+            kept = len(missing) if head.remembers_root else len(missing) - 1
+            model.remember(cache, missing[:kept], waiting[:kept])
+            block = model.block(cache, missing[-1], waiting[-1:])
+            return model.level(cache, block, 0, missing[-1:], _unchecked)[0]
+        parents = range(-1, len(missing) - 1)
+        return model.forward(cache, missing, parents, 1, carry=waiting, later=_unchecked).logits[0]
+
+    got = _through_cache(model, cache, run)
+    return _ask_differences(cache, fresh, first_slot, [logit_difference(got, expected, temperature)], reads)
+
+
+def _plain_head_logits(
+    model: HeadModel, carry: torch.Tensor, tokens: Sequence[int], fresh: DynamicCache
+) -> torch.Tensor:
+    """Logits [Vd] at the root, with the pairs of the whole text in one forward, or in one beside that of the block.
+
+    Args:
+        carry: [n - 1, H'], of the states of all tokens but the root.
+        tokens: n, the root last.
+        fresh: is filled.
+    """
+    head, pairs = model.head, len(carry)
+    ids = upload(model.known(tokens[1:]), model.device)
+    positions = torch.arange(pairs, device=model.device) + head.position_offset
+
+    def causal(rows: int) -> torch.Tensor:
+        lowest = torch.finfo(model.dtype).min
+        return torch.full((1, 1, rows, rows), lowest, dtype=model.dtype, device=model.device).triu(1)
+
+    if isinstance(head, StepHead):
+        own = head(carry, ids, positions, causal(pairs), fresh)[-1:]
+        return head.logits(own, ids[-1:])[0]
+    assert isinstance(head, BlockHead)
+    kept = pairs if head.remembers_root else pairs - 1
+    if model.layers and kept:
+        head.remember(carry[:kept], ids[:kept], positions[:kept], causal(kept), fresh)
+    root = upload(model.known([tokens[-1], *[head.mask_id] * (head.width - 1)]), model.device)
+    at = torch.arange(kept, kept + head.width, device=model.device) + head.position_offset
+    mask = causal(kept + head.width)[:, :, kept:]
+    if not head.causal:
+        mask = torch.zeros_like(mask)
+    own = head.block(carry[-1:], root, at, mask, fresh)
+    return head.level_logits(own, 0, ids[-1:])[0]
+
+
+def _ask_differences(
+    cache: SlotCache, fresh: DynamicCache, first_slot: int, logits: list[torch.Tensor], reads: Reads
+) -> Callable[[], Audit]:
+    """Of the committed slots of a cache and those of a recompute, which may hold more; see :func:`ask_audit`."""
+    base = cache.num_committed
+    if not base:  # nothing to compare, and perhaps nothing was ever written
+        nothing = (torch.zeros(0),) * len(cache.slot_layers)
+        asked_logits = reads.ask(*logits)
+        return lambda: _audit(nothing, nothing, asked_logits(), first_slot)
     keys: list[torch.Tensor] = []
     values: list[torch.Tensor] = []
     for layer, ours in zip(fresh.layers, cache.slot_layers, strict=True):
@@ -79,42 +173,49 @@ def ask_audit(
             assert theirs is not None
             rows.append(slot_differences(mine[0, :, :base], theirs[0]))
     asked_keys, asked_values, asked_logits = reads.ask(*keys), reads.ask(*values), reads.ask(*logits)
-
-    def found() -> Audit:
-        keys, values = asked_keys(), asked_values()
-        difference = [float(one) for one in asked_logits()]
-        return Audit(
-            first_slot=first_slot,
-            keys=_columns(keys, first_slot),
-            values=_columns(values, first_slot),
-            earlier_keys=_largest(keys, first_slot),
-            earlier_values=_largest(values, first_slot),
-            logits=min(difference[0], INFINITE_DIFFERENCE) if difference else None,
-        )
-
-    return found
+    return lambda: _audit(asked_keys(), asked_values(), asked_logits(), first_slot)
 
 
-def _next_logits(
-    model: LanguageModel, cache: SlotCache, missing: Sequence[int], features: torch.Tensor | None
-) -> torch.Tensor:
-    """The logits [V] after the ``missing`` tokens, computed through the cache, which is left as it was.
-
-    They are not checked: of NaN and infinity their difference tells, and the next step that needs them fails.
+def _audit(
+    keys: Sequence[torch.Tensor], values: Sequence[torch.Tensor], logits: Sequence[torch.Tensor], first_slot: int
+) -> Audit:
+    """Args:
+    keys, values: of each layer the differences [slots].
+    logits: their difference [], if there is one.
     """
-    before, last = len(model.forwards), len(missing) - 1
+    difference = [float(one) for one in logits]
+    return Audit(
+        first_slot=first_slot,
+        keys=_columns(keys, first_slot),
+        values=_columns(values, first_slot),
+        earlier_keys=_largest(keys, first_slot),
+        earlier_values=_largest(values, first_slot),
+        logits=min(difference[0], INFINITE_DIFFERENCE) if difference else None,
+    )
+
+
+def _through_cache(model: CachedModel, cache: SlotCache, run: Callable[[], torch.Tensor]) -> torch.Tensor:
+    """What a forward through the cache gives, which is left as it was.
+
+    Its logits are not checked: of NaN and infinity their difference tells, and the next step that needs them fails.
+    """
+    before = len(model.forwards)
     try:
-        return model.forward(cache, missing, range(-1, last), 1, features=features, later=lambda *_: None).logits[0]
+        return run()
     finally:
         del model.forwards[before:]
         cache.roll_back()
 
 
-def _columns(layers: list[torch.Tensor], first: int) -> tuple[tuple[float, ...], ...]:
+def _unchecked(*_: object) -> None:
+    """Takes a check and never makes it."""
+
+
+def _columns(layers: Sequence[torch.Tensor], first: int) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(_short(x) for x in layer[first:].tolist()) for layer in layers)
 
 
-def _largest(layers: list[torch.Tensor], first: int) -> tuple[float, ...]:
+def _largest(layers: Sequence[torch.Tensor], first: int) -> tuple[float, ...]:
     return tuple(_short(float(layer[:first].max())) if first else 0.0 for layer in layers)
 
 

@@ -41,7 +41,9 @@ def _cache_change(change: Change, fingerprints_after: tuple[str, ...]) -> CacheC
     )
 
 
-def _role(change: Change, offset: int) -> Literal["context", "node", "pruned"]:
+def _role(change: Change, offset: int) -> Literal["context", "node", "pruned", "mask"]:
+    if offset in change.masks:
+        return "mask"
     if offset < change.num_catch_up:
         return "context"
     return "node" if offset in change.node_of else "pruned"

@@ -66,15 +66,29 @@ Rows = Callable[[Texts], list[Row]]
 """Distributions that have been asked for, to be called once everything of the step has."""
 
 
-def rows_of(logits: torch.Tensor, probs: torch.Tensor, sampling: Sampling, k: int, reads: Reads) -> Rows:
+def rows_of(
+    logits: torch.Tensor,
+    probs: torch.Tensor,
+    sampling: Sampling,
+    k: int,
+    reads: Reads,
+    *,
+    token_ids: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    confidence: torch.Tensor | None = None,
+) -> Rows:
     """Record n distributions.
 
     Args:
-        logits: [n, V], as the model returned them.
+        logits: [n, Vd], as the model returned them.
         probs: [n, V], processed.
+        token_ids: [Vd], the token of each column of ``logits``; None where that is the column itself.
+        bias: [n, Vd], what a draft head added to its logits by the nodes' tokens.
+        confidence: [n], of a draft head that has one.
     """
     k = min(k, logits.shape[-1])
-    top, indices = top_k(logits, k)
+    top, columns = top_k(logits, k)
+    indices = columns if token_ids is None else token_ids[columns]
     # Every sampling parameter keeps the order of the tokens, so one top-k serves the raw and the processed row.
     processed = probs.gather(-1, indices)
     untouched = sampling == Sampling()
@@ -86,15 +100,28 @@ def rows_of(logits: torch.Tensor, probs: torch.Tensor, sampling: Sampling, k: in
         raw, log_sum_exp = torch.exp(top - whole), whole[:, 0]
     entropies = probs.new_zeros(len(probs)) if sampling.temperature == 0 else entropy(probs)
     asked = reads.ask(indices, raw, processed, entropies, top[:, 0], log_sum_exp)
+    added = reads.ask(*([] if bias is None else [bias.gather(-1, columns)]))
+    trusted = reads.ask(*([] if confidence is None else [confidence]))
 
     def rows(texts: Texts) -> list[Row]:
         found = []
-        for ids, raw_row, row, h, logit, mass in zip(*(column.tolist() for column in asked()), strict=True):
+        biases = [row for column in added() for row in column.tolist()] or [None] * len(logits)
+        confidences = [one for column in trusted() for one in column.tolist()] or [None] * len(logits)
+        columns = (*(column.tolist() for column in asked()), biases, confidences)
+        for ids, raw_row, row, h, logit, mass, by_token, sure in zip(*columns, strict=True):
             texts.mention(ids)
             plain = _positive(ids, raw_row)
             kept = plain if untouched else _positive(ids, row)
             found.append(
-                Row(entropy=abs(h), raw=plain, processed=kept, top_logit=_finite(logit), log_sum_exp=_finite(mass))
+                Row(
+                    entropy=abs(h),
+                    raw=plain,
+                    processed=kept,
+                    top_logit=_finite(logit),
+                    log_sum_exp=_finite(mass),
+                    confidence=sure,
+                    bias=None if by_token is None else _of_positive(raw_row, by_token),
+                )
             )
         return found
 
@@ -358,6 +385,11 @@ def _positive(ids: list[int], probs: list[float]) -> TopK:
     """The entries of positive probability. They need not come first: of equal logits any one may be the one kept."""
     kept = [(token, _short(p)) for token, p in zip(ids, probs, strict=True) if p > 0]
     return TopK(ids=tuple(token for token, _ in kept), probs=tuple(p for _, p in kept))
+
+
+def _of_positive(probs: list[float], values: list[float]) -> tuple[float, ...]:
+    """The values at the entries that :func:`_positive` keeps."""
+    return tuple(value for p, value in zip(probs, values, strict=True) if p > 0)
 
 
 def _finite(x: float) -> float | None:

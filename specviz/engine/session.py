@@ -14,8 +14,8 @@ import torch
 from specviz import __version__
 from specviz.dice import SeededDice
 from specviz.drafting import Limits, build_tree
-from specviz.engine.audit import HeadInput, ask_audit
-from specviz.engine.draft_runners import DraftRunner
+from specviz.engine.audit import HeadInput, ask_audit, ask_head_audit
+from specviz.engine.head_runners import HeadRunner, draft_runner
 from specviz.engine.recording import Attempt, Texts, record_attempt, record_step, record_tree
 from specviz.engine.resolve import resolve
 from specviz.engine.run_until import run_until
@@ -137,9 +137,9 @@ class Session:
         self._dice = SeededDice(settings.seed)
         self._max_positions = min(pair.target.max_positions, pair.draft.max_positions)
         self._reads = Reads()
-        head = pair.draft.head if self._resolved.builder.runs_draft else None
-        self._target_runner = TargetRunner(pair.target, self._reads, head)
-        self._draft_runner = DraftRunner(pair.draft, self._reads, pair.target.vocabulary, settings.draft)
+        self._draft_runner = draft_runner(pair.draft, self._reads, pair.target.vocabulary, settings.draft)
+        reading = self._draft_runner.reading if self._resolved.builder.runs_draft else None
+        self._target_runner = TargetRunner(pair.target, self._reads, reading)
         if len(prompt_tokens) > self._max_positions:
             raise SettingsError(
                 f"The prompt has {len(prompt_tokens)} tokens and the models read {self._max_positions}; shorten it."
@@ -253,15 +253,18 @@ class Session:
         """Feed cold caches everything before the root. Returns how many tokens the target was fed (0: it was live)."""
         if self.tokens[:-1] and not self._target_runner.cache.num_committed:
             self._tell("prefill", len(self.tokens) - 1)
-        prefilled = self._target_runner.prefill(self.tokens[:-1])
+        prefilled = self._target_runner.prefill(self.tokens[:-1], self._draft_runner.follow)
         if self._resolved.builder.runs_draft:
-            self._draft_runner.prefill(self.tokens[:-1], self._target_runner.states)
+            self._draft_runner.prefill(self.tokens[:-1])
         return prefilled
 
     def _draft(self) -> TokenTree:
         """Grow the tree: one draft forward a level."""
         draft, builder, options = self._draft_runner, self._resolved.builder, self._resolved.builder_options
-        limits = Limits(max_depth=self._max_positions - len(self.tokens), end_tokens=self.pair.eos_ids)
+        most = [self._max_positions - len(self.tokens)]
+        if builder.runs_draft and draft.most_depth is not None:
+            most.append(draft.most_depth)
+        limits = Limits(max_depth=min(most), end_tokens=self.pair.eos_ids)
         levels = builder.work(options).forwards if self.on_progress else 0
         draft.on_level = lambda level: self._tell("draft", level, max(level, levels))
         with self._clock.phase("draft"):
@@ -304,7 +307,7 @@ class Session:
             tokens = self._cut([*(tree.tokens[node] for node in path), driver.bonus.token])
             nodes = [0, *path][: len(tokens)]
             commit = Commit(tuple(tokens), target.commit(nodes), draft.commit(nodes))
-            draft.set_features(target.states, nodes[-1])
+            draft.learn(target.states, nodes)
         return commit
 
     def _record(
@@ -345,9 +348,14 @@ class Session:
         first_slot, temperature = commit.target.num_committed, settings.target.temperature
         asked = {"target": ask_audit(target.model, target.cache, tokens, first_slot, reads, temperature=temperature)}
         if self._resolved.builder.runs_draft:
-            head_input = HeadInput(target.model, draft.features) if draft.features is not None else None
             first_slot, temperature = commit.draft.num_committed, settings.draft.temperature
-            asked["draft"] = ask_audit(draft.model, draft.cache, tokens, first_slot, reads, head_input, temperature)
+            if isinstance(draft, HeadRunner):
+                asked["draft"] = ask_head_audit(
+                    target.model, draft.model, draft.cache, tokens, draft.pending, first_slot, reads, temperature
+                )
+            else:
+                head_input = HeadInput(target.model, draft.features) if draft.features is not None else None
+                asked["draft"] = ask_audit(draft.model, draft.cache, tokens, first_slot, reads, head_input, temperature)
         audited = {name: getattr(caches, name).model_copy(update={"audit": audit()}) for name, audit in asked.items()}
         return caches.model_copy(update=audited)
 

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import torch
 
-from specviz.models.language_model import LanguageModel
+from specviz.models.cached_model import CachedModel
 from specviz.models.stopwatch import Moment, moment, seconds
 from specviz.trace.schema import Timings
 
@@ -25,7 +25,7 @@ class StepClock:
     timed by its clock.
     """
 
-    def __init__(self, *models: LanguageModel):
+    def __init__(self, *models: CachedModel):
         # One model may be both target and draft; its forwards count once.
         self._models = list({id(model): model for model in models}.values())
         self._device = models[0].device

@@ -76,6 +76,8 @@ class Change:
     fingerprints: Callable[[], tuple[str, ...]]
     """Of the appended slots, computed after the forwards and before the compaction."""
     compaction: Compaction
+    masks: range = range(0)
+    """Offsets of the appended slots of masked places of a block."""
 
 
 @dataclass(frozen=True)

@@ -97,19 +97,6 @@ class HiddenStateHead(nn.Module):
         return first if states is None else torch.cat([first, self.features(states)])
 
 
-def select_layers(hidden_states: Any, layers: tuple[int, ...]) -> torch.Tensor:
-    """[n, layers x hidden]: a forward's ``hidden_states`` (batch size 1) of these layers, side by side."""
-    chosen = [hidden_states[layer][0] for layer in layers]
-    return torch.cat([states.to(chosen[0].device) for states in chosen], dim=-1)
-
-
-def plain_states(model: Any, ids: torch.Tensor, layers: tuple[int, ...]) -> torch.Tensor:
-    """[n, layers x hidden]: hidden states of a plain forward of a transformers model over a text [1, n], uncached."""
-    # Only the body is run: the logits are not needed.
-    output = model.base_model(input_ids=ids, use_cache=False, output_hidden_states=True)
-    return select_layers(output.hidden_states, layers)
-
-
 def read_head(source: Source, config: Any, target_config: Any) -> HiddenStateHead | None:
     """The head of a draft in float32, or None for a draft that reads only tokens.
 

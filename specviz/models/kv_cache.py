@@ -106,7 +106,7 @@ class _Appended:
 
 
 class SlotCache(Cache):
-    """Slots of all layers of one model, batch size 1.
+    """Slots of all layers of one model, batch size 1. A model without layers of its own (Medusa) has no slots.
 
     Attributes:
         num_committed: number of committed slots.
@@ -124,11 +124,11 @@ class SlotCache(Cache):
     @property
     def length(self) -> int:
         """Slots in use, committed or not."""
-        return self.slot_layers[0].length
+        return self.slot_layers[0].length if self.slot_layers else self.num_committed
 
     @property
     def capacity(self) -> int:
-        return self.slot_layers[0].capacity
+        return self.slot_layers[0].capacity if self.slot_layers else 0
 
     @property
     def allocated(self) -> int:
@@ -139,7 +139,7 @@ class SlotCache(Cache):
     def reserve(self, slots: int) -> None:
         """Make room for ``slots`` more. Capacity at least doubles, so growing costs O(1) a slot in the long run."""
         needed = self.length + slots
-        if needed > self.capacity:
+        if self.slot_layers and needed > self.capacity:
             for layer in self.slot_layers:
                 layer.grow(max(needed, 2 * layer.capacity))
 

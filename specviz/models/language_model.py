@@ -3,69 +3,49 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 
+from specviz.models.cached_model import CachedModel, Later, Output, causal_mask, written
 from specviz.models.compat import cache_argument
-from specviz.models.hidden_state_head import HiddenStateHead, select_layers
-from specviz.models.kv_cache import SlotCache, Written
-from specviz.models.nonfinite import CACHED, Found, LogitsError, Origin, find_origin, kind_of
-from specviz.models.stopwatch import Moment, moment
+from specviz.models.hidden_state_head import HiddenStateHead
+from specviz.models.kv_cache import SlotCache
+from specviz.models.nonfinite import Origin
+from specviz.models.stopwatch import moment
+from specviz.models.target_states import Reading, run_and_read
 from specviz.trace.schema import ModelInfo
-from specviz.transfers import read, upload
+from specviz.transfers import upload
 
 PREFILL_CHUNK = 512
 """Context tokens per prefill forward: bounds the mask and the activations."""
 
 
-@dataclass(frozen=True)
-class Output:
-    """What a forward over n tokens gave.
-
-    Attributes:
-        logits: [rows, V], float32, of the rows that were asked for.
-        states: [n, layers x hidden], the hidden states of the layers that were asked for, at every token; of a draft
-            that reads its target what its head made, [rows, hidden]; else None.
-    """
-
-    logits: torch.Tensor
-    states: torch.Tensor | None = None
-
-
-class LanguageModel:
+class LanguageModel(CachedModel):
     """A causal language model of transformers, used for tree attention.
 
     Attributes:
         model: in eval mode, with sdpa attention (additive float masks are right in sdpa and in eager).
-        info: what was loaded.
-        vocabulary: V, the width of its logits.
-        max_positions: longest context its positions allow.
-        forwards: begin and end of every forward since the list was last emptied.
         head: with which it reads its target's hidden states, for a draft that does.
     """
 
     def __init__(self, model: Any, info: ModelInfo, head: HiddenStateHead | None = None):
+        super().__init__(info)
         self.model = model
-        self.info = info
         self.head = head
         config = model.config
-        self.vocabulary: int = config.vocab_size
-        self.inputs: int = model.get_input_embeddings().num_embeddings
-        self.layers: int = config.num_hidden_layers
-        self.max_positions: int = getattr(config, "max_position_embeddings", None) or 1 << 30
-        self.device: torch.device = model.get_input_embeddings().weight.device
-        self.dtype: torch.dtype = model.dtype
-        self.forwards: list[tuple[Moment, Moment]] = []
+        self.vocabulary = config.vocab_size
+        self.inputs = model.get_input_embeddings().num_embeddings
+        self.layers = config.num_hidden_layers
+        self.max_positions = getattr(config, "max_position_embeddings", None) or 1 << 30
+        self.device = model.get_input_embeddings().weight.device
+        self.dtype = model.dtype
         self.cache_argument = cache_argument(model.forward) or "past_key_values"
         self._takes_logits_to_keep = "logits_to_keep" in inspect.signature(model.forward).parameters
         self.last_logits: dict[str, int] = {"logits_to_keep": 1} if self._takes_logits_to_keep else {}
         """Arguments with which a plain forward computes its last row of logits only, where it can."""
-
-    def new_cache(self, capacity: int) -> SlotCache:
-        return SlotCache(self.layers, capacity)
 
     def forward(
         self,
@@ -75,72 +55,65 @@ class LanguageModel:
         rows: int,
         *,
         features: torch.Tensor | None = None,
-        layers: tuple[int, ...] = (),
-        later: Callable[[Sequence[torch.Tensor], Callable[[torch.Tensor], None]], None] | None = None,
+        reading: Reading | None = None,
+        later: Later | None = None,
     ) -> Output:
         """Run n tokens in one forward and append their slots.
 
         Args:
             cache: of this model; its committed slots are the context of every row.
-            tokens: n token ids. An id beyond this model's embeddings (padded vocabularies) is read as the last one: a
-                draft that misreads a token drafts worse, and stays exact.
+            tokens: n token ids, see :meth:`known`.
             parents: see :meth:`SlotCache.allocate`.
             rows: how many rows of logits to return: those of the last tokens, at least one.
             features: [rows, w], what the head reads at these rows.
-            layers: whose hidden states to return.
-            later: takes a check of the logits that may be made with the next read, see :meth:`Reads.later`, as long as
-                these slots are the last ones. Without it the check is made here.
+            reading: the hidden states to return.
+            later: takes a check of the logits that may be made with the next read, as long as these slots are the last
+                ones. Without it the check is made here.
 
         Raises:
             LogitsError: for logits of which no distribution can be made.
         """
         assert 0 < rows <= len(tokens)
-        known = [min(token, self.inputs - 1) for token in tokens]
-        cache.reserve(len(known))
-        positions, lines = cache.allocate(parents)
-        mask = tree_mask(lines, cache.num_committed, cache.length + len(known), self.dtype)
-        position_ids = torch.tensor([positions])
-        ids, first = torch.tensor([known]), cache.length
-        output = self._run(cache, ids, position_ids, mask, rows, features, layers)
-        cache.log(_written(known, position_ids, mask, cache.num_committed))
+        made, first = self._rows(cache, self.known(tokens), parents), cache.length
+        ids = torch.tensor([made.tokens])
 
-        def check(best: torch.Tensor) -> None:
-            if (wrong := kind_of(best)) is None:
-                return
-            kind, bad = wrong
-            found = Found(self.info.id, str(self.info.dtype), kind, tuple(len(known) - rows + row for row in bad))
-            if (cached := cache.first_not_finite(first)) is not None:
-                layer, slot = cached
-                raise LogitsError(replace(found, origin=Origin(CACHED, layer, None), slot=slot))
-            with cache.writing_again(first):
-                origin = self._origin(
-                    lambda: self._run(cache, ids, position_ids, mask, rows, features, layers), len(known)
-                )
-            raise LogitsError(replace(found, origin=origin))
+        def run() -> Output:
+            return self._run(cache, ids, made.positions, made.mask, rows, features, reading)
 
-        best = output.logits.amax(-1)
-        if later is None:
-            check(*read(best))
-        else:
-            later([best], check)
+        output = run()
+        cache.log(written(made, cache.num_committed))
+        self._check(cache, output.logits, len(tokens), first, run, later)
         return output
 
-    def prefill(self, cache: SlotCache, tokens: Sequence[int], *, layers: tuple[int, ...] = ()) -> torch.Tensor | None:
+    def prefill(
+        self,
+        cache: SlotCache,
+        tokens: Sequence[int],
+        *,
+        reading: Reading | None = None,
+        follow: Callable[[Sequence[int], torch.Tensor], None] | None = None,
+    ) -> torch.Tensor | None:
         """Append and commit context tokens in chunks; no logits are computed but the last row's.
 
+        Args:
+            reading: the hidden states that are wanted.
+            follow: called after each chunk with its tokens and with those of its states, [tokens, layers x hidden].
+
         Returns:
-            [1, layers x hidden], the hidden states of ``layers`` at the last of the tokens; None for none.
+            [1, layers x hidden], those at the last of the tokens; None for none.
         """
         states: torch.Tensor | None = None
         for start in range(0, len(tokens), PREFILL_CHUNK):
-            chunk = [min(token, self.inputs - 1) for token in tokens[start : start + PREFILL_CHUNK]]
+            chunk = self.known(tokens[start : start + PREFILL_CHUNK])
             cache.reserve(len(chunk))
             first = cache.num_committed
             mask = causal_mask(len(chunk), first, self.dtype)
             positions = torch.arange(first, first + len(chunk))[None]
-            output = self._run(cache, torch.tensor([chunk]), positions, mask, 1, None, layers)
+            output = self._run(cache, torch.tensor([chunk]), positions, mask, 1, None, reading)
             cache.commit()
             states = output.states
+            if follow is not None and states is not None:
+                follow(tokens[start : start + PREFILL_CHUNK], states)
         # A copy: a view would keep those of the whole chunk.
         return None if states is None else states[-1:].clone()
 
@@ -148,15 +121,11 @@ class LanguageModel:
         """Where NaN or infinity first appears in a plain forward over a text; None if it does not."""
         return self._origin(lambda: self.model(input_ids=self.plain_ids(tokens), use_cache=False), len(tokens))
 
-    def _origin(self, run: Callable[[], Any], rows: int) -> Origin | None:
-        before = len(self.forwards)
+    def _modules(self) -> Mapping[str, torch.nn.Module]:
         modules = dict(self.model.named_modules())
         if self.head:
             modules |= {f"head.{name}": module for name, module in self.head.named_modules()}
-        try:
-            return find_origin({name: module for name, module in modules.items() if name}, run, rows, self.layers)
-        finally:
-            del self.forwards[before:]
+        return modules
 
     def _run(
         self,
@@ -166,7 +135,7 @@ class LanguageModel:
         mask: torch.Tensor,
         rows: int,
         features: torch.Tensor | None,
-        layers: tuple[int, ...],
+        reading: Reading | None,
     ) -> Output:
         arguments: dict[str, Any] = {
             "input_ids": ids.to(self.device, non_blocking=True),
@@ -175,8 +144,6 @@ class LanguageModel:
             "use_cache": True,
             self.cache_argument: cache,
         }
-        if layers:
-            arguments["output_hidden_states"] = True
         if self._takes_logits_to_keep and features is None:
             # No other row is worth a product with the whole vocabulary. A number, as an index would be on one device:
             # of a model on several, the hidden states that it is for may be on another.
@@ -186,9 +153,11 @@ class LanguageModel:
         if features is not None:
             logits, states = self._read(ids, features, rows, arguments)
         else:
-            output = self.model(**arguments)
+            if reading:
+                output, states = run_and_read(self.model, reading, partial(self.model, **arguments))
+            else:
+                output, states = self.model(**arguments), None
             logits = output.logits[0] if self._takes_logits_to_keep else output.logits[0, -rows:]
-            states = select_layers(output.hidden_states, layers) if layers else None
         self.forwards.append((start, moment(self.device)))
         return Output(logits.float(), states)
 
@@ -223,37 +192,4 @@ class LanguageModel:
 
     def plain_ids(self, tokens: Sequence[int]) -> torch.Tensor:
         """[1, n], as this model's embeddings know them."""
-        return upload([[min(token, self.inputs - 1) for token in tokens]], self.device)
-
-
-def tree_mask(lines: Sequence[tuple[int, ...]], base: int, total: int, dtype: torch.dtype) -> torch.Tensor:
-    """Additive mask [1, 1, n, total]: 0 where row i may look, the dtype's smallest number elsewhere.
-
-    Args:
-        lines: for each row, the offsets from ``base`` of its ancestors and itself.
-        base: committed slots, which every row sees.
-        total: slots in use once the rows are appended.
-    """
-    mask = torch.full((len(lines), total), torch.finfo(dtype).min, dtype=dtype)
-    mask[:, :base] = 0
-    rows = [i for i, line in enumerate(lines) for _ in line]
-    columns = [base + offset for line in lines for offset in line]
-    mask[rows, columns] = 0
-    return mask[None, None]
-
-
-def causal_mask(rows: int, base: int, dtype: torch.dtype) -> torch.Tensor:
-    """Additive mask [1, 1, rows, base + rows] of plain context."""
-    mask = torch.full((rows, base + rows), torch.finfo(dtype).min, dtype=dtype)
-    return mask.triu(base + 1)[None, None]
-
-
-def _written(tokens: Sequence[int], positions: torch.Tensor, mask: torch.Tensor, base: int) -> list[Written]:
-    """What was passed for each row, read back from the tensors that were passed."""
-    visible = mask[0, 0] == 0
-    before = visible[:, :base].sum(-1).tolist()
-    sees: list[list[int]] = [[] for _ in tokens]
-    for row, column in visible[:, base:].nonzero().tolist():
-        sees[row].append(column)
-    found = zip(tokens, positions[0].tolist(), sees, before, strict=True)
-    return [Written(token, position, tuple(line), count) for token, position, line, count in found]
+        return upload([self.known(tokens)], self.device)

@@ -7,7 +7,7 @@ downloaded.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,12 @@ from specviz.models.config_facts import config_facts
 from specviz.models.device_map import device_map, refuse_offloading, room_for_weights
 from specviz.models.devices import check_dtype, choose_device, choose_dtype, free_memory
 from specviz.models.download_cache import ProgressCallback, silent
+from specviz.models.head_model import HeadModel
+from specviz.models.heads.find import find_head, in_dtype, is_head, not_a_head
+from specviz.models.heads.head import DraftHead
 from specviz.models.hidden_state_head import HiddenStateHead, read_head
 from specviz.models.language_model import LanguageModel
-from specviz.models.memory import MemoryPlan, ToLoad, plan_memory, refuse_if_weights_exceed
+from specviz.models.memory import MemoryPlan, ToLoad, head_to_load, plan_memory, refuse_if_weights_exceed
 from specviz.models.planning import checkpoint_dtype, read_config
 from specviz.models.prompt_ends import without_end
 from specviz.models.quantization import (
@@ -36,12 +39,12 @@ from specviz.models.quantization import (
     quantization_name,
     quantization_note,
 )
-from specviz.models.sources import DEFAULT, Source, find_source, load_error
+from specviz.models.sources import DEFAULT, Source, find_source, load_error, without_pickles
 from specviz.models.tokens import TokenTexts
 from specviz.models.tree_check import check_tree_attention
 from specviz.models.vocabularies import check_tokenizers
 from specviz.models.weights import weights_hash
-from specviz.trace.schema import LONGEST_NAME, ModelInfo, Models, PromptEnd, cut
+from specviz.trace.schema import LONGEST_NAME, ModelInfo, Models, Option, PromptEnd, cut
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +54,7 @@ class Pair:
     """A target, a draft, and the tokenizer they share."""
 
     target: LanguageModel
-    draft: LanguageModel
+    draft: LanguageModel | HeadModel
     tokenizer: Any
     token_text: TokenTexts
     eos_ids: frozenset[int]
@@ -65,6 +68,17 @@ class Pair:
             raise ModelError(
                 f"The target is on {self.target.device} and the draft on {self.draft.device}; load both on one device."
             )
+
+    @property
+    def draft_model(self) -> LanguageModel:
+        """The draft, for what a head cannot do.
+
+        Raises:
+            ModelError: if it is a head.
+        """
+        if isinstance(self.draft, HeadModel):
+            raise ModelError(f"{self.draft.info.id} is a draft head, and this takes a draft model; choose one.")
+        return self.draft
 
     def encode(self, prompt: str, chat: bool, end_token: PromptEnd = "refuse") -> list[int]:
         """Token ids of a prompt, at least one.
@@ -120,18 +134,23 @@ def load_pair(
     target_quantization: str = "none",
     draft_quantization: str = "none",
     allow_renamed_tokens: bool = False,
+    head_reads: Sequence[int] = (),
+    head_options: Mapping[str, Option] | None = None,
     progress: ProgressCallback | None = None,
 ) -> Pair:
     """Load two models for speculative decoding.
 
     Args:
         target: ``default``, a model folder, or a hub id with or without ``@revision``.
-        draft: the same. Equal names with equal quantizations share one set of weights.
+        draft: the same, or a folder or a hub id of a draft head, see docs/models.md. Equal names with equal
+            quantizations share one set of weights.
         device: one of :data:`specviz.models.choices.DEVICES`; ``auto`` takes CUDA, then MPS, then the CPU.
         dtype: one of :data:`specviz.models.choices.DTYPES`, see :func:`choose_dtype`.
         target_quantization, draft_quantization: of :data:`specviz.models.choices.QUANTIZATIONS`.
         allow_renamed_tokens: take a draft whose tokenizer names added tokens otherwise than the target's, see
             :func:`~specviz.models.vocabularies.check_tokenizers`.
+        head_reads, head_options: of a draft head, in place of what its files say: which of the target's hidden states
+            it reads, and options of its format.
         progress: told what is being done.
 
     Raises:
@@ -145,7 +164,21 @@ def load_pair(
     check_quantization(target_quantization, where, target)
     check_quantization(draft_quantization, where, draft)
     ours, theirs = find_source(target, "target", progress), find_source(draft, "draft", progress)
-    our_config, their_config = read_config(ours), read_config(theirs)
+    if is_head(ours):
+        raise ModelError(f"{ours.name} is a draft head and no target; choose it as draft.")
+    our_config = read_config(ours)
+    by_hand = dict(head_options or {})
+    if head_reads:
+        by_hand["reads"] = ",".join(map(str, head_reads))
+    head = find_head(theirs, our_config, by_hand)
+    if head is not None:
+        if draft_quantization != "none":
+            raise SettingsError(f"{theirs.name} is a draft head, which is not quantized; set its quantization to none.")
+        return _load_with_head(ours, our_config, target_quantization, theirs, head, dtype, where, progress)
+    if by_hand:
+        raise not_a_head(theirs.name)
+    theirs = without_pickles(theirs)
+    their_config = read_config(theirs)
     for source, config, quantization in (
         (ours, our_config, target_quantization),
         (theirs, their_config, draft_quantization),
@@ -171,7 +204,7 @@ def load_pair(
             (theirs, their_config, draft_quantization),
         )
     ]
-    head = read_head(theirs, their_config, our_config)
+    own_head = read_head(theirs, their_config, our_config)
     same = (ours.place, ours.revision, ours.adapter, target_quantization) == (
         theirs.place,
         theirs.revision,
@@ -186,7 +219,7 @@ def load_pair(
     # A target that is spread over cards may begin on any of them.
     beside = our_model.get_input_embeddings().weight.device
     their_model = our_model if same else read_model(theirs, to_load[1], beside, None)
-    target_model, draft_model = language_model(our_model, ours), language_model(their_model, theirs, head)
+    target_model, draft_model = language_model(our_model, ours), language_model(their_model, theirs, own_head)
     return Pair(
         target=target_model,
         draft=draft_model,
@@ -194,6 +227,39 @@ def load_pair(
         token_text=token_text,
         eos_ids=eos_ids(our_model.generation_config, our_model.config, tokenizer),
         models=Models(target=target_model.info, draft=draft_model.info, renamed_tokens=renamed),
+    )
+
+
+def _load_with_head(
+    ours: Source,
+    our_config: Any,
+    quantization: str,
+    theirs: Source,
+    head: DraftHead,
+    dtype: str,
+    where: torch.device,
+    progress: ProgressCallback,
+) -> Pair:
+    """The pair of a target and a head that reads it. A head has no tokenizer of its own: it reads the target's ids."""
+    check_saved_quantization(our_config, ours.name)
+    check_config(our_config, ours.name)
+    if ours.adapter is not None:
+        check_unquantized(our_config, quantization, ours.name)
+    tokenizer = read_tokenizer(ours)
+    to_load = ToLoad(ours.name, our_config, choose_dtype(dtype, checkpoint_dtype(our_config), where), quantization)
+    plan = _plan(to_load, head_to_load(theirs.name, head, to_load.dtype), where)
+    progress(f"Loading {ours.name}", None)
+    model = read_model(ours, to_load, where, plan)
+    target = language_model(model, ours)
+    progress(f"Loading {theirs.name}", None)
+    draft = head_model(in_dtype(head, to_load.dtype), theirs.name, target, theirs)
+    return Pair(
+        target=target,
+        draft=draft,
+        tokenizer=tokenizer,
+        token_text=TokenTexts(tokenizer),
+        eos_ids=eos_ids(model.generation_config, model.config, tokenizer),
+        models=Models(target=target.info, draft=draft.info),
     )
 
 
@@ -321,3 +387,32 @@ def language_model(model: Any, source: Source, head: HiddenStateHead | None = No
         except Exception as error:  # of the model's own code, met by a cache or a mask it does not know
             raise load_error(error, source.name) from error
     return wrapped
+
+
+def head_model(head: DraftHead, name: str, target: LanguageModel, source: Source | None = None) -> HeadModel:
+    """A head that drafts for a loaded target, with what is known about it.
+
+    Args:
+        head: on any device, bound or not; it is moved to the target's.
+        source: where it was found, if it was read from files.
+    """
+    head.to(target.device)
+    head.bind(target.model)
+    parameter = next(head.parameters())
+    info = ModelInfo(
+        id=name,
+        source=source.kind if source else None,
+        revision=source.revision if source else None,
+        weights=weights_hash(head),
+        config=config_facts(head.config),
+        architecture=cut(type(head).__name__, LONGEST_NAME),
+        parameters=sum(one.numel() for one in head.parameters()),
+        layers=head.layers,
+        vocabulary=target.vocabulary if head.token_ids is None else len(head.token_ids),
+        dtype=str(parameter.dtype).removeprefix("torch."),
+        device=str(target.device),
+        reads=head.info.reads,
+        head=head.info,
+        note=source.note if source else None,
+    )
+    return HeadModel(head, info, target.vocabulary)

@@ -9,7 +9,10 @@ from typing import Any
 import torch
 
 from specviz.errors import OutOfMemoryError
+from specviz.models.cached_model import CachedModel
 from specviz.models.choices import QUANTIZATIONS
+from specviz.models.head_model import NO_LIMIT, HeadModel
+from specviz.models.heads.head import DraftHead
 from specviz.models.language_model import PREFILL_CHUNK, LanguageModel
 from specviz.models.presets import PRESETS
 from specviz.models.weight_sizes import Tensors, config_of, planned_tensors
@@ -41,11 +44,23 @@ class ToLoad:
     """Of transformers."""
     dtype: torch.dtype
     quantization: str = "none"
+    head: Tensors | None = None
+    """Of a draft head, which was built without its weights or is loaded: their bytes. ``config`` is of its layers."""
 
 
-def as_loaded(model: LanguageModel) -> ToLoad:
+def as_loaded(model: CachedModel) -> ToLoad:
     """A model that is loaded already, for an estimate of what a step needs beside its weights."""
+    if isinstance(model, HeadModel):
+        return head_to_load(model.info.id, model.head, model.dtype)
+    assert isinstance(model, LanguageModel)
     return ToLoad(model.info.id, model.model.config, model.dtype)
+
+
+def head_to_load(name: str, head: DraftHead, dtype: torch.dtype) -> ToLoad:
+    """A head, loaded or not, as it is run in this dtype."""
+    parameters = sum(one.numel() for one in head.parameters())
+    buffers = sum(one.nbytes for one in head.buffers())
+    return ToLoad(name, head.config, dtype, head=Tensors(0, 0, 0, parameters * dtype.itemsize + buffers, parameters, 0))
 
 
 @dataclass(frozen=True)
@@ -192,7 +207,10 @@ def _plan(target: ToLoad, draft: ToLoad, context: int, nodes: int, free: int | N
     models = [target, draft]
     ours = planned_tensors(target.config, target.dtype, target.quantization)
     shared = target is draft
-    theirs = Tensors(0, 0, 0, 0, 0, 0) if shared else planned_tensors(draft.config, draft.dtype, draft.quantization)
+    if shared:
+        theirs = Tensors(0, 0, 0, 0, 0, 0)
+    else:
+        theirs = draft.head or planned_tensors(draft.config, draft.dtype, draft.quantization)
     needed = context + nodes + 1
     slot = [_slot_bytes(model) for model in models]
     spare = slots_for(needed) - needed
@@ -249,6 +267,8 @@ def _forward_bytes(model: ToLoad, widest: int, context: int, rows: int) -> int:
 
 
 def _positions(model: ToLoad) -> int:
+    if model.head:
+        return NO_LIMIT
     return getattr(model.config, "max_position_embeddings", None) or 1 << 30
 
 

@@ -7,7 +7,7 @@ of a model belong together, and so that one short request shows whether the hub 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +34,8 @@ CONVERTER = "SFconvertbot"
 """Account under which the hub opens pull requests with converted weights."""
 
 
+PICKLED = ("pytorch_model.bin", "medusa_lm_head.pt")
+"""How pickles are called in which draft heads lie on the hub."""
 FOLDER_NOTE = "a local folder"
 _FOLDER = " (a folder: write its path here)"
 _FOLDER_OR_HUB = " (a folder or of the hub? write its path, or its id there)"
@@ -55,6 +57,8 @@ class Source:
     kind: Origin = "hub"
     adapter: str | None = None
     """The folder of an adapter that is merged into what is at ``place``."""
+    pickled: bool = False
+    """Whether its weights are a pickle, which only a draft head may have."""
 
     @property
     def built_in(self) -> bool:
@@ -85,7 +89,12 @@ def find_source(name: str, role: Role, progress: ProgressCallback) -> Source:
         return Source(default_pair.DRAFT_NAME, str(folder), version, note=default_pair.DRAFT_NOTE, kind="built-in")
     if is_folder(name):
         folder = Path(name).expanduser()
-        return adapter_source(folder, role, progress) if is_adapter(_names(folder)) else folder_source(folder)
+        names = _names(folder)
+        if is_adapter(names):
+            return adapter_source(folder, role, progress)
+        if role == "draft" and _may_be_pickled_head(names):
+            return Source(folder.resolve().name, str(folder), note=FOLDER_NOTE, kind="folder", pickled=True)
+        return folder_source(folder)
     id, at, revision = name.partition("@")
     if not HUB_ID.fullmatch(id) or (at and not REVISION.fullmatch(revision)):
         raise ModelError(
@@ -93,7 +102,7 @@ def find_source(name: str, role: Role, progress: ProgressCallback) -> Source:
             "owner/name@revision."
         )
     progress(f"Looking up {id}", None)
-    return hub_source(id, revision or None)
+    return hub_source(id, revision or None, role)
 
 
 def as_typed(model: ModelInfo, role: Role) -> str:
@@ -154,11 +163,12 @@ def adapter_source(folder: Path, role: Role, progress: ProgressCallback) -> Sour
     return replace(source, name=name, note=f"an adapter, merged into {source.name}", adapter=str(folder), kind="folder")
 
 
-def hub_source(id: str, revision: str | None) -> Source:
+def hub_source(id: str, revision: str | None, role: Role = "target") -> Source:
     """A hub id at a commit. Where the hub cannot be reached, or must not be, whatever was downloaded before.
 
     Pickled weights are refused: a pickle is a program. For repositories of old the hub's own converter has opened a
-    pull request with the same weights as safetensors, which is then what is read.
+    pull request with the same weights as safetensors, which is then what is read. Those of a draft may turn out to be a
+    head's, of which torch's reader for weights only makes tensors and nothing else; else see :func:`without_pickles`.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
@@ -173,7 +183,8 @@ def hub_source(id: str, revision: str | None) -> Source:
                 "and give that, or choose a whole model."
             )
         check_names(names | {CONFIG}, name)
-        place = info.sha if _has_safetensors(info) else _converted(HfApi(), id)
+        pickled = role == "draft" and _may_be_pickled_head(names)
+        place = info.sha if pickled or _has_safetensors(info) else _converted(HfApi(), id)
     except ModelError:
         raise
     except Exception as error:
@@ -181,12 +192,30 @@ def hub_source(id: str, revision: str | None) -> Source:
             raise load_error(error, name) from error
         return Source(name, id, revision=revision, local_only=True)
     if place is None:
-        raise ModelError(
-            f"{id} has no safetensors weights, and specviz reads no others; convert it with "
-            "https://huggingface.co/spaces/safetensors/convert, or choose another model."
-        )
+        raise _pickled(id)
     # A commit and not "main": asked for safetensors of "main", transformers may have the hub convert a repository.
-    return Source(name, id, revision=place, local_only=False)
+    return Source(name, id, revision=place, local_only=False, pickled=pickled)
+
+
+def without_pickles(source: Source) -> Source:
+    """The source of a draft that is no head after all: where its weights are safetensors.
+
+    Raises:
+        ModelError: if there are none.
+    """
+    if not source.pickled:
+        return source
+    if source.kind == "folder":
+        check_folder(Path(source.place))
+    from huggingface_hub import HfApi
+
+    try:
+        place = _converted(HfApi(), source.place)
+    except Exception as error:
+        raise load_error(error, source.name) from error
+    if place is None:
+        raise _pickled(source.place)
+    return replace(source, revision=place, pickled=False)
 
 
 def fetch_files(source: Source, progress: ProgressCallback) -> None:
@@ -204,6 +233,18 @@ def fetch_files(source: Source, progress: ProgressCallback) -> None:
         snapshot_download(source.place, revision=source.revision, allow_patterns=READ, ignore_patterns=NOT_READ)
     except Exception as error:
         raise load_error(error, source.name) from error
+
+
+def _pickled(id: str) -> ModelError:
+    return ModelError(
+        f"{id} has no safetensors weights, and specviz reads no others; convert it with "
+        "https://huggingface.co/spaces/safetensors/convert, or choose another model."
+    )
+
+
+def _may_be_pickled_head(names: Collection[str]) -> bool:
+    """Whether these are the files of a model or a head as one pickle, of which only a head is read."""
+    return CONFIG in names and not any(name.endswith(".safetensors") for name in names) and bool({*PICKLED} & {*names})
 
 
 def _converted(hub: Any, id: str) -> str | None:

@@ -17,8 +17,8 @@ import torch
 
 from specviz.errors import ModelError
 from specviz.models.generating import generate
-from specviz.models.hidden_state_head import plain_states
 from specviz.models.loading import Pair
+from specviz.models.target_states import plain_states
 
 TOP = 96
 """How many of the target's most likely tokens are kept at every place."""

@@ -158,7 +158,8 @@ def measure_draft(options: argparse.Namespace) -> int:
 def _layers(asked: str | None, pair: Any) -> tuple[int, ...]:
     """The target's layers to read."""
     if asked is None:
-        return pair.draft.head.layers if pair.draft.head else ()
+        own = pair.draft_model.head
+        return own.layers if own else ()
     if asked.strip().lower() in ("", "none"):
         return ()
     try:

@@ -35,7 +35,7 @@ class HeadStudent(OutputStudent):
     def __init__(self, pair: Pair, plan: TrainingPlan):
         super().__init__(pair, plan)
         self._layers = plan.reads
-        draft, target = pair.draft.model, pair.target.model
+        draft, target = pair.draft_model.model, pair.target.model
         wide = len(plan.reads) * target.config.hidden_size
         with torch.no_grad(), torch.random.fork_rng():
             torch.manual_seed(plan.seed)
@@ -52,7 +52,7 @@ class HeadStudent(OutputStudent):
     @torch.no_grad()
     def begin(self, examples: Sequence[Example]) -> None:
         """Goes on with the draft's own head if it has one of the same kind, else fits one."""
-        own = self._pair.draft.head
+        own = self._pair.draft_model.head
         if own and own.layers == self._layers and own.inner.weight.shape == self.head.inner.weight.shape:
             self.head.load_state_dict({name: tensor.float().cpu() for name, tensor in own.state_dict().items()})
             return
@@ -61,7 +61,7 @@ class HeadStudent(OutputStudent):
         rows = torch.from_numpy(np.concatenate([_states(example)[1::5] for example in some])).float()
         self.head.mean.copy_(rows.mean(0))
         self.head.spread.copy_(rows.std(0).clamp(min=1e-6))
-        embeddings = self._pair.draft.model.get_input_embeddings().weight
+        embeddings = self._pair.draft_model.model.get_input_embeddings().weight
         self.head.embedding_spread.copy_(embeddings.float().std())
         final = self._final()
         fit_out = _LeastSquares(self.head.w + 2 * self.head.d, self.head.d)
@@ -83,7 +83,7 @@ class HeadStudent(OutputStudent):
     def _final(self) -> slice | None:
         """Columns of the target's last hidden state; None if that is not read or means nothing to the draft's output
         head, because it is not the target's."""
-        ours, theirs = (m.model.get_output_embeddings().weight for m in (self._pair.draft, self._pair.target))
+        ours, theirs = (m.model.get_output_embeddings().weight for m in (self._pair.draft_model, self._pair.target))
         last = self._pair.target.layers
         if last not in self._layers or ours.shape != theirs.shape:
             return None
@@ -111,22 +111,22 @@ class HeadStudent(OutputStudent):
 
     def write(self, folder: Path) -> Path:
         """The draft's layers as they were, and the head."""
-        return write_draft(self._pair.draft.model, folder, self.head)
+        return write_draft(self._pair.draft_model.model, folder, self.head)
 
     @torch.no_grad()
     def _inputs(
         self, examples: Sequence[Example]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
         """Features [chats, width, w], embeddings and hidden states [chats, width, d], and the places of the replies."""
-        body = self._pair.draft.model.base_model
+        body = self._pair.draft_model.model.base_model
         ids, places = side_by_side([example.chat for example in examples])
         features = torch.zeros(*ids.shape, self.head.w)
         for row, example in enumerate(examples):
             known = torch.from_numpy(_states(example)[: ids.shape[1] - 1].astype(np.float32))
             features[row, 1 : 1 + len(known)] = self.head.features(known)
-        on_device = ids.to(self._pair.draft.device)
+        on_device = ids.to(self._pair.draft_model.device)
         hidden = body(input_ids=on_device, use_cache=False).last_hidden_state.float().cpu()
-        embedded = self._pair.draft.model.get_input_embeddings()(on_device).float().cpu()
+        embedded = self._pair.draft_model.model.get_input_embeddings()(on_device).float().cpu()
         return features, embedded, hidden, places
 
 

@@ -49,7 +49,7 @@ class LayerStudent(OutputStudent):
 
 def grown(pair: Pair, layers: int) -> Any:
     """A copy of the pair's draft with ``layers`` layers; new ones are the target's early ones and add nothing yet."""
-    draft, target = pair.draft.model, pair.target.model
+    draft, target = pair.draft_model.model, pair.target.model
     old = draft.config.num_hidden_layers
     if layers < old:
         raise ModelError(f"The draft has {old} layers already; ask for that many or more.")

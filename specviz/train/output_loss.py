@@ -30,7 +30,7 @@ class OutputStudent:
 
     def prepare(self, examples: Sequence[Example]) -> None:
         """Finds the tokens that the target uses most."""
-        output = self._pair.draft.model.get_output_embeddings().weight
+        output = self._pair.draft_model.model.get_output_embeddings().weight
         self._output = output.detach().float().cpu()  # these students are on the CPU
         self._frequent = frequent_tokens([example.chat for example in examples], len(output), FREQUENT)
 

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from specviz.engine.session import Session
-from specviz.models.hidden_state_head import plain_states
 from specviz.models.language_model import LanguageModel
 from specviz.models.loading import Pair
+from specviz.models.target_states import plain_states
 from specviz.trace.metrics import acceptance_by_rank, block_efficiency
 from specviz.trace.schema import Choice, Settings, Step
 from specviz.train.chats import Chat, prompts, read_chats, write_shard
@@ -96,7 +96,7 @@ def measure(
         write_shard(pair, folder, number, held_out=True)
     chats = list(read_chats(folder, held_out=True))
     say(f"overlap on {len(chats)} chats")
-    overlap = summed(overlaps(pair.target, pair.draft, chats))
+    overlap = summed(overlaps(pair.target, pair.draft_model, chats))
     efficiency: dict[str, dict[str, float]] = {}
     ranks: tuple[float, ...] = ()
     for tree, choice in TREES.items():

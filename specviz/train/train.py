@@ -58,7 +58,7 @@ def train(pair: Pair, folder: Path, plan: TrainingPlan, report: Callable[[Progre
     """
     name = "" if plan.format == OWN else f"-{plan.format}"
     state = folder / f"training{name}"
-    pair.draft.model.requires_grad_(False)
+    pair.draft_model.model.requires_grad_(False)
     pair.target.model.requires_grad_(False)
     student = _student(pair, plan)
     # Listed first: a shard that comes while the others are read is seen as new.

@@ -13,7 +13,8 @@ from specviz.bench.greedy import plain_greedy
 from specviz.engine import session as engine_module
 from specviz.engine.session import Session
 from specviz.errors import NumericsError, OutOfMemoryError, SettingsError, VerifierError
-from specviz.models.language_model import LanguageModel, Output
+from specviz.models.cached_model import Output
+from specviz.models.language_model import LanguageModel
 from specviz.trace.io import dump_trace, parse_trace
 from specviz.trace.metrics import emitted_lengths
 from specviz.trace.schema import LONGEST_NAME, LONGEST_PROMPT, LONGEST_TEXT, Choice, Sampling, Step, Trace

@@ -21,9 +21,10 @@ from specviz.engine.draft_runners import DraftRunner
 from specviz.engine.session import Session
 from specviz.engine.whatif import through_models
 from specviz.errors import ModelError, SettingsError
-from specviz.models.hidden_state_head import CONFIG_KEY, FILE, HiddenStateHead, plain_states, read_head
+from specviz.models.hidden_state_head import CONFIG_KEY, FILE, HiddenStateHead, read_head
 from specviz.models.loading import load_pair
 from specviz.models.sources import Source
+from specviz.models.target_states import plain_states
 from specviz.trace.schema import Choice, Step
 from specviz.trace.whatif_question import Question
 from specviz.tree import Growth

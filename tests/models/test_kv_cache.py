@@ -7,8 +7,9 @@ import torch
 
 from specviz.errors import NumericsError
 from specviz.fingerprints import Fingerprints, by_device
+from specviz.models.cached_model import tree_mask
 from specviz.models.kv_cache import SlotCache
-from specviz.models.language_model import LanguageModel, tree_mask
+from specviz.models.language_model import LanguageModel
 from tests import tiny
 from tests.pairs import info_of, make_pair
 

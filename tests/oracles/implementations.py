@@ -16,7 +16,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import DynamicCache
+from transformers.cache_utils import MtpCache
+
+from tests.head_cases import Case, files, target
+from tests.step_scenario import ACCEPTED, TEXT, TREE, Inputs, Runs
 
 NOT_NEEDED = ("openai", "datasets", "hs_connectors", "aiohttp", "typer")
 """What speculators imports for training and its command line."""
@@ -154,3 +159,85 @@ class Cnets:
 
     def keep(self, slots: int) -> None:
         self.cache = tuple((keys[:, :, :slots], values[:, :, :slots]) for keys, values in self.cache)
+
+
+def mtp_model(target: Any, tensors: Mapping[str, torch.Tensor], folder: Path) -> Any:
+    """transformers' MtpModel, as ``generate(use_mtp=True)`` loads it from the target's folder."""
+    from transformers.modeling_layers import MtpModel
+
+    target.save_pretrained(folder)
+    saved = load_file(folder / "model.safetensors")
+    save_file({**saved, **tensors}, folder / "model.safetensors", metadata={"format": "pt"})
+    # Its class knows the layers of the released models only.
+    target._keys_to_ignore_on_load_unexpected = [rf"model\.layers\.{target.config.num_hidden_layers}\."]
+    target.config.name_or_path, target.config.dtype = str(folder), torch.float32
+    return MtpModel.from_pretrained(target).eval()
+
+
+class Mtp:
+    """Its forward over a text, and its layer over a tree: the mask that it makes itself is causal."""
+
+    def __init__(self, model: Any):
+        self.model, self.cache = model, MtpCache(config=model.config)
+
+    def fuse(self, states: torch.Tensor) -> torch.Tensor:
+        return states
+
+    def run(self, carry: torch.Tensor, ids: torch.Tensor, places: Sequence[int], sees: torch.Tensor) -> torch.Tensor:
+        model, positions = self.model, 1 + torch.tensor(places)[None]
+        past = sees.shape[1] - len(ids)
+        if bool((sees == torch.ones(sees.shape, dtype=torch.bool).tril(past)).all()):
+            return model.forward_layer(0, carry[None], positions, self.cache, input_ids=ids[None])[0]
+        mask = torch.zeros(sees.shape).masked_fill(~sees, torch.finfo(torch.float32).min)[None, None]
+        embeddings = model.embed_tokens(ids)[None]
+        rope = model.rotary_emb(embeddings, position_ids=positions)
+        return model.layers[0](
+            embeddings,
+            carry[None],
+            position_embeddings=rope,
+            position_ids=positions,
+            cache=self.cache,
+            attention_mask=mask,
+        )[0]
+
+    def recycle(self, own: torch.Tensor) -> torch.Tensor:
+        return own
+
+    def logits(self, own: torch.Tensor) -> torch.Tensor:
+        return self.model._project_to_logits(own)
+
+    def keep(self, slots: int) -> None:
+        for layer in self.cache.layers:
+            layer.keys, layer.values = layer.keys[:, :, :slots], layer.values[:, :, :slots]
+
+
+def step_oracle(case: Case, folder: Path) -> Runs:
+    """The implementation that a case is compared with; it may write into ``folder``."""
+    config, tensors = files(case)
+    if case.oracle == "speculators":
+        return SpeculatorsEagle3(speculators_eagle3(config, tensors))
+    if case.oracle == "mtp":
+        return Mtp(mtp_model(target(case), tensors, folder))
+    if case.oracle == "cnets1":
+        return Cnets(cnets_model("cnets1", config, tensors), target(case).lm_head.weight)
+    return Cnets(cnets_model("cnets", config, tensors))
+
+
+@torch.no_grad()
+def eagle2_trees(model: Any, given: Inputs, head: torch.Tensor | None) -> list[list[list[int]]]:
+    """The trees of two steps that EAGLE's own topK_genrate grows, see :func:`tests.step_scenario.eagle2_trees`.
+
+    Its ``depth`` counts the levels after the first.
+    """
+    model.top_k, model.total_tokens, model.depth = TREE["top_k"], TREE["total"], TREE["depth"] - 1
+    model.init_tree()
+    model.reset_kv()
+    output = None if head is None else lambda states: states @ head.T
+    trees = []
+    for start, stop in ((0, TEXT), (TEXT, TEXT + ACCEPTED)):
+        # Of a text its code drops the first token: the pairs begin with the second.
+        text = torch.cat([given.tokens[:1], given.tokens[:stop]])[None]
+        tokens, _, mask, _ = model.topK_genrate(given.states[start:stop][None], text, output, None)
+        paths = [tokens[0][row.bool()].tolist()[1:] for row in mask[0, 0]]
+        trees.append(sorted(path for path in paths if path))
+    return trees

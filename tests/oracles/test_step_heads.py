@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from tests.head_cases import CASES, Case, files, given, ours, target
+from tests.head_cases import CASES, VOCABULARY, Case, files, given, ours, target
 from tests.oracles import implementations as theirs
-from tests.step_scenario import Ours, Runs, furthest, inputs, play
+from tests.step_scenario import TREE, Ours, eagle2_trees, furthest, inputs, play
 
 pytestmark = pytest.mark.oracles
 
@@ -17,19 +18,10 @@ CLOSE = 1e-5
 """Largest difference of logits over their scale."""
 
 
-def oracle(case: Case) -> Runs:
-    config, tensors = files(case)
-    if case.oracle == "speculators":
-        return theirs.SpeculatorsEagle3(theirs.speculators_eagle3(config, tensors))
-    if case.oracle == "cnets1":
-        return theirs.Cnets(theirs.cnets_model("cnets1", config, tensors), target(case).lm_head.weight)
-    return theirs.Cnets(theirs.cnets_model("cnets", config, tensors))
-
-
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_logits_over_two_steps_of_three_levels(case: Case) -> None:
+def test_logits_over_two_steps_of_three_levels(case: Case, tmp_path: Path) -> None:
     mine = play(Ours(ours(case)), given(case))
-    other = play(oracle(case), given(case))
+    other = play(theirs.step_oracle(case, tmp_path), given(case))
     print(f"\n{case.name}: {furthest(mine, other):.2g} of a scale of {float(other.abs().max()):.3g}")
     assert mine.shape == other.shape == (26, mine.shape[1])
     assert furthest(mine, other) < CLOSE
@@ -59,3 +51,15 @@ def test_speculators_own_forward_of_three_training_steps(case: Case) -> None:
     assert len(seen) == levels
     for mine, other in zip(found, seen, strict=True):
         assert furthest(mine, other) < CLOSE
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if "cnets" in case.oracle], ids=lambda case: case.name)
+def test_eagle2_grows_the_same_nodes(case: Case) -> None:
+    """Its own code, and our head under our builder, over two steps."""
+    config, tensors = files(case)
+    model = theirs.cnets_model(case.oracle, config, tensors)
+    other = theirs.eagle2_trees(model, given(case), target(case).lm_head.weight if case.oracle == "cnets1" else None)
+    mine = eagle2_trees(ours(case), given(case), VOCABULARY)
+    print(f"\n{case.name}: {[len(tree) for tree in other]} nodes")
+    assert [len(tree) for tree in other] == [TREE["total"]] * 2
+    assert mine == other

@@ -57,6 +57,11 @@ NEW_IN_2 = {
     "draft_rank",
     "log_sum_exp",
     "variance",
+    "failures",
+    "head",
+    "p_outside",
+    "confidence",
+    "bias",
 }
 """Fields that schema version 1 has not: runs that were written as it are compared without them."""
 FILE = "traces.json.gz"

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from specviz.cli import main
 from specviz.errors import ModelError
-from specviz.models.hidden_state_head import plain_states
 from specviz.models.loading import Pair
+from specviz.models.target_states import plain_states
 from specviz.train import chats, draft_files, head
 from specviz.train import train as distill
 from specviz.train.chats import Chat, read_chats, read_states, write_shard, write_states

@@ -8,6 +8,7 @@ import torch
 
 from specviz.drafting import BUILDERS
 from specviz.engine.draft_runners import DraftRunner
+from specviz.engine.head_runners import draft_runner
 from specviz.engine.recording import Texts, ask_draft_ranks, record_verdict, softmax_edge_probs
 from specviz.engine.runners import TargetRunner
 from specviz.engine.step_values import Verified
@@ -45,9 +46,10 @@ def through_models(pair: Pair, trace: Trace, position: int, question: Question) 
     _refuse_unfit(pair, step, tokens)
     with torch.inference_mode():
         reads = Reads()
-        target = TargetRunner(pair.target, reads, pair.draft.head)
-        target.prefill(tokens[:-1])
-        tree = _redraft(pair, reads, step, settings, tokens, target.states)
+        draft = draft_runner(pair.draft, reads, pair.target.vocabulary, settings.draft)
+        target = TargetRunner(pair.target, reads, draft.reading)
+        target.prefill(tokens[:-1], draft.follow)
+        tree = _redraft(draft, step, tokens)
         probs = process(target.score(tree), settings.target)
         reads.finish()
         with verifier_errors(verifier):
@@ -101,9 +103,7 @@ def _refuse_unfit(pair: Pair, step: Step, tokens: list[int]) -> None:
         )
 
 
-def _redraft(
-    pair: Pair, reads: Reads, step: Step, settings: Any, tokens: list[int], states: torch.Tensor | None
-) -> TokenTree:
+def _redraft(draft: DraftRunner[Any], step: Step, tokens: list[int]) -> TokenTree:
     """The recorded tree with the draft's rows, which the draft computes again for the nodes that it had expanded.
 
     For a builder that runs no draft, a row has probability at the node's children only, and those were recorded.
@@ -112,18 +112,17 @@ def _redraft(
     growth = Growth.from_root(nodes[0].token)
     for node in nodes[1:]:
         growth.add(node.parent, node.token)
-    draft = DraftRunner(pair.draft, reads, pair.target.vocabulary, settings.draft)
     builder = BUILDERS.get(step.tree.builder or "")
     asks_model = builder is None or builder.runs_draft
     if asks_model:
-        draft.prefill(tokens[:-1], states)
+        draft.prefill(tokens[:-1])
     draft.start_step(tokens)
     children = step.tree.children()
     for depth in range(max(node.depth for node in nodes) + 1):
         expanded = [node.id for node in nodes if node.depth == depth and node.draft is not None]
         if expanded and asks_model:
             growth.add_rows(expanded, draft.expand(growth, expanded))
-            reads.finish()  # while their slots are the last ones
+            draft.reads.finish()  # while their slots are the last ones
         elif expanded:
             shares = [{nodes[c].token: nodes[c].draft_prob or 0.0 for c in children[node]} for node in expanded]
             growth.add_rows(expanded, draft.tabulate(shares))

@@ -58,7 +58,7 @@ class DraftHead(nn.Module):
         raise NotImplementedError
 
     def fuse(self, states: torch.Tensor) -> torch.Tensor:
-        """What the head reads [n, H'] of the target's states [n, k x H], which stand side by side as in ``info.reads``."""
+        """What the head reads [n, H'] of the target's states [n, k x H], side by side as in ``info.reads``."""
         raise NotImplementedError
 
     def logits(self, own: torch.Tensor, tokens: torch.Tensor | None = None) -> torch.Tensor:
@@ -123,10 +123,10 @@ class BlockHead(DraftHead):
 
     def remember(
         self, carry: torch.Tensor, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor, cache: Any
-    ) -> None:
+    ) -> Any:
         """Append the slots of m pairs of the text; the arguments are those of :meth:`StepHead.forward`.
 
-        A head without layers is not asked.
+        Whatever it returns is not looked at. A head without layers is not asked.
         """
         raise NotImplementedError
 

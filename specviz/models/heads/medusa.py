@@ -8,7 +8,7 @@ Layouts (FasterDecoding/Medusa, ``medusa_lm_head.pt`` or ``.safetensors``; vLLM'
 
 * ``i.j.linear.{weight, bias}``, residual blocks x + SiLU(linear(x)), then ``i.n.weight`` [V, H], an output head each;
 * the same without output heads (the first version): all use the target's;
-* either with ``medusa_head.`` before the names, as in a whole model;
+* either with ``medusa_head.`` before the names, in the files of a whole model whose other tensors are the target's;
 * ``blocks.i.layers.j.weight``, ``lm_heads.i.weight``, and ``token_map`` [Vd] for heads on a part of the vocabulary.
 
 How many heads and blocks there are is counted among the tensors: the releases' configs say 2 heads where there are 5.
@@ -29,10 +29,9 @@ from specviz.models.heads.head import BlockHead, Borrowed
 from specviz.models.heads.layers import fill
 from specviz.trace.schema import HeadInfo, Option
 
-FILES = ("medusa_lm_head.safetensors", "medusa_lm_head.pt")
-"""Names of the releases' files; the second is a pickle."""
 _OWN = re.compile(r"(?:medusa_heads?\.)?(\d+)\.(\d+)\.(linear\.weight|linear\.bias|weight)")
 _VLLM = re.compile(r"(?:medusa_heads\.)?(?:blocks\.(\d+)\.layers\.(\d+)\.(weight|bias)|lm_heads\.(\d+)\.weight)")
+_PREFIX = "medusa_head"
 _MAPS = ("token_map", "d2t", "t2d")
 
 
@@ -96,7 +95,9 @@ class MedusaFormat:
     def fits(self, config: Mapping[str, Any], tensors: Mapping[str, tuple[int, ...]]) -> bool:
         if config.get("speculators_model_type") is not None:
             return False
-        return bool(tensors) and all(_renamed(name) or name in _MAPS for name in tensors)
+        # In the files of a whole model the others are the target's own.
+        asked = [name for name in tensors if name.startswith(_PREFIX)] or tensors
+        return bool(tensors) and all(_renamed(name) or name in _MAPS for name in asked)
 
     def build(
         self,

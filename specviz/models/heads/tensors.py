@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 
 from specviz.errors import ModelError, plain, shown
+from specviz.models.sources import PICKLED as PICKLES
 
-PICKLES = ("pytorch_model.bin",)
 MOST_TENSORS = 4096
 """More than any head has: a head is a few layers."""
 
