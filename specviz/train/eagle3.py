@@ -125,8 +125,7 @@ class Eagle3Student:
         """The head as speculators has them."""
         target = self._pair.target
         embeddings = target.model.get_input_embeddings().weight if self._plan.own_embeddings else None
-        info = self._pair.models.target
-        return write_head(self.head, folder, info.id, info.architecture, target.model.config, embeddings)
+        return write_head(self.head, folder, target.info, target.model.config, embeddings)
 
     def _wanted(self, chat: Chat) -> tuple[torch.Tensor, torch.Tensor]:
         """[n, TOP] the target's probabilities of tokens that can be drafted, 0 for others; [n, TOP] their columns."""

@@ -15,7 +15,7 @@ from specviz.models.heads.eagle3 import Eagle3Head
 from specviz.models.heads.fields import ROPE_KINDS, rope_options
 from specviz.models.heads.layers import ACTIVATIONS, DECODERS, rotary
 from specviz.models.heads.tensors import read_tensors
-from specviz.trace.schema import HeadInfo
+from specviz.trace.schema import HeadInfo, ModelInfo
 from specviz.train.student import TrainingPlan
 
 VARIANTS: dict[str, dict[str, bool]] = {
@@ -108,13 +108,11 @@ def read_start(folder: Path, target_config: Any) -> Eagle3Head:
     return eagle3.build(config, tensors, target_config, {})
 
 
-def write_head(
-    head: Eagle3Head, folder: Path, verifier: str, architecture: str, target_config: Any, embeddings: Any | None
-) -> Path:
+def write_head(head: Eagle3Head, folder: Path, target: ModelInfo, target_config: Any, embeddings: Any | None) -> Path:
     """Write config.json and model.safetensors in half precision.
 
     Args:
-        verifier, architecture: name and class of the target, which the config names.
+        target: what is known of the model that it drafts for, which the config names.
         embeddings: the target's, to be written with the head; None to leave its own if it has any.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -129,12 +127,12 @@ def write_head(
         tensors |= {"d2t": ids - torch.arange(len(ids)), "t2d": taken}
     save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, folder / "model.safetensors")
     (folder / "model.safetensors").chmod(0o644)
-    config = head_config(head, verifier, architecture, vocabulary)
+    config = head_config(head, target, vocabulary)
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return folder
 
 
-def head_config(head: Eagle3Head, verifier: str, architecture: str, vocabulary: int) -> dict[str, Any]:
+def head_config(head: Eagle3Head, target: ModelInfo, vocabulary: int) -> dict[str, Any]:
     """The config of a head in the layout of speculators."""
     info, layers = head.info, head.config
     inner = {name: getattr(layers, name) for name in LAYER_FIELDS}
@@ -157,6 +155,6 @@ def head_config(head: Eagle3Head, verifier: str, architecture: str, vocabulary: 
             "algorithm": "eagle3",
             "default_proposal_method": "greedy",
             "proposal_methods": [{"proposal_type": "greedy", "speculative_tokens": 4}],
-            "verifier": {"name_or_path": verifier, "architectures": [architecture]},
+            "verifier": {"name_or_path": target.id, "architectures": [target.architecture or "unknown"]},
         },
     }

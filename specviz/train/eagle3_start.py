@@ -39,11 +39,12 @@ def start_from_target(head: Eagle3Head, target: Any, examples: Sequence[Example]
     output = target.get_output_embeddings().weight
     ids = head.token_ids
     columns = slice(None) if ids is None else ids.to(output.device)
+    assert head.lm_head is not None
     head.lm_head.weight.copy_(output[columns])
-    for layer in head.body[1:]:
+    first, *others = _layers(head)
+    for layer in others:
         layer.self_attn.o_proj.weight.zero_()
         layer.mlp.down_proj.weight.zero_()
-    first = head.body[0]
     _copy_perceptron(first, target)
     first.mlp.down_proj.weight.zero_()
 
@@ -89,7 +90,7 @@ def _rows(head: Eagle3Head, target: Any, example: Example) -> tuple[torch.Tensor
     if head.fc_norm is not None:
         parts = read.chunk(len(head.fc_norm), dim=-1)
         read = torch.cat([norm(part) for norm, part in zip(head.fc_norm, parts, strict=True)], dim=-1)
-    return torch.cat([read, head.body[0].input_layernorm(embeddings)], dim=-1), last
+    return torch.cat([read, _layers(head)[0].input_layernorm(embeddings)], dim=-1), last
 
 
 def _copy_perceptron(first: Any, target: Any) -> None:
@@ -111,7 +112,7 @@ def _attend_to_itself(head: Eagle3Head, weights: torch.Tensor, gram: torch.Tenso
     Args:
         gram: [hidden, hidden], of the embeddings.
     """
-    config, attention = head.config, head.body[0].self_attn
+    config, attention = head.config, _layers(head)[0].self_attn
     hidden, size, groups = config.hidden_size, config.head_dim, config.num_key_value_heads
     each = config.num_attention_heads // groups
     # Components of what is added, the largest first; reduced-rank regression.
@@ -136,3 +137,7 @@ def _attend_to_itself(head: Eagle3Head, weights: torch.Tensor, gram: torch.Tenso
 def _states(example: Example) -> np.ndarray:
     assert example.states is not None
     return example.states
+
+
+def _layers(head: Eagle3Head) -> list[Any]:
+    return list(head.body)
