@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,23 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from specviz.models.heads import eagle3
+from specviz.cli import main
+from specviz.engine.session import Session
+from specviz.errors import ModelError, SettingsError
+from specviz.models.head_model import HeadModel
 from specviz.models.kv_cache import SlotCache
-from specviz.models.loading import Pair
+from specviz.models.loading import Pair, load_pair
 from specviz.train import chats
 from specviz.train import train as distill
 from specviz.train.chats import write_shard
 from specviz.train.eagle3 import Eagle3Student
 from specviz.train.eagle3_files import read_start
+from specviz.train.head_rows import root_logits
 from specviz.train.student import EAGLE3_PLAN, TrainingPlan
 from specviz.train.train import train
 from tests import tiny
-from tests.pairs import pair_of
+from tests.heads import pair_with
+from tests.pairs import make_settings, pair_of
 
 PLAN = replace(EAGLE3_PLAN, batches=6, chats=3, warmup=2, rate=3e-3, reads=(0, 1), vocabulary=100)
 NOTHING: Any = lambda progress: None  # noqa: E731
@@ -63,10 +69,6 @@ def started(pair: Pair, folder: Path, plan: TrainingPlan = PLAN) -> tuple[Eagle3
     return student, examples
 
 
-def read(folder: Path, pair: Pair) -> eagle3.Eagle3Head:
-    return read_start(folder, pair.target.model.config)
-
-
 @pytest.mark.parametrize("form", ["eagle3", "eagle3.1"])
 def test_every_step_sees_what_a_draft_sees(folder: Path, pair: Pair, form: str) -> None:
     """Each row of the training's steps is what a chain in the head's own cache gives, drafted from that row's root."""
@@ -105,3 +107,111 @@ def test_a_training_that_was_killed_ends_as_one_that_was_not(folder: Path, pair:
     undisturbed = load_file(train(pair, folder, PLAN, NOTHING) / "model.safetensors")
     assert resumed.keys() == undisturbed.keys() > {"d2t", "t2d", "lm_head.weight"}
     assert all(torch.equal(resumed[name], undisturbed[name]) for name in resumed)
+
+
+@pytest.mark.parametrize("form", ["eagle3", "eagle3.1"])
+def test_a_written_head_loads_as_a_draft_and_runs(
+    folder: Path, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """Its numbers come back in half precision, whatever the loader makes of names, offsets and layers."""
+    pair.target.model.save_pretrained(tmp_path / "target")
+    tiny.make_tokenizer().save_pretrained(tmp_path / "target")
+    plan = replace(PLAN, format=form, batches=2, own_embeddings=form == "eagle3")
+    kept: list[Eagle3Student] = []
+    monkeypatch.setattr(distill, "Eagle3Student", lambda *given: kept.append(Eagle3Student(*given)) or kept[0])
+    written = train(pair, folder, plan, NOTHING)
+    loaded = load_pair(str(tmp_path / "target"), str(written), dtype="float32")
+    assert isinstance(loaded.draft, HeadModel)
+    assert loaded.draft.info.head == kept[0].head.info
+    theirs, ours = loaded.draft.head.state_dict(), kept[0].head.state_dict()
+    assert theirs.keys() - ours.keys() == ({"embed_tokens.weight"} if form == "eagle3" else set())
+    assert all(torch.allclose(theirs[name], ours[name], rtol=1e-3, atol=1e-5) for name in ours)
+    assert torch.equal(loaded.draft.token_ids, kept[0].head.token_ids)
+    session = Session(loaded, make_settings("4,2,2", max_new_tokens=4), "the sea")
+    steps = list(session.run())
+    assert {node.token for step in steps for node in step.tree.nodes[1:]} <= {*loaded.draft.token_ids.tolist()}
+
+
+def test_a_head_is_trained_towards_the_target_from_where_it_starts(folder: Path, pair: Pair) -> None:
+    """The start foresees more than random layers do, and more batches more than the start."""
+    seen: list[distill.Progress] = []
+    train(pair, folder, replace(PLAN, batches=12, chats=6, warmup=2), seen.append)
+    student, examples = started(pair, folder)
+    fitted = student.backward(examples, torch.Generator(), 0)[1]
+    torch.nn.init.normal_(student.head.fc.weight, std=0.2)
+    assert fitted > student.backward(examples, torch.Generator(), 0)[1] + 0.05
+    assert seen[-1].overlap > seen[0].overlap + 0.05
+
+
+def test_a_training_starts_from_another_head(folder: Path, pair: Pair) -> None:
+    """With its layers, its layers to read and its vocabulary, whatever the plan says."""
+    written = train(pair, folder, replace(PLAN, format="eagle3.1", layers=2, batches=1, vocabulary=50), NOTHING)
+    first = read_start(written, pair.target.model.config)
+    again, examples = started(pair, folder, replace(PLAN, start=str(written), reads=()))
+    assert again.head.info == first.info
+    assert torch.equal(again.head.token_ids, first.token_ids)
+    state = first.state_dict()
+    assert all(torch.equal(tensor, state[name].float()) for name, tensor in again.head.state_dict().items())
+    assert again.backward(examples[:2], torch.Generator(), 0)[0] > 0
+    (written / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    (written / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="no weights"):
+        Eagle3Student(pair, replace(PLAN, start=str(written)))
+    with pytest.raises(ModelError, match=r"config\.json"):
+        Eagle3Student(pair, replace(PLAN, start=str(folder / "nowhere")))
+
+
+def test_the_vocabulary_is_what_the_target_finds_likeliest(folder: Path, pair: Pair) -> None:
+    student, examples = started(pair, folder, replace(PLAN, vocabulary=20))
+    mass = np.zeros(pair.target.vocabulary)
+    for example in examples:
+        np.add.at(mass, example.chat.ids.ravel(), example.chat.probs.ravel().astype(float))
+    assert {*student.head.token_ids.tolist()} == {*np.argsort(-mass, kind="stable")[:20].tolist()}
+    whole, _ = started(pair, folder, replace(PLAN, vocabulary=10**6))
+    assert whole.head.token_ids is None
+    assert whole.head.lm_head.weight.shape[0] == pair.target.vocabulary
+
+
+def test_layers_that_cannot_be_read_are_refused(pair: Pair) -> None:
+    with pytest.raises(SettingsError, match="choose --reads below it"):
+        Eagle3Student(pair, replace(PLAN, reads=(1, pair.target.layers)))
+    with pytest.raises(SettingsError, match="needs --reads"):
+        Eagle3Student(pair, replace(PLAN, reads=()))
+
+
+@pytest.mark.parametrize("form", ["step", "block", "reread", "layerless"])
+def test_a_head_is_measured_at_the_places_of_its_roots(form: str) -> None:
+    """The rows behind the overlap are those that a live run drafts from."""
+    pair = pair_with(form, subset=60)
+    session = Session(pair, make_settings("chain", max_new_tokens=12), "the sea is blue")
+    steps = list(session.run())
+    tokens = [*session.trace.prompt_tokens, *(token for step in steps for token in step.committed)]
+    roots, at = [], len(session.trace.prompt_tokens) - 1
+    for step in steps:
+        roots.append((at, step.tree.nodes[0].draft.raw))
+        at += len(step.committed)
+    with torch.inference_mode():
+        rows = root_logits(pair.target, pair.draft, tokens, roots[0][0])
+    for place, raw in roots:
+        row = torch.softmax(rows[place - roots[0][0]], -1)
+        columns = [pair.draft.token_ids.tolist().index(token) for token in raw.ids]
+        assert row[columns].tolist() == pytest.approx(list(raw.probs), abs=2e-4)
+
+
+def test_the_command_trains_a_head(
+    folder: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr("specviz.models.loading.load_pair", lambda **given: asked.append(given) or pair)
+    command = ["train-draft", "--folder", str(folder), "--shards", "2", "--batches", "1", "--target", "there"]
+    assert main([*command, "--format", "eagle3.1", "--reads", "0,1", "--draft-vocabulary", "64"]) == 0
+    assert asked[0]["target"] == asked[0]["draft"] == "there"
+    assert str(folder / "draft-eagle3.1") in capsys.readouterr().out
+    config = json.loads((folder / "draft-eagle3.1" / "config.json").read_text())
+    assert config["draft_vocab_size"] == 64
+    assert main([*command, "--steps", "2"]) == 2
+    assert "add --format eagle3" in capsys.readouterr().err
+    assert main([*command, "--format", "eagle3", "--start", "here", "--layers", "2"]) == 2
+    assert "leave out --layers" in capsys.readouterr().err
+    assert main([*command, "--format", "eagle3", "--steps", "0"]) == 2
+    assert "must be positive" in capsys.readouterr().err
