@@ -6,7 +6,7 @@ dropped, the accepted tokens are remembered with the target's states, and a seco
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,13 +14,12 @@ from typing import Any
 
 import torch
 
+from specviz.models.cached_model import causal_mask
 from specviz.models.heads import dflash, dspark, medusa, p_eagle
 from specviz.models.heads.head import BlockHead, HeadFormat
-from specviz.models.hidden_state_head import select_layers
 from specviz.models.kv_cache import SlotCache
-from specviz.models.language_model import causal_mask
 from tests import block_heads, tiny
-from tests.heads import Files
+from tests.head_files import Files
 
 ROOTS = (5, 8)
 """Where in the text the two blocks begin."""
@@ -105,10 +104,15 @@ def ours(name: str) -> BlockHead:
     return head
 
 
+def select_layers(states: Sequence[torch.Tensor], layers: Sequence[int]) -> torch.Tensor:
+    """[n, layers x hidden]: these of hidden states [1, n, hidden], side by side."""
+    return torch.cat([states[layer][0] for layer in layers], dim=-1)
+
+
 @torch.no_grad()
 def play(head: BlockHead, roots: tuple[int, ...] = ROOTS) -> dict[str, list[torch.Tensor]]:
     """Of each block the logits [depth, Vd] and the confidence [depth] of its rows, asked about the text itself."""
-    states = select_layers(hidden_states(), head.info.reads)
+    states = torch.cat([hidden_states()[layer][0] for layer in head.info.reads], dim=-1)
     cache = SlotCache(max(head.layers, 1), 64)
     found: dict[str, list[torch.Tensor]] = {"logits": [], "confidence": []}
     for root in roots:

@@ -68,10 +68,10 @@ def target(case: Case) -> Any:
     return tiny.make_model("llama", layers=LAYERS, vocab=VOCABULARY, seed=5)
 
 
-def glm_config() -> Any:
+def glm_config(vocabulary: int = VOCABULARY) -> Any:
     """Of a small GLM-4-MoE with one MTP layer."""
     return Glm4MoeConfig(
-        vocab_size=VOCABULARY,
+        vocab_size=vocabulary,
         hidden_size=tiny.HIDDEN,
         intermediate_size=2 * tiny.HIDDEN,
         moe_intermediate_size=16,

@@ -237,6 +237,8 @@ def read_models(values: dict[str, Any]) -> ModelChoice:
         target_quantization=_one_of(values, "target_quantization", QUANTIZATIONS),
         draft_quantization=_one_of(values, "draft_quantization", QUANTIZATIONS),
         allow_renamed_tokens=bool(values["allow_renamed_tokens"]),
+        head_reads=_text(values, "head_reads").strip(),
+        head_options=_text(values, "head_options").strip(),
     )
 
 

@@ -43,6 +43,10 @@ def models_form(form: Form) -> None:
                 form.add(name, gr.Dropdown([*known], value=getattr(loading, name), label=label, **looks))
             renamed = gr.Checkbox(False, label="Allow renamed tokens", info="The draft misreads them", visible=free)
             form.add("allow_renamed_tokens", renamed)
+            reads = gr.Textbox("", label="Layers a head reads", info="Empty: as the head says", visible=free)
+            form.add("head_reads", reads)
+            options = gr.Textbox("", label="Options of a head", info="As norm_output=false", visible=free)
+            form.add("head_options", options)
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     preset.input(lambda name: list(find_preset(str(name)).names), preset, [target, draft], **quiet)
     # The tree is chosen further below; its controls are there by the time that the page is built.

@@ -213,7 +213,18 @@ def models_of(trace: Trace) -> ModelChoice:
         target_quantization=_bits(target),
         draft_quantization=_bits(draft),
         allow_renamed_tokens=bool(trace.models.renamed_tokens),
+        **_by_hand(draft),
     )
+
+
+def _by_hand(draft: ModelInfo) -> dict[str, str]:
+    """What was set by hand of a draft head, as the form has it."""
+    head = draft.head
+    if head is None:
+        return {}
+    reads = ",".join(map(str, head.reads)) if "reads" in head.by_hand else ""
+    options = [f"{name}={head.options[name]}" for name in head.by_hand if name in head.options]
+    return {"head_reads": reads, "head_options": ",".join(options)}
 
 
 def _bits(model: ModelInfo) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 import torch
@@ -84,6 +85,16 @@ class DraftRunner(Runner[M]):
         """Called before each forward of a step with its number, from 1."""
         self.growth: Growth | None = None
         """The tree that is being grown, from the first :meth:`expand` of a step on."""
+
+    @cached_property
+    def outside(self) -> torch.Tensor | None:
+        """[V], 1 for the tokens that the draft cannot propose; None where there are none."""
+        mask = torch.ones(self.vocabulary, device=self.model.device)
+        if self.token_ids is None:
+            mask[: self.model.vocabulary] = 0
+        else:
+            mask[self.token_ids] = 0
+        return mask if self.token_ids is not None or self.model.vocabulary < self.vocabulary else None
 
     @property
     def most_depth(self) -> int | None:

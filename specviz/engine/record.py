@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from specviz.errors import RecordingInterrupted, SpecvizError
 from specviz.models.download_cache import ProgressCallback, silent
-from specviz.models.pair_spec import ModelChoice, pair_names
+from specviz.models.pair_spec import ModelChoice, heads_texts, pair_names
 from specviz.trace.breakpoints import parse_short
 from specviz.trace.schema import Option, PromptEnd, Proposal, Step, Trace
 from specviz.trace.settings import (
@@ -54,6 +54,8 @@ def record(
     chat: bool = False,
     prompt_end_token: PromptEnd = "refuse",
     allow_renamed_tokens: bool = False,
+    head_reads: str | Sequence[int] = "",
+    head_options: str | Mapping[str, Option] = "",
     audit: bool = False,
     until: str | Sequence[str] = (),
     progress: ProgressCallback = silent,
@@ -92,6 +94,9 @@ def record(
         chat: wrap the prompt in the target's chat template.
         prompt_end_token: what is done with an end token that the prompt ends in: ``refuse``, ``drop`` or ``keep``.
         allow_renamed_tokens: take a draft whose tokenizer names added tokens otherwise; see docs/models.md.
+        head_reads: of a draft head, in place of what its files say: which of the target's hidden states it reads,
+            ``"2,14,25"`` or numbers.
+        head_options: likewise options of its format, ``"norm_output=false"`` or by name.
         audit: compare both KV caches with a recompute after every step; slower.
         until: stop after the first step that meets one of these, as ``--until`` takes them: ``parting``, ``nothing``,
             ``audit``, ``token=ID``, ``text=TEXT``, ``entropy>NATS``, ``prob<P``.
@@ -134,6 +139,7 @@ def record(
         target_quantization,
         draft_quantization,
         allow_renamed_tokens=allow_renamed_tokens,
+        **heads_texts(head_reads, head_options),
     )
     session = Session(models.load(progress), settings, prompt, known=known)
     try:

@@ -129,15 +129,32 @@ def rows_of(
 
 
 def record_tree(
-    builder: str, tree: TokenTree, scores: Scores, draft_rows: Rows, settings: Settings, texts: Texts, reads: Reads
+    builder: str,
+    tree: TokenTree,
+    scores: Scores,
+    draft_rows: Rows,
+    settings: Settings,
+    texts: Texts,
+    reads: Reads,
+    outside: torch.Tensor | None = None,
 ) -> Callable[[], DraftTree]:
     """The drafted and scored tree, to be called once everything of the step has been asked for.
 
     Args:
         draft_rows: one per row of ``tree.rows``.
+        outside: [V], 1 for the tokens that the draft cannot propose; None where it can propose all.
     """
     target_rows = rows_of(scores.logits, scores.probs, settings.target, settings.record_top_k, reads)
-    nodes = _nodes(Node, tree, scores.probs, target_rows, draft_rows, texts, reads)
+    p_outside = reads.ask(*([] if outside is None else [(scores.probs @ outside).clamp(max=1)]))
+    rows = _nodes(Node, tree, scores.probs, target_rows, draft_rows, texts, reads)
+
+    def nodes() -> tuple[Node, ...]:
+        masses = [mass for column in p_outside() for mass in column.tolist()]
+        found = rows()
+        if not masses:
+            return found
+        return tuple(node.model_copy(update={"p_outside": mass}) for node, mass in zip(found, masses, strict=True))
+
     return cache(lambda: DraftTree(builder=builder, proposal=tree.proposal, nodes=nodes()))
 
 

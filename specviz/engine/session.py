@@ -318,8 +318,16 @@ class Session:
         self._tell("record")
         with self._clock.phase("record"):
             draft_rows = self._draft_runner.rows(settings.record_top_k)
+            builder = self._resolved.builder
             attempt.recorded = record_tree(
-                self._resolved.builder.name, tree, scores, draft_rows, settings, attempt.texts, self._reads
+                builder.name,
+                tree,
+                scores,
+                draft_rows,
+                settings,
+                attempt.texts,
+                self._reads,
+                self._draft_runner.outside if builder.runs_draft else None,
             )
             step = record_step(
                 tree,

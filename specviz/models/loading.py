@@ -29,6 +29,7 @@ from specviz.models.heads.head import DraftHead
 from specviz.models.hidden_state_head import HiddenStateHead, read_head
 from specviz.models.language_model import LanguageModel
 from specviz.models.memory import MemoryPlan, ToLoad, head_to_load, plan_memory, refuse_if_weights_exceed
+from specviz.models.pair_spec import set_by_hand
 from specviz.models.planning import checkpoint_dtype, read_config
 from specviz.models.prompt_ends import without_end
 from specviz.models.quantization import (
@@ -134,8 +135,8 @@ def load_pair(
     target_quantization: str = "none",
     draft_quantization: str = "none",
     allow_renamed_tokens: bool = False,
-    head_reads: Sequence[int] = (),
-    head_options: Mapping[str, Option] | None = None,
+    head_reads: str | Sequence[int] = "",
+    head_options: str | Mapping[str, Option] = "",
     progress: ProgressCallback | None = None,
 ) -> Pair:
     """Load two models for speculative decoding.
@@ -150,7 +151,7 @@ def load_pair(
         allow_renamed_tokens: take a draft whose tokenizer names added tokens otherwise than the target's, see
             :func:`~specviz.models.vocabularies.check_tokenizers`.
         head_reads, head_options: of a draft head, in place of what its files say: which of the target's hidden states
-            it reads, and options of its format.
+            it reads (``"2,14,25"`` or numbers), and options of its format (``"norm_output=false"`` or by name).
         progress: told what is being done.
 
     Raises:
@@ -159,6 +160,7 @@ def load_pair(
         OutOfMemoryError: if the weights do not fit; before they are read where the configs tell.
     """
     progress = progress or silent
+    by_hand = set_by_hand(head_reads, head_options)
     where = choose_device(device)
     check_dtype(dtype)
     check_quantization(target_quantization, where, target)
@@ -167,9 +169,6 @@ def load_pair(
     if is_head(ours):
         raise ModelError(f"{ours.name} is a draft head and no target; choose it as draft.")
     our_config = read_config(ours)
-    by_hand = dict(head_options or {})
-    if head_reads:
-        by_hand["reads"] = ",".join(map(str, head_reads))
     head = find_head(theirs, our_config, by_hand)
     if head is not None:
         if draft_quantization != "none":

@@ -184,7 +184,7 @@ def step_memory(
     if audit:
         caches += max(_slot_bytes(model) for model, _ in runs) * context
         forward = max(forward, *(_forward_bytes(model, 0, context, context) for model, _ in runs))
-    row = 4 * max(target.config.vocab_size, draft.config.vocab_size)
+    row = 4 * max(one.config.vocab_size for one in (target, draft) if not one.head)  # a head's rows are the target's
     pruned = max(0, draft_rows - nodes - 1)
     return StepMemory(caches, row * (ROW_COPIES * (nodes + 1) + PRUNED_COPIES * pruned), forward)
 
@@ -241,6 +241,8 @@ def _plan(target: ToLoad, draft: ToLoad, context: int, nodes: int, free: int | N
 def _slot_bytes(model: ToLoad) -> int:
     """Keys and values of one slot in all layers."""
     config = model.config
+    if not config.num_hidden_layers:
+        return 0
     return 2 * config.num_hidden_layers * _kv_heads(config) * _head_dim(config) * model.dtype.itemsize
 
 
@@ -256,6 +258,8 @@ def _forward_bytes(model: ToLoad, widest: int, context: int, rows: int) -> int:
         rows: of the tree's largest forward.
     """
     config, size = model.config, model.dtype.itemsize
+    if not config.num_hidden_layers:  # a head without layers runs one row
+        return 0
     slots = context + rows
     rows = max(min(PREFILL_CHUNK, context), rows)
     hidden = config.hidden_size

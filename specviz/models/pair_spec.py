@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from specviz.errors import SettingsError, shown
 from specviz.models.choices import DEVICES, DTYPES, QUANTIZATIONS
+from specviz.trace.schema import Option
+from specviz.trace.settings import parse_pairs
 
 if TYPE_CHECKING:  # at run time it would import torch
     from specviz.models.loading import Pair
@@ -27,6 +30,29 @@ def pair_names(preset: str | None, target: str | None, draft: str | None) -> tup
     return target or names[0], draft or names[1]
 
 
+def set_by_hand(reads: str | Sequence[int], options: str | Mapping[str, Option]) -> dict[str, Option]:
+    """What the user sets of a draft head, by name, ``reads`` among it.
+
+    Raises:
+        SettingsError: for what is no list of whole numbers, or no options.
+    """
+    if isinstance(options, str):
+        options = parse_pairs([pair for pair in options.split(",") if pair.strip()], "head")
+    text = reads.strip() if isinstance(reads, str) else ",".join(map(str, reads))
+    if text and not all(part.strip().isdecimal() for part in text.split(",")):
+        raise SettingsError(f"The layers a head reads cannot be {shown(text)}; write numbers with commas, as 2,14,25.")
+    return dict(options) | ({"reads": text} if text else {})
+
+
+def heads_texts(reads: str | Sequence[int], options: str | Mapping[str, Option]) -> dict[str, str]:
+    """The same as :class:`ModelChoice` has it: in texts."""
+    by_hand = set_by_hand(reads, options)
+    return {
+        "head_reads": str(by_hand.pop("reads", "")),
+        "head_options": ",".join(f"{name}={value}" for name, value in by_hand.items()),
+    }
+
+
 @dataclass(frozen=True)
 class ModelChoice:
     """What :func:`specviz.models.loading.load_pair` takes, as typed."""
@@ -38,11 +64,16 @@ class ModelChoice:
     target_quantization: str = "none"
     draft_quantization: str = "none"
     allow_renamed_tokens: bool = False
+    head_reads: str = ""
+    """Of a draft head, in place of what its files say: which of the target's hidden states it reads, as ``2,14,25``."""
+    head_options: str = ""
+    """Of a draft head likewise: options of its format, as ``norm_output=false,position_offset=1``."""
 
     @classmethod
     def of(cls, options: Any) -> ModelChoice:
         """From an object that has the fields as attributes, such as the options of a command line."""
-        return cls(**{field.name: getattr(options, field.name) for field in fields(cls)})
+        given = {field.name: getattr(options, field.name) for field in fields(cls)}
+        return cls(**given | {"head_options": ",".join(options.head_options or ())})
 
     def load(self, progress: Callable[[str, float | None], None] | None = None) -> Pair:
         """The pair; see :func:`~specviz.models.loading.load_pair` for what it may raise."""
@@ -57,6 +88,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", help="default, a model folder, or a hub id (id@revision); instead of the preset's")
     parser.add_argument("--draft", help="as --target")
     add_loading_arguments(parser)
+    parser.add_argument(
+        "--head-reads",
+        default="",
+        metavar="LAYERS",
+        help="of a draft head: which of the target's hidden states it reads, such as 2,14,25, instead of what it says",
+    )
+    parser.add_argument(
+        "--head-option",
+        dest="head_options",
+        action="append",
+        metavar="NAME=VALUE",
+        help="of a draft head: an option of its format, such as norm_output=false; may be repeated",
+    )
     parser.add_argument(
         "--allow-renamed-tokens",
         action="store_true",

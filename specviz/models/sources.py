@@ -230,7 +230,8 @@ def fetch_files(source: Source, progress: ProgressCallback) -> None:
 
     progress(f"Downloading {source.name}", None)
     try:
-        snapshot_download(source.place, revision=source.revision, allow_patterns=READ, ignore_patterns=NOT_READ)
+        patterns = [*READ, *PICKLED] if source.pickled else READ
+        snapshot_download(source.place, revision=source.revision, allow_patterns=patterns, ignore_patterns=NOT_READ)
     except Exception as error:
         raise load_error(error, source.name) from error
 

@@ -19,9 +19,8 @@ from unittest import mock
 import torch
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, MistralForCausalLM, Qwen3Config
 
-from specviz.models.hidden_state_head import select_layers
 from tests import block_scenario, tiny
-from tests.block_scenario import ROOTS, Files, hidden_states, target, text
+from tests.block_scenario import ROOTS, Files, hidden_states, select_layers, target, text
 from tests.oracles.implementations import speculators
 
 Found = dict[str, list[torch.Tensor]]
@@ -177,7 +176,7 @@ def _speculators(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor])
     assert {name.split(".")[0] for name in missing} <= {"verifier_norm"}, missing
     model.eval()
     ids = made.eagle_aux_hidden_state_layer_ids if kind == "peagle" else made.aux_hidden_state_layer_ids
-    states = select_layers(hidden_states(), tuple(ids))[None]
+    states = torch.cat([hidden_states()[layer] for layer in ids], dim=-1)
     return _p_eagle(core, model, states) if kind == "peagle" else _anchored(core, model, states)
 
 

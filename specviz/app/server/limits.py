@@ -206,6 +206,8 @@ class Limits:
             raise SettingsError(said)
         if self.public and models.allow_renamed_tokens:
             raise SettingsError(f"This public page allows no renamed tokens; leave that off, {_OWN}.")
+        if self.public and (models.head_reads or models.head_options):
+            raise SettingsError(f"This public page runs heads as their files say; leave their options empty, {_OWN}.")
 
     def as_set(self, models: ModelChoice) -> ModelChoice:
         """The same models, on a public page loaded as the operator has set it, however a run was recorded; and under

@@ -32,6 +32,8 @@ FORMATS: tuple[HeadFormat, ...] = (
     eagle1.FORMAT,
 )
 """In the order in which they are asked."""
+_IN_MODELS: tuple[HeadFormat, ...] = (mtp.FORMAT, medusa.FORMAT)
+"""Formats whose tensors may lie among those of the target itself."""
 MOST_LAYERS = 16
 """A config with more layers is that of a model, unless it says that it has drafting layers beside them."""
 _MARKS = ("speculators_model_type", "medusa_num_heads", *mtp.COUNTS)
@@ -77,8 +79,9 @@ def find_head(source: Source, target_config: Any, by_hand: Mapping[str, Option] 
 
 
 def is_head(source: Source) -> bool:
-    """Whether it holds a draft head."""
-    return head_format(source, raw_config(source)) is not None
+    """Whether it holds a draft head, and not a whole model with a head in its files."""
+    found = head_format(source, raw_config(source))
+    return found is not None and not (found in _IN_MODELS and "model.embed_tokens.weight" in _shapes(source))
 
 
 def head_format(source: Source, config: Mapping[str, Any] | None) -> HeadFormat | None:

@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import LlamaConfig
 
 from specviz.errors import ModelError
 from specviz.models.heads.build import check_options, check_size, count_parts, depth_of, vocabulary_of
@@ -49,9 +50,7 @@ class MedusaHead(BlockHead):
     width = 1
 
     def __init__(self, info: HeadInfo, hidden: int, blocks: int, bias: bool, columns: int):
-        from transformers import PretrainedConfig
-
-        super().__init__(info, PretrainedConfig(num_hidden_layers=0))
+        super().__init__(info, LlamaConfig(hidden_size=hidden, num_hidden_layers=0, num_attention_heads=1))
         assert info.depth is not None
         self.depth = info.depth
         self.blocks = nn.ModuleList(

@@ -17,9 +17,6 @@ import torch
 from specviz.errors import ModelError, plain, shown
 from specviz.models.sources import PICKLED as PICKLES
 
-MOST_TENSORS = 4096
-"""More than any head has: a head is a few layers."""
-
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -48,8 +45,6 @@ def read_tensors(folder: Path, pickles: tuple[str, ...] = PICKLES) -> dict[str, 
         raise ModelError(
             f"{name} has no weights (model.safetensors, or {pickles[0]}); download it again, or choose another head."
         )
-    if len(tensors) > MOST_TENSORS:
-        raise ModelError(f"{name} has {len(tensors):,} tensors, more than a draft head has; choose another draft.")
     return tensors
 
 

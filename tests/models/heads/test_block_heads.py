@@ -17,8 +17,8 @@ from specviz.models.heads.head import BlockHead
 from specviz.models.heads.tensors import read_shapes
 from tests import block_heads
 from tests.block_scenario import CASES, FORMATS, REFERENCES, ours, play, target
-from tests.heads import Files
-from tests.heads import eagle3 as eagle3_files
+from tests.head_files import Files
+from tests.head_files import eagle3 as eagle3_files
 
 WITHIN = 1e-5
 """Of the largest of the numbers that are compared."""
