@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import DynamicCache
 
 from specviz.errors import SettingsError
 from specviz.models.loading import Pair
@@ -105,7 +104,7 @@ class Eagle3Student:
         assert example.states is not None
         known = example.states[:pairs, : self.head.fc.in_features]
         carry = self.head.fuse(torch.from_numpy(known.astype(np.float32)).to(device))
-        cache, drafted = DynamicCache(), list[torch.Tensor]()
+        cache, drafted = _Cache(), list[torch.Tensor]()
         text = rows = torch.arange(pairs, device=device)
         for step in range(steps):
             if not len(rows):
@@ -146,3 +145,20 @@ def _compare(logits: torch.Tensor, p: torch.Tensor, columns: torch.Tensor) -> tu
     inside = p / p.sum(-1, keepdim=True).clamp(min=1e-6)
     cross_entropy = -(inside * log_q).sum(-1).mean()
     return cross_entropy, torch.minimum(p, log_q.exp()).sum(-1).mean()
+
+
+class _Cache:
+    """Keys and values of a text and its drafts as transformers' layers ask for them, with their gradients."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, list[torch.Tensor]] = {}
+
+    def update(
+        self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """All keys and values of a layer, with those that come."""
+        new = [keys, values]
+        if layer in self._kept:
+            new = [torch.cat(both, -2) for both in zip(self._kept[layer], new, strict=True)]
+        self._kept[layer] = new
+        return new[0], new[1]
