@@ -154,7 +154,7 @@ class _Cache:
         self._kept: dict[int, list[torch.Tensor]] = {}
 
     def update(
-        self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: object
+        self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: object, **__: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """All keys and values of a layer, with those that come."""
         new = [keys, values]
