@@ -24,6 +24,8 @@ HEADS: dict[str, tuple[str, dict[str, Any]]] = {
 def block_files(name: str, config: Any) -> tuple[str, Files]:
     """The format and the files of a head of :data:`HEADS`, for a target of this config."""
     format, options = HEADS[name]
+    if options.get("columns"):
+        options = options | {"columns": min(options["columns"], 2 * config.vocab_size // 3)}
     maker = {"medusa": block_heads.medusa, "p_eagle": block_heads.p_eagle}.get(format, block_heads.dflash)
     return format, maker(config, **options)
 

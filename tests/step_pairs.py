@@ -22,7 +22,7 @@ HEADS: dict[str, dict[str, Any]] = {
 def step_pair(name: str, pair: Pair | None = None, **by_hand: Any) -> Pair:
     """A pair with a head of :data:`HEADS` that reads this pair's target; MTP layers have a target of their own."""
     if name == "mtp":
-        config = glm_config(tiny.VOCABULARY)
+        config = glm_config(pair.target.vocabulary if pair else tiny.VOCABULARY)
         target = tiny.randomized(config, seed=5)
         return with_head(
             pairs.pair_of(target, target), mtp.FORMAT.build(*head_files.mtp(config), config, by_hand), name
@@ -32,6 +32,8 @@ def step_pair(name: str, pair: Pair | None = None, **by_hand: Any) -> Pair:
     if name == "eagle1":
         return with_head(pair, eagle1.FORMAT.build(*head_files.eagle1(config), config, by_hand), name)
     options = dict(HEADS[name])
+    if options.get("columns"):
+        options["columns"] = min(options["columns"], 2 * config.vocab_size // 3)
     if options.get("layout"):  # it writes no ids where the layers are set by hand
         by_hand = {"reads": ",".join(map(str, options.pop("reads"))), **by_hand}
     return with_head(pair, eagle3.FORMAT.build(*head_files.eagle3(config, **options), config, by_hand), name)

@@ -34,28 +34,36 @@ class Level:
         probs: [n, V], processed.
         bias: [n, Vd], what a head added to its logits by the nodes' tokens.
         confidence: [n], of a head that says how likely what it drafts is accepted.
+        token_ids: [Vd], the target's id of each column of the logits; None where that is the column itself.
     """
 
     logits: torch.Tensor
     probs: torch.Tensor
     bias: torch.Tensor | None = None
     confidence: torch.Tensor | None = None
+    token_ids: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.logits)
 
     def take(self, rows: Sequence[int]) -> Level:
         """These rows of it."""
-        return Level(*(None if one is None else take_rows(one, rows) for one in self._parts()))  # type: ignore[arg-type]
+        return self._of([None if one is None else take_rows(one, rows) for one in self._parts()])
 
     def _parts(self) -> tuple[torch.Tensor | None, ...]:
         return self.logits, self.probs, self.bias, self.confidence
 
-    @classmethod
-    def joined(cls, levels: Sequence[Level]) -> Level:
+    @staticmethod
+    def joined(levels: Sequence[Level]) -> Level:
         """All rows of levels of one draft."""
         parts = zip(*(level._parts() for level in levels), strict=True)
-        return cls(*(None if some[0] is None else torch.cat(some) for some in parts))  # type: ignore[arg-type]
+        return levels[0]._of([None if some[0] is None else torch.cat(some) for some in parts])  # type: ignore[arg-type]
+
+    def _of(self, parts: Sequence[torch.Tensor | None]) -> Level:
+        logits, probs, bias, confidence = parts
+        assert logits is not None
+        assert probs is not None
+        return Level(logits, probs, bias, confidence, self.token_ids)
 
 
 class DraftRunner(Runner[M]):
@@ -143,7 +151,7 @@ class DraftRunner(Runner[M]):
             probs = torch.nn.functional.pad(own, (0, self.vocabulary - own.shape[-1]))
         else:
             probs = own
-        self._levels.append(Level(logits, probs, bias, confidence))
+        self._levels.append(Level(logits, probs, bias, confidence, self.token_ids))
         return probs
 
     def _take_back(self, growth: Growth, nodes: int, calls: int, levels: int) -> None:
@@ -200,7 +208,7 @@ class DraftRunner(Runner[M]):
                         self.sampling,
                         k,
                         self.reads,
-                        token_ids=self.token_ids,
+                        token_ids=some.token_ids,
                         bias=some.bias,
                         confidence=some.confidence,
                     )

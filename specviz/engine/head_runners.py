@@ -47,6 +47,8 @@ class HeadRunner(DraftRunner[HeadModel]):
         head without a cache always the root's alone."""
         self.masks = range(0)
         """Offsets of the slots of masked places."""
+        self._fed = 0
+        """How many of the pending pairs, the first ones, were committed by the step that ends."""
 
     @property
     def most_depth(self) -> int | None:
@@ -75,13 +77,12 @@ class HeadRunner(DraftRunner[HeadModel]):
         if self.pending is None or not self.model.layers:
             self.pending = learnt
         else:
-            self.pending = torch.cat([self.pending, learnt])
+            self.pending = torch.cat([self.pending, learnt])[self._fed :]
 
     def commit(self, nodes: Sequence[int]) -> Change:
         """Only pairs of the target's own states stay: those fed to catch up, and some of ``nodes``."""
         change = super().commit(self._staying(nodes))
-        if self.pending is not None:
-            self.pending = self.pending[change.cache.num_committed - change.num_committed :]
+        self._fed = change.cache.num_committed - change.num_committed
         return replace(change, masks=self.masks)
 
     def _staying(self, nodes: Sequence[int]) -> Sequence[int]:

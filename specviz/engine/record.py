@@ -55,7 +55,7 @@ def record(
     prompt_end_token: PromptEnd = "refuse",
     allow_renamed_tokens: bool = False,
     head_reads: str | Sequence[int] = "",
-    head_options: str | Mapping[str, Option] = "",
+    head_options: str | Sequence[str] | Mapping[str, Option] = "",
     audit: bool = False,
     until: str | Sequence[str] = (),
     progress: ProgressCallback = silent,

@@ -136,7 +136,7 @@ def load_pair(
     draft_quantization: str = "none",
     allow_renamed_tokens: bool = False,
     head_reads: str | Sequence[int] = "",
-    head_options: str | Mapping[str, Option] = "",
+    head_options: str | Sequence[str] | Mapping[str, Option] = "",
     progress: ProgressCallback | None = None,
 ) -> Pair:
     """Load two models for speculative decoding.

@@ -30,21 +30,22 @@ def pair_names(preset: str | None, target: str | None, draft: str | None) -> tup
     return target or names[0], draft or names[1]
 
 
-def set_by_hand(reads: str | Sequence[int], options: str | Mapping[str, Option]) -> dict[str, Option]:
+def set_by_hand(reads: str | Sequence[int], options: str | Sequence[str] | Mapping[str, Option]) -> dict[str, Option]:
     """What the user sets of a draft head, by name, ``reads`` among it.
 
     Raises:
         SettingsError: for what is no list of whole numbers, or no options.
     """
-    if isinstance(options, str):
-        options = parse_pairs([pair for pair in options.split(",") if pair.strip()], "head")
+    if not isinstance(options, Mapping):
+        some = options.split(",") if isinstance(options, str) else options
+        options = parse_pairs([pair for pair in some if pair.strip()], "head")
     text = reads.strip() if isinstance(reads, str) else ",".join(map(str, reads))
     if text and not all(part.strip().isdecimal() for part in text.split(",")):
         raise SettingsError(f"The layers a head reads cannot be {shown(text)}; write numbers with commas, as 2,14,25.")
     return dict(options) | ({"reads": text} if text else {})
 
 
-def heads_texts(reads: str | Sequence[int], options: str | Mapping[str, Option]) -> dict[str, str]:
+def heads_texts(reads: str | Sequence[int], options: str | Sequence[str] | Mapping[str, Option]) -> dict[str, str]:
     """The same as :class:`ModelChoice` has it: in texts."""
     by_hand = set_by_hand(reads, options)
     return {
@@ -73,7 +74,7 @@ class ModelChoice:
     def of(cls, options: Any) -> ModelChoice:
         """From an object that has the fields as attributes, such as the options of a command line."""
         given = {field.name: getattr(options, field.name) for field in fields(cls)}
-        return cls(**given | {"head_options": ",".join(options.head_options or ())})
+        return cls(**given | {"head_options": ",".join(options.head_options)})
 
     def load(self, progress: Callable[[str, float | None], None] | None = None) -> Pair:
         """The pair; see :func:`~specviz.models.loading.load_pair` for what it may raise."""
@@ -98,6 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--head-option",
         dest="head_options",
         action="append",
+        default=[],
         metavar="NAME=VALUE",
         help="of a draft head: an option of its format, such as norm_output=false; may be repeated",
     )

@@ -20,7 +20,7 @@ import torch
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, MistralForCausalLM, Qwen3Config
 
 from tests import block_scenario, tiny
-from tests.block_scenario import ROOTS, Files, hidden_states, select_layers, target, text
+from tests.block_scenario import ROOTS, Files, hidden_states, target, text
 from tests.oracles.implementations import speculators
 
 Found = dict[str, list[torch.Tensor]]

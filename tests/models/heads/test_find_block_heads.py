@@ -29,12 +29,12 @@ def test_a_folder_with_a_block_head_is_loaded_as_a_draft(name: str, target: Path
     format, files = block_files(name, tiny.make_config("llama"))
     pair = load_pair(str(target), str(save_head(tmp_path / "head", files)))
     assert isinstance(pair.draft, HeadModel)
-    info = pair.models.draft.head
+    info = pair.draft.info.head
     assert info is not None
     assert (info.format, info.kind) == (format, "block")
     assert info.depth == (4 if format == "dspark" else 3)
     assert info.vocabulary == HEADS[name][1].get("columns")
-    assert pair.models.draft.parameters == sum(one.numel() for one in pair.draft.head.parameters())
+    assert pair.draft.info.parameters == sum(one.numel() for one in pair.draft.head.parameters())
 
 
 def test_medusas_heads_in_a_pickle_and_in_the_files_of_their_target(target: Path, tmp_path: Path) -> None:
@@ -57,8 +57,8 @@ def test_medusas_heads_in_a_pickle_and_in_the_files_of_their_target(target: Path
     both = load_pair(str(whole), str(whole))
     assert isinstance(pair.draft, HeadModel)
     assert isinstance(both.draft, HeadModel)
-    assert pair.models.draft.weights == both.models.draft.weights
-    assert both.models.target.parameters == pair.models.target.parameters
+    assert pair.draft.info.weights == both.draft.info.weights
+    assert both.target.info.parameters == pair.target.info.parameters
     assert set(read_tensors(alone)) == set(tensors)
 
 
