@@ -4,8 +4,9 @@ The target's output head turns that state into its distribution, so the head's o
 on. Least squares predicts it from the states that the head reads and the token's embedding. The first part becomes
 ``fc``. The second has to pass through the attention, the one place where the layer reads embeddings: in the first head
 of every group of queries, each token attends to itself, and the values carry as much of the prediction as has room
-(the components of the largest variance). The perceptron starts with the target's own of its last layer where the shapes
-allow, and adds nothing yet, like the other heads of the attention; ``lm_head`` is the target's, of the tokens drafted.
+(the components of the largest variance). Perceptrons, and the other heads of the attention, add nothing yet, and
+``lm_head`` is the target's, of the tokens drafted. A perceptron of the target's would be no start: the last one's inner
+activations are so large that the first small step of its output weights ruins everything.
 """
 
 from __future__ import annotations
@@ -41,12 +42,9 @@ def start_from_target(head: Eagle3Head, target: Any, examples: Sequence[Example]
     columns = slice(None) if ids is None else ids.to(output.device)
     assert head.lm_head is not None
     head.lm_head.weight.copy_(output[columns])
-    first, *others = _layers(head)
-    for layer in others:
+    for layer in _layers(head):
         layer.self_attn.o_proj.weight.zero_()
         layer.mlp.down_proj.weight.zero_()
-    _copy_perceptron(first, target)
-    first.mlp.down_proj.weight.zero_()
 
     some = examples[:: max(1, len(examples) // FITTED)]
     weights, gram = _fitted(head, target, some)
@@ -93,19 +91,6 @@ def _rows(head: Eagle3Head, target: Any, example: Example) -> tuple[torch.Tensor
     return torch.cat([read, _layers(head)[0].input_layernorm(embeddings)], dim=-1), last
 
 
-def _copy_perceptron(first: Any, target: Any) -> None:
-    """Take the perceptron of the target's last layer, if it has one of the same shapes."""
-    theirs = getattr(target.base_model, "layers", [None])[-1]
-    for name in ("mlp", "post_attention_layernorm"):
-        ours, other = getattr(first, name), getattr(theirs, name, None)
-        if other is None or {k: v.shape for k, v in ours.state_dict().items()} != {
-            k: v.shape for k, v in other.state_dict().items()
-        }:
-            return
-    for name in ("mlp", "post_attention_layernorm"):
-        getattr(first, name).load_state_dict(getattr(theirs, name).state_dict())
-
-
 def _attend_to_itself(head: Eagle3Head, weights: torch.Tensor, gram: torch.Tensor) -> None:
     """Let the attention add what ``weights`` [hidden, hidden] make of a token's embedding.
 
@@ -120,7 +105,6 @@ def _attend_to_itself(head: Eagle3Head, weights: torch.Tensor, gram: torch.Tenso
     components = components.flip(-1)[:, : groups * size]
     room = components.shape[1]
     attention.v_proj.weight.zero_()[:room, :hidden] = components.T @ weights.T
-    attention.o_proj.weight.zero_()
     random = torch.Generator().manual_seed(0)
     for group in range(groups):
         # Equal queries and keys of a normed embedding score SELF with each other, the rotation being the same.
