@@ -35,6 +35,17 @@ class Case:
     options: dict[str, Any] = field(default_factory=dict)
 
 
+LLAMA3 = {
+    "rope_theta": 500.0,
+    "rope_scaling": {
+        "rope_type": "llama3",
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 16,
+    },
+}
+LINEAR = {"rope_scaling": {"type": "linear", "factor": 4.0}}
 CASES = [
     Case("speculators", "speculators", {"columns": COLUMNS}),
     Case("speculators_whole_vocabulary", "speculators"),
@@ -43,6 +54,8 @@ CASES = [
     Case("speculators_3_1", "speculators", {"columns": COLUMNS, "fc_norm": True, "norm_output": True}),
     Case("speculators_two_layers", "speculators", {"columns": COLUMNS, "layers": 2}),
     Case("speculators_qwen3", "speculators", {"columns": COLUMNS, "model_type": "qwen3"}),
+    Case("speculators_llama3_rope", "speculators", {"columns": COLUMNS, "rope": LLAMA3}),
+    Case("safeailab_linear_rope", "cnets", {"columns": COLUMNS, "layout": "safeailab", "rope": LINEAR}),
     Case("safeailab", "cnets", {"columns": COLUMNS, "layout": "safeailab"}),
     Case("specforge", "cnets", {"columns": COLUMNS, "layout": "specforge", "reads": (1, 3, 5)}),
     Case("eagle1", "cnets1"),

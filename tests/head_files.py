@@ -69,6 +69,7 @@ def eagle3(
     layers: int = 1,
     embeddings: bool = True,
     model_type: str = "llama",
+    rope: dict[str, Any] | None = None,
     **flags: bool,
 ) -> Files:
     """An EAGLE-3 head for a target of this config.
@@ -79,6 +80,7 @@ def eagle3(
         columns: Vd; None for the target's vocabulary.
         embeddings: whether it has its own.
         model_type: of its layers, "llama" or "qwen3".
+        rope: fields of its config that say how positions are embedded.
         flags: norm_before_residual, norm_before_fc, fc_norm, norm_output.
     """
     hidden, vocabulary = target.hidden_size, target.vocab_size
@@ -95,7 +97,7 @@ def eagle3(
         "rms_norm_eps": 1e-6,
         "vocab_size": vocabulary,
         "max_position_embeddings": 2048,
-        "rope_theta": 10000.0,
+        **(rope or {"rope_theta": 10000.0}),
     }
     count = len(reads) if reads else 3
     shapes: dict[str, tuple[int, ...]] = {"fc.weight": (hidden, count * hidden), "norm.weight": (hidden,)}

@@ -68,7 +68,7 @@ WHOLE = {"claims", "cli", "code", "contributing", "docs", "opens_old_files", "pa
 """What tests beside the folders are about, where it is no module of the package: all of it."""
 HELPING = {"spaces_stand_in", "tools"}
 """Folders of the tests that hold no tests."""
-BESIDE = {"card"}
+BESIDE = {"card", "oracles"}
 """Folders of tests about all of the package."""
 
 WITHOUT_TORCH = {

@@ -57,7 +57,7 @@ class Level:
     def joined(levels: Sequence[Level]) -> Level:
         """All rows of levels of one draft."""
         parts = zip(*(level._parts() for level in levels), strict=True)
-        return levels[0]._of([None if some[0] is None else torch.cat(some) for some in parts])  # type: ignore[arg-type]
+        return levels[0]._of([None if some[0] is None else torch.cat(some) for some in parts])
 
     def _of(self, parts: Sequence[torch.Tensor | None]) -> Level:
         logits, probs, bias, confidence = parts

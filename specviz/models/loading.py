@@ -45,7 +45,7 @@ from specviz.models.tokens import TokenTexts
 from specviz.models.tree_check import check_tree_attention
 from specviz.models.vocabularies import check_tokenizers
 from specviz.models.weights import weights_hash
-from specviz.trace.schema import LONGEST_NAME, ModelInfo, Models, Option, PromptEnd, cut
+from specviz.trace.schema import LONGEST_NAME, HeadInfo, ModelInfo, Models, Option, PromptEnd, cut
 
 log = logging.getLogger(__name__)
 
@@ -374,6 +374,7 @@ def language_model(model: Any, source: Source, head: HiddenStateHead | None = No
         device=str(model.get_input_embeddings().weight.device),
         quantization=quantization_name(config),
         reads=head.layers if head else (),
+        head=_own_head(head, config) if head else None,
         note=cut("; ".join(note for note in (source.note, quantization_note(config)) if note)) or None,
     )
     device = model.get_input_embeddings().weight.device
@@ -386,6 +387,13 @@ def language_model(model: Any, source: Source, head: HiddenStateHead | None = No
         except Exception as error:  # of the model's own code, met by a cache or a mask it does not know
             raise load_error(error, source.name) from error
     return wrapped
+
+
+def _own_head(head: HiddenStateHead, config: Any) -> HeadInfo:
+    """Of a draft of specviz's own that reads its target."""
+    return HeadInfo(
+        format="hidden_state", kind="step", reads=head.layers, before_norm=False, layers=config.num_hidden_layers
+    )
 
 
 def head_model(head: DraftHead, name: str, target: LanguageModel, source: Source | None = None) -> HeadModel:

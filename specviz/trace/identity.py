@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from specviz.errors import SettingsError, plain, shown
-from specviz.trace.schema import WEIGHTS_SCHEME, ModelInfo, Models
+from specviz.trace.schema import WEIGHTS_SCHEME, HeadInfo, ModelInfo, Models
 
 HASH_DIGITS = 12
 NOT_RECORDED = "not recorded"
@@ -144,6 +144,8 @@ def _facts(loaded: ModelInfo, recorded: ModelInfo, same: bool | None) -> Iterabl
     if loaded.dtype and recorded.dtype:  # else another engine did not say: null and nothing mean that there
         yield "quantization", shown(loaded.quantization or "none"), shown(recorded.quantization or "none")
         yield "hidden states read", shown(list(loaded.reads)), shown(list(recorded.reads))
+    if loaded.head and recorded.head:
+        yield "head", _head(loaded.head), _head(recorded.head)
     for name in sorted(loaded.config.keys() & recorded.config.keys()):
         yield _bare(name), _bare(loaded.config[name]), _bare(recorded.config[name])
     if same is None:
@@ -155,6 +157,12 @@ def _facts(loaded: ModelInfo, recorded: ModelInfo, same: bool | None) -> Iterabl
                 yield name, f"{now:,}", f"{then:,}"
         if loaded.revision and recorded.revision:
             yield "revision", shown(loaded.revision), shown(recorded.revision)
+
+
+def _head(head: HeadInfo) -> str:
+    """How a head is run."""
+    options = [f"{name}={value}" for name, value in sorted(head.options.items())]
+    return shown(" ".join([head.format, *options, *(["before the norm"] if head.before_norm else [])]), 300)
 
 
 def _other_weights(loaded: ModelInfo, recorded: ModelInfo, role: str) -> str:

@@ -20,8 +20,8 @@ from torch import nn
 from specviz.errors import ModelError, SettingsError
 from specviz.models.heads.build import check_options, check_size
 from specviz.models.heads.fields import ROPE_OPTIONS, Fields, reads_by_hand, rope_options
-from specviz.models.heads.head import Borrowed, StepHead
 from specviz.models.heads.layers import count_layers, decoder_layer, fill, layer_config, rotary, run_layer
+from specviz.models.heads.step import BoundStepHead
 from specviz.models.heads.tensors import Shapes
 from specviz.trace.schema import HeadInfo, Option
 
@@ -31,7 +31,7 @@ OPTIONS = ("reads", "position_offset", *ROPE_OPTIONS)
 UNUSED = re.compile(r"rotary_emb\..*|.*\.rotary_emb\.inv_freq")
 
 
-class Eagle1Head(StepHead):
+class Eagle1Head(BoundStepHead):
     """An EAGLE-1 head. Its tensors have the names of its files, but for ``layers``, here ``body``.
 
     Args:
@@ -44,8 +44,8 @@ class Eagle1Head(StepHead):
     def __init__(self, config: Any, info: HeadInfo, embeddings: int, biases: tuple[bool, bool]):
         super().__init__(info, config)
         hidden = config.hidden_size
-        self.position_offset = int(info.options["position_offset"] or 0)
-        self.embed_tokens = nn.Embedding(embeddings, hidden) if embeddings else None
+        if embeddings:
+            self.embed_tokens = nn.Embedding(embeddings, hidden)
         self.fc = nn.Linear(2 * hidden, hidden, bias=biases[0])
         self.body = nn.ModuleList([decoder_layer(config, i) for i in range(self.layers)])
         self.body[0].input_layernorm = nn.Identity()
@@ -53,15 +53,6 @@ class Eagle1Head(StepHead):
             for name in ("q_proj", "k_proj", "v_proj"):
                 setattr(layer.self_attn, name, nn.Linear(hidden, getattr(layer.self_attn, name).out_features))
         self.rotary_emb: Any = None
-        self._target: Borrowed | None = None
-
-    def bind(self, target: Any) -> None:
-        self._target = Borrowed(target)
-
-    @property
-    def inputs(self) -> int:
-        count: int = self._embeddings().num_embeddings
-        return count
 
     def fuse(self, states: torch.Tensor) -> torch.Tensor:
         """[n, hidden]: the target's last states [n, hidden], as they are."""
@@ -71,8 +62,7 @@ class Eagle1Head(StepHead):
         self, carry: torch.Tensor, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor, cache: Any
     ) -> torch.Tensor:
         """[n, hidden]; see :class:`~specviz.models.heads.head.StepHead`."""
-        embeddings = self._embeddings()(ids).to(carry)
-        states = self.fc(torch.cat([embeddings, carry], dim=-1))[None]
+        states = self.fc(torch.cat([self.embed(ids, carry), carry], dim=-1))[None]
         rope = self.rotary_emb(states, positions[None])
         for layer in self.body:
             states = run_layer(layer, states, rope, mask, cache)
@@ -83,16 +73,7 @@ class Eagle1Head(StepHead):
         return own
 
     def logits(self, own: torch.Tensor, tokens: torch.Tensor | None = None) -> torch.Tensor:
-        assert self._target is not None, "bind was not called"
-        head = self._target.output
-        out: torch.Tensor = head(own.to(head.weight)).float()
-        return out
-
-    def _embeddings(self) -> Any:
-        if self.embed_tokens is not None:
-            return self.embed_tokens
-        assert self._target is not None, "bind was not called"
-        return self._target.embeddings
+        return self.project(own)
 
 
 class Eagle1Format:

@@ -34,7 +34,6 @@ from torch import nn
 from specviz.errors import ModelError, SettingsError
 from specviz.models.heads.build import check_options, check_size, vocabulary_of
 from specviz.models.heads.fields import ROPE_OPTIONS, Fields, reads_by_hand, rope_options
-from specviz.models.heads.head import Borrowed, StepHead
 from specviz.models.heads.layers import (
     PairLayer,
     count_layers,
@@ -45,6 +44,7 @@ from specviz.models.heads.layers import (
     rotary,
     run_layer,
 )
+from specviz.models.heads.step import BoundStepHead
 from specviz.models.heads.tensors import Shapes
 from specviz.trace.schema import HeadInfo, Option
 
@@ -58,7 +58,7 @@ OPTIONS = (*FLAGS, "position_offset", *ROPE_OPTIONS)
 """What can be set by hand, beside ``reads``."""
 
 
-class Eagle3Head(StepHead):
+class Eagle3Head(BoundStepHead):
     """An EAGLE-3 head. Its tensors are named as speculators names them, but for ``layers``, here ``body``.
 
     Args:
@@ -74,9 +74,9 @@ class Eagle3Head(StepHead):
     ):
         super().__init__(info, config, token_ids)
         options, hidden, reads = info.options, config.hidden_size, len(info.reads)
-        self.position_offset = int(options["position_offset"] or 0)
         self.norm_output = bool(options["norm_output"])
-        self.embed_tokens = nn.Embedding(sizes[0], hidden) if sizes[0] else None
+        if sizes[0]:
+            self.embed_tokens = nn.Embedding(sizes[0], hidden)
         self.input_norm = norm(config, reads * target_hidden) if options["norm_before_fc"] else None
         per_state = [norm(config, target_hidden) for _ in range(reads)] if options["fc_norm"] else None
         self.fc_norm = nn.ModuleList(per_state) if per_state else None
@@ -84,17 +84,9 @@ class Eagle3Head(StepHead):
         first = PairLayer(config, bool(options["norm_before_residual"]))
         self.body = nn.ModuleList([first, *(decoder_layer(config, i) for i in range(1, self.layers))])
         self.norm = norm(config, hidden)
-        self.lm_head = nn.Linear(hidden, sizes[1], bias=False) if sizes[1] else None
+        if sizes[1]:
+            self.lm_head = nn.Linear(hidden, sizes[1], bias=False)
         self.rotary_emb: Any = None
-        self._target: Borrowed | None = None
-
-    def bind(self, target: Any) -> None:
-        self._target = Borrowed(target)
-
-    @property
-    def inputs(self) -> int:
-        count: int = self._embeddings().num_embeddings
-        return count
 
     def fuse(self, states: torch.Tensor) -> torch.Tensor:
         """[n, hidden] of the target's states [n, reads x hidden]."""
@@ -111,8 +103,7 @@ class Eagle3Head(StepHead):
         self, carry: torch.Tensor, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor, cache: Any
     ) -> torch.Tensor:
         """[n, hidden], before the norm; see :class:`~specviz.models.heads.head.StepHead`."""
-        embeddings = self._embeddings()(ids).to(carry)[None]
-        states = carry[None]
+        embeddings, states = self.embed(ids, carry)[None], carry[None]
         rope = self.rotary_emb(states, positions[None])
         states = self.body[0](embeddings, states, rope, mask, cache)
         for layer in self.body[1:]:
@@ -125,18 +116,7 @@ class Eagle3Head(StepHead):
         return carry
 
     def logits(self, own: torch.Tensor, tokens: torch.Tensor | None = None) -> torch.Tensor:
-        head = self.lm_head
-        if head is None:
-            assert self._target is not None, "bind was not called"
-            head = self._target.output
-        out: torch.Tensor = head(self.norm(own).to(head.weight)).float()
-        return out
-
-    def _embeddings(self) -> Any:
-        if self.embed_tokens is not None:
-            return self.embed_tokens
-        assert self._target is not None, "bind was not called"
-        return self._target.embeddings
+        return self.project(self.norm(own))
 
 
 def fits(config: Mapping[str, Any], tensors: Shapes) -> bool:

@@ -20,7 +20,7 @@ import torch
 from specviz.errors import ModelError
 from specviz.models.heads.build import check_options, check_size
 from specviz.models.heads.fields import Fields
-from specviz.models.heads.head import Borrowed, StepHead
+from specviz.models.heads.step import BoundStepHead
 from specviz.models.heads.tensors import Shapes
 from specviz.trace.schema import HeadInfo, Option
 
@@ -30,7 +30,7 @@ OPTIONS = ("position_offset",)
 """What can be set by hand."""
 
 
-class MtpHead(StepHead):
+class MtpHead(BoundStepHead):
     """One MTP layer of a target.
 
     Args:
@@ -40,20 +40,9 @@ class MtpHead(StepHead):
 
     def __init__(self, model: Any, info: HeadInfo):
         super().__init__(info, model.config)
-        self.position_offset = int(info.options["position_offset"] or 0)
         self.layer = model.layers[0]
         self.shared_post_norm = model.shared_post_norm if model.use_shared_post_norm else None
         self.rotary_emb = type(model.rotary_emb)(model.config)
-        self._target: Borrowed | None = None
-
-    def bind(self, target: Any) -> None:
-        self._target = Borrowed(target)
-
-    @property
-    def inputs(self) -> int:
-        assert self._target is not None, "bind was not called"
-        count: int = self._target.embeddings.num_embeddings
-        return count
 
     def fuse(self, states: torch.Tensor) -> torch.Tensor:
         """[n, hidden]: the target's last states [n, hidden], as they are."""
@@ -63,8 +52,7 @@ class MtpHead(StepHead):
         self, carry: torch.Tensor, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor, cache: Any
     ) -> torch.Tensor:
         """[n, hidden], after the layer's norm; see :class:`~specviz.models.heads.head.StepHead`."""
-        assert self._target is not None, "bind was not called"
-        embeddings = self._target.embeddings(ids).to(carry)[None]
+        embeddings = self.embed(ids, carry)[None]
         states = self.layer(
             embeddings,
             carry[None],
@@ -82,13 +70,8 @@ class MtpHead(StepHead):
         return own
 
     def logits(self, own: torch.Tensor, tokens: torch.Tensor | None = None) -> torch.Tensor:
-        assert self._target is not None, "bind was not called"
-        head = self._target.output
-        states = own.to(head.weight)
-        if (multiplier := getattr(self.config, "logits_mup_width_multiplier", None)) is not None:
-            states = states / multiplier
-        out: torch.Tensor = head(states).float()
-        return out
+        multiplier = getattr(self.config, "logits_mup_width_multiplier", None)
+        return self.project(own if multiplier is None else own / multiplier)
 
 
 class MtpFormat:

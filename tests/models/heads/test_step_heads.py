@@ -97,6 +97,16 @@ def test_layers_are_counted_as_each_layout_counts_them(
     assert eagle3.FORMAT.build(config, tensors, TARGET, {"reads": "0, 1,6"}).info.reads == (0, 1, 6)
 
 
+def test_specforges_layout_of_eagle_3_1_gives_what_that_of_speculators_gives() -> None:
+    options: dict[str, Any] = {"seed": 3, "columns": 16, "reads": (1, 2, 4), "fc_norm": True, "norm_output": True}
+    inputs = given(BY_NAME["speculators"])
+    found = [
+        play(Ours(eagle3.FORMAT.build(*head_files.eagle3(TARGET, layout=layout, **options), TARGET, {})), inputs)
+        for layout in ("speculators", "specforge")
+    ]
+    assert furthest(*found) < CLOSE
+
+
 def test_each_column_is_the_token_that_its_offset_says() -> None:
     config, tensors = head_files.eagle3(TARGET, columns=5)
     tensors["d2t"] = torch.tensor([3, 3, 6, 6, 19])
