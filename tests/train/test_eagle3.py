@@ -135,12 +135,21 @@ def test_a_written_head_loads_as_a_draft_and_runs(
 def test_a_head_is_trained_towards_the_target_from_where_it_starts(folder: Path, pair: Pair) -> None:
     """The start foresees more than random layers do, and more batches more than the start."""
     seen: list[distill.Progress] = []
-    train(pair, folder, replace(PLAN, batches=12, chats=6, warmup=2), seen.append)
+    train(pair, folder, replace(PLAN, batches=8, chats=4, warmup=2), seen.append)
     student, examples = started(pair, folder)
     fitted = student.backward(examples, torch.Generator(), 0)[1]
     torch.nn.init.normal_(student.head.fc.weight, std=0.2)
     assert fitted > student.backward(examples, torch.Generator(), 0)[1] + 0.05
     assert seen[-1].overlap > seen[0].overlap + 0.05
+
+
+@pytest.mark.parametrize(("family", "kind"), [("qwen3", "qwen3"), ("gpt2", "llama")])
+def test_a_target_of_any_family_gets_a_head(folder: Path, family: str, kind: str) -> None:
+    """Of layers of its own kind where those are known, and as Llama's else."""
+    target = tiny.make_model(family)
+    written = train(pair_of(target, target), folder, replace(PLAN, batches=1, layers=2), NOTHING)
+    head = read_start(written, target.config)
+    assert (head.config.model_type, head.layers, head.info.reads) == (kind, 2, (0, 1))
 
 
 def test_a_training_starts_from_another_head(folder: Path, pair: Pair) -> None:
