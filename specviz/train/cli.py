@@ -83,7 +83,7 @@ def train_draft(options: argparse.Namespace) -> int:
     """Write chats, train on them, say where the layers are. Going on after a stop needs the same command again."""
     from specviz.train.chats import write_shard
     from specviz.train.student import EAGLE3_PLAN, HEAD_PLAN, TrainingPlan
-    from specviz.train.train import Progress, train
+    from specviz.train.train import Progress, check_plan, train
 
     _check(options.shards >= 1, "shards")
     given = _given(options)
@@ -93,6 +93,10 @@ def train_draft(options: argparse.Namespace) -> int:
     if options.format != OWN:  # chats come from the target alone, and it stands in for the draft
         options.draft, options.draft_quantization = options.target, options.target_quantization
     pair = load_pair(options)
+    reads = _layers(options.reads, pair)
+    known = EAGLE3_PLAN if options.format != OWN else HEAD_PLAN if reads else TrainingPlan()
+    plan = replace(known, seed=options.seed, reads=reads, **given)
+    check_plan(pair, plan)  # before hours of writing
     for done, number in enumerate(range(options.first_shard, options.first_shard + options.shards), 1):
         if tokens := write_shard(pair, folder, number):
             _say(f"chats {done} of {options.shards}: {tokens} tokens")
@@ -103,9 +107,7 @@ def train_draft(options: argparse.Namespace) -> int:
             f"{progress.overlap:.3f}, {progress.seconds:.0f} s"
         )
 
-    reads = _layers(options.reads, pair)
-    known = EAGLE3_PLAN if options.format != OWN else HEAD_PLAN if reads else TrainingPlan()
-    written = train(pair, folder, replace(known, seed=options.seed, reads=reads, **given), report)
+    written = train(pair, folder, plan, report)
     if options.format == OWN:
         say(f"the layers are in {written}; copy its files to assets/draft to make them the built-in draft")
     else:

@@ -91,6 +91,15 @@ def train(pair: Pair, folder: Path, plan: TrainingPlan, report: Callable[[Progre
     return student.write(folder / f"draft{name}")
 
 
+def check_plan(pair: Pair, plan: TrainingPlan) -> None:
+    """Raise what :func:`train` would raise without a look at any chat.
+
+    Raises:
+        ModelError, SettingsError: for a plan that this pair cannot be trained under.
+    """
+    _student(pair, plan)
+
+
 def _student(pair: Pair, plan: TrainingPlan) -> Student:
     if plan.format != OWN:
         return Eagle3Student(pair, plan)

@@ -224,3 +224,8 @@ def test_the_command_trains_a_head(
     assert "leave out --layers" in capsys.readouterr().err
     assert main([*command, "--format", "eagle3", "--steps", "0"]) == 2
     assert "must be positive" in capsys.readouterr().err
+    for path in folder.glob("chats-*"):
+        path.unlink()
+    assert main([*command, "--format", "eagle3", "--start", str(folder / "nowhere")]) == 2
+    assert "to start from" in capsys.readouterr().err
+    assert not [*folder.glob("chats-*")]
