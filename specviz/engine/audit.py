@@ -10,13 +10,14 @@ from transformers import DynamicCache
 
 from specviz.models.cached_model import CachedModel
 from specviz.models.head_model import HeadModel
-from specviz.models.heads.head import BlockHead, StepHead
+from specviz.models.heads.head import BlockHead
 from specviz.models.kv_cache import SlotCache
 from specviz.models.language_model import LanguageModel
 from specviz.models.numerics import logit_difference, slot_differences
+from specviz.models.plain_heads import plain_carry, plain_head_logits
 from specviz.models.target_states import plain_states
 from specviz.trace.schema import INFINITE_DIFFERENCE, Audit
-from specviz.transfers import Reads, upload
+from specviz.transfers import Reads
 
 
 @dataclass(frozen=True)
@@ -99,15 +100,13 @@ def ask_head_audit(
         pending: see :class:`specviz.engine.head_runners.HeadRunner`.
         others: as for :func:`ask_audit`.
     """
-    head, reading = model.head, model.reading
+    head = model.head
     if len(tokens) < 2 or pending is None:
         return _ask_differences(cache, DynamicCache(), first_slot, [], reads)
-    ids = target.plain_ids(tokens[:-1])
-    states = plain_states(target.model, ids, reading.layers, before_norm=reading.before_norm)
-    carry = head.fuse(states.to(model.device, model.dtype))
+    carry = plain_carry(target, model, tokens[:-1])
     waiting = model.fuse(pending)
     fresh = DynamicCache()
-    expected = _plain_head_logits(model, carry, tokens, fresh)
+    expected = plain_head_logits(model, carry, tokens, fresh)
 
     def run() -> torch.Tensor:
         missing = list(tokens[-len(pending) :])
@@ -121,40 +120,6 @@ def ask_head_audit(
 
     got = _through_cache(model, cache, run)
     return _ask_differences(cache, fresh, first_slot, [logit_difference(got, expected, temperature)], reads)
-
-
-def _plain_head_logits(
-    model: HeadModel, carry: torch.Tensor, tokens: Sequence[int], fresh: DynamicCache
-) -> torch.Tensor:
-    """Logits [Vd] at the root, with the pairs of the whole text in one forward, or in one beside that of the block.
-
-    Args:
-        carry: [n - 1, H'], of the states of all tokens but the root.
-        tokens: n, the root last.
-        fresh: is filled.
-    """
-    head, pairs = model.head, len(carry)
-    ids = upload(model.known(tokens[1:]), model.device)
-    positions = torch.arange(pairs, device=model.device) + head.position_offset
-
-    def causal(rows: int) -> torch.Tensor:
-        lowest = torch.finfo(model.dtype).min
-        return torch.full((1, 1, rows, rows), lowest, dtype=model.dtype, device=model.device).triu(1)
-
-    if isinstance(head, StepHead):
-        own = head(carry, ids, positions, causal(pairs), fresh)[-1:]
-        return head.logits(own, ids[-1:])[0]
-    assert isinstance(head, BlockHead)
-    kept = pairs if head.remembers_root else pairs - 1
-    if model.layers and kept:
-        head.remember(carry[:kept], ids[:kept], positions[:kept], causal(kept), fresh)
-    root = upload(model.known([tokens[-1], *[head.mask_id] * (head.width - 1)]), model.device)
-    at = torch.arange(kept, kept + head.width, device=model.device) + head.position_offset
-    mask = causal(kept + head.width)[:, :, kept:]
-    if not head.causal:
-        mask = torch.zeros_like(mask)
-    own = head.block(carry[-1:], root, at, mask, fresh)
-    return head.level_logits(own, 0, ids[-1:])[0]
 
 
 def _ask_differences(

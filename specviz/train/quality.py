@@ -18,11 +18,11 @@ from specviz.engine.session import Session
 from specviz.models.head_model import HeadModel
 from specviz.models.language_model import LanguageModel
 from specviz.models.loading import Pair
+from specviz.models.plain_heads import plain_head_rows
 from specviz.models.target_states import plain_states
 from specviz.trace.metrics import acceptance_by_rank, block_efficiency
 from specviz.trace.schema import Choice, Settings, Step
 from specviz.train.chats import Chat, prompts, read_chats, write_shard
-from specviz.train.head_rows import root_logits
 
 TREES = {
     "chain of 4": Choice(name="k_config", options={"tree": "1,1,1,1"}),
@@ -131,25 +131,18 @@ def overlaps(
     with torch.inference_mode():
         for chat in chats:
             tokens = np.concatenate([chat.prompt, chat.reply])[:-1].tolist()
-            first = len(chat.prompt) - 1
-            p = torch.softmax(target.plain_logits(tokens)[first:], -1).cpu()
-            q = torch.softmax(_draft_rows(target, draft, tokens, first), -1).cpu()
-            top, ids = p.argmax(-1), draft.token_ids if isinstance(draft, HeadModel) else None
-            drafted = q.argmax(-1)
-            if ids is not None:
-                p, drafted = p[:, ids.cpu()], ids.cpu()[drafted]
-            yield float(torch.minimum(p, q).sum()), float((top == drafted).sum()), len(p)
-
-
-def _draft_rows(target: LanguageModel, draft: LanguageModel | HeadModel, tokens: list[int], first: int) -> torch.Tensor:
-    """The draft's logits after each of the tokens from number ``first`` on."""
-    if isinstance(draft, HeadModel):
-        return root_logits(target, draft, tokens, first)
-    features = None
-    if draft.head:
-        states = plain_states(target.model, target.plain_ids(tokens), draft.head.layers)
-        features = draft.head.text_features(states)[:-1]
-    return draft.plain_logits(tokens, features)[first:]
+            features = None
+            if isinstance(draft, HeadModel):
+                p, q = target.plain_logits(tokens)[1:], plain_head_rows(target, draft, tokens)
+                p, q = (torch.softmax(row[max(0, len(chat.prompt) - 2) :], -1).cpu() for row in (p, q))
+                yield float(torch.minimum(p, q).sum()), float((p.argmax(-1) == q.argmax(-1)).sum()), len(p)
+                continue
+            if draft.head:
+                states = plain_states(target.model, target.plain_ids(tokens), draft.head.layers)
+                features = draft.head.text_features(states)[:-1]
+            rows = [target.plain_logits(tokens), draft.plain_logits(tokens, features)]
+            p, q = (torch.softmax(row[len(chat.prompt) - 1 :], -1).cpu() for row in rows)
+            yield float(torch.minimum(p, q).sum()), float((p.argmax(-1) == q.argmax(-1)).sum()), len(p)
 
 
 def summed(parts: Iterator[tuple[float, float, int]]) -> Overlap:

@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,10 +19,13 @@ from specviz.models import language_model
 from specviz.models.loading import Pair
 from specviz.models.memory import as_loaded, plan_memory, step_memory
 from specviz.models.nonfinite import LogitsError
+from specviz.models.plain_heads import plain_head_rows
 from specviz.sampling import process
 from specviz.trace.metrics import TOLERANCES
 from specviz.trace.schema import Choice, Sampling, Settings, Step
 from specviz.trace.whatif_question import Question
+from specviz.train.chats import Chat
+from specviz.train.quality import overlaps
 from specviz.tree import Growth, TokenTree
 from specviz.verifiers import VERIFIERS
 from specviz.verifiers.exact import Toy, draw_trees, emitted
@@ -274,3 +278,18 @@ def test_a_head_is_in_the_memory_plan(kind: str) -> None:
     cache = run(pair, audit=False)._draft_runner.cache
     assert a_slot == cache.allocated * 129 // 256
     assert step_memory(target, draft, context=100, nodes=28, draft_rows=29).total > 0
+
+
+@pytest.mark.parametrize("kind", SOME)
+@torch.inference_mode()
+def test_the_rows_of_a_text_are_those_at_the_roots_of_its_steps(kind: str) -> None:
+    pair = with_tokenizer(kind)
+    session = run(pair, "chain", audit=False, max_new_tokens=6)
+    rows = plain_head_rows(pair.target, pair.draft, session.tokens).softmax(-1)
+    for step in session.steps:
+        row = step.tree.nodes[0].draft.processed
+        assert rows[step.context - 2][list(row.ids)].tolist() == pytest.approx(list(row.probs), abs=1e-5)
+    prompt, reply = (np.array(some) for some in (session.prompt_tokens, session.tokens[len(session.prompt_tokens) :]))
+    (overlap, _, places) = next(iter(overlaps(pair.target, pair.draft, [Chat(prompt, reply, reply, reply)])))
+    assert 0 < overlap < places
+    assert places == len(reply)

@@ -23,11 +23,9 @@ from specviz.train import train as distill
 from specviz.train.chats import write_shard
 from specviz.train.eagle3 import Eagle3Student
 from specviz.train.eagle3_files import read_start
-from specviz.train.head_rows import root_logits
 from specviz.train.student import EAGLE3_PLAN, TrainingPlan
 from specviz.train.train import train
 from tests import tiny
-from tests.heads import pair_with
 from tests.pairs import make_settings, pair_of
 
 PLAN = replace(EAGLE3_PLAN, batches=6, chats=3, warmup=2, rate=3e-3, reads=(0, 1), vocabulary=100)
@@ -186,25 +184,6 @@ def test_layers_that_cannot_be_read_are_refused(pair: Pair) -> None:
         Eagle3Student(pair, replace(PLAN, reads=(1, pair.target.layers)))
     with pytest.raises(SettingsError, match="needs --reads"):
         Eagle3Student(pair, replace(PLAN, reads=()))
-
-
-@pytest.mark.parametrize("form", ["step", "block", "reread", "layerless"])
-def test_a_head_is_measured_at_the_places_of_its_roots(form: str) -> None:
-    """The rows behind the overlap are those that a live run drafts from."""
-    pair = pair_with(form, subset=60)
-    session = Session(pair, make_settings("chain", max_new_tokens=12), "the sea is blue")
-    steps = list(session.run())
-    tokens = [*session.trace.prompt_tokens, *(token for step in steps for token in step.committed)]
-    roots, at = [], len(session.trace.prompt_tokens) - 1
-    for step in steps:
-        roots.append((at, step.tree.nodes[0].draft.raw))
-        at += len(step.committed)
-    with torch.inference_mode():
-        rows = root_logits(pair.target, pair.draft, tokens, roots[0][0])
-    for place, raw in roots:
-        row = torch.softmax(rows[place - roots[0][0]], -1)
-        columns = [pair.draft.token_ids.tolist().index(token) for token in raw.ids]
-        assert row[columns].tolist() == pytest.approx(list(raw.probs), abs=2e-4)
 
 
 def test_the_command_trains_a_head(
