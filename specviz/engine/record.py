@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from specviz.errors import RecordingInterrupted, SpecvizError
 from specviz.models.download_cache import ProgressCallback, silent
-from specviz.models.pair_spec import ModelChoice, heads_texts, pair_names
+from specviz.models.head_options import heads_texts
+from specviz.models.pair_spec import ModelChoice, pair_names
 from specviz.trace.breakpoints import parse_short
 from specviz.trace.schema import Option, PromptEnd, Proposal, Step, Trace
 from specviz.trace.settings import (

@@ -24,12 +24,12 @@ from specviz.models.device_map import device_map, refuse_offloading, room_for_we
 from specviz.models.devices import check_dtype, choose_device, choose_dtype, free_memory
 from specviz.models.download_cache import ProgressCallback, silent
 from specviz.models.head_model import HeadModel
+from specviz.models.head_options import set_by_hand
 from specviz.models.heads.find import find_head, in_dtype, is_head, not_a_head
 from specviz.models.heads.head import DraftHead
 from specviz.models.hidden_state_head import HiddenStateHead, read_head
 from specviz.models.language_model import LanguageModel
 from specviz.models.memory import MemoryPlan, ToLoad, head_to_load, plan_memory, refuse_if_weights_exceed
-from specviz.models.pair_spec import set_by_hand
 from specviz.models.planning import checkpoint_dtype, read_config
 from specviz.models.prompt_ends import without_end
 from specviz.models.quantization import (

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from specviz.errors import SettingsError, shown
 from specviz.models.choices import DEVICES, DTYPES, QUANTIZATIONS
-from specviz.trace.schema import Option
-from specviz.trace.settings import parse_pairs
 
 if TYPE_CHECKING:  # at run time it would import torch
     from specviz.models.loading import Pair
@@ -28,30 +25,6 @@ def pair_names(preset: str | None, target: str | None, draft: str | None) -> tup
 
         names = find_preset(preset).names
     return target or names[0], draft or names[1]
-
-
-def set_by_hand(reads: str | Sequence[int], options: str | Sequence[str] | Mapping[str, Option]) -> dict[str, Option]:
-    """What the user sets of a draft head, by name, ``reads`` among it.
-
-    Raises:
-        SettingsError: for what is no list of whole numbers, or no options.
-    """
-    if not isinstance(options, Mapping):
-        some = options.split(",") if isinstance(options, str) else options
-        options = parse_pairs([pair for pair in some if pair.strip()], "head")
-    text = reads.strip() if isinstance(reads, str) else ",".join(map(str, reads))
-    if text and not all(part.strip().isdecimal() for part in text.split(",")):
-        raise SettingsError(f"The layers a head reads cannot be {shown(text)}; write numbers with commas, as 2,14,25.")
-    return dict(options) | ({"reads": text} if text else {})
-
-
-def heads_texts(reads: str | Sequence[int], options: str | Sequence[str] | Mapping[str, Option]) -> dict[str, str]:
-    """The same as :class:`ModelChoice` has it: in texts."""
-    by_hand = set_by_hand(reads, options)
-    return {
-        "head_reads": str(by_hand.pop("reads", "")),
-        "head_options": ",".join(f"{name}={value}" for name, value in by_hand.items()),
-    }
 
 
 @dataclass(frozen=True)

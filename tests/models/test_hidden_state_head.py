@@ -17,7 +17,7 @@ from specviz.bench.greedy import plain_greedy
 from specviz.dice import Dice
 from specviz.drafting import BUILDERS, Limits
 from specviz.drafting.base import Draft
-from specviz.engine.draft_runners import DraftRunner
+from specviz.engine.draft_runners import ModelDraftRunner
 from specviz.engine.session import Session
 from specviz.engine.whatif import through_models
 from specviz.errors import ModelError, SettingsError
@@ -99,8 +99,8 @@ def test_reading_matters() -> None:
 
 def test_states_of_the_wrong_place_are_caught() -> None:
     """The fault: after a step the head reads the target's states at the root, wherever the path ended."""
-    set_features = DraftRunner.set_features
-    with patch.object(DraftRunner, "set_features", lambda self, states, last: set_features(self, states, 0)):
+    learn = ModelDraftRunner.learn
+    with patch.object(ModelDraftRunner, "learn", lambda self, states, _nodes: learn(self, states, [0])):
         session = run(driver="longest_path", max_new_tokens=40)
     assert any(len(step.committed) > 1 for step in session.steps)
     for step in session.steps:
