@@ -118,7 +118,7 @@ def play(head: BlockHead, roots: tuple[int, ...] = ROOTS) -> dict[str, list[torc
     for root in roots:
         carry = head.fuse(states[:root])
         first, last = cache.num_committed, root if head.remembers_root else root - 1
-        if head.layers:
+        if head.layers and first < last:
             mask = causal_mask(last - first, first, torch.float32)
             positions = torch.arange(first, last) + head.position_offset
             head.remember(carry[first:last], text()[first + 1 : last + 1], positions, mask, cache)

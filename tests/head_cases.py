@@ -57,7 +57,7 @@ CASES = [
     Case("speculators_llama3_rope", "speculators", {"columns": COLUMNS, "rope": LLAMA3}),
     Case("safeailab_linear_rope", "cnets", {"columns": COLUMNS, "layout": "safeailab", "rope": LINEAR}),
     Case("safeailab", "cnets", {"columns": COLUMNS, "layout": "safeailab"}),
-    Case("specforge", "cnets", {"columns": COLUMNS, "layout": "specforge", "reads": (1, 3, 5)}),
+    Case("specforge", "cnets", {"columns": COLUMNS, "layout": "specforge", "reads": (2, 3, 5)}),
     Case("eagle1", "cnets1"),
     Case("eagle1_qkv_bias", "cnets1", {"qkv_bias": True, "bias": False}),
     Case("mtp", "mtp"),

@@ -47,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "adapters": LEAVES | {"trace", "recorder"},
     "engine": LEAVES | DECIDING | {"trace", "models"},
     "compare": LEAVES | DECIDING | {"trace", "models", "engine", "figures"},
-    "train": LEAVES | {"trace", "models", "engine"},
+    "train": LEAVES | {"trace", "models", "engine", "compare"},  # measure-draft has compare's paired statistics
     "bench": LEAVES | DECIDING | {"trace", "recorder", "models", "engine", "compare"},
     "app": LEAVES | DECIDING | VIEWING | {"trace", "recorder", "models", "engine", "compare", "bench"},
     "api": DECIDING | {"errors", "trace", "figures"},

@@ -14,6 +14,7 @@ import torch
 from specviz import __version__
 from specviz.bench import greedy_speed, peak_memory, recorder_cost, step_cost
 from specviz.errors import SettingsError, shown
+from specviz.models.head_model import HeadModel
 from specviz.models.loading import Pair
 from specviz.models.pair_spec import ModelChoice
 
@@ -88,6 +89,10 @@ class Report:
         return result
 
 
+OF_HEADS = {"a", "e"}
+"""Parts that a draft head is measured in: a step, and what a step writes."""
+
+
 def parse_parts(text: str) -> tuple[str, ...]:
     """``a,c`` -> the parts to measure, in their own order.
 
@@ -110,7 +115,15 @@ def bench(pair: Pair, names: ModelChoice, parts: Sequence[str], sizes: Sizes, sa
         names: what it was loaded by; part (d) loads it again in other processes.
         parts: keys of :data:`PARTS`.
         say: told what is being measured.
+
+    Raises:
+        SettingsError: for a draft head and parts that run the draft in other ways than a session does.
     """
+    if isinstance(pair.draft, HeadModel) and (others := set(parts) - OF_HEADS):
+        raise SettingsError(
+            f"With a draft head the parts {', '.join(sorted(OF_HEADS))} are measured and not {min(others)}; choose "
+            "those (--only), or a draft model."
+        )
     machine = describe_machine(pair)
     steps = step_cost.step_costs(pair, sizes.steps, say=say) if {"a", "e"} & set(parts) else ()
     speeds: Sequence[greedy_speed.Speed] = ()

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from specviz import __version__
+from specviz.drafting import resolve_builder
 from specviz.engine.session import Session
 from specviz.models.loading import Pair
 from specviz.trace.io import dump_trace
@@ -44,6 +45,12 @@ class BenchTree:
     def label(self) -> str:
         shape = self.choice.options.get("tree", self.choice.name)
         return f"{shape} ({self.nodes:,} nodes)"
+
+    def fits(self, pair: Pair) -> bool:
+        """Whether the draft drafts as deep as this tree is: a block head has a number of levels."""
+        head = pair.draft.info.head
+        builder, options = resolve_builder(self.choice)
+        return head is None or head.depth is None or builder.work(options).forwards <= head.depth
 
 
 def _k_config(nodes: int, tree: str) -> BenchTree:
@@ -178,7 +185,10 @@ def step_costs(
         enough: asked after every round whether to end.
     """
     pair = without_end_tokens(pair)
-    return _step_costs([(tree, session_for(pair, tree)) for tree in trees], steps, say, enough)
+    fitting = [tree for tree in trees if tree.fits(pair)]
+    if left_out := [tree.label for tree in trees if tree not in fitting]:
+        say(f"deeper than the draft's blocks, left out: {', '.join(left_out)}")
+    return _step_costs([(tree, session_for(pair, tree)) for tree in fitting], steps, say, enough)
 
 
 def growth_costs(

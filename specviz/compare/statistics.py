@@ -32,6 +32,8 @@ class Group(NamedTuple):
     mode: str
     tree: str
     temperature: float
+    draft: str | None = None
+    """Label; None where the comparison has one draft without a label, and where the target is alone."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,8 @@ def _quality(steps: Sequence[Row], output: Row | None) -> dict[str, tuple[float,
 
 
 def _key(row: Row) -> tuple[Group, str, str]:
-    return Group(row["mode"], row["tree"], row["temperature"]), row["verifier"], row["prompt_id"]
+    group = Group(row["mode"], row["tree"], row["temperature"], row.get("draft_label"))
+    return group, row["verifier"], row["prompt_id"]
 
 
 def _by_depth(steps: Sequence[Row]) -> Counts:
@@ -274,7 +277,7 @@ def differences(tallies: Sequence[Tally], measure: Measure, base: str | None = N
 
 
 def from_base(tallies: Sequence[Tally], measure: Measure, base: str) -> list[Difference]:
-    """Every verifier less ``base``, which ran without a tree: it is set beside each tree of its temperature."""
+    """Every verifier less ``base``, which ran without a tree: it is set beside every tree and draft of its kind."""
     groups = dict.fromkeys(tally.group for tally in tallies if tally.verifier != base)
     beside = [
         replace(tally, group=group)
@@ -289,11 +292,22 @@ def from_base(tallies: Sequence[Tally], measure: Measure, base: str) -> list[Dif
 def between_trees(tallies: Sequence[Tally], measure: Measure, trees: Sequence[str]) -> list[Difference]:
     """All pairs of these trees for every verifier: ``a`` and ``b`` are trees here, and ``group.tree`` the verifier."""
     turned = [
-        replace(
-            tally, group=Group(tally.group.mode, tally.verifier, tally.group.temperature), verifier=tally.group.tree
-        )
+        replace(tally, group=tally.group._replace(tree=tally.verifier), verifier=tally.group.tree)
         for tally in tallies
         if tally.group.tree in trees
+    ]
+    return differences(turned, measure)
+
+
+def between_drafts(tallies: Sequence[Tally], measure: Measure) -> list[Difference]:
+    """All pairs of drafts for every verifier and tree: ``a`` and ``b`` are drafts here, ``group.draft`` a verifier.
+
+    Two drafts ran on the same prompts with the same luck, each its own way.
+    """
+    turned = [
+        replace(tally, group=tally.group._replace(draft=tally.verifier), verifier=draft)
+        for tally in tallies
+        if (draft := tally.group.draft) is not None
     ]
     return differences(turned, measure)
 

@@ -119,7 +119,7 @@ def rows_of(
                     processed=kept,
                     top_logit=_finite(logit),
                     log_sum_exp=_finite(mass),
-                    confidence=sure,
+                    confidence=None if sure is None else _short(sure),
                     bias=None if by_token is None else _of_positive(raw_row, by_token),
                 )
             )
@@ -406,7 +406,7 @@ def _positive(ids: list[int], probs: list[float]) -> TopK:
 
 def _of_positive(probs: list[float], values: list[float]) -> tuple[float, ...]:
     """The values at the entries that :func:`_positive` keeps."""
-    return tuple(value for p, value in zip(probs, values, strict=True) if p > 0)
+    return tuple(_short(value) for p, value in zip(probs, values, strict=True) if p > 0)
 
 
 def _finite(x: float) -> float | None:

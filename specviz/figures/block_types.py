@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from typing_extensions import TypedDict
 
 from specviz.figures.frame_types import Frame, JsonOf
+from specviz.figures.totals_types import Totals
 from specviz.trace.schema import ModelInfo, Sampling, Settings
 
 
@@ -19,43 +20,6 @@ class Looks(TypedDict):
     name: str
     role: str
     dash: str
-
-
-class Counts(TypedDict):
-    """Columns: how many were accepted, of how many."""
-
-    accepted: list[int]
-    of: list[int]
-
-
-class VerifierTotals(TypedDict):
-    """Of one verifier over the steps that know it; ``depth`` from depth 1, ``rank`` from draw rank 0."""
-
-    verifier: str
-    drives: int
-    steps: int
-    accepted: int
-    emitted: int
-    efficiency: float | None
-    depth: Counts
-    rank: Counts
-
-
-class SharedTotals(TypedDict):
-    """Over the steps that each of ``verifiers`` judged, so that they can be compared."""
-
-    steps: int
-    verifiers: list[VerifierTotals]
-
-
-class Totals(TypedDict):
-    """The run so far. ``shared`` is of another engine's run that specviz's rules judged again; else null."""
-
-    steps: int
-    tokens: int
-    formulas: dict[str, str]
-    verifiers: list[VerifierTotals]
-    shared: SharedTotals | None
 
 
 class FailedNodes(TypedDict):

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 
 from specviz.errors import ModelError
 from specviz.models.choices import DTYPES
+from specviz.models.head_model import HeadModel
+from specviz.models.plain_head import PlainHead
 from specviz.recorder.findings import ABOUT, Finding
+from specviz.recorder.head_rows import head_rows
 from specviz.trace.schema import Row, Sampling, Step, Trace
 
 EVERY_NODE = 8
@@ -27,6 +30,12 @@ NATS = {"float64": 1e-2, "float32": 1e-2, "float16": 0.2, "bfloat16": 1.0}
 """The same for a log-sum-exp, relative to its size where that is above 1, and for an entropy."""
 COARSEST = "bfloat16"
 """What a model's format is taken for where it was not recorded."""
+HEAD = (
+    "the head reads other states than it was trained on (another layer, another token, drafted keys that stayed), or "
+    "it is run otherwise (a norm, the rotary base, its embeddings, the order of its columns). The text stays right, "
+    "and acceptance falls"
+)
+"""What a wrong row of a draft head means."""
 _AT_ONCE = 512
 """Positions whose logits exist at one time."""
 
@@ -74,6 +83,14 @@ class _Plain:
         return logits[:, -keep:].float().cpu()
 
 
+@dataclass(frozen=True)
+class _Head:
+    """A draft head as it is asked here."""
+
+    plain: PlainHead
+    dtype: str
+
+
 def audit_rows(trace: Trace, target: Any, draft: Any, *, dtype: str = "auto") -> tuple[list[Finding], dict[str, str]]:
     """Compare the recorded rows of each model that is given.
 
@@ -91,6 +108,14 @@ def audit_rows(trace: Trace, target: Any, draft: Any, *, dtype: str = "auto") ->
         if model is None:
             continue
         name, info = f"{which}_rows", getattr(trace.models, which)
+        if isinstance(model, _Head):
+            found = list(compare_head_rows(trace, model.plain, limits(model.dtype, info.dtype if info else None)))
+            if found:
+                finding = _finding(name, which, found)
+                findings.append(finding if finding.weight == "note" else replace(finding, meaning=HEAD))
+            else:
+                not_run[name] = "the draft's rows"
+            continue
         if model.reads or (info is not None and info.reads):
             not_run[name] = f"a {which} that reads nothing but tokens: this one reads its target's hidden states"
             continue
@@ -160,6 +185,14 @@ def compare_rows(trace: Trace, which: Which, model: _Plain, allowed: tuple[float
             row = _row(trace.steps[index], node, which)
             if row is not None:
                 yield from _compared(index, node, row, logits[place - begin], sampling, allowed)
+
+
+def compare_head_rows(
+    trace: Trace, head: PlainHead, allowed: tuple[float, float], every_node: int = EVERY_NODE
+) -> Iterator[Compared]:
+    """Each recorded row of a draft head, see :mod:`specviz.recorder.head_rows`."""
+    for index, node, row, logits, sampling in head_rows(trace, head, every_node):
+        yield from _compared(index, node, row, logits, sampling, allowed)
 
 
 def _walked(step: Step) -> dict[int, int]:
@@ -270,7 +303,7 @@ def _finding(name: str, which: Which, found: list[Compared]) -> Finding:
     return Finding(name, about.weight, first.step, first.node, sentence, about.meaning, about.place)
 
 
-def _loaded(target: Any, draft: Any, dtype: str) -> dict[str, _Plain]:
+def _loaded(target: Any, draft: Any, dtype: str) -> dict[str, _Plain | _Head]:
     given = {name: one for name, one in (("target", target), ("draft", draft)) if one is not None}
     named = {name: one for name, one in given.items() if isinstance(one, str)}
     if named:
@@ -283,7 +316,18 @@ def _loaded(target: Any, draft: Any, dtype: str) -> dict[str, _Plain]:
         name = next(iter(named.values()))
         pair = load_pair(both.get("target", name), both.get("draft", name), dtype=dtype)
         given |= {which: getattr(pair, which) for which in named}
-    return {name: _plain(one, name) for name, one in given.items()}
+    if isinstance(head := given.get("draft"), HeadModel):
+        given["draft"] = _head(head, given.get("target"))
+    return {name: one if isinstance(one, _Head) else _plain(one, name) for name, one in given.items()}
+
+
+def _head(head: HeadModel, target: Any) -> _Head:
+    """Of a draft head of specviz, and of its target, of transformers or of specviz."""
+    inner = getattr(target, "model", target) if hasattr(target, "plain_logits") else target
+    if not hasattr(inner, "get_input_embeddings"):
+        raise ModelError(f"{head.info.id} is a draft head, whose rows depend on its target; give the target too.")
+    vocabulary: int = inner.config.vocab_size
+    return _Head(PlainHead(head, inner, vocabulary), str(head.dtype).removeprefix("torch."))
 
 
 def _plain(model: Any, which: str) -> _Plain:

@@ -22,6 +22,7 @@ from specviz.models.pair_spec import ModelChoice
 from specviz.trace.schema import Choice, Timings
 from specviz.tree import MAX_NODES
 from tests import tiny
+from tests.block_pairs import block_pair
 from tests.pairs import make_pair, make_reading_pair, pair_of
 
 SMALL_TREES = {CHAIN: greedy_speed.TREES[CHAIN], "specviz best first 8": greedy_speed.TREES["specviz best first 8"]}
@@ -258,3 +259,13 @@ def test_differences_and_choices_are_plain_values_in_json() -> None:
     (difference,) = json.loads(json.dumps(found.as_json()))["differences"]
     assert difference == {"prompt": "chat-01", "at": 3, "margin": 0.01, "kind": "near tie"}
     assert all(isinstance(choice, Choice) for choice in greedy_speed.TREES.values())
+
+
+def test_a_block_head_is_measured_with_trees_that_it_can_draft() -> None:
+    pair, told = block_pair("medusa"), []
+    found = step_cost.step_costs(pair, 1, TREES[:3], say=told.append)
+    assert [len(cost.steps) for cost in found] == [1, 1]
+    assert told[0] == "deeper than the draft's blocks, left out: 4,3,4,4 (256 nodes)"
+    assert all(cost.steps[0].timings.draft > 0 for cost in found)
+    with pytest.raises(SettingsError, match="the parts a, e are measured and not b; choose those"):
+        bench(pair, ModelChoice(), ("a", "b"), Sizes(1, 1, 1, 1))

@@ -252,3 +252,23 @@ def differences(name: str) -> dict[str, tuple[float, float]]:
             assert a.shape == b.shape, (name, what, a.shape, b.shape)
             found[what] = (float((a - b).abs().max()), float(b.abs().max()))
     return found
+
+
+def zlab_decoding(files: Files, model: Any, tokens: list[int], new: int) -> tuple[list[int], list[int]]:
+    """z-lab's own greedy decoding: the text, and how many tokens each of its steps gave.
+
+    Args:
+        model: the target.
+        tokens: the prompt.
+        new: how many tokens it asks for; the last step may give more.
+    """
+    module = code("DFLASH_CODE", "dflash.model")
+    config, tensors = files
+    made = Qwen3Config(**config)
+    made._attn_implementation = "sdpa"
+    draft = module.DFlashDraftModel(made)
+    draft.load_state_dict(dict(tensors), strict=True)
+    draft.eval()
+    with mock.patch.object(module, "DynamicCache", _Cache), mock.patch.object(module, "_cuda_time", return_value=1.0):
+        found = module.dflash_generate(draft, model, torch.tensor([tokens]), new, None, 0.0, return_stats=True)
+    return found.output_ids[0].tolist(), found.acceptance_lengths

@@ -38,7 +38,7 @@ Made = tuple[str, Callable[[], "str | None"]]
 """A few words, and what runs the case: None for accepted, or the sentence of a refusal."""
 
 
-def a_hub(id: str, revision: str | None) -> Any:
+def a_hub(id: str, revision: str | None, _role: str = "target") -> Any:
     """Stands for the hub, and is asked for nothing but an id and a revision as the hub writes them."""
     fine = _ID.fullmatch(id) and ".." not in id and "--" not in id and len(id) <= 200
     fine = fine and (

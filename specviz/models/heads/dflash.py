@@ -30,7 +30,7 @@ import torch
 from torch import nn
 from transformers.models.qwen3.modeling_qwen3 import apply_rotary_pos_emb
 
-from specviz.errors import ModelError
+from specviz.errors import ModelError, SettingsError
 from specviz.models.heads.build import (
     MOST_PARTS,
     check_layer_ids,
@@ -43,6 +43,7 @@ from specviz.models.heads.eagle3 import SPECULATORS
 from specviz.models.heads.fields import ROPE_OPTIONS, Fields, reads_by_hand, rope_options
 from specviz.models.heads.head import BlockHead, Borrowed
 from specviz.models.heads.layers import count_layers, decoder_layer, fill, layer_config, norm, rotary, run_layer
+from specviz.models.heads.tensors import shapes_of
 from specviz.trace.schema import HeadInfo, Option
 
 OPTIONS = ("depth", "mask_token_id", "reads", "sample_from_anchor", *ROPE_OPTIONS)
@@ -168,7 +169,7 @@ class DFlashFormat:
     ) -> DFlashHead:
         check_options(by_hand, self.options)
         named = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
-        shapes = {name: tuple(tensor.shape) for name, tensor in named.items()}
+        shapes = shapes_of(named)
         for needed in ("fc.weight", "layers.0.self_attn.q_norm.weight"):
             if needed not in shapes:
                 raise ModelError(f"The draft head has no tensor {needed}; download it again, or choose another head.")
@@ -188,8 +189,7 @@ class DFlashFormat:
         if not (sizes.own_embeddings and sizes.own_output):
             check_size("hidden size", layers.hidden_size, sizes.target_hidden)
         info = self._info(fields, layers, target_config, sizes)
-        width = len(info.reads) * sizes.target_hidden
-        check_size(f"width of the {len(info.reads)} hidden states it reads", shapes["fc.weight"][-1], width)
+        _check_width(shapes["fc.weight"][-1], info.reads, sizes.target_hidden, by_hand)
         with torch.device("meta"):
             head = self._head(fields, layers, info, sizes)
         kept = {self._own_name(name): tensor for name, tensor in named.items() if not _UNUSED.fullmatch(name)}
@@ -258,6 +258,23 @@ def _reads(fields: Fields, deepest: int, layers: int) -> tuple[int, ...]:
         spread = [round(1 + number * (last - 1) / (layers - 1)) for number in range(layers)] if layers > 1 else []
         ids = spread or [deepest // 2]
     return tuple(one + 1 for one in check_layer_ids(ids, name, -1, deepest - 1))
+
+
+def _check_width(width: int, reads: tuple[int, ...], hidden: int, by_hand: Mapping[str, Option]) -> None:
+    """Refuse layers that do not make up the ``width`` that fc reads.
+
+    Raises:
+        SettingsError: if the user named another number of layers than the head reads.
+        ModelError: if the files do not agree, with each other or with the target's hidden size.
+    """
+    if width == len(reads) * hidden:
+        return
+    if "reads" in by_hand and width % hidden == 0:
+        raise SettingsError(
+            f"The draft head reads {width // hidden} hidden states of its target, and {len(reads)} are named; name "
+            f"{width // hidden}."
+        )
+    check_size(f"width of the {len(reads)} hidden states it reads", width, len(reads) * hidden)
 
 
 FORMAT = DFlashFormat()

@@ -4,22 +4,26 @@
 layout           config                                            which of the target's hidden states are read
 ===============  ================================================  ==================================================
 SafeAILab        a plain Llama config with ``draft_vocab_size``     2, n/2, n - 3
-SpecForge        the same, ``LlamaForCausalLMEagle3``;             ``eagle_config.eagle_aux_hidden_state_layer_ids``,
-                 ``fc_norm``, ``norm_output`` (3.1)                counted as the outputs of layers 0, 1, ...: k + 1
-AngelSlim        the same, ``Eagle3LlamaForCausalLM``              ``aux_hidden_states_layer_ids``, counted likewise
+SpecForge        the same, ``LlamaForCausalLMEagle3``;             ``eagle_config.eagle_aux_hidden_state_layer_ids``:
+                 ``fc_norm``, ``norm_output`` (3.1)                each + 1 if the first one is 1, else as they are
+AngelSlim        the same, ``Eagle3LlamaForCausalLM``              ``aux_hidden_states_layer_ids``: each + 1
+DeepSpec         a plain Qwen3 config, ``Qwen3Eagle3Model``;       ``target_layer_ids``: each + 1; five of them
+                 the whole vocabulary
 speculators      ``speculators_model_type`` "eagle3";              ``eagle_aux_hidden_state_layer_ids``, counted as
                  ``transformer_layer_config``                      transformers does
 ===============  ================================================  ==================================================
 
-n is the target's number of layers, and without ids all of them read 2, n/2 and n - 3 as transformers counts. The
-output of the last layer is read before the target's final norm.
+n is the target's number of layers, and without ids all of them read 2, n/2 and n - 3 as transformers counts. SpecForge
+and AngelSlim count the outputs of layers from 0, which is one less; others write ``eagle_config`` and count as
+transformers does, and SGLang tells them by the first id (sglang #25454). The output of the last layer is read before
+the target's final norm.
 
 The first layer (:class:`~specviz.models.heads.layers.PairLayer`) reads the target's state at token j, and token j + 1.
 Its output stands in for the target's state one token on. EAGLE-3 hands on the output before the head's norm, EAGLE-3.1
 (``norm_output``) after it. ``d2t`` holds offsets: column c of the logits is token c + d2t[c].
 
-Source: SafeAILab/EAGLE eagle/model/cnets.py, sgl-project/SpecForge, Tencent/AngelSlim, vllm-project/speculators
-models/eagle3.
+Source: SafeAILab/EAGLE eagle/model/cnets.py, sgl-project/SpecForge, Tencent/AngelSlim, deepseek-ai/DeepSpec
+deepspec/modeling/eagle3, vllm-project/speculators models/eagle3.
 """
 
 from __future__ import annotations
@@ -45,7 +49,7 @@ from specviz.models.heads.layers import (
     run_layer,
 )
 from specviz.models.heads.step import BoundStepHead
-from specviz.models.heads.tensors import Shapes
+from specviz.models.heads.tensors import Shapes, shapes_of
 from specviz.trace.schema import HeadInfo, Option
 
 NAME = "eagle3"
@@ -144,7 +148,7 @@ def build(
     """
     check_options(by_hand, (*OPTIONS, "reads"))
     named = {_plain_name(name): tensor for name, tensor in tensors.items()}
-    shapes = {name: tuple(tensor.shape) for name, tensor in named.items()}
+    shapes = shapes_of(named)
     fields = Fields(config, by_hand)
     inner = fields.part("transformer_layer_config") if SPECULATORS in config else fields
     layers = layer_config(inner, shapes, count_layers(shapes))
@@ -251,9 +255,11 @@ def _said_reads(fields: Fields, inner: Fields, deepest: int) -> tuple[int, ...] 
     """What a config says of which hidden states are read, as transformers counts them; None if it says nothing."""
     if ids := fields.wholes("eagle_aux_hidden_state_layer_ids", most=deepest):
         return ids
-    # These count the outputs of layers from 0.
-    ids = fields.part("eagle_config").wholes("eagle_aux_hidden_state_layer_ids", most=deepest - 1)
-    ids = ids or inner.wholes("aux_hidden_states_layer_ids", most=deepest - 1)
+    if ids := fields.part("eagle_config").wholes("eagle_aux_hidden_state_layer_ids", most=deepest):
+        # Of SpecForge, which counts the outputs of layers from 0 and begins with 1, or of others, which begin later.
+        return tuple(one + 1 for one in ids) if ids[0] == 1 and max(ids) < deepest else ids
+    ids = inner.wholes("aux_hidden_states_layer_ids", most=deepest - 1)  # outputs of layers, counted from 0
+    ids = ids or inner.wholes("target_layer_ids", most=deepest - 1)
     return ids and tuple(one + 1 for one in ids)
 
 

@@ -67,7 +67,7 @@ def layer_config(fields: Fields, shapes: Shapes, layers: int) -> Any:
         num_attention_heads=heads,
         num_key_value_heads=key_heads,
         head_dim=head_dim,
-        vocab_size=1,
+        vocab_size=fields.whole("vocab_size", default.vocab_size),
         bos_token_id=None,
         eos_token_id=None,
         rms_norm_eps=fields.number("rms_norm_eps", default.rms_norm_eps),

@@ -22,12 +22,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import LlamaConfig
+from transformers import PretrainedConfig
 
 from specviz.errors import ModelError
 from specviz.models.heads.build import check_options, check_size, count_parts, depth_of, vocabulary_of
 from specviz.models.heads.head import BlockHead, Borrowed
 from specviz.models.heads.layers import fill
+from specviz.models.heads.tensors import shapes_of
 from specviz.trace.schema import HeadInfo, Option
 
 _OWN = re.compile(r"(?:medusa_heads?\.)?(\d+)\.(\d+)\.(linear\.weight|linear\.bias|weight)")
@@ -50,7 +51,7 @@ class MedusaHead(BlockHead):
     width = 1
 
     def __init__(self, info: HeadInfo, hidden: int, blocks: int, bias: bool, columns: int):
-        super().__init__(info, LlamaConfig(hidden_size=hidden, num_hidden_layers=0, num_attention_heads=1))
+        super().__init__(info, PretrainedConfig(hidden_size=hidden, num_hidden_layers=0, num_attention_heads=1))
         assert info.depth is not None
         self.depth = info.depth
         self.blocks = nn.ModuleList(
@@ -107,6 +108,7 @@ class MedusaFormat:
     ) -> MedusaHead:
         check_options(by_hand, ("depth",))
         named = {new: tensor for name, tensor in tensors.items() if (new := _renamed(name))}
+        shapes_of(named)
         found = count_parts(named, "blocks.") or count_parts(named, "lm_heads.")
         if not found:
             raise ModelError("The Medusa draft has no heads in it; download it again, or choose another.")

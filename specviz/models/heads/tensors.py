@@ -25,6 +25,21 @@ def read_shapes(folder: Path, pickles: tuple[str, ...] = PICKLES) -> dict[str, t
     return {name: tuple(tensor.shape) for name, tensor in read_tensors(folder, pickles).items()}
 
 
+def shapes_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of a head's tensors, each with one dimension at least.
+
+    Raises:
+        ModelError: if one is a single number, which none of a head's is.
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    for name, shape in shapes.items():
+        if not shape:
+            raise ModelError(
+                f"The draft head's {shown(name)} is a single number; download it again, or choose another head."
+            )
+    return shapes
+
+
 def read_tensors(folder: Path, pickles: tuple[str, ...] = PICKLES) -> dict[str, torch.Tensor]:
     """Name -> tensor, mapped from the files: the numbers are read when they are used.
 

@@ -15,8 +15,9 @@ from specviz.models.heads import eagle3
 from specviz.models.heads.dspark import DSparkHead
 from specviz.models.heads.head import BlockHead
 from specviz.models.heads.tensors import read_shapes
+from specviz.models.kv_cache import SlotCache
 from tests import block_heads
-from tests.block_scenario import CASES, FORMATS, REFERENCES, ours, play, target
+from tests.block_scenario import CASES, FORMATS, REFERENCES, ours, play, target, text
 from tests.head_files import Files
 from tests.head_files import eagle3 as eagle3_files
 
@@ -195,6 +196,9 @@ REFUSED: list[tuple[str, Callable[[Files], Files], str]] = [
     (DFLASH, replace("norm.weight", NAN), "NaN"),
     (DFLASH, replace("stranger.weight", torch.zeros(2)), "stranger.weight"),
     (DFLASH, replace("norm.weight", torch.zeros(32, dtype=torch.int64)), "int64"),
+    (DFLASH, replace("fc.weight", torch.tensor(1.0)), "a single number"),
+    ("medusa", replace("0.1.weight", torch.tensor(1.0)), "a single number"),
+    (SPARK, replace("lm_head.weight", torch.tensor(1.0)), "a single number"),
     (SPECULATORS, without("d2t"), "9 columns, this target a vocabulary of 24"),
     (SPECULATORS, replace("d2t", torch.full((9,), 24)), "names the token 24"),
     (SPECULATORS, replace("d2t", -torch.arange(9)), "names a token twice"),
@@ -225,6 +229,7 @@ def test_files_that_do_not_fit_are_refused_in_a_sentence(
     [
         ({"depth": 9}, "depth of the draft head is 9"),
         ({"reads": "1,3,7"}, "1,3,7"),
+        ({"reads": "1,3"}, "reads 3 hidden states of its target, and 2 are named"),
         ({"norm_output": False}, "no option"),
         ({"mask_token_id": -1}, "mask_token_id"),
     ],
@@ -241,3 +246,69 @@ def test_a_pickle_of_medusa_is_read_by_the_reader_for_weights_only(tmp_path: Pat
     torch.save({"0.0.linear.weight": print}, tmp_path / "medusa_lm_head.pt")
     with pytest.raises(ModelError, match="would be run as a program"):
         read_shapes(tmp_path)
+
+
+def _by_hand(**options: Any) -> Callable[[str, pytest.MonkeyPatch], BlockHead]:
+    return lambda name, _: build(CASES[name].format, CASES[name].files(target().config), **options)
+
+
+def _changed(
+    changed: Callable[[BlockHead, pytest.MonkeyPatch], None],
+) -> Callable[[str, pytest.MonkeyPatch], BlockHead]:
+    def make(name: str, monkeypatch: pytest.MonkeyPatch) -> BlockHead:
+        head = ours(name)
+        changed(head, monkeypatch)
+        return head
+
+    return make
+
+
+def _unshifted(head: BlockHead, monkeypatch: pytest.MonkeyPatch) -> None:
+    remember = head.remember
+    monkeypatch.setattr(
+        head, "remember", lambda carry, ids, *rest: remember(carry, torch.cat([text()[:1], ids[:-1]]), *rest)
+    )
+
+
+def _kept(_: BlockHead, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The block's own slots stand for the three tokens from the first root to the second."""
+    monkeypatch.setattr(SlotCache, "roll_back", lambda cache: cache._commit_up_to(cache.num_committed + 3))
+
+
+def _positions(head: BlockHead, monkeypatch: pytest.MonkeyPatch) -> None:
+    block = head.block
+    monkeypatch.setattr(head, "block", lambda carry, ids, at, *rest: block(carry, ids, at + 1, *rest))
+
+
+def _causal(head: BlockHead, _: pytest.MonkeyPatch) -> None:
+    head.causal = not head.causal
+
+
+def _foreign_embeddings(name: str, _: pytest.MonkeyPatch) -> BlockHead:
+    config, tensors = CASES[name].files(target().config)
+    return build(
+        CASES[name].format, (config, {key: one for key, one in tensors.items() if key != "embed_tokens.weight"})
+    )
+
+
+FAULTS: dict[str, tuple[tuple[str, ...], Callable[[str, pytest.MonkeyPatch], BlockHead]]] = {
+    "layer index off by one": (("p_eagle", "dflash of z-lab", "dspark of speculators"), _by_hand(reads="0,2,4")),
+    "norm flipped": (("p_eagle",), _by_hand(norm_before_residual=True)),
+    "rope of another base": (("p_eagle", "dflash of DeepSpec"), _by_hand(rope_theta=1e6)),
+    "another mask token": (("p_eagle", "dflash of speculators"), _by_hand(mask_token_id=6)),
+    "rows of another convention": (("dspark of DeepSpec",), _by_hand(sample_from_anchor=False, depth=3)),
+    "no shift between state and token": (("p_eagle",), _changed(_unshifted)),
+    "drafted slots kept": (("p_eagle", "dflash of z-lab", "dspark of DeepSpec"), _changed(_kept)),
+    "positions of the block off by one": (("p_eagle", "dflash of z-lab"), _changed(_positions)),
+    "the block's mask of the other kind": (("p_eagle", "dflash of speculators"), _changed(_causal)),
+    "embeddings not loaded": (("p_eagle", "dspark of DeepSpec, gated"), _foreign_embeddings),
+}
+
+
+@pytest.mark.parametrize(("fault", "name"), [(fault, name) for fault, (names, _) in FAULTS.items() for name in names])
+def test_a_planted_fault_gives_other_numbers(
+    fault: str, name: str, references: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, right = rows(FAULTS[fault][1](name, monkeypatch)), torch.tensor(references[name]["logits"])
+    difference = (found - right[:, : found.shape[1]]).abs().amax((-1, -2))
+    assert float(difference[1]) > 1000 * WITHIN * float(right.abs().max())
