@@ -95,7 +95,7 @@ def train_draft(options: argparse.Namespace) -> int:
     if options.format != OWN:  # chats come from the target alone, and it stands in for the draft
         options.draft, options.draft_quantization = options.target, options.target_quantization
     pair = load_pair(options)
-    reads = _layers(options.reads, pair)
+    reads = _layers(options.reads, pair, own=options.format == OWN)
     known = EAGLE3_PLAN if options.format != OWN else HEAD_PLAN if reads else TrainingPlan()
     plan = replace(known, seed=options.seed, reads=reads, **given)
     check_plan(pair, plan)  # before hours of writing
@@ -169,11 +169,11 @@ def measure_draft(options: argparse.Namespace) -> int:
     return 0
 
 
-def _layers(asked: str | None, pair: Any) -> tuple[int, ...]:
-    """The target's layers to read."""
+def _layers(asked: str | None, pair: Any, *, own: bool) -> tuple[int, ...]:
+    """The target's layers to read; by default those that the draft's own head reads, or none."""
     if asked is None:
-        own = pair.draft_model.head
-        return own.layers if own else ()
+        head = pair.draft_model.head if own else None
+        return head.layers if head else ()
     if asked.strip().lower() in ("", "none"):
         return ()
     try:

@@ -26,7 +26,7 @@ from specviz.train.eagle3_files import read_start
 from specviz.train.student import EAGLE3_PLAN, TrainingPlan
 from specviz.train.train import train
 from tests import tiny
-from tests.pairs import make_settings, pair_of
+from tests.pairs import make_reading_pair, make_settings, pair_of
 
 PLAN = replace(EAGLE3_PLAN, batches=6, chats=3, warmup=2, rate=3e-3, reads=(0, 1), vocabulary=100)
 NOTHING: Any = lambda progress: None  # noqa: E731
@@ -208,3 +208,6 @@ def test_the_command_trains_a_head(
     assert main([*command, "--format", "eagle3", "--start", str(folder / "nowhere")]) == 2
     assert "to start from" in capsys.readouterr().err
     assert not [*folder.glob("chats-*")]
+    monkeypatch.setattr("specviz.models.loading.load_pair", lambda **_: make_reading_pair())
+    assert main([*command, "--format", "eagle3"]) == 2
+    assert "needs --reads" in capsys.readouterr().err  # what the built-in draft's head reads is not asked
