@@ -19,6 +19,7 @@ from specviz.models.hidden_state_head import HiddenStateHead
 from specviz.models.loading import Pair
 from specviz.train.chats import read_states, write_states
 from specviz.train.draft_files import write_draft
+from specviz.train.output_loss import OutputStudent
 from specviz.train.student import Example, TrainingPlan, side_by_side
 
 FITTED = 432
@@ -28,11 +29,12 @@ RIDGE = 0.01
 DROPOUT = 0.1
 
 
-class HeadStudent:
+class HeadStudent(OutputStudent):
     """A head over the draft's layers, which stay as they are."""
 
     def __init__(self, pair: Pair, plan: TrainingPlan):
-        self._pair, self._layers = pair, plan.reads
+        super().__init__(pair, plan)
+        self._layers = plan.reads
         draft, target = pair.draft_model.model, pair.target.model
         wide = len(plan.reads) * target.config.hidden_size
         with torch.no_grad(), torch.random.fork_rng():
@@ -92,7 +94,7 @@ class HeadStudent:
         return slice(start, start + self.head.d)
 
     def hidden(self, examples: Sequence[Example], generator: torch.Generator) -> torch.Tensor:
-        """See :class:`specviz.train.student.Student`."""
+        """See :class:`specviz.train.output_loss.OutputStudent`."""
         features, embedded, hidden, places = self._inputs(examples)
         with torch.no_grad():
             own = self.head(features[1::2], embedded[1::2], hidden[1::2])

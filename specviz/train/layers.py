@@ -13,13 +13,15 @@ from specviz.errors import ModelError
 from specviz.models.loading import Pair
 from specviz.train.chats import read_chats
 from specviz.train.draft_files import write_draft
+from specviz.train.output_loss import OutputStudent
 from specviz.train.student import Example, TrainingPlan, side_by_side
 
 
-class LayerStudent:
+class LayerStudent(OutputStudent):
     """The draft's layers, for a draft that reads nothing but tokens."""
 
     def __init__(self, pair: Pair, plan: TrainingPlan):
+        super().__init__(pair, plan)
         self._model = grown(pair, plan.layers)
         self._model.train().requires_grad_(False)
         self.parameters = {n: p for n, p in self._model.model.named_parameters() if not n.startswith("embed_tokens")}

@@ -1,8 +1,8 @@
-"""What a training of a draft consists of, for both kinds of it: the plan, the examples, and what a student can do.
+"""What a training of a draft consists of, for all kinds of it: the plan, the examples, and what a student can do.
 
-A *student* is the part of the draft model that is trained: its layers (:mod:`specviz.train.layers`), or the head with
-which it reads the target's hidden states (:mod:`specviz.train.head`). The loop over batches, in
-:mod:`specviz.train.train`, is the same for both.
+A *student* is the part of the draft model that is trained: its layers (:mod:`specviz.train.layers`), the head with
+which it reads the target's hidden states (:mod:`specviz.train.head`), or a head of EAGLE-3's kind, which is all of the
+draft (:mod:`specviz.train.eagle3`). The loop over batches, in :mod:`specviz.train.train`, is the same for all.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from specviz.train.chats import Chat
+from specviz.train.choices import OWN
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,11 @@ class TrainingPlan:
         reads: the target's layers that the draft's head reads, in which case that head is trained and the layers stay;
             empty to train the layers.
         width: of the head's perceptron.
+        format: one of :mod:`specviz.train.choices`. What follows is of EAGLE-3 heads alone.
+        vocabulary: how many tokens the head can draft: those that the target finds likeliest over the chats.
+        steps: how many tokens on the head is trained to draft, reading its own output from the second on.
+        own_embeddings: whether the target's embeddings are written with the head.
+        start: folder of a head to start from; empty to start from the target.
     """
 
     layers: int = 2
@@ -43,6 +49,11 @@ class TrainingPlan:
     seed: int = 0
     reads: tuple[int, ...] = ()
     width: int = 768
+    format: str = OWN
+    vocabulary: int = 0
+    steps: int = 0
+    own_embeddings: bool = False
+    start: str = ""
 
     def rate_at(self, batch: int) -> float:
         """Learning rate of batch number ``batch``."""
@@ -54,6 +65,8 @@ class TrainingPlan:
 
 HEAD_PLAN = TrainingPlan(batches=800, rate=1.5e-4, warmup=30, distance_from=0.0)
 """For a head, which starts as a good least-squares fit: higher learning rates destroy it."""
+
+EAGLE3_PLAN = TrainingPlan(layers=1, batches=800, warmup=30, format="eagle3", vocabulary=8192, steps=3)
 
 
 @dataclass(frozen=True)
@@ -79,13 +92,28 @@ class Student(Protocol):
         """Called once before the first batch, and not when a training is continued."""
         ...
 
-    def hidden(self, examples: Sequence[Example], generator: torch.Generator) -> torch.Tensor:
-        """What the output head reads at every place of the replies, chat after chat: [places, d]."""
+    def prepare(self, examples: Sequence[Example]) -> None:
+        """Called before the first batch, and again when a training is continued."""
+        ...
+
+    def backward(self, examples: Sequence[Example], generator: torch.Generator, batch: int) -> tuple[float, float]:
+        """Add the gradients of the loss of batch number ``batch`` to those of the parameters.
+
+        Returns:
+            The loss, and the mean overlap with the target on its likely tokens.
+        """
         ...
 
     def write(self, folder: Path) -> Path:
-        """Write the draft as ``assets/draft`` has it."""
+        """Write the draft as its format has it."""
         ...
+
+
+def mixed_loss(cross_entropy: torch.Tensor, overlap: torch.Tensor, plan: TrainingPlan, batch: int) -> torch.Tensor:
+    """The loss at a batch: the cross-entropy, and from ``plan.distance_from`` on mostly the distance 1 - overlap."""
+    if batch < plan.distance_from * plan.batches:
+        return cross_entropy
+    return 0.2 * cross_entropy + 2.0 * (1 - overlap)
 
 
 def side_by_side(chats: Sequence[Chat]) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:

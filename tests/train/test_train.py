@@ -25,10 +25,11 @@ from specviz.train.chats import Chat, read_chats, read_states, write_shard, writ
 from specviz.train.draft_files import write_draft
 from specviz.train.head import HeadStudent
 from specviz.train.layers import grown
+from specviz.train.output_loss import frequent_tokens
 from specviz.train.quality import measure, overlaps, shares_by_rank, summed
 from specviz.train.several import several_table
 from specviz.train.student import TrainingPlan
-from specviz.train.train import frequent_tokens, train
+from specviz.train.train import train
 from tests import heads, tiny
 from tests.pairs import make_pair, make_settings, make_trace, pair_of
 
@@ -243,10 +244,9 @@ def test_layers_are_written_in_small_files(tmp_path: Path, pair: Pair, monkeypat
     assert all(torch.equal(tensor, state[name].half()) for name, tensor in weights(folder).items())
 
 
-def test_the_likeliest_tokens_are_the_frequent_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distill, "FREQUENT", 2)
+def test_the_likeliest_tokens_are_the_frequent_ones() -> None:
     chat = Chat(np.array([1]), np.array([2]), np.array([[4, 7, 2]]), np.array([[0.2, 0.5, 0.3]]))
-    assert frequent_tokens([chat], 10).tolist() == [2, 7]
+    assert frequent_tokens([chat], 10, 2).tolist() == [2, 7]
 
 
 def test_a_model_overlaps_with_itself_wholly(folder: Path, pair: Pair) -> None:
