@@ -33,8 +33,8 @@ every file to the checks of today, and every loop, on small random models, to it
 
 The faults of draft heads are those of a chain from an EAGLE-3 head (`tests/gallery/head_loop.py`). The head of the
 recordings is one that `train-draft --format eagle3` had begun for the default target; it does not ship, and another is
-given with `--head`. An audit with models asks target and head again: a plain forward of the target, and one of the head
-over all pairs of the text, gives the row that is due at every root.
+given with `--head`. An audit with models asks target and head again
+([draft heads](heads.md)).
 
 "Met in" names an issue or a pull request about the same fault in other software; the loop here is ours, not theirs.
 """

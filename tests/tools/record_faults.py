@@ -9,6 +9,7 @@ keep. The faults of heads need an EAGLE-3 head for the default target, as ``trai
 from __future__ import annotations
 
 import argparse
+import gzip
 import sys
 from dataclasses import dataclass, field
 
@@ -17,7 +18,7 @@ from specviz.models.loading import load_pair
 from specviz.recorder.audit import audit
 from specviz.recorder.findings import Finding
 from specviz.recorder.model_audit import with_row_checks
-from specviz.trace.io import save_trace
+from specviz.trace.io import dump_trace, write_file
 from specviz.trace.schema import Trace
 from tests.gallery.loops import LOOPS, HeadLoop, Loop, Pair, Sequoia, without
 
@@ -118,7 +119,7 @@ def kept(recording: Recording, fault: Fault) -> bool:
         said = f"{fault.name}, seed {seed}: {', '.join(sorted(found)) or 'nothing'}"
         print(said if trace is None else f"{said}; {len(trace.steps)} steps, kept", flush=True)
         if trace is not None:
-            save_trace(trace, fault.file)
+            write_file(fault.file, gzip.compress(dump_trace(trace), compresslevel=9, mtime=0))
             return True
     return False
 
