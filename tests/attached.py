@@ -15,6 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
     Gemma4AssistantConfig,
     Gemma4AssistantForCausalLM,
     Gemma4ForCausalLM,
@@ -139,6 +141,19 @@ def _gemma_4() -> Case:
     return Case(target, {"assistant_model": _ready(_weights(Gemma4AssistantForCausalLM(config)))})
 
 
+def _encoder_decoder(asked: dict[str, Any] | None = None) -> Case:
+    """What the encoder reads is filled up on the left, which is nothing of the text's."""
+    shape: dict[str, Any] = {f"{part}_layers": 2 for part in ("encoder", "decoder")}
+    shape |= {f"{part}_attention_heads": tiny.HEADS for part in ("encoder", "decoder")}
+    shape |= {f"{part}_ffn_dim": 2 * tiny.HIDDEN for part in ("encoder", "decoder")}
+    shape |= {"d_model": tiny.HIDDEN, "max_position_embeddings": tiny.POSITIONS, "forced_eos_token_id": None}
+    shape |= {"eos_token_id": None, "bos_token_id": None, "pad_token_id": 0, "decoder_start_token_id": 2}
+    target = _ready(_weights(BartForConditionalGeneration(BartConfig(vocab_size=VOCABULARY, **shape)), seed=5))
+    drafts = asked or {"assistant_model": _ready(tiny.perturbed(target, scale=0.15))}
+    prompt = torch.tensor([[0, 0, 5, 17, 33, 2, 8, 41, 5, 17]])
+    return Case(target, {**drafts, "attention_mask": (prompt > 0).long()}, prompt)
+
+
 _MAKERS: dict[str, Callable[[], Case]] = {
     "assistant model": _assistant,
     "prompt lookup": _prompt_lookup,
@@ -149,6 +164,8 @@ _MAKERS: dict[str, Callable[[], Case]] = {
     "multi-token prediction": _mtp,
     "DFlash": _dflash,
     "Gemma 4 assistant": _gemma_4,
+    "encoder-decoder, assistant model": _encoder_decoder,
+    "encoder-decoder, prompt lookup": lambda: _encoder_decoder({"prompt_lookup_num_tokens": DRAFTED}),
 }
 MODES = tuple(_MAKERS)
 GREEDY, SAMPLED = {"do_sample": False}, {"do_sample": True, "top_k": 0}

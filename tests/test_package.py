@@ -82,16 +82,23 @@ def pip(*arguments: str, python: Path | None = None) -> None:
 
 
 @pytest.fixture(scope="module")
-def installed(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """``pip install .`` in a new environment that sees the packages of the one that runs the tests."""
+def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    # The build's own requirements are among those of the tests; test_it_installs_from_git has pip fetch them.
+    pip("wheel", "--no-build-isolation", "--wheel-dir", str(folder), str(checkout))
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """What ``pip install .`` builds and installs, in a new environment that sees the packages of this one."""
     home = tmp_path_factory.mktemp("installed")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home / "venv")], check=True)
     python = home / "venv" / "bin" / "python"
     packages = next((home / "venv" / "lib").glob("python*/site-packages"))
     there = "".join(f"import site; site.addsitedir({folder!r})\n" for folder in site.getsitepackages())
     (packages / "the_environment_that_is_there.pth").write_text(there)
-    # The build's own requirements are among those of the tests; test_it_installs_from_git has pip fetch them.
-    pip("install", "--no-build-isolation", str(checkout), python=python)
+    pip("install", str(wheel), python=python)
     (home / "work").mkdir()
     found = Installed(python, home / "work")
     where = found.run("python", "-c", "import specviz; print(specviz.__file__)").strip()
@@ -108,13 +115,6 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def files_of(package: Path) -> set[str]:
     return {p.relative_to(package).as_posix() for p in package.rglob("*") if p.is_file() and p.suffix != ".pyc"}
-
-
-@pytest.fixture(scope="module")
-def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    pip("wheel", "--no-build-isolation", "--wheel-dir", str(folder), str(checkout))
-    return next(folder.glob("*.whl"))
 
 
 def test_the_wheel_has_the_package_and_its_assets_and_is_not_large(wheel: Path) -> None:

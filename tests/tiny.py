@@ -87,7 +87,7 @@ def perturbed(model: PreTrainedModel, *, scale: float = 0.2, seed: int = 1) -> P
 
     ``scale`` is the noise in units of each matrix' own standard deviation.
     """
-    copy = AutoModelForCausalLM.from_config(model.config, dtype=torch.float32, attn_implementation="sdpa")
+    copy = type(model)._from_config(model.config, dtype=torch.float32, attn_implementation="sdpa")
     copy.load_state_dict(model.state_dict())
     random = torch.Generator().manual_seed(seed)
     with torch.no_grad():

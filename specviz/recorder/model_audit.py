@@ -179,6 +179,9 @@ def _asked(
             lacks = f"a {which} that reads nothing but tokens: this one reads its target's hidden states"
             yield which, lacks, False
             continue
+        if getattr(model.model.config, "is_encoder_decoder", False):
+            not_run[name] = f"a {which} that reads nothing but its text: what the encoder of this one read is not kept"
+            continue
         rows = trace.engine.options.get("dtype" if which == "target" else "draft_dtype") if trace.engine else None
         # Rows in float32 may come from a model in bfloat16.
         of_model = info.dtype if info is not None and info.dtype else COARSEST

@@ -23,7 +23,7 @@ def pair() -> Pair:
 
 
 def test_greedy_verification_is_plain_greedy_decoding_on_every_kind_of_tree(pair: Pair) -> None:
-    found = list(compare_with_generate(pair, prompts=2, max_new_tokens=12))
+    found = list(compare_with_generate(pair, prompts=2, max_new_tokens=6))
     assert len(found) == 2 * len(TREES)
     assert [line.text() for line in found if not line.equal] == []
     assert any(line.steps < line.tokens for line in found)
@@ -31,7 +31,7 @@ def test_greedy_verification_is_plain_greedy_decoding_on_every_kind_of_tree(pair
 
 def test_a_run_of_all_verifiers_is_audited_and_survives_its_file(pair: Pair) -> None:
     settings = Settings(
-        verifiers=tuple(Choice(name=name) for name in VERIFIERS), max_new_tokens=32, chat=True, audit=True, seed=3
+        verifiers=tuple(Choice(name=name) for name in VERIFIERS), max_new_tokens=10, chat=True, audit=True, seed=3
     )
     session = Session(pair, settings, "Why is the sky blue?")
     list(session.run())

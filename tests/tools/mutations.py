@@ -22,7 +22,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -138,26 +138,29 @@ def forget_peak() -> None:
         file.write("5")
 
 
-def child(kind: str, numbers: list[int], seed: int, home: Path) -> None:
+def child(cases: list[tuple[str, int]], seed: int, home: Path) -> None:
     """Run cases, one line of JSON each; ``begun`` before it, so that the parent knows who hangs or kills."""
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever the code under test prints is no result
     from tests.tools import mutated_cases
 
-    runner = mutated_cases.Runner(kind, seed, home)
+    runners = {}
+    for kind in dict(cases):
+        (home / kind).mkdir(exist_ok=True)
+        runners[kind] = mutated_cases.Runner(kind, seed, home / kind)
     watch = Watch(
         [home], [ROOT, Path(sys.prefix), Path(sys.base_prefix), Path(os.__file__).parent, Path("/proc"), Path("/sys"),
                  Path("/usr/share"), Path("/etc/mime.types")]
     )  # fmt: skip
-    for number in numbers:
-        case = runner.make(number)
-        out.write(json.dumps({"begun": number, "what": case.what}) + "\n")
+    for kind, number in cases:
+        case = runners[kind].make(number)
+        out.write(json.dumps({"begun": [kind, number], "what": case.what}) + "\n")
         forget_peak()
         before, since = peak_megabytes(), time.process_time()
         watch.caught, watch.on = [], True
         try:
-            outcome, said = runner.run(case)
+            outcome, said = runners[kind].run(case)
         finally:
             watch.on = False
         seconds, grown = time.process_time() - since, peak_megabytes() - before
@@ -176,15 +179,18 @@ def child(kind: str, numbers: list[int], seed: int, home: Path) -> None:
 # ----------------------------------------------------------------------------------------------------- the parent
 
 
-def run(kind: str, numbers: list[int], seed: int = 0) -> Iterator[Result]:
-    """The results of these cases. A case that kills or hangs its process is a finding, and the next ones go on."""
-    left = list(numbers)
+def run(cases: Iterable[tuple[str, int]], seed: int = 0) -> Iterator[Result]:
+    """The results of these cases, each a kind and a number, in one process.
+
+    A case that kills or hangs its process is a finding, and the next ones go on in another.
+    """
+    left = list(cases)
     with tempfile.TemporaryDirectory(prefix="specviz-mutations-") as home:
         while left:
-            yield from _some(kind, left, seed, Path(home))
+            yield from _some(left, seed, Path(home))
 
 
-def _some(kind: str, left: list[int], seed: int, home: Path) -> Iterator[Result]:
+def _some(left: list[tuple[str, int]], seed: int, home: Path) -> Iterator[Result]:
     environment = {
         **os.environ,
         "HF_HUB_OFFLINE": "1",
@@ -196,7 +202,7 @@ def _some(kind: str, left: list[int], seed: int, home: Path) -> Iterator[Result]
         "HF_HOME": str(home / "hub"),
         "GRADIO_TEMP_DIR": str(home / "gradio"),
     }
-    command = [sys.executable, "-m", "tests.tools.mutations", "--child", kind, str(seed), str(home)]
+    command = [sys.executable, "-m", "tests.tools.mutations", "--child", str(seed), str(home)]
     # A file, not a pipe: what the code under test prints must not block it.
     with (home / "said").open("w+b") as errors:
         process = subprocess.Popen(
@@ -230,14 +236,15 @@ def _some(kind: str, left: list[int], seed: int, home: Path) -> Iterator[Result]
                     said = f"{why}: {errors.read().decode(errors='replace')[-600:]}"
                     if begun is None:
                         raise RuntimeError(f"the child could not make the next case: {said}")
-                    left.remove(begun["begun"])
-                    yield Result(kind, begun["begun"], begun["what"], "finding", said, 0.0, 0.0)
+                    kind, number = begun["begun"]
+                    left.remove((kind, number))
+                    yield Result(kind, number, begun["what"], "finding", said, 0.0, 0.0)
                     return
                 told = json.loads(line)
                 if "begun" in told:
                     begun = told
                     continue
-                left.remove(told["number"])
+                left.remove((told["kind"], told["number"]))
                 begun = None
                 yield Result(**told)
         finally:
@@ -247,8 +254,8 @@ def _some(kind: str, left: list[int], seed: int, home: Path) -> Iterator[Result]
 
 def main() -> int:
     if sys.argv[1:2] == ["--child"]:
-        kind, seed, home = sys.argv[2:]
-        child(kind, json.load(sys.stdin), int(seed), Path(home))
+        seed, home = sys.argv[2:]
+        child([(kind, number) for kind, number in json.load(sys.stdin)], int(seed), Path(home))
         return 0
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--traces", type=int, default=10_000)
@@ -271,7 +278,7 @@ def _report(kind: str, numbers: list[int], seed: int, verbose: bool) -> int:
     outcomes: Counter[str] = Counter()
     slowest = largest = None
     total = 0.0
-    for result in run(kind, numbers, seed):
+    for result in run([(kind, number) for number in numbers], seed):
         outcomes[result.outcome] += 1
         total += result.seconds
         slowest = max(slowest or result, result, key=lambda one: one.seconds)

@@ -166,7 +166,9 @@ class _Generation:
         """The tokens that the last step committed, behind a text of ``length`` tokens."""
         self.length = 0
         ids = asked["input_ids"]
-        padding = _padding(asked.get("model_kwargs", {}).get("attention_mask"))
+        # Of an encoder-decoder model text and cache are the decoder's; what the encoder read is another text.
+        self.of_decoder = "decoder_" if model.config.is_encoder_decoder else ""
+        padding = _padding(asked.get("model_kwargs", {}).get(f"{self.of_decoder}attention_mask"))
         self.padding = padding
         recorder.prompt(
             ids[0, padding:],
@@ -222,12 +224,13 @@ class _Generation:
         """The target has run. Its logits are copied: processors write into them where they are float32."""
         rows = self.candidates.shape[1] + 1
         self.logits = output.logits[:, -rows:].clone()
-        ids, positions = kwargs.get("input_ids"), kwargs.get("position_ids")
+        ids, positions = (kwargs.get(f"{self.of_decoder}{name}") for name in ("input_ids", "position_ids"))
         if isinstance(self.step, StepRecord) and ids is not None:
             self.step.prefilled = max(0, ids.shape[1] - rows)
         if positions is not None and positions.dim() == 2 and positions.shape[1] >= rows:
             self.positions = positions[0, -rows:]
         cache = getattr(output, "cache", None)
+        cache = getattr(cache, "self_attention_cache", cache)
         if self.step is not None and hasattr(cache, "layers") and not self.padding:
             self.cache = self.step.cache("target", cache, length=self.length - 1)
             self.cache.__enter__()

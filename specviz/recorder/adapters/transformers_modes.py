@@ -90,6 +90,9 @@ def describe(model: Any, generator: Any, asked: dict[str, Any]) -> Described:
         options["assistant_ensemble_weight"] = float(weight)
     if sampled and mode and mode.note:
         options["note"] = mode.note
+    encoded = asked.get("model_kwargs", {}).get("encoder_outputs")
+    if encoded is not None:
+        options["encoder"] = f"{encoded[0].shape[1]} places, of what is not recorded"
     options |= _translation(generator)
     rule = "greedy"
     if sampled:

@@ -11,7 +11,7 @@ from transformers import LogitsProcessorList
 from transformers.generation import utils
 
 import specviz
-from specviz.recorder.audit import Finding, audit
+from specviz.recorder.audit import Finding, NotRun, audit
 from specviz.recorder.recording import read_recordings
 from specviz.trace.schema import Sampling
 from tests import attached
@@ -47,11 +47,24 @@ def test_every_mode_writes_the_same_text_and_its_checks_hold(mode: str, asked: d
     assert trace.end_reason == "max_new_tokens"
     assert failing(trace, case) == wrong
     assert trace.engine is not None
-    drawn = "naive" if mode == "prompt lookup" else "rejection"
+    drawn = "naive" if mode.endswith("prompt lookup") else "rejection"
     assert trace.engine.rule == (drawn if sampled else "greedy")
     assert trace.engine.lossless is not (sampled and mode == "Gemma 4 assistant")
     coins = [one.uniform for step in trace.steps for one in step.verdicts["transformers"].decisions]
     assert any(coin is not None for coin in coins) == (sampled and drawn == "rejection")
+
+
+def test_of_an_encoder_decoder_model_the_decoder_is_recorded() -> None:
+    case = attached.case("encoder-decoder, assistant model")
+    _, trace = attached.recorded(case, max_new_tokens=TOKENS, **attached.SAMPLED)
+    assert trace.engine is not None
+    assert trace.engine.options["encoder"] == "10 places, of what is not recorded"
+    assert trace.prompt_tokens == (2,)
+    assert [step.caches.target.length_before for step in trace.steps if step.caches.target] == [
+        step.context - 1 for step in trace.steps
+    ]
+    lacking = {one.check: one.lacked for one in audit(trace, case.target) if isinstance(one, NotRun)}
+    assert "encoder" in lacking["target_rows"]
 
 
 def test_rows_are_recorded_as_processors_left_them() -> None:

@@ -7,12 +7,14 @@ import functools
 import torch
 
 VOCABULARY = 24
+ROWS = 72
+"""How many different rows there are."""
 PROMPT = [5, 17, 3]
 
 
 @functools.cache
 def _table(name: str) -> torch.Tensor:
-    target = torch.randn((VOCABULARY * 3, VOCABULARY), generator=torch.Generator().manual_seed(1)) * 2
+    target = torch.randn((ROWS, VOCABULARY), generator=torch.Generator().manual_seed(1)) * 2
     if name == "target":
         return target
     return target + torch.randn(target.shape, generator=torch.Generator().manual_seed(2))
@@ -20,7 +22,7 @@ def _table(name: str) -> torch.Tensor:
 
 def row(name: str, text: list[int]) -> torch.Tensor:
     """[V], logits of the token after a text, of the ``target`` or of the ``draft``."""
-    return _table(name)[sum(text[-3:]) % (VOCABULARY * 3)]
+    return _table(name)[sum(text[-3:]) % ROWS]
 
 
 def rows(name: str, text: list[int], tokens: list[int], parents: list[int]) -> torch.Tensor:
