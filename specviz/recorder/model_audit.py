@@ -180,7 +180,8 @@ def _asked(
             yield which, lacks, False
             continue
         if getattr(model.model.config, "is_encoder_decoder", False):
-            not_run[name] = f"a {which} that reads nothing but its text: what the encoder of this one read is not kept"
+            lacks = f"a {which} that reads nothing but its text: what the encoder of this one read is not kept"
+            yield which, lacks, False
             continue
         rows = trace.engine.options.get("dtype" if which == "target" else "draft_dtype") if trace.engine else None
         # Rows in float32 may come from a model in bfloat16.
