@@ -25,6 +25,8 @@ from specviz.tree import MAX_NODES
 PUBLIC = "SPECVIZ_PUBLIC"
 PREFIX = "SPECVIZ_MAX_"
 PRESETS_OFFERED = "SPECVIZ_PRESETS"
+_PRESETS_NAMED = 8
+"""In the sentence that refuses another pair."""
 PROXIES = "SPECVIZ_PROXIES"
 LOADING = {
     "device": DEVICES,
@@ -195,10 +197,8 @@ class Limits:
         does not say of its models."""
         offered = {find_preset(name).names for name in self.presets}
         if self.public and _named(models) not in offered:
-            raise SettingsError(
-                f"This public page runs its presets only ({', '.join(self.presets)}); choose one under Settings, "
-                f"{_OWN}."
-            )
+            some = ", ".join(self.presets[:_PRESETS_NAMED]) + (" ..." if len(self.presets) > _PRESETS_NAMED else "")
+            raise SettingsError(f"This public page runs its presets only ({some}); choose one under Settings, {_OWN}.")
         if self.public and any(getattr(models, name) != getattr(self.loading, name) for name in LOADING):
             ways = ", ".join(f"{name.replace('_', ' ')} {getattr(self.loading, name)}" for name in LOADING)
             raise SettingsError(f"This public page loads its models in one way ({ways}); leave that as it is, {_OWN}.")
