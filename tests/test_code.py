@@ -21,7 +21,7 @@ PACKAGE = ROOT / "specviz"
 
 LEAVES = {"arguments", "assets", "digits", "display", "errors", "dice", "fingerprints", "options", "sampling"}
 LEAVES |= {"transfers", "tree", "verifier_styles"}
-VIEWING = {"figures", "lessons"}
+VIEWING = {"figures", "lessons", "gallery"}
 DECIDING = {"drafting", "verifiers"}
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -40,6 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "verifier_styles": set(),
     "figures": {"assets", "digits", "display", "errors", "trace", "verifier_styles"},
     "lessons": {"assets", "digits", "errors", "trace"},
+    "gallery": {"assets", "errors", "trace"},
     "drafting": LEAVES | {"trace"},
     "verifiers": LEAVES | {"trace", "drafting"},
     "models": LEAVES | {"trace", "drafting"},
@@ -82,6 +83,7 @@ WITHOUT_TORCH = {
     "verifier_styles",
     "figures",
     "lessons",
+    "gallery",
     "api",
 }
 WITH_TRANSFORMERS = {"models", "engine/audit.py", "recorder/adapters/transformers_generate.py"}

@@ -241,6 +241,41 @@ class Lesson(TypedDict):
     next: str | None
 
 
+class FaultName(TypedDict):
+    """A fault of the gallery, and what its loop does wrong in a sentence."""
+
+    name: str
+    title: str
+    said: str
+
+
+class FaultReport(TypedDict):
+    """Where somebody met a fault: an issue or a pull request."""
+
+    name: str
+    address: str
+
+
+class Fault(TypedDict):
+    """A fault of the gallery, beside its run.
+
+    more     what comes of it
+    look     where the page shows it
+    finding  which of the run's findings says where it shows; null where the checks find it no more"""
+
+    name: str
+    number: int
+    count: int
+    title: str
+    said: str
+    more: str
+    look: str
+    run: str
+    finding: int | None
+    reports: list[FaultReport]
+    next: str | None
+
+
 class OptionField(TypedDict):
     """An option of a verifier as a form has it; ``kind`` as :func:`specviz.options.option_kind` says."""
 
@@ -409,6 +444,8 @@ class Block(TypedDict, total=False):
     following: Following
     lessons: list[LessonName]
     lesson: Lesson
+    faults: list[FaultName]
+    fault: Fault
     verifiers: list[VerifierChoice]
     whatif: WhatIf
     compare: ComparisonValue | None

@@ -851,6 +851,44 @@ export interface Lesson {
 }
 
 /**
+ * A fault of the gallery, and what its loop does wrong in a sentence.
+ */
+export interface FaultName {
+  name: string;
+  title: string;
+  said: string;
+}
+
+/**
+ * Where somebody met a fault: an issue or a pull request.
+ */
+export interface FaultReport {
+  name: string;
+  address: string;
+}
+
+/**
+ * A fault of the gallery, beside its run.
+ *
+ * more     what comes of it
+ * look     where the page shows it
+ * finding  which of the run's findings says where it shows; null where the checks find it no more
+ */
+export interface Fault {
+  name: string;
+  number: number;
+  count: number;
+  title: string;
+  said: string;
+  more: string;
+  look: string;
+  run: string;
+  finding: number | null;
+  reports: FaultReport[];
+  next: string | null;
+}
+
+/**
  * An option of a verifier as a form has it; ``kind`` as :func:`specviz.options.option_kind` says.
  */
 export interface OptionField {
@@ -1051,6 +1089,8 @@ export interface Block {
   following?: Following;
   lessons?: LessonName[];
   lesson?: Lesson;
+  faults?: FaultName[];
+  fault?: Fault;
   verifiers?: VerifierChoice[];
   whatif?: WhatIf;
   compare?: ComparisonValue | null;

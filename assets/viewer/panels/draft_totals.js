@@ -36,11 +36,12 @@ export function fitOf(low, high) {
  * @param {number} p
  * @param {number | null} low
  * @param {number | null} high
+ * @param {string} [label]
  */
-function bothTracks(q, p, low, high) {
+function bothTracks(q, p, low, high, label = `mean q ${digits(q)}, mean p ${digits(p)}`) {
   const clip = (/** @type {number} */ value) => 100 * Math.max(0, Math.min(1, value));
   const whisker = low === null || high === null ? null : el("i", { class: "sv-whisker", style: `left: ${clip(q + low)}%; width: ${Math.max(0.5, clip(q + high) - clip(q + low))}%` });
-  return el("span", { class: "sv-fit", role: "img", "aria-label": `mean q ${digits(q)}, mean p ${digits(p)}` },
+  return el("span", { class: "sv-fit", role: "img", "aria-label": label },
     el("span", { class: "sv-wide-track" }, el("i", { class: "sv-qbar", style: `width: ${clip(q)}%` })), el("span", { class: "sv-wide-track" }, el("i", { class: "sv-pbar", style: `width: ${clip(p)}%` }), whisker));
 }
 
@@ -76,7 +77,7 @@ function calibrationTable(found) {
  */
 function confidenceTable(found) {
   const rows = rowsOf(found).map(({ nodes, said, accepted, least, most }, i) => el("tr", {}, el("th", { scope: "row" }, `depth ${i + 1}`), cells([
-    String(nodes), number(said), said === null ? null : bothTracks(said, nodes ? accepted / nodes : 0, null, null), el("span", {}, shareOf(accepted, nodes), el("small", {}, nodes ? intervalOf(least, most, percent) : null))])));
+    String(nodes), number(said), said === null ? null : bothTracks(said, nodes ? accepted / nodes : 0, null, null, `mean confidence ${digits(said)}, accepted ${percent(nodes ? accepted / nodes : 0)}`), el("span", {}, shareOf(accepted, nodes), el("small", {}, nodes ? intervalOf(least, most, percent) : null))])));
   return labelled("Confidence by depth", ["Drafted at", "Nodes", "Mean confidence", "Said and accepted", "Accepted by the driver"], rows);
 }
 

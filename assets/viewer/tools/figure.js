@@ -98,7 +98,7 @@ function write(place, text, x, y, { size, bold, muted, end, room = WIDTH }) {
  */
 function addHead(place, run, frame, caption) {
   const { settings, engine, models: { target, draft }, id } = run, sampling = (settings || engine)?.target;
-  const pair = run.draftRan === false || !draft ? target?.id : `${target?.id ?? "target not recorded"} ← ${draft.id}${draft.head ? ` (${headName(draft.head)})` : ""}`;
+  const pair = run.draftRan === false || !draft ? target?.id : `${target?.id ?? "target not recorded"} ← ${draft.id}${draft.head && draft.head.format !== "hidden_state" ? ` (${headName(draft.head)})` : ""}`;
   const heat = sampling && (sampling.temperature === 0 ? "greedy" : `T ${sampling.temperature}`);
   const about = [engine?.said, pair, heat, settings && `seed ${settings.seed}`, `run ${id.slice(0, 8)}`].filter(Boolean).join(" · ");
   write(place, caption, LEFT, 58, { size: fittingSize(place, caption, CAPTION, LEAST_CAPTION, RIGHT - LEFT, true), bold: true, room: RIGHT - LEFT });
