@@ -19,7 +19,7 @@ from specviz.models import language_model
 from specviz.models.loading import Pair
 from specviz.models.memory import as_loaded, plan_memory, step_memory
 from specviz.models.nonfinite import LogitsError
-from specviz.models.plain_heads import plain_head_rows
+from specviz.models.plain_head import PlainHead
 from specviz.sampling import process
 from specviz.trace.metrics import TOLERANCES
 from specviz.trace.schema import Choice, Sampling, Settings, Step
@@ -285,7 +285,7 @@ def test_a_head_is_in_the_memory_plan(kind: str) -> None:
 def test_the_rows_of_a_text_are_those_at_the_roots_of_its_steps(kind: str) -> None:
     pair = with_tokenizer(kind)
     session = run(pair, "chain", audit=False, max_new_tokens=6)
-    rows = plain_head_rows(pair.target, pair.draft, session.tokens).softmax(-1)
+    rows = PlainHead(pair.draft, pair.target.model).rows(session.tokens).softmax(-1)
     for step in session.steps:
         row = step.tree.nodes[0].draft.processed
         assert rows[step.context - 2][list(row.ids)].tolist() == pytest.approx(list(row.probs), abs=1e-5)

@@ -16,7 +16,7 @@ from specviz.cli import main
 from specviz.engine.session import Session
 from specviz.errors import ModelError
 from specviz.models.loading import Pair
-from specviz.models.plain_heads import plain_head_rows
+from specviz.models.plain_head import PlainHead
 from specviz.models.target_states import plain_states
 from specviz.trace.schema import Choice
 from specviz.train import chats, draft_files, head
@@ -304,7 +304,7 @@ def test_a_heads_rows_over_a_text_are_those_that_a_session_drafts_from(kind: str
     text = [*trace.prompt_tokens, *trace.output_tokens()]
     first = len(trace.prompt_tokens) - 1
     with torch.inference_mode():
-        rows = torch.softmax(plain_head_rows(pair.target, pair.draft, text)[first - 1 :], -1)
+        rows = torch.softmax(PlainHead(pair.draft, pair.target.model).rows(text)[first - 1 :], -1)
     assert torch.allclose(rows.sum(-1), torch.ones(len(rows)), atol=1e-5)
     seen = 0
     for step in trace.steps:
