@@ -29,16 +29,11 @@ from specviz.train.quality import overlaps
 from specviz.tree import Growth, TokenTree
 from specviz.verifiers import VERIFIERS
 from specviz.verifiers.exact import Toy, draw_trees, emitted
-from tests import block_heads, block_pairs, pairs, step_pairs, tiny
+from tests import block_heads, pairs, tiny
+from tests.heads import KINDS, pair_with
 
-KINDS = (*step_pairs.HEADS, *block_pairs.HEADS)
 SOME = ("eagle3, a part of the vocabulary", "medusa", "p_eagle, a part of the vocabulary", "dflash", "dspark")
 PROMPT = "the sea is an onion in the sea"
-
-
-def pair_with(kind: str, pair: Pair | None = None) -> Pair:
-    made = step_pairs.step_pair if kind in step_pairs.HEADS else block_pairs.block_pair
-    return made(kind, pair)
 
 
 with_tokenizer = cache(pair_with)
@@ -202,7 +197,7 @@ def test_a_prompt_of_one_token_and_the_end_of_the_context(kind: str) -> None:
 
 
 def test_a_block_is_not_drafted_deeper_than_it_has_rows() -> None:
-    pair = block_pairs.block_pair("medusa", depth=2)
+    pair = pair_with("medusa", depth=2)
     session = run(pair, Choice(name="k_config", options={"tree": "2,1,1,1"}), audit=False, max_new_tokens=4)
     assert max(node.depth for node in session.steps[0].tree.nodes) == 2
 
