@@ -214,7 +214,7 @@ def test_a_block_is_not_drafted_deeper_than_it_has_rows() -> None:
     assert max(node.depth for node in session.steps[0].tree.nodes) == 2
 
 
-@pytest.mark.parametrize("kind", ["medusa", "p_eagle, a part of the vocabulary", "dspark, gated"])
+@pytest.mark.parametrize("kind", ["medusa", "p_eagle, a part of the vocabulary"])
 def test_a_greedy_run_of_a_block_head_is_greedy_decoding(kind: str) -> None:
     session = run(
         with_tokenizer(kind),

@@ -33,7 +33,7 @@ def test_caches_are_what_a_recompute_over_pairs_gives(kind: str, tree: str) -> N
         assert step.caches.target.audit.worst() < TOLERANCES["float32"]
 
 
-@pytest.mark.parametrize("kind", STEP)
+@pytest.mark.parametrize("kind", ["eagle3, a part of the vocabulary", "mtp"])
 @torch.no_grad()
 def test_a_greedy_run_is_greedy_decoding(kind: str) -> None:
     greedy: dict[str, Any] = {"verifiers": (Choice(name="greedy"),), "driver": "greedy", "max_new_tokens": 10}
