@@ -7,7 +7,8 @@ from typing import Any
 from specviz.models.head_model import HeadModel
 from specviz.models.heads import dflash, dspark, eagle1, eagle3, medusa, mtp, p_eagle
 from specviz.models.heads.head import DraftHead, HeadFormat
-from specviz.models.loading import Pair, head_model
+from specviz.models.loaded import head_model
+from specviz.models.loading import Pair
 from specviz.trace.schema import Models
 from tests import block_heads, head_files, pairs, tiny
 from tests.head_cases import glm_config
