@@ -118,7 +118,8 @@ class ModelInfo(Value):
     device: Name | None = None
     quantization: Name | None = None
     reads: Annotated[Many[Count], Field(max_length=MOST_LAYERS)] = ()
-    """Of a draft that reads the target's hidden states: which. 0 is the embeddings, k the output of layer k."""
+    """Of a draft that reads the target's hidden states: which. 0 is the embeddings, k the output of layer k. Those of
+    ``head``, where that is recorded; older files have them here alone."""
     head: HeadInfo | None = None
     """Of a draft that is a head, or has one; null where there is none, and where it was not recorded."""
     note: Text | None = None
