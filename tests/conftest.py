@@ -96,6 +96,20 @@ def from_file(browser, exported):
 
 
 @pytest.fixture
+def proved_on_few_trees(monkeypatch):
+    """What the page says of verifiers comes from the six smallest trees: for tests of other things than what is found.
+
+    All trees take some twelve seconds of CPU, beside the test and on behind it.
+    """
+    from specviz.verifiers import check
+
+    def check_one(verifier, options, proposal):
+        return check._enumerate(verifier, options, proposal, check.cases_for(proposal)[:6])
+
+    monkeypatch.setattr(check, "check_one", check_one)
+
+
+@pytest.fixture
 def served(browser, tmp_path):
     """Serve the page with a given trace and loader, and open it."""
     from specviz.app.page import build_page, launch_page

@@ -53,6 +53,7 @@ def test_a_fault_and_its_causes_have_no_serious_violation(from_file, theme):
     assert serious(seen.page) == []
 
 
+@pytest.mark.usefixtures("proved_on_few_trees")
 @pytest.mark.parametrize(("theme", "size"), [("light", ENLARGED), ("dark", PHONE)], ids=str)
 def test_every_tab_and_panel_of_the_served_page_has_no_serious_violation(served, theme, size):
     trace = sample_trace(steps=2)

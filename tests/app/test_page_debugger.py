@@ -239,6 +239,7 @@ def test_every_verifier_is_proved_beside_its_name(served, request):
     assert "naive · ✓ lossless" in seen.page.inner_text("#menu-settings")
 
 
+@pytest.mark.usefixtures("proved_on_few_trees")
 def test_a_check_stands_beside_the_options_it_was_made_for_only(served, request):
     from specviz.verifiers import VERIFIERS
 

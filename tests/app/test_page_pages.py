@@ -21,6 +21,7 @@ WIDTHS = """[document.documentElement.scrollWidth, ...[...document.querySelector
 FOCUSED = "document.activeElement.id || document.activeElement.textContent"
 
 
+@pytest.mark.usefixtures("proved_on_few_trees")
 def test_the_bar_by_keys_and_the_pages_as_cards(served):
     """Five Tabs come to what matters, the theme stands in the address, fields are aligned, and all fits a telephone."""
     trace = sample_trace(steps=2)
