@@ -27,6 +27,11 @@ class TokenText(Value):
     text: TokenString
     bytes: TokenString | None = None
 
+    @property
+    def raw(self) -> bytes:
+        """What it adds to the text, as UTF-8; a part of a character has a part of one."""
+        return bytes.fromhex(self.bytes) if self.bytes is not None else self.text.encode("utf-8", "replace")
+
     @model_validator(mode="after")
     def _hex(self) -> TokenText:
         if self.bytes is not None:
@@ -85,8 +90,7 @@ def written(token: int, texts: Mapping[int, TokenText]) -> TokenText:
 
 def text_of_tokens(tokens: list[TokenText]) -> str:
     """Join token texts, putting characters that were split over several tokens together again."""
-    parts = [bytes.fromhex(t.bytes) if t.bytes is not None else t.text.encode("utf-8", "replace") for t in tokens]
-    return b"".join(parts).decode("utf-8", "replace")
+    return b"".join(token.raw for token in tokens).decode("utf-8", "replace")
 
 
 class PartialNode(Value):
