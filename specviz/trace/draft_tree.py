@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -28,7 +29,7 @@ class TokenText(Value):
     bytes: TokenString | None = None
 
     @property
-    def raw(self) -> bytes:
+    def raw(self) -> builtins.bytes:
         """What it adds to the text, as UTF-8; a part of a character has a part of one."""
         return bytes.fromhex(self.bytes) if self.bytes is not None else self.text.encode("utf-8", "replace")
 

@@ -164,8 +164,8 @@ class Step(Value):
     verdicts: Annotated[dict[Name, Verdict], Field(max_length=MOST_VERIFIERS)]
     driver: Name
     committed: Annotated[Many[Count], Field(max_length=MOST_NODES)]
-    """Tokens appended to the text: the driver's path and bonus, cut at end of sequence, after the token that completes a
-    stop string, and at max_new_tokens. Of another engine what it says it appended, whatever that is."""
+    """Tokens appended to the text: the driver's path and bonus, cut at end of sequence, after the token that completes
+    a stop string, and at max_new_tokens. Of another engine what it says it appended, whatever that is."""
     end_reason: EndReason | None = None
     caches: Caches
     tokens: Many[TokenText]

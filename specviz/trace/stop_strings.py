@@ -1,10 +1,10 @@
 """Stop strings: texts that end a run once they stand in it, wherever tokens and steps cut them.
 
-As ``generate(stop_strings=...)`` of transformers has it: after every token the text so far, the prompt's end included, is
-asked for a stop string that ends inside that token. The tokens up to this one are kept, it included, with the stop string
-and with whatever it says after it. vLLM keeps the same tokens, looks at the output alone, and cuts the *text* before the
-stop string; :class:`Completed` says where that is. Here bytes are compared, so that characters that are split over tokens
-count, which transformers does not find.
+As ``generate(stop_strings=...)`` of transformers has it: after every token the text so far, the prompt included, is
+asked for a stop string that ends inside that token. The tokens up to this one are kept, it included, with the stop
+string and with whatever it says after it. vLLM looks at the output alone, once a step, and cuts the *text* before
+the stop string; :class:`Completed` says where that is. Here bytes are compared, so that characters that are split over
+tokens count, which transformers does not find.
 """
 
 from __future__ import annotations
@@ -35,9 +35,7 @@ class Completed:
     after: int
 
 
-def completed(
-    strings: Sequence[str], tokens: Sequence[int], text_of: Callable[[int], TokenText]
-) -> Completed | None:
+def completed(strings: Sequence[str], tokens: Sequence[int], text_of: Callable[[int], TokenText]) -> Completed | None:
     """The stop string that the last of these tokens completes, if it does.
 
     Args:
@@ -80,7 +78,8 @@ def completed_by(trace: Trace, position: int) -> Completed | None:
 
 
 def parse_stops(text: str) -> tuple[str, ...]:
-    r"""Stop strings as somebody types them, one a line: ``\n``, ``\t``, ``\r`` and ``\\`` stand for what they do in code.
+    r"""Stop strings as somebody types them, one a line; ``\n``, ``\t``, ``\r`` and ``\\`` stand for what they do in
+    code.
 
     Raises:
         SettingsError: for another character after a backslash.
