@@ -55,7 +55,8 @@ function saidOfStep(frame) {
   const said = `${frame.driver} kept ${kept || "none"} of ${count(drafted, "draft")}`;
   if (!verdict.bonus) return `${said}; no bonus token was recorded`;
   if (cut <= 0) return `${said}, the target added 1`;
-  return `${said}; the text ends ${cut === 1 ? "with them" : `after ${frame.commit.piece.length} of them`} (${frame.textEnd?.said ?? frame.endReason})${thrownAway(frame).length ? `, ${thrownAway(frame).length} thrown away` : ""}`;
+  const thrown = thrownAway(frame).length;
+  return `${said}${thrown ? `, ${thrown} thrown away` : ""}; the text ends ${cut === 1 ? "with them" : `after ${frame.commit.piece.length} of them`} (${frame.textEnd?.said ?? frame.endReason})`;
 }
 
 /**

@@ -75,10 +75,10 @@ function examined(shapes, card, wide, high) {
     shapes.push(mark(card.state, end - 10, base - 4));
     end -= 16;
   }
-  const said = card.thrown ? fitting(THROWN, wide * 0.6, 13) : card.compared ? fitting(card.compared.said, wide * 0.46, 13) : "";
+  const beside = card.thrown ? 12 : big ? 14 : 13, said = card.thrown ? fitting(THROWN, wide * 0.55, beside) : card.compared ? fitting(card.compared.said, wide * 0.46, 13) : "";
   if (said) {
-    shapes.push(label(said, end, base, big ? 14 : 13, "end", "sv-chance"));
-    end -= (big ? 14 : 13) * DIGIT * said.length + 4;
+    shapes.push(label(said, end, base, beside, "end", "sv-chance"));
+    end -= beside * DIGIT * said.length + 4;
   }
   shapes.push(label(number, 8, base, 12, "start", "sv-cardnumber"), token(fitting(card.text, end - start, size), start, base, size));
   const pips = card.places && card.places > 1 && wide >= PIPPED ? PIP * card.places + 6 : 0, high2 = big ? 4.5 : 2.5;
