@@ -13,12 +13,15 @@ from transformers.generation.stopping_criteria import StopStringCriteria
 
 from specviz.engine.session import Session
 from specviz.errors import SettingsError
+from specviz.figures.frames import step_frame
+from specviz.figures.totals import run_totals
 from specviz.models.generating import generate
 from specviz.models.loading import Pair
 from specviz.models.tokens import as_text
 from specviz.trace.schema import Choice, Sampling, Settings, Trace
 from specviz.trace.settings import build_settings
 from specviz.trace.stop_strings import Completed, completed_by, parse_stops, written_stops
+from specviz.trace.summary import summary
 from tests import tiny
 from tests.engine.test_session import worst_audit
 from tests.pairs import make_pair, make_settings, pair_of
@@ -209,6 +212,30 @@ def test_stop_strings_as_text() -> None:
     for text in ("\\x", "a\\"):
         with pytest.raises(SettingsError, match="backslash"):
             parse_stops(text)
+
+
+# ------------------------------------------------------------------------------------------------ as it is shown
+
+
+def test_what_is_thrown_away_is_named_everywhere() -> None:
+    free = run(**FREE)
+    place = next(s.context for s in free.steps if len(s.committed) == 4) - len(free.prompt_tokens)
+    ended = run(pair=spelt(free, {place - 1: b"s", place: b"top\n", place + 1: b"b", place + 2: b"c"}), stop=("stop",), **FREE)
+    last = len(ended.steps) - 1
+    frame = step_frame(ended, last)
+    thrown = list(ended.steps[last].verdicts["longest_path"].path[1:])
+    said = "stop string “stop” over 2 tokens, whose last one goes on with “⏎”"
+    assert frame["textEnd"] == {"said": said, "thrown": thrown}
+    assert frame["summary"].endswith("(stop string), without the bonus token; thrown away: “b” “c”.")
+    commit = next(phase["caption"] for phase in frame["phases"]["after"] if phase["kind"] == "commit")
+    assert commit.endswith("(cut by 3: stop string; accepted and thrown away: “b” “c”)")
+    assert "ended: stop string; accepted and thrown away: 2" in summary(ended)
+    totals = run_totals(ended, ["longest_path"])
+    assert totals["thrown"] == 2
+    assert totals["verifiers"][0]["emitted"] - totals["tokens"] == 3
+    assert step_frame(ended, 0)["textEnd"] is None
+    at_limit = run(max_new_tokens=place + 1, **FREE)
+    assert step_frame(at_limit, last)["textEnd"] == {"said": "max_new_tokens", "thrown": thrown}
 
 
 # ------------------------------------------------------------------------------------------- beside transformers

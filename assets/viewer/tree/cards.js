@@ -39,7 +39,7 @@ import { INSET } from "./ladder.js";
  */
 
 /** Widths below which a card has no room for its mark, its bars, its pips. */
-const THROWN = "thrown away";
+const THROWN = "thrown away", WORDY = 150;
 const NARROW = 128, TWO_LINES = 44, PIPPED = 100, PIP = 8;
 const MARKS = { a: "m0 0 3.5 4 7-8", r: "m1 -4 8 8m0-8-8 8", p: "M9 0a4 4 0 1 1-8 0a4 4 0 1 1 8 0" };
 
@@ -75,7 +75,7 @@ function examined(shapes, card, wide, high) {
     shapes.push(mark(card.state, end - 10, base - 4));
     end -= 16;
   }
-  const beside = card.thrown ? 12 : big ? 14 : 13, said = card.thrown ? fitting(THROWN, wide * 0.55, beside) : card.compared ? fitting(card.compared.said, wide * 0.46, 13) : "";
+  const isThrown = card.thrown && wide >= WORDY, beside = isThrown ? 12 : big ? 14 : 13, said = isThrown ? THROWN : card.compared ? fitting(card.compared.said, wide * 0.46, 13) : "";
   if (said) {
     shapes.push(label(said, end, base, beside, "end", "sv-chance"));
     end -= beside * DIGIT * said.length + 4;
