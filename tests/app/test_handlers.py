@@ -52,7 +52,8 @@ def test_stop_strings_stand_in_the_form_as_text(form):
     assert (settings.stop, settings.min_new_tokens) == (("\n\n", "User: "), 3)
     shown = write_form("", ModelChoice(), settings)
     assert (shown["stop_strings"], shown["min_new_tokens"]) == ("\\n\\n\nUser: ", 3)
-    for text, said in (("\\x", "backslash"), ("a" * 201, "200 characters"), ("a\n" * 17, "16 items"), (7, "write a text")):
+    wrong = {"\\x": "backslash", "a" * 201: "200 characters", "a\n" * 17: "16 items", 7: "write a text"}
+    for text, said in wrong.items():
         with pytest.raises(SettingsError, match=said):
             form.read(values(form, stop_strings=text))
 
