@@ -1,10 +1,9 @@
 """Stop strings: texts that end a run once they stand in it, wherever tokens and steps cut them.
 
 As ``generate(stop_strings=...)`` of transformers has it: after every token the text so far, the prompt included, is
-asked for a stop string that ends inside that token. The tokens up to this one are kept, it included, with the stop
-string and with whatever it says after it. vLLM looks at the output alone, once a step, and cuts the *text* before
-the stop string; :class:`Completed` says where that is. Here bytes are compared, so that characters that are split over
-tokens count, which transformers does not find.
+asked for a stop string that ends inside that token; bytes are compared, so that characters may be split over tokens.
+The tokens up to this one are kept, it included, with the stop string and with whatever it says after it. vLLM looks at
+the output alone, once a step, and cuts the *text* before the stop string; :class:`Completed` says where that is.
 """
 
 from __future__ import annotations
