@@ -98,8 +98,8 @@ class Actions:
 
     def inputs_of(self, values: tuple[Any, ...]) -> tuple[run_handlers.Inputs, Breakpoints]:
         """What the settings and the breakpoints say, from the values of their components."""
-        count = len(self.form.inputs)
-        return self.form.read(values[:count]), parse_breakpoints(self.stops.named(values[count:]))
+        own, stops = self.form.split(values, self.stops)
+        return self.form.read(own), parse_breakpoints(self.stops.named(stops))
 
     def on_run(
         self, count: Any, known: PageState | None, request: gr.Request, *values: Any

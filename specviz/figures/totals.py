@@ -40,6 +40,7 @@ def run_totals(trace: Trace, verifiers: Sequence[str]) -> Totals:
     return {
         "steps": len(trace.steps),
         "tokens": len(trace.output_tokens()),
+        "thrown": sum(len(step.thrown_away()) for step in trace.steps),
         "formulas": {name: metrics.FORMULAS[name] for name in _SHOWN},
         "verifiers": known,
         "shared": shared,

@@ -70,12 +70,14 @@ class OutsideTotals(TypedDict):
 
 
 class Totals(TypedDict):
-    """The run so far. ``shared`` is of another engine's run that specviz's rules judged again; else null.
+    """The run so far. ``thrown`` counts drafts that the driver accepted and that are not in the text, which ended.
+    ``shared`` is of another engine's run that specviz's rules judged again; else null.
 
     The last three are of the draft, over all steps. ``confidence`` and ``outside`` are null where none was recorded."""
 
     steps: int
     tokens: int
+    thrown: int
     formulas: dict[str, str]
     verifiers: list[VerifierTotals]
     shared: SharedTotals | None

@@ -36,6 +36,8 @@ def summary(trace: Trace) -> str:
     text = text_of_tokens([written(token, texts) for token in trace.output_tokens()])
     ended = trace.end_reason or ("not yet" if steps else "not started")
     tokens = len(trace.output_tokens())
+    thrown = sum(len(step.thrown_away()) for step in steps)
+    ended += f"; accepted and thrown away: {thrown}" if thrown else ""
     lines = [printable(text, keep="\n"), "", f"{tokens} tokens in {len(steps)} steps, ended: {ended}", ""]
     if not steps:
         return "\n".join([*lines, *_failed(trace)])

@@ -223,6 +223,17 @@ export interface Commit {
 }
 
 /**
+ * How the text ends in a step.
+ *
+ * said    the reason in words: of a stop string which one, and what its last token says after it
+ * thrown  nodes that the driver accepted and that are not in the text, because it ends before them
+ */
+export interface TextEnd {
+  said: string;
+  thrown: number[];
+}
+
+/**
  */
 export interface Tolerance {
   target: number;
@@ -247,6 +258,7 @@ export interface Frame {
   draftRan: boolean | null;
   draftModel: ModelInfo | null;
   endReason: string | null;
+  textEnd: TextEnd | null;
   prefilled: number | null;
   timings: Timings | null;
   tree: Tree;
@@ -634,6 +646,8 @@ export interface Settings {
   driver: string;
   seed: number;
   max_new_tokens: number;
+  min_new_tokens: number;
+  stop: string[];
   chat: boolean;
   prompt_end_token: "refuse" | "drop" | "keep";
   audit: boolean;
@@ -649,13 +663,15 @@ export interface Choice {
 }
 
 /**
- * The run so far. ``shared`` is of another engine's run that specviz's rules judged again; else null.
+ * The run so far. ``thrown`` counts drafts that the driver accepted and that are not in the text, which ended.
+ * ``shared`` is of another engine's run that specviz's rules judged again; else null.
  *
  * The last three are of the draft, over all steps. ``confidence`` and ``outside`` are null where none was recorded.
  */
 export interface Totals {
   steps: number;
   tokens: number;
+  thrown: number;
   formulas: Record<string, string>;
   verifiers: VerifierTotals[];
   shared: SharedTotals | null;

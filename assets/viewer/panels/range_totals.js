@@ -24,7 +24,8 @@ export function totalsOf(run, frames, [first, last]) {
   const all = run.verifiers.map(({ name }) => totalsBy(name, own)).filter((one) => one.steps), engine = run.engine?.name;
   const both = engine && all.length > 1 ? own.filter((frame) => all.every(({ verifier }) => verdictBy(frame, verifier))) : null;
   return {
-    steps: own.length, tokens: own.reduce((sum, frame) => sum + frame.commit.piece.length, 0), formulas: run.totals.formulas,
+    steps: own.length, tokens: own.reduce((sum, frame) => sum + frame.commit.piece.length, 0),
+    thrown: own.reduce((sum, { textEnd }) => sum + (textEnd?.thrown.length ?? 0), 0), formulas: run.totals.formulas,
     verifiers: both ? all.filter(({ verifier }) => verifier === engine) : all,
     shared: both && { steps: both.length, verifiers: all.map(({ verifier }) => totalsBy(verifier, both)) },
     calibration: calibrationOf(own), confidence: confidenceOf(own), outside: outsideOf(own),

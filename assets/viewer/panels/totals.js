@@ -45,9 +45,15 @@ export function drawTotals(ui, run, state) {
   if (!totals.steps) return ui.totals.replaceChildren();
   const driver = totals.verifiers.find((v) => v.drives === totals.steps), cut = driver ? driver.emitted - totals.tokens : 0;
   ui.totals.replaceChildren(
-    note(`${saidOfSteps(state.range, totals.steps)}, ${totals.tokens} new tokens. Only the driver's choices became text; the others judged the trees it led to.${driver && cut > 0 ? ` The driver's ${driver.emitted} tokens count ${cut} that were not written, because the text ended.` : ""}`),
+    note(`${saidOfSteps(state.range, totals.steps)}, ${totals.tokens} new tokens. Only the driver's choices became text; the others judged the trees it led to.${driver && cut > 0 ? ` The driver's ${driver.emitted} tokens count ${cut} that were thrown away, because the text ended: ${thrownOf(totals.thrown, cut - totals.thrown)}.` : ""}`),
     totalsOfAll("Totals of the run so far, by verifier", run, totals.verifiers, totals.steps, totals.formulas), ...sharedTotals(run, totals), ...draftTotals(run, totals).filter((part) => part !== null));
 }
+
+/**
+ * @param {number} drafts that were accepted
+ * @param {number} others bonus tokens
+ */
+const thrownOf = (drafts, others) => [drafts ? `${drafts} accepted draft${drafts === 1 ? "" : "s"}` : "", others > 0 ? `${others} bonus token${others === 1 ? "" : "s"}` : ""].filter(Boolean).join(" and ");
 
 /**
  * Of another engine's run: its rule beside specviz's, over the steps that all of them judged.
