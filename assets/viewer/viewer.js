@@ -65,6 +65,7 @@ export function mount(element, handlers = {}) {
     select, show, toggle, watch, phase: (index) => enter(index), range: choose, unfold, notice: showNoticeOf, compare: comparePaths,
     light: (target) => selection.light(target), focusTree: (start) => selection.focusTree(start), open: openDock, reveal, rebuild,
   });
+  if (handlers.ask) act.takeShape = (budget) => state.run && handlers.ask?.("take_shape", { run: state.run.id, budget });
   Object.assign(act, makeTrail(ui, state, act, () => (redraw(), tell())));
   ui.dock.listen((name) => openDock(name));
   /** @param {NoticeShown | null} [notice] */

@@ -1,4 +1,4 @@
-"""An advised tree on prompts that it was not chosen by, paired with the tree that the run had: what it gains is this."""
+"""An advised tree on prompts that it was not chosen by, paired with the run's own tree: what it gains stands here."""
 
 from __future__ import annotations
 

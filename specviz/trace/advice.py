@@ -16,7 +16,7 @@ from specviz.trace.calibration import Interval
 from specviz.trace.forward_times import ForwardTimes, merged, times_of_run
 from specviz.trace.intervals import efficiency_interval
 from specviz.trace.metrics import new_tokens
-from specviz.trace.schema import Proposal, Step, Trace
+from specviz.trace.schema import Proposal, Trace
 
 LEAST_DECISIONS = 100
 """Nodes whose children were judged, below which nothing is advised: one decision more or less moves every figure by
@@ -25,6 +25,12 @@ BUDGETS = (4, 8, 16, 28, 64)
 MOST_BUDGET = 256
 DEPTH = 8
 """Levels of an advised tree at most; deeper than any trees of the run reached is beyond what was measured."""
+
+
+HOPEFUL = (
+    "The shape is chosen by the same decisions that its expected tokens are worked out from, so these are too hopeful, "
+    "the more so the fewer decisions there are; what it gains is what held-out prompts show."
+)
 
 
 class Advised(NamedTuple):

@@ -6,22 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from specviz.digits import digits
 from specviz.display import printable
-from specviz.trace.advice import LEAST_DECISIONS, Advice, Advised
+from specviz.trace.advice import HOPEFUL, LEAST_DECISIONS, Advice, Advised
 from specviz.trace.calibration import Interval
 from specviz.trace.schema import Step
-from specviz.trace.target_ranks import BINS, RankHistogram, rank_histograms
-import itertools
-
-HOPEFUL = (
-    "The shape is chosen by the same decisions that it is judged by, so its expected tokens are too hopeful, the more "
-    "so the fewer there are. What it gains is what held-out prompts show: --held-out."
-)
-
-
-def columns() -> list[str]:
-    """What the columns of :data:`~specviz.trace.target_ranks.BINS` are called."""
-    names = [str(a) if b == a + 1 else f"{a}-{b - 1}" for a, b in itertools.pairwise(BINS)]
-    return [*names, f"{BINS[-1]}+"]
+from specviz.trace.target_ranks import RankHistogram, column_names, rank_histograms
 
 
 def rank_report(steps: Sequence[Step]) -> list[str]:
@@ -29,7 +17,7 @@ def rank_report(steps: Sequence[Step]) -> list[str]:
     rejections, leaves = rank_histograms(steps)
     head = (
         f"{'':<22}{'ends':>6}  "
-        + "".join(f"{name:>7}" for name in columns())
+        + "".join(f"{name:>7}" for name in column_names())
         + f"{'never':>7}{'beyond':>8}{'no row':>8}"
     )
     lines = ["Rank in the draft's row (0: its likeliest) of the token that the target emitted instead", head]
@@ -80,7 +68,7 @@ def _lines(it: Advice) -> Iterator[str]:
         mark = "  fastest" if tree.budget == it.fastest else ""
         yield f"{tree.budget:>8}{tree.nodes:>7}{tree.levels:>8}{tree.expected:>10.3f}{_times(tree)}{mark}"
     yield from _timed(it)
-    yield HOPEFUL
+    yield f"{HOPEFUL} (--held-out)"
     best = it.best()
     yield f"advised, {best.nodes} nodes: --builder explicit --tree {best.paths}" + _proposal(it)
 
@@ -102,7 +90,7 @@ def _timed(it: Advice) -> Iterator[str]:
     else:
         yield f"target forwards measured: {widths}; draft {1000 * it.times.draft:.1f} ms a level"
         if it.fastest is None:
-            yield "Which budget is fastest cannot be said of one width; give runs of other trees, or bench's, with --times."
+            yield "Which budget is fastest cannot be said of one width; give other runs, or bench's, with --times."
 
 
 def interval_text(ends: Interval | None) -> str:

@@ -1,6 +1,7 @@
 """How long the models' forwards take by width: of the target, and of one level of the draft.
 
-What was not measured is not guessed: between two measured widths a straight line is drawn, outside them nothing is said.
+What was not measured is not guessed: between two measured widths a straight line is drawn, outside them nothing is
+said.
 """
 
 from __future__ import annotations

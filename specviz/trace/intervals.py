@@ -1,10 +1,11 @@
 """How sure figures over the steps of a run are, and whether two verifiers of it differ by more than noise.
 
-A step is what was drawn. New tokens a step are a ratio of sums over steps, and a difference between two verifiers is one
-of the steps' own differences, so both have the interval of :func:`~specviz.trace.calibration.ratio_interval`: Student's
-t on the linearized variance. A bootstrap over steps would want a thousand resamples of every figure at every step of a
-live run, and covers no more (``python -m tests.tools.coverage``). Shares near 0 and 1, where t fails, have Wilson's
-interval; where a step counts several times, for as many decisions as would be worth the same if they were independent.
+A step is what was drawn. New tokens a step are a ratio of sums over steps, and a difference between two verifiers is
+one of the steps' own differences, so both have the interval of :func:`~specviz.trace.calibration.ratio_interval`:
+Student's t on the linearized variance. A bootstrap over steps would want a thousand resamples of every figure at every
+step of a live run, and covers no more (``python -m tests.tools.coverage``). Shares near 0 and 1, where t fails, have
+Wilson's interval; where a step counts several times, for as many decisions as would be worth the same if they were
+independent.
 
 All of them are of this prompt and this run: steps that resemble their neighbours are worth fewer than they count.
 """

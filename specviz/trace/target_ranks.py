@@ -6,11 +6,11 @@ recorded cannot be worked out beyond the row's recorded width, and is said to be
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from specviz.trace.schema import Bonus, Node, Step
-import itertools
 
 BINS = (0, 1, 2, 3, 4, 8, 16, 32)
 """First rank of every column of a histogram; the last one has no end."""
@@ -55,6 +55,12 @@ class RankHistogram(NamedTuple):
     beyond: int
     no_row: int
     recorded: int
+
+
+def column_names() -> list[str]:
+    """What the columns of :data:`BINS` are called."""
+    names = [str(a) if b == a + 1 else f"{a}-{b - 1}" for a, b in itertools.pairwise(BINS)]
+    return [*names, f"{BINS[-1]}+"]
 
 
 def target_rank(step: Step) -> TargetRank | None:
