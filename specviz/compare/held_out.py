@@ -115,8 +115,6 @@ def held_out_report(found: HeldOut) -> list[str]:
 
 def verdict(it: Difference) -> str:
     """What a difference may be called; the interval and the test must agree for it to be more than noise."""
-    if it.low > 0 and it.p < 0.05:
-        return "the advised tree gains"
-    if it.high < 0 and it.p < 0.05:
-        return "the advised tree loses"
-    return "no more than noise"
+    if it.noise or it.low <= 0 <= it.high:
+        return "this may be noise"
+    return "the advised tree gains" if it.value > 0 else "the advised tree loses"

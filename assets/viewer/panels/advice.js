@@ -57,7 +57,7 @@ function ranksPart({ names, rejections, leaves }) {
 const rankRow = (name, { ends, known, never, beyond, noRow }, most) => el("tr", {}, el("th", { scope: "row" }, name), cells([String(ends), ...[...known, never, beyond, noRow].map((n) => count(n, most))]));
 
 /** @param {number} n @param {number} most */
-const count = (n, most) => el("span", { class: "sv-count" }, el("i", { style: `height: ${(16 * n) / most}px`, "aria-hidden": "true" }), String(n));
+const count = (n, most) => el("span", { class: "sv-count" }, String(n), el("i", { style: `height: ${(16 * n) / most}px`, "aria-hidden": "true" }));
 
 /**
  * @param {Run} run
@@ -69,7 +69,7 @@ function foundPart(run, found, act) {
     String(tree.levels), number(tree.expected), tree.seconds === null ? null : el("span", {}, `${digits(1000 * tree.seconds)} ms`), tree.seconds === null ? null : number(tree.expected / tree.seconds)])));
   const best = found.trees.find(({ budget }) => budget === found.best) || found.trees[0];
   return el("div", {},
-    note(`${found.decisions} decisions stand behind this, nodes whose children ${found.driver} judged in ${found.steps} steps${found.leftOut ? `, ${found.leftOut} with another driver, proposal or sampling left out` : ""}. Today's trees have ${digits(found.nodes)} nodes: expected by the same model ${digits(found.today)} new tokens a target forward, seen ${digits(found.seen)} (95 %: ${intervalOf(found.low, found.high)}); the model is off by ${digits(found.today - found.seen)}.`),
+    note(`${found.decisions} decisions stand behind this, nodes whose children ${found.driver} judged in ${found.steps} steps${found.leftOut ? `, ${found.leftOut} with another driver, proposal or sampling left out` : ""}. Today's trees have ${digits(found.nodes)} nodes: expected by the same model ${found.today.toFixed(2)} new tokens a target forward, seen ${found.seen.toFixed(2)} (95 %: ${intervalOf(found.low, found.high, (end) => end.toFixed(2))}); the model is off by ${(found.today - found.seen).toFixed(3)}.`),
     table("Best trees by budget", ["Tree", "Levels", "Expected tokens a forward", "Forwards of a step", "Expected tokens a second"], rows), ...found.notes.map((text) => note(text)),
     takePart(run, best, act));
 }
