@@ -62,7 +62,8 @@ def held_out(pair: Pair, trace: Trace, advice: Advice, prompts: Sequence[Prompt]
     )
     driver = tuple(choice for choice in settings.verifiers if choice.name == settings.driver)
     tallies = []
-    for name, builder in ((TODAY, settings.builder), (ADVISED, explicit)):
+    # The first of two is the one that the other is taken from.
+    for name, builder in ((ADVISED, explicit), (TODAY, settings.builder)):
         own = settings.model_copy(
             update={"builder": builder, "verifiers": driver, "max_new_tokens": max_new_tokens, "audit": False}
         )

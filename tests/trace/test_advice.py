@@ -152,7 +152,7 @@ def test_too_few_decisions_are_refused_with_their_number(trace: Trace) -> None:
     assert number < LEAST_DECISIONS
     with pytest.raises(SettingsError, match=rf"^{number} decisions are too few to advise a tree; it takes 100 "):
         advise([few])
-    with pytest.raises(SettingsError, match="^0 decisions"):
+    with pytest.raises(SettingsError, match=r"^0 decisions"):
         advise([trace.model_copy(update={"steps": ()})])
     copied = [
         s.model_copy(update={"tree": s.tree.model_copy(update={"builder": "prompt_lookup"})}) for s in trace.steps
