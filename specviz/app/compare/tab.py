@@ -271,7 +271,7 @@ class CompareTab:
             for name in ("trees", "verifiers"):
                 given[name] = [text[:500] for text in _texts(given[name])]
             _, models, settings = self.act.form.read(values[len(self.form) :])
-            given["prompt_end_token"] = settings.prompt_end_token
+            given |= {name: getattr(settings, name) for name in ("prompt_end_token", "min_new_tokens", "stop")}
             yield self._working(Progress("Preparing …"))
             job = small_job(given, models, self.act.limits)
             page = str(request.session_hash)
