@@ -10,9 +10,10 @@ The target has computed hidden states at the parent of the root only. Below the 
 output at the parent.
 
 Such a draft is a model with a head, and no :class:`~specviz.models.heads.head.StepHead`. Its layers read tokens alone:
-there is a slot for every token of the text, the first one too, and the slots of accepted nodes are right and stay. A step
-head's slots hold pairs of a state and a token, none for the first token, and those below the root are fed again. What the
-two share is how the target's states are read (:mod:`specviz.models.target_states`) and recorded (``HeadInfo``).
+there is a slot for every token of the text, the first one too, and the slots of accepted nodes are right and stay. A
+step head's slots hold pairs of a state and a token, none for the first token, and those below the root are fed again.
+What the two share is how the target's states are read (:mod:`specviz.models.target_states`) and recorded
+(``HeadInfo``).
 """
 
 from __future__ import annotations
