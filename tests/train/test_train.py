@@ -292,7 +292,7 @@ def test_the_commands_train_and_measure(
 
 def test_several_drafts_stand_in_one_table_with_tested_differences(folder: Path, pair: Pair) -> None:
     weak = pair_of(pair.target.model, tiny.perturbed(pair.target.model, scale=2.0), (tiny.END_ID,))
-    options = {"shards": 1, "runs": 2, "new_tokens": 4, "say": lambda _: None}
+    options = {"shards": 1, "runs": 2, "new_tokens": 2, "say": lambda _: None}
     measured = {"near": measure(pair, folder, **options), "weak": measure(weak, folder, **options)}
     measured["again"] = measured["near"]
     text = several_table(measured)
