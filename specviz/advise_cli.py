@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from specviz.arguments import Commands
@@ -92,4 +94,5 @@ def _held_out(options: argparse.Namespace, trace: Trace, found: Advice) -> None:
     trace.own_settings()  # what cannot be repeated is refused before models are loaded
     prompts = spread(load_prompts(options.held_out), options.prompts)
     pair = ModelChoice.of(options).load(print_progress())
-    say("\n".join(held_out_report(held_out(pair, trace, found, prompts, options.max_new_tokens))))
+    told = partial(say, file=sys.stderr, flush=True)
+    say("\n".join(held_out_report(held_out(pair, trace, found, prompts, options.max_new_tokens, told))))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from specviz.compare.prompts import Prompt
@@ -46,8 +46,18 @@ class HeldOut:
     difference: Difference
 
 
-def held_out(pair: Pair, trace: Trace, advice: Advice, prompts: Sequence[Prompt], max_new_tokens: int) -> HeldOut:
+def held_out(
+    pair: Pair,
+    trace: Trace,
+    advice: Advice,
+    prompts: Sequence[Prompt],
+    max_new_tokens: int,
+    on_run: Callable[[str], object] = str,
+) -> HeldOut:
     """Run both trees on each prompt, with the settings of the trace and its driver alone.
+
+    Args:
+        on_run: called with a line before every run.
 
     Raises:
         SettingsError: for a run that has no settings to repeat, or where fewer than two prompts are left without the
@@ -67,7 +77,9 @@ def held_out(pair: Pair, trace: Trace, advice: Advice, prompts: Sequence[Prompt]
         own = settings.model_copy(
             update={"builder": builder, "verifiers": driver, "max_new_tokens": max_new_tokens, "audit": False}
         )
-        tallies += [_tally(pair, own, name, prompt) for prompt in others]
+        for number, prompt in enumerate(others, start=1):
+            on_run(f"{name} tree, prompt {number} of {len(others)}")
+            tallies.append(_tally(pair, own, name, prompt))
     by_tree = {name: [one for one in tallies if one.group.tree == name] for name in (TODAY, ADVISED)}
     return HeldOut(
         tree,

@@ -73,7 +73,7 @@ def test_of_tokens_parents_and_what_was_accepted_nothing_else_is_said() -> None:
     assert run["asked"] == "".join(f"‹{token}›" for token in trace.prompt_tokens)
     (totals,) = run["totals"]["verifiers"]
     assert totals["depth"]["of"][0] == 3
-    assert totals["rank"] == {"accepted": [], "of": []}
+    assert totals["rank"] == {"accepted": [], "of": [], "least": [], "most": []}
     assert run["totals"]["shared"] is None
     assert not NOTHING.search(" ".join(phase["caption"] for phase in frame["phases"]["before"]) + frame["summary"])
 
