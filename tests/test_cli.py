@@ -117,6 +117,8 @@ def test_a_chat_prompt_is_wrapped(folders: list[str], tmp_path: Path) -> None:
         (["--temperature", "-1"], "temperature"),
         (["--top-p", "0"], "top_p"),
         (["--max-new-tokens", "0"], "max_new_tokens"),
+        (["--min-new-tokens", "-1"], "min_new_tokens"),
+        (["--stop", ""], "at least 1 character"),
         (["--verifier-option", "eta.epsilon"], "name=value"),
         (["--verifier-option", "naive.epsilon=1"], "naive"),
         (["--verifier", "nothing"], "my_module:my_verifier"),

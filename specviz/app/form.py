@@ -190,7 +190,7 @@ def settings_form(form: Form) -> Any:
         "",
         label="Stop strings",
         info=r"One a line; \n is a line break",
-        lines=1,
+        lines=2,
         max_lines=6,
         max_length=8_000,
         render=False,

@@ -115,7 +115,7 @@ def step_frame(trace: Trace, position: int) -> Frame:
         "timings": _timings(step.timings),
         "tree": tree_columns(step, engine),
         "nodes": node_columns(step, tokens, shown),
-        "verdicts": verdict_rows(step, tokens, shown, trace.end_tokens),
+        "verdicts": verdict_rows(step, tokens, shown, trace.end_tokens, trace.least_in(position)),
         "phases": step_phases(step, shown, of_head),
         "commit": commit_columns(trace, position),
         "tolerance": tolerance,

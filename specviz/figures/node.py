@@ -149,10 +149,13 @@ def draft_sums(step: Step) -> DepthSums:
 
 
 def verdict_rows(
-    step: Step, tokens: TokenTable, shown: Collection[int], end_tokens: Collection[int]
+    step: Step, tokens: TokenTable, shown: Collection[int], end_tokens: Collection[int], least: int = 0
 ) -> list[VerdictColumns]:
     """One entry a verifier, in the order they were run."""
-    return [_verdict(step, verdict, tokens, shown, end_tokens) for verdict in step.verdicts.values()]
+    return [
+        _verdict(step, verdict, tokens, shown, new_tokens(step, verdict.verifier, end_tokens, least))
+        for verdict in step.verdicts.values()
+    ]
 
 
 def commit_columns(trace: Trace, position: int) -> Commit:
@@ -218,9 +221,7 @@ def _limits(size: int, recorded: int) -> tuple[int, int]:
     return (recorded, min(3, recorded)) if size <= 320 else (min(6, recorded), min(2, recorded))
 
 
-def _verdict(
-    step: Step, verdict: Verdict, tokens: TokenTable, shown: Collection[int], end_tokens: Collection[int]
-) -> VerdictColumns:
+def _verdict(step: Step, verdict: Verdict, tokens: TokenTable, shown: Collection[int], emitted: int) -> VerdictColumns:
     rules = list(dict.fromkeys(decision.rule for decision in verdict.decisions))
     return {
         "verifier": verdict.verifier,
@@ -228,7 +229,7 @@ def _verdict(
         "optionsKey": cut(options_key(verdict.options)),
         "lossless": verdict.lossless,
         "path": list(verdict.path),
-        "emitted": new_tokens(step, verdict.verifier, end_tokens),
+        "emitted": emitted,
         "bonus": None if verdict.bonus is None else _bonus(step, verdict, verdict.bonus, tokens),
         "thresholds": [
             number(threshold, EXACT if node in shown else CARRIED) for node, threshold in enumerate(verdict.thresholds)

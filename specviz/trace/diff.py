@@ -127,8 +127,8 @@ class Comparison:
 def compare(a: Trace, b: Trace | Reference, names: tuple[str, str] = ("A", "B")) -> Comparison:
     """Compare two runs. Tokens are compared by id, so the runs should share a tokenizer.
 
-    Where one side stopped because of a token limit or a person, the other's further tokens are no difference; where it
-    had reached an end of sequence, they are.
+    Where one side stopped because of a token limit, a stop string or a person, the other's further tokens are no
+    difference; where it had reached an end of sequence, they are.
     """
     ours, theirs = a.output_tokens(), list(b.tokens) if isinstance(b, Reference) else b.output_tokens()
     shared = next(

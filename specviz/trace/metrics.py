@@ -68,27 +68,30 @@ def accepted_lengths(steps: Iterable[Step], verifier: str) -> list[int]:
     return [len(step.verdicts[verifier].path) for step in steps]
 
 
-def emitted_length(step: Step, path: Sequence[int], end_tokens: Collection[int]) -> int:
+def emitted_length(step: Step, path: Sequence[int], end_tokens: Collection[int], least: int = 0) -> int:
     """New tokens of a step: an accepted path and the bonus, unless the path ended the text.
 
     An end-of-sequence node is never expanded, so it can only be the last of a path.
+
+    Args:
+        least: of the step's tokens, among which an end token ends nothing; see :meth:`Trace.least_in`.
     """
-    ended = bool(path) and step.tree.nodes[path[-1]].token in end_tokens
+    ended = len(path) > least and step.tree.nodes[path[-1]].token in end_tokens
     return len(path) + (not ended)
 
 
-def new_tokens(step: Step, verifier: str, end_tokens: Collection[int]) -> int:
+def new_tokens(step: Step, verifier: str, end_tokens: Collection[int], least: int = 0) -> int:
     """The same of a verifier's path. What another engine committed without a bonus token that it told of is as much as
     it emitted: it may have drawn none."""
     verdict = step.verdicts[verifier]
     if verdict.bonus is None and verifier == step.driver:
         return len(step.committed)
-    return emitted_length(step, verdict.path, end_tokens)
+    return emitted_length(step, verdict.path, end_tokens, least)
 
 
 def emitted_lengths(trace: Trace, verifier: str) -> list[int]:
     """New tokens of each step, as :func:`new_tokens` counts them."""
-    return [new_tokens(step, verifier, trace.end_tokens) for step in trace.steps]
+    return [new_tokens(step, verifier, trace.end_tokens, trace.least_in(i)) for i, step in enumerate(trace.steps)]
 
 
 def block_efficiency(trace: Trace, verifier: str) -> float:

@@ -185,8 +185,8 @@ def _sampled_meaning(a: Trace, b: Trace) -> Meaning:
         return Meaning("not comparable", why, others, same)
     if _one_was_cut(a.steps[first], b.steps[first]):
         why = (
-            f"both sample, and one of them stopped at its token limit within step {first + 1} and went on in one step "
-            "more, so the later coins are others."
+            f"both sample, and one of them stopped at its token limit within step {first + 1} or at a stop string, and "
+            "went on in one step more, so the later coins are others."
         )
         return Meaning("not comparable", why, (), same)
     should = (

@@ -388,6 +388,12 @@ class Trace(Value):
         said = self.engine or self.settings_of(position)
         return (said.target, said.draft) if said else (None, None)
 
+    def least_in(self, position: int) -> int:
+        """How many tokens of ``steps[position]`` are within ``min_new_tokens``."""
+        settings = self.settings_of(position)
+        least = settings.min_new_tokens if settings else 0
+        return max(0, least - (self.steps[position].context - len(self.prompt_tokens)))
+
     def models_of(self, position: int) -> Models:
         """What ``steps[position]`` was run on."""
         return self.steps[position].models or self.models

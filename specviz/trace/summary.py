@@ -39,8 +39,8 @@ def summary(trace: Trace) -> str:
     ended: str = trace.end_reason or ("not yet" if steps else "not started")
     tokens = len(trace.output_tokens())
     thrown = sum(len(step.thrown_away()) for step in steps)
-    ended += f"; accepted and thrown away: {thrown}" if thrown else ""
-    lines = [printable(text, keep="\n"), "", f"{tokens} tokens in {len(steps)} steps, ended: {ended}", ""]
+    rest = f"; accepted and thrown away: {thrown}" if thrown else ""
+    lines = [printable(text, keep="\n"), "", f"{tokens} tokens in {len(steps)} steps, ended: {ended}{rest}", ""]
     if not steps:
         return "\n".join([*lines, *_failed(trace)])
     lines.append(f"{'verifier':<16}{'block eff.':>10}{'accepted':>10}   by depth{'':<22}by sibling rank")

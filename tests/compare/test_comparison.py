@@ -20,7 +20,7 @@ from specviz.compare.labels import labels_of
 from specviz.compare.prompts import load_prompts
 from specviz.compare.rows import NO_DRAFT, SAMPLING, TABLES, Row, Rows
 from specviz.compare.run_unit import pack, run_unit, unpack
-from specviz.compare.spec import known_verifiers, prompt_seed, settings_of
+from specviz.compare.spec import Comparison, known_verifiers, prompt_seed, read_comparison, settings_of, units
 from specviz.compare.statistics import tallies
 from specviz.compare.summary import FROM_SAMPLING, load, summarize
 from specviz.compare.text_report import format_report
@@ -186,6 +186,19 @@ def test_verifiers_meet_one_luck_whatever_the_tree(undisturbed: dict[str, list[R
     assert prompt_seed(0, "few-0001") in {seed for _, seed in seeds}
     assert prompt_seed(0, "a") != prompt_seed(1, "a") != prompt_seed(1, "b")
     assert 0 <= prompt_seed(2**62, "é") < 2**63
+
+
+def test_what_ends_a_text_is_part_of_a_comparison_where_it_was_asked_for() -> None:
+    def asked(*options: str) -> Comparison:
+        return compare_cli.comparison_of(_parser().parse_args(["compare", *options]))
+
+    plain, ended = asked(), asked("--stop", "\n\n", "--stop", "END", "--min-new-tokens", "2")
+    assert not {"stop", "min_new_tokens"} & plain.model_dump(mode="json").keys(), "a folder of before goes on"
+    assert read_comparison(json.loads(ended.model_dump_json())) == ended
+    settings = settings_of(ended, units(ended, load_prompts())[0], has_template=False)
+    assert (settings.stop, settings.min_new_tokens) == (("\n\n", "END"), 2)
+    with pytest.raises(SettingsError, match="200 characters"):
+        asked("--stop", "x" * 201)
 
 
 def test_one_rule_takes_part_with_several_options(command: list[str], tmp_path: Path) -> None:

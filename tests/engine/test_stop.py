@@ -19,6 +19,7 @@ from specviz.figures.totals import run_totals
 from specviz.models.generating import generate
 from specviz.models.loading import Pair
 from specviz.models.tokens import as_text
+from specviz.trace.metrics import emitted_lengths
 from specviz.trace.schema import Choice, Sampling, Settings, Trace
 from specviz.trace.settings import build_settings
 from specviz.trace.stop_strings import Completed, completed_by, parse_stops, written_stops
@@ -164,6 +165,10 @@ def test_before_the_least_number_of_tokens_nothing_that_is_said_ends_the_text() 
     late = run(pair=pair, min_new_tokens=place + 1, **FREE)
     assert len(late.output_tokens()) > place + 1
     assert late.output_tokens()[: place + 1] == tokens[: place + 1]
+    # What the driver emitted is counted on behind it, and the last step's rest as before.
+    cut = sum(len(step.emitted()) - len(step.committed) for step in late.steps[:-1])
+    assert cut == 0
+    assert emitted_lengths(late, "longest_path")[:-1] == [len(step.committed) for step in late.steps[:-1]]
 
 
 # ---------------------------------------------------------------------------------------- going on, and as text
