@@ -175,10 +175,10 @@ def _failed(trace: Trace, checks: list[dict[str, Check]], findings: list[Finding
         if failed:
             step, check = failed[0]
             many = sum(check.failed for _, check in failed)
-            said = (check.message or f"{many} of {compared} comparisons failed").rstrip(".")
-            where = f"; {many} of {compared} in {len(failed)} of {len(ran)} steps" if compared > 1 else ""
+            said = (check.message or "It does not fit").rstrip(".")
+            counted = f"; {many} of {compared} comparisons failed, in {len(failed)} of {len(ran)} steps"
             about = ABOUT[name]
-            sentence = f"Step {step + 1}: {said}{where}."
+            sentence = f"Step {step + 1}: {said}{counted if compared > 1 else ''}."
             meaning = HEAD_ROWS if name == "draft_rows" and _head_of(trace, step) else about.meaning
             findings.append(Finding(name, about.weight, step, check.node, sentence, meaning, about.place))
         elif compared and name not in CALIBRATIONS:  # what these say was told before
