@@ -220,8 +220,8 @@ _TEXT = (
 )
 
 _ROOT_ROW = (
-    "The root, and there the draft's row under What may follow it, which q of its children is read from: it is not that "
-    "of a plain forward over the text's pairs. The finding says by how much; nothing else on the page can. The text is "
+    "The root, and there the draft's row under What may follow it, which has q of its children: it is not that of a "
+    "plain forward over the text's pairs. The finding says by how much; nothing else on the page can. The text is "
     "the target's all the same; acceptance is what suffers."
 )
 _HEADS = (
