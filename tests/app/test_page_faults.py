@@ -58,3 +58,15 @@ def test_a_fault_opens_where_it_shows_and_is_left_with_its_run(served):
     page.wait_for_selector(".sv-lesson", state="detached")
     assert page.get_attribute("#menu-view-button", "aria-selected") == "true"
     assert page.evaluate(f"{STATE}.run.id") == run, "the run stays"
+
+
+def test_on_a_phone_what_is_shown_closes_over_the_fault_again(served):
+    seen = served(size=(390, 844))
+    page = seen.page
+    seen.menu("faults")
+    page.click("[data-act=fault-open-head-other-rope]")
+    page.click("[data-act=fault-show]")  # the rows of the root, in the sheet
+    page.wait_for_function(f"{STATE}.dock === 'node'")
+    assert page.is_hidden(".sv-lesson")
+    page.click("[data-act=dock]")
+    assert page.is_visible('.sv-lesson h3:text-is("A head\'s rotary base is another")')
