@@ -36,7 +36,7 @@ def summary(trace: Trace) -> str:
     steps = trace.steps
     texts = {token.id: token for step in steps for token in step.tokens}
     text = text_of_tokens([written(token, texts) for token in trace.output_tokens()])
-    ended = trace.end_reason or ("not yet" if steps else "not started")
+    ended: str = trace.end_reason or ("not yet" if steps else "not started")
     tokens = len(trace.output_tokens())
     thrown = sum(len(step.thrown_away()) for step in steps)
     ended += f"; accepted and thrown away: {thrown}" if thrown else ""
