@@ -283,7 +283,8 @@ export function mount(element, handlers = {}) {
     delete ui.dock.box.dataset.drawn;
   }
 
-  const closeDock = () => openDock(state.dock && state.dock !== NODE ? "" : "cache");
+  // Of a narrow window the node's tab closes, too, where a lesson or a fault lies under the sheet.
+  const closeDock = () => openDock(state.dock && (state.dock !== NODE || state.asks) ? "" : "cache");
 
   /**
    * Go to an element in a panel of the dock.

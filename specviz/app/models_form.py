@@ -25,12 +25,12 @@ def models_form(form: Form) -> None:
             names = ("default", "default") if "default" in offered else find_preset(offered[0]).names
             said = "Default, a folder, or a hub id" if free else "Of the pair"
             target = form.add("target", gr.Textbox(names[0], label="Target model", info=said, interactive=free))
-            said = "Same tokenizer as the target" if free else "Of the pair"
+            said = "Same tokenizer, or a head of it" if free else "Of the pair"
             draft = form.add("draft", gr.Textbox(names[1], label="Draft model", info=said, interactive=free))
             form.add("chat", gr.Checkbox(True, label="Chat template", info="Wrap the prompt as a chat turn"))
             ask = gr.Button("Does it fit?", size="md", elem_id="fits")
         told = gr.Markdown("", visible=False, elem_id="memory-plan")
-        with folded("Precision and device"):
+        with folded("Precision, device and heads"):
             set_by = None if free else "Set by this page's operator"
             bits = {"info": set_by or "8 or 4 bit", "interactive": free}
             loading, how = form.limits.loading, {"info": set_by, "interactive": free}

@@ -11,9 +11,9 @@ from typing import Literal, NamedTuple
 
 from specviz.figures.audit import audit_columns, audit_faults
 from specviz.figures.cache_types import Cache, Left, Settled, States
-from specviz.figures.head_slots import HeadSlots, draft_of, head_slots, state_read, token_place
 from specviz.figures.mask import Row, mask_columns, mask_faults, mask_rows
 from specviz.figures.text import shorten, token_label, token_of
+from specviz.trace.head_slots import HeadSlots, draft_of, head_slots, state_read, token_place
 from specviz.trace.schema import CacheChange, Slot, Step, TokenText, Trace
 
 SLOT_COLUMNS = 6
@@ -52,7 +52,7 @@ def cache_columns(
     where the run does not say that it dropped it.
 
     ``lag_before`` is what the step before had for :func:`lag`; ``settled`` is of :func:`settled_slots`, ``states`` of
-    :func:`states_read`, for a head, whose ``rules`` are those of :func:`~specviz.figures.head_slots.head_slots`.
+    :func:`states_read`, for a head, whose ``rules`` are those of :func:`~specviz.trace.head_slots.head_slots`.
     """
     texts = step.text_of()
     after = after_rows(step, change, rules)

@@ -61,4 +61,5 @@ def _audited(trace: Trace) -> Findings:
 
 
 def _line(text: str) -> str:
-    return one_line(_STEP.sub("", text), SENTENCE_COLUMNS)
+    said = _STEP.sub("", text)
+    return one_line(said[:1].upper() + said[1:] if said != text else text, SENTENCE_COLUMNS)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from specviz.figures.cache_types import Mask, Runs
-from specviz.figures.head_slots import HeadSlots
+from specviz.trace.head_slots import HeadSlots
 from specviz.trace.schema import CacheChange, Step
 
 MOST_RUNS = 5000

@@ -12,10 +12,10 @@ from collections.abc import Collection, Sequence
 from specviz.digits import apart, digits
 from specviz.figures.cache import after_rows
 from specviz.figures.frame_types import Phase, Phases, VerdictPhases
-from specviz.figures.head_slots import HeadSlots
 from specviz.figures.outcomes import LETTERS
 from specviz.figures.text import listed, shorten, token_label, token_of
 from specviz.figures.tree import node_label
+from specviz.trace.head_slots import HeadSlots
 from specviz.trace.schema import Bonus, CacheChange, Decision, Step, Verdict
 
 NAME_COLUMNS = 24

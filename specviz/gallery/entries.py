@@ -34,7 +34,7 @@ _PLACES = (
         said="Every node is run one position too far to the right.",
         more="Distances inside the tree stay right. Only those between tree and text are off, so the text still reads "
         "well.",
-        look="Mask and positions: behind each row stands the position that was passed, and the one that is due: the "
+        look="Masks: behind each row stands the position that was passed, and the one that is due: the "
         "length of the text before the root, plus the node's depth.",
         checks=("positions", "target_rows"),
         reports=(Report("huggingface/transformers", 30413),),
@@ -44,7 +44,7 @@ _PLACES = (
         title="Positions count nodes, not depth",
         said="A node's position is its place in the flattened tree, not its depth.",
         more="That is right as long as the tree is a chain. One sibling puts every later node too far along.",
-        look="Mask and positions: siblings must share a position. Here each has one of its own.",
+        look="Masks: siblings must share a position. Here each has one of its own.",
         checks=("positions", "target_rows"),
         reports=(Report("lablup/mlxcel", 1214),),
     ),
@@ -53,7 +53,7 @@ _PLACES = (
         title="Positions go on by one for each step",
         said="The counter of positions goes on by one a step, whatever was accepted.",
         more="The first step that accepts a draft puts it behind the text for good.",
-        look="Mask and positions, in the first step after one that accepted: the position of the root is smaller than "
+        look="Masks, in the first step after one that accepted: the position of the root is smaller than "
         "the text is long.",
         checks=("positions", "target_rows"),
         reports=(Report("huggingface/transformers", 30042),),
@@ -64,7 +64,7 @@ _PLACES = (
         said="The mask lets a row see an earlier sibling.",
         more="So it is with plain causal attention, and where a kernel takes the lower triangle for unmasked. What the "
         "target says there is of a text that nobody will write.",
-        look="Mask and positions: a red cell is a node that is seen and is no ancestor.",
+        look="Masks: a red cell is a node that is seen and is no ancestor.",
         checks=("mask", "target_rows"),
         reports=(Report("PaddlePaddle/FastDeploy", 3514),),
     ),
@@ -194,7 +194,8 @@ _TEXT = (
         title="An end of sequence inside a block is missed",
         said="Only the last token of a step is looked at for an end of sequence.",
         more="An end token that was accepted before it is overlooked, and the text goes on.",
-        look="The words of the step: after the end token stand others, and further steps.",
+        look="The words of the step: after the end token stand others, and further steps. Here the comma is the end "
+        "token, so that a short run meets one.",
         checks=("text_end",),
         reports=(Report("huggingface/transformers", 47912),),
     ),
@@ -219,8 +220,9 @@ _TEXT = (
 )
 
 _ROOT_ROW = (
-    "The root: the head's row there, and so q of its children, is not that of a plain forward over the text's pairs. "
-    "The text is the target's all the same; acceptance is what suffers."
+    "The root, and there the draft's row under What may follow it, which has q of its children: it is not that of a "
+    "plain forward over the text's pairs. The finding says by how much; nothing else on the page can. The text is "
+    "the target's all the same; acceptance is what suffers."
 )
 _HEADS = (
     Fault(

@@ -10,11 +10,11 @@ from typing import Any
 
 from specviz.digits import digits
 from specviz.recorder.checks.calibration import BONUS, CALIBRATIONS, COMMITTED, DRAFT
-from specviz.recorder.findings import ABOUT, Finding, NotRun, Place, Weight, in_order
+from specviz.recorder.findings import ABOUT, HEAD_ROWS, Finding, NotRun, Place, Weight, in_order
 from specviz.recorder.kept import checks_of
 from specviz.trace.checks import Check
 from specviz.trace.metrics import difference_text, tolerances
-from specviz.trace.schema import Step, Trace
+from specviz.trace.schema import HeadInfo, Step, Trace
 
 DEVIATIONS = 4.5
 """A calibration is a finding where its score is further from 0 than so many standard deviations, and"""
@@ -56,7 +56,7 @@ def audit(trace: Trace, target: Any = None, draft: Any = None, *, dtype: str = "
     not_run: dict[str, str] = {}
     for name in CALIBRATIONS:
         _calibration(name, trace, checks, findings, not_run)
-    _failed(checks, findings, not_run)
+    _failed(trace, checks, findings, not_run)
     _failed_steps(trace, findings)
     _text_end(trace, findings, not_run)
     _cache_audits(trace, findings)
@@ -87,14 +87,20 @@ def _all_checks(trace: Trace) -> list[dict[str, Check]]:
     """Of each step by name: those that ran while the rows were there, and those that what was kept allows now."""
     text = list(trace.prompt_tokens)
     checks = []
-    for step in trace.steps:
+    for position, step in enumerate(trace.steps):
         found = {check.name: check for check in step.checks}
-        for check in (*checks_of(step, text), _kept_draft_calibration(step)):
+        for check in (*checks_of(step, text, _head_of(trace, position)), _kept_draft_calibration(step)):
             # What could not be checked then lacked what the file holds a guess of, if anything.
             found.setdefault(check.name, check)
         checks.append(found)
         text += step.committed
     return checks
+
+
+def _head_of(trace: Trace, position: int) -> HeadInfo | None:
+    """What the draft of a step is, where it is a head and no language model; specviz's own head stands over one."""
+    draft = trace.models_of(position).draft
+    return None if draft is None or draft.head is None or draft.head.format == "hidden_state" else draft.head
 
 
 def _kept_draft_calibration(step: Step) -> Check:
@@ -159,7 +165,7 @@ def _says_lossless(trace: Trace) -> bool:
     return trace.engine.rule in _LOSSLESS_RULES
 
 
-def _failed(checks: list[dict[str, Check]], findings: list[Finding], not_run: dict[str, str]) -> None:
+def _failed(trace: Trace, checks: list[dict[str, Check]], findings: list[Finding], not_run: dict[str, str]) -> None:
     """One finding for each check that failed, with the first step where it did; and those that never ran."""
     names = [name for name in ABOUT if any(name in step for step in checks)]
     for name in names:
@@ -169,11 +175,12 @@ def _failed(checks: list[dict[str, Check]], findings: list[Finding], not_run: di
         if failed:
             step, check = failed[0]
             many = sum(check.failed for _, check in failed)
-            said = (check.message or f"{many} of {compared} comparisons failed").rstrip(".")
-            where = f"; {many} of {compared} in {len(failed)} of {len(ran)} steps" if compared > 1 else ""
+            said = (check.message or "It does not fit").rstrip(".")
+            counted = f"; {many} of {compared} comparisons failed, in {len(failed)} of {len(ran)} steps"
             about = ABOUT[name]
-            sentence = f"Step {step + 1}: {said}{where}."
-            findings.append(Finding(name, about.weight, step, check.node, sentence, about.meaning, about.place))
+            sentence = f"Step {step + 1}: {said}{counted if compared > 1 else ''}."
+            meaning = HEAD_ROWS if name == "draft_rows" and _head_of(trace, step) else about.meaning
+            findings.append(Finding(name, about.weight, step, check.node, sentence, meaning, about.place))
         elif compared and name not in CALIBRATIONS:  # what these say was told before
             sentence = f"{compared} comparisons in {sum(check.compared > 0 for _, check in ran)} steps, none failed."
             findings.append(Finding(name, "note", None, None, sentence, "they fit", ABOUT[name].place))

@@ -64,8 +64,9 @@ _PROCESSING = (
 )
 _COMPACTION = (
     "the cache was cut to its new length without gathering the accepted slots first, or they were gathered in another "
-    "order"
+    "order, or it was not cut at all"
 )
+_DRAFT_COMPACTION = f"{_COMPACTION}; or a drafted token was never fed, so that all later ones stand one slot too early"
 
 ABOUT: Mapping[str, About] = {
     "failed_steps": About(
@@ -152,11 +153,18 @@ ABOUT: Mapping[str, About] = {
     ),
     "draft_processing": About("warning", "rows", _PROCESSING.format("draft_sampling")),
     "top_k_order": About("warning", "tree", "children are sorted by another score than the draft's row"),
-    "draft_compaction": About("warning", "draft cache", _COMPACTION),
+    "draft_compaction": About("warning", "draft cache", _DRAFT_COMPACTION),
     "draft_mask": About("warning", "draft cache", _MASK),
     "draft_positions": About("warning", "draft cache", _POSITIONS),
 }
 """Every check by name, those first whose faults cause others."""
+
+HEAD_ROWS = (
+    "the head reads other states than it was trained on (another layer, another token, drafted keys that stayed), or "
+    "it is run otherwise (a norm, the rotary base, its embeddings, the order of its columns). The text stays right, "
+    "and acceptance falls"
+)
+"""What ``draft_rows`` means where the draft is a head."""
 
 
 def in_order(findings: list[Finding]) -> list[Finding]:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from specviz.recorder.checks import kept_checks
-from specviz.recorder.checks.layout import MASK, Seen, ancestry, laid_out
+from specviz.recorder.checks.compaction import COMPACTION, compaction
+from specviz.recorder.checks.layout import MASK, POSITIONS, Seen, ancestry, laid_out, positions
 from specviz.recorder.checks.rows import View
 from specviz.recorder.raw_step import CacheReading, RawStep
 from specviz.trace.checks import Check
-from specviz.trace.schema import CacheChange, Slot, Step
+from specviz.trace.head_slots import HeadSlots, head_slots
+from specviz.trace.schema import CacheChange, HeadInfo, Slot, Step
 
 
-def checks_of(step: Step, text: list[int]) -> list[Check]:
+def checks_of(step: Step, text: list[int], head: HeadInfo | None = None) -> list[Check]:
     """The checks that need no rows. The work stays within the size of the step, whatever numbers a file holds.
 
     Args:
         text: committed before the step, the root last.
+        head: what the draft is, where it is a head of the target.
     """
+    rules = head_slots(step, head)
     nodes, driver = step.tree.nodes, step.verdicts[step.driver]
     target, draft = step.caches.target, step.caches.draft
     fed, drafted = _rows(target), _rows(draft)
@@ -30,7 +36,7 @@ def checks_of(step: Step, text: list[int]) -> list[Check]:
         bonus=None if driver.bonus is None else driver.bonus.token,
         committed=list(step.committed),
         positions=_positions(fed),
-        draft_positions=_positions(drafted),
+        draft_positions=None if rules else _positions(drafted),
         slots=_slots(fed),
         draft_slots=_slots(drafted),
     )
@@ -41,14 +47,38 @@ def checks_of(step: Step, text: list[int]) -> list[Check]:
     view = View(raw)
     seen = _seen(fed, target)
     laid = laid_out(view, raw.positions, _nodes(fed), seen)
+    # A head's own cache has other rules.
+    of_draft = laid if rules is None else _shifted(laid, rules.root + 1 - step.context)
+    reading = raw.caches.pop("draft", None) if rules else None
     found = kept_checks(view, _nodes(fed), _nodes(drafted), seen)
-    for name, rows, kept, slots in (
-        (MASK, fed, seen, raw.slots),
-        (f"draft_{MASK}", drafted, _seen(drafted, draft), raw.draft_slots),
+    for name, where, rows, kept, slots in (
+        (MASK, laid, fed, seen, raw.slots),
+        (f"draft_{MASK}", of_draft, drafted, _seen(drafted, draft), raw.draft_slots),
     ):
         if slots is not None and len(kept) == len(rows):
             found = [check for check in found if check.name != name]
-            found.append(ancestry(laid, kept, _nodes(rows), slots, name))
+            found.append(ancestry(where, kept, _nodes(rows), slots, name))
+    if rules is not None:
+        found += _of_head(of_draft, rules, drafted, reading, raw.draft_slots)
+    return found
+
+
+def _shifted(view: View, by: int) -> View:
+    """The step with its root so many places further on."""
+    return View(replace(view.step, context=view.step.context + by))
+
+
+def _of_head(
+    view: View, rules: HeadSlots, rows: list[Slot], reading: CacheReading | None, slots: dict[int, int] | None
+) -> list[Check]:
+    """Positions, and what stays: of what was drafted the root's slot alone, whatever was accepted."""
+    found = []
+    said = _positions(rows)
+    if said is not None and rules.offset is not None:
+        found.append(positions(_shifted(view, rules.offset), said, _nodes(rows), f"draft_{POSITIONS}"))
+    if reading is not None and rules.keeps_root:
+        root = View(replace(view.step, accepted=[]))
+        found.append(compaction(root, reading, _nodes(rows), slots, f"draft_{COMPACTION}"))
     return found
 
 

@@ -18,7 +18,7 @@ from specviz.errors import ModelError
 from specviz.models.choices import DTYPES
 from specviz.models.head_model import HeadModel
 from specviz.models.plain_head import PlainHead
-from specviz.recorder.findings import ABOUT, Finding
+from specviz.recorder.findings import ABOUT, HEAD_ROWS, Finding
 from specviz.recorder.head_rows import head_rows
 from specviz.trace.checks import Check
 from specviz.trace.schema import Row, Sampling, Step, Trace
@@ -32,12 +32,6 @@ NATS = {"float64": 1e-2, "float32": 1e-2, "float16": 0.2, "bfloat16": 1.0}
 """The same for a log-sum-exp, relative to its size where that is above 1, and for an entropy."""
 COARSEST = "bfloat16"
 """What a model's format is taken for where it was not recorded."""
-HEAD = (
-    "the head reads other states than it was trained on (another layer, another token, drafted keys that stayed), or "
-    "it is run otherwise (a norm, the rotary base, its embeddings, the order of its columns). The text stays right, "
-    "and acceptance falls"
-)
-"""What a wrong row of a draft head means."""
 _AT_ONCE = 512
 """Positions whose logits exist at one time."""
 
@@ -102,7 +96,7 @@ def audit_rows(trace: Trace, target: Any, draft: Any, *, dtype: str = "auto") ->
             not_run[name] = found
             continue
         finding = _finding(name, which, found)
-        findings.append(replace(finding, meaning=HEAD) if is_head and finding.weight != "note" else finding)
+        findings.append(replace(finding, meaning=HEAD_ROWS) if is_head and finding.weight != "note" else finding)
     return findings, not_run
 
 

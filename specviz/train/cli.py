@@ -99,6 +99,7 @@ def train_draft(options: argparse.Namespace) -> int:
     known = EAGLE3_PLAN if options.format != OWN else HEAD_PLAN if reads else TrainingPlan()
     plan = replace(known, seed=options.seed, reads=reads, **given)
     check_plan(pair, plan)  # before hours of writing
+    _say(f"the target writes its chats into {folder}; a shard of 48 takes minutes, and those that are there are kept")
     for done, number in enumerate(range(options.first_shard, options.first_shard + options.shards), 1):
         if tokens := write_shard(pair, folder, number):
             _say(f"chats {done} of {options.shards}: {tokens} tokens")

@@ -23,7 +23,8 @@ def test_a_fault_opens_where_it_shows_and_is_left_with_its_run(served):
     page.click(f"[data-act=fault-open-{fault.name}]")
     page.wait_for_selector(f".sv-lesson h3:text-is('{fault.title}')")
     found = found_in(fault)
-    assert page.locator(".sv-lesson .sv-checks b").all_inner_texts() == [one.check.replace("_", " ") for one in found]
+    said = [f"{one.weight}: {one.check.replace('_', ' ')}" for one in found]
+    assert page.locator(".sv-lesson .sv-checks b").all_inner_texts() == said
     assert page.evaluate(f"[{STATE}.step, {STATE}.selected, {STATE}.dock]") == [found[0].step, found[0].node, "cache"]
     assert page.is_visible(".sv-kv-wrong"), "the slot that holds another node"
     (link,) = page.locator(".sv-lesson a").all()
@@ -33,9 +34,20 @@ def test_a_fault_opens_where_it_shows_and_is_left_with_its_run(served):
     # Each finding leads to its step; another fault follows, in whose list the first is left.
     page.click(".sv-lesson .sv-checks li:nth-child(2) button")
     page.wait_for_function(f"{STATE}.step === {found[1].step}")
+    assert found[1].place == "rows"
+    assert page.evaluate(
+        "(() => { const [at, box] = ['.sv-rows', '.sv-inspector'].map((one) => document.querySelector(one)"
+        ".getBoundingClientRect()); return at.top >= box.top - 1 && at.bottom <= box.bottom; })()"
+    )
     page.click("[data-act=fault-next]")
     page.wait_for_selector(f'.sv-lesson h3:text-is("{FAULTS[1].title}")')
     assert page.locator(".sv-lesson").count() == 1
+
+    # What stands at no step and no node is read in the list of the findings.
+    page.click("[data-act=fault-list]")
+    page.click("[data-act=fault-open-argmax-drafts]")
+    page.wait_for_selector(".sv-checks >> text=draft calibration")
+    page.wait_for_selector(".sv-dock[data-drawn=findings]")
     run = page.evaluate(f"{STATE}.run.id")
     seen.menu("lessons")
     page.wait_for_selector(".sv-lesson h3:text-is('Lessons')")
@@ -46,3 +58,15 @@ def test_a_fault_opens_where_it_shows_and_is_left_with_its_run(served):
     page.wait_for_selector(".sv-lesson", state="detached")
     assert page.get_attribute("#menu-view-button", "aria-selected") == "true"
     assert page.evaluate(f"{STATE}.run.id") == run, "the run stays"
+
+
+def test_on_a_phone_what_is_shown_closes_over_the_fault_again(served):
+    seen = served(size=(390, 844))
+    page = seen.page
+    seen.menu("faults")
+    page.click("[data-act=fault-open-head-other-rope]")
+    page.click("[data-act=fault-show]")  # the rows of the root, in the sheet
+    page.wait_for_function(f"{STATE}.dock === 'node'")
+    assert page.is_hidden(".sv-lesson")
+    page.click("[data-act=dock]")
+    assert page.is_visible('.sv-lesson h3:text-is("A head\'s rotary base is another")')

@@ -164,7 +164,7 @@ def test_findings_say_where_what_and_what_could_not_run(own: Trace) -> None:
     assert found
     assert (found["found"]["check"], found["found"]["weight"]) == (["thresholds"], ["error"])
     assert (found["found"]["step"], found["found"]["node"]) == ([0], [2])
-    assert found["found"]["sentence"] == ["6 of 27 comparisons failed; 6 of 27 in 3 of 3 steps."]
+    assert found["found"]["sentence"] == ["It does not fit; 6 of 27 comparisons failed, in 3 of 3 steps."]
     assert found["ran"] == 1 + len(found["fits"]["check"])
     assert dict(zip(found["notRun"]["check"], found["notRun"]["said"], strict=True))["mask"] == "the attention mask"
     assert not {*found["notRun"]["check"]} & {*found["fits"]["check"], "thresholds"}

@@ -51,8 +51,11 @@ def draft_rows(trace: Trace, kind: str) -> Finding:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_of_every_kind_of_head_are_those_of_a_recompute(kind: str) -> None:
-    found = draft_rows(recorded(pair_with(kind)), kind)
+    trace = recorded(pair_with(kind))
+    found = draft_rows(trace, kind)
     assert found.weight == "note", found.sentence
+    # Nor is anything wrong with its slots, positions and masks, which are those of a head.
+    assert [one.sentence for one in audit(trace) if isinstance(one, Finding) and one.weight != "note"] == []
 
 
 @contextmanager
@@ -116,6 +119,8 @@ def test_what_engines_do_wrong_with_heads_is_found(fault: str) -> None:
     found = draft_rows(trace, kind)
     assert found.weight == "warning", found.sentence
     assert found.meaning.startswith("the head reads other states")
+    slots = [one.sentence for one in audit(trace) if isinstance(one, Finding) and one.weight != "note"]
+    assert bool(slots) == (fault == "drafted keys stay"), slots  # which the slots that stayed say without a model
 
 
 def test_a_head_is_asked_with_its_target() -> None:

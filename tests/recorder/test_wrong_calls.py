@@ -120,7 +120,8 @@ def test_rows_that_do_not_add_up_to_1_are_recorded_as_said_and_the_file_says_so(
     assert sums.message == "The target's row at node 2 (token 5) adds up to 0.9, not 1."
     assert step.tree.nodes[3].target_prob == float(p[1, 6])
     assert [one.sentence for one in audit(rec.trace()) if one.check == "sums"] == [
-        "Step 1: The target's row at node 2 (token 5) adds up to 0.9, not 1; 1 of 6 in 1 of 1 steps."
+        "Step 1: The target's row at node 2 (token 5) adds up to 0.9, not 1; "
+        "1 of 6 comparisons failed, in 1 of 1 steps."
     ]
 
 
@@ -178,7 +179,7 @@ def test_what_was_dropped_with_a_warning_is_a_finding_of_the_file(tmp_path) -> N
         (
             "calls",
             "Step 1: draft(): there is no proposal 'magic'; say without_replacement, with_replacement, top_k "
-            "(1 more of 2); 2 of 2 in 1 of 1 steps.",
+            "(1 more of 2); 2 of 2 comparisons failed, in 1 of 1 steps.",
         )
     ]
 

@@ -24,7 +24,7 @@
  * @property {number} [step]
  * @property {number | null} [node]
  * @property {boolean} [why]
- * @property {"faults" | "verdicts" | "mask" | "audit" | "totals"} [part] of the page that is to come into sight
+ * @property {"faults" | "verdicts" | "mask" | "audit" | "totals" | "findings" | "node" | "rows"} [part] of the page that is to come into sight
  */
 
 /** @typedef {[number, number]} Range the first and the last of some neighbouring steps */

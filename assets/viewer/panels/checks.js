@@ -10,7 +10,15 @@ import { kindOf, saidOf, story } from "./findings.js";
 /** @import { Act, Place, State } from "../core/state.js" */
 
 /** Where a finding's place is in the page. @type {Record<string, Place["part"]>} */
-export const PARTS = { cache: "faults", "draft cache": "faults", mask: "mask", decisions: "verdicts", bonus: "verdicts" };
+const PARTS = { cache: "faults", "draft cache": "faults", mask: "mask", decisions: "verdicts", bonus: "verdicts", findings: "findings" };
+/** And where it is of one node. @type {Record<string, Place["part"]>} */
+const AT_NODE = { rows: "rows", decisions: "node", bonus: "node" };
+
+/**
+ * @param {string} place of a finding
+ * @param {number | null} node that it is about
+ */
+export const partOf = (place, node) => (node === null ? undefined : AT_NODE[place]) || PARTS[place];
 
 const counted = (/** @type {number} */ count, /** @type {string} */ what) => `${count} ${what}${count === 1 ? "" : "s"}`;
 
@@ -34,7 +42,7 @@ export function drawChecks(ui, run, state, act) {
   if (!findings) return ui.checks.replaceChildren(note("Nothing is listed here of a run of specviz's own: what does not fit in it stands above the tree."));
   const go = (/** @type {Place} */ place, /** @type {string} */ text) => el("button", { type: "button", class: "sv-node", onclick: () => act.follow(place) }, text);
   const items = rowsOf(findings.found).map(({ check, weight, step, node, sentence, meaning, place }) => {
-    const where = step === null ? "the whole run" : `step ${step + 1}${node === null ? "" : `, node ${node}`}`, part = PARTS[place];
+    const where = step === null ? "the whole run" : `step ${step + 1}${node === null ? "" : `, node ${node}`}`, part = partOf(place, node);
     const way = step === null ? where : go({ step, ...(node === null ? {} : { node }), ...(part && { part }) }, where);
     return el("li", { class: `sv-check-${weight}` }, el("p", {}, el("b", {}, `${weight}: ${named(check)}`), " · ", way), el("p", {}, sentence), note(`Usually: ${meaning}.`));
   });

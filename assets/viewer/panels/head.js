@@ -89,7 +89,7 @@ export function headFacts(run, frame) {
   return [
     ["Draft head", saidOfHead(head, target?.vocabulary ?? null)],
     ["It reads", [saidOfReads(head, layers), layers === null ? null : layersPicture(head.reads, layers)]],
-    ["By hand", head.by_hand.length ? head.by_hand.map((name) => optionOf(head, name)).join("; ") : "nothing: all of it as its files say"],
+    ["By hand", head.by_hand.length ? `${head.by_hand.map((name) => optionOf(head, name)).join("; ")}, in place of what its files say. Audits of the caches run it so, too, and cannot tell whether it is right; acceptance can.` : "nothing: all of it as its files say"],
     ...(names.length ? [/** @type {[string, any]} */ (["Run with", more(count(names.length, "option"), () => el("ul", { class: "sv-lacks" }, names.map((name) => el("li", {}, el("code", {}, optionOf(head, name))))))])] : []),
     ...(rows ? [/** @type {[string, any]} */ (["Block", blockSaid(rows)])] : []),
   ];

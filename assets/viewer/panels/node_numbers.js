@@ -50,7 +50,7 @@ export function nodeNumbers(run, frame, node, view, act) {
     if (known.target) made.push(target ? distribution(frame, "target", target, { node }) : missing("The target's row there: ", CALLS.target));
     made.push(draft ? distribution(frame, "draft", draft, { node }) : missing("The draft's row there: ", CALLS.draft), ...confidence(frame, parent, known));
   }
-  made.push(el("h4", {}, "What may follow it"));
+  made.push(el("h4", { class: "sv-rows" }, "What may follow it"));
   const target = row("target", node), draft = row("draft", node);
   if (known.target) made.push(target ? distribution(frame, "target", target, null) : missing("The target's row: ", CALLS.target));
   if (nodes.depth[node] >= known.depth) made.push(note("Neither model has run this node yet."));

@@ -1,6 +1,7 @@
 /* Following links and coming back: the chain of causes, its links, and the steps in which something went wrong. */
 
 import { frameNow, runDrawn } from "../core/state.js";
+import { NARROW, NODE } from "./dock.js";
 import { story } from "./findings.js";
 import { faultHeadline, hitsOf, nextHit } from "./why.js";
 
@@ -15,7 +16,7 @@ import { faultHeadline, hitsOf, nextHit } from "./why.js";
  * @returns {Pick<Act, "follow" | "backtrack" | "why" | "hit">}
  */
 export function makeTrail(ui, state, act, redraw) {
-  const places = { faults: ui.faults, verdicts: ui.verdicts, mask: ui.masks.target.picture, audit: ui.auditSaid, totals: ui.totals };
+  const places = { faults: ui.faults, verdicts: ui.verdicts, mask: ui.masks.target.picture, audit: ui.auditSaid, totals: ui.totals, findings: ui.checks };
 
   const tales = () => story(state.frames, runDrawn(state).steps);
 
@@ -25,7 +26,19 @@ export function makeTrail(ui, state, act, redraw) {
     Object.assign(state, { why, selected: null, phase: null });
     if (node === null) redraw();
     else act.select(node, true);
-    if (part) act.reveal(places[part]);
+    if (part === "node" || part === "rows") atNode(part);
+    else if (part) act.reveal(places[part]);
+  }
+
+  /**
+   * Bring the selected node into sight: it is a tab of the sheet where the window is narrow, and beside a column an open panel
+   * takes its room.
+   * @param {"node" | "rows"} part the whole, or what may follow it
+   */
+  function atNode(part) {
+    if (matchMedia(NARROW).matches) act.open(NODE);
+    else if (state.asks) act.open("");
+    if (part === "rows") ui.inspector.querySelector(".sv-rows")?.scrollIntoView({ block: "start" });
   }
 
   /** @param {Place} place */

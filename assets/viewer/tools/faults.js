@@ -7,7 +7,7 @@
 import { rowsOf } from "../core/columns.js";
 import { el } from "../core/dom.js";
 import { listenForKeys } from "../core/keys.js";
-import { PARTS, named } from "../panels/checks.js";
+import { named, partOf } from "../panels/checks.js";
 import { NARROW } from "../panels/dock.js";
 import { makeColumn } from "./column.js";
 
@@ -17,7 +17,7 @@ import { makeColumn } from "./column.js";
 /** @import { Ui } from "../parts.js" */
 
 /** The panel of the dock that shows a finding's place; others are read in the tree and at the node. @type {Record<string, string>} */
-const PANELS = { cache: "cache", "draft cache": "cache", mask: "masks" };
+const PANELS = { cache: "cache", "draft cache": "cache", mask: "masks", findings: "findings" };
 
 /**
  * @param {Ui} ui
@@ -75,7 +75,7 @@ export function makeFaults(ui, state, act, handlers) {
   /** @param {RowOf<FoundColumns>} finding */
   function item(finding) {
     const { check, weight, step, node, sentence } = finding, where = step === null ? "the whole run" : `step ${step + 1}${node === null ? "" : `, node ${node}`}`;
-    return el("li", { class: `sv-check-${weight}` }, el("p", {}, el("b", {}, named(check)), " · ", step === null ? where : el("button", { type: "button", class: "sv-node", onclick: () => go(finding, true) }, where)),
+    return el("li", { class: `sv-check-${weight}` }, el("p", {}, el("b", {}, `${weight}: ${named(check)}`), " · ", step === null ? where : el("button", { type: "button", class: "sv-node", onclick: () => go(finding, true) }, where)),
       el("p", {}, sentence));
   }
 
@@ -84,7 +84,7 @@ export function makeFaults(ui, state, act, handlers) {
    * @param {boolean} panel whether the panel that shows it is opened, too
    */
   function go({ step, node, place }, panel) {
-    const part = PARTS[place];
+    const part = partOf(place, node);
     if (step !== null) act.follow({ step, node, ...(panel && part && { part }) });
   }
 
