@@ -28,7 +28,7 @@ from specviz.errors import ModelError
 from specviz.models.heads.build import check_options, check_size, count_parts, depth_of, vocabulary_of
 from specviz.models.heads.head import BlockHead, Borrowed
 from specviz.models.heads.layers import fill
-from specviz.models.heads.tensors import shapes_of
+from specviz.models.heads.tensors import renamed, shapes_of
 from specviz.trace.schema import HeadInfo, Option
 
 _OWN = re.compile(r"(?:medusa_heads?\.)?(\d+)\.(\d+)\.(linear\.weight|linear\.bias|weight)")
@@ -107,7 +107,7 @@ class MedusaFormat:
         by_hand: Mapping[str, Option],
     ) -> MedusaHead:
         check_options(by_hand, ("depth",))
-        named = {new: tensor for name, tensor in tensors.items() if (new := _renamed(name))}
+        named = renamed({name: tensor for name, tensor in tensors.items() if _renamed(name)}, lambda it: str(_renamed(it)))
         shapes_of(named)
         found = count_parts(named, "blocks.") or count_parts(named, "lm_heads.")
         if not found:
