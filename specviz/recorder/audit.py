@@ -86,10 +86,11 @@ def is_alarm(score: float, variance: float) -> bool:
 def _all_checks(trace: Trace) -> list[dict[str, Check]]:
     """Of each step by name: those that ran while the rows were there, and those that what was kept allows now."""
     text = list(trace.prompt_tokens)
+    head = trace.models.draft.head if trace.models.draft else None
     checks = []
     for step in trace.steps:
         found = {check.name: check for check in step.checks}
-        for check in (*checks_of(step, text), _kept_draft_calibration(step)):
+        for check in (*checks_of(step, text, head), _kept_draft_calibration(step)):
             # What could not be checked then lacked what the file holds a guess of, if anything.
             found.setdefault(check.name, check)
         checks.append(found)

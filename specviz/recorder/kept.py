@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from specviz.recorder.checks import kept_checks
-from specviz.recorder.checks.layout import MASK, Seen, ancestry, laid_out
+from specviz.recorder.checks.layout import MASK, Seen, ancestry, laid_out, longer
 from specviz.recorder.checks.rows import View
 from specviz.recorder.raw_step import CacheReading, RawStep
 from specviz.trace.checks import Check
-from specviz.trace.schema import CacheChange, Slot, Step
+from specviz.trace.schema import CacheChange, HeadInfo, Slot, Step
 
 
-def checks_of(step: Step, text: list[int]) -> list[Check]:
+def checks_of(step: Step, text: list[int], head: HeadInfo | None = None) -> list[Check]:
     """The checks that need no rows. The work stays within the size of the step, whatever numbers a file holds.
 
     Args:
         text: committed before the step, the root last.
+        head: of a draft that is one.
     """
+    fewer, moved = _pairs(head)
     nodes, driver = step.tree.nodes, step.verdicts[step.driver]
     target, draft = step.caches.target, step.caches.draft
     fed, drafted = _rows(target), _rows(draft)
@@ -41,15 +43,25 @@ def checks_of(step: Step, text: list[int]) -> list[Check]:
     view = View(raw)
     seen = _seen(fed, target)
     laid = laid_out(view, raw.positions, _nodes(fed), seen)
-    found = kept_checks(view, _nodes(fed), _nodes(drafted), seen)
-    for name, rows, kept, slots in (
-        (MASK, fed, seen, raw.slots),
-        (f"draft_{MASK}", drafted, _seen(drafted, draft), raw.draft_slots),
+    found = kept_checks(view, _nodes(fed), _nodes(drafted), seen, fewer, moved)
+    for name, rows, kept, slots, about in (
+        (MASK, fed, seen, raw.slots, laid),
+        (f"draft_{MASK}", drafted, _seen(drafted, draft), raw.draft_slots, longer(laid, -fewer)),
     ):
         if slots is not None and len(kept) == len(rows):
             found = [check for check in found if check.name != name]
-            found.append(ancestry(laid, kept, _nodes(rows), slots, name))
+            found.append(ancestry(about, kept, _nodes(rows), slots, name))
     return found
+
+
+def _pairs(head: HeadInfo | None) -> tuple[int, int]:
+    """How many slots fewer than tokens lie before the root in a draft head's cache, and by how much its positions are
+    moved. A pair of a state and the token after it has one slot, so the root's is that of the token before it; DFlash's
+    blocks follow the states of the whole text."""
+    if head is None or head.format == "hidden_state" or not (head.kind == "step" or head.format == "p_eagle"):
+        return 0, 0
+    offset = head.options.get("position_offset")
+    return 1, (offset if isinstance(offset, int) else 0) - 1
 
 
 def _seen(rows: list[Slot], change: CacheChange | None) -> list[Seen]:

@@ -107,7 +107,9 @@ class MedusaFormat:
         by_hand: Mapping[str, Option],
     ) -> MedusaHead:
         check_options(by_hand, ("depth",))
-        named = renamed({name: tensor for name, tensor in tensors.items() if _renamed(name)}, lambda it: str(_renamed(it)))
+        named = renamed(
+            {name: tensor for name, tensor in tensors.items() if _renamed(name)}, lambda it: str(_renamed(it))
+        )
         shapes_of(named)
         found = count_parts(named, "blocks.") or count_parts(named, "lm_heads.")
         if not found:

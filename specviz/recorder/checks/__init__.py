@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from specviz.recorder.checks.calibration import bonus_calibration, committed_calibration, draft_calibration
 from specviz.recorder.checks.calls import calls
 from specviz.recorder.checks.compaction import COMPACTION, compaction
-from specviz.recorder.checks.layout import MASK, POSITIONS, Seen, laid_out, mask, positions, seen_by
+from specviz.recorder.checks.layout import MASK, POSITIONS, Seen, laid_out, mask, positions, seen_by, longer
 from specviz.recorder.checks.processing import processing
 from specviz.recorder.checks.rejudged import decisions, rejudged
 from specviz.recorder.checks.rows import View
@@ -66,13 +66,20 @@ def online(step: RawStep) -> list[Check]:
 
 
 def kept_checks(
-    view: View, target_nodes: list[int], draft_nodes: list[int], seen: Sequence[Seen] | None = None
+    view: View,
+    target_nodes: list[int],
+    draft_nodes: list[int],
+    seen: Sequence[Seen] | None = None,
+    fewer: int = 0,
+    moved: int = 0,
 ) -> list[Check]:
     """Those that need no rows, so that they can be made of a file, too; there the masks are made by themselves.
 
     Args:
         target_nodes, draft_nodes: whose rows positions and masks are of; empty: of all nodes.
         seen: what a file keeps of the target's mask, in place of it.
+        fewer: slots than tokens before the root in the draft's cache.
+        moved: of the draft's positions, from those of its tokens.
     """
     step = view.step
     if seen is None:
@@ -90,9 +97,9 @@ def kept_checks(
     ]
     # A draft may have no cache, or no positions of its own: what was not said of it is no lack.
     if step.draft_positions is not None:
-        found.append(positions(laid, step.draft_positions, draft_nodes, f"draft_{POSITIONS}"))
+        found.append(positions(longer(laid, moved), step.draft_positions, draft_nodes, f"draft_{POSITIONS}"))
     if step.draft_mask is not None:
-        found.append(mask(laid, step.draft_mask, draft_nodes, step.draft_slots, f"draft_{MASK}"))
+        found.append(mask(longer(laid, -fewer), step.draft_mask, draft_nodes, step.draft_slots, f"draft_{MASK}"))
     if "draft" in step.caches:
         found.append(compaction(view, step.caches["draft"], draft_nodes, step.draft_slots, f"draft_{COMPACTION}"))
     return found

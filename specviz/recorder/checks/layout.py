@@ -99,9 +99,14 @@ def laid_out(view: View, positions: Sequence[int] | None, nodes: Sequence[int], 
     roots = {position - view.depths[node] for node, position in zip(nodes, positions, strict=True)}
     before = {row.before for row in seen}
     length = min(before) + 1
-    if roots != before or len(roots) > 1 or length == view.step.context:
+    if roots != before or len(roots) > 1:
         return view
-    return View(replace(view.step, context=length))
+    return longer(view, length - view.step.context)
+
+
+def longer(view: View, by: int) -> View:
+    """The step after a text of so many tokens more."""
+    return View(replace(view.step, context=view.step.context + by)) if by else view
 
 
 def ancestry(
