@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from specviz.recorder.checks.calibration import bonus_calibration, committed_calibration, draft_calibration
 from specviz.recorder.checks.calls import calls
 from specviz.recorder.checks.compaction import COMPACTION, compaction
-from specviz.recorder.checks.layout import MASK, POSITIONS, Seen, laid_out, mask, positions, seen_by, longer
+from specviz.recorder.checks.layout import MASK, POSITIONS, Seen, laid_out, longer, mask, positions, seen_by
 from specviz.recorder.checks.processing import processing
 from specviz.recorder.checks.rejudged import decisions, rejudged
 from specviz.recorder.checks.rows import View
