@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from specviz.errors import ModelError
+from specviz.errors import ModelError, SettingsError
 from specviz.models.heads import dflash, dspark, eagle1, eagle3, medusa, mtp, p_eagle
 from specviz.models.heads.head import DraftHead, HeadFormat
 from specviz.models.heads.tensors import PICKLES, read_shapes, read_tensors
@@ -174,6 +174,11 @@ def in_dtype(head: DraftHead, dtype: torch.dtype) -> DraftHead:
     for parameter in head.parameters():
         parameter.data = parameter.data.to(dtype)
     return head
+
+
+def quantized_head(name: str) -> SettingsError:
+    """For a quantization beside a draft that is a head."""
+    return SettingsError(f"{name} is a draft head, which is not quantized; set its quantization to none.")
 
 
 def not_a_head(name: str) -> ModelError:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from specviz.errors import ModelError, SettingsError
 from specviz.models.heads import dflash, dspark, eagle1, eagle3, medusa, p_eagle
 from specviz.models.heads.tensors import read_tensors
+from specviz.models.planning import plan_pair
 from tests import block_heads, head_files, tiny
 
 TARGET = tiny.make_config("llama", layers=6)
@@ -77,3 +79,17 @@ def test_a_head_of_twice_the_hidden_size_is_not_one_that_reads_more_states() -> 
     config, tensors = head_files.eagle3(tiny.make_config("llama", layers=6, hidden_size=2 * tiny.HIDDEN))
     with pytest.raises(ModelError, match=r"another hidden size \(64, and this target has 32\)"):
         eagle3.build(json.loads(json.dumps(config)), tensors, TARGET, {})
+
+
+@pytest.mark.parametrize("name", ["eagle3", "safeailab", "medusa"])
+def test_a_head_in_a_folder_is_planned_as_it_is_loaded(tmp_path: Path, name: str) -> None:
+    target = tmp_path / "target"
+    TARGET.save_pretrained(target)
+    format, files = EVERY[name]
+    draft = head_files.save_head(tmp_path / "head", files)
+    made = format.build(*files, TARGET, {})
+    plan = plan_pair(str(target), str(draft), device=torch.device("cpu"), dtype="float32")
+    size = sum(one.nbytes for one in made.parameters())
+    assert size <= {row.part: row.draft for row in plan.rows}["other weights"] <= size + 10_000
+    with pytest.raises(SettingsError, match="a draft head, which is not quantized"):
+        plan_pair(str(target), str(draft), device=torch.device("cpu"), draft_quantization="int8")
