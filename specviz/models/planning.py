@@ -67,9 +67,9 @@ def plan_pair(
         check_quantization(quantization, device, name)
         check_saved_quantization(config, name)
         check_config(config, name)
-        plain = ToLoad(name, config, planned_dtype(dtype, config, device), quantization)
+        as_model = ToLoad(name, config, planned_dtype(dtype, config, device), quantization)
         # A head is run in the target's number format.
-        models.append(of_spec(spec, models[0].dtype) if isinstance(spec := spec_of(name), HeadSpec) else plain)
+        models.append(of_spec(spec, models[0].dtype) if isinstance(spec := spec_of(name), HeadSpec) else as_model)
     free = free_memory(device) if device_memory is None else device_memory
     if (target.strip(), target_quantization) == (draft.strip(), draft_quantization) and target.strip() != DEFAULT:
         models[1] = models[0]
