@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from specviz import check_cli
+from specviz import advise_cli, check_cli
 from specviz.app import cli as app_cli
 from specviz.bench import cli as bench_cli
 from specviz.compare import cli as compare_cli
@@ -32,6 +32,7 @@ SUBJECTS = (
     check_cli,
     bench_cli,
     compare_cli,
+    advise_cli,
     lm_eval_cli,
     train_cli,
     models_cli,

@@ -17,3 +17,17 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
         "--eta-cutoff", type=float, default=default.eta_cutoff, help="eta sampling; not the eta verifier"
     )
     parser.add_argument("--draft-temperature", type=float, help="default: the target's, or 1 where that is 0")
+
+
+def add_ends(parser: argparse.ArgumentParser) -> None:
+    """What ends a text beside an end token: stop strings, and a least number of tokens."""
+    parser.add_argument(
+        "--stop",
+        action="append",
+        default=[],
+        metavar="STRING",
+        help="end the text with the token that completes this string; can be given several times",
+    )
+    parser.add_argument(
+        "--min-new-tokens", type=int, default=0, help="tokens before which no end token or stop string ends the text"
+    )

@@ -63,7 +63,7 @@ export function mount(element, handlers = {}) {
   element.replaceChildren(ui.root);
   const act = /** @type {Act} */ ({
     select, show, toggle, watch, phase: (index) => enter(index), range: choose, unfold, notice: showNoticeOf, compare: comparePaths,
-    light: (target) => selection.light(target), focusTree: (start) => selection.focusTree(start), open: openDock, reveal, rebuild,
+    light: (target) => selection.light(target), focusTree: (start) => selection.focusTree(start), open: openDock, reveal, rebuild, takeShape: handlers.ask && ((/** @type {number} */ budget) => state.run && handlers.ask?.("take_shape", { run: state.run.id, budget })),
   });
   Object.assign(act, makeTrail(ui, state, act, () => (redraw(), tell())));
   ui.dock.listen((name) => openDock(name));

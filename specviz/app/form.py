@@ -18,6 +18,7 @@ from specviz.models.pair_spec import ModelChoice
 from specviz.options import option_kind
 from specviz.trace.schema import Choice, PromptEnd, Settings
 from specviz.trace.settings import build_choice, build_sampling, build_settings, draft_sampling
+from specviz.trace.stop_strings import parse_stops, written_stops
 from specviz.verifiers import BUILT_IN, VERIFIERS
 
 DEFAULT_PROMPT = "Why is the sky blue?"
@@ -29,6 +30,8 @@ EXAMPLES = (
 """Chips beside the prompt: what each says, and its prompt; one that the default pair answers well."""
 DEFAULT_VERIFIERS = ("rejection", "eta", "longest_path")
 PROMPT_ENDS = list(get_args(PromptEnd))
+ADDED = ("stop_strings", "min_new_tokens")
+"""Fields that came after the breakpoints: endpoints have them last, because programs may send values without names."""
 
 
 @dataclass
@@ -56,6 +59,17 @@ class Form:
     @property
     def inputs(self) -> list[Any]:
         return list(self.components.values())
+
+    def with_breakpoints(self, stops: Form) -> list[Any]:
+        """The components of both, as the endpoints that run steps take them."""
+        own = len(self.components) - len(ADDED)
+        return [*self.inputs[:own], *stops.inputs, *self.inputs[own:]]
+
+    def split(self, values: Sequence[Any], stops: Form) -> tuple[list[Any], list[Any]]:
+        """The values of those, apart: of this form, and of the breakpoints."""
+        own = len(self.components) - len(ADDED)
+        end = own + len(stops.components)
+        return [*values[:own], *values[end:]], list(values[own:end])
 
     def named(self, values: Sequence[Any]) -> dict[str, Any]:
         """The components' values by name."""
@@ -172,6 +186,20 @@ def settings_form(form: Form) -> Any:
         gr.Dropdown(PROMPT_ENDS, value="refuse", label="Prompt end token", info="In a plain prompt", render=False),
     )
     form.add("audit", gr.Checkbox(False, label="Audit caches", info="Against a recompute; slower", render=False))
+    stop_strings = gr.Textbox(
+        "",
+        label="Stop strings",
+        info=r"One a line; \n is a line break",
+        lines=1,
+        max_lines=6,
+        max_length=8_000,
+        render=False,
+    )
+    least = gr.Number(
+        0, label="New tokens at least", minimum=0, precision=0, info="Nothing said ends it before", render=False
+    )
+    for name, component in zip(ADDED, (stop_strings, least), strict=True):
+        form.add(name, component)
     most = form.limits.steps
     with group("Sampling"):
         with fields():
@@ -179,7 +207,7 @@ def settings_form(form: Form) -> Any:
         with folded("Truncation and the prompt's end"):
             form.render("top_k", "top_p", "eta_cutoff", "prompt_end_token")
     with group("Length and audits"), fields():
-        form.render("max_new_tokens")
+        form.render("max_new_tokens", "min_new_tokens", "stop_strings")
         steps = gr.Number(
             min(1000, most), label="Steps a run", info=f"Run stops after so many, at most {most:,}", precision=0
         )
@@ -220,6 +248,8 @@ def read_form(values: dict[str, Any]) -> tuple[str, ModelChoice, Settings]:
         driver=values["driver"],
         seed=_given(values, "seed", int),
         max_new_tokens=_given(values, "max_new_tokens", int),
+        min_new_tokens=_given(values, "min_new_tokens", int),
+        stop=parse_stops(_text(values, "stop_strings")),
         chat=bool(values["chat"]),
         prompt_end_token=_one_of(values, "prompt_end_token", PROMPT_ENDS),
         audit=bool(values["audit"]),
@@ -262,6 +292,8 @@ def write_form(prompt: str, models: ModelChoice, settings: Settings) -> dict[str
         "eta_cutoff": settings.target.eta_cutoff,
         "seed": settings.seed,
         "max_new_tokens": settings.max_new_tokens,
+        "min_new_tokens": settings.min_new_tokens,
+        "stop_strings": written_stops(settings.stop),
         "draft_temperature": "" if follows else f"{settings.draft.temperature:g}",
         "prompt_end_token": settings.prompt_end_token,
         "audit": settings.audit,

@@ -13,6 +13,7 @@ from typing import Any
 import gradio as gr
 
 from specviz.app import diff_handlers, faults, lessons, opening, run_handlers, whatif
+from specviz.app.advice_handlers import take_shape
 from specviz.app.answers import LargeAnswers, bounded, message
 from specviz.app.blocks import asked_for, position_of
 from specviz.app.follow import Follower
@@ -98,8 +99,8 @@ class Actions:
 
     def inputs_of(self, values: tuple[Any, ...]) -> tuple[run_handlers.Inputs, Breakpoints]:
         """What the settings and the breakpoints say, from the values of their components."""
-        count = len(self.form.inputs)
-        return self.form.read(values[:count]), parse_breakpoints(self.stops.named(values[count:]))
+        own, stops = self.form.split(values, self.stops)
+        return self.form.read(own), parse_breakpoints(self.stops.named(stops))
 
     def on_run(
         self, count: Any, known: PageState | None, request: gr.Request, *values: Any
@@ -377,6 +378,11 @@ class Actions:
             return [text, gr.skip(), *self.form.untouched()]
         found = (known or self.start).find(stored.id)
         return self.show_run(known, found or Run(stored, f"{kind} {event._data['name']}", models_of(stored.head)), text)
+
+    def on_take_shape(self, known: PageState | None, event: gr.EventData) -> list[Any]:
+        """Take the tree that is advised for a run into the settings."""
+        there = known or self.start
+        return take_shape(self.form, there, self.not_open(there), event)
 
     async def on_hold(self, known: PageState | None, event: gr.EventData, request: gr.Request) -> tuple[str, Any]:
         """Save a run for some days and answer with the link that opens it."""

@@ -194,7 +194,7 @@ def build_page(
         files: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden"}
         private: dict[str, Any] = {"api_visibility": "private"}
         opened = [viewer, page_state, *form.inputs]
-        everything = [*form.inputs, *stops.inputs]
+        everything = form.with_breakpoints(stops)
         # The command bar is told when each of these goes to the server, and when its answer is complete.
         said: dict[str, dict[str, Any]] = {
             name: {"js": _begun(name, text, stops=name in STOPPED)} for name, text in TOLD.items()
@@ -232,6 +232,7 @@ def build_page(
             following = FollowActions(act, follower)
             viewer.follow(following.on_follow, page_state, shown, **quick, **private)
             viewer.order(following.on_order, stops.inputs, viewer, trigger_mode="multiple", **quick, **private)
+        viewer.take_shape(act.on_take_shape, page_state, [viewer, *form.inputs], **quick, **private)
         viewer.what_if(act.on_what_if, page_state, viewer, trigger_mode="always_last", **quick, **private)
         viewer.frames_wanted(act.on_frames_wanted, page_state, viewer, trigger_mode="multiple", **quick, **private)
         compare_tab.select(act.on_compare_tab, page_state, [side_a, side_b], **quick, **private)

@@ -16,7 +16,7 @@ from specviz.errors import SettingsError
 from specviz.models.cli import add_prompt_end, print_progress
 from specviz.models.pair_spec import ModelChoice
 from specviz.models.pair_spec import add_arguments as add_pair_arguments
-from specviz.sampling_cli import add_sampling_arguments
+from specviz.sampling_cli import add_ends, add_sampling_arguments
 
 if TYPE_CHECKING:  # at run time they would import torch, even for --help
     from specviz.compare.jobs import Job
@@ -62,6 +62,7 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     add("--no-sampling", action="store_true", help="leave out ordinary sampling, which free runs are measured against")
     add("--max-new-tokens", type=int, default=32)
     add_sampling_arguments(parser)
+    add_ends(parser)
     add("--seed", type=int, default=0)
     add("--no-chat", action="store_true", help="give prompts as they are, without the target's chat template")
     add_prompt_end(parser)
@@ -117,6 +118,8 @@ def comparison_of(options: argparse.Namespace) -> Comparison:
         "draft_temperature": options.draft_temperature,
         "seed": options.seed,
         "max_new_tokens": options.max_new_tokens,
+        "min_new_tokens": options.min_new_tokens,
+        "stop": tuple(options.stop),
         "chat": False if options.no_chat else None,
         "prompt_end_token": options.prompt_end_token,
     }

@@ -9,9 +9,10 @@ from specviz.compare.jobs import Job
 from specviz.compare.prompts import load_prompts
 from specviz.compare.rows import DRAFT, KEY, NO_DRAFT, SAMPLING, TABLES
 from specviz.compare.run_unit import named
-from specviz.compare.spec import Named
+from specviz.compare.spec import Comparison, Named
 from specviz.display import upright
 from specviz.trace.schema import ModelInfo, Models
+from specviz.trace.stop_strings import written_stops
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
@@ -83,8 +84,9 @@ def _body(job: Job, models: Sequence[Models], counts: Mapping[str, int], files: 
         *_named("tree", it.trees),
         *_named("verifier", it.verifiers),
         "",
-        f"Temperatures {', '.join(f'{t:g}' for t in it.temperatures)}; at most {it.max_new_tokens} new tokens; driver "
-        f"`{it.driver}`; seed {it.seed}. {len(job.prompts)} prompts of {len(kinds)} kinds: {', '.join(kinds)}. "
+        f"Temperatures {', '.join(f'{t:g}' for t in it.temperatures)}; at most {it.max_new_tokens} new tokens"
+        f"{_ends(it)}; driver `{it.driver}`; seed {it.seed}. "
+        f"{len(job.prompts)} prompts of {len(kinds)} kinds: {', '.join(kinds)}. "
         "The luck of a run is a hash of the seed and the prompt's id, the same for all "
         f"{'drafts, ' if it.drafts else ''}trees, temperatures and verifiers."
         + (
@@ -114,6 +116,13 @@ def _body(job: Job, models: Sequence[Models], counts: Mapping[str, int], files: 
 def _head_of(model: ModelInfo) -> str:
     """Which kind of draft head it is, and which of the target's hidden states it reads."""
     return f"{model.head.format}, reads {', '.join(map(str, model.head.reads))}" if model.head else ""
+
+
+def _ends(comparison: Comparison) -> str:
+    """What ends an output beside its length and an end token."""
+    said = f", at least {comparison.min_new_tokens}" if comparison.min_new_tokens else ""
+    strings = ", ".join(f"`{string}`" for string in written_stops(comparison.stop).replace("`", "'").splitlines())
+    return said + (f", ended by {strings}" if strings else "")
 
 
 def _named(what: str, choices: Sequence[Named]) -> Iterable[str]:

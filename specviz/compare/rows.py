@@ -117,7 +117,7 @@ OUTPUTS = (
         "steps": ("int32", "steps of the run: target forwards"),
         "tokens": ("list<int32>", "the output"),
         "text": ("string", "its text"),
-        "end_reason": ("string", "`end of sequence`, `max_new_tokens`, `context limit` or `error`"),
+        "end_reason": ("string", "`end of sequence`, `stop string`, `max_new_tokens`, `context limit` or `error`"),
         "message": ("string", "for `error`: what was said"),
         "nll": ("double", "free: -log probability of the output under the target at temperature 1, nats, summed"),
         "nll_sampled": ("double", "the same under the distribution that was sampled from; null where infinite"),

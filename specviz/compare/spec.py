@@ -78,6 +78,10 @@ class Comparison(Value):
     """Null: the target's, or 1 where that is 0."""
     seed: int = 0
     max_new_tokens: int = 32
+    min_new_tokens: int = Field(0, exclude_if=lambda value: not value)
+    """Tokens before which no end token or stop string ends an output. Left out of a file where it is 0."""
+    stop: tuple[str, ...] = Field((), exclude_if=lambda value: not value)
+    """Stop strings; see :class:`~specviz.trace.schema.Settings`. Left out of a file where there is none."""
     chat: bool | None = None
     """Whether prompts are wrapped in the target's chat template; null: if it has one."""
     prompt_end_token: PromptEnd = "refuse"
@@ -351,6 +355,8 @@ def _settings(
         driver=driver,
         seed=seed,
         max_new_tokens=comparison.max_new_tokens,
+        min_new_tokens=comparison.min_new_tokens,
+        stop=comparison.stop,
         chat=chat,
         prompt_end_token=comparison.prompt_end_token,
         record_top_k=1,  # rows of a comparison hold no distributions

@@ -20,6 +20,7 @@ DRAWS = 2_000
 """Resamples of the bootstrap."""
 SWAPS = 10_000
 """Random exchanges of an exchange test."""
+SIGNIFICANT = 0.05
 _SEED = 20_240_229
 
 Counts = tuple[tuple[int, int], ...]
@@ -262,6 +263,11 @@ class Difference:
     prompts: int
     p: float
     adjusted: float
+
+    @property
+    def noise(self) -> bool:
+        """Whether it may be none: p is 0.05 or more after the correction, or not known."""
+        return not self.adjusted < SIGNIFICANT
 
 
 def differences(tallies: Sequence[Tally], measure: Measure, base: str | None = None) -> list[Difference]:

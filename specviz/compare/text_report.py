@@ -38,7 +38,8 @@ by depth: {FORMULAS["acceptance_by_depth"]}
 by sibling rank: {FORMULAS["acceptance_by_rank"]}
 NLL at T: negative log-likelihood under the distribution that was sampled from, nats a token; NLL at 1: at temperature 1
 TV, KL, bound, excess: of a step's first token against the target, see "Divergence" in docs/comparison.md
-[ ]: 95 % bootstrap intervals over prompts; p: exchange test over prompts, Holm: corrected for all tests of its table"""
+[ ]: 95 % bootstrap intervals over prompts; p: exchange test over prompts, Holm: corrected for all tests of its table
+noise: a difference that may be none, as p is 0.05 or more after that correction"""
 _TITLES = {
     "nll_sampled_per_token": "NLL at T",
     "nll_per_token": "NLL at 1",
@@ -166,8 +167,8 @@ def _differences(
     yield title
     *_, tree, pair = heads
     places = _Places(found, heads[0] if len(heads) > 2 else "draft", tree)
-    rows = [[*places(it.group), *difference_cells(it)] for it in found]
-    yield from table([*places.head, pair, "difference", "p", "Holm"], rows)
+    rows = [[*places(it.group), *difference_cells(it), "noise" if it.noise else ""] for it in found]
+    yield from table([*places.head, pair, "difference", "p", "Holm", ""], rows)
 
 
 def difference_cells(it: Difference) -> list[str]:

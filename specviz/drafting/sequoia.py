@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import numpy as np
 from pydantic import Field
 
 from specviz.dice import Dice
 from specviz.drafting.base import Builder, BuilderWork, Draft, Limits
-from specviz.drafting.static import Plan, RankPath, grow_plan
+from specviz.drafting.static import grow_plan
 from specviz.errors import SettingsError
 from specviz.options import Options
+from specviz.trace.best_tree import BestTrees, Plan
 from specviz.trace.schema import Proposal
 from specviz.tree import MAX_NODES, Growth
 
@@ -49,46 +49,9 @@ def parse_acceptance(text: str) -> tuple[float, ...]:
 
 @lru_cache(maxsize=32)
 def sequoia_plan(acceptance: str, total: int, depth: int) -> Plan:
-    """The tree of at most ``total`` nodes and ``depth`` levels with the largest expected accepted length.
-
-    A node is accepted with the product of the acceptances of the ranks on its path. With ``best[d][n]``, the most that
-    a subtree of n nodes and d levels below its own root is worth (that root counted as 1), and ``rest[r][m]``, the most
-    that m nodes are worth as children from rank r on: ``rest[r][m] = max(0, max over s <= m of acceptance[r] best[d -
-    1][s] + rest[r + 1][m - s])`` and ``best[d][n] = 1 + rest[0][n - 1]``.
-    """
-    ranks = parse_acceptance(acceptance)
-    # A chain cannot be longer, and no level can be needed beyond the budget.
-    levels = min(depth, total)
-    best = np.ones(total + 2)
-    best[0] = 0.0
-    choices: list[list[np.ndarray]] = []
-    for _ in range(levels):
-        rest = np.zeros(total + 1)
-        chosen: list[np.ndarray] = []
-        for p in reversed(ranks):
-            now, sizes = np.zeros(total + 1), np.zeros(total + 1, dtype=int)
-            for m in range(1, total + 1):
-                worth = p * best[1 : m + 1] + rest[m - 1 :: -1][:m]
-                s = int(worth.argmax())
-                now[m], sizes[m] = worth[s], s + 1
-            rest = now
-            chosen.append(sizes)
-        choices.append(chosen[::-1])
-        best = np.concatenate(([0.0], 1.0 + rest))
-    plan: Plan = {}
-
-    def lay(path: RankPath, nodes: int, level: int) -> None:
-        """Give ``nodes`` descendants to the node at ``path``; ``level`` levels are left."""
-        for rank in range(len(ranks)):
-            if nodes == 0 or level == 0:
-                return
-            size = int(choices[level - 1][rank][nodes])
-            plan[path] = rank + 1
-            lay((*path, rank), size - 1, level - 1)
-            nodes -= size
-
-    lay((), total, levels)
-    return plan
+    """The tree of at most ``total`` nodes and ``depth`` levels with the largest expected accepted length; see
+    :class:`~specviz.trace.best_tree.BestTrees`."""
+    return BestTrees((parse_acceptance(acceptance),), total, depth).plan(total)
 
 
 def _grow(growth: Growth, draft: Draft, options: SequoiaOptions, dice: Dice, step: int, limits: Limits) -> None:

@@ -11,12 +11,9 @@ from specviz.dice import Dice
 from specviz.drafting.base import Builder, BuilderWork, Draft, Limits, propose
 from specviz.errors import SettingsError
 from specviz.options import Options
+from specviz.trace.best_tree import Plan, RankPath
 from specviz.trace.schema import Proposal
 from specviz.tree import MAX_NODES, Growth
-
-RankPath = tuple[int, ...]
-Plan = dict[RankPath, int]
-"""Draw ranks from the root -> number of children there. Leaves are absent."""
 
 
 class KConfigOptions(Options):

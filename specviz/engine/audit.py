@@ -14,7 +14,7 @@ from specviz.models.heads.head import BlockHead
 from specviz.models.kv_cache import SlotCache
 from specviz.models.language_model import LanguageModel
 from specviz.models.numerics import logit_difference, slot_differences
-from specviz.models.plain_heads import plain_carry, plain_head_logits
+from specviz.models.plain_head import PlainHead
 from specviz.models.target_states import plain_states
 from specviz.trace.schema import INFINITE_DIFFERENCE, Audit
 from specviz.transfers import Reads
@@ -97,16 +97,16 @@ def ask_head_audit(
     """The same of a head: a plain forward of the target, and one of the head over all pairs of the text.
 
     Args:
+        target: which the head reads.
         pending: see :class:`specviz.engine.head_runners.HeadRunner`.
-        others: as for :func:`ask_audit`.
+        cache, tokens, first_slot, reads, temperature: as for :func:`ask_audit`.
     """
     head = model.head
     if len(tokens) < 2 or pending is None:
         return _ask_differences(cache, DynamicCache(), first_slot, [], reads)
-    carry = plain_carry(target, model, tokens[:-1])
+    plain, fresh = PlainHead(model, target.model), DynamicCache()
+    expected = plain.root_logits(plain.carry(tokens[:-1]), tokens, fresh)
     waiting = model.fuse(pending)
-    fresh = DynamicCache()
-    expected = plain_head_logits(model, carry, tokens, fresh)
 
     def run() -> torch.Tensor:
         missing = list(tokens[-len(pending) :])

@@ -17,7 +17,7 @@ from specviz.engine.record import record as record_run
 from specviz.errors import RecordingInterrupted, SettingsError, SpecvizError, shown
 from specviz.models.cli import add_prompt_end, print_progress
 from specviz.models.pair_spec import add_arguments as add_pair_arguments
-from specviz.sampling_cli import add_sampling_arguments
+from specviz.sampling_cli import add_ends, add_sampling_arguments
 from specviz.trace.breakpoints import SHORT, Hit, last_hits, parse_short
 from specviz.trace.schema import Option, Step
 from specviz.trace.settings import parse_pairs
@@ -47,6 +47,7 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     record.add_argument("--driver", help="the verifier whose verdict is committed (default: the first)")
     record.add_argument("--seed", type=int, default=RECORD_DEFAULTS["seed"])
     record.add_argument("--max-new-tokens", type=int, default=RECORD_DEFAULTS["max_new_tokens"])
+    add_ends(record)
     record.add_argument("--audit", action="store_true", help="compare both caches with a recompute after every step")
     record.add_argument(
         "--until",

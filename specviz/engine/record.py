@@ -52,6 +52,8 @@ def record(
     draft_top_p: float = 1.0,
     seed: int = 0,
     max_new_tokens: int = 40,
+    min_new_tokens: int = 0,
+    stop: str | Sequence[str] = (),
     chat: bool = False,
     prompt_end_token: PromptEnd = "refuse",
     allow_renamed_tokens: bool = False,
@@ -92,6 +94,8 @@ def record(
         draft_top_k, draft_top_p: of the draft.
         seed: of all coins and draws, a whole number from 0 on.
         max_new_tokens: tokens after which the run ends, from 1 on.
+        min_new_tokens: tokens that an end token or a stop string has to follow to end the run.
+        stop: texts that end the run: the token that completes one is the last.
         chat: wrap the prompt in the target's chat template.
         prompt_end_token: what is done with an end token that the prompt ends in: ``refuse``, ``drop`` or ``keep``.
         allow_renamed_tokens: take a draft whose tokenizer names added tokens otherwise; see docs/models.md.
@@ -127,6 +131,8 @@ def record(
         driver=driver or names[0],
         seed=seed,
         max_new_tokens=max_new_tokens,
+        min_new_tokens=min_new_tokens,
+        stop=(stop,) if isinstance(stop, str) else tuple(stop),
         chat=chat,
         prompt_end_token=prompt_end_token,
         audit=audit,

@@ -30,6 +30,7 @@ from specviz.models.nonfinite import LogitsError, told_with
 from specviz.sampling import process
 from specviz.trace.identity import refuse_other_models
 from specviz.trace.schema import LONGEST_PROMPT, Caches, EndReason, FailedStep, ForkedFrom, Settings, Step, Trace, cut
+from specviz.trace.stop_strings import completed
 from specviz.transfers import Reads
 from specviz.tree import TokenTree
 from specviz.verifiers import StepLuck, Verifier, proof_table
@@ -388,18 +389,31 @@ class Session:
         )
 
     def _cut(self, emitted: Sequence[int]) -> list[int]:
-        """The tokens that become text: none after an end-of-sequence token, none beyond ``max_new_tokens``."""
-        num_new_tokens = len(self.tokens) - len(self.prompt_tokens)
-        committed = list(emitted[: self.settings.max_new_tokens - num_new_tokens])
-        for i, token in enumerate(committed):
-            if token in self.pair.eos_ids:
-                return committed[: i + 1]
-        return committed
+        """The tokens that become text: none after an end-of-sequence token or one that completes a stop string, none
+        beyond ``max_new_tokens``."""
+        new_tokens = self.tokens[len(self.prompt_tokens) :]
+        before = len(new_tokens)
+        for token in emitted[: self.settings.max_new_tokens - before]:
+            new_tokens.append(token)
+            if self._ends_text(new_tokens):
+                break
+        return new_tokens[before:]
+
+    def _ends_text(self, new_tokens: Sequence[int]) -> EndReason | None:
+        """Whether the last token of this output ends it by what it says."""
+        settings = self.settings
+        if len(new_tokens) <= settings.min_new_tokens:
+            return None
+        if new_tokens[-1] in self.pair.eos_ids:
+            return "end of sequence"
+        if settings.stop and completed(settings.stop, [*self.prompt_tokens, *new_tokens], self.pair.token_text):
+            return "stop string"
+        return None
 
     def _end(self, new_tokens: Sequence[int]) -> EndReason | None:
         """Why a run with this output goes no further, or None."""
-        if new_tokens and new_tokens[-1] in self.pair.eos_ids:
-            return "end of sequence"
+        if new_tokens and (ended := self._ends_text(new_tokens)):
+            return ended
         if len(new_tokens) >= self.settings.max_new_tokens:
             return "max_new_tokens"
         if len(self.prompt_tokens) + len(new_tokens) > self._max_positions:

@@ -230,6 +230,16 @@ class Commit(TypedDict):
     origin: list[Literal["accepted", "bonus", "other"]]
 
 
+class TextEnd(TypedDict):
+    """How the text ends in a step.
+
+    said    the reason in words: of a stop string which one, and what its last token says after it
+    thrown  nodes that the driver accepted and that are not in the text, because it ends before them"""
+
+    said: str
+    thrown: list[int]
+
+
 class Tolerance(TypedDict):
     target: float
     draft: float
@@ -252,6 +262,7 @@ class Frame(TypedDict):
     draftRan: bool | None
     draftModel: Annotated[dict[str, Any], JsonOf(ModelInfo)] | None
     endReason: str | None
+    textEnd: TextEnd | None
     prefilled: int | None
     timings: Annotated[dict[str, Any], JsonOf(Timings)] | None
     tree: Tree

@@ -24,6 +24,7 @@ from specviz.figures.frame_types import Frame, Tolerance
 from specviz.figures.node import TokenTable, commit_columns, draft_sums, node_columns, summary, verdict_rows
 from specviz.figures.phases import draft_ran, step_phases
 from specviz.figures.text import pieces, prompt_text, short_options, token_of
+from specviz.figures.text_end import text_end
 from specviz.figures.totals import run_totals
 from specviz.figures.tree import tree_columns
 from specviz.figures.tree_order import folded_nodes
@@ -109,6 +110,7 @@ def step_frame(trace: Trace, position: int) -> Frame:
         "draftRan": draft_ran(step, of_head),
         "draftModel": _model(step.models.draft) if step.models and step.models.draft != trace.models.draft else None,
         "endReason": step.end_reason,
+        "textEnd": text_end(trace, position),
         "prefilled": step.prefilled,
         "timings": _timings(step.timings),
         "tree": tree_columns(step, engine),

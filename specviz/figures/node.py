@@ -205,6 +205,8 @@ def summary(step: Step, position: int) -> str:
     else:
         until = "with them" if written == accepted else f"after {written} of them"
         rest = f"{step.driver} {taken}; the text ends {until} ({step.end_reason}), without the bonus token"
+        if thrown := step.thrown_away():
+            rest += f"; thrown away: {listed(thrown, lambda node: f'“{node_label(step.tree.nodes[node], texts)}”')}"
     said = f"Step {position + 1}: {rest}."
     others = [f"{name} {len(v.path)}" for name, v in step.verdicts.items() if name != step.driver]
     return said + (f" Accepted by the others: {', '.join(others)}." if others else "")

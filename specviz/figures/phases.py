@@ -7,7 +7,7 @@ target's probabilities, then one verifier's decisions one by one, then what was 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from specviz.digits import apart, digits
 from specviz.figures.cache import after_rows
@@ -188,7 +188,7 @@ def _holds(step: Step, decision: Decision) -> bool | None:
 
 def _verdict_caption(step: Step, verdict: Verdict) -> str:
     count = len(verdict.path)
-    said = f"{verdict.verifier} accepts {_path(step, verdict)}" if count else f"{verdict.verifier} accepts nothing"
+    said = f"{verdict.verifier} accepts {_path(step, verdict.path)}" if count else f"{verdict.verifier} accepts nothing"
     bonus = verdict.bonus
     if bonus is None:
         return f"{said}; no bonus token was recorded"
@@ -203,7 +203,11 @@ def _commit_caption(step: Step) -> str:
     added = listed(step.committed, lambda token: _name(token_label(token_of(token, texts)))) or "nothing"
     said = f"Commit: {step.driver} is the driver, so the text grows by {added}"
     cut = len(step.emitted()) - len(step.committed) if step.end_reason else 0
-    return said + (f" (cut by {cut}: {step.end_reason})" if cut > 0 else "")
+    if cut <= 0:
+        return said
+    own = step.thrown_away()
+    thrown = f"; accepted and thrown away: {_path(step, own)}" if own else ""
+    return f"{said} (cut by {cut}: {step.end_reason}{thrown})"
 
 
 def _cache_caption(step: Step, rules: HeadSlots | None) -> str:
@@ -235,9 +239,9 @@ def _change(step: Step, model: str, change: CacheChange, rules: HeadSlots | None
     return f"{model} keeps {of}{moved}{fault}{left}{length}"
 
 
-def _path(step: Step, verdict: Verdict) -> str:
+def _path(step: Step, nodes: Sequence[int]) -> str:
     texts = step.text_of()
-    return listed(verdict.path, lambda node: _name(node_label(step.tree.nodes[node], texts)))
+    return listed(nodes, lambda node: _name(node_label(step.tree.nodes[node], texts)))
 
 
 def _bonus_name(step: Step, bonus: Bonus) -> str:

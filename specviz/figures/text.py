@@ -97,11 +97,7 @@ def pieces(tokens: Iterable[TokenText]) -> list[str]:
     The pieces joined are the text; bytes that never complete become ``\\ufffd``.
     """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    made: list[str] = []
-    for token in tokens:
-        raw = bytes.fromhex(token.bytes) if token.bytes is not None else token.text.encode("utf-8", "replace")
-        made.append(decoder.decode(raw))
-    return made
+    return [decoder.decode(token.raw) for token in tokens]
 
 
 def _show(char: str) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from specviz.figures.advice import advice_totals, rank_totals
 from specviz.figures.totals_types import (
+    AgainstTotals,
     CalibrationTotals,
     ConfidenceTotals,
     Counts,
@@ -19,7 +21,9 @@ from specviz.trace.calibration import (
     calibration_by_depth,
     confidence_by_depth,
     outside_vocabulary,
+    wilson,
 )
+from specviz.trace.intervals import against, efficiency_interval, ranks_by_step, share_interval
 from specviz.trace.schema import Step, Trace
 
 
@@ -40,12 +44,16 @@ def run_totals(trace: Trace, verifiers: Sequence[str]) -> Totals:
     return {
         "steps": len(trace.steps),
         "tokens": len(trace.output_tokens()),
+        "thrown": sum(len(step.thrown_away()) for step in trace.steps),
         "formulas": {name: metrics.FORMULAS[name] for name in _SHOWN},
         "verifiers": known,
         "shared": shared,
+        "against": _against(trace, verifiers),
         "calibration": _calibration(trace.steps),
         "confidence": _confidence(trace.steps),
         "outside": _outside(trace.steps),
+        "ranks": rank_totals(trace.steps),
+        "advice": advice_totals(trace),
     }
 
 
@@ -55,7 +63,9 @@ _SHOWN = ("block_efficiency", "acceptance_by_depth", "acceptance_by_rank")
 def _totals(trace: Trace, among: Sequence[Step], name: str) -> VerifierTotals:
     steps = tuple(step for step in among if name in step.verdicts)
     known = trace if len(steps) == len(trace.steps) else trace.model_copy(update={"steps": steps})
-    emitted = sum(metrics.emitted_lengths(known, name))
+    lengths = metrics.emitted_lengths(known, name)
+    emitted, interval = sum(lengths), efficiency_interval(lengths)
+    by_depth = metrics.acceptance_by_depth(steps, name)
     return {
         "verifier": name,
         "drives": sum(step.driver == name for step in steps),
@@ -63,13 +73,44 @@ def _totals(trace: Trace, among: Sequence[Step], name: str) -> VerifierTotals:
         "accepted": sum(metrics.accepted_lengths(steps, name)),
         "emitted": emitted,
         "efficiency": round(emitted / len(steps), 4) if steps else None,
-        "depth": _counts(metrics.acceptance_by_depth(steps, name)),
-        "rank": _counts(metrics.acceptance_by_rank(steps, name)),
+        "low": _end(interval, 0),
+        "high": _end(interval, 1),
+        "depth": _counts(by_depth, [wilson(*pair) for pair in by_depth]),
+        "rank": _ranks(steps, name),
     }
 
 
-def _counts(pairs: Sequence[tuple[int, int]]) -> Counts:
-    return {"accepted": [accepted for accepted, _ in pairs], "of": [of for _, of in pairs]}
+def _ranks(steps: Sequence[Step], name: str) -> Counts:
+    pairs = metrics.acceptance_by_rank(steps, name)
+    return _counts(pairs, [share_interval(one) for one in ranks_by_step(steps, name)] if pairs else [])
+
+
+def _counts(pairs: Sequence[tuple[int, int]], intervals: Sequence[Interval | None]) -> Counts:
+    return {
+        "accepted": [accepted for accepted, _ in pairs],
+        "of": [of for _, of in pairs],
+        "least": [_end(interval, 0) for interval in intervals],
+        "most": [_end(interval, 1) for interval in intervals],
+    }
+
+
+def _against(trace: Trace, verifiers: Sequence[str]) -> list[AgainstTotals]:
+    driver = trace.steps[-1].driver if trace.steps else None
+    pairs = [against(trace, trace.steps, name, driver) for name in verifiers if driver is not None and name != driver]
+    return [
+        {
+            "verifier": one.verifier,
+            "other": one.other,
+            "steps": one.steps,
+            "parted": one.parted,
+            "value": _rounded(one.value) or 0.0,
+            "low": _end(one.interval, 0),
+            "high": _end(one.interval, 1),
+            "noise": one.noise,
+        }
+        for one in pairs
+        if one is not None
+    ]
 
 
 def _calibration(steps: Sequence[Step]) -> CalibrationTotals:

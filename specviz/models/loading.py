@@ -14,12 +14,11 @@ from typing import Any
 
 import torch
 
-from specviz.errors import ModelError, OutOfMemoryError, SettingsError, SpecvizError
+from specviz.errors import ModelError, OutOfMemoryError, SettingsError
 from specviz.models.adapters import check_unquantized, merged
 from specviz.models.checkpoints import check_saved_quantization, tokenizer_error
 from specviz.models.choices import PLANNED_CONTEXT, PLANNED_NODES
 from specviz.models.compat import check_config
-from specviz.models.config_facts import config_facts
 from specviz.models.device_map import device_map, refuse_offloading, room_for_weights
 from specviz.models.devices import check_dtype, choose_device, choose_dtype, free_memory
 from specviz.models.download_cache import ProgressCallback, silent
@@ -27,8 +26,9 @@ from specviz.models.head_model import HeadModel
 from specviz.models.head_options import set_by_hand
 from specviz.models.heads.find import find_head, in_dtype, is_head, not_a_head, quantized_head
 from specviz.models.heads.head import DraftHead
-from specviz.models.hidden_state_head import HiddenStateHead, read_head
+from specviz.models.hidden_state_head import read_head
 from specviz.models.language_model import LanguageModel
+from specviz.models.loaded import head_model, language_model
 from specviz.models.memory import MemoryPlan, ToLoad, head_to_load, plan_memory, refuse_if_weights_exceed
 from specviz.models.planning import checkpoint_dtype, read_config
 from specviz.models.prompt_ends import without_end
@@ -37,16 +37,12 @@ from specviz.models.quantization import (
     keep_products_exact,
     keep_rows_apart,
     quantization_config,
-    quantization_name,
-    quantization_note,
 )
 from specviz.models.sources import DEFAULT, Source, find_source, load_error, without_pickles
 from specviz.models.tokens import TokenTexts
-from specviz.models.tree_check import check_tree_attention
 from specviz.models.vocabularies import check_tokenizers
 from specviz.models.weight_sizes import allocated_bytes
-from specviz.models.weights import weights_hash
-from specviz.trace.schema import LONGEST_NAME, HeadInfo, ModelInfo, Models, Option, PromptEnd, cut
+from specviz.trace.schema import Models, Option, PromptEnd
 
 log = logging.getLogger(__name__)
 
@@ -365,79 +361,3 @@ def _plan(target: ToLoad, draft: ToLoad, device: torch.device, held: int = 0) ->
     room = room_for_weights(device)
     refuse_if_weights_exceed(plan, None if room is None else room + held, device)
     return plan
-
-
-def language_model(model: Any, source: Source, head: HiddenStateHead | None = None) -> LanguageModel:
-    """Wrap a loaded model together with what is known about it.
-
-    Args:
-        head: with which it reads its target, if it does; moved to the model's device.
-
-    Raises:
-        ModelError: if a tree is not scored as its paths are, see :mod:`specviz.models.tree_check`. Only running the
-            model can tell; for the built-in pair the tests do.
-    """
-    config = model.config
-    info = ModelInfo(
-        id=source.name,
-        source=source.kind,
-        revision=(source.kind == "hub" and getattr(config, "_commit_hash", None)) or source.revision,
-        weights=weights_hash(model, head) if head else weights_hash(model),
-        config=config_facts(config),
-        architecture=cut(type(model).__name__, LONGEST_NAME),
-        parameters=model.num_parameters(),
-        layers=config.num_hidden_layers,
-        vocabulary=config.vocab_size,
-        dtype=str(model.dtype).removeprefix("torch."),
-        device=str(model.get_input_embeddings().weight.device),
-        quantization=quantization_name(config),
-        reads=head.layers if head else (),
-        head=_own_head(head, config) if head else None,
-        note=cut("; ".join(note for note in (source.note, quantization_note(config)) if note)) or None,
-    )
-    device = model.get_input_embeddings().weight.device
-    wrapped = LanguageModel(model, info, head.to(device) if head else None)
-    if not source.built_in:
-        try:
-            check_tree_attention(wrapped)
-        except SpecvizError:
-            raise
-        except Exception as error:  # of the model's own code, met by a cache or a mask it does not know
-            raise load_error(error, source.name) from error
-    return wrapped
-
-
-def _own_head(head: HiddenStateHead, config: Any) -> HeadInfo:
-    """Of a draft of specviz's own that reads its target."""
-    return HeadInfo(
-        format="hidden_state", kind="step", reads=head.layers, before_norm=False, layers=config.num_hidden_layers
-    )
-
-
-def head_model(head: DraftHead, name: str, target: LanguageModel, source: Source | None = None) -> HeadModel:
-    """A head that drafts for a loaded target, with what is known about it.
-
-    Args:
-        head: on any device, bound or not; it is moved to the target's.
-        source: where it was found, if it was read from files.
-    """
-    head.to(target.device)
-    head.bind(target.model)
-    parameter = next(head.parameters())
-    info = ModelInfo(
-        id=name,
-        source=source.kind if source else None,
-        revision=source.revision if source else None,
-        weights=weights_hash(head),
-        config=config_facts(head.config),
-        architecture=cut(type(head).__name__, LONGEST_NAME),
-        parameters=sum(one.numel() for one in head.parameters()),
-        layers=head.layers,
-        vocabulary=target.vocabulary if head.token_ids is None else len(head.token_ids),
-        dtype=str(parameter.dtype).removeprefix("torch."),
-        device=str(target.device),
-        reads=head.info.reads,
-        head=head.info,
-        note=source.note if source else None,
-    )
-    return HeadModel(head, info, target.vocabulary)

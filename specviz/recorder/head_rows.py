@@ -27,7 +27,7 @@ def head_rows(
     for position, step in enumerate(trace.steps):
         nodes = [node for node in step.tree.nodes if node.draft is not None and (position < every_node or node.id == 0)]
         if nodes and len(text) > 1:
-            logits = head.logits(text, [_path(step, node.id) for node in nodes])
+            logits = head.logits(text, [_tokens(step, node.id) for node in nodes])
             sampling = trace.sampling_of(position)[1]
             for node, row in zip(nodes, logits, strict=True):
                 assert node.draft is not None
@@ -35,10 +35,6 @@ def head_rows(
         text += step.committed
 
 
-def _path(step: Step, node: int) -> list[int]:
-    """The tokens from below the root to this node."""
-    path: list[int] = []
-    while node > 0:
-        path.append(step.tree.nodes[node].token)
-        node = step.tree.nodes[node].parent
-    return path[::-1]
+def _tokens(step: Step, node: int) -> list[int]:
+    """Of the path from below the root to this node."""
+    return [step.tree.nodes[one].token for one in step.tree.path(node)]

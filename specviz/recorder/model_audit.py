@@ -85,14 +85,6 @@ class _Plain:
         return logits[:, -keep:].float().cpu()
 
 
-@dataclass(frozen=True)
-class _Head:
-    """A draft head as it is asked here."""
-
-    plain: PlainHead
-    dtype: str
-
-
 def audit_rows(trace: Trace, target: Any, draft: Any, *, dtype: str = "auto") -> tuple[list[Finding], dict[str, str]]:
     """Compare the recorded rows of each model that is given.
 
@@ -171,9 +163,9 @@ def _asked(
         if model is None:
             continue
         info = getattr(trace.models, which)
-        if isinstance(model, _Head):
-            allowed = limits(model.dtype, info.dtype if info else None)
-            yield which, list(compare_head_rows(trace, model.plain, allowed, every_node)) or "the draft's rows", True
+        if isinstance(model, PlainHead):
+            allowed = limits(str(model.model.dtype), info.dtype if info else None)
+            yield which, list(compare_head_rows(trace, model, allowed, every_node)) or "the draft's rows", True
             continue
         if model.reads or (info is not None and info.reads):
             lacks = f"a {which} that reads nothing but tokens: this one reads its target's hidden states"
@@ -286,13 +278,7 @@ def _other_nodes(
     others = [node.id for node in nodes if node.id not in walked and _row(step, node.id, which) is not None]
     if not others:
         return
-    lines = []
-    for node in others:
-        line = []
-        while node > 0:
-            line.append(nodes[node].token)
-            node = nodes[node].parent
-        lines.append(line[::-1])
+    lines = [[nodes[one].token for one in step.tree.path(node)] for node in others]
     longest = max(map(len, lines))
     texts = [text + line + [line[-1]] * (longest - len(line)) for line in lines]
     logits = model.logits(texts, longest + 1)
@@ -374,7 +360,7 @@ def _by_hand(trace: Trace) -> dict[str, Option]:
     return {name: value for name in head.by_hand if (value := said.get(name)) is not None}
 
 
-def _loaded(target: Any, draft: Any, dtype: str, by_hand: Mapping[str, Option]) -> dict[str, _Plain | _Head]:
+def _loaded(target: Any, draft: Any, dtype: str, by_hand: Mapping[str, Option]) -> dict[str, _Plain | PlainHead]:
     """The models, those that are named loaded; a draft head as it was set by hand when it was recorded."""
     given = {name: one for name, one in (("target", target), ("draft", draft)) if one is not None}
     named = {name: one for name, one in given.items() if isinstance(one, str)}
@@ -391,16 +377,15 @@ def _loaded(target: Any, draft: Any, dtype: str, by_hand: Mapping[str, Option]) 
         given |= {which: getattr(pair, which) for which in named}
     if isinstance(head := given.get("draft"), HeadModel):
         given["draft"] = _head(head, given.get("target"))
-    return {name: one if isinstance(one, _Head) else _plain(one, name) for name, one in given.items()}
+    return {name: one if isinstance(one, PlainHead) else _plain(one, name) for name, one in given.items()}
 
 
-def _head(head: HeadModel, target: Any) -> _Head:
+def _head(head: HeadModel, target: Any) -> PlainHead:
     """Of a draft head of specviz, and of its target, of transformers or of specviz."""
     inner = getattr(target, "model", target) if hasattr(target, "plain_logits") else target
     if not hasattr(inner, "get_input_embeddings"):
         raise ModelError(f"{head.info.id} is a draft head, whose rows depend on its target; give the target too.")
-    vocabulary: int = inner.config.vocab_size
-    return _Head(PlainHead(head, inner, vocabulary), str(head.dtype).removeprefix("torch."))
+    return PlainHead(head, inner)
 
 
 def _plain(model: Any, which: str) -> _Plain:

@@ -226,7 +226,8 @@ class Recorder:
         )
 
     def end(self, reason: EndReason = "stopped", message: str | None = None, request: str | int | None = None) -> None:
-        """Say why it ended: ``end of sequence``, ``max_new_tokens``, ``context limit``, ``stopped`` or ``error``."""
+        """Say why it ended: ``end of sequence``, ``stop string``, ``max_new_tokens``, ``context limit``, ``stopped`` or
+        ``error``."""
         if not self._on:
             return
         with self._timed(), self._report.calling("end"):

@@ -192,9 +192,12 @@ def student(freedom: int) -> float:
 
 def wilson(successes: int, of: int) -> Interval | None:
     """Wilson's 95 % interval of a share; None for too few."""
-    if of < LEAST_STEPS:
-        return None
-    share, weight = successes / of, Z * Z / of
+    return None if of < LEAST_STEPS else wilson_of(successes / of, of)
+
+
+def wilson_of(share: float, of: float) -> Interval:
+    """The same of a share of ``of`` trials, which need not be a whole number."""
+    weight = Z * Z / of
     middle = (share + weight / 2) / (1 + weight)
     half = Z * math.sqrt(share * (1 - share) / of + weight / (4 * of)) / (1 + weight)
     return max(0.0, middle - half), min(1.0, middle + half)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -26,6 +27,11 @@ class TokenText(Value):
     id: Count
     text: TokenString
     bytes: TokenString | None = None
+
+    @property
+    def raw(self) -> builtins.bytes:
+        """What it adds to the text, as UTF-8; a part of a character has a part of one."""
+        return bytes.fromhex(self.bytes) if self.bytes is not None else self.text.encode("utf-8", "replace")
 
     @model_validator(mode="after")
     def _hex(self) -> TokenText:
@@ -85,8 +91,7 @@ def written(token: int, texts: Mapping[int, TokenText]) -> TokenText:
 
 def text_of_tokens(tokens: list[TokenText]) -> str:
     """Join token texts, putting characters that were split over several tokens together again."""
-    parts = [bytes.fromhex(t.bytes) if t.bytes is not None else t.text.encode("utf-8", "replace") for t in tokens]
-    return b"".join(parts).decode("utf-8", "replace")
+    return b"".join(token.raw for token in tokens).decode("utf-8", "replace")
 
 
 class PartialNode(Value):

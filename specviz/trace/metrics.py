@@ -10,7 +10,7 @@ from specviz.trace.schema import INFINITE_DIFFERENCE, ModelInfo, Models, Step, T
 
 FORMULAS = {
     "block_efficiency": "new tokens per target forward = (accepted + bonus) / steps; a bonus after an end of sequence "
-    "is no token, and a cut at max_new_tokens is not counted",
+    "is no token, and a cut at max_new_tokens or after a stop string is not counted",
     "acceptance_by_depth": "steps that accepted a node at depth d / steps that reached depth d - 1 and had children",
     "acceptance_by_rank": "accepted / decisions taken, over the r-th drawn sibling",
     "overhead": "time outside the two models' forwards / time of the step, audit left out",

@@ -8,9 +8,11 @@ from pydantic import Field, model_validator
 
 from specviz.errors import TraceError
 from specviz.trace.values import (
+    LONGEST_STOP,
     MOST_LAYERS,
     MOST_OPTIONS,
     MOST_RENAMED,
+    MOST_STOPS,
     MOST_VERIFIERS,
     Count,
     Many,
@@ -54,6 +56,14 @@ class Settings(Value):
     """Name of the verifier whose verdict is committed."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     max_new_tokens: Annotated[int, Field(ge=1, le=1_000_000)] = 40
+    min_new_tokens: Annotated[int, Field(ge=0, le=1_000_000, exclude_if=lambda value: not value)] = 0
+    """So many tokens are text before an end token or a stop string ends it: one that comes earlier stays and ends
+    nothing. Left out of a file where it is 0."""
+    stop: Annotated[
+        Many[Annotated[str, Field(min_length=1, max_length=LONGEST_STOP)]],
+        Field(max_length=MOST_STOPS, exclude_if=lambda value: not value),
+    ] = ()
+    """Stop strings: the text ends with the token that completes one. Left out of a file where there is none."""
     chat: bool = False
     """Whether the prompt was wrapped in the target's chat template."""
     prompt_end_token: PromptEnd = "refuse"

@@ -39,6 +39,7 @@ from specviz.trace.values import (
     LONGEST_NAME,
     LONGEST_OPTION,
     LONGEST_PROMPT,
+    LONGEST_STOP,
     LONGEST_TEXT,
     LONGEST_TOKEN,
     MOST_CHECKS,
@@ -47,6 +48,7 @@ from specviz.trace.values import (
     MOST_OPTIONS,
     MOST_RENAMED,
     MOST_SLOTS,
+    MOST_STOPS,
     MOST_TOP,
     MOST_VERIFIERS,
     READ_VERSIONS,
@@ -79,6 +81,7 @@ __all__ = [
     "LONGEST_NAME",
     "LONGEST_OPTION",
     "LONGEST_PROMPT",
+    "LONGEST_STOP",
     "LONGEST_TEXT",
     "LONGEST_TOKEN",
     "MOST_CHECKS",
@@ -87,6 +90,7 @@ __all__ = [
     "MOST_OPTIONS",
     "MOST_RENAMED",
     "MOST_SLOTS",
+    "MOST_STOPS",
     "MOST_TOP",
     "MOST_VERIFIERS",
     "READ_VERSIONS",
@@ -160,8 +164,8 @@ class Step(Value):
     verdicts: Annotated[dict[Name, Verdict], Field(max_length=MOST_VERIFIERS)]
     driver: Name
     committed: Annotated[Many[Count], Field(max_length=MOST_NODES)]
-    """Tokens appended to the text: the driver's path and bonus, cut at end of sequence and at max_new_tokens. Of
-    another engine what it says it appended, whatever that is."""
+    """Tokens appended to the text: the driver's path and bonus, cut at end of sequence, after the token that completes
+    a stop string, and at max_new_tokens. Of another engine what it says it appended, whatever that is."""
     end_reason: EndReason | None = None
     caches: Caches
     tokens: Many[TokenText]
@@ -208,6 +212,12 @@ class Step(Value):
         driver = self.verdicts[self.driver]
         bonus = () if driver.bonus is None else (driver.bonus.token,)
         return (*(self.tree.nodes[node].token for node in driver.path), *bonus)
+
+    def thrown_away(self) -> tuple[int, ...]:
+        """Nodes that the driver accepted and that are not in the text, because it ends before them."""
+        if self.end_reason is None or self.committed != self.emitted()[: len(self.committed)]:
+            return ()
+        return self.verdicts[self.driver].path[len(self.committed) :]
 
     @cached_property
     def own_fault(self) -> str | None:

@@ -12,6 +12,7 @@ from specviz.trace.calibration import (
     confidence_by_depth,
     outside_vocabulary,
 )
+from specviz.trace.intervals import against, efficiency_interval
 from specviz.trace.metrics import (
     FORMULAS,
     acceptance_by_depth,
@@ -19,6 +20,7 @@ from specviz.trace.metrics import (
     accepted_lengths,
     block_efficiency,
     difference_text,
+    new_tokens,
     overhead,
     same_steps,
     tolerances,
@@ -36,6 +38,8 @@ def summary(trace: Trace) -> str:
     text = text_of_tokens([written(token, texts) for token in trace.output_tokens()])
     ended = trace.end_reason or ("not yet" if steps else "not started")
     tokens = len(trace.output_tokens())
+    thrown = sum(len(step.thrown_away()) for step in steps)
+    ended += f"; accepted and thrown away: {thrown}" if thrown else ""
     lines = [printable(text, keep="\n"), "", f"{tokens} tokens in {len(steps)} steps, ended: {ended}", ""]
     if not steps:
         return "\n".join([*lines, *_failed(trace)])
@@ -45,6 +49,7 @@ def summary(trace: Trace) -> str:
     throughout = [name for name in steps[0].verdicts if all(name in step.verdicts for step in steps)]
     lines += _figures(trace, throughout, driver)
     lines += _partly(trace, driver) if trace.engine else []
+    lines += _against(trace, throughout)
     lines += [
         "* drives" if trace.settings else "* decided, the engine that was recorded",
         f"block efficiency: {FORMULAS['block_efficiency']}",
@@ -68,6 +73,22 @@ def _figures(trace: Trace, names: Iterable[str], driver: str) -> list[str]:
         depth = _shares(acceptance_by_depth(trace.steps, name))
         rank = _shares(acceptance_by_rank(trace.steps, name))
         lines.append(f"{mark}{printable(name, keep=''):<15}{efficiency:>10.2f}{accepted:>10}   {depth:<30}{rank}")
+    return lines
+
+
+def _against(trace: Trace, names: Iterable[str]) -> list[str]:
+    """How sure the driver's block efficiency is, and which verifiers differ from it by more than noise."""
+    last = trace.steps[-1].driver
+    own = [new_tokens(step, step.driver, trace.end_tokens) for step in trace.steps]
+    lines = [f"block efficiency of the driver, over {len(own)} steps: {_interval(efficiency_interval(own))}"]
+    for name in names:
+        one = against(trace, trace.steps, name, last) if name != last else None
+        if one is not None:
+            noise = {None: "", True: ": may be noise", False: ": more than noise"}[one.noise if one.parted else None]
+            lines.append(
+                f"{printable(name, keep='')} less {printable(last, keep='')}: {one.value:+.2f} new tokens a step "
+                f"({_interval(one.interval)}), other lengths in {one.parted} of {one.steps} steps{noise}"
+            )
     return lines
 
 

@@ -35,6 +35,10 @@ LONGEST_OPTION = 1_200_000
 """Characters of an option: ``paths`` of the explicit builder takes so many for a chain of 1,024 nodes."""
 LONGEST_PROMPT = 4_000_000
 """Characters of a prompt: a context of a million tokens."""
+MOST_STOPS = 16
+"""Stop strings of a run."""
+LONGEST_STOP = 200
+"""Characters of one: every new token is compared with all of them."""
 MOST_CHECKS = 64
 """Checks of one step."""
 MOST_TOP = 100
@@ -62,7 +66,7 @@ Promise = Literal["yes", "no", "greedy decoding"]
 Lossless = Literal["yes", "no", "greedy decoding", "not proved", "unknown"]
 """What is proved of a verifier's output, with one set of options: distributed as target samples, shown not to be,
 greedy decoding, or neither; ``unknown`` of a rule that is not specviz's to prove."""
-EndReason = Literal["end of sequence", "max_new_tokens", "context limit", "stopped", "error"]
+EndReason = Literal["end of sequence", "stop string", "max_new_tokens", "context limit", "stopped", "error"]
 """Why a run went no further."""
 PromptEnd = Literal["refuse", "drop", "keep"]
 """What is done with an end token that a prompt ends in: a run would begin after the end of its own text."""

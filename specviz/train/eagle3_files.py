@@ -103,9 +103,9 @@ def read_start(folder: Path, target_config: Any) -> Eagle3Head:
     except (OSError, ValueError) as error:
         raise ModelError(f"There is no draft head with a config.json in {str(folder)!r} to start from.") from error
     tensors = read_tensors(folder)
-    if not isinstance(config, dict) or not eagle3.fits(config, {n: tuple(t.shape) for n, t in tensors.items()}):
+    if not isinstance(config, dict) or not eagle3.FORMAT.fits(config, {n: tuple(t.shape) for n, t in tensors.items()}):
         raise ModelError(f"What is in {str(folder)!r} is no EAGLE-3 head; choose one to start from.")
-    return eagle3.build(config, tensors, target_config, {})
+    return eagle3.FORMAT.build(config, tensors, target_config, {})
 
 
 def write_head(head: Eagle3Head, folder: Path, target: ModelInfo, target_config: Any, embeddings: Any | None) -> Path:

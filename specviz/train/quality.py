@@ -18,7 +18,7 @@ from specviz.engine.session import Session
 from specviz.models.head_model import HeadModel
 from specviz.models.language_model import LanguageModel
 from specviz.models.loading import Pair
-from specviz.models.plain_heads import plain_head_rows
+from specviz.models.plain_head import PlainHead
 from specviz.models.target_states import plain_states
 from specviz.trace.metrics import acceptance_by_rank, block_efficiency, emitted_lengths
 from specviz.trace.schema import Choice, Settings, Step
@@ -141,7 +141,7 @@ def overlaps(
             tokens = np.concatenate([chat.prompt, chat.reply])[:-1].tolist()
             features = None
             if isinstance(draft, HeadModel):
-                p, q = target.plain_logits(tokens)[1:], plain_head_rows(target, draft, tokens)
+                p, q = target.plain_logits(tokens)[1:], PlainHead(draft, target.model).rows(tokens)
                 p, q = (torch.softmax(row[max(0, len(chat.prompt) - 2) :], -1).cpu() for row in (p, q))
                 yield float(torch.minimum(p, q).sum()), float((p.argmax(-1) == q.argmax(-1)).sum()), len(p)
                 continue

@@ -11,7 +11,7 @@ import pytest
 
 from specviz.app import answers, run_handlers
 from specviz.app.blocks import _told
-from specviz.app.form import DEFAULT_VERIFIERS, Form, prompt_box, settings_form, write_form
+from specviz.app.form import ADDED, DEFAULT_VERIFIERS, Form, breakpoint_form, prompt_box, settings_form, write_form
 from specviz.app.models_form import fits, models_form
 from specviz.app.page_state import models_of
 from specviz.app.server.limits import Limits
@@ -44,6 +44,29 @@ def answer_of(text: str) -> dict:
 
 
 # -------------------------------------------------------------------------------------------------------- form
+
+
+def test_stop_strings_stand_in_the_form_as_text(form):
+    assert list(form.components)[-2:] == list(ADDED), "endpoints have them last"
+    _, _, settings = form.read(values(form, stop_strings="\\n\\n\nUser: ", min_new_tokens=3))
+    assert (settings.stop, settings.min_new_tokens) == (("\n\n", "User: "), 3)
+    shown = write_form("", ModelChoice(), settings)
+    assert (shown["stop_strings"], shown["min_new_tokens"]) == ("\\n\\n\nUser: ", 3)
+    wrong = {"\\x": "backslash", "a" * 201: "200 characters", "a\n" * 17: "16 items", 7: "write a text"}
+    for text, said in wrong.items():
+        with pytest.raises(SettingsError, match=said):
+            form.read(values(form, stop_strings=text))
+
+
+def test_programs_that_send_values_in_order_have_the_newest_inputs_last(form):
+    stops = Form()
+    with gr.Blocks():
+        breakpoint_form(stops)
+    inputs = form.with_breakpoints(stops)
+    names = {id(component): name for name, component in (form.components | stops.components).items()}
+    assert [names[id(component)] for component in inputs[-3:]] == [list(stops.components)[-1], *ADDED]
+    own, until = form.split(inputs, stops)
+    assert (own, until) == (form.inputs, stops.inputs)
 
 
 def test_the_untouched_form_gives_the_default_settings(form):

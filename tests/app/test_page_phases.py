@@ -7,6 +7,7 @@ import pytest
 from specviz.digits import digits
 from specviz.figures.text import visible
 from tests.browser import RIBBONS
+from tests.pairs import make_trace
 from tests.sample_traces import HOSTILE, RULES, k_config, sample_trace
 
 pytestmark = pytest.mark.browser
@@ -217,3 +218,26 @@ def test_hostile_tokens_stay_text_in_every_phase(from_file):
         said += caption(seen)
     assert "Cache update" in said
     assert seen.page.locator("img, .specviz b i, .specviz script").count() == 0
+
+
+def test_drafts_that_were_accepted_and_thrown_away_look_and_read_so(from_file):
+    whole = make_trace(driver="longest_path", max_new_tokens=8)
+    at = next(i for i, step in enumerate(whole.steps) if len(step.committed) > 2)
+    kept = sum(len(step.committed) for step in whole.steps[:at])
+    trace = make_trace(driver="longest_path", max_new_tokens=kept + 1)
+    thrown = [str(node) for node in trace.steps[at].thrown_away()]
+    assert thrown
+    seen = from_file(trace, go=at)
+    looks = seen.page.locator(f"{CARDS}.sv-thrown")
+    assert looks.evaluate_all("cards => cards.map((card) => card.dataset.node)") == thrown
+    assert "longest_path: accepted and thrown away" in looks.first.get_attribute("aria-label")
+    assert seen.page.locator(".sv-chip-thrown").count() >= len(thrown)
+    assert f"{len(thrown)} thrown away; the text ends" in seen.page.inner_text(".sv-sub")
+    seen.page.keyboard.press(".")
+    assert not looks.count(), "nobody knows yet how the step ends"
+    into(seen, "Commit")
+    assert looks.count() == len(thrown)
+    seen.page.select_option(".sv-lens select", "rejection")
+    assert not looks.count(), "another verifier's path was no text anyway"
+    for step in range(at):
+        assert not trace.steps[step].thrown_away()

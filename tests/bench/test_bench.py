@@ -22,7 +22,7 @@ from specviz.models.pair_spec import ModelChoice
 from specviz.trace.schema import Choice, Timings
 from specviz.tree import MAX_NODES
 from tests import tiny
-from tests.block_pairs import block_pair
+from tests.heads import pair_with
 from tests.pairs import make_pair, make_reading_pair, pair_of
 
 SMALL_TREES = {CHAIN: greedy_speed.TREES[CHAIN], "specviz best first 8": greedy_speed.TREES["specviz best first 8"]}
@@ -262,7 +262,7 @@ def test_differences_and_choices_are_plain_values_in_json() -> None:
 
 
 def test_a_block_head_is_measured_with_trees_that_it_can_draft() -> None:
-    pair, told = block_pair("medusa"), []
+    pair, told = pair_with("medusa"), []
     found = step_cost.step_costs(pair, 1, TREES[:3], say=told.append)
     assert [len(cost.steps) for cost in found] == [1, 1]
     assert told[0] == "deeper than the draft's blocks, left out: 4,3,4,4 (256 nodes)"

@@ -12,7 +12,7 @@ from specviz.models.heads.head import BlockHead
 from specviz.models.kv_cache import SlotCache
 from specviz.models.loading import Pair
 from specviz.trace.schema import Sampling
-from tests.block_pairs import HEADS, block_pair
+from tests.heads import BLOCK, pair_with
 from tests.pairs import make_settings
 
 WITHIN = 1e-5
@@ -48,9 +48,9 @@ def plain_block(pair: Pair, text: list[int]) -> torch.Tensor:
     return head.block(carry[-1:], ids, at, mask if head.causal else torch.zeros_like(mask), cache)
 
 
-@pytest.mark.parametrize(("name", "tree"), list(zip(HEADS, (*SHAPES, "4,2,2"), strict=True)))
+@pytest.mark.parametrize(("name", "tree"), list(zip(BLOCK, (*SHAPES, "4,2,2"), strict=True)))
 def test_caches_are_those_of_a_plain_forward_over_the_text(name: str, tree: str) -> None:
-    pair, head = block_pair(name), head_of(block_pair(name))
+    pair, head = pair_with(name), head_of(pair_with(name))
     settings = make_settings(tree, audit=True, max_new_tokens=6, seed=1, target=HOT, draft=HOT, driver="eta")
     steps = list(Session(pair, settings, "the sea is blue").run())
     assert len(steps) < 5, "where little is accepted, this proves little"
@@ -66,10 +66,10 @@ def test_caches_are_those_of_a_plain_forward_over_the_text(name: str, tree: str)
             assert roles == []
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", BLOCK)
 @torch.inference_mode()
 def test_a_row_is_what_the_head_says_at_the_depth_and_the_token_of_its_node(name: str) -> None:
-    pair, head = block_pair(name), head_of(block_pair(name))
+    pair, head = pair_with(name), head_of(pair_with(name))
     session = Session(pair, make_settings("4,2,2", max_new_tokens=3, seed=1), "the sea is blue")
     steps = list(session.run())
     text = [*session.trace.prompt_tokens, *steps[0].committed]

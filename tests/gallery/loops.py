@@ -20,7 +20,7 @@ from specviz.models.head_model import HeadModel
 from specviz.models.heads import eagle3
 from specviz.models.heads.eagle3 import Eagle3Head
 from specviz.models.heads.layers import rotary
-from specviz.models.loading import head_model
+from specviz.models.loaded import head_model
 from specviz.trace.schema import Trace
 from tests import head_files, pairs, tiny
 from tests.paths import ROOT

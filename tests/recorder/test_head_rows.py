@@ -20,7 +20,7 @@ from specviz.models.loading import Pair, load_pair
 from specviz.recorder.audit import audit
 from specviz.recorder.findings import Finding
 from specviz.trace.schema import Choice, Trace
-from tests import block_pairs, head_files, step_pairs, tiny
+from tests import head_files, heads, tiny
 from tests.pairs import make_pair, make_settings
 
 TREE = Choice(name="k_config", options={"tree": "3,1"})
@@ -31,9 +31,7 @@ KINDS = (
 )
 
 
-@cache
-def pair_with(kind: str) -> Pair:
-    return step_pairs.step_pair(kind) if kind in step_pairs.HEADS else block_pairs.block_pair(kind)
+pair_with = cache(heads.pair_with)
 
 
 def recorded(pair: Pair) -> Trace:
@@ -110,13 +108,13 @@ def states_one_token_off() -> Iterator[Pair]:
 @contextmanager
 def set_otherwise(**by_hand: Any) -> Iterator[Pair]:
     """The head is run with other options than it was made for."""
-    yield step_pairs.step_pair("eagle3.1" if "norm_output" in by_hand else EAGLE, **by_hand)
+    yield heads.pair_with("eagle3.1" if "norm_output" in by_hand else EAGLE, **by_hand)
 
 
 @contextmanager
 def changed(change: Callable[[Any], None]) -> Iterator[Pair]:
     """Something of the head was lost while it was loaded."""
-    pair = step_pairs.step_pair("eagle3")
+    pair = heads.pair_with("eagle3")
     change(pair.draft.head)
     yield pair
 
@@ -124,7 +122,7 @@ def changed(change: Callable[[Any], None]) -> Iterator[Pair]:
 @contextmanager
 def offsets_ignored() -> Iterator[Pair]:
     """Column c of the logits is taken for token c."""
-    pair = step_pairs.step_pair(EAGLE)
+    pair = heads.pair_with(EAGLE)
     pair.draft.token_ids = torch.arange(len(pair.draft.token_ids))
     yield pair
 

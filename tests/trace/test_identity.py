@@ -15,7 +15,8 @@ from specviz.engine.whatif import through_models
 from specviz.engine.whatif.by_models import EXACT_ROUNDING
 from specviz.errors import ModelError, SettingsError
 from specviz.figures.diff import format_comparison
-from specviz.models.loading import Pair, language_model, load_pair
+from specviz.models.loaded import language_model
+from specviz.models.loading import Pair, load_pair
 from specviz.models.sources import Source, as_typed, find_source, unplaced
 from specviz.models.weights import weights_hash
 from specviz.trace.diff import compare

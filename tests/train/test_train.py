@@ -13,12 +13,9 @@ import torch
 from safetensors.torch import load_file
 
 from specviz.cli import main
-from specviz.engine.session import Session
 from specviz.errors import ModelError
 from specviz.models.loading import Pair
-from specviz.models.plain_heads import plain_head_rows
 from specviz.models.target_states import plain_states
-from specviz.trace.schema import Choice
 from specviz.train import chats, draft_files, head
 from specviz.train import train as distill
 from specviz.train.chats import Chat, read_chats, read_states, write_shard, write_states
@@ -30,8 +27,8 @@ from specviz.train.quality import measure, overlaps, shares_by_rank, summed
 from specviz.train.several import several_table
 from specviz.train.student import TrainingPlan
 from specviz.train.train import train
-from tests import heads, tiny
-from tests.pairs import make_pair, make_settings, make_trace, pair_of
+from tests import tiny
+from tests.pairs import make_pair, make_trace, pair_of
 
 PLAN = TrainingPlan(layers=3, batches=6, chats=3, warmup=2, rate=3e-3)
 
@@ -291,31 +288,6 @@ def test_the_commands_train_and_measure(
     assert "mean sum(min(p, q))" in capsys.readouterr().out
     assert main(["measure-draft", *where, "--runs", "0"]) == 2
     assert "must be positive" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("kind", ["step", "block", "reread", "layerless"])
-def test_a_heads_rows_over_a_text_are_those_that_a_session_drafts_from(kind: str) -> None:
-    """At each place as at the root of a step there: the first level of trees that a run drew, on its own text."""
-    pair = heads.pair_with(kind, subset=40)
-    settings = make_settings("chain", max_new_tokens=12, verifiers=(Choice(name="rejection"),), record_top_k=60)
-    session = Session(pair, settings, "the sea is")
-    list(session.run())
-    trace = session.trace
-    text = [*trace.prompt_tokens, *trace.output_tokens()]
-    first = len(trace.prompt_tokens) - 1
-    with torch.inference_mode():
-        rows = torch.softmax(plain_head_rows(pair.target, pair.draft, text)[first - 1 :], -1)
-    assert torch.allclose(rows.sum(-1), torch.ones(len(rows)), atol=1e-5)
-    seen = 0
-    for step in trace.steps:
-        root = step.tree.nodes[0].draft
-        if root is None or root.processed is None:
-            continue
-        own = rows[step.context - 1 - first]
-        for id, prob in zip(root.processed.ids, root.processed.probs, strict=True):
-            assert float(own[id]) == pytest.approx(prob, abs=1e-5)
-            seen += 1
-    assert seen > 40
 
 
 def test_several_drafts_stand_in_one_table_with_tested_differences(folder: Path, pair: Pair) -> None:

@@ -223,6 +223,17 @@ export interface Commit {
 }
 
 /**
+ * How the text ends in a step.
+ *
+ * said    the reason in words: of a stop string which one, and what its last token says after it
+ * thrown  nodes that the driver accepted and that are not in the text, because it ends before them
+ */
+export interface TextEnd {
+  said: string;
+  thrown: number[];
+}
+
+/**
  */
 export interface Tolerance {
   target: number;
@@ -247,6 +258,7 @@ export interface Frame {
   draftRan: boolean | null;
   draftModel: ModelInfo | null;
   endReason: string | null;
+  textEnd: TextEnd | null;
   prefilled: number | null;
   timings: Timings | null;
   tree: Tree;
@@ -634,6 +646,8 @@ export interface Settings {
   driver: string;
   seed: number;
   max_new_tokens: number;
+  min_new_tokens: number;
+  stop: string[];
   chat: boolean;
   prompt_end_token: "refuse" | "drop" | "keep";
   audit: boolean;
@@ -649,23 +663,31 @@ export interface Choice {
 }
 
 /**
- * The run so far. ``shared`` is of another engine's run that specviz's rules judged again; else null.
+ * The run so far. ``thrown`` counts drafts that the driver accepted and that are not in the text, which ended.
+ * ``shared`` is of another engine's run that specviz's rules judged again; else null.
  *
- * The last three are of the draft, over all steps. ``confidence`` and ``outside`` are null where none was recorded.
+ * ``against`` has every other verifier beside the driver of the last step. ``calibration``, ``confidence`` and
+ * ``outside`` are of the draft, over all steps; the last two are null where none was recorded. ``ranks`` and
+ * ``advice`` are of the whole run, and null for a part of it.
  */
 export interface Totals {
   steps: number;
   tokens: number;
+  thrown: number;
   formulas: Record<string, string>;
   verifiers: VerifierTotals[];
   shared: SharedTotals | null;
+  against: AgainstTotals[];
   calibration: CalibrationTotals;
   confidence: ConfidenceTotals | null;
   outside: OutsideTotals | null;
+  ranks: RankTotals | null;
+  advice: AdviceTotals | null;
 }
 
 /**
- * Of one verifier over the steps that know it; ``depth`` from depth 1, ``rank`` from draw rank 0.
+ * Of one verifier over the steps that know it; ``depth`` from depth 1, ``rank`` from draw rank 0. ``low`` and
+ * ``high`` are the 95 % interval of ``efficiency`` over steps; null for too few.
  */
 export interface VerifierTotals {
   verifier: string;
@@ -674,16 +696,21 @@ export interface VerifierTotals {
   accepted: number;
   emitted: number;
   efficiency: number | null;
+  low: number | null;
+  high: number | null;
   depth: Counts;
   rank: Counts;
 }
 
 /**
- * Columns: how many were accepted, of how many.
+ * Columns: how many were accepted, of how many, and the 95 % interval of that share over steps; null for too few
+ * steps.
  */
 export interface Counts {
   accepted: number[];
   of: number[];
+  least: (number | null)[];
+  most: (number | null)[];
 }
 
 /**
@@ -692,6 +719,20 @@ export interface Counts {
 export interface SharedTotals {
   steps: number;
   verifiers: VerifierTotals[];
+}
+
+/**
+ * Two verifiers over the steps that both judged, see :class:`specviz.trace.intervals.Against`; null for too few.
+ */
+export interface AgainstTotals {
+  verifier: string;
+  other: string;
+  steps: number;
+  parted: number;
+  value: number;
+  low: number | null;
+  high: number | null;
+  noise: boolean | null;
 }
 
 /**
@@ -732,6 +773,68 @@ export interface OutsideTotals {
   low: number | null;
   high: number | null;
   accepted: number;
+}
+
+/**
+ * Ranks in the draft's rows of the tokens that ended the drivers' walks; ``names`` are those of ``known``.
+ */
+export interface RankTotals {
+  names: string[];
+  rejections: RankColumns;
+  leaves: RankColumns;
+}
+
+/**
+ * Columns over depths, see :class:`specviz.trace.target_ranks.RankHistogram`.
+ */
+export interface RankColumns {
+  depth: number[];
+  ends: number[];
+  known: number[][];
+  never: number[];
+  beyond: number[];
+  noRow: number[];
+  recorded: number[];
+}
+
+/**
+ * What shape would pay, or in a sentence why nothing is advised.
+ */
+export interface AdviceTotals {
+  refused: string | null;
+  found: AdviceFound | null;
+}
+
+/**
+ * See :class:`specviz.trace.advice.Advice`. ``best`` is the budget of the tree that is offered first.
+ */
+export interface AdviceFound {
+  decisions: number;
+  steps: number;
+  leftOut: number;
+  driver: string;
+  proposal: string | null;
+  nodes: number;
+  today: number;
+  seen: number;
+  low: number | null;
+  high: number | null;
+  trees: AdvisedTree[];
+  best: number;
+  notes: string[];
+}
+
+/**
+ * See :class:`specviz.trace.advice.Advised`.
+ */
+export interface AdvisedTree {
+  budget: number;
+  nodes: number;
+  levels: number;
+  paths: string;
+  expected: number;
+  seconds: number | null;
+  fastest: boolean;
 }
 
 /**

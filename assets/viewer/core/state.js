@@ -85,6 +85,7 @@ export const MODELS = ["target", "draft"];
  * @property {(way: -1 | 1) => void} hit go to the next or the previous step in which something went wrong
  * @property {(element: HTMLElement) => void} reveal an element further down: bring it into sight
  * @property {() => void} [whatIf] open the question what would have come of another coin; there is none without a server
+ * @property {(budget: number) => void} [takeShape] take the tree that is advised for a budget into the settings; there are none without a server
  * @property {() => void} [figure] open the dialog of the figure
  * @property {() => void} [embed] copy what shows this step inside another page; there is none without a server
  * @property {(name: string) => void} toggle whether a verifier is shown

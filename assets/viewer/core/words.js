@@ -29,6 +29,12 @@ export const outcome = (letter) => `${OUTCOMES[letter].mark} ${OUTCOMES[letter].
 export const cutOff = (frame, verdict) => (verdict.verifier === frame.driver && frame.endReason ? verdict.path.length + Number(verdict.bonus !== null) - frame.commit.piece.length : 0);
 
 /**
+ * Nodes that the driver accepted and that are not in the text, because it ends before them.
+ * @param {Frame} frame
+ */
+export const thrownAway = (frame) => frame.textEnd?.thrown ?? [];
+
+/**
  * Where a bonus token was drawn from, with a blank before it; "" where that was not recorded.
  * @param {{source: string | null} | null} bonus
  */
@@ -41,7 +47,7 @@ export const drawnFrom = (bonus) => (bonus?.source ? ` from the ${bonus.source}`
  * @param {number} place
  */
 export const unwritten = (frame, verdict, place) =>
-  verdict.verifier === frame.driver && frame.endReason && place >= frame.commit.piece.length ? `not written: the text ends before it (${frame.endReason})` : null;
+  verdict.verifier === frame.driver && frame.endReason && place >= frame.commit.piece.length ? `${place < verdict.path.length ? "accepted and thrown away" : "not written"}: the text ends before it (${frame.textEnd?.said ?? frame.endReason})` : null;
 
 /**
  * @param {Frame} frame

@@ -2,7 +2,7 @@
 
 import { decisionsOf, hasCoin, rowsOf } from "../core/columns.js";
 import { el } from "../core/dom.js";
-import { cutOff, drawnFrom, driving, verdictBy } from "../core/words.js";
+import { cutOff, drawnFrom, driving, thrownAway, verdictBy } from "../core/words.js";
 import { phasesOf } from "../tree/phases.js";
 import { keptOf, wholeOf } from "./slots.js";
 
@@ -11,7 +11,7 @@ import { keptOf, wholeOf } from "./slots.js";
 /**
  * @typedef {object} Headline
  * @property {string} head
- * @property {{label: string, origin: "accepted" | "bonus" | "other"}[]} tokens that became text, where they are known
+ * @property {{label: string, origin: "accepted" | "bonus" | "other" | "thrown"}[]} tokens that became text, and accepted ones that did not
  * @property {string} said the line below
  */
 
@@ -28,7 +28,7 @@ const count = (n, what) => `${n} ${what}${n === 1 ? "" : what.endsWith("s") ? "e
  * @returns {Headline}
  */
 export function headlineOf(frame, lens, phase) {
-  const written = frame.commit.piece.length, tokens = rowsOf(frame.commit).map(({ label, origin }) => ({ label, origin }));
+  const written = frame.commit.piece.length, tokens = [...rowsOf(frame.commit).map(({ label, origin }) => ({ label, origin })), ...thrownAway(frame).map((node) => ({ label: frame.nodes.text[node], origin: /** @type {const} */ ("thrown") }))];
   if (phase === null) return { head: `${count(written, "token")} from one target forward`, tokens, said: saidOfStep(frame) };
   const at = phasesOf(frame, lens)[phase], verdict = verdictBy(frame, lens) || driving(frame), nodes = frame.tree.parent.length;
   /** @type {Omit<Headline, "said">} */
@@ -55,7 +55,8 @@ function saidOfStep(frame) {
   const said = `${frame.driver} kept ${kept || "none"} of ${count(drafted, "draft")}`;
   if (!verdict.bonus) return `${said}; no bonus token was recorded`;
   if (cut <= 0) return `${said}, the target added 1`;
-  return `${said}; the text ends ${cut === 1 ? "with them" : `after ${frame.commit.piece.length} of them`} (${frame.endReason})`;
+  const thrown = thrownAway(frame).length;
+  return `${said}${thrown ? `, ${thrown} thrown away` : ""}; the text ends ${cut === 1 ? "with them" : `after ${frame.commit.piece.length} of them`} (${frame.textEnd?.said ?? frame.endReason})`;
 }
 
 /**
@@ -87,7 +88,7 @@ export const headlineOfStart = (prompt) => ({ head: "Starting a new run", tokens
 export function drawHeadline(ui, frame, lens, phase, starting = null) {
   const { head, tokens, said } = starting === null ? headlineOf(frame, lens, phase) : headlineOfStart(starting);
   if (ui.headline.textContent !== head) ui.headline.replaceChildren(head);
-  const chips = tokens.flatMap(({ label, origin }, i) => [i && origin === "bonus" ? " + " : " ", el("code", { class: `sv-token sv-chip-${origin}`, dir: "auto" }, label)]);
+  const chips = tokens.flatMap(({ label, origin }, i) => [i && origin === "bonus" ? " + " : " ", el("code", { class: `sv-token sv-chip-${origin}`, dir: "auto", title: origin === "thrown" ? "accepted and thrown away: the text ends before it" : null }, label)]);
   ui.headTokens.replaceChildren(...chips);
   ui.headSaid.replaceChildren(el("bdi", {}, said));
   ui.headSaid.title = said;

@@ -33,15 +33,31 @@ export function ratioInterval(pairs) {
 
 /**
  * Wilson's 95 % interval of a share; null for too few.
- * @param {boolean[]} outcomes
+ * @param {number} successes
+ * @param {number} n
  * @returns {[number, number] | null}
  */
-export function wilson(outcomes) {
-  const n = outcomes.length, share = outcomes.filter(Boolean).length / n, weight = (Z * Z) / n, middle = (share + weight / 2) / (1 + weight);
-  if (n < LEAST_STEPS) return null;
-  const half = (Z * Math.sqrt((share * (1 - share)) / n + weight / (4 * n))) / (1 + weight);
+export const wilson = (successes, n) => (n < LEAST_STEPS ? null : wilsonOf(successes / n, n));
+
+/** @param {number} share @param {number} n @returns {[number, number]} */
+function wilsonOf(share, n) {
+  const weight = (Z * Z) / n, middle = (share + weight / 2) / (1 + weight), half = (Z * Math.sqrt((share * (1 - share)) / n + weight / (4 * n))) / (1 + weight);
   return [rounded(Math.max(0, middle - half)), rounded(Math.min(1, middle + half))];
 }
+
+/**
+ * 95 % interval of a share of which a step may count several times, as specviz/trace/intervals.py has it.
+ * @param {[number, number][]} pairs accepted, of; of every step that has any
+ */
+export function shareInterval(pairs) {
+  const m = pairs.length, n = sum(pairs.map(([, of]) => of)), share = sum(pairs.map(([accepted]) => accepted)) / n;
+  if (m < LEAST_STEPS) return null;
+  const spread = (sum(pairs.map(([accepted, of]) => (accepted - share * of) ** 2)) * m) / (m - 1);
+  return wilsonOf(share, n / (share > 0 && share < 1 ? Math.max(1, spread / (n * share * (1 - share))) : 1));
+}
+
+/** @param {boolean[]} outcomes */
+const wilsonOfAll = (outcomes) => wilson(outcomes.filter(Boolean).length, outcomes.length);
 
 /**
  * Nodes with children that the driver's path came to, and whether it went on to one of them.
@@ -82,7 +98,7 @@ export function calibrationOf(frames) {
   }
   const counts = sums.map((own) => sum(own.map(({ n }) => n))), outcomes = sums.map((_, depth) => taken[depth] || []);
   const mean = (/** @type {"q" | "p"} */ name) => sums.map((own, depth) => counts[depth] ? rounded(sum(own.map((one) => one[name])) / counts[depth]) : null);
-  const off = sums.map((own) => ratioInterval(own.map(({ n, q, p }) => [p - q, n]))), share = outcomes.map(wilson);
+  const off = sums.map((own) => ratioInterval(own.map(({ n, q, p }) => [p - q, n]))), share = outcomes.map(wilsonOfAll);
   return {
     steps: sums.map((own) => own.length), drafted: counts, q: mean("q"), p: mean("p"), low: ends(off, 0), high: ends(off, 1),
     accepted: outcomes.map((own) => own.filter(Boolean).length), reached: outcomes.map((own) => own.length), least: ends(share, 0), most: ends(share, 1),
@@ -102,7 +118,7 @@ export function confidenceOf(frames) {
       if (said !== null && said !== undefined) at(found, frame.nodes.depth[node]).push({ said, accepted });
     }
   if (!found.length) return null;
-  const outcomes = found.map((own) => own.map(({ accepted }) => accepted)), share = outcomes.map(wilson);
+  const outcomes = found.map((own) => own.map(({ accepted }) => accepted)), share = outcomes.map(wilsonOfAll);
   return {
     nodes: found.map((own) => own.length), said: found.map((own) => own.length ? rounded(sum(own.map(({ said }) => said)) / own.length) : null),
     accepted: outcomes.map((own) => own.filter(Boolean).length), least: ends(share, 0), most: ends(share, 1),

@@ -2,7 +2,7 @@
 
 import { decisionsOf } from "../core/columns.js";
 import { verdictBy } from "../core/words.js";
-import { calibrationOf, confidenceOf, outsideOf } from "./range_draft.js";
+import { calibrationOf, confidenceOf, outsideOf, ratioInterval, shareInterval, wilson } from "./range_draft.js";
 
 /** @import { Counts, Frame, Run, Totals, VerifierTotals } from "../core/frame.d.ts" */
 /** @import { Range } from "../core/state.js" */
@@ -24,11 +24,31 @@ export function totalsOf(run, frames, [first, last]) {
   const all = run.verifiers.map(({ name }) => totalsBy(name, own)).filter((one) => one.steps), engine = run.engine?.name;
   const both = engine && all.length > 1 ? own.filter((frame) => all.every(({ verifier }) => verdictBy(frame, verifier))) : null;
   return {
-    steps: own.length, tokens: own.reduce((sum, frame) => sum + frame.commit.piece.length, 0), formulas: run.totals.formulas,
+    steps: own.length, tokens: own.reduce((sum, frame) => sum + frame.commit.piece.length, 0),
+    thrown: own.reduce((sum, { textEnd }) => sum + (textEnd?.thrown.length ?? 0), 0), formulas: run.totals.formulas,
     verifiers: both ? all.filter(({ verifier }) => verifier === engine) : all,
     shared: both && { steps: both.length, verifiers: all.map(({ verifier }) => totalsBy(verifier, both)) },
-    calibration: calibrationOf(own), confidence: confidenceOf(own), outside: outsideOf(own),
+    against: againstOf(run, own), calibration: calibrationOf(own), confidence: confidenceOf(own), outside: outsideOf(own), ranks: null, advice: null,
   };
+}
+
+/**
+ * Every other verifier beside the driver of the last step, paired over the steps that both judged.
+ * @param {Run} run
+ * @param {Frame[]} frames
+ * @returns {Totals["against"]}
+ */
+function againstOf(run, frames) {
+  const driver = frames.at(-1)?.driver;
+  return run.verifiers.flatMap(({ name }) => {
+    const apart = frames.flatMap((frame) => {
+      const own = verdictBy(frame, name), other = driver !== undefined && verdictBy(frame, driver);
+      return own && other ? [own.emitted - other.emitted] : [];
+    });
+    if (driver === undefined || name === driver || !apart.length) return [];
+    const sum = apart.reduce((all, one) => all + one, 0), interval = ratioInterval(apart.map((one) => [one, 1])), [low, high] = interval || [null, null];
+    return [{ verifier: name, other: driver, steps: apart.length, parted: apart.filter(Boolean).length, value: Math.round((1e6 * sum) / apart.length) / 1e6, low, high, noise: interval && interval[0] <= 0 && interval[1] >= 0 }];
+  });
 }
 
 /**
@@ -38,7 +58,7 @@ export function totalsOf(run, frames, [first, last]) {
  * @returns {VerifierTotals}
  */
 function totalsBy(name, frames) {
-  const depth = new Count(), rank = new Count();
+  const depth = new Count(), rank = new Count(), lengths = /** @type {[number, number][]} */ ([]), ranks = /** @type {[number, number][][]} */ ([]);
   let silent = false, drives = 0, steps = 0, accepted = 0, emitted = 0;
   for (const frame of frames) {
     const verdict = verdictBy(frame, name);
@@ -50,19 +70,24 @@ function totalsBy(name, frames) {
     drives += Number(frame.driver === name);
     accepted += path.length;
     emitted += verdict.emitted;
+    lengths.push([verdict.emitted, 1]);
     [0, ...path].forEach((node, d) => parents.has(node) && depth.add(d, d < path.length));
-    for (const { node, outcome } of decisionsOf(verdict)) rank.add(frame.nodes.rank[node], outcome === "a");
+    const own = new Count();
+    for (const { node, outcome } of decisionsOf(verdict)) [own, rank].forEach((one) => one.add(frame.nodes.rank[node], outcome === "a"));
+    own.counts.of.forEach((of, r) => of && (ranks[r] ||= []).push([own.counts.accepted[r], of]));
   }
+  const interval = ratioInterval(lengths);
   return {
     verifier: name, drives, steps, accepted, emitted, efficiency: steps ? Math.round((10000 * emitted) / steps) / 10000 : null,
-    depth: depth.counts, rank: silent ? new Count().counts : rank.counts,
+    low: interval && interval[0], high: interval && interval[1],
+    depth: depth.between(({ accepted, of }) => of.map((n, i) => wilson(accepted[i], n))), rank: silent ? new Count().counts : rank.between(() => ranks.map(shareInterval)),
   };
 }
 
 class Count {
   constructor() {
     /** @type {Counts} */
-    this.counts = { accepted: [], of: [] };
+    this.counts = { accepted: [], of: [], least: [], most: [] };
   }
 
   /**
@@ -77,5 +102,14 @@ class Count {
     }
     counts.of[at] += 1;
     counts.accepted[at] += Number(accepted);
+  }
+
+  /**
+   * The counts with their intervals.
+   * @param {(counts: Counts) => ([number, number] | null)[]} intervals
+   */
+  between(intervals) {
+    const found = intervals(this.counts), end = (/** @type {0 | 1} */ side) => this.counts.of.map((_, i) => found[i] && /** @type {[number, number]} */ (found[i])[side]);
+    return { ...this.counts, least: end(0), most: end(1) };
   }
 }

@@ -31,7 +31,7 @@ export function drawPanels(ui, state, run, frame, view, act, done) {
   /** @type {Record<string, (() => void)[]>} */
   const parts = {
     cache: [() => fill(ui.slotTable, () => MODELS.flatMap((model) => slotTable(frame, model, act, state.unmarked)))],
-    totals: [() => drawTotals(ui, run, state), () => fill(ui.totalsTable, () => [totalsTable(totalsShown(run, state))]), () => fill(ui.stepsTable, () => [stepsTable(run, state.frames, act)])],
+    totals: [() => drawTotals(ui, run, state, act), () => fill(ui.totalsTable, () => [totalsTable(totalsShown(run, state))]), () => fill(ui.stepsTable, () => [stepsTable(run, state.frames, act)])],
     masks: [() => drawMasks(ui, state, frame, view, act), () => fill(ui.maskTable, () => MODELS.flatMap((model) => maskTable(frame, model, act)))],
     audit: [() => drawAudits(ui, frame, tale, Boolean(run.engine)), () => fill(ui.auditTable, () => MODELS.flatMap((model) => auditTable(frame, model)))],
     findings: [() => drawChecks(ui, run, state, act)],

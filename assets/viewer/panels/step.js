@@ -3,7 +3,7 @@
 import { el, nodeButton, note, token } from "../core/dom.js";
 import { CALLS, lacksOf, NOT_RECORDED, unrecorded } from "../core/recorded.js";
 import { cells, number, table } from "../core/tables.js";
-import { cutOff, driving, outcome } from "../core/words.js";
+import { cutOff, driving, outcome, thrownAway } from "../core/words.js";
 import { phasesOf } from "../tree/phases.js";
 import { bonusBox } from "./distributions.js";
 import { headFacts } from "./head.js";
@@ -54,7 +54,9 @@ export function stepPanel(run, frame, view) {
     ...times(run, frame),
   ];
   if (frame.prefilled) facts.push(["Prefilled", `${frame.prefilled} tokens before this step: ${frame.step ? "the caches were rebuilt" : "the prompt"}`]);
-  if (frame.endReason) facts.push(["Ended", frame.endReason]);
+  if (frame.textEnd) facts.push(["Ended", frame.textEnd.said]);
+  const thrown = thrownAway(frame);
+  if (thrown.length) facts.push(["Thrown away", [`accepted, and not in the text: `, thrown.map((node, i) => [i ? " " : "", el("code", { class: "sv-token sv-chip-thrown", dir: "auto" }, frame.nodes.text[node])])]]);
   return [el("div", { class: "sv-thisstep" },
     el("h3", {}, "This step"),
     el("dl", {}, facts.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),

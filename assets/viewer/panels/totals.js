@@ -9,7 +9,8 @@ import { el, note, swatch } from "../core/dom.js";
 import { CALLS, unrecorded } from "../core/recorded.js";
 import { cells, number, table } from "../core/tables.js";
 import { looksOf, verdictBy } from "../core/words.js";
-import { draftLines, draftTotals } from "./draft_totals.js";
+import { adviceParts, againstLines } from "./advice.js";
+import { draftLines, draftTotals, intervalOf } from "./draft_totals.js";
 import { saidOf, story, taleOf } from "./findings.js";
 import { totalsOf } from "./range_totals.js";
 
@@ -35,8 +36,9 @@ export const totalsShown = (run, { frames, range }) => (range ? totalsOf(run, fr
  * @param {{totals: HTMLElement, totalsEmpty: HTMLElement}} ui
  * @param {Run} run
  * @param {State} state
+ * @param {Act} act
  */
-export function drawTotals(ui, run, state) {
+export function drawTotals(ui, run, state, act) {
   const totals = totalsShown(run, state);
   if (drawn.get(ui.totals) === totals) return;
   drawn.set(ui.totals, totals);
@@ -45,9 +47,15 @@ export function drawTotals(ui, run, state) {
   if (!totals.steps) return ui.totals.replaceChildren();
   const driver = totals.verifiers.find((v) => v.drives === totals.steps), cut = driver ? driver.emitted - totals.tokens : 0;
   ui.totals.replaceChildren(
-    note(`${saidOfSteps(state.range, totals.steps)}, ${totals.tokens} new tokens. Only the driver's choices became text; the others judged the trees it led to.${driver && cut > 0 ? ` The driver's ${driver.emitted} tokens count ${cut} that were not written, because the text ended.` : ""}`),
-    totalsOfAll("Totals of the run so far, by verifier", run, totals.verifiers, totals.steps, totals.formulas), ...sharedTotals(run, totals), ...draftTotals(run, totals).filter((part) => part !== null));
+    note(`${saidOfSteps(state.range, totals.steps)}, ${totals.tokens} new tokens. Only the driver's choices became text; the others judged the trees it led to.${driver && cut > 0 ? ` The driver's ${driver.emitted} tokens count ${cut} that were thrown away, because the text ended: ${thrownOf(totals.thrown, cut - totals.thrown)}.` : ""}`),
+    totalsOfAll("Totals of the run so far, by verifier", run, totals.verifiers, totals.steps, totals.formulas), ...[againstLines(totals.against), ...sharedTotals(run, totals), ...draftTotals(run, totals), ...adviceParts(run, totals, act)].filter((part) => part !== null));
 }
+
+/**
+ * @param {number} drafts that were accepted
+ * @param {number} others bonus tokens
+ */
+const thrownOf = (drafts, others) => [drafts ? `${drafts} accepted draft${drafts === 1 ? "" : "s"}` : "", others > 0 ? `${others} bonus token${others === 1 ? "" : "s"}` : ""].filter(Boolean).join(" and ");
 
 /**
  * Of another engine's run: its rule beside specviz's, over the steps that all of them judged.
@@ -114,7 +122,7 @@ const head = (name, formula) => el("span", {}, el("b", {}, name), el("small", { 
  */
 function efficiency(v, best, looks) {
   const value = Number(v.efficiency), fill = el("span", { class: "sv-fill", style: `width: ${(100 * value) / best}%; background: var(--sv-${looks.role})` });
-  return el("div", { class: "sv-efficiency" }, el("b", { class: "sv-number" }, value.toFixed(2)), el("span", { class: "sv-rail" }, fill), el("small", {}, `${v.emitted} / ${v.steps}`));
+  return el("div", { class: "sv-efficiency" }, el("b", { class: "sv-number" }, value.toFixed(2)), el("span", { class: "sv-rail" }, fill), el("small", {}, `${v.emitted} / ${v.steps}`), el("small", {}, `95 %: ${intervalOf(v.low, v.high, (end) => end.toFixed(2))}`));
 }
 
 /**
@@ -130,11 +138,18 @@ function chart(counts, columns, name, looks) {
   for (let i = 0; i < columns; i++) {
     const accepted = counts.accepted[i] ?? 0, all = counts.of[i] ?? 0;
     const fill = el("span", { class: "sv-stem", style: `height: ${all ? (100 * accepted) / all : 0}%; background: var(--sv-${looks.role})` });
-    bars.push(el("span", { class: "sv-column", title: `${name(i)}: ${accepted} of ${all}` }, el("b", { class: "sv-number" }, all ? percent(accepted / all) : "–"),
-      el("span", { class: "sv-well" }, fill), el("small", {}, `${accepted}/${all}`), el("small", {}, name(i))));
+    bars.push(el("span", { class: "sv-column", title: `${name(i)}: ${accepted} of ${all}; 95 %: ${intervalOf(counts.least[i] ?? null, counts.most[i] ?? null, percent)}` }, el("b", { class: "sv-number" }, all ? percent(accepted / all) : "–"),
+      el("span", { class: "sv-well" }, fill, whisker(counts.least[i] ?? null, counts.most[i] ?? null)), el("small", {}, `${accepted}/${all}`), el("small", {}, name(i))));
   }
   return el("div", { class: "sv-chart" }, bars);
 }
+
+/**
+ * The interval of a share, over its column.
+ * @param {number | null} least
+ * @param {number | null} most
+ */
+const whisker = (least, most) => (least === null || most === null ? null : el("i", { class: "sv-upright", style: `bottom: ${100 * least}%; height: ${100 * (most - least)}%` }));
 
 /**
  * The same numbers without pictures, one row a count.

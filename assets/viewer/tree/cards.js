@@ -29,6 +29,7 @@ import { INSET } from "./ladder.js";
  * @property {Compared | null} [compared] by the verifier that is watched
  * @property {string} [state] its outcome
  * @property {Pip[]} [pips]
+ * @property {boolean} [thrown] accepted, and not in the text, which ends before it
  * @property {number} [places] of pips there are
  * @property {boolean} [down] whether its children stand below it: then its left neighbour is a sibling
  * @property {number} [count] of folded nodes
@@ -38,6 +39,7 @@ import { INSET } from "./ladder.js";
  */
 
 /** Widths below which a card has no room for its mark, its bars, its pips. */
+const THROWN = "thrown away", WORDY = 150;
 const NARROW = 128, TWO_LINES = 44, PIPPED = 100, PIP = 8;
 const MARKS = { a: "m0 0 3.5 4 7-8", r: "m1 -4 8 8m0-8-8 8", p: "M9 0a4 4 0 1 1-8 0a4 4 0 1 1 8 0" };
 
@@ -73,10 +75,10 @@ function examined(shapes, card, wide, high) {
     shapes.push(mark(card.state, end - 10, base - 4));
     end -= 16;
   }
-  const said = card.compared ? fitting(card.compared.said, wide * 0.46, 13) : "";
+  const isThrown = card.thrown && wide >= WORDY, beside = isThrown ? 12 : big ? 14 : 13, said = isThrown ? THROWN : card.compared ? fitting(card.compared.said, wide * 0.46, 13) : "";
   if (said) {
-    shapes.push(label(said, end, base, big ? 14 : 13, "end", "sv-chance"));
-    end -= (big ? 14 : 13) * DIGIT * said.length + 4;
+    shapes.push(label(said, end, base, beside, "end", "sv-chance"));
+    end -= beside * DIGIT * said.length + 4;
   }
   shapes.push(label(number, 8, base, 12, "start", "sv-cardnumber"), token(fitting(card.text, end - start, size), start, base, size));
   const pips = card.places && card.places > 1 && wide >= PIPPED ? PIP * card.places + 6 : 0, high2 = big ? 4.5 : 2.5;
@@ -247,6 +249,6 @@ export function said(frame, card, view) {
   if (node && known.target) parts.push(`target ${chance(frame.nodes.p[node])}`);
   if (card.compared?.said) parts.push(card.compared.line?.kind === "coin" ? `accept chance ${card.compared.said}` : card.compared.said);
   const state = node ? (known.states[view.lens] || "")[node] : "";
-  if (state) parts.push(`${view.lens}: ${OUTCOMES[state].words}`);
+  if (state) parts.push(`${view.lens}: ${OUTCOMES[state].words}${card.thrown ? " and thrown away: the text ends before it" : ""}`);
   return parts.join(", ");
 }

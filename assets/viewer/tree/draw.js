@@ -7,7 +7,7 @@
 
 import { decisionsOf } from "../core/columns.js";
 import { svg } from "../core/dom.js";
-import { unwritten, verdictBy } from "../core/words.js";
+import { thrownAway, unwritten, verdictBy } from "../core/words.js";
 import { fill, said } from "./cards.js";
 import { compared } from "./chance.js";
 import { INSET } from "./ladder.js";
@@ -162,6 +162,7 @@ function nodeCards(run, frame, view, shape, spot) {
   const decided = new Map((verdict ? decisionsOf(verdict).slice(0, known.taken) : []).map((one) => [one.node, one]));
   const folded = new Map(spot.stubs.map((stub) => [stub.node, stub.count]));
   const voices = run.verifiers.map((v, place) => ({ name: v.name, role: v.role, place })).filter(({ name }) => view.shown.has(name) && known.states[name]);
+  const thrown = new Set(known.written && lens === frame.driver ? thrownAway(frame) : []);
   const parts = compare && known.parts && voices.length > 1 ? frame.tree.parts : null;
   /** @type {Card[]} */
   const cards = [];
@@ -170,6 +171,7 @@ function nodeCards(run, frame, view, shape, spot) {
     const hit = { node, left: spot.left[node], right: spot.left[node] + spot.wide[node], top: y - spot.high[node] / 2, bottom: y + spot.high[node] / 2 };
     const classes = ["sv-card-node"], decision = node && states[node] !== "." ? decided.get(node) : undefined;
     if (node === known.acting) classes.push("sv-acting");
+    if (thrown.has(node)) classes.push("sv-thrown");
     if (node === parts) classes.push("sv-parting");
     if (found && node && !found.has(node)) classes.push("sv-dim");
     else if (found && node) classes.push("sv-found");
@@ -177,7 +179,7 @@ function nodeCards(run, frame, view, shape, spot) {
       .map(({ name, role, place }) => ({ role, place, state: known.states[name][node] }));
     cards.push({
       hit, rank: shape.rank[node], text: nodes.text[node], q: node ? nodes.q[node] : null, p: node && known.target ? nodes.p[node] : undefined, classes, pips,
-      places: run.verifiers.length, state: states[node], compared: decision ? compared(frame, decision) : null, count: folded.get(node), down: spot.down,
+      thrown: thrown.has(node), places: run.verifiers.length, state: states[node], compared: decision ? compared(frame, decision) : null, count: folded.get(node), down: spot.down,
     });
   }
   return cards;

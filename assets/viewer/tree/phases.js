@@ -14,6 +14,7 @@ import { verdictBy } from "../core/words.js";
  * @property {boolean} target whether the target has scored it
  * @property {boolean} judged whether a verifier has begun
  * @property {boolean} whole whether the tree is grown
+ * @property {boolean} written whether the driver's tokens became text
  * @property {boolean} parts whether all paths are known
  * @property {Record<string, string>} states verifier -> one letter a node
  * @property {Record<string, Set<number>>} paths
@@ -44,14 +45,14 @@ export function phasesOf(frame, lens) {
 export function knownIn(frame, lens, phase) {
   const paths = Object.fromEntries(frame.verdicts.map((v) => [v.verifier, new Set(v.path)]));
   const everything = {
-    depth: Infinity, target: true, judged: true, whole: true, parts: true, states: frame.tree.states, paths,
+    depth: Infinity, target: true, judged: true, whole: true, written: true, parts: true, states: frame.tree.states, paths,
     bonus: new Set(frame.verdicts.map((v) => v.verifier)), acting: null, taken: Infinity,
   };
   if (phase === null) return everything;
   const at = phasesOf(frame, lens)[phase];
   if (at.kind === "commit" || at.kind === "cache") return everything;
   /** @type {Known} */
-  const nothing = { depth: Infinity, target: true, judged: false, whole: true, parts: false, states: {}, paths: {}, bonus: new Set(), acting: null, taken: 0 };
+  const nothing = { depth: Infinity, target: true, judged: false, whole: true, written: false, parts: false, states: {}, paths: {}, bonus: new Set(), acting: null, taken: 0 };
   if (at.kind === "draft") return { ...nothing, depth: at.depth, target: false, whole: false };
   if (at.kind === "target") return nothing;
   const verdict = /** @type {Verdict} */ (verdictBy(frame, lens));

@@ -38,7 +38,7 @@ def small_job(values: Mapping[str, Any], models: ModelChoice, limits: Limits) ->
 
     Args:
         values: ``prompts``, ``free``, ``tokens`` (numbers), ``trees``, ``verifiers``, ``temperatures`` (texts);
-            ``prompt_end_token`` as in :class:`~specviz.trace.schema.Settings`.
+            ``prompt_end_token``, ``min_new_tokens`` and ``stop`` as in :class:`~specviz.trace.schema.Settings`.
 
     Raises:
         SettingsError: naming the first thing that is wrong, or the limit that is passed.
@@ -76,6 +76,8 @@ def small_job(values: Mapping[str, Any], models: ModelChoice, limits: Limits) ->
         free=free,
         max_new_tokens=tokens,
         prompt_end_token=values.get("prompt_end_token", "refuse"),
+        min_new_tokens=values.get("min_new_tokens", 0),
+        stop=values.get("stop", ()),
     )
     check(comparison)
     job = Job(comparison, tuple(spread(load_prompts(), count)), models)

@@ -13,10 +13,11 @@ import gradio as gr
 
 from specviz.app import answers, run_handlers
 from specviz.app.blocks import COMPARISONS, asked_for, position_of
+from specviz.app.compare.pictures import PICTURES
 from specviz.app.compare.quick_run import QuickRun, run_small, small_job
 from specviz.app.compare.replay_step import replay
 from specviz.app.compare.store import PACKED_NAME, ComparisonStore, packed
-from specviz.app.compare.view import ALL, PICTURES, Selection, board, choices, settled
+from specviz.app.compare.view import ALL, Selection, board, choices, settled
 from specviz.app.form import fields
 from specviz.app.page_state import PageState, Run
 from specviz.app.server.clients import client_of_event
@@ -270,7 +271,7 @@ class CompareTab:
             for name in ("trees", "verifiers"):
                 given[name] = [text[:500] for text in _texts(given[name])]
             _, models, settings = self.act.form.read(values[len(self.form) :])
-            given["prompt_end_token"] = settings.prompt_end_token
+            given |= {name: getattr(settings, name) for name in ("prompt_end_token", "min_new_tokens", "stop")}
             yield self._working(Progress("Preparing …"))
             job = small_job(given, models, self.act.limits)
             page = str(request.session_hash)

@@ -15,27 +15,20 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from specviz.compare.report.charts import (
-    LEGEND_GAP,
     MEASURES,
-    PALETTES,
     TARGET_ALONE,
     Line,
-    Look,
     SummaryRow,
     Theme,
     axis,
     base_layout,
     folded,
     forest,
-    label,
-    legend_height,
     looks,
     place_of,
     place_text,
-    point_data,
-    value_text,
-    whiskers,
 )
+from specviz.compare.report.panels import baseline, head_panel, lay_out, place_line, sweeps, tradeoff_point
 
 By = Literal["depth", "rank"]
 PLACES: tuple[By, ...] = ("depth", "rank")
@@ -171,10 +164,10 @@ def places_figure(
     for panel, of_place in enumerate(panels.values(), start=1):
         for name, own in _parted(of_place, "verifier").items():
             own = sorted(own, key=lambda row: row["place"])
-            figure.add_trace(_place_line(name, own, seen[name], name not in shown), row=panel, col=1)
+            figure.add_trace(place_line(name, own, seen[name], name not in shown), row=panel, col=1)
             shown[name] = None
-        _head(figure, place_text(of_place[0]), panel)
-    _lay_out(figure, _PANEL * len(panels), shown, theme, title)
+        head_panel(figure, place_text(of_place[0]), panel)
+    lay_out(figure, _PANEL * len(panels), shown, theme, title)
     figure.update_xaxes(**axis(theme, dtick=1, zeroline=False))
     figure.update_xaxes(title={"text": what if by == "depth" else f"{what}, from 0"}, row=len(panels), col=1)
     figure.update_yaxes(**axis(theme, range=[0, 1.02], dtick=0.25, zeroline=False))
@@ -263,16 +256,16 @@ def tradeoff_figure(
     alone = [row for (_, name), row in quality.items() if name == TARGET_ALONE]
     for panel, place in enumerate(places, start=1):
         own = [pair for pair in points if place_of(pair[1]) == place]
-        for trace in _sweeps(own, seen):
+        for trace in sweeps(own, seen):
             figure.add_trace(trace, row=panel, col=1)
         for pair in own:
             name = pair[1]["verifier"]
-            figure.add_trace(_tradeoff_point(pair, seen[name], name not in shown), row=panel, col=1)
+            figure.add_trace(tradeoff_point(pair, seen[name], name not in shown), row=panel, col=1)
             shown[name] = None
         for base in alone[:1]:
-            _baseline(figure, base, panel, theme)
-        _head(figure, place_text(own[0][1]), panel)
-    _lay_out(figure, panel_height * len(places), shown, theme, title)
+            baseline(figure, base, panel, theme)
+        head_panel(figure, place_text(own[0][1]), panel)
+    lay_out(figure, panel_height * len(places), shown, theme, title)
     figure.update_xaxes(**axis(theme, zeroline=False))
     figure.update_xaxes(title={"text": MEASURES[x]}, row=len(places), col=1)
     figure.update_yaxes(**axis(theme, zeroline=False))
@@ -281,20 +274,6 @@ def tradeoff_figure(
 
 
 # -------------------------------------------------------------------------------------------------------- pieces
-
-
-def _head(figure: go.Figure, name: str, panel: int) -> None:
-    """Write the name of the tree, and of its draft, over its panel."""
-    place = {"x": 0, "xref": "x domain", "xanchor": "left", "y": 1.02, "yref": "y domain", "yanchor": "bottom"}
-    figure.add_annotation(**place, text=f"<b>{label(name, 44)}</b>", showarrow=False, row=panel, col=1)
-
-
-def _lay_out(figure: go.Figure, panels: int, shown: dict[str, None], theme: Theme, title: str) -> None:
-    """Room for ``panels`` pixels of panels below a legend of the names ``shown``."""
-    legend = legend_height(shown)
-    layout = base_layout(theme, panels + legend + 80, title)
-    layout["margin"]["t"] = legend + LEGEND_GAP
-    figure.update_layout(**layout)
 
 
 def _picked(estimates: Iterable[SummaryRow], measure: str, mode: str, **fields: Any) -> list[SummaryRow]:
@@ -338,78 +317,6 @@ def _parted_by(rows: Iterable[SummaryRow], by: Callable[[SummaryRow], Any]) -> d
 
 def _by_temperature(rows: Iterable[SummaryRow]) -> tuple[tuple[str, SummaryRow], ...]:
     return tuple((f"T {row['temperature']:g}", row) for row in rows)
-
-
-def _place_line(name: str, rows: Sequence[SummaryRow], look: Look, legend: bool) -> go.Scatter:
-    return go.Scatter(
-        x=[row["place"] for row in rows],
-        y=[row["value"] for row in rows],
-        mode="lines+markers",
-        name=label(name),
-        legendgroup=name,
-        showlegend=legend,
-        line={"color": look.colour, "dash": look.dash, "width": 1.8},
-        marker=look.marker(7),
-        error_y=whiskers(rows, 1.0) | {"color": look.colour},
-        customdata=[point_data(row) for row in rows],
-        text=[value_text(row) for row in rows],
-        hovertemplate=f"<b>{label(name, 60)}</b>, %{{x}}<br>%{{text}}<extra></extra>",
-    )
-
-
-def _tradeoff_point(pair: tuple[SummaryRow, SummaryRow], look: Look, legend: bool) -> go.Scatter:
-    across, up = pair
-    name = up["verifier"]
-    return go.Scatter(
-        x=[across["value"]],
-        y=[up["value"]],
-        mode="markers",
-        name=label(name),
-        legendgroup=name,
-        showlegend=legend,
-        marker=look.marker(10),
-        error_x=whiskers([across], 1.0) | {"color": look.colour},
-        error_y=whiskers([up], 1.0) | {"color": look.colour},
-        customdata=[point_data(up)],
-        hovertemplate=f"<b>{label(name, 60)}</b><br>{MEASURES[up['measure']]}: {value_text(up)}<br>"
-        f"{MEASURES[across['measure']]}: {across['value']:.3f}<extra></extra>",
-    )
-
-
-def _sweeps(points: Sequence[tuple[SummaryRow, SummaryRow]], seen: dict[str, Look]) -> list[go.Scatter]:
-    """A faint line through all points of a rule that takes part several times, from short to long."""
-    rules: dict[str, list[tuple[SummaryRow, SummaryRow]]] = {}
-    for pair in points:
-        rules.setdefault(str(pair[1].get("rule") or pair[1]["verifier"]), []).append(pair)
-    found = []
-    for own in rules.values():
-        if len(own) < 2:
-            continue
-        own.sort(key=lambda pair: pair[0]["value"])
-        line = {"color": seen[own[0][1]["verifier"]].colour, "width": 1, "dash": "dot"}
-        x, y = [across["value"] for across, _ in own], [up["value"] for _, up in own]
-        found.append(go.Scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip", showlegend=False))
-    return found
-
-
-def _baseline(figure: go.Figure, row: SummaryRow, panel: int, theme: Theme) -> None:
-    colours = PALETTES[theme]
-    figure.add_hrect(
-        y0=row["low"], y1=row["high"], fillcolor=colours["muted"], opacity=0.15, line_width=0, row=panel, col=1
-    )
-    figure.add_hline(y=row["value"], line={"color": colours["muted"], "dash": "dash", "width": 1.2}, row=panel, col=1)
-    figure.add_annotation(
-        x=1,
-        xref="x domain",
-        xanchor="right",
-        y=row["value"],
-        yanchor="bottom",
-        text="ordinary sampling",
-        showarrow=False,
-        font={"color": colours["muted"], "size": 11},
-        row=panel,
-        col=1,
-    )
 
 
 def _or_empty(rows: Sequence[Any], theme: Theme, title: str) -> go.Figure | None:

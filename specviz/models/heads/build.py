@@ -1,4 +1,4 @@
-"""Checks of a head's files that the formats of block heads share."""
+"""Checks of a head's files that several formats share."""
 
 from __future__ import annotations
 

@@ -31,6 +31,7 @@ from torch import nn
 from transformers.models.qwen3.modeling_qwen3 import apply_rotary_pos_emb
 
 from specviz.errors import ModelError, SettingsError
+from specviz.models.heads.bound import BoundHead
 from specviz.models.heads.build import (
     MOST_PARTS,
     check_layer_ids,
@@ -39,9 +40,8 @@ from specviz.models.heads.build import (
     depth_of,
     vocabulary_of,
 )
-from specviz.models.heads.eagle3 import SPECULATORS
-from specviz.models.heads.fields import ROPE_OPTIONS, Fields, reads_by_hand, rope_options
-from specviz.models.heads.head import BlockHead, Borrowed
+from specviz.models.heads.fields import ROPE_OPTIONS, SPECULATORS, Fields, reads_by_hand, rope_options
+from specviz.models.heads.head import BlockHead
 from specviz.models.heads.layers import count_layers, decoder_layer, fill, layer_config, norm, rotary, run_layer
 from specviz.models.heads.tensors import renamed, shapes_of, without_model
 from specviz.trace.schema import HeadInfo, Option
@@ -71,7 +71,7 @@ class Sizes:
     own_output: bool
 
 
-class DFlashHead(BlockHead):
+class DFlashHead(BoundHead, BlockHead):
     """DFlash's head. Its tensors are named as in the files, but for ``layers``, here ``body``.
 
     Args:
@@ -93,18 +93,11 @@ class DFlashHead(BlockHead):
         self.body = nn.ModuleList(decoder_layer(config, number) for number in range(self.layers))
         self.fc = nn.Linear(len(info.reads) * sizes.target_hidden, hidden, bias=False)
         self.hidden_norm, self.norm = norm(config, hidden), norm(config, hidden)
-        self.embed_tokens = nn.Embedding(sizes.vocabulary, hidden) if sizes.own_embeddings else None
-        self.lm_head = nn.Linear(hidden, sizes.columns, bias=False) if sizes.own_output else None
+        if sizes.own_embeddings:
+            self.embed_tokens = nn.Embedding(sizes.vocabulary, hidden)
+        if sizes.own_output:
+            self.lm_head = nn.Linear(hidden, sizes.columns, bias=False)
         self.rotary_emb: Any = None
-        self._target: Borrowed | None = None
-
-    def bind(self, target: Any) -> None:
-        self._target = Borrowed(target)
-
-    @property
-    def inputs(self) -> int:
-        count: int = self._embeddings().num_embeddings
-        return count
 
     def fuse(self, states: torch.Tensor) -> torch.Tensor:
         fused: torch.Tensor = self.hidden_norm(self.fc(states.to(self.fc.weight)))
@@ -127,7 +120,7 @@ class DFlashHead(BlockHead):
         self, carry: torch.Tensor, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor, cache: Any
     ) -> torch.Tensor:
         """See :class:`~specviz.models.heads.head.BlockHead`; ``carry`` has its slot and is not read again."""
-        hidden = self._embeddings()(ids).to(carry)[None]
+        hidden = self.embed(ids, carry)[None]
         rope = self.rotary_emb(hidden, positions[None])
         for layer in self.body:
             hidden = run_layer(layer, hidden, rope, mask, cache)
@@ -136,18 +129,7 @@ class DFlashHead(BlockHead):
         return own[first : first + self.depth]
 
     def logits(self, own: torch.Tensor, tokens: torch.Tensor | None = None) -> torch.Tensor:
-        head: Any = self.lm_head
-        if head is None:
-            assert self._target is not None, "bind was not called"
-            head = self._target.output
-        out: torch.Tensor = head(own.to(head.weight)).float()
-        return out
-
-    def _embeddings(self) -> Any:
-        if self.embed_tokens is not None:
-            return self.embed_tokens
-        assert self._target is not None, "bind was not called"
-        return self._target.embeddings
+        return self.project(own)
 
 
 class DFlashFormat:

@@ -24,8 +24,7 @@ from torch import nn
 
 from specviz.errors import ModelError, shown
 from specviz.models.heads.dflash import DFlashFormat, DFlashHead, Sizes, has_marks, looks_like_dflash
-from specviz.models.heads.eagle3 import SPECULATORS
-from specviz.models.heads.fields import Fields
+from specviz.models.heads.fields import SPECULATORS, Fields
 from specviz.trace.schema import HeadInfo
 
 KINDS = ("vanilla", "gated")

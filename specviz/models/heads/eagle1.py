@@ -18,20 +18,20 @@ import torch
 from torch import nn
 
 from specviz.errors import ModelError, SettingsError
+from specviz.models.heads.bound import BoundHead
 from specviz.models.heads.build import check_options, check_size
-from specviz.models.heads.fields import ROPE_OPTIONS, Fields, reads_by_hand, rope_options
+from specviz.models.heads.fields import ROPE_OPTIONS, SPECULATORS, Fields, reads_by_hand, rope_options
+from specviz.models.heads.head import StepHead
 from specviz.models.heads.layers import count_layers, decoder_layer, fill, layer_config, rotary, run_layer
-from specviz.models.heads.step import BoundStepHead
 from specviz.models.heads.tensors import Shapes, renamed, shapes_of, without_model
 from specviz.trace.schema import HeadInfo, Option
 
-SPECULATORS = "speculators_model_type"
 OPTIONS = ("reads", "position_offset", *ROPE_OPTIONS)
 """What can be set by hand."""
 UNUSED = re.compile(r"rotary_emb\..*|.*\.rotary_emb\.inv_freq")
 
 
-class Eagle1Head(BoundStepHead):
+class Eagle1Head(BoundHead, StepHead):
     """An EAGLE-1 head. Its tensors have the names of its files, but for ``layers``, here ``body``.
 
     Args:

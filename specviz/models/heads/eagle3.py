@@ -36,8 +36,10 @@ import torch
 from torch import nn
 
 from specviz.errors import ModelError, SettingsError
+from specviz.models.heads.bound import BoundHead
 from specviz.models.heads.build import check_options, check_size, vocabulary_of
-from specviz.models.heads.fields import ROPE_OPTIONS, Fields, reads_by_hand, rope_options
+from specviz.models.heads.fields import ROPE_OPTIONS, SPECULATORS, Fields, reads_by_hand, rope_options
+from specviz.models.heads.head import StepHead
 from specviz.models.heads.layers import (
     PairLayer,
     count_layers,
@@ -48,13 +50,9 @@ from specviz.models.heads.layers import (
     rotary,
     run_layer,
 )
-from specviz.models.heads.step import BoundStepHead
 from specviz.models.heads.tensors import Shapes, renamed, shapes_of, without_model
 from specviz.trace.schema import HeadInfo, Option
 
-NAME = "eagle3"
-SPECULATORS = "speculators_model_type"
-"""Field of a config in the layout of speculators: which kind of head it is."""
 UNUSED = re.compile(r"t2d|verifier_norm\..*|verifier_lm_head\..*|rotary_emb\..*|.*\.rotary_emb\.inv_freq")
 """Tensors that some files carry and the head does not run with."""
 FLAGS = ("norm_before_residual", "norm_before_fc", "fc_norm", "norm_output")
@@ -62,7 +60,7 @@ OPTIONS = (*FLAGS, "position_offset", *ROPE_OPTIONS)
 """What can be set by hand, beside ``reads``."""
 
 
-class Eagle3Head(BoundStepHead):
+class Eagle3Head(BoundHead, StepHead):
     """An EAGLE-3 head. Its tensors are named as speculators names them, but for ``layers``, here ``body``.
 
     Args:
@@ -123,73 +121,79 @@ class Eagle3Head(BoundStepHead):
         return self.project(self.norm(own))
 
 
-def fits(config: Mapping[str, Any], tensors: Shapes) -> bool:
-    """Whether this is an EAGLE-3 head in one of its layouts."""
-    kind = config.get(SPECULATORS)
-    if kind is not None:
-        return bool(kind == "eagle3")
-    names = {_plain_name(name) for name in tensors}
-    return {"fc.weight", "layers.0.hidden_norm.weight"} <= names and "mask_hidden" not in names
+class Eagle3Format:
+    """See the module."""
 
+    def fits(self, config: Mapping[str, Any], tensors: Shapes) -> bool:
+        """Whether this is an EAGLE-3 head in one of its layouts."""
+        kind = config.get(SPECULATORS)
+        if kind is not None:
+            return bool(kind == "eagle3")
+        names = {_plain_name(name) for name in tensors}
+        return {"fc.weight", "layers.0.hidden_norm.weight"} <= names and "mask_hidden" not in names
 
-def build(
-    config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], target_config: Any, by_hand: Mapping[str, Option]
-) -> Eagle3Head:
-    """The head, in the number format of its ``fc``.
+    def build(
+        self,
+        config: Mapping[str, Any],
+        tensors: Mapping[str, torch.Tensor],
+        target_config: Any,
+        by_hand: Mapping[str, Option],
+    ) -> Eagle3Head:
+        """The head, in the number format of its ``fc``.
 
-    Args:
-        config, tensors: its files'.
-        target_config: of the target that it will read.
-        by_hand: ``reads`` and options of :data:`OPTIONS` that take the place of what the files say.
+        Args:
+            config, tensors: its files'.
+            target_config: of the target that it will read.
+            by_hand: ``reads`` and options of :data:`OPTIONS` that take the place of what the files say.
 
-    Raises:
-        ModelError: if it was made for another target, is of an unknown variant, or broken.
-        SettingsError: if what is set by hand cannot be.
-    """
-    check_options(by_hand, (*OPTIONS, "reads"))
-    named = renamed(tensors, _plain_name)
-    shapes = shapes_of(named)
-    fields = Fields(config, by_hand)
-    inner = fields.part("transformer_layer_config") if SPECULATORS in config else fields
-    layers = layer_config(inner, shapes, count_layers(shapes))
-    hidden, vocabulary = layers.hidden_size, target_config.vocab_size
-    check_size("vocabulary", inner.whole("vocab_size", vocabulary), vocabulary)
-    reads, before_norm = _reads(fields, inner, shapes, target_config)
-    options = _options(fields, shapes, layers)
-    said = fields.whole("draft_vocab_size", vocabulary)
-    token_ids = vocabulary_of(named, shapes.get("lm_head.weight", (said,))[0], vocabulary)
-    named = {name: tensor for name, tensor in named.items() if name != "d2t" and not UNUSED.fullmatch(name)}
-    for flag, part in (("norm_before_fc", "input_norm."), ("fc_norm", "fc_norm.")):
-        if not options[flag]:  # as the config or the user says
-            named = {name: tensor for name, tensor in named.items() if not name.startswith(part)}
-    if "embed_tokens.weight" not in named and hidden != target_config.hidden_size:
-        raise ModelError(
-            f"The draft head has states of {hidden:,} numbers, this target has embeddings of "
-            f"{target_config.hidden_size:,}, and the head has none of its own; choose the target it was made for."
+        Raises:
+            ModelError: if it was made for another target, is of an unknown variant, or broken.
+            SettingsError: if what is set by hand cannot be.
+        """
+        check_options(by_hand, (*OPTIONS, "reads"))
+        named = renamed(tensors, _plain_name)
+        shapes = shapes_of(named)
+        fields = Fields(config, by_hand)
+        inner = fields.part("transformer_layer_config") if SPECULATORS in config else fields
+        layers = layer_config(inner, shapes, count_layers(shapes))
+        hidden, vocabulary = layers.hidden_size, target_config.vocab_size
+        check_size("vocabulary", inner.whole("vocab_size", vocabulary), vocabulary)
+        reads, before_norm = _reads(fields, inner, shapes, target_config)
+        options = _options(fields, shapes, layers)
+        said = fields.whole("draft_vocab_size", vocabulary)
+        token_ids = vocabulary_of(named, shapes.get("lm_head.weight", (said,))[0], vocabulary)
+        named = {name: tensor for name, tensor in named.items() if name != "d2t" and not UNUSED.fullmatch(name)}
+        for flag, part in (("norm_before_fc", "input_norm."), ("fc_norm", "fc_norm.")):
+            if not options[flag]:  # as the config or the user says
+                named = {name: tensor for name, tensor in named.items() if not name.startswith(part)}
+        if "embed_tokens.weight" not in named and hidden != target_config.hidden_size:
+            raise ModelError(
+                f"The draft head has states of {hidden:,} numbers, this target has embeddings of "
+                f"{target_config.hidden_size:,}, and the head has none of its own; choose the target it was made for."
+            )
+        columns = len(token_ids) if token_ids is not None else vocabulary
+        sizes = (vocabulary if "embed_tokens.weight" in named else 0, columns if "lm_head.weight" in named else 0)
+        if not sizes[1] and (token_ids is not None or hidden != target_config.hidden_size):
+            raise ModelError("The draft head has no lm_head.weight; download it again, or choose another head.")
+        info = HeadInfo(
+            format="eagle3",
+            kind="step",
+            reads=reads,
+            before_norm=before_norm,
+            layers=layers.num_hidden_layers,
+            vocabulary=None if token_ids is None else len(token_ids),
+            options=options,
+            by_hand=tuple(sorted(by_hand)),
         )
-    columns = len(token_ids) if token_ids is not None else vocabulary
-    sizes = (vocabulary if "embed_tokens.weight" in named else 0, columns if "lm_head.weight" in named else 0)
-    if not sizes[1] and (token_ids is not None or hidden != target_config.hidden_size):
-        raise ModelError("The draft head has no lm_head.weight; download it again, or choose another head.")
-    info = HeadInfo(
-        format="eagle3",
-        kind="step",
-        reads=reads,
-        before_norm=before_norm,
-        layers=layers.num_hidden_layers,
-        vocabulary=None if token_ids is None else len(token_ids),
-        options=options,
-        by_hand=tuple(sorted(by_hand)),
-    )
-    with torch.device("meta"):
-        head = Eagle3Head(layers, info, target_config.hidden_size, sizes, token_ids)
-    fill(head, {_own_name(name): tensor for name, tensor in named.items()}, named["fc.weight"].dtype)
-    head.rotary_emb = rotary(layers)
-    return head
+        with torch.device("meta"):
+            head = Eagle3Head(layers, info, target_config.hidden_size, sizes, token_ids)
+        fill(head, {_own_name(name): tensor for name, tensor in named.items()}, named["fc.weight"].dtype)
+        head.rotary_emb = rotary(layers)
+        return head
 
 
 def plain_state_dict(head: Eagle3Head) -> dict[str, torch.Tensor]:
-    """The head's tensors by the names that speculators gives them, as :func:`build` reads them."""
+    """The head's tensors by the names that speculators gives them, as :class:`Eagle3Format` reads them."""
     return {re.sub(r"^body\.", "layers.", name): tensor for name, tensor in head.state_dict().items()}
 
 
@@ -262,22 +266,6 @@ def _said_reads(fields: Fields, inner: Fields, deepest: int) -> tuple[int, ...] 
     ids = inner.wholes("aux_hidden_states_layer_ids", most=deepest - 1)  # outputs of layers, counted from 0
     ids = ids or inner.wholes("target_layer_ids", most=deepest - 1)
     return ids and tuple(one + 1 for one in ids)
-
-
-class Eagle3Format:
-    """See the module."""
-
-    def fits(self, config: Mapping[str, Any], tensors: Shapes) -> bool:
-        return fits(config, tensors)
-
-    def build(
-        self,
-        config: Mapping[str, Any],
-        tensors: Mapping[str, torch.Tensor],
-        target_config: Any,
-        by_hand: Mapping[str, Option],
-    ) -> Eagle3Head:
-        return build(config, tensors, target_config, by_hand)
 
 
 FORMAT = Eagle3Format()

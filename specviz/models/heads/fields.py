@@ -7,6 +7,8 @@ from typing import Any
 
 from specviz.errors import ModelError, SettingsError, shown
 
+SPECULATORS = "speculators_model_type"
+"""Field of a config in the layout of speculators: which kind of head it is."""
 MOST = 1 << 22
 """The largest width, count or id in a config that is taken for one."""
 ROPE_KINDS = ("default", "linear", "llama3", "yarn")

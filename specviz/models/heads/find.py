@@ -16,6 +16,7 @@ import torch
 
 from specviz.errors import ModelError, SettingsError
 from specviz.models.heads import dflash, dspark, eagle1, eagle3, medusa, mtp, p_eagle
+from specviz.models.heads.fields import SPECULATORS
 from specviz.models.heads.head import DraftHead, HeadFormat
 from specviz.models.heads.tensors import PICKLES, read_shapes, read_tensors
 from specviz.models.hidden_state_head import CONFIG_KEY
@@ -36,7 +37,7 @@ _IN_MODELS: tuple[HeadFormat, ...] = (mtp.FORMAT, medusa.FORMAT)
 """Formats whose tensors may lie among those of the target itself."""
 MOST_LAYERS = 16
 """A config with more layers is that of a model, unless it says that it has drafting layers beside them."""
-_MARKS = ("speculators_model_type", "medusa_num_heads", *mtp.COUNTS)
+_MARKS = (SPECULATORS, "medusa_num_heads", *mtp.COUNTS)
 _MOST_CONFIG_BYTES = 16_000_000
 
 

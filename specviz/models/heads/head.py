@@ -49,7 +49,8 @@ class DraftHead(nn.Module):
     def bind(self, target: Any) -> None:
         """Take embeddings and output head of the target, a model of transformers, where the head has none of its own.
 
-        What is taken must not become a submodule or a parameter of the head: see :class:`Borrowed`.
+        What is taken must not become a submodule or a parameter of the head, see
+        :class:`~specviz.models.heads.bound.Borrowed`.
         """
 
     @property
@@ -156,14 +157,6 @@ class BlockHead(DraftHead):
         if self.reads_tokens:
             return self.logits(row.expand(len(tokens), -1), tokens)
         return self.logits(row).expand(len(tokens), -1)
-
-
-class Borrowed:
-    """Modules of the target that a head uses. As an attribute of a module it makes them no part of it."""
-
-    def __init__(self, target: Any):
-        self.embeddings: Any = target.get_input_embeddings()
-        self.output: Any = target.get_output_embeddings()
 
 
 class HeadFormat(Protocol):

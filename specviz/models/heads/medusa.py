@@ -25,8 +25,10 @@ from torch import nn
 from transformers import PretrainedConfig
 
 from specviz.errors import ModelError
+from specviz.models.heads.bound import BoundHead
 from specviz.models.heads.build import check_options, check_size, count_parts, depth_of, vocabulary_of
-from specviz.models.heads.head import BlockHead, Borrowed
+from specviz.models.heads.fields import SPECULATORS
+from specviz.models.heads.head import BlockHead
 from specviz.models.heads.layers import fill
 from specviz.models.heads.tensors import renamed, shapes_of
 from specviz.trace.schema import HeadInfo, Option
@@ -37,7 +39,7 @@ _PREFIX = "medusa_head"
 _MAPS = ("token_map", "d2t", "t2d")
 
 
-class MedusaHead(BlockHead):
+class MedusaHead(BoundHead, BlockHead):
     """Medusa's heads.
 
     Args:
@@ -60,15 +62,6 @@ class MedusaHead(BlockHead):
         self.lm_heads = nn.ModuleList(
             nn.Linear(hidden, columns, bias=False) for _ in range(self.depth if columns else 0)
         )
-        self._target: Borrowed
-
-    def bind(self, target: Any) -> None:
-        self._target = Borrowed(target)
-
-    @property
-    def inputs(self) -> int:
-        inputs: int = self._target.embeddings.num_embeddings  # it embeds no tokens, so all will do
-        return inputs
 
     def fuse(self, states: torch.Tensor) -> torch.Tensor:
         return states
@@ -82,7 +75,7 @@ class MedusaHead(BlockHead):
             x = carry
             for linear in blocks:  # type: ignore[attr-defined]
                 x = x + nn.functional.silu(linear(x))
-            rows.append((self.lm_heads[depth] if self.lm_heads else self._target.output)(x))
+            rows.append(self.lm_heads[depth](x) if self.lm_heads else self.project(x))
         return torch.cat(rows)
 
     def logits(self, own: torch.Tensor, tokens: torch.Tensor | None = None) -> torch.Tensor:
@@ -93,7 +86,7 @@ class MedusaFormat:
     """See the module."""
 
     def fits(self, config: Mapping[str, Any], tensors: Mapping[str, tuple[int, ...]]) -> bool:
-        if config.get("speculators_model_type") is not None:
+        if config.get(SPECULATORS) is not None:
             return False
         # In the files of a whole model the others are the target's own.
         asked = [name for name in tensors if name.startswith(_PREFIX)] or tensors

@@ -18,9 +18,10 @@ from typing import Any
 import torch
 
 from specviz.errors import ModelError
+from specviz.models.heads.bound import BoundHead
 from specviz.models.heads.build import check_options, check_size
 from specviz.models.heads.fields import Fields
-from specviz.models.heads.step import BoundStepHead
+from specviz.models.heads.head import StepHead
 from specviz.models.heads.tensors import Shapes
 from specviz.trace.schema import HeadInfo, Option
 
@@ -30,7 +31,7 @@ OPTIONS = ("position_offset",)
 """What can be set by hand."""
 
 
-class MtpHead(BoundStepHead):
+class MtpHead(BoundHead, StepHead):
     """One MTP layer of a target.
 
     Args:

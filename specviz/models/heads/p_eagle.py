@@ -19,8 +19,8 @@ from torch import nn
 from specviz.errors import ModelError
 from specviz.models.heads import eagle3
 from specviz.models.heads.build import MOST_PARTS, depth_of
-from specviz.models.heads.eagle3 import SPECULATORS, Eagle3Head
-from specviz.models.heads.fields import Fields
+from specviz.models.heads.eagle3 import Eagle3Head
+from specviz.models.heads.fields import SPECULATORS, Fields
 from specviz.models.heads.head import BlockHead
 from specviz.models.heads.tensors import renamed, without_model
 from specviz.trace.schema import HeadInfo, Option
@@ -98,7 +98,7 @@ class PEagleFormat:
             raise ModelError(f"The draft head has no tensor {MASK}; download it again, or choose another head.")
         masked = named.pop(MASK)
         theirs = {name: value for name, value in by_hand.items() if name not in _OPTIONS}
-        eagle = eagle3.build(config, named, target_config, theirs)
+        eagle = eagle3.FORMAT.build(config, named, target_config, theirs)
         width = len(eagle.info.reads) * target_config.hidden_size
         if masked.numel() != width or not bool(masked.isfinite().all()):
             raise ModelError(

@@ -11,10 +11,11 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from specviz.app.compare.pictures import PICTURES
 from specviz.app.compare.quick_run import QuickRun, run_small, small_job
 from specviz.app.compare.replay_step import replay
 from specviz.app.compare.store import PACKED_NAME, ComparisonStore, packed
-from specviz.app.compare.view import PICTURES, Opened, Selection, board, choices, settled
+from specviz.app.compare.view import Opened, Selection, board, choices, settled
 from specviz.app.page import build_page, launch_page
 from specviz.app.page_state import PageState, Run
 from specviz.app.server.clients import Client

@@ -66,14 +66,14 @@ test("a bias says which of the likeliest tokens it lifts", () => {
 
 test("of few steps no interval is given, and of many it says whether the draft is too sure", () => {
   assert.equal(ratioInterval(Array.from({ length: 9 }, () => [0.5, 1])), null);
-  assert.equal(wilson(Array(9).fill(true)), null);
+  assert.equal(wilson(9, 9), null);
   assert.equal(intervalOf(null, null), "too few steps");
   // Ten steps of one node each are a plain mean, for which Student's interval is known: t(9) = 2.262.
   const values = [0.1, 0.4, 0.2, 0.3, 0.5, 0.2, 0.1, 0.4, 0.6, 0.2], mean = 0.3, deviation = Math.sqrt(values.reduce((sum, v) => sum + (v - mean) ** 2, 0) / 9);
   const [low, high] = ratioInterval(values.map((value) => [value, 1]));
   assert.ok(Math.abs(high - low - (2 * 2.262 * deviation) / Math.sqrt(10)) < 2e-4);
   // Wilson's interval of 10 of 10 ends at 1 and begins at 0.722.
-  assert.deepEqual(wilson(Array(10).fill(true)).map((value) => value.toFixed(3)), ["0.722", "1.000"]);
+  assert.deepEqual(wilson(10, 10).map((value) => value.toFixed(3)), ["0.722", "1.000"]);
   assert.deepEqual([fitOf(-0.2, -0.1), fitOf(0.1, 0.2), fitOf(-0.1, 0.2), fitOf(null, null)], ["too sure", "too unsure", "no difference seen", "too few steps"]);
 });
 

@@ -65,7 +65,7 @@ def test_each_format_knows_its_own_files_and_no_others() -> None:
     for format, (config, tensors) in files:
         shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         fits = [name for name, found in FORMATS.items() if found.fits(config, shapes)]
-        fits += ["eagle3"] if eagle3.fits(config, shapes) else []
+        fits += ["eagle3"] if eagle3.FORMAT.fits(config, shapes) else []
         assert fits == [format]
 
 

@@ -78,7 +78,7 @@ def test_a_block_head_for_a_target_of_other_depth_is_refused(name: str) -> None:
 def test_a_head_of_twice_the_hidden_size_is_not_one_that_reads_more_states() -> None:
     config, tensors = head_files.eagle3(tiny.make_config("llama", layers=6, hidden_size=2 * tiny.HIDDEN))
     with pytest.raises(ModelError, match=r"another hidden size \(64, and this target has 32\)"):
-        eagle3.build(json.loads(json.dumps(config)), tensors, TARGET, {})
+        eagle3.FORMAT.build(json.loads(json.dumps(config)), tensors, TARGET, {})
 
 
 @pytest.mark.parametrize("name", ["eagle3", "safeailab", "medusa"])

@@ -12,8 +12,8 @@ from specviz.models.head_model import HeadModel
 from specviz.models.heads.tensors import read_tensors
 from specviz.models.loading import load_pair
 from tests import block_heads, tiny
-from tests.block_pairs import HEADS, block_files
 from tests.head_files import save_head
+from tests.heads import BLOCK, files_of
 
 
 @pytest.fixture(scope="module")
@@ -24,16 +24,16 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", HEADS)
-def test_a_folder_with_a_block_head_is_loaded_as_a_draft(name: str, target: Path, tmp_path: Path) -> None:
-    format, files = block_files(name, tiny.make_config("llama"))
+@pytest.mark.parametrize("kind", BLOCK)
+def test_a_folder_with_a_block_head_is_loaded_as_a_draft(kind: str, target: Path, tmp_path: Path) -> None:
+    format, files = kind.split(",")[0], files_of(kind, tiny.make_config("llama"))[1]
     pair = load_pair(str(target), str(save_head(tmp_path / "head", files)))
     assert isinstance(pair.draft, HeadModel)
     info = pair.draft.info.head
     assert info is not None
     assert (info.format, info.kind) == (format, "block")
     assert info.depth == (4 if format == "dspark" else 3)
-    assert info.vocabulary == HEADS[name][1].get("columns")
+    assert info.vocabulary == BLOCK[kind][2].get("columns")
     assert pair.draft.info.parameters == sum(one.numel() for one in pair.draft.head.parameters())
 
 

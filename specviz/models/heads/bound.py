@@ -1,4 +1,4 @@
-"""Step heads that embed tokens and make logits with modules of their own, or with those of their target."""
+"""Heads that embed tokens and make logits with modules of their own, or with those of their target."""
 
 from __future__ import annotations
 
@@ -6,12 +6,20 @@ from typing import Any
 
 import torch
 
-from specviz.models.heads.head import Borrowed, StepHead
+from specviz.models.heads.head import DraftHead
 from specviz.trace.schema import HeadInfo
 
 
-class BoundStepHead(StepHead):
-    """Such a head.
+class Borrowed:
+    """Modules of the target that a head uses. As an attribute of a module it makes them no part of it."""
+
+    def __init__(self, target: Any):
+        self.embeddings: Any = target.get_input_embeddings()
+        self.output: Any = target.get_output_embeddings()
+
+
+class BoundHead(DraftHead):
+    """Such a head, of either kind.
 
     Attributes:
         embed_tokens, lm_head: its own; None where the target's serve.
@@ -19,7 +27,7 @@ class BoundStepHead(StepHead):
 
     def __init__(self, info: HeadInfo, config: Any, token_ids: torch.Tensor | None = None):
         super().__init__(info, config, token_ids)
-        self.position_offset = int(info.options["position_offset"] or 0)
+        self.position_offset = int(info.options.get("position_offset") or 0)
         self.embed_tokens: Any = None
         self.lm_head: Any = None
         self._target: Borrowed | None = None

@@ -1,0 +1,70 @@
+"""An advised tree on the page: taken into the settings, and nothing else of them is changed."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+
+from specviz.app.advice_handlers import take_shape
+from specviz.app.form import Form, prompt_box, settings_form
+from specviz.app.models_form import models_form
+from specviz.drafting import BUILDERS
+from specviz.drafting.static import explicit_plan
+from specviz.figures.advice import advice_totals
+from specviz.trace.schema import Trace
+from tests.sample_traces import k_config, sample_trace
+
+
+@pytest.fixture(scope="module")
+def trace() -> Trace:
+    return sample_trace(k_config(3, 2), steps=120, verifiers=("rejection",))
+
+
+@pytest.fixture(scope="module")
+def form() -> Form:
+    made = Form()
+    with gr.Blocks(analytics_enabled=False):
+        prompt_box(made)
+        models_form(made)
+        settings_form(made)
+    return made
+
+
+def taken(form: Form, trace: Trace | None, **asked: object) -> tuple[dict, dict]:
+    """(the notice, what is written into the form by name)."""
+    there = SimpleNamespace(find=lambda run: trace and SimpleNamespace(trace=trace) if run == "r" else None)
+    text, *updates = take_shape(form, there, json.dumps({"notice": {"text": "absent"}}), SimpleNamespace(_data=asked))
+    written = dict(zip(form.components, updates, strict=True))
+    return json.loads(text)["notice"], {name: one["value"] for name, one in written.items() if "value" in one}
+
+
+def test_the_button_writes_the_tree_that_the_totals_offer(form: Form, trace: Trace) -> None:
+    offered = advice_totals(trace)["found"]
+    best = next(tree for tree in offered["trees"] if tree["budget"] == offered["best"])
+    notice, written = taken(form, trace, run="r", budget=best["budget"])
+    assert written == {
+        "builder": "explicit",
+        "builder.explicit.paths": best["paths"],
+        "builder.explicit.proposal": trace.steps[0].tree.proposal,
+    }
+    assert "explicit" in BUILDERS
+    assert sum(explicit_plan(written["builder.explicit.paths"]).values()) == best["nodes"]
+    assert f"The tree of {best['nodes']} nodes is in the settings" in notice["text"]
+
+
+def test_what_cannot_be_advised_changes_nothing_and_says_why(form: Form, trace: Trace) -> None:
+    few = trace.model_copy(update={"steps": trace.steps[:5]})
+    assert "too few to advise" in advice_totals(few)["refused"]
+    for run, asked, said in (
+        (few, {"run": "r", "budget": 4}, "too few to advise"),
+        (trace, {"run": "r", "budget": 0}, "A budget is"),
+        (trace, {"run": "r", "budget": "4"}, "absent"),
+        (trace, {"run": "other", "budget": 4}, "absent"),
+        (None, {"run": "r", "budget": 4}, "absent"),
+    ):
+        notice, written = taken(form, run, **asked)
+        assert said in notice["text"]
+        assert written == {}

@@ -1,0 +1,71 @@
+"""Intervals over steps hold what they say, and a difference between verifiers is called noise where it may be none."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from specviz.trace.intervals import against, efficiency_interval, ranks_by_step, share_interval
+from specviz.trace.metrics import acceptance_by_rank
+from specviz.trace.schema import Step, Trace
+from specviz.trace.summary import summary
+from tests.sample_traces import k_config, sample_trace
+from tests.tools.coverage import alike, coverage, decisions, lengths, mean_length
+
+
+@pytest.fixture(scope="module")
+def trace() -> Trace:
+    return sample_trace(k_config(2, 1), steps=24, verifiers=("rejection", "eta"))
+
+
+def test_the_intervals_of_the_totals_hold_the_truth() -> None:
+    assert 0.91 < coverage(600, lambda luck: efficiency_interval(lengths(25, luck)), mean_length()) < 0.98
+    assert 0.91 < coverage(600, lambda luck: share_interval(decisions(25, 0.4, luck)), 0.4) < 0.98
+    luck = random.Random(1)
+    differences = [efficiency_interval(alike(25, luck)) for _ in range(600)]
+    assert 0.92 < sum(low <= 0 <= high for low, high in differences) / 600 < 0.99
+
+
+def test_decisions_of_one_step_that_agree_are_worth_fewer() -> None:
+    agree = [(4, 4) if i % 2 else (0, 4) for i in range(20)]
+    apart = [(2, 4)] * 20
+    (low, high), (least, most) = share_interval(agree), share_interval(apart)
+    assert high - low > 1.7 * (most - least)
+    assert share_interval(agree[:9]) is None
+    assert share_interval([(0, 4)] * 20)[0] == 0
+
+
+def accepted(step: Step, name: str, count: int) -> Step:
+    """The step in which a verifier accepts so many nodes of a chain."""
+    path = (1, 3)[:count]
+    verdict = step.verdicts[name]
+    bonus = verdict.bonus.model_copy(update={"node": path[-1] if path else 0})
+    changed = verdict.model_copy(update={"path": path, "bonus": bonus})
+    return step.model_copy(update={"verdicts": {**step.verdicts, name: changed}})
+
+
+def compared(trace: Trace, eta: list[int]) -> Trace:
+    steps = [accepted(accepted(step, "rejection", 1), "eta", eta[at % len(eta)]) for at, step in enumerate(trace.steps)]
+    return trace.model_copy(update={"steps": tuple(steps)})
+
+
+def test_a_difference_is_noise_unless_the_steps_agree_about_it(trace: Trace) -> None:
+    noisy, sure, same = (compared(trace, eta) for eta in ([0, 2], [1, 2, 2], [1]))
+    assert against(noisy, noisy.steps, "eta", "rejection").noise is True
+    found = against(sure, sure.steps, "eta", "rejection")
+    assert (found.steps, found.parted, found.value, found.noise) == (24, 16, pytest.approx(2 / 3), False)
+    assert found.interval[0] > 0
+    none = against(same, same.steps, "eta", "rejection")
+    assert (none.parted, none.value, none.noise) == (0, 0, True)
+    assert against(sure, sure.steps[:9], "eta", "rejection").noise is None
+    assert against(sure, sure.steps, "greedy", "rejection") is None
+    assert "eta less rejection: +0.67 new tokens a step" in summary(sure)
+    assert "more than noise" in summary(sure)
+    assert "may be noise" in summary(noisy)
+    assert "noise" not in summary(same), "where no step differs there is nothing to be sure of"
+
+
+def test_ranks_by_step_add_up_to_the_totals(trace: Trace) -> None:
+    sums = [(sum(a for a, _ in one), sum(n for _, n in one)) for one in ranks_by_step(trace.steps, "rejection")]
+    assert sums == acceptance_by_rank(trace.steps, "rejection")
