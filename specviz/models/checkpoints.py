@@ -62,10 +62,7 @@ def check_folder(folder: Path) -> None:
     names = {path.name for path in folder.iterdir() if path.is_file()}
     check_names(names, what)  # first: in a folder that is no model's nothing is opened
     if pointers := sorted(name for name in names if name.endswith(READ_ENDS) and _is_pointer(folder / name)):
-        raise ModelError(
-            f"{what} has only a pointer of git-lfs in place of {pointers[0][:80]}; run 'git lfs pull' in it, or "
-            "download the model again."
-        )
+        raise _pointer_error(what, pointers[0])
     if not _weights(names):
         raise ModelError(f"{what} has no safetensors weights; save it with safetensors first.")
     if "model.safetensors" not in names:
@@ -128,6 +125,23 @@ def tokenizer_error(source_name: str, place: str, error: BaseException) -> Model
 
 def _weights(names: Collection[str]) -> bool:
     return any(name.endswith(".safetensors") and not name.startswith("adapter_") for name in names)
+
+
+def refuse_pointer(path: Path, what: str) -> None:
+    """Refuse a file of weights that git-lfs did not fetch.
+
+    Raises:
+        ModelError: in one sentence, if it is one.
+    """
+    if _is_pointer(path):
+        raise _pointer_error(what, path.name)
+
+
+def _pointer_error(what: str, file: str) -> ModelError:
+    return ModelError(
+        f"{what} has only a pointer of git-lfs in place of {file[:80]}; run 'git lfs pull' in it, or download the "
+        "model again."
+    )
 
 
 def _is_pointer(path: Path) -> bool:

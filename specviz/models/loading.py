@@ -24,7 +24,7 @@ from specviz.models.devices import check_dtype, choose_device, choose_dtype, fre
 from specviz.models.download_cache import ProgressCallback, silent
 from specviz.models.head_model import HeadModel
 from specviz.models.head_options import set_by_hand
-from specviz.models.heads.find import find_head, in_dtype, is_head, not_a_head
+from specviz.models.heads.find import find_head, in_dtype, is_head, not_a_head, quantized_head
 from specviz.models.heads.head import DraftHead
 from specviz.models.hidden_state_head import read_head
 from specviz.models.language_model import LanguageModel
@@ -172,7 +172,7 @@ def load_pair(
     head = find_head(theirs, our_config, by_hand)
     if head is not None:
         if draft_quantization != "none":
-            raise SettingsError(f"{theirs.name} is a draft head, which is not quantized; set its quantization to none.")
+            raise quantized_head(theirs.name)
         to_load_target = ToLoad(
             ours.name, our_config, choose_dtype(dtype, checkpoint_dtype(our_config), where), target_quantization
         )

@@ -7,16 +7,19 @@ from typing import Any
 
 import torch
 
+from specviz.errors import plain
 from specviz.models.checkpoints import check_saved_quantization
 from specviz.models.choices import PLANNED_CONTEXT, PLANNED_NODES
 from specviz.models.compat import check_config
 from specviz.models.devices import check_dtype, choose_dtype, free_memory
 from specviz.models.download_cache import ProgressCallback, silent
 from specviz.models.head_specs import HeadSpec
-from specviz.models.memory import MemoryPlan, ToLoad, of_spec, plan_memory
+from specviz.models.heads.find import find_head, quantized_head
+from specviz.models.heads.head import DraftHead
+from specviz.models.memory import MemoryPlan, ToLoad, head_to_load, of_spec, plan_memory
 from specviz.models.presets import DEFAULT_DRAFT, DEFAULT_TARGET, PRESETS, SPECS, spec_of
 from specviz.models.quantization import check_quantization
-from specviz.models.sources import DEFAULT, Role, Source, find_source, is_folder, load_error
+from specviz.models.sources import DEFAULT, PICKLED, Role, Source, find_source, is_folder, load_error
 from specviz.models.weight_sizes import config_of
 
 
@@ -55,18 +58,33 @@ def plan_pair(
         ("draft", draft, draft_quantization),
     )
     for role, name, quantization in roles:
+        if role == "draft" and (head := _head_in_folder(name, models[0].config)) is not None:
+            if quantization != "none":
+                raise quantized_head(plain(Path(name.strip()).name))
+            models.append(head_to_load(Path(name.strip()).name, head, models[0].dtype))
+            continue
         name, config = read_known_config(name, role, progress)
         check_quantization(quantization, device, name)
         check_saved_quantization(config, name)
         check_config(config, name)
-        plain = ToLoad(name, config, planned_dtype(dtype, config, device), quantization)
+        as_model = ToLoad(name, config, planned_dtype(dtype, config, device), quantization)
         # A head is run in the target's number format.
-        models.append(of_spec(spec, models[0].dtype) if isinstance(spec := spec_of(name), HeadSpec) else plain)
+        models.append(of_spec(spec, models[0].dtype) if isinstance(spec := spec_of(name), HeadSpec) else as_model)
     free = free_memory(device) if device_memory is None else device_memory
     if (target.strip(), target_quantization) == (draft.strip(), draft_quantization) and target.strip() != DEFAULT:
         models[1] = models[0]
     whole = device_memory is not None and device.type == "cuda"
     return plan_memory(models[0], models[1], context=context, nodes=nodes, free=free, whole_card=whole)
+
+
+def _head_in_folder(name: str, target_config: Any) -> DraftHead | None:
+    """The draft head that lies in this folder, if it is one and holds a head."""
+    folder = Path(name.strip()).expanduser()
+    if not is_folder(name.strip()) or not any(
+        (*folder.glob("*.safetensors"), *(folder / one for one in PICKLED if (folder / one).is_file()))
+    ):
+        return None  # what has no weights is planned by its config
+    return find_head(Source(folder.resolve().name, str(folder), kind="folder"), target_config)
 
 
 def read_known_config(name: str, role: Role, progress: ProgressCallback = silent) -> tuple[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ from specviz.models.plain_head import PlainHead
 from specviz.recorder.findings import ABOUT, HEAD_ROWS, Finding
 from specviz.recorder.head_rows import head_rows
 from specviz.trace.checks import Check
-from specviz.trace.schema import Row, Sampling, Step, Trace
+from specviz.trace.schema import Option, Row, Sampling, Step, Trace
 
 EVERY_NODE = 8
 """Steps of which every node's row is recomputed; of the others those of the root and the accepted nodes, which one
@@ -150,7 +150,7 @@ def _asked(
     trace: Trace, target: Any, draft: Any, dtype: str, every_node: int = EVERY_NODE
 ) -> Iterator[tuple[Which, list[Compared] | str, bool]]:
     """Of each model that is given the rows that were recomputed, or what that lacked; and whether it is a head."""
-    models = _loaded(target, draft, _format(trace) if dtype == "auto" else dtype)
+    models = _loaded(target, draft, _format(trace) if dtype == "auto" else dtype, _by_hand(trace))
     whiches: tuple[Which, ...] = ("target", "draft")
     for which in whiches:
         model = models.get(which)
@@ -345,7 +345,17 @@ def _finding(name: str, which: Which, found: list[Compared]) -> Finding:
     return Finding(name, about.weight, first.step, first.node, sentence, about.meaning, about.place)
 
 
-def _loaded(target: Any, draft: Any, dtype: str) -> dict[str, _Plain | PlainHead]:
+def _by_hand(trace: Trace) -> dict[str, Option]:
+    """What the user had set of the draft head that was recorded."""
+    head = trace.models.draft.head if trace.models.draft else None
+    if head is None:
+        return {}
+    said = {**head.options, "depth": head.depth, "reads": ",".join(map(str, head.reads))}
+    return {name: value for name in head.by_hand if (value := said.get(name)) is not None}
+
+
+def _loaded(target: Any, draft: Any, dtype: str, by_hand: Mapping[str, Option]) -> dict[str, _Plain | PlainHead]:
+    """The models, those that are named loaded; a draft head as it was set by hand when it was recorded."""
     given = {name: one for name, one in (("target", target), ("draft", draft)) if one is not None}
     named = {name: one for name, one in given.items() if isinstance(one, str)}
     if named:
@@ -356,7 +366,8 @@ def _loaded(target: Any, draft: Any, dtype: str) -> dict[str, _Plain | PlainHead
         if len(named) == 1 and "default" in named.values():
             both = {"target": "default", "draft": "default"}
         name = next(iter(named.values()))
-        pair = load_pair(both.get("target", name), both.get("draft", name), dtype=dtype)
+        options = by_hand if "draft" in named else {}
+        pair = load_pair(both.get("target", name), both.get("draft", name), dtype=dtype, head_options=options)
         given |= {which: getattr(pair, which) for which in named}
     if isinstance(head := given.get("draft"), HeadModel):
         given["draft"] = _head(head, given.get("target"))

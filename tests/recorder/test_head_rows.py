@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -15,11 +16,11 @@ from specviz.engine.head_runners import StepHeadRunner
 from specviz.engine.session import Session
 from specviz.errors import ModelError
 from specviz.models.head_model import HeadModel
-from specviz.models.loading import Pair
+from specviz.models.loading import Pair, load_pair
 from specviz.recorder.audit import audit
 from specviz.recorder.findings import Finding
 from specviz.trace.schema import Choice, Trace
-from tests import heads
+from tests import head_files, heads, tiny
 from tests.pairs import make_pair, make_settings
 
 TREE = Choice(name="k_config", options={"tree": "3,1"})
@@ -56,6 +57,40 @@ def test_rows_of_every_kind_of_head_are_those_of_a_recompute(kind: str) -> None:
     assert found.weight == "note", found.sentence
     # Nor is anything wrong with its slots, positions and masks, which are those of a head.
     assert [one.sentence for one in audit(trace) if isinstance(one, Finding) and one.weight != "note"] == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_where_a_heads_rows_stand_is_judged_by_its_pairs(kind: str) -> None:
+    """A pair has one slot, so most heads have one slot fewer than the text has tokens before the root."""
+    trace = recorded(pair_with(kind))
+    found = [one for one in audit(trace) if isinstance(one, Finding)]
+    assert [one.sentence for one in found if one.weight != "note"] == []
+    if kind == "medusa":  # it has no cache
+        return
+    assert {"draft_positions", "draft_mask"} <= {one.check for one in found}
+    draft = trace.steps[1].caches.draft
+    assert draft is not None
+    for field, by, check in (("position", 1, "draft_positions"), ("sees_before", -1, "draft_mask")):
+        rows = [
+            slot.model_copy(update={field: getattr(slot, field) + by}) if slot.node == 0 else slot
+            for slot in draft.appended
+        ]
+        caches = trace.steps[1].caches.model_copy(update={"draft": draft.model_copy(update={"appended": tuple(rows)})})
+        steps = [step.model_copy(update={"caches": caches}) if step.index == 1 else step for step in trace.steps]
+        wrong = audit(trace.model_copy(update={"steps": tuple(steps)}))
+        assert [one.check for one in wrong if isinstance(one, Finding) and one.weight != "note"] == [check]
+
+
+def test_a_head_that_was_set_by_hand_is_loaded_so_for_its_audit(tmp_path: Path) -> None:
+    target, draft = tmp_path / "target", tmp_path / "head"
+    tiny.make_model("llama", layers=6).save_pretrained(target)
+    tiny.make_tokenizer().save_pretrained(target)
+    head_files.save_head(draft, head_files.eagle3(tiny.make_config("llama", layers=6), layout="safeailab"))
+    options = {"norm_output": True, "rope_theta": 500.0}
+    trace = recorded(load_pair(str(target), str(draft), head_reads=(1, 3, 6), head_options=options))
+    found = [one for one in audit(trace, str(target), str(draft)) if isinstance(one, Finding)]
+    assert [one.sentence for one in found if one.weight != "note"] == []
+    assert "draft_rows" in {one.check for one in found}
 
 
 @contextmanager

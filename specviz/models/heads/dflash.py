@@ -43,7 +43,7 @@ from specviz.models.heads.build import (
 from specviz.models.heads.fields import ROPE_OPTIONS, SPECULATORS, Fields, reads_by_hand, rope_options
 from specviz.models.heads.head import BlockHead
 from specviz.models.heads.layers import count_layers, decoder_layer, fill, layer_config, norm, rotary, run_layer
-from specviz.models.heads.tensors import shapes_of
+from specviz.models.heads.tensors import renamed, shapes_of, without_model
 from specviz.trace.schema import HeadInfo, Option
 
 OPTIONS = ("depth", "mask_token_id", "reads", "sample_from_anchor", *ROPE_OPTIONS)
@@ -150,7 +150,7 @@ class DFlashFormat:
         by_hand: Mapping[str, Option],
     ) -> DFlashHead:
         check_options(by_hand, self.options)
-        named = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
+        named = renamed(tensors, without_model)
         shapes = shapes_of(named)
         for needed in ("fc.weight", "layers.0.self_attn.q_norm.weight"):
             if needed not in shapes:
@@ -160,6 +160,8 @@ class DFlashFormat:
         merged = {**config, **(inner if isinstance(inner, Mapping) else {})}
         fields = Fields(merged, by_hand)
         body = fields.part("transformer_layer_config") if SPECULATORS in config else fields
+        if merged.get("num_target_layers") is not None:
+            check_size("number of layers", fields.whole("num_target_layers"), target_config.num_hidden_layers)
         layers = layer_config(body, shapes, count_layers(shapes))
         vocabulary = target_config.vocab_size
         own = shapes.get("lm_head.weight")

@@ -23,7 +23,7 @@ from specviz.models.heads.build import check_options, check_size
 from specviz.models.heads.fields import ROPE_OPTIONS, SPECULATORS, Fields, reads_by_hand, rope_options
 from specviz.models.heads.head import StepHead
 from specviz.models.heads.layers import count_layers, decoder_layer, fill, layer_config, rotary, run_layer
-from specviz.models.heads.tensors import Shapes, shapes_of
+from specviz.models.heads.tensors import Shapes, renamed, shapes_of, without_model
 from specviz.trace.schema import HeadInfo, Option
 
 OPTIONS = ("reads", "position_offset", *ROPE_OPTIONS)
@@ -100,7 +100,7 @@ class Eagle1Format:
                 "the head it was made from."
             )
         check_options(by_hand, OPTIONS)
-        named = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
+        named = renamed(tensors, without_model)
         named = {name: tensor for name, tensor in named.items() if not UNUSED.fullmatch(name)}
         shapes = shapes_of(named)
         fields = Fields(config, by_hand)

@@ -50,7 +50,7 @@ from specviz.models.heads.layers import (
     rotary,
     run_layer,
 )
-from specviz.models.heads.tensors import Shapes, shapes_of
+from specviz.models.heads.tensors import Shapes, renamed, shapes_of, without_model
 from specviz.trace.schema import HeadInfo, Option
 
 UNUSED = re.compile(r"t2d|verifier_norm\..*|verifier_lm_head\..*|rotary_emb\..*|.*\.rotary_emb\.inv_freq")
@@ -151,7 +151,7 @@ class Eagle3Format:
             SettingsError: if what is set by hand cannot be.
         """
         check_options(by_hand, (*OPTIONS, "reads"))
-        named = {_plain_name(name): tensor for name, tensor in tensors.items()}
+        named = renamed(tensors, _plain_name)
         shapes = shapes_of(named)
         fields = Fields(config, by_hand)
         inner = fields.part("transformer_layer_config") if SPECULATORS in config else fields
@@ -199,8 +199,7 @@ def plain_state_dict(head: Eagle3Head) -> dict[str, torch.Tensor]:
 
 def _plain_name(name: str) -> str:
     """A tensor's name in the layout of speculators."""
-    name = name.removeprefix("model.")
-    return re.sub(r"^midlayer\.", "layers.0.", name)
+    return re.sub(r"^midlayer\.", "layers.0.", without_model(name))
 
 
 def _own_name(name: str) -> str:
@@ -246,6 +245,8 @@ def _reads(fields: Fields, inner: Fields, shapes: Shapes, target_config: Any) ->
     else:
         # Where a config says nothing, [2, n / 2, n - 3].
         reads = _said_reads(fields, inner, deepest) or ((2, deepest // 2, deepest - 3) if deepest > 4 else ())
+    if len(reads) != count and "reads" not in fields.by_hand and inner.whole("hidden_size", hidden) != hidden:
+        check_size("hidden size", inner.whole("hidden_size", hidden), hidden)
     if len(reads) != count:
         error = SettingsError if "reads" in fields.by_hand else ModelError
         raise error(

@@ -27,6 +27,14 @@ ROPE_NUMBERS = (
 )
 
 
+ROPE_NEEDS = {
+    "linear": ("factor",),
+    "yarn": ("factor",),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+}
+"""Of these, what each kind cannot be without."""
+
+
 class Fields:
     """The fields of a config, or what a user set by hand in their place.
 
@@ -138,6 +146,9 @@ def rope_parameters(fields: Fields) -> dict[str, Any]:
         if given.get(name) is not None or name in fields.by_hand:
             number = inside.number(name)
             found[key] = int(number) if key.startswith("original") else number
+    for key in ROPE_NEEDS.get(kind, ()):
+        if key not in found:
+            inside.number(_rope_name(key))  # refuses that there is none
     return found
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from specviz.errors import ModelError
+from specviz.errors import ModelError, SettingsError
 from specviz.models.heads import dflash, dspark, eagle1, eagle3, medusa, mtp, p_eagle
 from specviz.models.heads.fields import SPECULATORS
 from specviz.models.heads.head import DraftHead, HeadFormat
@@ -90,7 +90,12 @@ def head_format(source: Source, config: Mapping[str, Any] | None) -> HeadFormat 
     if config is None or not _may_be_head(source, config):
         return None
     shapes = _Lazy(lambda: _shapes(source))
-    return next((one for one in FORMATS if one.fits(config, shapes)), None)
+    try:
+        return next((one for one in FORMATS if one.fits(config, shapes)), None)
+    except ModelError:
+        if _has_tokenizer(source):  # a model's files: whoever loads them says what is wrong, once they were judged
+            return None
+        raise
 
 
 def raw_config(source: Source) -> dict[str, Any] | None:
@@ -107,6 +112,19 @@ def raw_config(source: Source) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None  # whoever reads it as a model's says what is wrong with it
     return config if isinstance(config, dict) else None
+
+
+def _has_tokenizer(source: Source) -> bool:
+    """Whether a tokenizer lies beside the weights, as it does in a model's files."""
+    from transformers.utils.hub import cached_file
+
+    try:
+        for name in ("tokenizer_config.json", "tokenizer.json"):
+            if cached_file(source.place, name, revision=source.revision, local_files_only=source.local_only):
+                return True
+    except (OSError, ValueError):
+        pass
+    return False
 
 
 def _may_be_head(source: Source, config: Mapping[str, Any]) -> bool:
@@ -157,6 +175,11 @@ def in_dtype(head: DraftHead, dtype: torch.dtype) -> DraftHead:
     for parameter in head.parameters():
         parameter.data = parameter.data.to(dtype)
     return head
+
+
+def quantized_head(name: str) -> SettingsError:
+    """For a quantization beside a draft that is a head."""
+    return SettingsError(f"{name} is a draft head, which is not quantized; set its quantization to none.")
 
 
 def not_a_head(name: str) -> ModelError:

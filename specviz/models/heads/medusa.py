@@ -30,7 +30,7 @@ from specviz.models.heads.build import check_options, check_size, count_parts, d
 from specviz.models.heads.fields import SPECULATORS
 from specviz.models.heads.head import BlockHead
 from specviz.models.heads.layers import fill
-from specviz.models.heads.tensors import shapes_of
+from specviz.models.heads.tensors import renamed, shapes_of
 from specviz.trace.schema import HeadInfo, Option
 
 _OWN = re.compile(r"(?:medusa_heads?\.)?(\d+)\.(\d+)\.(linear\.weight|linear\.bias|weight)")
@@ -100,7 +100,9 @@ class MedusaFormat:
         by_hand: Mapping[str, Option],
     ) -> MedusaHead:
         check_options(by_hand, ("depth",))
-        named = {new: tensor for name, tensor in tensors.items() if (new := _renamed(name))}
+        named = renamed(
+            {name: tensor for name, tensor in tensors.items() if _renamed(name)}, lambda it: str(_renamed(it))
+        )
         shapes_of(named)
         found = count_parts(named, "blocks.") or count_parts(named, "lm_heads.")
         if not found:

@@ -22,6 +22,7 @@ from specviz.models.heads.build import MOST_PARTS, depth_of
 from specviz.models.heads.eagle3 import Eagle3Head
 from specviz.models.heads.fields import SPECULATORS, Fields
 from specviz.models.heads.head import BlockHead
+from specviz.models.heads.tensors import renamed, without_model
 from specviz.trace.schema import HeadInfo, Option
 
 MASK = "mask_hidden"
@@ -92,7 +93,7 @@ class PEagleFormat:
         target_config: Any,
         by_hand: Mapping[str, Option],
     ) -> PEagleHead:
-        named = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
+        named = renamed(tensors, without_model)
         if MASK not in named:
             raise ModelError(f"The draft head has no tensor {MASK}; download it again, or choose another head.")
         masked = named.pop(MASK)

@@ -9,12 +9,13 @@ are mapped from the file, its parts may not be compressed, and a tensor must be 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 
 from specviz.errors import ModelError, plain, shown
+from specviz.models.checkpoints import refuse_pointer
 from specviz.models.sources import PICKLED as PICKLES
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -53,9 +54,16 @@ def read_tensors(folder: Path, pickles: tuple[str, ...] = PICKLES) -> dict[str, 
     if files := sorted(path for path in folder.glob("*.safetensors") if not path.name.startswith("consolidated")):
         tensors: dict[str, torch.Tensor] = {}
         for path in files:
-            tensors |= _from_safetensors(path, name)
-    elif found := next((path for file in pickles if (path := folder / file).is_file()), None):
-        tensors = from_pickle(found)
+            found = _from_safetensors(path, name)
+            for key in sorted(found.keys() & tensors.keys()):
+                if not _equal(found[key], tensors[key]):
+                    raise ModelError(
+                        f"{name} has {shown(key)} in two of its files, with other numbers in each; leave the file that "
+                        "is meant, or download it again."
+                    )
+            tensors |= found
+    elif pickle := next((path for file in pickles if (path := folder / file).is_file()), None):
+        tensors = from_pickle(pickle)
     else:
         raise ModelError(
             f"{name} has no weights (model.safetensors, or {pickles[0]}); download it again, or choose another head."
@@ -63,9 +71,35 @@ def read_tensors(folder: Path, pickles: tuple[str, ...] = PICKLES) -> dict[str, 
     return tensors
 
 
+def renamed(tensors: Mapping[str, torch.Tensor], rename: Callable[[str], str]) -> dict[str, torch.Tensor]:
+    """The tensors by the names that ``rename`` makes of theirs.
+
+    Raises:
+        ModelError: if two become one: nothing says which of them is meant.
+    """
+    found: dict[str, torch.Tensor] = {}
+    for name, tensor in tensors.items():
+        if (new := rename(name)) in found:
+            raise ModelError(
+                f"The draft head has {shown(new)} twice, under two names; download it again, or choose another head."
+            )
+        found[new] = tensor
+    return found
+
+
+def without_model(name: str) -> str:
+    """A tensor's name without the ``model.`` that some files write before it."""
+    return name.removeprefix("model.")
+
+
+def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one.dtype == other.dtype and one.shape == other.shape and torch.equal(one, other)
+
+
 def _from_safetensors(path: Path, name: str) -> dict[str, torch.Tensor]:
     from safetensors import safe_open
 
+    refuse_pointer(path, name)
     try:
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it has no other way to ask)
@@ -81,6 +115,7 @@ def from_pickle(path: Path) -> dict[str, torch.Tensor]:
     """
     name = plain(path.parent.name)
     again = "save its tensors as model.safetensors, or choose another head."
+    refuse_pointer(path, name)
     try:
         with zipfile.ZipFile(path) as packed:
             if any(part.compress_type != zipfile.ZIP_STORED for part in packed.infolist()):
