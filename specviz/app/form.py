@@ -172,6 +172,10 @@ def settings_form(form: Form) -> Any:
         gr.Dropdown(PROMPT_ENDS, value="refuse", label="Prompt end token", info="In a plain prompt", render=False),
     )
     form.add("audit", gr.Checkbox(False, label="Audit caches", info="Against a recompute; slower", render=False))
+    form.add(
+        "record_optimum",
+        gr.Checkbox(False, label="Optimum of nodes", info="And each rule's expectation; slower", render=False),
+    )
     most = form.limits.steps
     with group("Sampling"):
         with fields():
@@ -183,7 +187,7 @@ def settings_form(form: Form) -> Any:
         steps = gr.Number(
             min(1000, most), label="Steps a run", info=f"Run stops after so many, at most {most:,}", precision=0
         )
-        form.render("audit")
+        form.render("audit", "record_optimum")
     for attach in form.late:
         attach()
     return steps
@@ -223,6 +227,7 @@ def read_form(values: dict[str, Any]) -> tuple[str, ModelChoice, Settings]:
         chat=bool(values["chat"]),
         prompt_end_token=_one_of(values, "prompt_end_token", PROMPT_ENDS),
         audit=bool(values["audit"]),
+        record_optimum=bool(values["record_optimum"]),
     )
     return prompt, models, settings
 
@@ -265,6 +270,7 @@ def write_form(prompt: str, models: ModelChoice, settings: Settings) -> dict[str
         "draft_temperature": "" if follows else f"{settings.draft.temperature:g}",
         "prompt_end_token": settings.prompt_end_token,
         "audit": settings.audit,
+        "record_optimum": settings.record_optimum,
     }
     if settings.builder.name in BUILDERS:
         values["builder"] = settings.builder.name

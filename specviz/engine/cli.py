@@ -49,6 +49,11 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     record.add_argument("--max-new-tokens", type=int, default=RECORD_DEFAULTS["max_new_tokens"])
     record.add_argument("--audit", action="store_true", help="compare both caches with a recompute after every step")
     record.add_argument(
+        "--record-optimum",
+        action="store_true",
+        help="also record the largest acceptance that a lossless rule can have at each node, and each rule's own; slower",
+    )
+    record.add_argument(
         "--until",
         action="append",
         default=[],

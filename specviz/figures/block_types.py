@@ -28,8 +28,19 @@ class Counts(TypedDict):
     of: list[int]
 
 
+class AtNodes(TypedDict):
+    """Sums over the nodes with children that a verifier's walks reached: at how many a child was accepted, what the rule
+    could expect there, and the optima."""
+
+    nodes: int
+    accepted: int
+    expected: float
+    optimum: float
+
+
 class VerifierTotals(TypedDict):
-    """Of one verifier over the steps that know it; ``depth`` from depth 1, ``rank`` from draw rank 0."""
+    """Of one verifier over the steps that know it; ``depth`` from depth 1, ``rank`` from draw rank 0. ``atNodes`` is null
+    where no optimum was recorded, and for a rule that does not decide node by node."""
 
     verifier: str
     drives: int
@@ -39,6 +50,7 @@ class VerifierTotals(TypedDict):
     efficiency: float | None
     depth: Counts
     rank: Counts
+    atNodes: AtNodes | None
 
 
 class SharedTotals(TypedDict):

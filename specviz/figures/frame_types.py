@@ -62,7 +62,8 @@ class Limits(TypedDict):
 
 class Nodes(TypedDict):
     """Columns over the nodes of the tree. ``q`` and ``p`` are the draft's and the target's probability; null where they
-    were not recorded, and for the root. ``text`` is never null: see :func:`specviz.figures.text.token_of`."""
+    were not recorded, and for the root. ``text`` is never null: see :func:`specviz.figures.text.token_of`. ``optimum`` is
+    that of nodes with children; null as a whole where it was not recorded."""
 
     depth: list[int]
     rank: list[int]
@@ -72,6 +73,7 @@ class Nodes(TypedDict):
     p: list[float | None]
     target: Distributions
     draft: Distributions
+    optimum: list[float | None] | None
     limits: Limits
 
 
@@ -146,7 +148,9 @@ class Bonus(TypedDict):
 
 class Verdict(TypedDict):
     """What one verifier made of the tree. ``thresholds`` has one a node, null where it was not recorded; ``emitted``
-    counts the new tokens, bonus included; ``bonus`` is null where the step emitted none, or it was not recorded."""
+    counts the new tokens, bonus included; ``bonus`` is null where the step emitted none, or it was not recorded.
+    ``acceptance`` has what the rule could expect at each node with children, given these; null where it was not recorded,
+    and for a rule that does not decide node by node."""
 
     verifier: str
     options: dict[str, str | float | bool | None]
@@ -156,6 +160,7 @@ class Verdict(TypedDict):
     emitted: int
     bonus: Bonus | None
     thresholds: list[float | None]
+    acceptance: list[float | None] | None
     rules: list[str]
     decisions: Decisions
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from specviz.figures.block_types import Counts, SharedTotals, Totals, VerifierTotals
+from specviz.figures.block_types import AtNodes, Counts, SharedTotals, Totals, VerifierTotals
 from specviz.trace import metrics
 from specviz.trace.schema import Step, Trace
 
@@ -32,7 +32,7 @@ def run_totals(trace: Trace, verifiers: Sequence[str]) -> Totals:
     }
 
 
-_SHOWN = ("block_efficiency", "acceptance_by_depth", "acceptance_by_rank")
+_SHOWN = ("block_efficiency", "acceptance_by_depth", "acceptance_by_rank", "optimum")
 
 
 def _totals(trace: Trace, among: Sequence[Step], name: str) -> VerifierTotals:
@@ -48,6 +48,18 @@ def _totals(trace: Trace, among: Sequence[Step], name: str) -> VerifierTotals:
         "efficiency": round(emitted / len(steps), 4) if steps else None,
         "depth": _counts(metrics.acceptance_by_depth(steps, name)),
         "rank": _counts(metrics.acceptance_by_rank(steps, name)),
+        "atNodes": _at_nodes(metrics.node_acceptance(steps, name)),
+    }
+
+
+def _at_nodes(found: metrics.NodeAcceptance | None) -> AtNodes | None:
+    if found is None:
+        return None
+    return {
+        "nodes": found.nodes,
+        "accepted": found.accepted,
+        "expected": round(found.expected, 6),
+        "optimum": round(found.optimum, 6),
     }
 
 

@@ -40,7 +40,8 @@ export interface Limits {
 
 /**
  * Columns over the nodes of the tree. ``q`` and ``p`` are the draft's and the target's probability; null where they
- * were not recorded, and for the root. ``text`` is never null: see :func:`specviz.figures.text.token_of`.
+ * were not recorded, and for the root. ``text`` is never null: see :func:`specviz.figures.text.token_of`. ``optimum`` is
+ * that of nodes with children; null as a whole where it was not recorded.
  */
 export interface Nodes {
   depth: number[];
@@ -51,6 +52,7 @@ export interface Nodes {
   p: (number | null)[];
   target: Distributions;
   draft: Distributions;
+  optimum: (number | null)[] | null;
   limits: Limits;
 }
 
@@ -131,6 +133,8 @@ export interface Bonus {
 /**
  * What one verifier made of the tree. ``thresholds`` has one a node, null where it was not recorded; ``emitted``
  * counts the new tokens, bonus included; ``bonus`` is null where the step emitted none, or it was not recorded.
+ * ``acceptance`` has what the rule could expect at each node with children, given these; null where it was not recorded,
+ * and for a rule that does not decide node by node.
  */
 export interface Verdict {
   verifier: string;
@@ -141,6 +145,7 @@ export interface Verdict {
   emitted: number;
   bonus: Bonus | null;
   thresholds: (number | null)[];
+  acceptance: (number | null)[] | null;
   rules: string[];
   decisions: Decisions;
 }
@@ -413,7 +418,19 @@ export interface Counts {
 }
 
 /**
- * Of one verifier over the steps that know it; ``depth`` from depth 1, ``rank`` from draw rank 0.
+ * Sums over the nodes with children that a verifier's walks reached: at how many a child was accepted, what the rule
+ * could expect there, and the optima.
+ */
+export interface AtNodes {
+  nodes: number;
+  accepted: number;
+  expected: number;
+  optimum: number;
+}
+
+/**
+ * Of one verifier over the steps that know it; ``depth`` from depth 1, ``rank`` from draw rank 0. ``atNodes`` is null
+ * where no optimum was recorded, and for a rule that does not decide node by node.
  */
 export interface VerifierTotals {
   verifier: string;
@@ -424,6 +441,7 @@ export interface VerifierTotals {
   efficiency: number | null;
   depth: Counts;
   rank: Counts;
+  atNodes: AtNodes | null;
 }
 
 /**
@@ -629,6 +647,7 @@ export interface Settings {
   prompt_end_token: "refuse" | "drop" | "keep";
   audit: boolean;
   record_top_k: number;
+  record_optimum: boolean;
 }
 
 /**

@@ -37,6 +37,7 @@ export function totalsOf(run, frames, [first, last]) {
  */
 function totalsBy(name, frames) {
   const depth = new Count(), rank = new Count();
+  const at = { nodes: 0, accepted: 0, expected: 0, optimum: 0 };
   let silent = false, drives = 0, steps = 0, accepted = 0, emitted = 0;
   for (const frame of frames) {
     const verdict = verdictBy(frame, name);
@@ -48,12 +49,20 @@ function totalsBy(name, frames) {
     drives += Number(frame.driver === name);
     accepted += path.length;
     emitted += verdict.emitted;
-    [0, ...path].forEach((node, d) => parents.has(node) && depth.add(d, d < path.length));
+    [0, ...path].forEach((node, d) => {
+      if (parents.has(node)) depth.add(d, d < path.length);
+      const best = frame.nodes.optimum?.[node] ?? null, own = verdict.acceptance?.[node] ?? null;
+      if (best === null || own === null) return;
+      at.nodes += 1;
+      at.accepted += Number(d < path.length);
+      at.expected += own;
+      at.optimum += best;
+    });
     for (const { node, outcome } of decisionsOf(verdict)) rank.add(frame.nodes.rank[node], outcome === "a");
   }
   return {
     verifier: name, drives, steps, accepted, emitted, efficiency: steps ? Math.round((10000 * emitted) / steps) / 10000 : null,
-    depth: depth.counts, rank: silent ? new Count().counts : rank.counts,
+    depth: depth.counts, rank: silent ? new Count().counts : rank.counts, atNodes: at.nodes ? at : null,
   };
 }
 
