@@ -51,7 +51,7 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     record.add_argument(
         "--record-optimum",
         action="store_true",
-        help="also record the largest acceptance that a lossless rule can have at each node, and each rule's own; slower",
+        help="also record the most that a lossless rule can accept at each node, and what each rule can expect; slower",
     )
     record.add_argument(
         "--until",

@@ -29,8 +29,8 @@ class Counts(TypedDict):
 
 
 class AtNodes(TypedDict):
-    """Sums over the nodes with children that a verifier's walks reached: at how many a child was accepted, what the rule
-    could expect there, and the optima."""
+    """Sums over the nodes with children that a verifier's walks reached: at how many a child was accepted, what the
+    rule could expect there, and the optima."""
 
     nodes: int
     accepted: int
@@ -39,8 +39,8 @@ class AtNodes(TypedDict):
 
 
 class VerifierTotals(TypedDict):
-    """Of one verifier over the steps that know it; ``depth`` from depth 1, ``rank`` from draw rank 0. ``atNodes`` is null
-    where no optimum was recorded, and for a rule that does not decide node by node."""
+    """Of one verifier over the steps that know it; ``depth`` from depth 1, ``rank`` from draw rank 0. ``atNodes`` is
+    null where no optimum was recorded, and for a rule that does not decide node by node."""
 
     verifier: str
     drives: int

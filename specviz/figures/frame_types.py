@@ -62,8 +62,8 @@ class Limits(TypedDict):
 
 class Nodes(TypedDict):
     """Columns over the nodes of the tree. ``q`` and ``p`` are the draft's and the target's probability; null where they
-    were not recorded, and for the root. ``text`` is never null: see :func:`specviz.figures.text.token_of`. ``optimum`` is
-    that of nodes with children; null as a whole where it was not recorded."""
+    were not recorded, and for the root. ``text`` is never null: see :func:`specviz.figures.text.token_of`. ``optimum``
+    is that of nodes with children; null as a whole where it was not recorded."""
 
     depth: list[int]
     rank: list[int]
@@ -149,8 +149,8 @@ class Bonus(TypedDict):
 class Verdict(TypedDict):
     """What one verifier made of the tree. ``thresholds`` has one a node, null where it was not recorded; ``emitted``
     counts the new tokens, bonus included; ``bonus`` is null where the step emitted none, or it was not recorded.
-    ``acceptance`` has what the rule could expect at each node with children, given these; null where it was not recorded,
-    and for a rule that does not decide node by node."""
+    ``acceptance`` has what the rule could expect at each node with children, given these; null where it was not
+    recorded, and for a rule that does not decide node by node."""
 
     verifier: str
     options: dict[str, str | float | bool | None]

@@ -204,7 +204,9 @@ def _verdict(
         "thresholds": [
             number(threshold, EXACT if node in shown else CARRIED) for node, threshold in enumerate(verdict.thresholds)
         ],
-        "acceptance": verdict.expected_acceptance and [number(share, 6) for share in verdict.expected_acceptance],
+        "acceptance": None
+        if verdict.expected_acceptance is None
+        else [number(share, 6) for share in verdict.expected_acceptance],
         "rules": rules,
         "decisions": _decisions(verdict, rules, tokens, shown),
     }

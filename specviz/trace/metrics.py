@@ -15,8 +15,8 @@ FORMULAS = {
     "acceptance_by_depth": "steps that accepted a node at depth d / steps that reached depth d - 1 and had children",
     "acceptance_by_rank": "accepted / decisions taken, over the r-th drawn sibling",
     "optimum": "over the nodes that its walk reached and that have children: mean of 1 where a child was accepted, of "
-    "what the rule could expect given the drawn children, and of the largest acceptance that a lossless rule deciding node "
-    "by node can have there; it bounds no accepted length",
+    "what the rule could expect given the drawn children, and of the largest acceptance that a lossless rule deciding "
+    "node by node can have there; it bounds no accepted length",
     "overhead": "time outside the two models' forwards / time of the step, audit left out",
 }
 

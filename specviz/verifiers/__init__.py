@@ -40,7 +40,7 @@ from specviz.verifiers.relaxed import RELAXED
 from specviz.verifiers.traversal import TRAVERSAL
 
 STANDARD = (REJECTION, ETA, LONGEST_PATH, TRAVERSAL, NAIVE, GREEDY)
-"""What a comparison and ``bench`` take where nothing else is said: their figures stay comparable when rules are added."""
+"""What ``bench`` measures with, so that its figures stay comparable when verifiers are added."""
 BUILT_IN = (*STANDARD, COUPLING, LENIENCE, RELAXED)
 VERIFIERS: dict[str, Verifier] = {verifier.name: verifier for verifier in BUILT_IN}
 

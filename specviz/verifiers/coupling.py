@@ -2,18 +2,17 @@
 
 Hu et al. 2025 (arXiv 2502.18779) give the largest acceptance at a node as a minimum over sets of tokens, see
 :mod:`specviz.verifiers.optimum`. This rule takes one of the drawn siblings as its candidate, which has a law a that is
-known exactly, accepts it with min(1, p / a), and draws from max(p - a, 0) otherwise: one round of rejection sampling with
-a in the place of q, so lossless whatever the choice of the candidate is. It accepts with sum(min(p, a)).
+known exactly, accepts it with min(1, p / a), and draws from max(p - a, 0) otherwise: one round of rejection sampling
+with a in the place of q, so lossless whatever the choice of the candidate is. It accepts with sum(min(p, a)).
 
 The choice mixes priority orders of the tokens: one order is drawn, and of the siblings the one that stands first in it
-is the candidate. Laws of such mixtures are the base polytope of the submodular function f(A) = P(a sibling lies in A),
-and the law nearest to p in it reaches the optimum (Fujishige: the nearest point of a base polytope gives the minimising
-set). Wolfe's algorithm (1976) finds it with as many orders as it needs; the option ``orders`` ends it before.
+is the candidate. Laws of such mixtures are the base polytope of the submodular f(A) = P(a sibling lies in A), and the
+law nearest to p in it reaches the optimum (Fujishige: the nearest point of a base polytope gives the minimising set).
+Wolfe's algorithm (1976) finds it with as many orders as it needs; the option ``orders`` ends it before.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -63,11 +62,14 @@ class Choice:
 
     def accepted(self, siblings: list[int]) -> list[float]:
         """With which probability each of these drawn tokens is the candidate and accepted; of equal ones the first."""
-        at = [int((self.tokens == token).nonzero()[0, 0]) for token in siblings]
-        first = self.places[:, at].argmin(-1)
-        chosen = torch.zeros(len(siblings), dtype=self.law.dtype, device=self.law.device)
-        chosen.scatter_add_(0, first, self.shares)
-        return [float(x) for x in chosen * self.accept[at]]
+        at = {i: int(place) for i, token in enumerate(siblings) for place in (self.tokens == token).nonzero()[:, 0]}
+        found = [0.0] * len(siblings)
+        if at:  # another engine may say that it drew what its rows do not have
+            first = self.places[:, list(at.values())].argmin(-1).tolist()
+            drawn = list(at)
+            for place, share in zip(first, self.shares.tolist(), strict=True):
+                found[drawn[place]] += share * float(self.accept[at[drawn[place]]])
+        return found
 
     def row(self, p: torch.Tensor) -> torch.Tensor:
         """max(p - law, 0) [V], scaled to 1; p where it has no mass (every candidate is accepted)."""
@@ -78,7 +80,7 @@ class Choice:
 
 
 def choose(p: torch.Tensor, q: torch.Tensor, k: int, proposal: Proposal, orders: int) -> Choice:
-    """The mixture of at most so many priority orders whose law is nearest to p [V], for k siblings sampled from q [V]."""
+    """The best mixture found of at most so many priority orders, against p [V], for k siblings sampled from q [V]."""
     tokens, p, q = by_falling_ratio(p, q)
 
     def vertex(last_first: torch.Tensor) -> torch.Tensor:
@@ -87,16 +89,22 @@ def choose(p: torch.Tensor, q: torch.Tensor, k: int, proposal: Proposal, orders:
 
     order = torch.arange(len(q), device=q.device)  # what the draft proposes too often comes last
     found, laws, shares = [order], vertex(order)[None], q.new_ones(1)
-    law = laws[0]
+    best = found, shares, laws[0]
     for _ in range(16 * orders):
+        law = shares @ laws
+        # Nearer is not always better on the way, only at its end.
+        if torch.minimum(law, p).sum() > torch.minimum(best[2], p).sum():
+            best = found, shares, law
+        if len(found) == orders:
+            break
         gap = law - p
         order = gap.argsort(descending=True, stable=True)
         corner = vertex(order)
-        if len(found) == orders or float(gap @ (law - corner)) <= _SETTLED:
+        if float(gap @ (law - corner)) <= _SETTLED:
             break
-        found, laws, shares = [*found, order], torch.cat([laws, corner[None]]), torch.cat([shares, q.new_zeros(1)])
-        found, laws, shares = _nearest(found, laws, shares, p)
-        law = shares @ laws
+        laws, shares = torch.cat([laws, corner[None]]), torch.cat([shares, q.new_zeros(1)])
+        found, laws, shares = _nearest([*found, order], laws, shares, p)
+    found, shares, law = best
     places = torch.empty(len(found), len(q), dtype=torch.long, device=q.device)
     for row, last_first in zip(places, found, strict=True):
         row[last_first.flip(0)] = torch.arange(len(q), device=q.device)
@@ -175,7 +183,7 @@ def judge(tree: TokenTree, target: torch.Tensor, options: CouplingOptions) -> Ju
 
 COUPLING = Verifier(
     name="coupling",
-    summary="one candidate among the siblings, accepted as often as any lossless rule can at one node",
+    summary="one candidate among the siblings, chosen for the largest acceptance at one node",
     judge=judge,
     walk=walk_down,
     comparison="uniform < threshold",

@@ -25,6 +25,8 @@ STEP = 0.25
 """Of the trapezoidal rule over the logarithm of time. What it integrates is analytic where the imaginary part is below
 pi / 2, so that the rule errs by about ``exp(-pi^2 / STEP)``, 7e-18."""
 _NEGLIGIBLE = 1e-17
+_CERTAIN = 40.0
+"""From this rate on a token has arrived: that it has not has a probability below 5e-18."""
 _LARGEST_EXPONENT = 600.0
 _ENTRIES_AT_ONCE = 1 << 18
 
@@ -156,31 +158,38 @@ def _race(q: torch.Tensor, k: int, most: int) -> torch.Tensor:
     last = float(outside[outside > 0][-1])
     logs = torch.arange(math.log(_NEGLIGIBLE) / k, math.log(45 / last), STEP, dtype=q.dtype, device=q.device)
     times = logs.exp()[:, None]
-    inside = _with_zero(q.cumsum(0))[1 : most + 1]
     for t in times.split(max(1, _ENTRIES_AT_ONCE // most)):
         density = outside[1:] * t * torch.exp(-outside[1:] * t) * STEP
-        found[1:] += (density * _at_least(q[:most], inside, t, k)).sum(0)
+        found[1:] += (density * _at_least(q[:most], t, k)).sum(0)
     return found
 
 
-def _at_least(q: torch.Tensor, inside: torch.Tensor, t: torch.Tensor, k: int) -> torch.Tensor:
-    """[points, m], with which probability at least k of the first 1, 2, ..., m tokens have arrived by t [points, 1]."""
+def _at_least(q: torch.Tensor, t: torch.Tensor, k: int) -> torch.Tensor:
+    """[points, m], with which probability at least k of the first 1, 2, ..., m tokens have arrived by t [points, 1].
+
+    A token of a large rate has arrived for certain and is counted; sums over the odds of the others are exact then,
+    where with it they would be a large number times a small one.
+    """
     rates = q * t
-    small = bool(rates.max() * k < _LARGEST_EXPONENT) and bool(t.max() < _LARGEST_EXPONENT)
-    if small:
+    certain = rates > _CERTAIN
+    rates = rates.masked_fill(certain, 0.0)
+    none = torch.exp(-rates.cumsum(-1))
+    fewer = [torch.zeros_like(none)]  # with which probability fewer than 0, 1, ..., k of the others have
+    if k * _CERTAIN < _LARGEST_EXPONENT:
         odds = torch.expm1(rates)
-        sums = fewer = torch.ones_like(odds)
-        for j in range(1, k):
-            sums = (odds * _earlier(sums, float(j == 1))).cumsum(-1)
-            fewer = fewer + sums
-        return (1 - torch.exp(-inside * t) * fewer).clamp_(min=0.0)
-    log_odds = rates + torch.log(-torch.expm1(-rates))
-    log_sums = torch.zeros_like(rates)
-    few = torch.exp(-inside * t)
-    for j in range(1, k):
-        log_sums = torch.logcumsumexp(log_odds + _earlier(log_sums, 0.0 if j == 1 else -math.inf), -1)
-        few = few + torch.exp(log_sums - inside * t)
-    return (1 - few).clamp_(min=0.0)
+        sums = torch.ones_like(odds)
+        for j in range(k):
+            sums = (odds * _earlier(sums, float(j == 1))).cumsum(-1) if j else sums
+            fewer.append(fewer[-1] + sums * none)
+    else:
+        log_odds = rates + torch.log(-torch.expm1(-rates))
+        log_sums = torch.zeros_like(rates)
+        for j in range(k):
+            if j:
+                log_sums = torch.logcumsumexp(log_odds + _earlier(log_sums, 0.0 if j == 1 else -math.inf), -1)
+            fewer.append(fewer[-1] + torch.exp(log_sums + torch.log(none)))
+    wanted = (k - certain.cumsum(-1)).clamp(min=0)
+    return (1 - torch.stack(fewer).gather(0, wanted[None])[0]).clamp_(min=0.0)
 
 
 def _earlier(sums: torch.Tensor, first: float) -> torch.Tensor:

@@ -35,8 +35,8 @@ class RelaxedOptions(Options):
 
 
 def judge(tree: TokenTree, target: torch.Tensor, options: RelaxedOptions) -> Judgement:
-    """Threshold of a child: the largest number that ``max(best - margin, p of the n-th best)`` of its parent's row is
-    above, so that to exceed it is to reach that. Tokens as likely as the n-th pass with it; impossible ones never do."""
+    """Threshold of a child: the largest number below ``max(best - margin, p of the n-th best)`` of its parent's row, so
+    that to exceed it is to reach that. Tokens as likely as the n-th pass with it; impossible ones never do."""
     inner = tree.shape.inner or (0,)
     top, _ = sampling.top_k(sampling.take_rows(target, inner), min(options.top_n, target.shape[-1]))
     bound = torch.maximum(top[:, 0] - options.margin, top[:, -1])
@@ -52,7 +52,7 @@ def judge(tree: TokenTree, target: torch.Tensor, options: RelaxedOptions) -> Jud
     return Judgement(thresholds, edge_probs(tree, target), draft_edge_probs(tree, target), distribution)
 
 
-def walk(context: Context, luck: Luck) -> Walk:  # noqa: ARG001
+def walk(context: Context, luck: Luck) -> Walk:
     """No coins: the longest path of passing edges."""
 
     def test(node: int) -> Ruling:
