@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from specviz.compare.parquet_files import file_names, files_there, read_files, see_all_are_there, table_files
-from specviz.compare.rows import DIVERGENCES, TABLES, Row, Rows
+from specviz.compare.rows import DIVERGENCES, OPTIMA, TABLES, Row, Rows, columns_before_optima
 from specviz.compare.statistics import Group, Tally, tallies
 from specviz.errors import SettingsError
 from specviz.trace.schema import Models
@@ -127,7 +127,7 @@ def tallies_of(folder: Path) -> Iterator[tuple[float, list[Tally]]]:
 
 _KEYS = ["mode", "prompt_id", "kind", "tree", "temperature", "verifier"]
 _TALLIED = {
-    "steps": [*_KEYS, "nodes", "accepted", "new_tokens", "end_has_children", *DIVERGENCES],
+    "steps": [*_KEYS, "nodes", "accepted", "new_tokens", "end_has_children", *DIVERGENCES, *OPTIMA],
     "decisions": [*_KEYS, "rank", "outcome"],
     "outputs": [
         *_KEYS,
@@ -149,11 +149,15 @@ def _is(group: Group) -> list[Any]:
 
 def _table(folder: Path, name: str, columns: Sequence[str] | None, filters: list[Any] | None) -> Any:
     import pyarrow
+    import pyarrow.parquet
 
     files = table_files(folder, name)
     if not files:
         raise SettingsError(f"The rows of {name} are not there; open their files, too.")
     try:
+        if columns is not None:
+            there = pyarrow.parquet.read_schema(files[0]).names
+            columns = [column for column in columns if column in there or column not in OPTIMA]
         return read_files(files, columns, filters)
     except (OSError, pyarrow.ArrowException) as error:
         raise SettingsError(f"The rows of {name} cannot be read ({_short(error)}).") from None
@@ -300,13 +304,15 @@ def _table_of(path: Path) -> tuple[str, Counter[str]]:
         schema, metadata = file.schema_arrow, file.metadata
     except (OSError, pyarrow.ArrowException, ValueError) as error:
         raise SettingsError(f"A Parquet file is damaged ({_short(error)}); copy it again.") from None
-    found = next((name for name, columns in TABLES.items() if schema.names == list(columns)), None)
+    found = next(
+        (name for name, columns in TABLES.items() if schema.names in (list(columns), columns_before_optima(name))), None
+    )
     if found is None:
         raise SettingsError(
             "A Parquet file does not have the columns that this version of compare writes; make the comparison again."
         )
     types = {column: str(schema.field(column).type) for column in schema.names}
-    wrong = next((column for column, (word, _) in TABLES[found].items() if types[column] != _arrow(word)), None)
+    wrong = next((column for column in types if types[column] != _arrow(TABLES[found][column][0])), None)
     if wrong:
         raise SettingsError(f"The column {wrong} of {found} is no {TABLES[found][wrong][0]}; use compare's own.")
     groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
@@ -353,6 +359,7 @@ def _batches(path: Path, name: str) -> Iterator[dict[str, list[Any]]]:
 
 _MAY_BE_NULL = {
     *DIVERGENCES,
+    *OPTIMA,
     *("bonus_uniform", "committed", "uniform", "expected", "residual_mass", "draft_prob", "draft_entropy"),
     *("reference", "message", "nll", "nll_sampled", "distinct_1", "distinct_2", "rouge_l", "chrf", "q", "p"),
     *("threshold", "target_entropy", "target_prob", "text", "token"),

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from specviz.trace.metrics import node_acceptance
 from specviz.trace.schema import Decision, Step, Verdict
 
 if TYPE_CHECKING:  # at run time it would import torch
@@ -59,6 +60,16 @@ STEPS = KEY | {
         "total variation between that law and rejection's on this tree; 0 where the verifier is proved lossless",
     ),
     "first_excess": ("double", "mean surprise of that law under the target, less the target's entropy, nats"),
+    "nodes_reached": (
+        "int32",
+        "with `--record-optimum`: nodes with children that the walk reached; null for a rule that does not decide node "
+        "by node",
+    ),
+    "expected": ("double", "likewise: sum over them of the acceptance that the rule could expect, given the children"),
+    "optimum": (
+        "double",
+        "likewise: sum of the largest acceptance of a rule that decides node by node and keeps the law",
+    ),
 }
 
 DECISIONS = KEY | {
@@ -111,7 +122,15 @@ OUTPUTS = KEY | {
 DIVERGENCES = ("first_tv", "first_kl", "first_tv_bound", "first_excess")
 """Columns of steps that a :class:`~specviz.compare.divergence.Divergence` fills."""
 
+OPTIMA = ("nodes_reached", "expected", "optimum")
+"""The last columns of steps, which older comparisons lack; null where the optimum was not recorded."""
+
 TABLES = {"steps": STEPS, "decisions": DECISIONS, "outputs": OUTPUTS}
+
+
+def columns_before_optima(table: str) -> list[str]:
+    """The columns of a table as comparisons had them before there were :data:`OPTIMA`."""
+    return [column for column in TABLES[table] if table != "steps" or column not in OPTIMA]
 
 
 @dataclass(frozen=True)
@@ -144,6 +163,7 @@ def step_rows(
             tokens = [step.tree.nodes[node].token for node in verdict.path]
             ended = bool(tokens) and tokens[-1] in end_tokens
             is_driver = name == step.driver
+            at = node_acceptance([step], name)
             divergence, bonus = divergences.get(name), verdict.known_bonus()
             yield key | {
                 "step": step.index,
@@ -165,6 +185,9 @@ def step_rows(
                 "bonus_uniform": bonus.uniform,
                 "committed": len(step.committed) if is_driver else None,
                 **{name: getattr(divergence, name, None) for name in DIVERGENCES},
+                "nodes_reached": at and at.nodes,
+                "expected": at and at.expected,
+                "optimum": at and at.optimum,
             }
 
 

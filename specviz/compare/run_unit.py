@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from specviz.compare.divergence import Divergences
-from specviz.compare.rows import TABLES, Row, Rows, decision_rows, step_rows
+from specviz.compare.rows import TABLES, Row, Rows, columns_before_optima, decision_rows, step_rows
 from specviz.compare.spec import Comparison, Unit, known_verifiers, prompt_seed, settings_of
 from specviz.compare.text_metrics import chrf, distinct, rouge_l
 from specviz.engine.session import Session
@@ -180,9 +180,11 @@ def unpack(data: bytes) -> Result:
         tables = {}
         for name, columns in TABLES.items():
             table = content["tables"][name]
-            if table["columns"] != list(columns):
+            there = table["columns"]
+            if there not in (list(columns), columns_before_optima(name)):
                 raise KeyError(name)
-            tables[name] = [dict(zip(columns, row, strict=True)) for row in table["rows"]]
+            missing = dict.fromkeys(list(columns)[len(there) :])
+            tables[name] = [dict(zip(there, row, strict=True)) | missing for row in table["rows"]]
         return Result(content["unit"], Models.model_validate_json(json.dumps(content["models"])), Rows(**tables))
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
         raise SettingsError(f"This is not a finished unit of a comparison ({type(error).__name__}).") from None

@@ -67,12 +67,17 @@ def optimum(p: torch.Tensor, q: torch.Tensor, k: int, proposal: Proposal) -> flo
 
     The minimising set is a prefix of the tokens sorted by falling q / p.
     """
-    _, p, q = by_falling_ratio(p, q)
+    support = q.nonzero()[:, 0]
+    p, q = p[support].double(), q[support].double()
+    q = q / q.sum()
     # A draw that is not the first takes a token with at most q / (1 - the k - 1 largest q). A token that is proposed
-    # with less than its p makes no set smaller, nor does any after it.
+    # with less than its p makes no set smaller, nor does any after it: the others alone are sorted.
     rest = 1 - float(q.topk(min(k - 1, len(q))).values.sum())
-    most = int((k * q > rest * p).sum())
-    least = (_with_zero(p[:most].cumsum(0)) - proposed_within(q, k, proposal, most)).min()
+    may = k * q > rest * p
+    first, last = may.nonzero()[:, 0], (~may).nonzero()[:, 0]
+    first = first[(p[first] / q[first]).argsort(stable=True)]
+    within = proposed_within(torch.cat([q[first], q[last]]), k, proposal, len(first))
+    least = (_with_zero(p[first].cumsum(0)) - within).min()
     return min(1.0, max(0.0, 1.0 + float(least)))
 
 

@@ -2,7 +2,7 @@
 
     python -m tests.tools.optimum [--nodes 1000] [--programmes 60]
 
-Every node has 3 to 5 tokens and 1 to 3 siblings, proposed in the three ways in turn; all that can be drawn is summed over.
+Every node has 3 to 5 tokens and 1 to 3 siblings, proposed in the three ways in turn; all draws are summed over.
 The linear programmes (up to 6 tokens) need scipy, which specviz does not: without it that part is said to be left out.
 Exits with 1 if a lossless rule that decides node by node passes the optimum anywhere, or if an equality fails.
 """
