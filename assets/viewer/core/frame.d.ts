@@ -40,8 +40,8 @@ export interface Limits {
 
 /**
  * Columns over the nodes of the tree. ``q`` and ``p`` are the draft's and the target's probability; null where they
- * were not recorded, and for the root. ``text`` is never null: see :func:`specviz.figures.text.token_of`. ``optimum`` is
- * that of nodes with children; null as a whole where it was not recorded.
+ * were not recorded, and for the root. ``text`` is never null: see :func:`specviz.figures.text.token_of`. ``optimum``
+ * is that of nodes with children; null as a whole where it was not recorded.
  */
 export interface Nodes {
   depth: number[];
@@ -133,8 +133,8 @@ export interface Bonus {
 /**
  * What one verifier made of the tree. ``thresholds`` has one a node, null where it was not recorded; ``emitted``
  * counts the new tokens, bonus included; ``bonus`` is null where the step emitted none, or it was not recorded.
- * ``acceptance`` has what the rule could expect at each node with children, given these; null where it was not recorded,
- * and for a rule that does not decide node by node.
+ * ``acceptance`` has what the rule could expect at each node with children, given these; null where it was not
+ * recorded, and for a rule that does not decide node by node.
  */
 export interface Verdict {
   verifier: string;
@@ -418,8 +418,8 @@ export interface Counts {
 }
 
 /**
- * Sums over the nodes with children that a verifier's walks reached: at how many a child was accepted, what the rule
- * could expect there, and the optima.
+ * Sums over the nodes with children that a verifier's walks reached: at how many a child was accepted, what the
+ * rule could expect there, and the optima.
  */
 export interface AtNodes {
   nodes: number;
@@ -429,8 +429,8 @@ export interface AtNodes {
 }
 
 /**
- * Of one verifier over the steps that know it; ``depth`` from depth 1, ``rank`` from draw rank 0. ``atNodes`` is null
- * where no optimum was recorded, and for a rule that does not decide node by node.
+ * Of one verifier over the steps that know it; ``depth`` from depth 1, ``rank`` from draw rank 0. ``atNodes`` is
+ * null where no optimum was recorded, and for a rule that does not decide node by node.
  */
 export interface VerifierTotals {
   verifier: string;
