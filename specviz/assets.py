@@ -1,4 +1,4 @@
-"""Where the files that come with specviz are: recorded runs, lessons, the draft's layers, prompts, the viewer."""
+"""Where the files that come with specviz are: recorded runs, lessons, faults, the draft's layers, prompts, viewer."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import torch
 
-from specviz.engine.draft_runners import DraftRunner
+from specviz.engine.draft_runners import ModelDraftRunner
 from specviz.models.kv_cache import Compaction, SlotCache
 from specviz.options import Options
 from specviz.tree import TokenTree
@@ -60,13 +60,13 @@ def sibling_leak() -> Iterator[None]:
 @contextmanager
 def draft_a_token_short() -> Iterator[None]:
     """After a full accept the draft is not fed the token it never ran."""
-    start_step = DraftRunner.start_step
+    start_step = ModelDraftRunner.start_step
 
-    def forgetful(self: DraftRunner, tokens: Sequence[int]) -> None:
+    def forgetful(self: ModelDraftRunner, tokens: Sequence[int]) -> None:
         start_step(self, tokens)
         self._catch_up_tokens = []
 
-    with patch.object(DraftRunner, "start_step", forgetful):
+    with patch.object(ModelDraftRunner, "start_step", forgetful):
         yield
 
 

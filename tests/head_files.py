@@ -75,7 +75,7 @@ def eagle3(
     """An EAGLE-3 head for a target of this config.
 
     Args:
-        layout: "speculators", "safeailab", "specforge" or "angelslim".
+        layout: "speculators", "safeailab", "specforge", "angelslim" or "deepspec".
         reads: hidden states, as transformers counts them; None writes no ids.
         columns: Vd; None for the target's vocabulary.
         embeddings: whether it has its own.
@@ -124,6 +124,9 @@ def eagle3(
             config["eagle_aux_hidden_state_layer_ids"] = list(reads)
         return config, tensors
     assert layers == 1
+    if layout == "deepspec":
+        counted = [read - 1 for read in reads or ()]
+        return {**layer, "architectures": ["Qwen3Eagle3Model"], "target_layer_ids": counted}, tensors
     tensors = {name.replace("layers.0.", "midlayer."): tensor for name, tensor in tensors.items()}
     config = {**layer, "draft_vocab_size": vd, "architectures": ["LlamaForCausalLMEagle3"], **flags}
     counted = [read - 1 for read in reads] if reads else None

@@ -21,7 +21,7 @@ PACKAGE = ROOT / "specviz"
 
 LEAVES = {"arguments", "assets", "digits", "display", "errors", "dice", "fingerprints", "options", "sampling"}
 LEAVES |= {"transfers", "tree", "verifier_styles"}
-VIEWING = {"figures", "lessons"}
+VIEWING = {"figures", "lessons", "gallery"}
 DECIDING = {"drafting", "verifiers"}
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -40,6 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "verifier_styles": set(),
     "figures": {"assets", "digits", "display", "errors", "trace", "verifier_styles"},
     "lessons": {"assets", "digits", "errors", "trace"},
+    "gallery": {"assets", "errors", "trace"},
     "drafting": LEAVES | {"trace"},
     "verifiers": LEAVES | {"trace", "drafting"},
     "models": LEAVES | {"trace", "drafting"},
@@ -47,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "adapters": LEAVES | {"trace", "recorder"},
     "engine": LEAVES | DECIDING | {"trace", "models"},
     "compare": LEAVES | DECIDING | {"trace", "models", "engine", "figures"},
-    "train": LEAVES | {"trace", "models", "engine"},
+    "train": LEAVES | {"trace", "models", "engine", "compare"},  # measure-draft has compare's paired statistics
     "bench": LEAVES | DECIDING | {"trace", "recorder", "models", "engine", "compare"},
     "app": LEAVES | DECIDING | VIEWING | {"trace", "recorder", "models", "engine", "compare", "bench"},
     "api": DECIDING | {"errors", "trace", "figures"},
@@ -82,6 +83,7 @@ WITHOUT_TORCH = {
     "verifier_styles",
     "figures",
     "lessons",
+    "gallery",
     "api",
 }
 WITH_TRANSFORMERS = {"models", "engine/audit.py", "recorder/adapters/transformers_generate.py"}

@@ -5,7 +5,7 @@ import { makeBoard } from "./tools/board.js";
 import { makeCommand } from "./tools/command.js";
 import { makeExamples } from "./tools/examples.js";
 import { addGoTo } from "./tools/goto.js";
-import { listenForTabs, turnToLessons } from "./tools/menu.js";
+import { listenForTabs, turnTo } from "./tools/menu.js";
 import { makeTheme } from "./tools/theme.js";
 import { mount, mounted } from "./viewer.js";
 
@@ -43,7 +43,7 @@ window.specvizViewer = {
   onWorking: (/** @type {import("./core/state.js").NoticeShown | null} */ notice) => bar?.working(notice),
   begun: (/** @type {string} */ name, /** @type {string} */ text, /** @type {boolean} */ stops) => bar?.begun(name, text, stops),
   done: (/** @type {string} */ name, /** @type {boolean} */ failed) => bar?.done(name, failed),
-  onLessons: turnToLessons,
-  /** The page View is the run without a lesson. */
+  onPage: turnTo,
+  /** The page View is the run without a lesson or a fault. */
   onView: () => mounted.at(-1)?.leave(),
 };

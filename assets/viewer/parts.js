@@ -66,7 +66,7 @@ export function buildParts() {
     { name: "totals", title: "Totals", box: panel("The run so far", "The run so far", {}, el("p", { class: "sv-note" }, texts.models),
       note("How often each verifier accepted what was drafted, over the steps that it judged; every figure stands under the formula it is counted by."), ...Object.values(totals)) },
     { name: "masks", title: "Masks", box: panel("Mask and positions", "Mask and positions", { "data-known": "target" },
-      note("Which slots each new token was allowed to look at, and at which position it ran, as passed to the model; a token may see the text, its ancestors and itself."),
+      note("Which slots each new token was allowed to look at, and at which position it ran, as passed to the model; a token may see the text, its ancestors and itself, and a row of a block the block."),
       key(CELLS.map(([name, what]) => el("span", {}, el("i", { class: `sv-slot sv-cell-${name}` }), ` ${what}`))), el("div", { class: "sv-masks" }, target.box, draft.box), maskTable) },
     { name: "audit", title: "Audit", box: panel("Audit", "Audit against a recompute", { "data-known": "cache" },
       note("Each cached key and value compared with a fresh run over the same text: the largest difference, relative to the layer's largest value (what stands out of its layer is measured by itself). Rounding leaves next to nothing."),

@@ -23,6 +23,7 @@ import { buildParts } from "./parts.js";
 import { lensOf, makeRenderer } from "./render.js";
 import { makeCompare } from "./tools/compare.js";
 import { makeCopy } from "./tools/copy.js";
+import { makeFaults } from "./tools/faults.js";
 import { makeFigureDialog } from "./tools/figure_dialog.js";
 import { makeFollow } from "./tools/follow.js";
 import { makeLessons } from "./tools/lessons.js";
@@ -42,7 +43,7 @@ import { makeTree } from "./tree/tree.js";
 
 /** @typedef {{update: (value: any) => void, show: (step: number) => void, select: Act["select"], dispose: () => void, leave: () => void, await: () => void, starting: (prompt: string | null) => void, open: (run: string, step: number) => void, ask: NonNullable<Handlers["ask"]>, state: State}} Viewer */
 
-const TOOLS = [makeShare, makeCopy, makeFigureDialog, makeCompare, makeWhatIf, makeLessons, makeRequests, makeFollow, makeTour];
+const TOOLS = [makeShare, makeCopy, makeFigureDialog, makeCompare, makeWhatIf, makeLessons, makeFaults, makeRequests, makeFollow, makeTour];
 const ASK_AT_ONCE = 12, ASK_MS = 250, UNFOLD_WHOLE = 40;
 
 /** Those that are in a page, the last one mounted at the end. @type {Viewer[]} */

@@ -12,7 +12,7 @@ from typing import Any
 
 import gradio as gr
 
-from specviz.app import diff_handlers, lessons, opening, run_handlers, whatif
+from specviz.app import diff_handlers, faults, lessons, opening, run_handlers, whatif
 from specviz.app.answers import LargeAnswers, bounded, message
 from specviz.app.blocks import asked_for, position_of
 from specviz.app.follow import Follower
@@ -363,11 +363,20 @@ class Actions:
 
     def on_lesson(self, known: PageState | None, event: gr.EventData) -> list[Any]:
         """Open a lesson, with its run."""
-        text, stored = lessons.open_lesson(event._data)
+        return self._show_told(known, event, "lesson", *lessons.open_lesson(event._data))
+
+    def on_fault(self, known: PageState | None, event: gr.EventData) -> list[Any]:
+        """Open a fault of the gallery, with its run."""
+        return self._show_told(known, event, "fault", *faults.open_fault(event._data))
+
+    def _show_told(
+        self, known: PageState | None, event: gr.EventData, kind: str, text: str, stored: StoredTrace | None
+    ) -> list[Any]:
+        """What is told beside a run, with that run; or why it cannot be."""
         if stored is None:
             return [text, gr.skip(), *self.form.untouched()]
         found = (known or self.start).find(stored.id)
-        return self.show_run(known, found or Run(stored, f"lesson {event._data['name']}", models_of(stored.head)), text)
+        return self.show_run(known, found or Run(stored, f"{kind} {event._data['name']}", models_of(stored.head)), text)
 
     async def on_hold(self, known: PageState | None, event: gr.EventData, request: gr.Request) -> tuple[str, Any]:
         """Save a run for some days and answer with the link that opens it."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from specviz.app import lessons
+from specviz.app import faults, lessons
 from specviz.app.blocks import MODEL_WORK, Page, asked_for, position_of
 from specviz.app.compare.store import ComparisonStore
 from specviz.app.compare.tab import CompareTab
@@ -44,6 +44,7 @@ TOLD = {
     "open_run": "Opening",
     "listed": "Opening",
     "lesson": "Opening",
+    "fault": "Opening",
     "hold": "Keeping the run for its link",
     "compare": "Comparing",
     "new": "New run",
@@ -97,6 +98,8 @@ def build_page(
             with gr.Tab("View", elem_id="menu-view", id="view") as view_tab:
                 pass
             with gr.Tab("Lessons", elem_id="menu-lessons", id="lessons") as lessons_tab:
+                pass
+            with gr.Tab("Faults", elem_id="menu-faults", id="faults") as faults_tab:
                 pass
             with gr.Tab("Runs", elem_id="menu-runs", id="runs") as runs_tab, gr.Tabs(elem_id="menu-of-runs"):
                 with gr.Tab("Open", elem_id="menu-open", id="open"), gr.Row(elem_classes="specviz-groups"):
@@ -217,6 +220,7 @@ def build_page(
                 **said["open_run"],
             ),
             "lesson": viewer.lesson(act.on_lesson, page_state, opened, **quick, **private, **said["lesson"]),
+            "fault": viewer.fault(act.on_fault, page_state, opened, **quick, **private, **said["fault"]),
             "replay": many.wire(viewer, page_state, work | said["replay"], quick),
         }
         for change in changes.values():
@@ -274,6 +278,7 @@ def build_page(
             **private,
         )
         lessons_tab.select(lambda: dump_block(lessons.list_block()), None, viewer, **quick, **private)
+        faults_tab.select(lambda: dump_block(faults.list_block()), None, viewer, **quick, **private)
         view_tab.select(None, js="() => window.specvizViewer?.onView()", **private)
         page.load(act.on_load, None, opened, **quick, **private)
         page.closed = act.visitors.close_page

@@ -29,7 +29,7 @@ const whenReady = (start) => window.specvizViewer && document.querySelector('#sp
 """
 """For scripts that mount something: they run when the viewer's script and styles are there, whichever comes last."""
 
-ASKED = ("follow", "fork", "hold", "lesson", "open_run", "order", "what_if", "what_if_models")
+ASKED = ("fault", "follow", "fork", "hold", "lesson", "open_run", "order", "what_if", "what_if_models")
 """What a viewer may ask of its page: events of the component."""
 _MOUNT = """
 const place = element.querySelector('.specviz-mount');
@@ -42,7 +42,7 @@ whenReady(() => {
     onBlock: window.specvizViewer.onBlock,
     onAside: window.specvizViewer.onAside,
     onWorking: window.specvizViewer.onWorking,
-    onLessons: window.specvizViewer.onLessons,
+    onPage: window.specvizViewer.onPage,
   });
   take();
 });

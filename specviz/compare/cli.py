@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,9 +31,9 @@ PAGE = "report.html"
 def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     """``compare``."""
     parser = commands.add_parser(
-        "compare", help="run verifiers, trees and temperatures over many prompts; rows in Parquet"
+        "compare", help="run verifiers, trees, temperatures and drafts over many prompts; rows in Parquet"
     )
-    add_pair_arguments(parser)
+    add_pair_arguments(parser, several_drafts=True)
     add_user_verifiers(parser)
     add = parser.add_argument
     add("-o", "--output", default="comparison", help="folder for the rows; the same command goes on in it")
@@ -98,11 +99,12 @@ def comparison_of(options: argparse.Namespace) -> Comparison:
     """
     from pydantic import ValidationError
 
-    from specviz.compare.spec import Comparison, check, parse_tree, parse_verifiers
+    from specviz.compare.spec import Comparison, check, parse_drafts, parse_tree, parse_verifiers
     from specviz.trace.settings import first_fault
 
     verifiers = tuple(verifier for text in options.verifiers for verifier in parse_verifiers(text))
     fields: dict[str, Any] = {
+        "drafts": parse_drafts(options.drafts)[1] if options.drafts else (),
         "trees": tuple(parse_tree(text) for text in options.trees),
         "verifiers": verifiers,
         "temperatures": tuple(options.temperatures),
@@ -136,10 +138,13 @@ def job_of(options: argparse.Namespace) -> Job:
     """
     from specviz.compare.jobs import Job
     from specviz.compare.prompts import load_prompts
+    from specviz.compare.spec import parse_drafts
 
     comparison = comparison_of(options)
     prompts = load_prompts(options.prompts, column=options.column, split=options.split, config=options.config)
     pair = ModelChoice.of(options)
+    if options.drafts:
+        pair = replace(pair, draft=parse_drafts(options.drafts)[0])
     job = Job(comparison, tuple(prompts), pair, tuple(options.verifier))
     if not job.units():
         raise SettingsError("There is nothing to run; choose prompts with --paired or --free.")

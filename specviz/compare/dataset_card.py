@@ -7,19 +7,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from specviz import __version__
 from specviz.compare.jobs import Job
 from specviz.compare.prompts import load_prompts
-from specviz.compare.rows import KEY, NO_DRAFT, SAMPLING, TABLES
+from specviz.compare.rows import DRAFT, KEY, NO_DRAFT, SAMPLING, TABLES
 from specviz.compare.run_unit import named
 from specviz.compare.spec import Named
 from specviz.display import upright
-from specviz.trace.schema import Models
+from specviz.trace.schema import ModelInfo, Models
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
-def data_card(job: Job, models: Models, counts: Mapping[str, int], files: Mapping[str, str]) -> str:
+def data_card(job: Job, models: Sequence[Models], counts: Mapping[str, int], files: Mapping[str, str]) -> str:
     """The card.
 
     Args:
+        models: a pair for each draft, in their order.
         counts: rows by table.
         files: name or glob of its files by table.
     """
@@ -30,7 +31,8 @@ def _head(job: Job, counts: Mapping[str, int], files: Mapping[str, str]) -> list
     largest = max(counts.values())
     size = next((name for limit, name in _SIZES if largest < limit), "1M<n<10M")
     # Outputs are their models'; only of the built-in pair and the project's own prompts do we know the licences.
-    ours = (job.pair.target, job.pair.draft) == ("default", "default") and set(job.prompts) <= set(load_prompts())
+    names = {job.pair.target, job.pair.draft, *(one.draft for one in job.comparison.drafts)}
+    ours = names == {"default"} and set(job.prompts) <= set(load_prompts())
     lines = [
         "---",
         "pretty_name: Verifiers of speculative decoding, decision by decision",
@@ -50,7 +52,7 @@ def _head(job: Job, counts: Mapping[str, int], files: Mapping[str, str]) -> list
     return [*lines, "---", ""]
 
 
-def _body(job: Job, models: Models, counts: Mapping[str, int], files: Mapping[str, str]) -> list[str]:
+def _body(job: Job, models: Sequence[Models], counts: Mapping[str, int], files: Mapping[str, str]) -> list[str]:
     it = job.comparison
     kinds = sorted({prompt.kind for prompt in job.prompts})
     lines = [
@@ -61,16 +63,17 @@ def _body(job: Job, models: Models, counts: Mapping[str, int], files: Mapping[st
         "them, the driver, commits; in `free` runs each goes its own way. Recorded by "
         f"specviz {__version__} (`python -m specviz compare`); `comparison.json` holds every setting.",
         "",
-        "| models | target | draft |",
-        "|---|---|---|",
+        f"| models | target | {' | '.join(f'draft `{one.label}`' for one in it.drafts) or 'draft'} |",
+        f"|---|---|{'---|' * len(models)}",
     ]
-    pair = models.both()
+    them = [models[0].both()[0], *(pair.both()[1] for pair in models)]
     for title, cells in (
-        ("id", [named(model) for model in pair]),
-        ("parameters", [f"{model.parameters:,}" for model in pair]),
-        ("vocabulary", [f"{model.vocabulary:,}" for model in pair]),
-        ("number format", [model.quantization or str(model.dtype) for model in pair]),
-        ("note", [model.note or "" for model in pair]),
+        ("id", [named(model) for model in them]),
+        ("parameters", [f"{model.parameters:,}" for model in them]),
+        ("vocabulary", [f"{model.vocabulary:,}" for model in them]),
+        ("number format", [model.quantization or str(model.dtype) for model in them]),
+        ("note", [model.note or "" for model in them]),
+        *([("draft head", [_head_of(model) for model in them])] if any(model.head for model in them) else []),
     ):
         lines.append(f"| {title} | {' | '.join(cells)} |")
     lines += [
@@ -82,8 +85,8 @@ def _body(job: Job, models: Models, counts: Mapping[str, int], files: Mapping[st
         "",
         f"Temperatures {', '.join(f'{t:g}' for t in it.temperatures)}; at most {it.max_new_tokens} new tokens; driver "
         f"`{it.driver}`; seed {it.seed}. {len(job.prompts)} prompts of {len(kinds)} kinds: {', '.join(kinds)}. "
-        "The luck of a run is a hash of the seed and the prompt's id, the same for all trees, temperatures and "
-        "verifiers."
+        "The luck of a run is a hash of the seed and the prompt's id, the same for all "
+        f"{'drafts, ' if it.drafts else ''}trees, temperatures and verifiers."
         + (
             f" In free runs `{SAMPLING}` on the tree `{NO_DRAFT}` is the target alone, a token a step."
             if it.sampling and it.free != 0
@@ -104,8 +107,13 @@ def _body(job: Job, models: Models, counts: Mapping[str, int], files: Mapping[st
             "|---|---|---|",
         ]
         lines += [f"| `{column}` | {word} | {meaning} |" for column, (word, meaning) in columns.items()]
-    joined = ", ".join(f"`{column}`" for column in KEY)
+    joined = ", ".join(f"`{column}`" for column in (*KEY, *(DRAFT if it.drafts else ())))
     return [*lines, "", f"Tables join on {joined}; in `free` runs on `verifier` too, and `step` where both have it."]
+
+
+def _head_of(model: ModelInfo) -> str:
+    """Which kind of draft head it is, and which of the target's hidden states it reads."""
+    return f"{model.head.format}, reads {', '.join(map(str, model.head.reads))}" if model.head else ""
 
 
 def _named(what: str, choices: Sequence[Named]) -> Iterable[str]:

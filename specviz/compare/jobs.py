@@ -22,10 +22,11 @@ from pydantic import ValidationError
 from specviz.compare.prompts import Prompt
 from specviz.compare.read import PLAN
 from specviz.compare.run_unit import Result, pack, run_unit, unpack
-from specviz.compare.spec import Comparison, Unit, read_comparison, units
+from specviz.compare.spec import Comparison, Unit, draft_of, read_comparison, units
 from specviz.errors import SettingsError
 from specviz.models.download_cache import ProgressCallback
 from specviz.models.loading import Pair
+from specviz.models.one_target import OneTarget
 from specviz.models.pair_spec import ModelChoice
 from specviz.models.prompt_ends import without_added_end
 from specviz.trace.identity import other_models
@@ -34,7 +35,6 @@ from specviz.verifiers import load_verifier
 
 PROMPTS = "prompts.jsonl"
 WORK = "work"
-MODELS = "models.json"
 CARD = "README.md"
 """Written last: a folder that has it is finished."""
 
@@ -58,9 +58,14 @@ class Job:
         """All units of the comparison, in order of their index."""
         return units(self.comparison, self.prompts)
 
+    def pair_of(self, unit: Unit) -> ModelChoice:
+        """The models of a unit."""
+        draft = draft_of(self.comparison, unit.draft)
+        return self.pair if draft is None else replace(self.pair, draft=draft)
+
 
 class Worker:
-    """A loaded pair that does units."""
+    """A loaded target that does units, with one draft at a time beside it."""
 
     def __init__(self, job: Job, progress: ProgressCallback | None = None):
         import torch
@@ -71,12 +76,17 @@ class Worker:
             load_verifier(spec)
         self._job = job
         self._units = job.units()
-        self._pair = job.pair.load(progress)
-        refuse_ended_prompts(self._pair, job.comparison, job.prompts)
+        self._progress = progress
+        self._pairs = OneTarget()
+        refuse_ended_prompts(self._pair(self._units[0]), job.comparison, job.prompts)
+
+    def _pair(self, unit: Unit) -> Pair:
+        return self._pairs.load(self._job.pair_of(unit), self._progress)
 
     def run(self, index: int) -> bytes:
         """Do unit number ``index`` and return its rows as bytes, see :func:`~specviz.compare.run_unit.pack`."""
-        return pack(run_unit(self._pair, self._job.comparison, self._units[index]))
+        unit = self._units[index]
+        return pack(run_unit(self._pair(unit), self._job.comparison, unit))
 
 
 def refuse_ended_prompts(pair: Pair, comparison: Comparison, prompts: Sequence[Prompt]) -> None:
@@ -158,7 +168,7 @@ def _plan(job: Job) -> dict[str, Any]:
     pair = asdict(job.pair)
     del pair["device"]
     return {
-        "comparison": job.comparison.model_dump(mode="json"),
+        "comparison": _fields(job.comparison),
         "pair": pair,
         "prompts": f"sha256:{prompts}",
         "user_verifiers": list(job.user_verifiers),
@@ -174,7 +184,12 @@ def _with_defaults(found: Any) -> Any:
     except (ValidationError, KeyError, TypeError):
         return found
     del pair["device"]
-    return found | {"comparison": comparison.model_dump(mode="json"), "pair": pair}
+    return found | {"comparison": _fields(comparison), "pair": pair}
+
+
+def _fields(comparison: Comparison) -> dict[str, Any]:
+    """As ``comparison.json`` has them: drafts only where they are named, so that earlier versions read the others."""
+    return comparison.model_dump(mode="json", exclude=None if comparison.drafts else {"drafts"})
 
 
 def _without_none(prompt: Prompt) -> dict[str, str]:
@@ -201,12 +216,18 @@ def write_unit(folder: Path, index: int, packed: bytes) -> None:
     Raises:
         SettingsError: if other models made it than made the first one here.
     """
-    _see_models(folder / WORK / MODELS, unpack(packed).models)
+    result = unpack(packed)
+    _see_models(folder / WORK, result.draft, result.models)
     write_atomically(unit_path(folder, index), packed)
 
 
-def _see_models(path: Path, models: Models) -> None:
-    """Remember which models the first unit was made by, and compare those of the others with them."""
+def _see_models(work: Path, draft: str | None, models: Models) -> None:
+    """Remember which models the first unit of a draft was made by, and compare those of the others with them.
+
+    The target is one for all drafts; that of the others is compared when they are merged.
+    """
+    mark = "" if draft is None else f"-{hashlib.sha256(draft.encode('utf-8', 'replace')).hexdigest()[:16]}"
+    path = work / f"models{mark}.json"
     try:
         first = Models.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):  # this is the first; or the file is damaged, and merging compares all of them
@@ -214,7 +235,7 @@ def _see_models(path: Path, models: Models) -> None:
         return
     if other := other_models(models, first):
         raise SettingsError(
-            f"The runs that are done in {str(path.parents[1])!r} were made by other models ({other}); go on with "
+            f"The runs that are done in {str(work.parent)!r} were made by other models ({other}); go on with "
             "those, or name another folder."
         )
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from specviz.compare.rows import TABLES
 from specviz.errors import SettingsError
 
 _NAME = re.compile(r"(?P<stem>.*?)(?:-(?P<number>\d{5})-of-(?P<count>\d{5}))?\.parquet", re.DOTALL | re.IGNORECASE)
@@ -62,8 +63,28 @@ def see_all_are_there(table: str, names: Collection[str]) -> None:
         raise SettingsError(f"Number {missing[0]} of the {count} files of {table} is missing; all of them are needed.")
 
 
-def read_files(files: Sequence[Path], columns: Sequence[str] | None = None, filters: list[Any] | None = None) -> Any:
+def schema_of(table: str) -> Any:
+    """Of one of :data:`~specviz.compare.rows.TABLES`, for Arrow; the columns say what they mean."""
+    import pyarrow
+
+    def type_of(word: str) -> Any:
+        if word.startswith("list<"):
+            return pyarrow.list_(type_of(word[5:-1]))
+        return getattr(pyarrow, {"double": "float64", "bool": "bool_"}.get(word, word))()
+
+    fields = [
+        pyarrow.field(column, type_of(word), metadata={"description": meaning})
+        for column, (word, meaning) in TABLES[table].items()
+    ]
+    return pyarrow.schema(fields)
+
+
+def read_files(
+    table: str, files: Sequence[Path], columns: Sequence[str] | None = None, filters: list[Any] | None = None
+) -> Any:
     """The rows of a table's files that pass the filters, in their order, as an Arrow table.
+
+    A column that files of 0.1.0 lack is null.
 
     Raises:
         OSError, pyarrow.ArrowException: if a file cannot be read.
@@ -72,5 +93,10 @@ def read_files(files: Sequence[Path], columns: Sequence[str] | None = None, filt
 
     # Without partitioning, or a folder called "eta=0.1" would be a column.
     return pyarrow.parquet.read_table(
-        [str(path) for path in files], columns=columns, filters=filters, use_threads=False, partitioning=None
+        [str(path) for path in files],
+        columns=columns,
+        filters=filters,
+        schema=schema_of(table),
+        use_threads=False,
+        partitioning=None,
     )

@@ -17,15 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from specviz.compare.parquet_files import file_names, files_there, read_files, see_all_are_there, table_files
-from specviz.compare.rows import DIVERGENCES, OPTIMA, TABLES, Row, Rows, columns_before_optima
+from specviz.compare.rows import DIVERGENCES, DRAFT, OPTIMA, TABLES, Row, Rows, columns_of
 from specviz.compare.statistics import Group, Tally, tallies
 from specviz.errors import SettingsError
-from specviz.trace.schema import Models
+from specviz.trace.schema import ModelInfo, Models
 
 PLAN = "comparison.json"
 """What a comparison compares: the file in its folder."""
 MODELS_KEY = "specviz.models"
 """Of a Parquet file's own metadata: which models made the rows, with a hash of their weights."""
+DRAFTS_KEY = "specviz.drafts"
+"""Beside it, where drafts have labels: label -> draft model."""
 MOST_MODELS_BYTES = 100_000
 MOST_FILES = 40
 NO_STEPS = "There are no steps among these files; choose a comparison's files, or them in a zip."
@@ -33,9 +35,17 @@ MOST_ROWS = {"steps": 1_000_000, "decisions": 8_000_000, "outputs": 100_000}
 MOST_BYTES = 256 * 1024 * 1024
 """Of all files, unpacked from a zip; and of a Parquet file's columns, unpacked again."""
 MOST_PLAN_BYTES = 1_000_000
-MOST_DIFFERENT = {"prompt_id": 2_000, "verifier": 60, "tree": 24, "temperature": 12, "kind": 40, "mode": 2}
+MOST_DIFFERENT = {
+    "prompt_id": 2_000,
+    "verifier": 60,
+    "tree": 24,
+    "temperature": 12,
+    "kind": 40,
+    "mode": 2,
+    "draft_label": 13,
+}
 MOST_FIGURES = 2_500
-"""Combinations of mode, tree, temperature, verifier and kind that intervals are computed for."""
+"""Combinations of mode, draft, tree, temperature, verifier and kind that intervals are computed for."""
 LARGEST_COUNT = 4_096
 """In the columns that count nodes or tokens of one step; a tree is smaller."""
 LONGEST_LABEL, LONGEST_TEXT = 300, 200_000
@@ -102,16 +112,28 @@ def output_of(folder: Path, group: Group, prompt_id: str, verifier: str | None =
     return found[0] if found else None
 
 
-def models_of(folder: Path) -> Models | None:
-    """The models that made the rows, as the outputs' file says it beside its columns; None where it does not."""
+def models_of(folder: Path, draft: str | None = None) -> Models | None:
+    """The models that made the rows, as the outputs' file says it beside its columns; None where it does not.
+
+    Args:
+        draft: label of one of several drafts.
+    """
     import pyarrow
     import pyarrow.parquet
 
     try:
         known = pyarrow.parquet.read_schema(table_files(folder, "outputs")[0]).metadata or {}
         text: bytes = known.get(MODELS_KEY.encode(), b"")
-        return Models.model_validate_json(text) if len(text) <= MOST_MODELS_BYTES else None
-    except (OSError, IndexError, pyarrow.ArrowException, ValueError):  # pydantic's error is a ValueError
+        drafts: bytes = known.get(DRAFTS_KEY.encode(), b"{}")
+        if len(text) > MOST_MODELS_BYTES or len(drafts) > MOST_MODELS_BYTES:
+            return None
+        models = Models.model_validate_json(text)
+        if draft is None:
+            return models
+        own = ModelInfo.model_validate_json(json.dumps(json.loads(drafts)[draft]))
+        return models.model_copy(update={"draft": own})
+    # pydantic's error is a ValueError
+    except (OSError, LookupError, pyarrow.ArrowException, ValueError, TypeError, RecursionError):
         return None
 
 
@@ -125,7 +147,7 @@ def tallies_of(folder: Path) -> Iterator[tuple[float, list[Tally]]]:
         yield done / len(ids), tallies(rows)
 
 
-_KEYS = ["mode", "prompt_id", "kind", "tree", "temperature", "verifier"]
+_KEYS = ["mode", "prompt_id", "kind", "tree", "temperature", "verifier", "draft_label"]
 _TALLIED = {
     "steps": [*_KEYS, "nodes", "accepted", "new_tokens", "end_has_children", *DIVERGENCES, *OPTIMA],
     "decisions": [*_KEYS, "rank", "outcome"],
@@ -144,21 +166,18 @@ def _is(group: Group) -> list[Any]:
         ("tree", "=", group.tree),
         ("temperature", ">=", group.temperature - near),
         ("temperature", "<=", group.temperature + near),
+        *([] if group.draft is None else [("draft_label", "=", group.draft)]),
     ]
 
 
 def _table(folder: Path, name: str, columns: Sequence[str] | None, filters: list[Any] | None) -> Any:
     import pyarrow
-    import pyarrow.parquet
 
     files = table_files(folder, name)
     if not files:
         raise SettingsError(f"The rows of {name} are not there; open their files, too.")
     try:
-        if columns is not None:
-            there = pyarrow.parquet.read_schema(files[0]).names
-            columns = [column for column in columns if column in there or column not in OPTIMA]
-        return read_files(files, columns, filters)
+        return read_files(name, files, columns, filters)
     except (OSError, pyarrow.ArrowException) as error:
         raise SettingsError(f"The rows of {name} cannot be read ({_short(error)}).") from None
 
@@ -242,16 +261,17 @@ def look_through(folder: Path) -> None:
                                 "more than the page compares; use python -m specviz compare, which has no limit."
                             )
                 if name == "steps":
-                    named = ("mode", "tree", "temperature", "verifier", "kind")
-                    figures.update(zip(*(columns[column] for column in named), strict=True))
+                    named = ("mode", "tree", "temperature", "verifier", "kind", "draft_label")
+                    unlabelled = [None] * len(columns["mode"])
+                    figures.update(zip(*(columns.get(column, unlabelled) for column in named), strict=True))
         except (OSError, pyarrow.ArrowException, ValueError, TypeError, OverflowError) as error:
             raise SettingsError(f"The table {name} is damaged ({_short(error)}).") from None
     if not figures:
         raise SettingsError("The table steps has no rows.")
     if len(figures) > MOST_FIGURES:
         raise SettingsError(
-            f"This comparison has more than {MOST_FIGURES:,} combinations of tree, temperature, verifier and kind; "
-            "look at its report.html instead."
+            f"This comparison has more than {MOST_FIGURES:,} combinations of draft, tree, temperature, verifier and "
+            "kind; look at its report.html instead."
         )
 
 
@@ -304,15 +324,13 @@ def _table_of(path: Path) -> tuple[str, Counter[str]]:
         schema, metadata = file.schema_arrow, file.metadata
     except (OSError, pyarrow.ArrowException, ValueError) as error:
         raise SettingsError(f"A Parquet file is damaged ({_short(error)}); copy it again.") from None
-    found = next(
-        (name for name, columns in TABLES.items() if schema.names in (list(columns), columns_before_optima(name))), None
-    )
+    found = next((name for name in TABLES if columns_of(name, schema.names) is not None), None)
     if found is None:
         raise SettingsError(
             "A Parquet file does not have the columns that this version of compare writes; make the comparison again."
         )
     types = {column: str(schema.field(column).type) for column in schema.names}
-    wrong = next((column for column in types if types[column] != _arrow(TABLES[found][column][0])), None)
+    wrong = next((column for column in schema.names if types[column] != _arrow(TABLES[found][column][0])), None)
     if wrong:
         raise SettingsError(f"The column {wrong} of {found} is no {TABLES[found][wrong][0]}; use compare's own.")
     groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
@@ -337,7 +355,8 @@ def _batches(path: Path, name: str) -> Iterator[dict[str, list[Any]]]:
     import pyarrow.compute
     import pyarrow.parquet
 
-    texts = [column for column, (word, _) in TABLES[name].items() if word == "string"]
+    there = pyarrow.parquet.read_schema(path).names
+    texts = [column for column, (word, _) in TABLES[name].items() if word == "string" and column in there]
     file = pyarrow.parquet.ParquetFile(path, read_dictionary=texts)
     for batch in file.iter_batches(_BATCH, use_threads=False):
         columns = {}
@@ -360,6 +379,7 @@ def _batches(path: Path, name: str) -> Iterator[dict[str, list[Any]]]:
 _MAY_BE_NULL = {
     *DIVERGENCES,
     *OPTIMA,
+    *DRAFT,
     *("bonus_uniform", "committed", "uniform", "expected", "residual_mass", "draft_prob", "draft_entropy"),
     *("reference", "message", "nll", "nll_sampled", "distinct_1", "distinct_2", "rouge_l", "chrf", "q", "p"),
     *("threshold", "target_entropy", "target_prob", "text", "token"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -17,7 +17,15 @@ from specviz.compare.prompts import Prompt
 from specviz.compare.read import MOST_PLAN_BYTES, PLAN, models_of, output_of, steps_of
 from specviz.compare.rows import NO_DRAFT, SAMPLING, Row
 from specviz.compare.run_unit import named
-from specviz.compare.spec import Comparison, Unit, known_verifiers, read_comparison, settings_of, taking_part
+from specviz.compare.spec import (
+    Comparison,
+    Unit,
+    draft_of,
+    known_verifiers,
+    read_comparison,
+    settings_of,
+    taking_part,
+)
 from specviz.compare.statistics import Group
 from specviz.errors import SettingsError
 from specviz.models.pair_spec import ModelChoice
@@ -105,9 +113,13 @@ def replayable_run(folder: Path, group: Group, prompt_id: str, verifier: str | N
     taking = {one.label for one in taking_part(comparison)} | {SAMPLING}
     if group.tree not in labels or (group.mode == "free" and verifier not in taking):
         raise SettingsError(f"The rows and {PLAN} are of different comparisons; open files that belong together.")
+    if group.draft not in {draft.label for draft in comparison.drafts} | {None}:
+        raise SettingsError(f"The rows and {PLAN} are of different comparisons; open files that belong together.")
+    if (name := draft_of(comparison, group.draft)) is not None:
+        pair = replace(pair, draft=name)
     prompt = Prompt(prompt_id, output["kind"], output["prompt"])
     whose = output["verifier"] if group.mode == "free" else None
-    unit = Unit(0, "free" if whose else "paired", prompt, group.tree, rows[0]["temperature"], whose)
+    unit = Unit(0, "free" if whose else "paired", prompt, group.tree, rows[0]["temperature"], whose, group.draft)
     chosen = comparison.model_copy(update={"chat": output["chat"]})
     settings = settings_of(chosen, unit, has_template=False)
     if settings.seed != output["seed"] or output["temperature"] not in comparison.temperatures:
@@ -122,7 +134,7 @@ def replayable_run(folder: Path, group: Group, prompt_id: str, verifier: str | N
     else:
         names = {name: name for name in rules}
     models = (output["target"], output["draft"])
-    return ReplayableRun(pair, settings, prompt.text, known, names, rows, models, models_of(folder))
+    return ReplayableRun(pair, settings, prompt.text, known, names, rows, models, models_of(folder, group.draft))
 
 
 def _plain_names(comparison: Comparison, settings: Settings) -> dict[str, str]:

@@ -31,35 +31,12 @@ KEY = {
 }
 """Columns that all tables begin with: name -> (type in Arrow's words, meaning)."""
 
-STEPS = KEY | {
-    "step": ("int32", "index of the step in its run, from 0"),
-    "verifier": ("string", "label of the verifier"),
-    "driver": ("bool", "whether this verifier's verdict was committed"),
-    "context": ("int32", "committed tokens before the step, the prompt included"),
-    "proposal": ("string", "how siblings were proposed"),
-    "nodes": ("int32", "drafted nodes, the root not counted"),
-    "lossless": (
-        "string",
-        "what is proved for these options and proposal: `yes`, `no`, `greedy decoding`, `not proved`",
-    ),
-    "accepted": ("int32", "accepted draft tokens: the length of the path"),
-    "emitted": ("int32", "accepted + 1, the bonus, before any cut"),
-    "new_tokens": ("int32", "emitted, without the bonus where the path ended the text: what block efficiency counts"),
-    "end_has_children": ("bool", "whether the last accepted node (or the root) had children to accept"),
-    "decisions": ("int32", "decisions taken"),
-    "path": ("list<int32>", "accepted nodes, downwards"),
-    "path_tokens": ("list<int32>", "their tokens"),
-    "bonus_token": ("int32", "the token after the path"),
-    "bonus_source": ("string", "what it was drawn from: `target`, `residual`, `truncated` or `argmax`"),
-    "bonus_uniform": ("double", "the uniform number it was drawn with; null where none was"),
-    "committed": ("int32", "driver only: tokens that became text, after the cut at the end; null for others"),
-    "first_tv": ("double", "total variation between the law of the step's first token given this tree and the target"),
-    "first_kl": ("double", "KL divergence of that law to the target, nats; null where infinite"),
-    "first_tv_bound": (
-        "double",
-        "total variation between that law and rejection's on this tree; 0 where the verifier is proved lossless",
-    ),
-    "first_excess": ("double", "mean surprise of that law under the target, less the target's entropy, nats"),
+DRAFT = {
+    "draft_label": ("string", "label of the draft that drew the tree; null for one draft without a label, and for none")
+}
+"""Column that all tables end with. Files of 0.1.0 lack it."""
+
+OPTIMA = {
     "nodes_reached": (
         "int32",
         "with `--record-optimum`: nodes with children that the walk reached; null for a rule that does not decide node "
@@ -71,66 +48,118 @@ STEPS = KEY | {
         "likewise: sum of the largest acceptance of a rule that decides node by node and keeps the law",
     ),
 }
+"""Columns that steps end with: null where the optimum was not recorded. Older files lack them."""
 
-DECISIONS = KEY | {
-    "step": ("int32", "index of the step in its run"),
-    "verifier": ("string", "label of the verifier"),
-    "decision": ("int32", "index of the decision in its step and verifier, in the order they were taken"),
-    "node": ("int32", "the drafted node it is about"),
-    "parent": ("int32", "its parent; 0 is the root"),
-    "depth": ("int32", "1 for children of the root"),
-    "rank": ("int32", "draw order among its siblings, from 0"),
-    "token": ("int32", "its token"),
-    "text": ("string", "the token's text"),
-    "rule": ("string", "the rule in symbols"),
-    "comparison": ("string", "what was compared: `uniform < threshold`, `p > threshold`, `token = drawn`, ..."),
-    "threshold": ("double", "the threshold"),
-    "p": ("double", "target probability as the rule used it, after earlier siblings were rejected"),
-    "q": ("double", "draft probability as the rule used it; 1 for top-k siblings"),
-    "uniform": ("double", "the coin, or the uniform number a token was drawn with; null where there was none"),
-    "expected": ("int32", "the token it was compared with, for rules that compare tokens"),
-    "outcome": ("string", "`accepted`, `rejected`, or `passed, not chosen`"),
-    "residual_mass": ("double", "mass of max(p - q, 0) after a rejection, for rules that have residuals"),
-    "target_prob": ("double", "of the token in its parent's target row, whatever was rejected before"),
-    "draft_prob": ("double", "of the token in its parent's draft row"),
-    "target_entropy": ("double", "of the parent's target row, nats"),
-    "draft_entropy": ("double", "of the parent's draft row, nats"),
-}
+STEPS = (
+    KEY
+    | {
+        "step": ("int32", "index of the step in its run, from 0"),
+        "verifier": ("string", "label of the verifier"),
+        "driver": ("bool", "whether this verifier's verdict was committed"),
+        "context": ("int32", "committed tokens before the step, the prompt included"),
+        "proposal": ("string", "how siblings were proposed"),
+        "nodes": ("int32", "drafted nodes, the root not counted"),
+        "lossless": (
+            "string",
+            "what is proved for these options and proposal: `yes`, `no`, `greedy decoding`, `not proved`",
+        ),
+        "accepted": ("int32", "accepted draft tokens: the length of the path"),
+        "emitted": ("int32", "accepted + 1, the bonus, before any cut"),
+        "new_tokens": (
+            "int32",
+            "emitted, without the bonus where the path ended the text: what block efficiency counts",
+        ),
+        "end_has_children": ("bool", "whether the last accepted node (or the root) had children to accept"),
+        "decisions": ("int32", "decisions taken"),
+        "path": ("list<int32>", "accepted nodes, downwards"),
+        "path_tokens": ("list<int32>", "their tokens"),
+        "bonus_token": ("int32", "the token after the path"),
+        "bonus_source": ("string", "what it was drawn from: `target`, `residual`, `truncated` or `argmax`"),
+        "bonus_uniform": ("double", "the uniform number it was drawn with; null where none was"),
+        "committed": ("int32", "driver only: tokens that became text, after the cut at the end; null for others"),
+        "first_tv": (
+            "double",
+            "total variation between the law of the step's first token given this tree and the target",
+        ),
+        "first_kl": ("double", "KL divergence of that law to the target, nats; null where infinite"),
+        "first_tv_bound": (
+            "double",
+            "total variation between that law and rejection's on this tree; 0 where the verifier is proved lossless",
+        ),
+        "first_excess": ("double", "mean surprise of that law under the target, less the target's entropy, nats"),
+    }
+    | DRAFT
+    | OPTIMA
+)
 
-OUTPUTS = KEY | {
-    "verifier": ("string", "label of the verifier that committed"),
-    "seed": ("int64", "of the run: a hash of the comparison's seed and the prompt's id"),
-    "chat": ("bool", "whether the prompt was wrapped in the chat template"),
-    "prompt": ("string", "the prompt"),
-    "reference": ("string", "a good answer, where the prompt has one"),
-    "prompt_tokens": ("int32", "how many tokens the prompt has"),
-    "steps": ("int32", "steps of the run: target forwards"),
-    "tokens": ("list<int32>", "the output"),
-    "text": ("string", "its text"),
-    "end_reason": ("string", "`end of sequence`, `max_new_tokens`, `context limit` or `error`"),
-    "message": ("string", "for `error`: what was said"),
-    "nll": ("double", "free: -log probability of the output under the target at temperature 1, nats, summed"),
-    "nll_sampled": ("double", "the same under the distribution that was sampled from; null where infinite"),
-    "distinct_1": ("double", "free: different tokens / tokens of the output, its end token left out"),
-    "distinct_2": ("double", "free: different pairs of neighbouring tokens / pairs"),
-    "rouge_l": ("double", "free: ROUGE-L F1 of the text against the reference, 0 to 1; null without one"),
-    "chrf": ("double", "free: chrF2 of the text against the reference, 0 to 100; null without one"),
-    "target": ("string", "the target model, with its revision"),
-    "draft": ("string", "the draft model, with its revision"),
-}
+DECISIONS = (
+    KEY
+    | {
+        "step": ("int32", "index of the step in its run"),
+        "verifier": ("string", "label of the verifier"),
+        "decision": ("int32", "index of the decision in its step and verifier, in the order they were taken"),
+        "node": ("int32", "the drafted node it is about"),
+        "parent": ("int32", "its parent; 0 is the root"),
+        "depth": ("int32", "1 for children of the root"),
+        "rank": ("int32", "draw order among its siblings, from 0"),
+        "token": ("int32", "its token"),
+        "text": ("string", "the token's text"),
+        "rule": ("string", "the rule in symbols"),
+        "comparison": ("string", "what was compared: `uniform < threshold`, `p > threshold`, `token = drawn`, ..."),
+        "threshold": ("double", "the threshold"),
+        "p": ("double", "target probability as the rule used it, after earlier siblings were rejected"),
+        "q": ("double", "draft probability as the rule used it; 1 for top-k siblings"),
+        "uniform": ("double", "the coin, or the uniform number a token was drawn with; null where there was none"),
+        "expected": ("int32", "the token it was compared with, for rules that compare tokens"),
+        "outcome": ("string", "`accepted`, `rejected`, or `passed, not chosen`"),
+        "residual_mass": ("double", "mass of max(p - q, 0) after a rejection, for rules that have residuals"),
+        "target_prob": ("double", "of the token in its parent's target row, whatever was rejected before"),
+        "draft_prob": ("double", "of the token in its parent's draft row"),
+        "target_entropy": ("double", "of the parent's target row, nats"),
+        "draft_entropy": ("double", "of the parent's draft row, nats"),
+    }
+    | DRAFT
+)
+
+OUTPUTS = (
+    KEY
+    | {
+        "verifier": ("string", "label of the verifier that committed"),
+        "seed": ("int64", "of the run: a hash of the comparison's seed and the prompt's id"),
+        "chat": ("bool", "whether the prompt was wrapped in the chat template"),
+        "prompt": ("string", "the prompt"),
+        "reference": ("string", "a good answer, where the prompt has one"),
+        "prompt_tokens": ("int32", "how many tokens the prompt has"),
+        "steps": ("int32", "steps of the run: target forwards"),
+        "tokens": ("list<int32>", "the output"),
+        "text": ("string", "its text"),
+        "end_reason": ("string", "`end of sequence`, `max_new_tokens`, `context limit` or `error`"),
+        "message": ("string", "for `error`: what was said"),
+        "nll": ("double", "free: -log probability of the output under the target at temperature 1, nats, summed"),
+        "nll_sampled": ("double", "the same under the distribution that was sampled from; null where infinite"),
+        "distinct_1": ("double", "free: different tokens / tokens of the output, its end token left out"),
+        "distinct_2": ("double", "free: different pairs of neighbouring tokens / pairs"),
+        "rouge_l": ("double", "free: ROUGE-L F1 of the text against the reference, 0 to 1; null without one"),
+        "chrf": ("double", "free: chrF2 of the text against the reference, 0 to 100; null without one"),
+        "target": ("string", "the target model, with its revision"),
+        "draft": ("string", "the draft model, with its revision"),
+    }
+    | DRAFT
+)
 
 DIVERGENCES = ("first_tv", "first_kl", "first_tv_bound", "first_excess")
 """Columns of steps that a :class:`~specviz.compare.divergence.Divergence` fills."""
 
-OPTIMA = ("nodes_reached", "expected", "optimum")
-"""The last columns of steps, which older comparisons lack; null where the optimum was not recorded."""
-
 TABLES = {"steps": STEPS, "decisions": DECISIONS, "outputs": OUTPUTS}
 
 
-def columns_before_optima(table: str) -> list[str]:
-    """The columns of a table as comparisons had them before there were :data:`OPTIMA`."""
-    return [column for column in TABLES[table] if table != "steps" or column not in OPTIMA]
+def columns_of(table: str, names: Sequence[str]) -> list[str] | None:
+    """The names as columns of a table, where they are all of them, those before there were optima, or those of 0.1.0;
+    else None."""
+    whole = list(TABLES[table])
+    before = [column for column in whole if table != "steps" or column not in OPTIMA]
+    earliest = [column for column in before if column not in DRAFT]
+    return list(names) if list(names) in (whole, before, earliest) else None
 
 
 @dataclass(frozen=True)
@@ -148,12 +177,13 @@ class Rows:
 
 
 def step_rows(
-    key: Row, steps: Iterable[Step], end_tokens: frozenset[int], found: Sequence[Mapping[str, Divergence]]
+    key: Row, draft: Row, steps: Iterable[Step], end_tokens: frozenset[int], found: Sequence[Mapping[str, Divergence]]
 ) -> Iterator[Row]:
     """One row for each step and verifier.
 
     Args:
         key: the columns of :data:`KEY`.
+        draft: the columns of :data:`DRAFT`.
         end_tokens: ids that end a text.
         found: what was found out about each step's verifiers while it ran.
     """
@@ -185,18 +215,19 @@ def step_rows(
                 "bonus_uniform": bonus.uniform,
                 "committed": len(step.committed) if is_driver else None,
                 **{name: getattr(divergence, name, None) for name in DIVERGENCES},
+                **draft,
                 "nodes_reached": at and at.nodes,
                 "expected": at and at.expected,
                 "optimum": at and at.optimum,
             }
 
 
-def decision_rows(key: Row, steps: Iterable[Step]) -> Iterator[Row]:
+def decision_rows(key: Row, draft: Row, steps: Iterable[Step]) -> Iterator[Row]:
     """One row for each decision."""
     for step in steps:
         for verdict in step.verdicts.values():
             for index, decision in enumerate(verdict.decisions):
-                yield _decision_row(key, step, verdict, index, decision)
+                yield _decision_row(key, step, verdict, index, decision) | draft
 
 
 def _decision_row(key: Row, step: Step, verdict: Verdict, index: int, decision: Decision) -> Row:

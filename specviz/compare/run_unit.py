@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from specviz.compare.divergence import Divergences
-from specviz.compare.rows import TABLES, Row, Rows, columns_before_optima, decision_rows, step_rows
+from specviz.compare.rows import TABLES, Row, Rows, columns_of, decision_rows, step_rows
 from specviz.compare.spec import Comparison, Unit, known_verifiers, prompt_seed, settings_of
 from specviz.compare.text_metrics import chrf, distinct, rouge_l
 from specviz.engine.session import Session
@@ -32,6 +32,12 @@ class Result:
     index: int
     models: Models
     rows: Rows
+
+    @property
+    def draft(self) -> str | None:
+        """Label of the draft, see :class:`~specviz.compare.spec.Unit`."""
+        label: str | None = self.rows.outputs[0]["draft_label"]
+        return label
 
 
 def run_unit(pair: Pair, comparison: Comparison, unit: Unit) -> Result:
@@ -71,11 +77,12 @@ def step_unit(pair: Pair, comparison: Comparison, unit: Unit) -> Generator[Resul
         "tree": unit.tree,
         "temperature": unit.temperature,
     }
+    draft = {"draft_label": unit.draft}
     steps = [] if session is None else session.steps
     rows = Rows(
-        list(step_rows(key, steps, pair.eos_ids, divergences.found)),
-        list(decision_rows(key, steps)),
-        [_output_row(key, pair, comparison, unit, settings, session, message)],
+        list(step_rows(key, draft, steps, pair.eos_ids, divergences.found)),
+        list(decision_rows(key, draft, steps)),
+        [_output_row(key, pair, comparison, unit, settings, session, message) | draft],
     )
     yield Result(unit.index, pair.models, rows)
 
@@ -178,13 +185,13 @@ def unpack(data: bytes) -> Result:
         if content["format"] != FORMAT:
             raise KeyError("format")
         tables = {}
-        for name, columns in TABLES.items():
+        for name in TABLES:
             table = content["tables"][name]
-            there = table["columns"]
-            if there not in (list(columns), columns_before_optima(name)):
+            columns = columns_of(name, table["columns"])
+            if columns is None:
                 raise KeyError(name)
-            missing = dict.fromkeys(list(columns)[len(there) :])
-            tables[name] = [dict(zip(there, row, strict=True)) | missing for row in table["rows"]]
+            empty = dict.fromkeys(TABLES[name])
+            tables[name] = [empty | dict(zip(columns, row, strict=True)) for row in table["rows"]]
         return Result(content["unit"], Models.model_validate_json(json.dumps(content["models"])), Rows(**tables))
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
         raise SettingsError(f"This is not a finished unit of a comparison ({type(error).__name__}).") from None

@@ -1,7 +1,8 @@
-"""A comparison as a value: prompts x trees x temperatures x verifiers, and the units of work it consists of.
+"""A comparison as a value: prompts x drafts x trees x temperatures x verifiers, and the units of work it consists of.
 
 *Paired*: one run a unit, in which every verifier judges the same trees with the same coins and one of them, the driver,
 commits. *Free-running*: one run a unit and a verifier, each going its own way; this is what quality is measured on.
+Drafts of one target have a run each, on the same prompts and with the same luck.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from specviz.compare.rows import NO_DRAFT, SAMPLING
 from specviz.drafting import find_builder
 from specviz.engine.resolve import resolve
 from specviz.errors import SettingsError, shown
+from specviz.models.sources import is_folder
 from specviz.trace.schema import Choice, Option, PromptEnd, Settings, Value
 from specviz.trace.settings import build_choice, build_sampling, build_settings, draft_sampling, parse_pairs
 from specviz.verifiers import VERIFIERS, Verifier, find_verifier
@@ -32,6 +34,8 @@ _ALONE_RULE = "naive"
 """The verifier that stands for ordinary sampling: without a tree it draws a token from the target and commits it."""
 
 LARGEST_SWEEP = 100
+MOST_DRAFTS = 12
+MOST_NAME = 300
 
 _LABELLED = re.compile(r"([A-Za-z][\w .+-]*)=(.*)", re.DOTALL)
 
@@ -43,9 +47,19 @@ class Named(Value):
     choice: Choice
 
 
+class NamedDraft(Value):
+    """One of several drafts of a target, under the name it has in rows and tables."""
+
+    label: Annotated[str, Field(min_length=1, max_length=200)]
+    draft: Annotated[str, Field(min_length=1, max_length=MOST_NAME)]
+    """What it is loaded by, as ``draft`` of :class:`~specviz.models.pair_spec.ModelChoice`."""
+
+
 class Comparison(Value):
     """The settings of a comparison: with the models and the prompts they determine every row."""
 
+    drafts: tuple[NamedDraft, ...] = ()
+    """Drafts that take part, where these are several or have a label; none: the pair's own."""
     trees: Annotated[tuple[Named, ...], Field(min_length=1)]
     verifiers: Annotated[tuple[Named, ...], Field(min_length=1)]
     temperatures: Annotated[tuple[float, ...], Field(min_length=1)] = (1.0,)
@@ -90,6 +104,7 @@ class Unit:
     Attributes:
         index: its place in the fixed order of :func:`units`.
         tree, verifier: labels; the verifier is None in paired runs.
+        draft: label; None where the comparison has one draft without a label, and where the target is alone.
     """
 
     index: int
@@ -98,6 +113,7 @@ class Unit:
     tree: str
     temperature: float
     verifier: str | None
+    draft: str | None = None
 
 
 # ------------------------------------------------------------------------------------------------ from the text
@@ -116,6 +132,35 @@ def parse_tree(text: str) -> Named:
     if head[:1].isdigit():
         return Named(label=label, choice=build_choice("k_config", {"tree": head} | options))
     return Named(label=label, choice=build_choice(find_builder(head).name, options))
+
+
+def parse_drafts(texts: Sequence[str]) -> tuple[str, tuple[NamedDraft, ...]]:
+    """Names of drafts, with ``label=`` before them or not: then the label is the last part of the name.
+
+    Returns:
+        What the first one is loaded by, and all of them; none where there is one alone without a label.
+
+    Raises:
+        SettingsError: for an empty name.
+    """
+    found = []
+    for text in texts:
+        # A folder can be called eta=0.1.
+        label, name = (text, text) if text.strip() and is_folder(text) else _labelled(text)
+        if not name:
+            raise SettingsError(f"The draft {shown(label)} has no model; write {label}= and what it is loaded by.")
+        if len(name) > MOST_NAME:
+            raise SettingsError(f"The name of a draft has at most {MOST_NAME} characters; choose a shorter path.")
+        found.append((label, name))
+    if len(found) == 1 and found[0][0] == found[0][1]:
+        return found[0][1], ()
+    # What stands behind the last slash is enough where it tells them apart.
+    short = [label.rstrip("/").rpartition("/")[2] if label == name else label for label, name in found]
+    drafts = [
+        NamedDraft(label=(own if short.count(own) == 1 and own else label)[:200], draft=name)
+        for own, (label, name) in zip(short, found, strict=True)
+    ]
+    return found[0][1], tuple(drafts)
 
 
 def parse_verifier(text: str) -> Named:
@@ -162,7 +207,7 @@ def _labelled(text: str) -> tuple[str, str]:
     text = text.strip()
     found = _LABELLED.fullmatch(text)
     if not text:
-        raise SettingsError("A tree or a verifier has no name; write one, or leave it out.")
+        raise SettingsError("A tree, a draft or a verifier has no name; write one, or leave it out.")
     return (found[1].strip()[:200], found[2].strip()) if found else (text[:200], text)
 
 
@@ -177,16 +222,13 @@ def check(comparison: Comparison) -> None:
     Raises:
         SettingsError: naming the first thing that is wrong.
     """
+    check_drafts(comparison.drafts)
     for what, values in (
         ("tree", [tree.label for tree in comparison.trees]),
         ("verifier", [verifier.label for verifier in comparison.verifiers]),
         ("temperature", [f"{temperature:g}" for temperature in comparison.temperatures]),
     ):
-        if SAMPLING in values or NO_DRAFT in values:
-            raise SettingsError(f"The labels {SAMPLING!r} and {NO_DRAFT!r} stand for the target alone; choose others.")
-        twice = next((value for value in values if values.count(value) > 1), None)
-        if twice is not None:
-            raise SettingsError(f"The {what} {twice} is named twice; give every one its own label.")
+        _check_labels(what, values)
     known = known_verifiers(comparison)
     for tree in comparison.trees:
         for temperature in comparison.temperatures:
@@ -196,15 +238,42 @@ def check(comparison: Comparison) -> None:
             resolve(settings, known)
 
 
+def check_drafts(drafts: Sequence[NamedDraft]) -> None:
+    """Refuse drafts that cannot be told apart, or too many.
+
+    Raises:
+        SettingsError: naming what is wrong.
+    """
+    if len(drafts) > MOST_DRAFTS:
+        raise SettingsError(f"These are {len(drafts)} drafts; compare at most {MOST_DRAFTS} at once.")
+    _check_labels("draft", [draft.label for draft in drafts])
+
+
+def _check_labels(what: str, values: Sequence[str]) -> None:
+    if SAMPLING in values or NO_DRAFT in values:
+        raise SettingsError(f"The labels {SAMPLING!r} and {NO_DRAFT!r} stand for the target alone; choose others.")
+    twice = next((value for value in values if values.count(value) > 1), None)
+    if twice is not None:
+        raise SettingsError(f"The {what} {twice} is named twice; give every one its own label.")
+
+
 # --------------------------------------------------------------------------------------------------------- units
 
 
 def units(comparison: Comparison, prompts: Sequence[Prompt]) -> list[Unit]:
-    """All work, in the order of the rows: paired runs first, then by prompt, tree, temperature and verifier.
+    """All work, in the order of the rows: by draft, so that each is loaded once; paired runs first, then by prompt,
+    tree, temperature and verifier.
 
-    A prompt that is run free ends with the target alone.
+    A prompt that is run free ends with the target alone, which needs no draft and runs beside the first one.
     """
     found: list[Unit] = []
+    for draft in labels_of_drafts(comparison):
+        _add_units(found, comparison, prompts, draft)
+    return found
+
+
+def _add_units(found: list[Unit], comparison: Comparison, prompts: Sequence[Prompt], draft: str | None) -> None:
+    with_sampling = comparison.sampling and (draft is None or draft == comparison.drafts[0].label)
     parts: tuple[tuple[Mode, int | None, list[str | None]], ...] = (
         ("paired", comparison.paired, [None]),
         ("free", comparison.free, [verifier.label for verifier in comparison.verifiers]),
@@ -214,10 +283,23 @@ def units(comparison: Comparison, prompts: Sequence[Prompt]) -> list[Unit]:
             for tree in comparison.trees:
                 for temperature in comparison.temperatures:
                     for verifier in verifiers:
-                        found.append(Unit(len(found), mode, prompt, tree.label, temperature, verifier))
-            for temperature in comparison.temperatures if mode == "free" and comparison.sampling else ():
+                        found.append(Unit(len(found), mode, prompt, tree.label, temperature, verifier, draft))
+            for temperature in comparison.temperatures if mode == "free" and with_sampling else ():
                 found.append(Unit(len(found), mode, prompt, NO_DRAFT, temperature, SAMPLING))
-    return found
+
+
+def labels_of_drafts(comparison: Comparison) -> Sequence[str | None]:
+    """Of all drafts in order; of one without a label it is None."""
+    return tuple(one.label for one in comparison.drafts) or (None,)
+
+
+def draft_of(comparison: Comparison, label: str | None) -> str | None:
+    """What the draft of a unit is loaded by, by its label; None where the comparison leaves it to the pair.
+
+    The target alone runs beside the first draft.
+    """
+    known = {one.label: one.draft for one in comparison.drafts}
+    return next(iter(known.values()), None) if label is None else known[label]
 
 
 def prompt_seed(seed: int, prompt_id: str) -> int:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from specviz.compare.rows import DIVERGENCES, OPTIMA, Row, Rows
+from specviz.compare.rows import DIVERGENCES, Row, Rows
 
 DRAWS = 2_000
 """Resamples of the bootstrap."""
@@ -32,6 +32,8 @@ class Group(NamedTuple):
     mode: str
     tree: str
     temperature: float
+    draft: str | None = None
+    """Label; None where the comparison has one draft without a label, and where the target is alone."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def _quality(steps: Sequence[Row], output: Row | None) -> dict[str, tuple[float,
     for name in DIVERGENCES:
         values = [row[name] for row in steps if row[name] is not None]
         found[name] = (sum(values), len(values))
-    told = [row for row in steps if row.get(OPTIMA[0]) is not None]
+    told = [row for row in steps if row.get("nodes_reached") is not None]
     reached = sum(row["nodes_reached"] for row in told)
     for name in ("accepted", "expected", "optimum"):
         found[f"{name}_at_nodes"] = (sum(row[name] for row in told), reached)
@@ -115,7 +117,8 @@ def _quality(steps: Sequence[Row], output: Row | None) -> dict[str, tuple[float,
 
 
 def _key(row: Row) -> tuple[Group, str, str]:
-    return Group(row["mode"], row["tree"], row["temperature"]), row["verifier"], row["prompt_id"]
+    group = Group(row["mode"], row["tree"], row["temperature"], row.get("draft_label"))
+    return group, row["verifier"], row["prompt_id"]
 
 
 def _by_depth(steps: Sequence[Row]) -> Counts:
@@ -283,7 +286,7 @@ def differences(tallies: Sequence[Tally], measure: Measure, base: str | None = N
 
 
 def from_base(tallies: Sequence[Tally], measure: Measure, base: str) -> list[Difference]:
-    """Every verifier less ``base``, which ran without a tree: it is set beside each tree of its temperature."""
+    """Every verifier less ``base``, which ran without a tree: it is set beside every tree and draft of its kind."""
     groups = dict.fromkeys(tally.group for tally in tallies if tally.verifier != base)
     beside = [
         replace(tally, group=group)
@@ -298,11 +301,22 @@ def from_base(tallies: Sequence[Tally], measure: Measure, base: str) -> list[Dif
 def between_trees(tallies: Sequence[Tally], measure: Measure, trees: Sequence[str]) -> list[Difference]:
     """All pairs of these trees for every verifier: ``a`` and ``b`` are trees here, and ``group.tree`` the verifier."""
     turned = [
-        replace(
-            tally, group=Group(tally.group.mode, tally.verifier, tally.group.temperature), verifier=tally.group.tree
-        )
+        replace(tally, group=tally.group._replace(tree=tally.verifier), verifier=tally.group.tree)
         for tally in tallies
         if tally.group.tree in trees
+    ]
+    return differences(turned, measure)
+
+
+def between_drafts(tallies: Sequence[Tally], measure: Measure) -> list[Difference]:
+    """All pairs of drafts for every verifier and tree: ``a`` and ``b`` are drafts here, ``group.draft`` a verifier.
+
+    Two drafts ran on the same prompts with the same luck, each its own way.
+    """
+    turned = [
+        replace(tally, group=tally.group._replace(draft=tally.verifier), verifier=draft)
+        for tally in tallies
+        if (draft := tally.group.draft) is not None
     ]
     return differences(turned, measure)
 

@@ -1,6 +1,6 @@
 """The statistics of a comparison as plain rows, computed once for the report, the charts and the page.
 
-Three tables, each a list of flat dicts of strings and numbers; see "summary.json" in docs/comparison.md.
+Some tables, each a list of flat dicts of strings and numbers; see "summary.json" in docs/comparison.md.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from specviz.compare.statistics import (
     Estimate,
     Group,
     Tally,
+    between_drafts,
     between_trees,
     by_group,
     differences,
@@ -49,7 +50,8 @@ def summarize(tallies: Sequence[Tally], labels: Labels | None = None) -> Summary
 
     Returns:
         ``format``, and the rows of ``verifiers``, ``trees``, ``estimates``, ``places``, ``differences`` and
-        ``tree_differences``.
+        ``tree_differences``; where drafts have labels also of ``drafts`` and ``draft_differences``, and every row names
+        its ``draft``.
     """
     verifying = [tally for tally in tallies if tally.verifier != SAMPLING]
     rules, options = (labels.rules, labels.options) if labels else ({}, {})
@@ -61,6 +63,14 @@ def summarize(tallies: Sequence[Tally], labels: Labels | None = None) -> Summary
         "places": list(_places(verifying, rules)),
         "differences": list(_differences(tallies, verifying)),
         "tree_differences": list(_tree_differences(verifying, labels)),
+        **(
+            {
+                "drafts": [{"label": it, "draft": draft} for it, draft in (labels.drafts if labels else {}).items()],
+                "draft_differences": list(_draft_differences(verifying)),
+            }
+            if any(tally.group.draft is not None for tally in verifying)
+            else {}
+        ),
     }
 
 
@@ -82,6 +92,16 @@ def _tree_differences(tallies: Sequence[Tally], labels: Labels | None) -> Iterat
                 row = _difference(measure, it)
                 row["verifier"] = row.pop("tree")
                 yield row | {"nodes": nodes}
+
+
+def _draft_differences(tallies: Sequence[Tally]) -> Iterator[Row]:
+    for measure in DIFFERENCES:
+        for mode in ("paired", "free"):
+            own = [tally for tally in tallies if tally.group.mode == mode]
+            for it in between_drafts(own, MEASURES[measure]):
+                row = _difference(measure, it)
+                row["verifier"] = row.pop("draft")
+                yield row
 
 
 def _estimates(tallies: Sequence[Tally], rules: Mapping[str, str]) -> Iterator[Row]:
@@ -135,7 +155,8 @@ def _difference(measure: str, it: Difference) -> Row:
 
 
 def _key(group: Group) -> Row:
-    return {"mode": group.mode, "tree": group.tree, "temperature": group.temperature}
+    key: Row = {"mode": group.mode, "tree": group.tree, "temperature": group.temperature}
+    return key if group.draft is None else key | {"draft": group.draft}
 
 
 def _values(it: Estimate) -> Row:

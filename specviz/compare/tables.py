@@ -3,6 +3,7 @@ back as rows."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,10 +14,11 @@ from filelock import FileLock
 
 from specviz.compare.dataset_card import data_card
 from specviz.compare.jobs import CARD, WORK, Job, is_finished, read_unit, write_atomically
-from specviz.compare.parquet_files import file_names, files_pattern, files_there, read_files, table_files
-from specviz.compare.read import MODELS_KEY
+from specviz.compare.parquet_files import file_names, files_pattern, files_there, read_files, schema_of, table_files
+from specviz.compare.read import DRAFTS_KEY, MODELS_KEY
 from specviz.compare.rows import TABLES, Row, Rows
 from specviz.compare.run_unit import Result
+from specviz.compare.spec import labels_of_drafts
 from specviz.errors import SettingsError
 from specviz.trace.identity import other_models
 from specviz.trace.schema import Models
@@ -43,22 +45,26 @@ def merge(folder: Path, job: Job) -> None:
         files = {name: table_files(folder, name) for name in TABLES}
         counts = {name: sum(_count(path) for path in paths) for name, paths in files.items()}
         patterns = {name: files_pattern(name, len(paths)) for name, paths in files.items()}
-        card = data_card(job, models, counts, patterns)
+        card = data_card(job, list(models.values()), counts, patterns)
         write_atomically(folder / CARD, card.encode())
         shutil.rmtree(folder / WORK, ignore_errors=True)
 
 
-def _write_tables(folder: Path, job: Job) -> Models:
+def _write_tables(folder: Path, job: Job) -> dict[str | None, Models]:
+    """Write all rows; returns the models by the draft's label, in the order of the drafts."""
     for left in folder.glob(".*.parquet.part"):  # by a merge that was killed
         left.unlink()
     units = job.units()
-    models = read_unit(folder, units[0].index).models
+    models: dict[str | None, Models] = {}
+    for draft in labels_of_drafts(job.comparison):
+        first = next(unit for unit in units if unit.draft == draft)
+        models[draft] = read_unit(folder, first.index).models
     writers = {name: _Writer(folder, name, models) for name in TABLES}
     try:
         group: list[Result] = []
         for unit in units:
             result = read_unit(folder, unit.index)
-            if other := other_models(result.models, models):
+            if other := _other(result, models):
                 raise SettingsError(
                     f"The unit {unit.index} was made by other models than the first ({other}); use equal ones on all "
                     "machines."
@@ -76,16 +82,24 @@ def _write_tables(folder: Path, job: Job) -> Models:
     return models
 
 
+def _other(result: Result, models: Mapping[str | None, Models]) -> str | None:
+    """What tells a unit's models from those of the first with its draft, and its target from the first of all."""
+    first = next(iter(models.values()))
+    own = models.get(result.draft, first)  # the target alone ran beside the first draft
+    return other_models(result.models, own) or other_models(
+        Models(target=own.target, draft=first.draft), Models(target=first.target, draft=first.draft)
+    )
+
+
 class _Writer:
     """A table's rows on their way into files, each at most :data:`LARGEST_FILE` large, with hidden names at first."""
 
-    def __init__(self, folder: Path, table: str, models: Models | None = None):
-        self._folder, self._table, self._schema = folder, table, _schema(table)
+    def __init__(self, folder: Path, table: str, models: Mapping[str | None, Models] | None = None):
+        self._folder, self._table, self._schema = folder, table, schema_of(table)
         # What a file holds besides its row groups: the models that made the rows, once.
-        about = _essence(models).model_dump_json(exclude_none=True) if models and table == "outputs" else None
-        self._about = {MODELS_KEY: about} if about else None
+        self._about = _about(models) if models and table == "outputs" else None
         # It stands in the file's own metadata, and in Arrow's schema in base64.
-        self._room = LARGEST_FILE - 4 * len(about or "")
+        self._room = LARGEST_FILE - 4 * sum(map(len, (self._about or {}).values()))
         # Numbers hardly repeat, and a dictionary of them is larger than they are.
         repeating = [
             f"{column}.list.element" if word.startswith("list") else column
@@ -152,25 +166,21 @@ class _Writer:
             os.replace(part, self._folder / name)
 
 
+def _about(models: Mapping[str | None, Models]) -> dict[str, str]:
+    """The metadata: one pair, that of the first draft, and beside it every draft that has a label."""
+    first = _essence(next(iter(models.values())))
+    found = {MODELS_KEY: first.model_dump_json(exclude_none=True)}
+    drafts = {label: _essence(one).draft for label, one in models.items() if label is not None}
+    if drafts:
+        plain = {label: draft.model_dump(mode="json", exclude_none=True) for label, draft in drafts.items() if draft}
+        found[DRAFTS_KEY] = json.dumps(plain, ensure_ascii=False)
+    return found
+
+
 def _essence(models: Models) -> Models:
     """Without the device, which may differ."""
     target, draft = (model.model_copy(update={"device": ""}) for model in models.both())
     return Models(target=target, draft=draft)
-
-
-def _schema(name: str) -> Any:
-    import pyarrow
-
-    def type_of(word: str) -> Any:
-        if word.startswith("list<"):
-            return pyarrow.list_(type_of(word[5:-1]))
-        return getattr(pyarrow, {"double": "float64", "bool": "bool_"}.get(word, word))()
-
-    fields = [
-        pyarrow.field(column, type_of(word), metadata={"description": meaning})
-        for column, (word, meaning) in TABLES[name].items()
-    ]
-    return pyarrow.schema(fields)
 
 
 def _count(path: Path) -> int:
@@ -193,7 +203,7 @@ def read_rows(folder: Path) -> Iterator[Rows]:
         files = {name: table_files(folder, name) for name in TABLES}
         if not all(files.values()):
             raise SettingsError(f"The comparison in {str(folder)!r} lacks a table; copy all of its files.")
-        ids = read_files(files["outputs"], ["prompt_id"])["prompt_id"].unique()
+        ids = read_files("outputs", files["outputs"], ["prompt_id"])["prompt_id"].unique()
         for prompt_id in ids.to_pylist():
             yield rows_of(files, prompt_id)
     except (OSError, pyarrow.ArrowException) as error:
@@ -211,4 +221,4 @@ def rows_of(files: Mapping[str, Sequence[Path]], prompt_id: str) -> Rows:
         OSError, pyarrow.ArrowException: if a file cannot be read.
     """
     only = [("prompt_id", "=", prompt_id)]
-    return Rows(**{name: read_files(paths, filters=only).to_pylist() for name, paths in files.items()})
+    return Rows(**{name: read_files(name, paths, filters=only).to_pylist() for name, paths in files.items()})

@@ -18,6 +18,7 @@ from specviz.compare.statistics import (
     Tally,
     accepted_length,
     added,
+    between_drafts,
     between_trees,
     block_efficiency,
     by_group,
@@ -78,6 +79,9 @@ def _lines(tallies: Sequence[Tally], labels: Labels | None) -> Iterator[str]:
         yield from (title, "=" * len(title), "")
         yield from _lengths(own)
         yield from _differences("Differences in accepted length", differences(own, accepted_length))
+        for what, function in (("accepted length", accepted_length), ("block efficiency", block_efficiency)):
+            apart = between_drafts(own, function)
+            yield from _differences(f"Differences in {what} between drafts", apart, ("verifier", "tree", "drafts"))
         yield from _measures("Quality of the outputs", everyone, QUALITY)
         for measure in FROM_SAMPLING:
             found = from_base(everyone, QUALITY[measure], SAMPLING)
@@ -96,14 +100,15 @@ def _lines(tallies: Sequence[Tally], labels: Labels | None) -> Iterator[str]:
 
 def _lengths(tallies: Sequence[Tally]) -> Iterator[str]:
     rows = []
+    places = _Places(tallies)
     for group, verifiers in by_group(tallies).items():
         for name, own in verifiers.items():
             accepted, efficiency = estimate(own, accepted_length), estimate(own, block_efficiency)
             steps = sum(tally.steps for tally in own)
             rows.append(
-                [*_group(group), name, str(accepted.prompts), str(steps), _interval(accepted), _interval(efficiency)]
+                [*places(group), name, str(accepted.prompts), str(steps), interval(accepted), interval(efficiency)]
             )
-    yield from table(["tree", "T", "verifier", "prompts", "steps", "accepted", "block eff."], rows)
+    yield from table([*places.head, "verifier", "prompts", "steps", "accepted", "block eff."], rows)
 
 
 def _measures(title: str, tallies: Sequence[Tally], measures: Mapping[str, Measure]) -> Iterator[str]:
@@ -116,8 +121,9 @@ def _measures(title: str, tallies: Sequence[Tally], measures: Mapping[str, Measu
     columns = [measure for measure in measures if any(cells[measure].prompts for _, _, cells in found)]
     if columns:
         yield title
-        rows = [[*_group(group), name, *(_interval(cells[it]) for it in columns)] for group, name, cells in found]
-        yield from table(["tree", "T", "verifier", *(_TITLES[measure] for measure in columns)], rows)
+        places = _Places(tallies)
+        rows = [[*places(group), name, *(interval(cells[it]) for it in columns)] for group, name, cells in found]
+        yield from table([*places.head, "verifier", *(_TITLES[measure] for measure in columns)], rows)
 
 
 def _sweep(rule: str, names: list[str], tallies: Sequence[Tally], labels: Labels) -> Iterator[str]:
@@ -129,24 +135,28 @@ def _sweep(rule: str, names: list[str], tallies: Sequence[Tally], labels: Labels
         **{_TITLES[it]: measure for it, measure in (QUALITY | DIVERGENCE).items() if it in _SWEPT},
     }
     rows = []
+    places = _Places(tallies)
     for group, verifiers in by_group(tallies).items():
         for name in names:
-            cells = [_interval(estimate(verifiers.get(name, []), measure)) for measure in columns.values()]
-            rows.append([*_group(group), *(str(labels.options[name][option]) for option in options), *cells])
+            cells = [interval(estimate(verifiers.get(name, []), measure)) for measure in columns.values()]
+            rows.append([*places(group), *(str(labels.options[name][option]) for option in options), *cells])
     yield f"Sweep of {rule}"
-    yield from table(["tree", "T", *options, *columns], rows)
+    yield from table([*places.head, *options, *columns], rows)
 
 
 def _budget(nodes: int, trees: list[str], tallies: Sequence[Tally]) -> Iterator[str]:
     """Trees that can have as many nodes, verifier by verifier."""
     rows = []
+    places = _Places(tallies)
     for group, verifiers in by_group(tallies).items():
         for name, own in verifiers.items() if group.tree in trees else ():
-            cells = [_interval(estimate(own, it)) for it in (nodes_per_step, accepted_length, block_efficiency)]
-            rows.append([name, *reversed(_group(group)), *cells])
-    rows.sort(key=lambda row: row[:2])  # stable: trees stay in their order
+            cells = [interval(estimate(own, it)) for it in (nodes_per_step, accepted_length, block_efficiency)]
+            *drafted, tree, temperature = places(group)
+            rows.append([*drafted, name, temperature, tree, *cells])
+    *heads, tree, temperature = places.head
+    rows.sort(key=lambda row: row[: len(heads) + 2])  # stable: trees stay in their order
     yield f"Trees of at most {nodes} nodes"
-    yield from table(["verifier", "T", "tree", "nodes", "accepted", "block eff."], rows)
+    yield from table([*heads, "verifier", temperature, tree, "nodes", "accepted", "block eff."], rows)
     yield from _differences(
         f"Differences in block efficiency between trees of at most {nodes} nodes",
         between_trees(tallies, block_efficiency, trees),
@@ -155,22 +165,21 @@ def _budget(nodes: int, trees: list[str], tallies: Sequence[Tally]) -> Iterator[
 
 
 def _differences(
-    title: str, found: Sequence[Difference], heads: tuple[str, str] = ("tree", "verifiers")
+    title: str, found: Sequence[Difference], heads: tuple[str, ...] = ("tree", "verifiers")
 ) -> Iterator[str]:
     if not any(it.prompts for it in found):
         return
     yield title
-    rows = [
-        [
-            *_group(it.group),
-            f"{it.a} - {it.b}",
-            _interval(Estimate(it.value, it.low, it.high, it.prompts), sign="+"),
-            f"{it.p:.4f}",
-            f"{it.adjusted:.4f}",
-        ]
-        for it in found
-    ]
-    yield from table([heads[0], "T", heads[1], "difference", "p", "Holm"], rows)
+    *_, tree, pair = heads
+    places = _Places(found, heads[0] if len(heads) > 2 else "draft", tree)
+    rows = [[*places(it.group), *difference_cells(it)] for it in found]
+    yield from table([*places.head, pair, "difference", "p", "Holm"], rows)
+
+
+def difference_cells(it: Difference) -> list[str]:
+    """Who less whom, the difference with its interval, p, and p after Holm's correction."""
+    value = interval(Estimate(it.value, it.low, it.high, it.prompts), sign="+")
+    return [f"{it.a} - {it.b}", value, f"{it.p:.4f}", f"{it.adjusted:.4f}"]
 
 
 def _kinds(tallies: Sequence[Tally]) -> Iterator[str]:
@@ -178,16 +187,15 @@ def _kinds(tallies: Sequence[Tally]) -> Iterator[str]:
     kinds = list(dict.fromkeys(tally.kind for tally in tallies))
     names = list(dict.fromkeys(tally.verifier for tally in tallies))
     rows = []
+    places = _Places(tallies)
     for group, verifiers in by_group(tallies).items():
         for kind in kinds:
             cells = [
-                _interval(
-                    estimate([tally for tally in verifiers.get(name, []) if tally.kind == kind], block_efficiency)
-                )
+                interval(estimate([tally for tally in verifiers.get(name, []) if tally.kind == kind], block_efficiency))
                 for name in names
             ]
-            rows.append([*_group(group), kind, *cells])
-    yield from table(["tree", "T", "kind", *names], rows)
+            rows.append([*places(group), kind, *cells])
+    yield from table([*places.head, "kind", *names], rows)
 
 
 def _places(title: str, tallies: Sequence[Tally], first: int) -> Iterator[str]:
@@ -197,19 +205,36 @@ def _places(title: str, tallies: Sequence[Tally], first: int) -> Iterator[str]:
         for name, own in verifiers.items():
             found.append((group, name, added(tally.by_depth if first else tally.by_rank for tally in own)))
     width = max((len(counts) for _, _, counts in found), default=0)
+    places = _Places(tallies)
     rows = [
-        [*_group(group), name, *(f"{a / c:.3f}" if c else "-" for a, c in counts), *[""] * (width - len(counts))]
+        [*places(group), name, *(f"{a / c:.3f}" if c else "-" for a, c in counts), *[""] * (width - len(counts))]
         for group, name, counts in found
     ]
-    yield from table(["tree", "T", "verifier", *(str(place + first) for place in range(width))], rows)
+    yield from table([*places.head, "verifier", *(str(place + first) for place in range(width))], rows)
 
 
-def _group(group: Group) -> list[str]:
-    tree = group.tree if len(group.tree) <= 28 else group.tree[:27] + "…"
-    return [tree, f"{group.temperature:g}"]
+class _Places:
+    """The first columns of a table: draft where drafts have labels, tree and temperature.
+
+    Args:
+        rows: all that the table has, each with a ``group``.
+        draft, tree: what the columns are called, where they hold something else.
+    """
+
+    def __init__(self, rows: Sequence[Tally] | Sequence[Difference], draft: str = "draft", tree: str = "tree"):
+        self._drafts = any(row.group.draft is not None for row in rows)
+        self.head = [*([draft] if self._drafts else []), tree, "T"]
+
+    def __call__(self, group: Group) -> list[str]:
+        return [*([_short(group.draft or "-")] if self._drafts else []), _short(group.tree), f"{group.temperature:g}"]
 
 
-def _interval(it: Estimate, sign: str = "") -> str:
+def _short(label: str) -> str:
+    return label if len(label) <= 28 else label[:27] + "…"
+
+
+def interval(it: Estimate, sign: str = "") -> str:
+    """``1.234 [1.100, 1.400]``, or a dash for no prompts."""
     if not it.prompts:
         return "-"
     value, low, high = (round(one, 3) + 0.0 for one in (it.value, it.low, it.high))  # no -0.000

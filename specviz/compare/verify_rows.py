@@ -21,12 +21,14 @@ def verify_rows(rows: Rows) -> list[str]:
 
     Rows are those of whole units. Asked are: every decision follows from its recorded numbers and agrees with its
     path; thresholds of ``u < p/q`` and ``x = y`` rules follow from p and q; verifiers met the same coin at the same
-    node; accepted + steps = emitted; and outputs are what the driver committed.
+    node; accepted + steps = emitted; outputs are what the driver committed; and all runs of a prompt, whatever draft,
+    tree or verifier, had one seed.
     """
     steps = {_step_key(row): row for row in rows.steps}
     problems = [] if len(steps) == len(rows.steps) else ["A step and verifier has more than one row."]
     problems += _decisions(rows.decisions, steps)
     problems += _runs(rows)
+    problems += _seeds(rows.outputs)
     return problems
 
 
@@ -107,6 +109,13 @@ def _runs(rows: Rows) -> Iterator[str]:
         yield from _committed(where, [row for row in own if row["driver"]], output)
 
 
+def _seeds(outputs: list[Row]) -> Iterator[str]:
+    seeds: dict[str, int] = {}
+    for row in outputs:
+        if seeds.setdefault(row["prompt_id"], row["seed"]) != row["seed"]:
+            yield f"{_where(row)}: it has another seed than the prompt's runs before it."
+
+
 def _committed(where: str, driver: list[Row], output: Row) -> Iterator[str]:
     """The driver's emitted tokens are the output, but for a cut in the last step."""
     emitted = [token for row in driver for token in (*row["path_tokens"], row["bonus_token"])]
@@ -122,7 +131,7 @@ def _committed(where: str, driver: list[Row], output: Row) -> Iterator[str]:
 
 
 def _run_key(row: Row) -> RunKey:
-    run = (row["mode"], row["prompt_id"], row["tree"], row["temperature"])
+    run = (row["mode"], row["prompt_id"], row.get("draft_label"), row["tree"], row["temperature"])
     return run if row["mode"] == "paired" else (*run, row["verifier"])
 
 
@@ -131,4 +140,5 @@ def _step_key(row: Row) -> RunKey:
 
 
 def _where(row: Row) -> str:
-    return f"{row['mode']} run of {row['prompt_id']} with {row['tree']} at {row['temperature']:g}"
+    drafted = "" if row.get("draft_label") is None else f"{row['draft_label']} on "
+    return f"{row['mode']} run of {row['prompt_id']} with {drafted}{row['tree']} at {row['temperature']:g}"

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from typing_extensions import TypedDict
 
 from specviz.figures.frame_types import Frame, JsonOf
+from specviz.figures.totals_types import Totals
 from specviz.trace.schema import ModelInfo, Sampling, Settings
 
 
@@ -19,55 +20,6 @@ class Looks(TypedDict):
     name: str
     role: str
     dash: str
-
-
-class Counts(TypedDict):
-    """Columns: how many were accepted, of how many."""
-
-    accepted: list[int]
-    of: list[int]
-
-
-class AtNodes(TypedDict):
-    """Sums over the nodes with children that a verifier's walks reached: at how many a child was accepted, what the
-    rule could expect there, and the optima."""
-
-    nodes: int
-    accepted: int
-    expected: float
-    optimum: float
-
-
-class VerifierTotals(TypedDict):
-    """Of one verifier over the steps that know it; ``depth`` from depth 1, ``rank`` from draw rank 0. ``atNodes`` is
-    null where no optimum was recorded, and for a rule that does not decide node by node."""
-
-    verifier: str
-    drives: int
-    steps: int
-    accepted: int
-    emitted: int
-    efficiency: float | None
-    depth: Counts
-    rank: Counts
-    atNodes: AtNodes | None
-
-
-class SharedTotals(TypedDict):
-    """Over the steps that each of ``verifiers`` judged, so that they can be compared."""
-
-    steps: int
-    verifiers: list[VerifierTotals]
-
-
-class Totals(TypedDict):
-    """The run so far. ``shared`` is of another engine's run that specviz's rules judged again; else null."""
-
-    steps: int
-    tokens: int
-    formulas: dict[str, str]
-    verifiers: list[VerifierTotals]
-    shared: SharedTotals | None
 
 
 class FailedNodes(TypedDict):
@@ -289,6 +241,41 @@ class Lesson(TypedDict):
     next: str | None
 
 
+class FaultName(TypedDict):
+    """A fault of the gallery, and what its loop does wrong in a sentence."""
+
+    name: str
+    title: str
+    said: str
+
+
+class FaultReport(TypedDict):
+    """Where somebody met a fault: an issue or a pull request."""
+
+    name: str
+    address: str
+
+
+class Fault(TypedDict):
+    """A fault of the gallery, beside its run.
+
+    more     what comes of it
+    look     where the page shows it
+    finding  which of the run's findings says where it shows; null where the checks find it no more"""
+
+    name: str
+    number: int
+    count: int
+    title: str
+    said: str
+    more: str
+    look: str
+    run: str
+    finding: int | None
+    reports: list[FaultReport]
+    next: str | None
+
+
 class OptionField(TypedDict):
     """An option of a verifier as a form has it; ``kind`` as :func:`specviz.options.option_kind` says."""
 
@@ -457,6 +444,8 @@ class Block(TypedDict, total=False):
     following: Following
     lessons: list[LessonName]
     lesson: Lesson
+    faults: list[FaultName]
+    fault: Fault
     verifiers: list[VerifierChoice]
     whatif: WhatIf
     compare: ComparisonValue | None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from typing_extensions import TypedDict
 
 
@@ -63,6 +65,8 @@ class Mask(TypedDict):
     """The mask against the one that ancestry demands.
 
     up       the row before each row in its line of descent, -1 for none, null where the tree does not tell
+    block    rows of a block that is drafted at once, in which each sees all of them besides its line
+    root     the position at which the root is due; null where that is not known
     silent   rows of which it was not recorded what they see
     leaks    columns that a row sees and must not
     missing  columns that it must see and does not
@@ -71,6 +75,8 @@ class Mask(TypedDict):
     cut      the first row whose runs are not carried any more, or null"""
 
     up: list[int | None]
+    block: list[int]
+    root: int | None
     silent: list[int]
     leaks: Runs
     missing: Runs
@@ -98,11 +104,26 @@ class Audit(TypedDict):
     worst: float
 
 
+class States(TypedDict):
+    """Columns over the written slots of a draft head: which state stands in each beside its token.
+
+    of    ``t``: the target's, ``o``: the head's own, ``m``: none, a place of a block
+    at    place in the text of the target's state; node of the head's own
+    text  the token at that place; null where there is none"""
+
+    of: str
+    at: list[int | None]
+    text: list[str | None]
+
+
 class Cache(TypedDict):
     """One model's cache. Columns run over the slots written in this step, but those of ``after`` and ``settled``.
 
+    kind     what a slot of the text holds: a token's keys and values; of a draft head those of a pair of a state of the
+             target and the token after it, or of a state alone; ``none`` for a head that has none
+    states   of a draft head; else null
     before, length  slots before the step and after the update
-    role     ``c``: fed late, ``n``: of the tree, ``p``: run and then pruned
+    role     ``c``: fed late, ``n``: of the tree, ``p``: run and then pruned, ``m``: a masked place of a block
     state    ``k`` kept where it was, ``m`` moved, ``d`` dropped, ``l`` lost, ``u`` not recorded
     to       the slot that holds it after the update, or null
     moves    what the run says it moved; ``state`` and ``to`` are by fingerprint
@@ -113,6 +134,8 @@ class Cache(TypedDict):
     faults   sentences about what does not fit
     fresh    how many of them arose in this step"""
 
+    kind: Literal["tokens", "pairs", "states", "none"]
+    states: States | None
     before: int | None
     length: int | None
     slot: list[int | None]

@@ -2,8 +2,8 @@
 
 Columns are lists of one length, or texts with one character an entry; a row is what stands at one place in all of them.
 ``assets/viewer/core/frame.d.ts`` has the same types for the viewer's scripts and is made of this file,
-:mod:`specviz.figures.cache_types` and :mod:`specviz.figures.block_types` by ``python -m tests.tools.viewer_types
---write``, so that a name that one side does not know fails the type check of that side.
+:mod:`specviz.figures.cache_types` and :mod:`specviz.figures.block_types`, with what they import, by ``python -m
+tests.tools.viewer_types --write``, so that a name that one side does not know fails the type check of that side.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from specviz.figures.cache_types import Caches
-from specviz.trace.schema import Timings
+from specviz.trace.schema import ModelInfo, Timings
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,22 @@ class Limits(TypedDict):
     folded: int
 
 
+class Biases(TypedDict):
+    """Columns over nodes whose token moved the draft's logits: by how much each of the raw entries that are carried."""
+
+    node: list[int]
+    by: list[list[float]]
+
+
 class Nodes(TypedDict):
     """Columns over the nodes of the tree. ``q`` and ``p`` are the draft's and the target's probability; null where they
-    were not recorded, and for the root. ``text`` is never null: see :func:`specviz.figures.text.token_of`. ``optimum``
-    is that of nodes with children; null as a whole where it was not recorded."""
+    were not recorded, and for the root. ``text`` is never null: see :func:`specviz.figures.text.token_of`.
+
+    optimum     of nodes with children; null as a whole where it was not recorded
+    outside     what the target gives after each node to tokens that the draft cannot propose
+    confidence  how likely the draft says that what it drafts after each node is accepted
+    bias        by which the draft's raw rows were moved by the nodes' tokens
+    Of ``outside`` and ``confidence`` null, for all or for a node, is what does not apply or was not recorded."""
 
     depth: list[int]
     rank: list[int]
@@ -75,6 +87,17 @@ class Nodes(TypedDict):
     draft: Distributions
     optimum: list[float | None] | None
     limits: Limits
+    outside: list[float | None] | None
+    confidence: list[float | None] | None
+    bias: Biases
+
+
+class DepthSums(TypedDict):
+    """Columns over depths from 1 on: the drafted tokens with both probabilities recorded, and the sums of those."""
+
+    drafted: list[int]
+    q: list[float]
+    p: list[float]
 
 
 class Tree(TypedDict):
@@ -221,7 +244,8 @@ class Frame(TypedDict):
     """Everything the page shows of one step. ``tokens`` has the visible text of every token id it mentions.
 
     Null is *not recorded*, everywhere: of another engine's run most of a step may be. ``builder`` and ``proposal`` say
-    how the tree was grown, ``draftRan`` whether a draft model ran nodes of it."""
+    how the tree was grown, ``draftRan`` whether a draft model ran nodes of it. ``draftModel`` is that of a step
+    that ran on another draft, or on the same otherwise, than is said of the run."""
 
     step: int
     index: int
@@ -231,6 +255,7 @@ class Frame(TypedDict):
     builder: str | None
     proposal: str | None
     draftRan: bool | None
+    draftModel: Annotated[dict[str, Any], JsonOf(ModelInfo)] | None
     endReason: str | None
     prefilled: int | None
     timings: Annotated[dict[str, Any], JsonOf(Timings)] | None
@@ -241,4 +266,5 @@ class Frame(TypedDict):
     commit: Commit
     tolerance: Tolerance
     caches: Caches
+    sums: DepthSums
     tokens: dict[int, str]

@@ -14,14 +14,14 @@ from typing import Any, Literal
 from specviz.display import upright
 from specviz.errors import TraceError
 from specviz.figures.block_types import Block, BlockHead, Refused, Run
-from specviz.figures.cache import cache_columns, lag, settled_slots
+from specviz.figures.cache import cache_columns, lag, rules_of, settled_slots, states_read
 from specviz.figures.cache_types import Cache
 from specviz.figures.engine import recorded_from
 from specviz.figures.failures import failed_columns
 from specviz.figures.figure_style import verifier_looks
 from specviz.figures.findings import findings_of
 from specviz.figures.frame_types import Frame, Tolerance
-from specviz.figures.node import TokenTable, commit_columns, node_columns, summary, verdict_rows
+from specviz.figures.node import TokenTable, commit_columns, draft_sums, node_columns, summary, verdict_rows
 from specviz.figures.phases import draft_ran, step_phases
 from specviz.figures.text import pieces, prompt_text, short_options, token_of
 from specviz.figures.totals import run_totals
@@ -42,7 +42,7 @@ def run_header(trace: Trace) -> Run:
         names += [name for name in step.verdicts if name not in names]
     texts, tokens = trace.prompt_text_of, trace.prompt_tokens[-PROMPT_CHARACTERS:]
     prompt = "".join(pieces(token_of(token, texts) for token in tokens))
-    ran = {draft_ran(step) for step in trace.steps}
+    ran = {draft_ran(step, rules_of(trace, i, "draft")) for i, step in enumerate(trace.steps)}
     whole = len(tokens) == len(trace.prompt_tokens) and len(prompt) <= PROMPT_CHARACTERS
     return {
         "id": trace.id,
@@ -92,6 +92,7 @@ def _settings(settings: Settings) -> dict[str, Any]:
 def step_frame(trace: Trace, position: int) -> Frame:
     """The frame of ``trace.steps[position]``."""
     step, engine = trace.steps[position], trace.engine.name if trace.engine else None
+    of_head = rules_of(trace, position, "draft")
     tokens = TokenTable(step)
     known = tolerances(trace.models_of(position))
     # Of a model that was not named nothing tells how coarse its numbers are.
@@ -105,20 +106,22 @@ def step_frame(trace: Trace, position: int) -> Frame:
         "summary": summary(step, position),
         "builder": step.tree.builder,
         "proposal": step.tree.proposal,
-        "draftRan": draft_ran(step),
+        "draftRan": draft_ran(step, of_head),
+        "draftModel": _model(step.models.draft) if step.models and step.models.draft != trace.models.draft else None,
         "endReason": step.end_reason,
         "prefilled": step.prefilled,
         "timings": _timings(step.timings),
         "tree": tree_columns(step, engine),
         "nodes": node_columns(step, tokens, shown),
         "verdicts": verdict_rows(step, tokens, shown, trace.end_tokens),
-        "phases": step_phases(step, shown),
+        "phases": step_phases(step, shown, of_head),
         "commit": commit_columns(trace, position),
         "tolerance": tolerance,
         "caches": {
             "target": _cache(trace, position, "target", tolerance["target"]),
             "draft": _cache(trace, position, "draft", tolerance["draft"]),
         },
+        "sums": draft_sums(step),
         "tokens": tokens.used,
     }
 
@@ -130,8 +133,10 @@ def _cache(trace: Trace, position: int, name: Literal["target", "draft"], tolera
         return None
     before = trace.steps[position - 1] if position and not step.prefilled else None
     change_before: CacheChange | None = getattr(before.caches, name) if before else None
-    lag_before = lag(before, change_before) if before and change_before else 0
-    return cache_columns(step, change, settled_slots(trace, position, name), tolerance, lag_before)
+    lag_before = lag(before, change_before, rules_of(trace, position - 1, name)) if before and change_before else 0
+    states = states_read(trace, position) if name == "draft" else None
+    rules = rules_of(trace, position, name)
+    return cache_columns(step, change, settled_slots(trace, position, name), tolerance, lag_before, rules, states)
 
 
 def block(trace: Trace, positions: Iterable[int], *, go: int | None = None) -> Block:

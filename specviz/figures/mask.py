@@ -1,8 +1,9 @@
 """The attention mask and the positions that were passed to a model, against the ones that ancestry demands.
 
 A row is a slot written in this step, a column a slot it might look at. Demanded: the settled slots, the committed
-tokens fed late, the row's ancestors and itself, and the position its token will have in the text. Both sides are
-carried without loss: the demanded line as a parent pointer, the observed one as its differences from that line.
+tokens fed late, the row's ancestors and itself, and the position its token will have in the text; of a block that is
+drafted at once, its other rows. Both sides are carried without loss: the demanded line as a parent pointer, the
+observed one as its differences from that line.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from specviz.figures.cache_types import Mask, Runs
+from specviz.figures.head_slots import HeadSlots
 from specviz.trace.schema import CacheChange, Step
 
 MOST_RUNS = 5000
@@ -44,21 +46,28 @@ class Row:
         return frozenset() if self.demanded is None or self.sees is None else self.demanded - self.sees
 
 
-def mask_rows(step: Step, change: CacheChange) -> list[Row]:
-    """Every slot written in this step, in slot order."""
+def mask_rows(step: Step, change: CacheChange, rules: HeadSlots | None = None) -> list[Row]:
+    """Every slot written in this step, in slot order; with the rules of a head's cache, if it is one."""
     index_of = {slot.slot: index for index, slot in enumerate(change.appended)}
     node_row = {slot.node: index for index, slot in enumerate(change.appended) if slot.node is not None}
     rows: list[Row] = []
     late = -1  # the last committed token that was fed late, so far
+    root, offset = _root(step, rules)
+    block = block_rows(change, rules)
     for index, slot in enumerate(change.appended):
         up: int | None = None
-        due: int | None = None
+        place: int | None = None
         if slot.role == "context":
-            up, due, late = late, slot.slot, index
+            up, place, late = late, slot.slot, index
+        elif index in block:
+            up, place = (late if index == block[0] else index - 1), root + block.index(index)
         elif slot.node is not None:
             up = node_row.get(step.tree.nodes[slot.node].parent, late)
-            due = step.context - 1 + step.tree.nodes[slot.node].depth
+            place = root + step.tree.nodes[slot.node].depth
+        due = None if place is None or offset is None else place + offset
         line = None if up is None else frozenset((index, *_line(rows, up)))
+        if line is not None and index in block and rules and not rules.causal:
+            line |= frozenset(block)
         seen = None if slot.sees is None else frozenset(index_of[other] for other in slot.sees if other in index_of)
         outside = slot.sees is not None and seen is not None and len(seen) < len(slot.sees)
         rows.append(Row(index, slot.position, due, seen, line, up, outside))
@@ -69,8 +78,19 @@ def _line(rows: list[Row], up: int) -> frozenset[int]:
     return (rows[up].demanded or frozenset()) if 0 <= up < len(rows) else frozenset()
 
 
-def mask_columns(change: CacheChange, rows: list[Row]) -> Mask | None:
+def block_rows(change: CacheChange, rules: HeadSlots | None) -> list[int]:
+    """The written slots that are a block's: the root's and those of masked places."""
+    return [i for i, slot in enumerate(change.appended) if slot.role != "context"] if rules and rules.block else []
+
+
+def _root(step: Step, rules: HeadSlots | None) -> tuple[int, int | None]:
+    """The root's slot, and what is added to a slot's number for its position."""
+    return (step.context - 1, 0) if rules is None else (rules.root, rules.offset)
+
+
+def mask_columns(step: Step, change: CacheChange, rows: list[Row], rules: HeadSlots | None = None) -> Mask | None:
     """What the picture is expanded from; null where nothing of it was recorded."""
+    root, offset = _root(step, rules)
     if rows and all(row.sees is None and row.position is None for row in rows):
         return None
     leaks, missing, unknown = (Runs(row=[], first=[], last=[]) for _ in range(3))
@@ -94,6 +114,8 @@ def mask_columns(change: CacheChange, rows: list[Row]) -> Mask | None:
     misplaced = [(row.index, row.due) for row in rows if row.due is not None and _is_misplaced(row)]
     return {
         "up": [row.up for row in rows],
+        "block": block_rows(change, rules) if rules and not rules.causal else [],
+        "root": None if offset is None else root + offset,
         "silent": [row.index for row in rows if row.sees is None],
         "leaks": leaks,
         "missing": missing,

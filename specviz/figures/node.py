@@ -12,21 +12,24 @@ from typing import Literal, overload
 
 from specviz.digits import CARRIED
 from specviz.figures.bonus import bonus_fault
-from specviz.figures.frame_types import Bonus as BonusColumns
 from specviz.figures.frame_types import (
+    Biases,
     Commit,
     DecisionDetails,
     Decisions,
+    DepthSums,
     Distributions,
     Nodes,
     Residual,
     Top,
     TopColumns,
 )
+from specviz.figures.frame_types import Bonus as BonusColumns
 from specviz.figures.frame_types import Verdict as VerdictColumns
 from specviz.figures.outcomes import LETTERS
 from specviz.figures.text import listed, pieces, short_options, token_label, token_of
 from specviz.figures.tree import node_label
+from specviz.trace.calibration import depth_sums
 from specviz.trace.metrics import new_tokens
 from specviz.trace.schema import Bonus, Decision, Row, Step, TopK, Trace, Verdict, cut, options_key
 
@@ -118,7 +121,32 @@ def node_columns(step: Step, tokens: TokenTable, shown: Collection[int]) -> Node
         "draft": tokens.distributions([node.draft for node in nodes], limit),
         "optimum": None if all(node.optimum is None for node in nodes) else [number(node.optimum, 6) for node in nodes],
         "limits": {"shown": limits[0], "folded": limits[1]},
+        "outside": _recorded([number(node.p_outside, carried(node.id)) for node in nodes]),
+        "confidence": _recorded(
+            [number(node.draft.confidence if node.draft else None, carried(node.id)) for node in nodes]
+        ),
+        "bias": _biases(step, limit),
     }
+
+
+def _recorded(values: list[float | None]) -> list[float | None] | None:
+    """The column, if there is anything in it: most runs have no such thing, and large trees many nodes."""
+    return None if all(value is None for value in values) else values
+
+
+def _biases(step: Step, limits: Sequence[int]) -> Biases:
+    """Of every node whose draft row has one, as many entries as are carried of it."""
+    known = [(node.id, node.draft.bias) for node in step.tree.nodes if node.draft and node.draft.bias is not None]
+    return {
+        "node": [node for node, _ in known],
+        "by": [[number(value, ROW_DIGITS) for value in bias[: limits[node]]] for node, bias in known],
+    }
+
+
+def draft_sums(step: Step) -> DepthSums:
+    """What the totals of any range of steps are added up from."""
+    found = depth_sums(step)
+    return {"drafted": [one.drafted for one in found], "q": [one.q for one in found], "p": [one.p for one in found]}
 
 
 def verdict_rows(

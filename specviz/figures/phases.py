@@ -12,6 +12,7 @@ from collections.abc import Collection
 from specviz.digits import apart, digits
 from specviz.figures.cache import after_rows
 from specviz.figures.frame_types import Phase, Phases, VerdictPhases
+from specviz.figures.head_slots import HeadSlots
 from specviz.figures.outcomes import LETTERS
 from specviz.figures.text import listed, shorten, token_label, token_of
 from specviz.figures.tree import node_label
@@ -22,22 +23,22 @@ LISTED = 4
 """Tokens that a sentence names before it counts the rest."""
 
 
-def step_phases(step: Step, shown: Collection[int]) -> Phases:
+def step_phases(step: Step, shown: Collection[int], rules: HeadSlots | None = None) -> Phases:
     """The phases of one step, split so that any verifier can be the one that is watched: draft levels and the target
     before, one verifier's decisions and its verdict, commit and cache after.
 
     Decisions about nodes that are not in ``shown`` have no card to look at: a run of them is one phase without a node.
-    Of another engine's step there are no phases of what was not recorded.
+    Of another engine's step there are no phases of what was not recorded. ``rules`` are those of a draft head's cache.
     """
     deepest = max(node.depth for node in step.tree.nodes)
     before: list[Phase] = [
-        {"kind": "draft", "depth": d, "caption": _draft_caption(step, d)} for d in range(1, deepest + 1)
+        {"kind": "draft", "depth": d, "caption": _draft_caption(step, d, rules)} for d in range(1, deepest + 1)
     ]
     if any(node.target is not None or node.target_prob is not None for node in step.tree.nodes):
         before.append({"kind": "target", "caption": _target_caption(step)})
     after: list[Phase] = [{"kind": "commit", "caption": _commit_caption(step)}]
     if step.caches.target or step.caches.draft:
-        after.append({"kind": "cache", "caption": _cache_caption(step)})
+        after.append({"kind": "cache", "caption": _cache_caption(step, rules)})
     return {
         "before": before,
         "verdicts": {name: _verdict_phases(step, verdict, shown) for name, verdict in step.verdicts.items()},
@@ -86,11 +87,13 @@ def _folded_phase(verdict: Verdict, folded: list[Decision], upto: int) -> Phase:
 # -------------------------------------------------------------------------------------------------- sentences
 
 
-def _draft_caption(step: Step, depth: int) -> str:
+def _draft_caption(step: Step, depth: int, rules: HeadSlots | None) -> str:
     level = [node for node in step.tree.nodes if node.depth == depth]
-    ran, proposal = draft_ran(step), step.tree.proposal
+    ran, proposal = draft_ran(step, rules), step.tree.proposal
     verb = "took its most likely" if ran and proposal == "top_k" else "drew" if ran and proposal else "took"
     who = "the draft" if ran or step.tree.builder is None else step.tree.builder
+    if ran and rules is not None and rules.block:
+        who += ", in one forward for all levels," if depth == 1 else ", from the same forward,"
     listed = level if len(level) <= LISTED else sorted(level, key=lambda node: -(node.draft_prob or 0))[:3]
     texts = step.text_of()
     named = ", ".join(_with_chance(node_label(node, texts), node.draft_prob) for node in listed)
@@ -118,10 +121,14 @@ def _target_caption(step: Step) -> str:
     return f"{said}; of the first level it likes {_name(node_label(best, texts))} best, {digits(best.target_prob)}"
 
 
-def draft_ran(step: Step) -> bool | None:
+def draft_ran(step: Step, rules: HeadSlots | None = None) -> bool | None:
     """Whether a draft model ran nodes of this tree; else they come from the text, or there are none. None where that
-    was not recorded."""
+    was not recorded. ``rules`` are those of a draft head's cache."""
     change = step.caches.draft
+    if rules is not None and rules.kind == "none":
+        # Without slots its forward is known by the time it took.
+        spent = step.timings.draft if step.timings else None
+        return None if spent is None else spent > 0
     if change and change.appended:
         return True
     if step.tree.builder is not None:
@@ -199,19 +206,21 @@ def _commit_caption(step: Step) -> str:
     return said + (f" (cut by {cut}: {step.end_reason})" if cut > 0 else "")
 
 
-def _cache_caption(step: Step) -> str:
-    models = (("target", step.caches.target), ("draft", step.caches.draft))
-    return f"Cache update: {'; '.join(_change(step, model, change) for model, change in models if change)}"
+def _cache_caption(step: Step, rules: HeadSlots | None) -> str:
+    models = (("target", step.caches.target, None), ("draft", step.caches.draft, rules))
+    return f"Cache update: {'; '.join(_change(step, name, change, own) for name, change, own in models if change)}"
 
 
-def _change(step: Step, model: str, change: CacheChange) -> str:
+def _change(step: Step, model: str, change: CacheChange, rules: HeadSlots | None) -> str:
     """What became of the slots, by their fingerprints: the recorded moves are only what was meant."""
     length = f", length {change.length_after}" if change.length_after is not None else ""
     if change.fingerprints_after is None or change.fingerprints_before is None or change.length_before is None:
         return f"what became of the {model}'s slots was not recorded{length}"
+    if rules is not None and rules.kind == "none":
+        return f"the {model} is a head without a cache"
     if not change.appended:
         return f"{model} ran nothing{length}"
-    rows = after_rows(step, change)
+    rows = after_rows(step, change, rules)
     kept = [(change.appended[left.held].slot, left.slot) for left in rows if left.held is not None]
     moves = [(source, slot) for source, slot in kept if source != slot]
     listed = ", ".join(f"{a}→{b}" for a, b in moves[:LISTED]) + (" …" if len(moves) > LISTED else "")

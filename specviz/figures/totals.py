@@ -1,11 +1,26 @@
-"""The totals panel: acceptance by depth and by sibling rank over the run, per verifier, as counts."""
+"""The totals panel: acceptance by depth and by sibling rank per verifier as counts, and how the draft's numbers fit."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from specviz.figures.block_types import AtNodes, Counts, SharedTotals, Totals, VerifierTotals
+from specviz.figures.totals_types import (
+    AtNodes,
+    CalibrationTotals,
+    ConfidenceTotals,
+    Counts,
+    OutsideTotals,
+    SharedTotals,
+    Totals,
+    VerifierTotals,
+)
 from specviz.trace import metrics
+from specviz.trace.calibration import (
+    Interval,
+    calibration_by_depth,
+    confidence_by_depth,
+    outside_vocabulary,
+)
 from specviz.trace.schema import Step, Trace
 
 
@@ -29,6 +44,9 @@ def run_totals(trace: Trace, verifiers: Sequence[str]) -> Totals:
         "formulas": {name: metrics.FORMULAS[name] for name in _SHOWN},
         "verifiers": known,
         "shared": shared,
+        "calibration": _calibration(trace.steps),
+        "confidence": _confidence(trace.steps),
+        "outside": _outside(trace.steps),
     }
 
 
@@ -65,3 +83,57 @@ def _at_nodes(found: metrics.NodeAcceptance | None) -> AtNodes | None:
 
 def _counts(pairs: Sequence[tuple[int, int]]) -> Counts:
     return {"accepted": [accepted for accepted, _ in pairs], "of": [of for _, of in pairs]}
+
+
+def _calibration(steps: Sequence[Step]) -> CalibrationTotals:
+    found = calibration_by_depth(steps)
+    return {
+        "steps": [one.steps for one in found],
+        "drafted": [one.drafted for one in found],
+        "q": [_rounded(one.q) for one in found],
+        "p": [_rounded(one.p) for one in found],
+        "low": [_end(one.off, 0) for one in found],
+        "high": [_end(one.off, 1) for one in found],
+        "accepted": [one.accepted for one in found],
+        "reached": [one.reached for one in found],
+        "least": [_end(one.share, 0) for one in found],
+        "most": [_end(one.share, 1) for one in found],
+    }
+
+
+def _confidence(steps: Sequence[Step]) -> ConfidenceTotals | None:
+    found = confidence_by_depth(steps)
+    if not found:
+        return None
+    return {
+        "nodes": [one.nodes for one in found],
+        "said": [_rounded(one.said) for one in found],
+        "accepted": [one.accepted for one in found],
+        "least": [_end(one.share, 0) for one in found],
+        "most": [_end(one.share, 1) for one in found],
+    }
+
+
+def _outside(steps: Sequence[Step]) -> OutsideTotals | None:
+    found = outside_vocabulary(steps)
+    if found is None:
+        return None
+    return {
+        "nodes": found.nodes,
+        "steps": found.steps,
+        "p": round(found.p, _PLACES),
+        "low": _end(found.interval, 0),
+        "high": _end(found.interval, 1),
+        "accepted": found.accepted,
+    }
+
+
+_PLACES = 6
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, _PLACES)
+
+
+def _end(interval: Interval | None, side: int) -> float | None:
+    return None if interval is None else round(interval[side], _PLACES)

@@ -44,6 +44,7 @@ from specviz.models.sources import DEFAULT, Source, find_source, load_error, wit
 from specviz.models.tokens import TokenTexts
 from specviz.models.tree_check import check_tree_attention
 from specviz.models.vocabularies import check_tokenizers
+from specviz.models.weight_sizes import allocated_bytes
 from specviz.models.weights import weights_hash
 from specviz.trace.schema import LONGEST_NAME, HeadInfo, ModelInfo, Models, Option, PromptEnd, cut
 
@@ -138,6 +139,7 @@ def load_pair(
     head_reads: str | Sequence[int] = "",
     head_options: str | Sequence[str] | Mapping[str, Option] = "",
     progress: ProgressCallback | None = None,
+    loaded_target: LanguageModel | None = None,
 ) -> Pair:
     """Load two models for speculative decoding.
 
@@ -153,6 +155,8 @@ def load_pair(
         head_reads, head_options: of a draft head, in place of what its files say: which of the target's hidden states
             it reads (``"2,14,25"`` or numbers), and options of its format (``"norm_output=false"`` or by name).
         progress: told what is being done.
+        loaded_target: of a pair that was loaded before with the same options but for the draft; its weights are not
+            loaded again.
 
     Raises:
         SettingsError: for an unknown device, dtype or quantization.
@@ -173,7 +177,10 @@ def load_pair(
     if head is not None:
         if draft_quantization != "none":
             raise SettingsError(f"{theirs.name} is a draft head, which is not quantized; set its quantization to none.")
-        return _load_with_head(ours, our_config, target_quantization, theirs, head, dtype, where, progress)
+        to_load_target = ToLoad(
+            ours.name, our_config, choose_dtype(dtype, checkpoint_dtype(our_config), where), target_quantization
+        )
+        return _load_with_head(ours, to_load_target, theirs, head, where, progress, loaded_target)
     if by_hand:
         raise not_a_head(theirs.name)
     theirs = without_pickles(theirs)
@@ -210,15 +217,20 @@ def load_pair(
         theirs.adapter,
         draft_quantization,
     )
-    plan = _plan(to_load[0], to_load[0] if same else to_load[1], where)
+    held = 0 if loaded_target is None else allocated_bytes(loaded_target.model)
+    plan = _plan(to_load[0], to_load[0] if same else to_load[1], where, held)
 
-    progress(f"Loading {ours.name}", None)
-    our_model = read_model(ours, to_load[0], where, plan)
+    if loaded_target is None:
+        progress(f"Loading {ours.name}", None)
+        our_model = read_model(ours, to_load[0], where, plan)
+    else:
+        our_model = loaded_target.model
     progress(f"Loading {theirs.name}", None)
     # A target that is spread over cards may begin on any of them.
     beside = our_model.get_input_embeddings().weight.device
     their_model = our_model if same else read_model(theirs, to_load[1], beside, None)
-    target_model, draft_model = language_model(our_model, ours), language_model(their_model, theirs, own_head)
+    target_model = loaded_target or language_model(our_model, ours)
+    draft_model = language_model(their_model, theirs, own_head)
     return Pair(
         target=target_model,
         draft=draft_model,
@@ -231,25 +243,26 @@ def load_pair(
 
 def _load_with_head(
     ours: Source,
-    our_config: Any,
-    quantization: str,
+    to_load: ToLoad,
     theirs: Source,
     head: DraftHead,
-    dtype: str,
     where: torch.device,
     progress: ProgressCallback,
+    loaded_target: LanguageModel | None,
 ) -> Pair:
     """The pair of a target and a head that reads it. A head has no tokenizer of its own: it reads the target's ids."""
-    check_saved_quantization(our_config, ours.name)
-    check_config(our_config, ours.name)
+    check_saved_quantization(to_load.config, ours.name)
+    check_config(to_load.config, ours.name)
     if ours.adapter is not None:
-        check_unquantized(our_config, quantization, ours.name)
+        check_unquantized(to_load.config, to_load.quantization, ours.name)
     tokenizer = read_tokenizer(ours)
-    to_load = ToLoad(ours.name, our_config, choose_dtype(dtype, checkpoint_dtype(our_config), where), quantization)
-    plan = _plan(to_load, head_to_load(theirs.name, head, to_load.dtype), where)
-    progress(f"Loading {ours.name}", None)
-    model = read_model(ours, to_load, where, plan)
-    target = language_model(model, ours)
+    held = 0 if loaded_target is None else allocated_bytes(loaded_target.model)
+    plan = _plan(to_load, head_to_load(theirs.name, head, to_load.dtype), where, held)
+    if loaded_target is None:
+        progress(f"Loading {ours.name}", None)
+        target = language_model(read_model(ours, to_load, where, plan), ours)
+    else:
+        target = loaded_target
     progress(f"Loading {theirs.name}", None)
     draft = head_model(in_dtype(head, to_load.dtype), theirs.name, target, theirs)
     return Pair(
@@ -257,7 +270,7 @@ def _load_with_head(
         draft=draft,
         tokenizer=tokenizer,
         token_text=TokenTexts(tokenizer),
-        eos_ids=eos_ids(model.generation_config, model.config, tokenizer),
+        eos_ids=eos_ids(target.model.generation_config, target.model.config, tokenizer),
         models=Models(target=target.info, draft=draft.info),
     )
 
@@ -333,19 +346,24 @@ def read_model(source: Source, model: ToLoad, device: torch.device, plan: Memory
     return loaded.eval()
 
 
-def _plan(target: ToLoad, draft: ToLoad, device: torch.device) -> MemoryPlan | None:
+def _plan(target: ToLoad, draft: ToLoad, device: torch.device, held: int = 0) -> MemoryPlan | None:
     """The memory plan of a pair that is about to be loaded; None if this architecture cannot be built without weights.
+
+    Args:
+        held: bytes of it that are loaded already.
 
     Raises:
         OutOfMemoryError: if the weights alone exceed what is free.
     """
     try:
         free = free_memory(device)
+        free = None if free is None else free + held
         plan = plan_memory(target, draft, context=PLANNED_CONTEXT, nodes=PLANNED_NODES, free=free)
     except Exception as error:  # a plan is advice: what goes wrong in it must not keep a model from being loaded
         log.warning("no memory plan: %s", error)
         return None
-    refuse_if_weights_exceed(plan, room_for_weights(device), device)
+    room = room_for_weights(device)
+    refuse_if_weights_exceed(plan, None if room is None else room + held, device)
     return plan
 
 

@@ -12,8 +12,10 @@ from specviz.errors import OutOfMemoryError
 from specviz.models.cached_model import CachedModel
 from specviz.models.choices import QUANTIZATIONS
 from specviz.models.head_model import NO_LIMIT, HeadModel
+from specviz.models.head_specs import HeadSpec
 from specviz.models.heads.head import DraftHead
 from specviz.models.language_model import PREFILL_CHUNK, LanguageModel
+from specviz.models.model_spec import ModelSpec
 from specviz.models.presets import PRESETS
 from specviz.models.weight_sizes import Tensors, config_of, planned_tensors
 
@@ -61,6 +63,14 @@ def head_to_load(name: str, head: DraftHead, dtype: torch.dtype) -> ToLoad:
     parameters = sum(one.numel() for one in head.parameters())
     buffers = sum(one.nbytes for one in head.buffers())
     return ToLoad(name, head.config, dtype, head=Tensors(0, 0, 0, parameters * dtype.itemsize + buffers, parameters, 0))
+
+
+def of_spec(spec: ModelSpec, dtype: torch.dtype) -> ToLoad:
+    """A model of the presets, or a head, as it would be loaded in this number format."""
+    if not isinstance(spec, HeadSpec):
+        return ToLoad(spec.id, config_of(spec), dtype)
+    weights = Tensors(0, 0, 0, spec.parameters * dtype.itemsize, spec.parameters, 0)
+    return ToLoad(spec.id, config_of(spec), dtype, head=weights)
 
 
 @dataclass(frozen=True)
@@ -311,7 +321,7 @@ def _alternatives(target: ToLoad, context: int) -> Iterator[tuple[str, ToLoad, i
 def _pair_that_fits(free: int, nodes: int, whole_card: bool, dtype: torch.dtype) -> str | None:
     """The name of the largest preset that fits in this dtype with a short context."""
     for preset in sorted(PRESETS.values(), key=lambda preset: -preset.target.parameters):
-        models = [ToLoad(spec.id, config_of(spec), dtype) for spec in (preset.target, preset.draft)]
+        models = [of_spec(spec, dtype) for spec in (preset.target, preset.draft)]
         if _plan(models[0], models[1], SHORT, nodes, free, whole_card).fits:
             return preset.name
     return None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from specviz.models.choices import DEVICES, DTYPES, QUANTIZATIONS
 
 if TYPE_CHECKING:  # at run time it would import torch
+    from specviz.models.language_model import LanguageModel
     from specviz.models.loading import Pair
 
 
@@ -49,18 +50,35 @@ class ModelChoice:
         given = {field.name: getattr(options, field.name) for field in fields(cls)}
         return cls(**given | {"head_options": ",".join(options.head_options)})
 
-    def load(self, progress: Callable[[str, float | None], None] | None = None) -> Pair:
-        """The pair; see :func:`~specviz.models.loading.load_pair` for what it may raise."""
+    def load(
+        self, progress: Callable[[str, float | None], None] | None = None, loaded_target: LanguageModel | None = None
+    ) -> Pair:
+        """The pair; see :func:`~specviz.models.loading.load_pair` for the target and for what it may raise."""
         from specviz.models.loading import load_pair
 
-        return load_pair(**asdict(self), progress=progress)
+        return load_pair(**asdict(self), progress=progress, loaded_target=loaded_target)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that :meth:`ModelChoice.of` reads, and ``--preset``."""
+def add_arguments(parser: argparse.ArgumentParser, several_drafts: bool = False) -> None:
+    """The options that :meth:`ModelChoice.of` reads, and ``--preset``.
+
+    Args:
+        several_drafts: whether ``--draft`` may be given several times: ``drafts`` is their list then, and ``draft`` is
+            the preset's or the default.
+    """
     parser.add_argument("--preset", metavar="NAME", help="a pair that works together; 'python -m specviz models' lists")
     parser.add_argument("--target", help="default, a model folder, or a hub id (id@revision); instead of the preset's")
-    parser.add_argument("--draft", help="as --target")
+    if several_drafts:
+        parser.add_argument(
+            "--draft",
+            dest="drafts",
+            action="append",
+            metavar="[LABEL=]DRAFT",
+            help="as --target; given again, one more draft to compare",
+        )
+        parser.set_defaults(draft=None)
+    else:
+        parser.add_argument("--draft", help="as --target")
     add_loading_arguments(parser)
     parser.add_argument(
         "--head-reads",

@@ -12,7 +12,8 @@ from specviz.models.choices import PLANNED_CONTEXT, PLANNED_NODES
 from specviz.models.compat import check_config
 from specviz.models.devices import check_dtype, choose_dtype, free_memory
 from specviz.models.download_cache import ProgressCallback, silent
-from specviz.models.memory import MemoryPlan, ToLoad, plan_memory
+from specviz.models.head_specs import HeadSpec
+from specviz.models.memory import MemoryPlan, ToLoad, of_spec, plan_memory
 from specviz.models.presets import DEFAULT_DRAFT, DEFAULT_TARGET, PRESETS, SPECS, spec_of
 from specviz.models.quantization import check_quantization
 from specviz.models.sources import DEFAULT, Role, Source, find_source, is_folder, load_error
@@ -48,7 +49,7 @@ def plan_pair(
         ModelError: if a config cannot be found or read, or trees cannot be verified with it.
     """
     check_dtype(dtype)
-    models = []
+    models: list[ToLoad] = []
     roles: tuple[tuple[Role, str, str], ...] = (
         ("target", target, target_quantization),
         ("draft", draft, draft_quantization),
@@ -58,7 +59,9 @@ def plan_pair(
         check_quantization(quantization, device, name)
         check_saved_quantization(config, name)
         check_config(config, name)
-        models.append(ToLoad(name, config, planned_dtype(dtype, config, device), quantization))
+        plain = ToLoad(name, config, planned_dtype(dtype, config, device), quantization)
+        # A head is run in the target's number format.
+        models.append(of_spec(spec, models[0].dtype) if isinstance(spec := spec_of(name), HeadSpec) else plain)
     free = free_memory(device) if device_memory is None else device_memory
     if (target.strip(), target_quantization) == (draft.strip(), draft_quantization) and target.strip() != DEFAULT:
         models[1] = models[0]

@@ -6,58 +6,16 @@ Every model carries the few figures of its config that a memory plan needs, so t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from specviz.errors import SettingsError, shown
 from specviz.models import default_pair
-
-Family = Literal["llama", "qwen3"]
-"""Which config class of transformers the figures belong to."""
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """A model by its id and the figures of its published config.
-
-    Attributes:
-        id: a hub id, or a name of the default pair.
-        licence: by the name its owners use.
-        parameters: how many, shared ones counted once.
-        heads, kv_heads: of queries, and of keys and values.
-        intermediate: width of the feed-forward layers.
-        tied: whether the output head is the embedding matrix.
-        positions: the longest context.
-        dtype: what the weights are published in.
-        gated: whether its owners ask for a name and a promise before the files can be had.
-    """
-
-    id: str
-    licence: str
-    parameters: int
-    family: Family
-    hidden: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    intermediate: int
-    vocabulary: int
-    tied: bool
-    positions: int
-    dtype: str
-    gated: bool = False
-
-    @property
-    def access(self) -> str | None:
-        """How to get at a gated model, in one sentence."""
-        if not self.gated:
-            return None
-        return f"Ask for access on https://huggingface.co/{self.id}, then log in with 'hf auth login'."
+from specviz.models.head_specs import HeadSpec, deepspec_heads, eagle3_head
+from specviz.models.model_spec import ModelSpec
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A target and a draft that share a tokenizer.
+    """A target and a draft that share a tokenizer, or a target and a draft head that reads it.
 
     Attributes:
         gigabytes: what both need together on CUDA (on the CPU for the default pair) with the target's weights as they
@@ -68,7 +26,7 @@ class Preset:
 
     name: str
     target: ModelSpec
-    draft: ModelSpec
+    draft: ModelSpec | HeadSpec
     gigabytes: tuple[int, int, int]
     note: str = ""
 
@@ -286,6 +244,22 @@ QWEN3_8B = ModelSpec(
     positions=40_960,
     dtype="bfloat16",
 )
+QWEN3_14B = ModelSpec(
+    "Qwen/Qwen3-14B",
+    licence=_APACHE,
+    parameters=14_768_307_200,
+    family="qwen3",
+    hidden=5_120,
+    layers=40,
+    heads=40,
+    kv_heads=8,
+    head_dim=128,
+    intermediate=17_408,
+    vocabulary=151_936,
+    tied=False,
+    positions=40_960,
+    dtype="bfloat16",
+)
 LLAMA_3_1_8B = ModelSpec(
     "meta-llama/Llama-3.1-8B-Instruct",
     licence=_LLAMA_3_1,
@@ -321,6 +295,12 @@ LLAMA_3_2_1B = ModelSpec(
     gated=True,
 )
 
+EAGLE3_4B, DFLASH_4B, DSPARK_4B = deepspec_heads(QWEN3_4B, "4b")
+EAGLE3_8B, DFLASH_8B, DSPARK_8B = deepspec_heads(QWEN3_8B, "8b")
+EAGLE3_14B, DFLASH_14B, DSPARK_14B = deepspec_heads(QWEN3_14B, "14b")
+EAGLE3_LLAMA = eagle3_head("yuhuili/EAGLE3-LLaMA3.1-Instruct-8B", LLAMA_3_1_8B, columns=32_000)
+
+_HEAD = "the draft is a head that reads the target"
 _BASE_DRAFT = "the draft is a base model with a context of 2,048 and no chat template"
 
 PRESETS: dict[str, Preset] = {
@@ -337,6 +317,17 @@ PRESETS: dict[str, Preset] = {
         Preset("qwen3-4b", QWEN3_4B, QWEN3_0_6B, (12, 8, 6)),
         Preset("qwen3-8b", QWEN3_8B, QWEN3_0_6B, (21, 14, 10)),
         Preset("llama-3.1-8b", LLAMA_3_1_8B, LLAMA_3_2_1B, (21, 14, 11)),
+        Preset("qwen3-14b", QWEN3_14B, QWEN3_0_6B, (35, 21, 14)),
+        Preset("qwen3-4b-eagle3", QWEN3_4B, EAGLE3_4B, (12, 9, 7), _HEAD),
+        Preset("qwen3-4b-dflash", QWEN3_4B, DFLASH_4B, (13, 10, 8), _HEAD),
+        Preset("qwen3-4b-dspark", QWEN3_4B, DSPARK_4B, (13, 10, 8), _HEAD),
+        Preset("qwen3-8b-eagle3", QWEN3_8B, EAGLE3_8B, (22, 15, 12), _HEAD),
+        Preset("qwen3-8b-dflash", QWEN3_8B, DFLASH_8B, (24, 17, 13), _HEAD),
+        Preset("qwen3-8b-dspark", QWEN3_8B, DSPARK_8B, (24, 17, 14), _HEAD),
+        Preset("qwen3-14b-eagle3", QWEN3_14B, EAGLE3_14B, (37, 24, 17), _HEAD),
+        Preset("qwen3-14b-dflash", QWEN3_14B, DFLASH_14B, (40, 27, 20), _HEAD),
+        Preset("qwen3-14b-dspark", QWEN3_14B, DSPARK_14B, (40, 27, 20), _HEAD),
+        Preset("llama-3.1-8b-eagle3", LLAMA_3_1_8B, EAGLE3_LLAMA, (20, 13, 9), _HEAD),
     )
 }
 SPECS: tuple[ModelSpec, ...] = tuple(

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from specviz.models.compat import causal_class
-from specviz.models.presets import ModelSpec
+from specviz.models.model_spec import ModelSpec
 
 Kind = Literal["quantized", "state", "embeddings", "other"]
 """Quantized matrices, what bitsandbytes keeps to read them, embeddings and output head, and the rest: norms, biases,

@@ -48,6 +48,10 @@ def audit(trace: Trace, target: Any = None, draft: Any = None, *, dtype: str = "
         was checked.
     """
     checks = _all_checks(trace)
+    for name, model in (("target", target), ("draft", draft)):
+        if model is not None:  # which is asked anew
+            for step in checks:
+                step.pop(f"{name}_rows", None)
     findings: list[Finding] = []
     not_run: dict[str, str] = {}
     for name in CALIBRATIONS:
@@ -57,7 +61,7 @@ def audit(trace: Trace, target: Any = None, draft: Any = None, *, dtype: str = "
     _text_end(trace, findings, not_run)
     _cache_audits(trace, findings)
     for name, model in (("target", target), ("draft", draft)):
-        if model is None:
+        if model is None and not any(f"{name}_rows" in step for step in checks):
             not_run[f"{name}_rows"] = f"the {name} model (--{name})"
     if target is not None or draft is not None:
         from specviz.recorder.model_audit import audit_rows
@@ -213,7 +217,7 @@ def _text_end(trace: Trace, findings: list[Finding], not_run: dict[str, str]) ->
         end = next((place for place, token in enumerate(step.committed) if token in ends), None)
         if end is not None and (end + 1 < len(step.committed) or not last):
             after = len(step.committed) - end - 1
-            more = f"{after} more tokens" if after else "further steps"
+            more = f"{after} more token{'s' * (after > 1)}" if after else "further steps"
             return found(step, f"the text goes on after its end token {step.committed[end]}, with {more}.")
         if end is None and not last and len(step.committed) < len(step.emitted()):
             kept, emitted = len(step.committed), len(step.emitted())

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
+
 from specviz.recorder.cache_reading import moves
 from specviz.recorder.raw_step import BONUS, RawStep
 from specviz.recorder.summaries import columns_of, rank, summaries, top_of
@@ -98,7 +100,9 @@ def build_step(
         source: of the bonus token.
         verdicts: specviz's own, by the verifiers' names.
     """
-    tree = DraftTree(builder=None, proposal=raw.proposal, nodes=_nodes(Node, raw, texts))
+    outside = _outside(raw)
+    nodes = [node.model_copy(update={"p_outside": outside.get(node.id)}) for node in _nodes(Node, raw, texts)]
+    tree = DraftTree(builder=None, proposal=raw.proposal, nodes=tuple(nodes))
     verdict = _verdict(raw, path, engine, texts, source)
     caches = Caches(target=_cache(raw, "target"), draft=_cache(raw, "draft"))
     slots = [slot.token for change in (caches.target, caches.draft) if change for slot in change.appended]
@@ -177,6 +181,18 @@ def _edges(raw: RawStep, rows: Any, nodes: Sequence[int], vocabulary: Any) -> li
             # What is not in the vocabulary of the draft cannot be proposed by it.
             found[i] = min(float(rows[row_of[parent], column]), 1.0) if column is not None else 0.0
     return found
+
+
+def _outside(raw: RawStep) -> dict[int, float]:
+    """What the target's rows give to tokens that have no column in the draft's; empty where it was not said which."""
+    if raw.p is None or raw.vocabulary is None:
+        return {}
+    outside = np.ones(raw.p.shape[1], dtype=bool)
+    outside[raw.vocabulary[raw.vocabulary < len(outside)]] = False
+    if not outside.any():
+        return {}
+    masses = raw.p.sum(axis=1, where=outside, dtype=np.float64)
+    return {node: min(float(mass), 1.0) for node, mass in zip(raw.p_nodes, masses, strict=True)}
 
 
 def _rows(probs: Any, logits: Any, nodes: Sequence[int], vocabulary: Any, texts: Texts) -> dict[int, Row]:

@@ -6,6 +6,7 @@ its mask or its positions shows here, without any access to them.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from specviz.models.head_model import HeadModel
 from specviz.models.plain_head import PlainHead
 from specviz.recorder.findings import ABOUT, Finding
 from specviz.recorder.head_rows import head_rows
+from specviz.trace.checks import Check
 from specviz.trace.schema import Row, Sampling, Step, Trace
 
 EVERY_NODE = 8
@@ -102,32 +104,86 @@ def audit_rows(trace: Trace, target: Any, draft: Any, *, dtype: str = "auto") ->
     """
     findings: list[Finding] = []
     not_run: dict[str, str] = {}
+    for which, found, is_head in _asked(trace, target, draft, dtype):
+        name = f"{which}_rows"
+        if isinstance(found, str):
+            not_run[name] = found
+            continue
+        finding = _finding(name, which, found)
+        findings.append(replace(finding, meaning=HEAD) if is_head and finding.weight != "note" else finding)
+    return findings, not_run
+
+
+def with_row_checks(
+    trace: Trace, target: Any, draft: Any, *, dtype: str = "auto", every_node: int = EVERY_NODE
+) -> Trace:
+    """The run with what its models say of its rows among the checks of each step, as ``target_rows`` and
+    ``draft_rows``: so an audit finds it, and a page shows it, where no models are.
+
+    Args:
+        every_node: steps of which the row of every node is recomputed, see :data:`EVERY_NODE`.
+
+    Raises:
+        ModelError: if a model cannot be found or read.
+    """
+    kept: dict[int, list[Check]] = {}
+    for which, found, _ in _asked(trace, target, draft, dtype, every_node):
+        if not isinstance(found, str):
+            for index, rows in itertools.groupby(sorted(found, key=lambda one: one.step), key=lambda one: one.step):
+                kept.setdefault(index, []).append(_check(which, list(rows)))
+    names = {check.name for checks in kept.values() for check in checks}
+    steps = []
+    for step in trace.steps:
+        others = [check for check in step.checks if check.name not in names]
+        steps.append(step.model_copy(update={"checks": (*others, *kept.get(step.index, ()))}))
+    return trace.model_copy(update={"steps": tuple(steps)})
+
+
+def _check(which: Which, rows: list[Compared]) -> Check:
+    """What was compared in one step."""
+    wrong = [one for one in rows if one.over > 1]
+    worst = max(rows, key=lambda one: one.over)
+    first = min(wrong, key=lambda one: one.node) if wrong else None
+    said = (
+        f"The {which}'s row at node {first.node} is not that of a recompute from the text: its {first.part} differs by "
+        f"{first.difference:.2g}"
+        if first
+        else None
+    )
+    return Check(
+        name=f"{which}_rows",
+        compared=len(rows),
+        failed=len(wrong),
+        worst=min(worst.difference, 1e308),
+        node=first.node if first else worst.node,
+        message=said,
+    )
+
+
+def _asked(
+    trace: Trace, target: Any, draft: Any, dtype: str, every_node: int = EVERY_NODE
+) -> Iterator[tuple[Which, list[Compared] | str, bool]]:
+    """Of each model that is given the rows that were recomputed, or what that lacked; and whether it is a head."""
     models = _loaded(target, draft, _format(trace) if dtype == "auto" else dtype)
-    for which in ("target", "draft"):
+    whiches: tuple[Which, ...] = ("target", "draft")
+    for which in whiches:
         model = models.get(which)
         if model is None:
             continue
-        name, info = f"{which}_rows", getattr(trace.models, which)
+        info = getattr(trace.models, which)
         if isinstance(model, _Head):
-            found = list(compare_head_rows(trace, model.plain, limits(model.dtype, info.dtype if info else None)))
-            if found:
-                finding = _finding(name, which, found)
-                findings.append(finding if finding.weight == "note" else replace(finding, meaning=HEAD))
-            else:
-                not_run[name] = "the draft's rows"
+            allowed = limits(model.dtype, info.dtype if info else None)
+            yield which, list(compare_head_rows(trace, model.plain, allowed, every_node)) or "the draft's rows", True
             continue
         if model.reads or (info is not None and info.reads):
-            not_run[name] = f"a {which} that reads nothing but tokens: this one reads its target's hidden states"
+            lacks = f"a {which} that reads nothing but tokens: this one reads its target's hidden states"
+            yield which, lacks, False
             continue
         rows = trace.engine.options.get("dtype" if which == "target" else "draft_dtype") if trace.engine else None
         # Rows in float32 may come from a model in bfloat16.
         of_model = info.dtype if info is not None and info.dtype else COARSEST
-        found = list(compare_rows(trace, which, model, limits(model.dtype, of_model, rows)))
-        if not found:
-            not_run[name] = _lacked(trace, which, model)
-            continue
-        findings.append(_finding(name, which, found))
-    return findings, not_run
+        found = list(compare_rows(trace, which, model, limits(model.dtype, of_model, rows), every_node))
+        yield which, found or _lacked(trace, which, model), False
 
 
 def _lacked(trace: Trace, which: Which, model: _Plain) -> str:
@@ -158,7 +214,9 @@ def limits(*formats: object) -> tuple[float, float]:
     )
 
 
-def compare_rows(trace: Trace, which: Which, model: _Plain, allowed: tuple[float, float]) -> Iterator[Compared]:
+def compare_rows(
+    trace: Trace, which: Which, model: _Plain, allowed: tuple[float, float], every_node: int = EVERY_NODE
+) -> Iterator[Compared]:
     """Each recorded row that could be recomputed."""
     text = list(trace.prompt_tokens)
     start, wanted = len(text), []
@@ -166,7 +224,7 @@ def compare_rows(trace: Trace, which: Which, model: _Plain, allowed: tuple[float
         sampling = trace.sampling_of(position)[which == "draft"]
         walked = _walked(step)
         wanted += [(step.index, node, place, sampling) for node, place in walked.items()]
-        if position < EVERY_NODE and step.context + 1 + max(node.depth for node in step.tree.nodes) <= model.most:
+        if position < every_node and step.context + 1 + max(node.depth for node in step.tree.nodes) <= model.most:
             yield from _other_nodes(step, which, text, {*walked}, model, sampling, allowed)
         text += step.committed
     # The row after the last token is no node's.

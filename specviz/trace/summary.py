@@ -6,6 +6,12 @@ from collections.abc import Iterable
 
 from specviz.digits import digits
 from specviz.display import printable
+from specviz.trace.calibration import (
+    Interval,
+    calibration_by_depth,
+    confidence_by_depth,
+    outside_vocabulary,
+)
 from specviz.trace.metrics import (
     FORMULAS,
     acceptance_by_depth,
@@ -48,6 +54,7 @@ def summary(trace: Trace) -> str:
         *_optima(trace, throughout),
         "",
     ]
+    lines += _draft(trace)
     lines += _seconds(trace)
     lines += [line for model, limit in tolerances(trace.models).items() for line in _audit(trace, model, limit)]
     return "\n".join([*lines, *_failed(trace)])
@@ -88,6 +95,43 @@ def _partly(trace: Trace, driver: str) -> list[str]:
             )
             lines += _figures(trace.model_copy(update={"steps": tuple(both)}), (driver, name), driver)
     return lines
+
+
+def _draft(trace: Trace) -> list[str]:
+    """Which head drafted, and how the draft's numbers fit what became of them."""
+    head = trace.models.draft.head if trace.models.draft else None
+    lines = []
+    if head is not None:
+        norm = ", the last layer's before the final norm" if head.before_norm else ""
+        reads = f"reads the target's hidden states {', '.join(map(str, head.reads))}{norm}"
+        by_hand = f"; set by hand: {', '.join(printable(one, keep='') for one in head.by_hand)}" if head.by_hand else ""
+        lines.append(f"draft head: {head.format}, {head.kind}, {reads}{by_hand}")
+    for depth, one in enumerate(calibration_by_depth(trace.steps), start=1):
+        if one.q is not None and one.p is not None:
+            share = f"accepted {one.accepted}/{one.reached}" if one.reached else "never reached"
+            lines.append(
+                f"drafted at depth {depth}: mean q {digits(one.q)}, mean p {digits(one.p)} over {one.drafted} tokens, "
+                f"p - q {digits(one.p - one.q)} ({_interval(one.off)}); {share}"
+            )
+    for depth, said in enumerate(confidence_by_depth(trace.steps), start=1):
+        if said.said is not None:
+            lines.append(
+                f"confidence at depth {depth}: mean {digits(said.said)} over {said.nodes} reached nodes, "
+                f"accepted {said.accepted}"
+            )
+    outside = outside_vocabulary(trace.steps)
+    if outside is not None:
+        lines.append(
+            f"p outside the draft's vocabulary: mean {digits(outside.p)} ({_interval(outside.interval)}) over "
+            f"{outside.nodes} reached nodes; so a lossless rule accepts at most {digits(1 - outside.p)} on average"
+        )
+    elif head is not None and head.vocabulary is not None:
+        lines.append("p outside the draft's vocabulary: not recorded")
+    return [*lines, ""] if lines else []
+
+
+def _interval(ends: Interval | None) -> str:
+    return "too few steps for an interval" if ends is None else f"95 %: {digits(ends[0], 2)} to {digits(ends[1], 2)}"
 
 
 def _seconds(trace: Trace) -> list[str]:

@@ -11,7 +11,8 @@ from typing import Any
 from specviz.arguments import Commands
 from specviz.display import say
 from specviz.errors import SettingsError
-from specviz.models.cli import load_pair
+from specviz.models.cli import load_pair, print_progress
+from specviz.models.pair_spec import ModelChoice
 from specviz.models.pair_spec import add_arguments as add_pair_arguments
 
 MOST_SHARDS = 100_000
@@ -26,9 +27,10 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.set_defaults(run=train_draft)
 
     parser = commands.add_parser(
-        "measure-draft", help="how well a draft foresees its target, and what trees make of it"
+        "measure-draft",
+        help="how well a draft foresees its target, and what trees make of it; or several drafts",
     )
-    add_pair_arguments(parser)
+    add_pair_arguments(parser, several_drafts=True)
     _add_measure_arguments(parser)
     parser.set_defaults(run=measure_draft)
 
@@ -89,19 +91,29 @@ def train_draft(options: argparse.Namespace) -> int:
 
 
 def measure_draft(options: argparse.Namespace) -> int:
-    """Print how good the draft of a pair is."""
+    """Print how good the draft of a pair is, or several drafts of one target."""
+    from specviz.compare.spec import check_drafts, parse_drafts
+    from specviz.models.one_target import OneTarget
     from specviz.train.quality import measure
+    from specviz.train.several import several_table
 
     _check(min(options.shards, options.runs, options.max_new_tokens) >= 1, "shards, runs and new tokens")
-    quality = measure(
-        load_pair(options),
-        _folder(options),
-        shards=options.shards,
-        runs=options.runs,
-        new_tokens=options.max_new_tokens,
-        say=_say,
-    )
-    say(quality.table())
+    name, drafts = parse_drafts(options.drafts or [options.draft])
+    check_drafts(drafts)
+    pairs = OneTarget()
+    measured = {}
+    for label, draft in {one.label: one.draft for one in drafts}.items() or [("", name)]:
+        if label:
+            _say(f"draft {label}")
+        measured[label] = measure(
+            pairs.load(replace(ModelChoice.of(options), draft=draft), print_progress()),
+            _folder(options),
+            shards=options.shards,
+            runs=options.runs,
+            new_tokens=options.max_new_tokens,
+            say=_say,
+        )
+    say(several_table(measured) if len(measured) > 1 else next(iter(measured.values())).table())
     return 0
 
 

@@ -7,7 +7,7 @@ sampling (Leviathan et al. 2023, arXiv 2211.17192, section 3.1), so its mean bou
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from specviz.models.language_model import LanguageModel
 from specviz.models.loading import Pair
 from specviz.models.plain_heads import plain_head_rows
 from specviz.models.target_states import plain_states
-from specviz.trace.metrics import acceptance_by_rank, block_efficiency
+from specviz.trace.metrics import acceptance_by_rank, block_efficiency, emitted_lengths
 from specviz.trace.schema import Choice, Settings, Step
 from specviz.train.chats import Chat, prompts, read_chats, write_shard
 
@@ -61,6 +61,8 @@ class Quality:
         efficiency: tree -> verifier -> new tokens per target forward, bonus included, at temperature 1.
         ranks: probability that the r-th sibling is the accepted one, given that its parent was accepted (rejection).
         runs: runs behind each efficiency, of ``new_tokens`` tokens at most.
+        by_chat: of each chat, what :func:`overlaps` says.
+        by_prompt: tree -> verifier -> (new tokens, steps) of each run.
     """
 
     overlap: Overlap
@@ -68,6 +70,8 @@ class Quality:
     ranks: tuple[float, ...]
     runs: int
     new_tokens: int
+    by_chat: tuple[tuple[float, float, int], ...] = ()
+    by_prompt: dict[str, dict[str, tuple[tuple[int, int], ...]]] = field(default_factory=dict)
 
     def table(self) -> str:
         """For the command line."""
@@ -98,8 +102,9 @@ def measure(
         write_shard(pair, folder, number, held_out=True)
     chats = list(read_chats(folder, held_out=True))
     say(f"overlap on {len(chats)} chats")
-    overlap = summed(overlaps(pair.target, pair.draft, chats))
+    by_chat = tuple(overlaps(pair.target, pair.draft, chats))
     efficiency: dict[str, dict[str, float]] = {}
+    by_prompt: dict[str, dict[str, tuple[tuple[int, int], ...]]] = {}
     ranks: tuple[float, ...] = ()
     for tree, choice in TREES.items():
         say(f"runs with the tree {tree}")
@@ -109,9 +114,12 @@ def measure(
             name: sum(block_efficiency(trace, name) * len(trace.steps) for trace in traces) / len(steps)
             for name in VERIFIERS
         }
+        by_prompt[tree] = {
+            name: tuple((sum(emitted_lengths(trace, name)), len(trace.steps)) for trace in traces) for name in VERIFIERS
+        }
         if tree == RANKS_OF:
             ranks = shares_by_rank(steps)
-    return Quality(overlap, efficiency, ranks, runs, new_tokens)
+    return Quality(summed(iter(by_chat)), efficiency, ranks, runs, new_tokens, by_chat, by_prompt)
 
 
 def shares_by_rank(steps: Sequence[Step]) -> tuple[float, ...]:

@@ -78,3 +78,7 @@ def test_every_tab_and_panel_of_the_served_page_has_no_serious_violation(served,
     page.wait_for_selector(".sv-lesson h3")
     page.click("[data-act=lesson-show]")
     assert serious(page) == [], "lessons"
+    seen.menu("faults")
+    page.click("[data-act=fault-open-no-compaction]")
+    page.wait_for_selector(".sv-lesson-ask .sv-checks")
+    assert serious(page) == [], "faults"

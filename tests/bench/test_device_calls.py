@@ -9,7 +9,9 @@ import pytest
 from specviz.bench.device_calls import FORWARD, REST, Calls, Span, StepCalls, calls_by_part, calls_lines, profiled_step
 from specviz.bench.step_cost import TREES, session_for
 from specviz.models.loading import Pair
+from tests.block_pairs import block_pair
 from tests.pairs import make_pair, make_reading_pair
+from tests.step_pairs import step_pair
 
 
 def test_a_call_counts_where_it_was_made_and_inside_a_forward_there_alone() -> None:
@@ -69,3 +71,12 @@ def test_the_profiler_sees_every_phase_and_every_forward_of_a_real_step(pair: Pa
     step = session.step()
     assert [session.steps[0].tree, step.tree] == [one.tree for one in same]
     assert hooks(pair) == before  # those that transformers has set
+
+
+@pytest.mark.parametrize(("pair", "forwards"), [(step_pair("eagle1"), 3), (block_pair("medusa"), 1)])
+def test_forwards_of_a_draft_head_are_marked(pair: Pair, forwards: int) -> None:
+    session = session_for(pair, TREES[0])
+    session.step()
+    _, counted = profiled_step(session)
+    assert counted == forwards
+    assert "_run" not in vars(pair.draft)

@@ -32,7 +32,7 @@ from specviz.models.pair_spec import ModelChoice
 from tests.generators import finish
 from tests.pairs import make_pair
 
-BOUND = 20_000
+BOUND = 22_000
 PAIRED = Group("paired", "2,2", 1.0)
 
 
@@ -71,7 +71,7 @@ def whole(job: Job, units: list[bytes], tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="module")
 def parted(job: Job, units: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same comparison in files of at most 20 kB. Its folder's name looks like a partition of a data set."""
+    """The same comparison in files of at most 22 kB. Its folder's name looks like a partition of a data set."""
     folder = unmerged(tmp_path_factory.mktemp("eta=0.1"), job, units)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tables, "LARGEST_FILE", BOUND)

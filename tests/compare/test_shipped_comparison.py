@@ -36,7 +36,7 @@ def test_both_ways_of_comparing_and_a_sweep_are_there() -> None:
 def test_rows_follow_from_their_numbers(folder: Path) -> None:
     """Of some prompts: the command that made them went through all."""
     files = {name: table_files(folder, name) for name in TABLES}
-    outputs = read_files(files["outputs"], ["prompt_id", "kind"]).to_pylist()
+    outputs = read_files("outputs", files["outputs"], ["prompt_id", "kind"]).to_pylist()
     first = {row["kind"]: row["prompt_id"] for row in reversed(outputs)}
     assert len(first) == KINDS
     for kind, prompt_id in first.items():

@@ -186,7 +186,7 @@ def test_a_run_that_goes_on_is_the_uninterrupted_one(kind: str) -> None:
     assert answer.difference < 1e-5
 
 
-@pytest.mark.parametrize("kind", SOME)
+@pytest.mark.parametrize("kind", SOME[:4])
 def test_a_prompt_of_one_token_and_the_end_of_the_context(kind: str) -> None:
     """Before the target has run a token there is no state to draft from, so the first tree is the root alone."""
     pair = with_tokenizer(kind)
@@ -207,7 +207,7 @@ def test_a_block_is_not_drafted_deeper_than_it_has_rows() -> None:
     assert max(node.depth for node in session.steps[0].tree.nodes) == 2
 
 
-@pytest.mark.parametrize("kind", block_pairs.HEADS)
+@pytest.mark.parametrize("kind", ["medusa", "p_eagle, a part of the vocabulary", "dspark, gated"])
 def test_a_greedy_run_of_a_block_head_is_greedy_decoding(kind: str) -> None:
     session = run(
         with_tokenizer(kind),

@@ -129,7 +129,7 @@ def test_the_columns_carry_the_observed_mask_without_loss(tree: str) -> None:
     for trace in (make_trace("llama", tree), with_sees(make_trace("llama", tree), scrambled)):
         for step in trace.steps:
             for change in changes(step):
-                columns = json.loads(json.dumps(mask_columns(change, mask_rows(step, change))))
+                columns = json.loads(json.dumps(mask_columns(step, change, mask_rows(step, change))))
                 expected = [{c - change.length_before for c in slot.sees} for slot in change.appended]
                 assert observed(columns) == expected
 
@@ -137,7 +137,7 @@ def test_the_columns_carry_the_observed_mask_without_loss(tree: str) -> None:
 def test_a_mask_that_is_wrong_everywhere_is_cut_and_says_where() -> None:
     trace = with_sees(sample_trace(random_tree(1024), steps=1), lambda slot, base: tuple(range(base, slot.slot + 1)))
     step = trace.steps[0]
-    columns = mask_columns(step.caches.target, mask_rows(step, step.caches.target))
+    columns = mask_columns(step, step.caches.target, mask_rows(step, step.caches.target))
     assert sum(len(runs) for kind in ("leaks", "missing", "unknown") for runs in columns[kind]["first"]) <= MOST_RUNS
     assert columns["cut"] > 500
     assert max(columns["leaks"]["row"]) == columns["cut"] - 1

@@ -22,6 +22,7 @@ from specviz.figures.export import VIEWER_FOLDER
 from specviz.trace.io import load_trace
 from specviz.trace.schema import Trace
 from tests.foreign import foreign
+from tests.head_traces import HEADS, head_trace, with_kept_draft
 from tests.paths import ROOT
 from tests.sample_traces import RULES, k_config, random_tree, sample_trace
 from tests.tools import viewer_types
@@ -48,6 +49,11 @@ def shapes() -> dict[str, dict[str, Any]]:
         for name, parents in trees.items()
     }
     traces["faulty"] = sample_trace(fault="no_compaction", steps=6, seed=2)
+    traces |= {
+        name: head_trace(head, steps=11 if name == "dspark" else 2, parents=k_config(2, 2), verifiers=("rejection",))
+        for name, head in HEADS.items()
+    }
+    traces["eagle3, drafted slot kept"] = with_kept_draft(traces["eagle3"])
     traces["recorded"] = load_trace(ROOT / "assets" / "traces" / "default-4-2-2.json.gz")
     return {name: _block(trace) for name, trace in traces.items()}
 

@@ -13,19 +13,85 @@ from specviz.errors import SettingsError
 from specviz.models import default_pair
 from specviz.models.cli import fill_in_names
 from specviz.models.compat import check_config
+from specviz.models.head_specs import HeadSpec, head_spec
+from specviz.models.heads import dflash, dspark, eagle3
+from specviz.models.model_spec import ModelSpec
 from specviz.models.planning import plan_pair, presets_table
 from specviz.models.presets import DEFAULT_DRAFT, PRESETS, SPECS, find_preset, spec_of
 from specviz.models.sources import HUB_ID
 from specviz.models.weight_sizes import config_of, planned_tensors
+from tests import block_heads, head_files, tiny
 from tests.paths import DOCS
 
+HEADS = [spec for spec in SPECS if isinstance(spec, HeadSpec)]
+TARGET = tiny.make_config("qwen3", layers=6)
+SPEC = ModelSpec(
+    "a/b",
+    licence="",
+    parameters=0,
+    family="qwen3",
+    hidden=TARGET.hidden_size,
+    layers=6,
+    heads=4,
+    kv_heads=2,
+    head_dim=TARGET.hidden_size // 4,
+    intermediate=2 * TARGET.hidden_size,
+    vocabulary=TARGET.vocab_size,
+    tied=False,
+    positions=2_048,
+    dtype="float32",
+)
+"""The small target, and its figures."""
 
-@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.id)
+
+@pytest.mark.parametrize("spec", [spec for spec in SPECS if spec not in HEADS], ids=lambda spec: spec.id)
 def test_the_figures_make_the_published_number_of_parameters(spec):
     config = config_of(spec)
     check_config(config, spec.id)
     assert planned_tensors(config, torch.bfloat16, "none").parameters == spec.parameters
     assert HUB_ID.fullmatch(spec.id)
+
+
+@pytest.mark.parametrize(
+    ("files", "format", "figures"),
+    [
+        (
+            head_files.eagle3(TARGET, layout="deepspec", reads=(1, 2, 3, 4, 5), model_type="qwen3"),
+            eagle3.FORMAT,
+            {"format": "eagle3", "reads": 5, "columns": SPEC.vocabulary, "embeddings": True},
+        ),
+        (
+            head_files.eagle3(TARGET, layout="safeailab", columns=40, embeddings=False, model_type="qwen3"),
+            eagle3.FORMAT,
+            {"format": "eagle3", "reads": 3, "columns": 40},
+        ),
+        (
+            block_heads.dflash(TARGET, layout="deepspec"),
+            dflash.FORMAT,
+            {"format": "dflash", "reads": 2, "columns": SPEC.vocabulary, "embeddings": True},
+        ),
+        (
+            block_heads.dflash(TARGET, layout="deepspec", markov="vanilla", rank=8, confidence=True),
+            dspark.FORMAT,
+            {"format": "dspark", "reads": 2, "columns": SPEC.vocabulary, "embeddings": True, "markov": 8},
+        ),
+    ],
+    ids=["eagle3 of DeepSpec", "eagle3 of its authors", "dflash", "dspark"],
+)
+def test_a_heads_figures_make_the_weights_that_it_is_loaded_with(files, format, figures):
+    config, tensors = files
+    loaded = format.build(config, tensors, TARGET, {})
+    spec = head_spec("a/b", SPEC, layers=loaded.layers, licence="", **figures)
+    assert loaded.info.format == spec.format
+    assert spec.parameters == sum(one.numel() for one in loaded.parameters())
+
+
+def test_bytes_of_published_heads_are_those_of_their_files():
+    """As repositories that pin the files say them: github.com/deepseek-ai/DeepSpec's two block heads of Qwen3-4B."""
+    published = {"dflash_qwen3_4b_block7": 2_630_685_488, "dspark_qwen3_4b_block7": 2_786_273_970}
+    for name, size in published.items():
+        header = size - 2 * spec_of(f"deepseek-ai/{name}").parameters
+        assert 0 < header < 10_000
 
 
 def test_the_default_draft_is_the_one_that_is_shipped():

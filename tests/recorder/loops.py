@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -56,14 +57,26 @@ FAULTS = {
 
 def load(example: str, fault: str | None = None) -> Callable[..., Any]:
     """``decode`` of an example."""
-    path = ROOT / "docs" / "examples" / f"{example}.py"
+    if fault is None:
+        return changed(example, ())
+    planted = FAULTS[fault]
+    assert planted.example == example
+    return changed(example, ((planted.right, planted.wrong),))
+
+
+def changed(example: str | Path, lines: Iterable[tuple[str, str]], **names: Any) -> Callable[..., Any]:
+    """``decode`` of an example in which other lines are written, one after the other.
+
+    Args:
+        example: its name, or another file.
+        names: what they use besides.
+    """
+    path = example if isinstance(example, Path) else ROOT / "docs" / "examples" / f"{example}.py"
     source = path.read_text(encoding="utf-8")
-    if fault is not None:
-        planted = FAULTS[fault]
-        assert planted.example == example
-        assert source.count(planted.right) == 1, f"{fault}: the example has changed"
-        source = source.replace(planted.right, planted.wrong)
-    names: dict[str, Any] = {"__name__": f"examples.{example}"}
+    for right, wrong in lines:
+        assert source.count(right) == 1, f"the example has changed, or another line: {right}"
+        source = source.replace(right, wrong)
+    names["__name__"] = f"examples.{path.stem}"
     exec(compile(source, str(path), "exec"), names)
     decode: Callable[..., Any] = names["decode"]
     return decode

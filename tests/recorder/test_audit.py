@@ -25,7 +25,7 @@ from specviz.recorder.arrays import Snapshot, snapshot
 from specviz.recorder.audit import DEVIATIONS, NATS_ABOVE, NATS_BELOW, audit, fails, is_alarm
 from specviz.recorder.checks import examine
 from specviz.recorder.findings import ABOUT, Finding, NotRun, in_order
-from specviz.recorder.model_audit import NATS, PROBABILITY, audit_rows, limits
+from specviz.recorder.model_audit import NATS, PROBABILITY, audit_rows, limits, with_row_checks
 from specviz.trace.checks import Check
 from specviz.trace.io import save_trace
 from specviz.trace.schema import CacheChange, Caches, Models, Row, Sampling, Step, TopK, Trace
@@ -345,6 +345,21 @@ def test_rows_are_recomputed_from_the_text() -> None:
     # The rows of another model are not those of the text.
     findings, _ = audit_rows(sound(), loops.models()[1], None)
     assert [(one.check, one.weight, one.step) for one in findings] == [("target_rows", "error", 0)]
+
+
+def test_what_models_say_of_rows_can_be_kept_for_where_they_are_not() -> None:
+    trace = loops.run("tree", fault="no compaction", new_tokens=NEW_TOKENS).trace()
+    target, draft = loops.models()
+    kept = with_row_checks(trace, target, draft)
+    found = names(audit(trace, target, draft))
+    assert names(audit(kept)) == found >= {"target_rows"}
+    assert names(audit(with_row_checks(kept, target, draft))) == found
+    compared = [check.compared for step in kept.steps for check in step.checks if check.name == "target_rows"]
+    said = next(one.sentence for one in audit(kept) if isinstance(one, Finding) and one.check == "target_rows")
+    assert f" of {sum(compared)} in " in said
+    assert {"target_rows", "draft_rows"} & lacked(audit(kept)).keys() == set()
+    # Models that are given are asked anew, and what was kept is not counted beside it.
+    assert audit(kept, target, draft) == audit(trace, target, draft)
 
 
 def test_processed_rows_alone_are_recomputed_with_what_made_them() -> None:

@@ -151,6 +151,13 @@ def test_a_draft_on_a_part_of_the_vocabulary_is_told_in_the_targets_ids() -> Non
     q = rows(2, columns=4)
     step = one_step(recorder(), draft={"probs": q, "vocabulary": ids})
     nodes = step.tree.nodes
+    p = rows(4)
+    outside = [token for token in range(p.shape[1]) if token not in ids]
+    told = one_step(recorder(), draft={"probs": q, "vocabulary": ids}, target={"probs": p})
+    assert [node.p_outside for node in told.tree.nodes] == pytest.approx(p[:, outside].sum(axis=1))
+    assert [node.p_outside for node in nodes] == [None] * 4, "where the target's rows were not said"
+    whole = one_step(recorder(), draft={"probs": rows(2), "vocabulary": np.arange(p.shape[1])}, target={"probs": p})
+    assert [node.p_outside for node in whole.tree.nodes] == [None] * 4, "where it can propose every token"
     assert [node.draft_prob for node in nodes] == [None, float(q[0, 1]), 0.0, float(q[1, 2])]
     assert nodes[0].draft.processed.ids == tuple(ids[np.argsort(-q[0])])
     assert step.verdicts["my-loop"].bonus.draft_rank == (q[1] > q[1, 0]).sum()

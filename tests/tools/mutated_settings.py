@@ -38,7 +38,7 @@ Made = tuple[str, Callable[[], "str | None"]]
 """A few words, and what runs the case: None for accepted, or the sentence of a refusal."""
 
 
-def a_hub(id: str, revision: str | None) -> Any:
+def a_hub(id: str, revision: str | None, _role: str = "target") -> Any:
     """Stands for the hub, and is asked for nothing but an id and a revision as the hub writes them."""
     fine = _ID.fullmatch(id) and ".." not in id and "--" not in id and len(id) <= 200
     fine = fine and (
@@ -226,7 +226,7 @@ class Maker:
 
     def event(self, luck: random.Random) -> Made:
         """Events of the viewer, whose data a stranger can write by hand."""
-        from specviz.app import lessons, run_handlers
+        from specviz.app import faults, lessons, run_handlers
 
         wanted = hostile(luck)
         steps = luck.choice([[hostile(luck)], [0, 1, -5, 10**6], list(range(5000)), hostile(luck)])
@@ -235,6 +235,7 @@ class Maker:
         def run() -> str | None:
             told = [
                 lessons.open_lesson(luck.choice([wanted, {"name": wanted}]))[0],
+                faults.open_fault(luck.choice([wanted, {"name": wanted}]))[0],
                 run_handlers.wanted_block(self.trace, self.trace.id, steps),
                 run_handlers.file_title(luck.choice([*HOSTILE_TEXTS, *NAMES])),
             ]

@@ -223,4 +223,4 @@ def test_what_the_hub_writes_is_asked_for(name: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sources, "hub_source", lambda *what: asked.append(what))
     sources.find_source(name, "draft", lambda *told: None)
     id, _, revision = name.partition("@")
-    assert asked == [(id, revision or None)]
+    assert asked == [(id, revision or None, "draft")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +13,12 @@ import torch
 from safetensors.torch import load_file
 
 from specviz.cli import main
+from specviz.engine.session import Session
 from specviz.errors import ModelError
 from specviz.models.loading import Pair
+from specviz.models.plain_heads import plain_head_rows
 from specviz.models.target_states import plain_states
+from specviz.trace.schema import Choice
 from specviz.train import chats, draft_files, head
 from specviz.train import train as distill
 from specviz.train.chats import Chat, read_chats, read_states, write_shard, write_states
@@ -22,10 +26,11 @@ from specviz.train.draft_files import write_draft
 from specviz.train.head import HeadStudent
 from specviz.train.layers import grown
 from specviz.train.quality import measure, overlaps, shares_by_rank, summed
+from specviz.train.several import several_table
 from specviz.train.student import TrainingPlan
 from specviz.train.train import frequent_tokens, train
-from tests import tiny
-from tests.pairs import make_pair, make_trace, pair_of
+from tests import heads, tiny
+from tests.pairs import make_pair, make_settings, make_trace, pair_of
 
 PLAN = TrainingPlan(layers=3, batches=6, chats=3, warmup=2, rate=3e-3)
 
@@ -286,3 +291,44 @@ def test_the_commands_train_and_measure(
     assert "mean sum(min(p, q))" in capsys.readouterr().out
     assert main(["measure-draft", *where, "--runs", "0"]) == 2
     assert "must be positive" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["step", "block", "reread", "layerless"])
+def test_a_heads_rows_over_a_text_are_those_that_a_session_drafts_from(kind: str) -> None:
+    """At each place as at the root of a step there: the first level of trees that a run drew, on its own text."""
+    pair = heads.pair_with(kind, subset=40)
+    settings = make_settings("chain", max_new_tokens=12, verifiers=(Choice(name="rejection"),), record_top_k=60)
+    session = Session(pair, settings, "the sea is")
+    list(session.run())
+    trace = session.trace
+    text = [*trace.prompt_tokens, *trace.output_tokens()]
+    first = len(trace.prompt_tokens) - 1
+    with torch.inference_mode():
+        rows = torch.softmax(plain_head_rows(pair.target, pair.draft, text)[first - 1 :], -1)
+    assert torch.allclose(rows.sum(-1), torch.ones(len(rows)), atol=1e-5)
+    seen = 0
+    for step in trace.steps:
+        root = step.tree.nodes[0].draft
+        if root is None or root.processed is None:
+            continue
+        own = rows[step.context - 1 - first]
+        for id, prob in zip(root.processed.ids, root.processed.probs, strict=True):
+            assert float(own[id]) == pytest.approx(prob, abs=1e-5)
+            seen += 1
+    assert seen > 40
+
+
+def test_several_drafts_stand_in_one_table_with_tested_differences(folder: Path, pair: Pair) -> None:
+    weak = pair_of(pair.target.model, tiny.perturbed(pair.target.model, scale=2.0), (tiny.END_ID,))
+    options = {"shards": 1, "runs": 2, "new_tokens": 4, "say": lambda _: None}
+    measured = {"near": measure(pair, folder, **options), "weak": measure(weak, folder, **options)}
+    measured["again"] = measured["near"]
+    text = several_table(measured)
+    for label, quality in measured.items():
+        assert re.search(rf"^{label} +{quality.overlap.mean:.3f} \[", text, flags=re.M)
+        assert sum(n for n, _ in quality.by_prompt["4,2,2"]["rejection"]) / sum(
+            s for _, s in quality.by_prompt["4,2,2"]["rejection"]
+        ) == pytest.approx(quality.efficiency["4,2,2"]["rejection"])
+    assert re.search(r"^near - again +\+0\.000 \[\+0\.000, \+0\.000\]  1\.0000", text, flags=re.M)
+    difference = measured["near"].overlap.mean - measured["weak"].overlap.mean
+    assert re.search(rf"^near - weak +{re.escape(f'{difference:+.3f}')} \[", text, flags=re.M)

@@ -39,9 +39,22 @@ export interface Limits {
 }
 
 /**
+ * Columns over nodes whose token moved the draft's logits: by how much each of the raw entries that are carried.
+ */
+export interface Biases {
+  node: number[];
+  by: number[][];
+}
+
+/**
  * Columns over the nodes of the tree. ``q`` and ``p`` are the draft's and the target's probability; null where they
- * were not recorded, and for the root. ``text`` is never null: see :func:`specviz.figures.text.token_of`. ``optimum``
- * is that of nodes with children; null as a whole where it was not recorded.
+ * were not recorded, and for the root. ``text`` is never null: see :func:`specviz.figures.text.token_of`.
+ *
+ * optimum     of nodes with children; null as a whole where it was not recorded
+ * outside     what the target gives after each node to tokens that the draft cannot propose
+ * confidence  how likely the draft says that what it drafts after each node is accepted
+ * bias        by which the draft's raw rows were moved by the nodes' tokens
+ * Of ``outside`` and ``confidence`` null, for all or for a node, is what does not apply or was not recorded.
  */
 export interface Nodes {
   depth: number[];
@@ -54,6 +67,18 @@ export interface Nodes {
   draft: Distributions;
   optimum: (number | null)[] | null;
   limits: Limits;
+  outside: (number | null)[] | null;
+  confidence: (number | null)[] | null;
+  bias: Biases;
+}
+
+/**
+ * Columns over depths from 1 on: the drafted tokens with both probabilities recorded, and the sums of those.
+ */
+export interface DepthSums {
+  drafted: number[];
+  q: number[];
+  p: number[];
 }
 
 /**
@@ -213,7 +238,8 @@ export interface Tolerance {
  * Everything the page shows of one step. ``tokens`` has the visible text of every token id it mentions.
  *
  * Null is *not recorded*, everywhere: of another engine's run most of a step may be. ``builder`` and ``proposal`` say
- * how the tree was grown, ``draftRan`` whether a draft model ran nodes of it.
+ * how the tree was grown, ``draftRan`` whether a draft model ran nodes of it. ``draftModel`` is that of a step
+ * that ran on another draft, or on the same otherwise, than is said of the run.
  */
 export interface Frame {
   step: number;
@@ -224,6 +250,7 @@ export interface Frame {
   builder: string | null;
   proposal: string | null;
   draftRan: boolean | null;
+  draftModel: ModelInfo | null;
   endReason: string | null;
   prefilled: number | null;
   timings: Timings | null;
@@ -234,7 +261,44 @@ export interface Frame {
   commit: Commit;
   tolerance: Tolerance;
   caches: Caches;
+  sums: DepthSums;
   tokens: Record<number, string>;
+}
+
+/**
+ * What was loaded, as found on the loaded model.
+ */
+export interface ModelInfo {
+  id: string;
+  source: "built-in" | "folder" | "hub" | null;
+  revision: string | null;
+  weights: string | null;
+  config: Record<string, string>;
+  architecture: string | null;
+  parameters: number | null;
+  layers: number | null;
+  vocabulary: number | null;
+  dtype: string | null;
+  device: string | null;
+  quantization: string | null;
+  reads: number[];
+  head: HeadInfo | null;
+  note: string | null;
+}
+
+/**
+ * A draft head: a few layers that draft from the target's hidden states, and how they were run.
+ */
+export interface HeadInfo {
+  format: "eagle1" | "eagle3" | "p_eagle" | "dflash" | "dspark" | "medusa" | "mtp" | "hidden_state";
+  kind: "step" | "block";
+  reads: number[];
+  before_norm: boolean;
+  layers: number;
+  depth: number | null;
+  vocabulary: number | null;
+  options: Record<string, boolean | number | number | string | null>;
+  by_hand: string[];
 }
 
 /**
@@ -265,8 +329,11 @@ export interface Caches {
 /**
  * One model's cache. Columns run over the slots written in this step, but those of ``after`` and ``settled``.
  *
+ * kind     what a slot of the text holds: a token's keys and values; of a draft head those of a pair of a state of the
+ *          target and the token after it, or of a state alone; ``none`` for a head that has none
+ * states   of a draft head; else null
  * before, length  slots before the step and after the update
- * role     ``c``: fed late, ``n``: of the tree, ``p``: run and then pruned
+ * role     ``c``: fed late, ``n``: of the tree, ``p``: run and then pruned, ``m``: a masked place of a block
  * state    ``k`` kept where it was, ``m`` moved, ``d`` dropped, ``l`` lost, ``u`` not recorded
  * to       the slot that holds it after the update, or null
  * moves    what the run says it moved; ``state`` and ``to`` are by fingerprint
@@ -278,6 +345,8 @@ export interface Caches {
  * fresh    how many of them arose in this step
  */
 export interface Cache {
+  kind: "tokens" | "pairs" | "states" | "none";
+  states: States | null;
   before: number | null;
   length: number | null;
   slot: (number | null)[];
@@ -297,6 +366,19 @@ export interface Cache {
   lacks: string[];
   faults: string[];
   fresh: number;
+}
+
+/**
+ * Columns over the written slots of a draft head: which state stands in each beside its token.
+ *
+ * of    ``t``: the target's, ``o``: the head's own, ``m``: none, a place of a block
+ * at    place in the text of the target's state; node of the head's own
+ * text  the token at that place; null where there is none
+ */
+export interface States {
+  of: string;
+  at: (number | null)[];
+  text: (string | null)[];
 }
 
 /**
@@ -338,6 +420,8 @@ export interface Settled {
  * The mask against the one that ancestry demands.
  *
  * up       the row before each row in its line of descent, -1 for none, null where the tree does not tell
+ * block    rows of a block that is drafted at once, in which each sees all of them besides its line
+ * root     the position at which the root is due; null where that is not known
  * silent   rows of which it was not recorded what they see
  * leaks    columns that a row sees and must not
  * missing  columns that it must see and does not
@@ -347,6 +431,8 @@ export interface Settled {
  */
 export interface Mask {
   up: (number | null)[];
+  block: number[];
+  root: number | null;
   silent: number[];
   leaks: Runs;
   missing: Runs;
@@ -410,60 +496,6 @@ export interface Looks {
 }
 
 /**
- * Columns: how many were accepted, of how many.
- */
-export interface Counts {
-  accepted: number[];
-  of: number[];
-}
-
-/**
- * Sums over the nodes with children that a verifier's walks reached: at how many a child was accepted, what the
- * rule could expect there, and the optima.
- */
-export interface AtNodes {
-  nodes: number;
-  accepted: number;
-  expected: number;
-  optimum: number;
-}
-
-/**
- * Of one verifier over the steps that know it; ``depth`` from depth 1, ``rank`` from draw rank 0. ``atNodes`` is
- * null where no optimum was recorded, and for a rule that does not decide node by node.
- */
-export interface VerifierTotals {
-  verifier: string;
-  drives: number;
-  steps: number;
-  accepted: number;
-  emitted: number;
-  efficiency: number | null;
-  depth: Counts;
-  rank: Counts;
-  atNodes: AtNodes | null;
-}
-
-/**
- * Over the steps that each of ``verifiers`` judged, so that they can be compared.
- */
-export interface SharedTotals {
-  steps: number;
-  verifiers: VerifierTotals[];
-}
-
-/**
- * The run so far. ``shared`` is of another engine's run that specviz's rules judged again; else null.
- */
-export interface Totals {
-  steps: number;
-  tokens: number;
-  formulas: Record<string, string>;
-  verifiers: VerifierTotals[];
-  shared: SharedTotals | null;
-}
-
-/**
  * Columns over the nodes of a failed step; ``wrong`` says what is wrong with the logits there.
  */
 export interface FailedNodes {
@@ -489,42 +521,6 @@ export interface Failed {
 export interface RunModels {
   target: ModelInfo | null;
   draft: ModelInfo | null;
-}
-
-/**
- * What was loaded, as found on the loaded model.
- */
-export interface ModelInfo {
-  id: string;
-  source: "built-in" | "folder" | "hub" | null;
-  revision: string | null;
-  weights: string | null;
-  config: Record<string, string>;
-  architecture: string | null;
-  parameters: number | null;
-  layers: number | null;
-  vocabulary: number | null;
-  dtype: string | null;
-  device: string | null;
-  quantization: string | null;
-  reads: number[];
-  head: HeadInfo | null;
-  note: string | null;
-}
-
-/**
- * A draft head: a few layers that draft from the target's hidden states, and how they were run.
- */
-export interface HeadInfo {
-  format: "eagle1" | "eagle3" | "p_eagle" | "dflash" | "dspark" | "medusa" | "mtp" | "hidden_state";
-  kind: "step" | "block";
-  reads: number[];
-  before_norm: boolean;
-  layers: number;
-  depth: number | null;
-  vocabulary: number | null;
-  options: Record<string, boolean | number | number | string | null>;
-  by_hand: string[];
 }
 
 /**
@@ -659,6 +655,105 @@ export interface Choice {
 }
 
 /**
+ * The run so far. ``shared`` is of another engine's run that specviz's rules judged again; else null.
+ *
+ * The last three are of the draft, over all steps. ``confidence`` and ``outside`` are null where none was recorded.
+ */
+export interface Totals {
+  steps: number;
+  tokens: number;
+  formulas: Record<string, string>;
+  verifiers: VerifierTotals[];
+  shared: SharedTotals | null;
+  calibration: CalibrationTotals;
+  confidence: ConfidenceTotals | null;
+  outside: OutsideTotals | null;
+}
+
+/**
+ * Of one verifier over the steps that know it; ``depth`` from depth 1, ``rank`` from draw rank 0. ``atNodes`` is
+ * null where no optimum was recorded, and for a rule that does not decide node by node.
+ */
+export interface VerifierTotals {
+  verifier: string;
+  drives: number;
+  steps: number;
+  accepted: number;
+  emitted: number;
+  efficiency: number | null;
+  depth: Counts;
+  rank: Counts;
+  atNodes: AtNodes | null;
+}
+
+/**
+ * Columns: how many were accepted, of how many.
+ */
+export interface Counts {
+  accepted: number[];
+  of: number[];
+}
+
+/**
+ * Sums over the nodes with children that a verifier's walks reached: at how many a child was accepted, what the
+ * rule could expect there, and the optima.
+ */
+export interface AtNodes {
+  nodes: number;
+  accepted: number;
+  expected: number;
+  optimum: number;
+}
+
+/**
+ * Over the steps that each of ``verifiers`` judged, so that they can be compared.
+ */
+export interface SharedTotals {
+  steps: number;
+  verifiers: VerifierTotals[];
+}
+
+/**
+ * Columns over depths from 1 on, see :class:`specviz.trace.calibration.Calibration`. ``low`` and ``high`` are of
+ * p - q, ``least`` and ``most`` of accepted / reached; null for too few steps.
+ */
+export interface CalibrationTotals {
+  steps: number[];
+  drafted: number[];
+  q: (number | null)[];
+  p: (number | null)[];
+  low: (number | null)[];
+  high: (number | null)[];
+  accepted: number[];
+  reached: number[];
+  least: (number | null)[];
+  most: (number | null)[];
+}
+
+/**
+ * Columns over depths from 1 on, of the nodes above them, see :class:`specviz.trace.calibration.Confidence`.
+ */
+export interface ConfidenceTotals {
+  nodes: number[];
+  said: (number | null)[];
+  accepted: number[];
+  least: (number | null)[];
+  most: (number | null)[];
+}
+
+/**
+ * See :class:`specviz.trace.calibration.Outside`; ``low`` and ``high`` are null for too few steps.
+ */
+export interface OutsideTotals {
+  nodes: number;
+  steps: number;
+  p: number;
+  low: number | null;
+  high: number | null;
+  accepted: number;
+}
+
+/**
  * A message: an error, a word, or work going on, ``fraction`` of it done. ``at``: seconds, so that each is new.
  */
 export interface Notice {
@@ -771,6 +866,44 @@ export interface Lesson {
   solved: LessonPiece[];
   wrong: WrongAnswer[];
   otherwise: string;
+  next: string | null;
+}
+
+/**
+ * A fault of the gallery, and what its loop does wrong in a sentence.
+ */
+export interface FaultName {
+  name: string;
+  title: string;
+  said: string;
+}
+
+/**
+ * Where somebody met a fault: an issue or a pull request.
+ */
+export interface FaultReport {
+  name: string;
+  address: string;
+}
+
+/**
+ * A fault of the gallery, beside its run.
+ *
+ * more     what comes of it
+ * look     where the page shows it
+ * finding  which of the run's findings says where it shows; null where the checks find it no more
+ */
+export interface Fault {
+  name: string;
+  number: number;
+  count: number;
+  title: string;
+  said: string;
+  more: string;
+  look: string;
+  run: string;
+  finding: number | null;
+  reports: FaultReport[];
   next: string | null;
 }
 
@@ -975,6 +1108,8 @@ export interface Block {
   following?: Following;
   lessons?: LessonName[];
   lesson?: Lesson;
+  faults?: FaultName[];
+  fault?: Fault;
   verifiers?: VerifierChoice[];
   whatif?: WhatIf;
   compare?: ComparisonValue | null;

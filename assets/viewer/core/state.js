@@ -46,7 +46,7 @@ export const MODELS = ["target", "draft"];
  * @property {number | null} selected node
  * @property {boolean} offered whether the page selected it, as nobody chose one
  * @property {boolean} closed whether a reader closed the node: the page selects none until a reader does
- * @property {boolean} asks whether a lesson asks for a node: the page selects none
+ * @property {boolean} asks whether a lesson or a fault says where to look: the page selects no node
  * @property {boolean} why whether the chain of causes stands in the place of the node, where something does not fit
  * @property {Place[]} trail where links of that chain were followed from, the last one at the end
  * @property {string | null} lens the verifier that is watched; null for the driver
@@ -110,7 +110,7 @@ export const MODELS = ["target", "draft"];
  * @property {(kind: string, data: object) => void} [ask] what a person wants of the server
  * @property {(block: Block) => void} [onBlock] called for every block that came
  * @property {(block: Block) => void} [onAside] called for a step of a run that goes on out of sight
- * @property {(open: boolean) => void} [onLessons] the list of lessons is wished for, or the lessons were left
+ * @property {(page: "lessons" | "faults", open: boolean) => void} [onPage] the list of lessons or faults is wished for, or was left
  * @property {(notice: NoticeShown | null) => void} [onWorking] says what is being done; without it the viewer does
  */
 

@@ -2,7 +2,18 @@
 
 import { OUTCOMES } from "./constants.js";
 
-/** @import { Frame, Run, Verdict } from "./frame.d.ts" */
+/** @import { Frame, HeadInfo, Run, Verdict } from "./frame.d.ts" */
+
+/** @type {Record<string, string>} */
+const FORMATS = {
+  eagle1: "EAGLE", eagle3: "EAGLE-3", p_eagle: "P-EAGLE", dflash: "DFlash", dspark: "DSpark", medusa: "Medusa", mtp: "MTP", hidden_state: "specviz's own head",
+};
+
+/**
+ * What the format of a draft head is called.
+ * @param {Pick<HeadInfo, "format">} head
+ */
+export const headName = ({ format }) => FORMATS[format] ?? format;
 
 /**
  * Mark and words of an outcome, such as "✕ rejected".
@@ -69,7 +80,7 @@ export function aboutRun({ models: { target, draft }, engine, settings, weights,
   const end = endReason && endReason !== "stopped" ? ` · ended: ${endMessage || endReason}` : "";
   // Names can be given twice; what tells weights apart is recorded beside them.
   const hashes = weights.target === weights.draft ? weights.target : `${weights.target} ← ${weights.draft}`;
-  const from = draftRan === false && draft ? ` (${draft.id} ran in no step)` : draft ? ` ← ${draft.id}` : "";
+  const from = draftRan === false && draft ? ` (${draft.id} ran in no step)` : draft ? ` ← ${draft.id}${draft.head && draft.head.format !== "hidden_state" ? ` (${headName(draft.head)})` : ""}` : "";
   const pair = target ? `${target.id}${from} · weights ${hashes}` : draft ? `target not recorded${from}` : "models not recorded";
   const where = target?.dtype ? `${target.dtype}${target.device ? ` on ${target.device}` : ""}` : "";
   return `${[engine?.said, pair, where, heatOf({ engine, settings }), settings && `seed ${settings.seed}`].filter(Boolean).join(" · ")}${end}`;

@@ -43,6 +43,7 @@ export function drawAudits(ui, frame, tale, foreign) {
   let x = 0, height = 0, width = 0;
 
   for (const { model, audit, tolerance } of audits) {
+    if (!audit.keys.length) continue; // a head without keys and values: only its logits were compared
     const layers = audit.keys.length, columns = audit.keys[0] ? audit.keys[0].length : 0;
     labels.write("title", x + 2, 8, `${model} · tolerance ${digits(tolerance, 1)}`);
     PARTS.forEach((part, p) => {
@@ -102,7 +103,7 @@ function sentence(model, audit, tolerance, before) {
   const off = audit.worst > tolerance;
   const logits = audit.logits === null ? "the context is full: no next-token logits" : `next-token logits ${said(audit.logits)}`;
   return el("p", { class: off ? "sv-bad" : "sv-good" },
-    `${off ? "✕" : "✓"} ${model}: worst ${said(audit.worst)} where ${digits(tolerance, 1)} is allowed; ${audit.wrong} cells beyond it; ${logits}.${off && before !== undefined ? ` This cache was wrong before: step ${before + 1} is where it began.` : ""}`);
+    `${off ? "✕" : "✓"} ${model}: worst ${said(audit.worst)} where ${digits(tolerance, 1)} is allowed; ${audit.keys.length ? `${audit.wrong} cells beyond it` : "it has no keys and values"}; ${logits}.${off && before !== undefined ? ` This cache was wrong before: step ${before + 1} is where it began.` : ""}`);
 }
 
 /**

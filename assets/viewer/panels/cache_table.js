@@ -3,7 +3,8 @@
 import { el, nodeButton, token } from "../core/dom.js";
 import { CALLS, unrecorded } from "../core/recorded.js";
 import { cells, table } from "../core/tables.js";
-import { FATES, slotsOf } from "./slots.js";
+import { statesSaid } from "./head.js";
+import { FATES, NO_NODE, slotsOf } from "./slots.js";
 
 /** @import { Frame } from "../core/frame.d.ts" */
 /** @import { Act, ModelName } from "../core/state.js" */
@@ -17,7 +18,7 @@ import { FATES, slotsOf } from "./slots.js";
 export function slotTable(frame, model, act, unmarked) {
   const cache = frame.caches[model];
   if (!cache) return [el("h4", {}, model), el("p", { class: "sv-note" }, unrecorded(CALLS.cache))];
-  const { left, due, misplaced, strays } = slotsOf(cache);
+  const { left, due, misplaced, strays } = slotsOf(cache), states = statesSaid(cache);
   /** @param {number} i */
   const fate = (i) => misplaced.has(i) ? `✕ due in slot ${misplaced.get(i)}` : strays.has(i) ? `✕ stays in slot ${cache.to[i]}, not due`
     : cache.state[i] === "m" ? `moved to ${cache.to[i]}` : FATES[cache.state[i]];
@@ -31,7 +32,7 @@ export function slotTable(frame, model, act, unmarked) {
   };
   const written = cache.slot.map((slot, i) => el("tr", { class: due.has(i) || misplaced.has(i) ? "sv-bad" : null }, cells([
     slot === null ? null : String(slot), token(cache.text[i]), due.has(i) ? `${cache.position[i]} ✕ not ${due.get(i)}` : cache.position[i] === null ? null : String(cache.position[i]),
-    nodeAt(i, { c: "fed late", p: "pruned" }[cache.role[i]]), fate(i), cache.prints?.[i],
+    nodeAt(i, NO_NODE[cache.role[i]]), ...(states ? [states[i]] : []), fate(i), cache.prints?.[i],
   ])));
   const remaining = left.map((row) => el("tr", { class: row.good ? null : "sv-bad" }, cells([
     String(row.slot), row.due === null ? "nothing" : token(cache.text[row.due]), row.due === null ? "–" : nodeAt(row.due, "–"), row.print,
@@ -40,7 +41,7 @@ export function slotTable(frame, model, act, unmarked) {
   const held = unmarked && left.map(({ slot, held: i, print }) => el("tr", {}, cells([String(slot), i === null ? "–" : token(cache.text[i]), i === null ? "–" : nodeAt(i, "–"), print])));
   return [
     el("h4", {}, `${model}: written with the tree`),
-    table(`Slots the ${model} wrote in this step`, ["Slot", "Token", "Position", "Node", "Fate", "Fingerprint after the forward"], written),
+    table(`Slots the ${model} wrote in this step`, ["Slot", "Token", "Position", "Node", ...(states ? ["State beside it"] : []), "Fate", "Fingerprint after the forward"], written),
     el("h4", {}, `${model}: left by the update`),
     held ? table(`Slots of the ${model} after the update`, ["Slot", "Holds", "Node", "Fingerprint after the update"], held)
       : table(`Slots of the ${model} after the update`, ["Slot", "Must hold", "Node", "Fingerprint after the update", "Holds"], remaining),

@@ -10,7 +10,7 @@ import { kindOf, saidOf, story } from "./findings.js";
 /** @import { Act, Place, State } from "../core/state.js" */
 
 /** Where a finding's place is in the page. @type {Record<string, Place["part"]>} */
-const PARTS = { cache: "faults", "draft cache": "faults", mask: "mask", decisions: "verdicts", bonus: "verdicts" };
+export const PARTS = { cache: "faults", "draft cache": "faults", mask: "mask", decisions: "verdicts", bonus: "verdicts" };
 
 const counted = (/** @type {number} */ count, /** @type {string} */ what) => `${count} ${what}${count === 1 ? "" : "s"}`;
 
@@ -47,7 +47,7 @@ export function drawChecks(ui, run, state, act) {
 }
 
 /** @param {string} check */
-const named = (check) => check.replace(/_/g, " ");
+export const named = (check) => check.replace(/_/g, " ");
 
 /**
  * @param {string} title

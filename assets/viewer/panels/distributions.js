@@ -56,10 +56,10 @@ export const residualBox = (frame, residual, title, path) => more(`${title}: mas
  * One model's row: raw and processed side by side, the rest as one bar each.
  * @param {Frame} frame
  * @param {ModelName} model
- * @param {NonNullable<ReturnType<typeof distributionAt>> & {path: string}} row
+ * @param {NonNullable<ReturnType<typeof distributionAt>> & {path: string, bias: {id: number, by: number}[] | null, after: string}} row
  * @param {{node: number} | null} marked the node that was judged by it
  */
-export function distribution(frame, model, { entropy, raw, processed, path }, marked) {
+export function distribution(frame, model, { entropy, raw, processed, path, bias, after }, marked) {
   const one = raw || processed, same = raw === processed || !raw || !processed, who = model === "draft" && frame.draftRan === false ? frame.builder : model;
   const said = el("p", { class: "sv-note" }, `${who}: entropy `, entropy === null ? unrecorded(CALLS[model]) : [recorded(entropy, `${path}.entropy`), " nats"]);
   if (!one) return el("div", { class: "sv-row", "data-model": model }, said, el("p", { class: "sv-note" }, "likeliest tokens ", unrecorded(CALLS[model])));
@@ -68,15 +68,40 @@ export function distribution(frame, model, { entropy, raw, processed, path }, ma
     const { ids, probs } = processed || one, at = ids.indexOf(id);
     return amount(at < 0 ? null : probs[at], model, `${path}.processed.probs[${at}]`);
   };
+  const largest = Math.max(1e-9, ...(bias || []).map(({ by }) => Math.abs(by)));
   const lines = one.ids.map((id, i) => el("tr", { class: id === judged?.token ? "sv-hit" : null }, el("th", { scope: "row" }, token(frame.tokens[id])),
-    amount(one.probs[i], model, `${path}.${raw ? "raw" : "processed"}.probs[${i}]`), same ? null : kept(id)));
+    amount(one.probs[i], model, `${path}.${raw ? "raw" : "processed"}.probs[${i}]`), same ? null : kept(id), bias && raw ? lifted(bias[i]?.by ?? null, largest, `${path}.bias[${i}]`) : null));
   if (judged && !one.ids.includes(judged.token) && judged.prob !== null)
     lines.push(el("tr", { class: "sv-hit" }, el("th", { scope: "row" }, token(frame.tokens[judged.token] || "this token")), same ? null : el("td", { class: "sv-note" }, "below these"), amount(judged.prob, model, judged.path)));
   const rests = [one, processed || one].map(({ probs }) => restOf(probs));
   lines.push(el("tr", {}, el("th", { scope: "row" }, el("em", {}, "the rest")), amount(rests[0], model, "", saidOfRest(rests[0])), same ? null : amount(rests[1], model, "", saidOfRest(rests[1]))));
-  const heads = ["token", ...(!raw ? ["processed"] : !processed ? ["raw"] : same ? ["raw = processed"] : ["raw", "processed"])];
-  return el("div", { class: "sv-row", "data-model": model }, said,
+  const heads = ["token", ...(!raw ? ["processed"] : !processed ? ["raw"] : same ? ["raw = processed"] : ["raw", "processed"]), ...(bias && raw ? ["bias"] : [])];
+  return el("div", { class: "sv-row", "data-model": model }, said, bias && raw ? el("p", { class: "sv-note" }, saidOfBias(frame, bias, after)) : null,
     el("table", { class: "sv-bars" }, el("thead", {}, el("tr", {}, heads.map((name) => el("th", { scope: "col" }, name)))), el("tbody", {}, lines)));
+}
+
+/**
+ * What was added to a token's logit, to the right of the middle where it was lifted.
+ * @param {number | null} by
+ * @param {number} largest
+ * @param {string} path
+ */
+const lifted = (by, largest, path) => el("td", { class: "sv-amount" }, by === null ? null : [el("span", { class: "sv-number" }, recorded(by, path, signed(by))),
+  el("span", { class: "sv-rail sv-lift" }, el("span", { class: `sv-fill${by < 0 ? " sv-lowered" : ""}`, style: `width: ${(50 * Math.abs(by)) / largest}%; ${by < 0 ? `margin-left: ${50 - (50 * Math.abs(by)) / largest}%` : "margin-left: 50%"}; background: var(--sv-draft)` }))]);
+
+/** @param {number} value */
+const signed = (value) => (value > 0 ? `+${digits(value)}` : digits(value));
+
+/**
+ * Which of the likeliest tokens the bias moved most, each way.
+ * @param {Frame} frame
+ * @param {{id: number, by: number}[]} bias
+ * @param {string} after the token that it follows from
+ */
+export function saidOfBias(frame, bias, after) {
+  const ordered = [...bias].sort((a, b) => b.by - a.by), up = ordered[0], down = ordered.at(-1), name = (/** @type {number} */ id) => `“${frame.tokens[id]}”`;
+  const parts = [up && up.by > 0 ? `lifts ${name(up.id)} most, by ${digits(up.by)}` : null, down && down.by < 0 ? `lowers ${name(down.id)} most, by ${digits(-down.by)}` : null].filter(Boolean);
+  return `The bias that follows from “${after}”, in logits, of the tokens below: ${parts.join("; ") || "moves none of them"}.`;
 }
 
 /**

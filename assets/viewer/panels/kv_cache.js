@@ -108,6 +108,7 @@ export function makeCache(ui, state, act, motion) {
       ui.slots.setAttribute("aria-label", `KV cache of the ${model}: ${said}`);
       return ui.slots.replaceChildren(el("p", { class: "sv-note" }, "The slots cannot be drawn: ", unrecorded(CALLS.cache)));
     }
+    if (whole.kind === "none") return ui.slots.replaceChildren(note("Its heads read the target's state at the root and nothing else."));
     drawStrip(whole, stage, after, view);
     const now = `${model} ${frame.step} `;
     // Kept cells move to their places where one sees the update happen, not where one comes to a step.
@@ -190,9 +191,9 @@ function arcParts({ from, to, height, missing, wrong }) {
  * @param {number} width
  */
 function settledBlock(cache, width) {
-  const texts = rowsOf(cache.settled).map(({ text }) => text ?? "?");
+  const texts = rowsOf(cache.settled).map(({ text }) => text ?? "?"), kept = cache.kind === "tokens" ? "settled" : cache.kind;
   return el("div", { class: "sv-kv sv-kv-settled", style: `left:0;width:${width}px`, title: texts.length ? `the last ones hold ${texts.join(" ")}` : null },
-    el("b", {}, `${cache.before} settled`), el("small", {}, cache.before ? `#0–#${cache.before - 1}` : "no slot yet"));
+    el("b", {}, `${cache.before} ${kept}`), el("small", {}, cache.before ? `#0–#${cache.before - 1}` : "no slot yet"));
 }
 
 /**
@@ -220,7 +221,7 @@ function cellOf(cache, slots, { kind, x, width, first, last, written, left }, kn
   const text = shown === null ? "?" : cache.text[shown], node = shown === null ? null : cache.node[shown];
   const told = [`${model} slot ${first} ${text}`, after && left ? saidOfLeft(cache, slots, left) : written === null ? "written by no forward of this step" : saidOfSlot(cache, slots, written, known), after && !left ? "beyond the length, stale" : ""];
   return el("div", { class: `sv-kv sv-kv-${look}${source && after ? " sv-kv-cut" : ""}`, style: place, title: told.filter(Boolean).join("; "), "data-slot": first, "data-node": node },
-    el("b", { dir: "auto" }, text), el("small", {}, String(first)));
+    shown !== null && cache.role[shown] === "m" ? el("b", {}, el("em", {}, "mask")) : el("b", { dir: "auto" }, text), el("small", {}, String(first)));
 }
 
 /**

@@ -1,6 +1,6 @@
 /* The rows of a mask, expanded from its columns (specviz/figures/mask.py): pure functions of a frame.
  *
- * `up` gives the line of descent that is demanded, `leaks` and `missing` are where the observed mask differs from it.
+ * `up` gives the line of descent that is demanded, `block` the rows that see each other, `leaks` and `missing` are where the observed mask differs from it.
  */
 
 import { cellsOf, rowsOf } from "../core/columns.js";
@@ -40,6 +40,7 @@ export function maskRows(cache) {
   /** @type {(Set<number> | null)[]} */
   const must = [];
   mask.up.forEach((up, i) => must.push(up === null ? null : new Set([...((up >= 0 && must[up]) || []), i])));
+  for (const i of mask.block) must[i] = new Set([...(must[i] || []), ...mask.block]);
   const leaks = cellsOf(mask.leaks), missing = cellsOf(mask.missing), unknown = cellsOf(mask.unknown), none = new Set();
   const due = new Map(rowsOf(mask.due).map(({ row, position }) => [row, position])), earlier = new Map(rowsOf(mask.earlier).map(({ row, seen }) => [row, seen]));
   return mask.up.map((_, i) => ({
@@ -81,5 +82,6 @@ export function positionOf(frame, cache, row, index) {
   const node = cache.node[index], position = cache.position[index];
   if (position === null) return NOT_RECORDED;
   if (node === null) return cache.role[index] === "p" ? `p${position} ?` : row.due === null ? `p${position} ✓` : `p${position} not ${row.due} ✕`;
-  return `p${position} ${row.due === null ? "=" : "not"} ${frame.context - 1} + ${frame.nodes.depth[node]} ${row.due === null ? "✓" : "✕"}`;
+  const root = cache.mask?.root ?? null;
+  return root === null ? `p${position}` : `p${position} ${row.due === null ? "=" : "not"} ${root} + ${frame.nodes.depth[node]} ${row.due === null ? "✓" : "✕"}`;
 }

@@ -80,8 +80,8 @@ function drawMask(place, frame, cache, rows, chosen, zoom) {
     else if (cache.before && readable) picture.pen("cell.seen").rect(label + inset, y + inset, early - 2 * inset, size - 2 * inset);
     else if (cache.before) same.push(k);
     if (readable) {
-      const who = node === null ? { c: "late ", p: "pruned " }[cache.role[index]] : `n${node} `;
-      labels.write("label", 1, y + size / 2, who + cache.label[index], row.wrong ? "bad" : "");
+      const masked = cache.role[index] === "m", who = node !== null ? `n${node} ` : masked ? "masked" : cache.role[index] === "p" ? "pruned " : cache.kind === "states" ? "state " : "late ";
+      labels.write("label", 1, y + size / 2, masked ? who : who + cache.label[index], row.wrong ? "bad" : "");
       if (!row.silent) labels.write("glyph", label + early / 2, y + size / 2, row.earlier === null ? `${cache.before}` : `${row.earlier}/${cache.before}`, row.earlier === null || tooMany ? "panel" : "bad");
       labels.write("number", left + count * size + 4, y + size / 2, positionOf(frame, cache, row, index), row.due === null ? "muted" : "bad");
     } else if (k % every === 0) labels.write("number", 1, y + size / 2, node === null ? "late" : `n${node}`, "muted");

@@ -7,9 +7,11 @@ import { digits, ordinal } from "../core/digits.js";
 import { el, more, nodeButton, note, swatch, token } from "../core/dom.js";
 import { decisionPath, rowPath, verdictPath } from "../core/python_path.js";
 import { CALLS, unrecorded } from "../core/recorded.js";
-import { looksOf, outcome, unwritten } from "../core/words.js";
+import { driving, looksOf, outcome, unwritten } from "../core/words.js";
 import { arithmetic, eldersOf } from "./decision.js";
 import { bonusBox, distribution, residualBox } from "./distributions.js";
+import { outsideBox } from "./outside.js";
+import { biasAt, reachedNodes } from "./range_draft.js";
 import { recorded, said } from "./said.js";
 
 /** @import { Frame, Run, Verdict } from "../core/frame.d.ts" */
@@ -40,22 +42,37 @@ export function nodeNumbers(run, frame, node, view, act) {
   if (drawn.length) made.push(el("h4", {}, "Bonus token drawn here"), ...drawn.map((v) => bonusBox(run, frame, v)));
   const row = (/** @type {"target" | "draft"} */ model, /** @type {number} */ at) => {
     const found = distributionAt(nodes[model], at);
-    return found && { ...found, path: rowPath(step, at, model) };
+    return found && { ...found, path: rowPath(step, at, model), bias: model === "draft" ? biasAt(frame, at) : null, after: nodes.text[at] };
   };
   if (node) {
     made.push(el("h4", {}, "Where it was judged: after ", nodeButton(parent, nodes.text[parent], act)));
     const target = row("target", parent), draft = row("draft", parent);
     if (known.target) made.push(target ? distribution(frame, "target", target, { node }) : missing("The target's row there: ", CALLS.target));
-    made.push(draft ? distribution(frame, "draft", draft, { node }) : missing("The draft's row there: ", CALLS.draft));
+    made.push(draft ? distribution(frame, "draft", draft, { node }) : missing("The draft's row there: ", CALLS.draft), ...confidence(frame, parent, known));
   }
   made.push(el("h4", {}, "What may follow it"));
   const target = row("target", node), draft = row("draft", node);
   if (known.target) made.push(target ? distribution(frame, "target", target, null) : missing("The target's row: ", CALLS.target));
   if (nodes.depth[node] >= known.depth) made.push(note("Neither model has run this node yet."));
   else made.push(draft ? distribution(frame, "draft", draft, null) : run.engine ? missing("The draft's row: ", CALLS.draft) : note(frame.draftRan ? "The draft did not run this node: it was not expanded." : "No draft model ran in this step."));
+  made.push(...confidence(frame, node, known), ...[known.target ? outsideBox(run, frame, node, node ? "it" : "the root") : null].filter((part) => part !== null));
   if (nodes.limits.shown !== nodes.limits.folded)
     made.push(note(`Large tree: ${nodes.limits.shown} entries of a distribution are carried for nodes in sight, ${nodes.limits.folded} for folded ones.`));
   return made;
+}
+
+/**
+ * How likely the draft says that what it drafts after a node is accepted, and whether it was.
+ * @param {Frame} frame
+ * @param {number} node
+ * @param {Known} known
+ */
+function confidence(frame, node, known) {
+  const value = frame.nodes.confidence?.[node] ?? null;
+  if (value === null || frame.nodes.depth[node] >= known.depth) return [];
+  const came = reachedNodes(frame).find(([at]) => at === node), path = driving(frame).path, next = frame.nodes.text[path[frame.nodes.depth[node]]];
+  const what = !known.judged ? "" : !came ? `; ${frame.driver} had nothing to decide after it` : came[1] ? [`; ${frame.driver} accepted `, token(next)] : `; ${frame.driver} accepted none of its children`;
+  return [el("p", { class: "sv-note" }, "draft's confidence that a child is accepted: ", recorded(value, `${rowPath(frame.step, node, "draft")}.confidence`), what)];
 }
 
 /**

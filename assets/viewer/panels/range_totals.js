@@ -2,6 +2,7 @@
 
 import { decisionsOf } from "../core/columns.js";
 import { verdictBy } from "../core/words.js";
+import { calibrationOf, confidenceOf, outsideOf } from "./range_draft.js";
 
 /** @import { Counts, Frame, Run, Totals, VerifierTotals } from "../core/frame.d.ts" */
 /** @import { Range } from "../core/state.js" */
@@ -26,6 +27,7 @@ export function totalsOf(run, frames, [first, last]) {
     steps: own.length, tokens: own.reduce((sum, frame) => sum + frame.commit.piece.length, 0), formulas: run.totals.formulas,
     verifiers: both ? all.filter(({ verifier }) => verifier === engine) : all,
     shared: both && { steps: both.length, verifiers: all.map(({ verifier }) => totalsBy(verifier, both)) },
+    calibration: calibrationOf(own), confidence: confidenceOf(own), outside: outsideOf(own),
   };
 }
 

@@ -2,6 +2,7 @@
 
 import { rowsOf } from "../core/columns.js";
 import { CALLS, NOT_RECORDED } from "../core/recorded.js";
+import { statesSaid } from "./head.js";
 
 /** @import { Cache, Left } from "../core/frame.d.ts" */
 /** @import { RowOf } from "../core/columns.js" */
@@ -69,6 +70,9 @@ export function changeOf(cache) {
   };
 }
 
+/** What a written slot is that no node stands in, by the letter of its role. @type {Record<string, string>} */
+export const NO_NODE = { c: "fed late", p: "pruned", m: "masked place" };
+
 /**
  * Node and position of a written slot.
  * @param {Cache} cache
@@ -76,8 +80,9 @@ export function changeOf(cache) {
  * @param {number} i its place among the written ones
  */
 function placeOf(cache, { due }, i) {
-  const node = cache.node[i], who = node === null ? ({ c: "fed late", p: "pruned" }[cache.role[i]] ?? "no node") : `node ${node}`;
-  return `${who}, position ${cache.position[i] ?? NOT_RECORDED}${due.has(i) ? `, ✕ its position had to be ${due.get(i)}` : ""}`;
+  const node = cache.node[i], who = node === null ? (NO_NODE[cache.role[i]] ?? "no node") : `node ${node}`;
+  const state = statesSaid(cache)?.[i];
+  return `${who}${state ? `, holds ${state}${cache.role[i] === "c" && cache.kind === "states" ? "" : " and this token"}` : ""}, position ${cache.position[i] ?? NOT_RECORDED}${due.has(i) ? `, ✕ its position had to be ${due.get(i)}` : ""}`;
 }
 
 /**
@@ -116,11 +121,12 @@ export function saidOfLeft(cache, slots, { due, good, held, print }) {
  * @param {Stage} stage
  */
 export function sentenceOf(any, stage) {
+  if (any?.kind === "none") return "a head without keys and values of its own: it has no cache";
   const cache = wholeOf(any);
   if (!cache) return lackOf(any);
   const { written, kept, moved, cut, stray, unknown } = changeOf(cache);
   if (stage === "before") return `length ${cache.before}; nothing of this step is written yet`;
-  if (stage === "tree") return written ? `${written} slots hold the tree; nothing is kept or moved yet` : "ran nothing in this step";
+  if (stage === "tree") return written ? `${written} slots hold ${cache.role.includes("m") ? "the block" : "the tree"}; nothing is kept or moved yet` : "ran nothing in this step";
   if (!written) return `ran nothing in this step · length ${cache.length}`;
   const odd = `${stray ? `, ${stray} of them not due there` : ""}${unknown ? `, ${unknown} left with what no slot of this step held` : ""}`;
   return `keeps ${kept} of ${written} slots${odd}, moves ${moved}, cuts ${cut} · length ${cache.before} → ${cache.length}`;

@@ -6,6 +6,7 @@ import { cells, number, table } from "../core/tables.js";
 import { cutOff, driving, outcome } from "../core/words.js";
 import { phasesOf } from "../tree/phases.js";
 import { bonusBox } from "./distributions.js";
+import { headFacts } from "./head.js";
 
 /** @import { Frame, Phase, Run } from "../core/frame.d.ts" */
 /** @import { Act, View } from "../core/state.js" */
@@ -47,6 +48,7 @@ export function stepPanel(run, frame, view) {
   const written = frame.commit.piece.length, cut = cutOff(frame, driving(frame)), grown = [frame.builder, frame.proposal?.replace(/_/g, " ")].filter(Boolean);
   const facts = [
     ["Tree", [`${frame.tree.parent.length - 1} drafted tokens, `, grown.length ? grown.join(", ") : ["how they were proposed: ", unrecorded(CALLS.proposal)]]],
+    ...headFacts(run, frame),
     ["Context", `${frame.context} tokens before this step`],
     ["Committed", `${written} token${written === 1 ? "" : "s"}${cut > 0 ? ` of the driver's ${written + cut}: the text ends there` : ""}`],
     ...times(run, frame),

@@ -9,6 +9,7 @@ import { el, note, swatch } from "../core/dom.js";
 import { CALLS, unrecorded } from "../core/recorded.js";
 import { cells, number, table } from "../core/tables.js";
 import { looksOf, verdictBy } from "../core/words.js";
+import { draftLines, draftTotals } from "./draft_totals.js";
 import { saidOf, story, taleOf } from "./findings.js";
 import { totalsOf } from "./range_totals.js";
 
@@ -48,7 +49,7 @@ export function drawTotals(ui, run, state) {
   const driver = totals.verifiers.find((v) => v.drives === totals.steps), cut = driver ? driver.emitted - totals.tokens : 0;
   ui.totals.replaceChildren(
     note(`${saidOfSteps(state.range, totals.steps)}, ${totals.tokens} new tokens. Only the driver's choices became text; the others judged the trees it led to.${driver && cut > 0 ? ` The driver's ${driver.emitted} tokens count ${cut} that were not written, because the text ended.` : ""}`),
-    totalsOfAll("Totals of the run so far, by verifier", run, totals.verifiers, totals.steps, totals.formulas), ...sharedTotals(run, totals));
+    totalsOfAll("Totals of the run so far, by verifier", run, totals.verifiers, totals.steps, totals.formulas), ...sharedTotals(run, totals), ...draftTotals(run, totals).filter((part) => part !== null));
 }
 
 /**
@@ -165,7 +166,8 @@ export function totalsTable(totals) {
     ...rowsOf(v.rank).map((row, i) => ({ what: "acceptance by sibling rank", where: `rank ${i}`, ...row })),
     ...(v.atNodes ? /** @type {const} */ (["accepted", "expected", "optimum"]).map((what) => ({ what: `${what} at the nodes reached`, where: "–", accepted: v.atNodes ? Math.round(1e6 * v.atNodes[what]) / 1e6 : 0, of: v.atNodes?.nodes ?? 0 })) : []),
   ].map(({ what, where, accepted, of }) => el("tr", {}, cells([v.verifier, what, where, String(accepted), String(of), of ? number(accepted / of) : null]))));
-  return table("Totals as counts", ["Verifier", "Figure", "At", "Numerator", "Denominator", "Value"], lines);
+  const ofDraft = draftLines(totals).map(([what, where, top, bottom, value]) => el("tr", {}, cells([null, what, where, top === null ? null : String(top), String(bottom), number(value)])));
+  return table("Totals as counts", ["Verifier", "Figure", "At", "Numerator", "Denominator", "Value"], [...lines, ...ofDraft]);
 }
 
 /**

@@ -189,6 +189,7 @@ function cacheChain(frame, model, first) {
  */
 function nameOf(cache, place) {
   const node = cache.node[place], text = cache.text[place];
+  if (cache.role[place] === "m") return ["a masked place"];
   return node === null ? ["the late token ", { token: text }] : [`node ${node} `, { node, text }];
 }
 
@@ -207,7 +208,8 @@ function slotChain(frame, model, { slot, due, held, print }, first) {
   const found = [{ strong: "found " }, { value: print, path: `${path}.fingerprints_after[${slot - cache.before}]` }];
   if (due === null) {
     return [{ title: "Slot", said: ["Slot ", { strong: String(slot) }, " had to be cut off. ", ...holds, ...more], lines: [found], tone: "cause", first, to: { part: "faults" } },
-      { title: "Length", said: [`The update left ${cache.length - cache.before} slots of this step: more than the text took.`], tone: "cause" }];
+      { title: "Length", said: [`The update left ${cache.length - cache.before} slots of this step: more than ${cache.kind === "tokens" ? "the text took" : "those of the target's own states"}.`], tone: "cause" },
+      ...(cache.kind === "tokens" ? [] : [{ title: "Draft head", said: ["What it drafted comes from its own states, or from masked places, and is never kept: an accepted token is fed again, with the target's state."], tone: /** @type {const} */ ("plain") }])];
   }
   const from = cache.slot[due], node = cache.node[due];
   return [
@@ -271,7 +273,7 @@ function maskChain(frame, model, first) {
   if (row === undefined) return [{ title: "Mask", said: [cache.faults[0]], tone: "cause", first, to: { part: "mask" } }];
   const whole = ["The row of ", ...nameOf(cache, row), ` (slot ${cache.slot[row]}) `];
   const what = leaks.row.length ? ["saw ", ...nameOf(cache, leaks.first[0][0]), ", which is no ancestor of it."]
-    : missing.row.length ? ["did not see ", ...nameOf(cache, missing.first[0][0]), ", its ancestor."]
+    : missing.row.length ? ["did not see ", ...nameOf(cache, missing.first[0][0]), mask.block.includes(row) ? ", of the same block." : ", its ancestor."]
       : due.row.length ? ["ran at position ", { strong: String(cache.position[row]) }, "; text and depth demand ", { strong: String(due.position[0]) }, "."]
         : ["did not see the settled slots as they are: ", { strong: String(earlier.seen[0]) }, ` of ${cache.before}.`];
   const others = mask.wrong - 1, node = cache.node[row];

@@ -241,7 +241,7 @@ export function makeCommand(place, ask, viewer) {
     }
     if (block.notice?.kind === "error" && !block.fills && busy) error = ["Failed", ""];
     show();
-    if (!block.fills && !block.live && !block.following && (block.run || block.look || block.compare || block.lesson)) leavePage();
+    if (!block.fills && !block.live && !block.following && (block.run || block.look || block.compare || block.lesson || block.fault)) leavePage();
   }
 
   /** @param {Run} moved took a step */
@@ -268,7 +268,7 @@ export function makeCommand(place, ask, viewer) {
   /** Back to the view, where the answer is. */
   function leavePage() {
     const open = document.querySelector("#menu > .tab-wrapper [role=tab][aria-selected=true]");
-    if (open && open.id !== "menu-view-button" && open.id !== "menu-lessons-button") find("menu-view-button")?.click();
+    if (open && !["menu-view-button", "menu-lessons-button", "menu-faults-button"].includes(open.id)) find("menu-view-button")?.click();
   }
 
   /** @param {MouseEvent} event */

@@ -7,7 +7,7 @@
 import { decisionsOf } from "../core/columns.js";
 import { COMPARISONS } from "../core/constants.js";
 import { el, svg } from "../core/dom.js";
-import { drawnFrom, looksOf, verdictBy } from "../core/words.js";
+import { drawnFrom, headName, looksOf, verdictBy } from "../core/words.js";
 import { faultyNodes } from "../panels/why.js";
 import { compared } from "../tree/chance.js";
 import { drawTree, makeScene, markFaults } from "../tree/draw.js";
@@ -98,7 +98,7 @@ function write(place, text, x, y, { size, bold, muted, end, room = WIDTH }) {
  */
 function addHead(place, run, frame, caption) {
   const { settings, engine, models: { target, draft }, id } = run, sampling = (settings || engine)?.target;
-  const pair = run.draftRan === false || !draft ? target?.id : `${target?.id ?? "target not recorded"} ← ${draft.id}`;
+  const pair = run.draftRan === false || !draft ? target?.id : `${target?.id ?? "target not recorded"} ← ${draft.id}${draft.head && draft.head.format !== "hidden_state" ? ` (${headName(draft.head)})` : ""}`;
   const heat = sampling && (sampling.temperature === 0 ? "greedy" : `T ${sampling.temperature}`);
   const about = [engine?.said, pair, heat, settings && `seed ${settings.seed}`, `run ${id.slice(0, 8)}`].filter(Boolean).join(" · ");
   write(place, caption, LEFT, 58, { size: fittingSize(place, caption, CAPTION, LEAST_CAPTION, RIGHT - LEFT, true), bold: true, room: RIGHT - LEFT });

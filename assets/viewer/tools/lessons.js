@@ -9,6 +9,7 @@ import { el } from "../core/dom.js";
 import { listenForKeys } from "../core/keys.js";
 import { NARROW } from "../panels/dock.js";
 import { unmarkedFrame } from "../panels/unmarked.js";
+import { makeColumn } from "./column.js";
 import { lessonText, linkNodes } from "./lesson_text.js";
 
 /** @import { Block, Frame, Lesson, LessonName } from "../core/frame.d.ts" */
@@ -24,11 +25,11 @@ const KEPT_BACK = "Kept back: the comparison with a recompute would give the ans
  * @param {Handlers} handlers
  * @returns {Tool}
  */
-export function makeLessons(ui, state, act, { ask, onLessons }) {
+export function makeLessons(ui, state, act, handlers) {
+  const column = makeColumn(ui, state, act, handlers, { page: "lessons", kind: "lesson", left });
+  const { wish, leave, put, button, close, heading } = column;
   /** @type {Set<string>} */
   const done = new Set();
-  /** @type {HTMLElement | null} */
-  let panel = null;
   /** @type {{lesson: Lesson, question: HTMLElement, status: HTMLElement, typed: HTMLElement} | null} */
   let open = null;
   /** The place that was judged last. */
@@ -39,48 +40,17 @@ export function makeLessons(ui, state, act, { ask, onLessons }) {
   let known = [];
   /** Frames with their marks, while those without are shown. @type {Map<number, Frame> | null} */
   let marked = null;
-  /** The panel of the dock that was open before the lessons. @type {string | null} */
-  let dock = null;
-  /** Whether a lesson was asked for that has not come. */
-  let wished = false;
-  /** Whether the lessons were left before it came. */
-  let unwanted = false;
-
-  /**
-   * @param {string} text
-   * @param {string} name
-   * @param {() => void} click
-   * @param {string} [look]
-   */
-  const button = (text, name, click, look = "") => el("button", { type: "button", class: look, "data-act": `lesson-${name}`, onclick: click }, text);
-  /** @param {string} name */
-  function wish(name) {
-    wished = true;
-    unwanted = false;
-    ask?.("lesson", { name });
-  }
   const narrow = matchMedia(NARROW);
   const auditSaid = ui.auditEmpty.textContent;
 
-  /**
-   * A lesson that comes after the lessons were left is not opened; the server, which has opened its run, is told.
-   * @param {Block[]} blocks
-   */
-  function declines(blocks) {
-    if (!unwanted || !blocks.some(({ lesson }) => lesson)) return false;
-    unwanted = false;
-    if (state.run) ask?.("open_run", { run: state.run.id, step: state.step });
-    return true;
-  }
-
   /** @param {Block} block */
   function take(block) {
+    column.meet(block);
     if (marked) keepBack(block.frames || []);
     if (block.lessons) {
       known = block.lessons;
       if (!open) list();
     }
-    if (block.lesson || block.notice) wished = unwanted = false;
     if (block.lesson) begin(block.lesson);
   }
 
@@ -111,40 +81,11 @@ export function makeLessons(ui, state, act, { ask, onLessons }) {
 
   /* -------------------------------------------------------------------------------------------------- the column */
 
-  function clear() {
+  function left() {
     giveBack();
-    panel?.remove();
-    panel = open = null;
-    state.asks = false;
+    open = null;
     typed = "";
   }
-
-  /** Out of the lessons; the run stays. */
-  function leave() {
-    if (!panel) return;
-    unwanted = wished;
-    wished = false;
-    clear();
-    if (dock !== null) act.open(dock);
-    dock = null;
-    onLessons?.(false);
-  }
-
-  /**
-   * @param {string} name
-   * @param {...any} content
-   */
-  function put(name, ...content) {
-    clear();
-    dock ??= state.dock;
-    state.asks = true;
-    panel = el("section", { class: "sv-panel sv-lesson", "aria-label": name }, content);
-    ui.top.prepend(panel);
-    ui.top.scrollTop = 0;
-  }
-
-  const close = () => el("button", { type: "button", class: "sv-close", "data-act": "lesson-close", "aria-label": "Leave the lessons (Esc)", title: "Leave the lessons (Esc)", onclick: leave }, "×");
-  const heading = (/** @type {string} */ text) => el("h3", { tabindex: -1 }, text);
 
   function list() {
     const title = heading("Lessons");
@@ -236,7 +177,7 @@ export function makeLessons(ui, state, act, { ask, onLessons }) {
     if (step !== lesson.step && lesson.start === lesson.step) return;
     if (step === lesson.step && lesson.nodes.includes(selected)) {
       solve(`✓ Yes, node ${selected}.`);
-      /** @type {HTMLElement | null | undefined} */ (panel?.querySelector("[data-act=lesson-next]"))?.focus({ preventScroll: true });
+      /** @type {HTMLElement | null | undefined} */ (column.panel()?.querySelector("[data-act=lesson-next]"))?.focus({ preventScroll: true });
       return;
     }
     const why = lesson.wrong.find((one) => one.step === step && one.node === selected);
@@ -244,6 +185,7 @@ export function makeLessons(ui, state, act, { ask, onLessons }) {
   }
 
   function moved() {
+    const panel = column.panel();
     if (!open || !panel || !inRun()) return;
     linkNodes(panel, state.step);
     if (here() === answered) return;
@@ -253,7 +195,7 @@ export function makeLessons(ui, state, act, { ask, onLessons }) {
 
   // A lesson is about one run: it leaves with it, and is in the list of lessons again.
   function run() {
-    if (open && !inRun()) wished ? clear() : leave();
+    if (open && !inRun()) column.passed();
   }
 
   /* -------------------------------------------------------------------------------------------------------- keys */
@@ -282,18 +224,16 @@ export function makeLessons(ui, state, act, { ask, onLessons }) {
     if (open) open.typed.textContent = digits ? `Node ${digits}: Enter, or one more digit.` : "Click it in the tree, or type its number.";
   }
 
-  /** Whether nothing lies over the lesson that Escape closes first. */
-  const isTop = () => panel !== null && state.phase === null && !state.why && !state.focus && !ui.help.open;
-  const toggle = () => (panel ? leave() : onLessons?.(true));
+  const toggle = () => (column.panel() ? leave() : handlers.onPage?.("lessons", true));
   const stopListening = listenForKeys({
     ...Object.fromEntries([..."0123456789"].map((digit) => [digit, () => type(digit)])), Enter: () => answer(Number(typed)), Escape: () => (typed ? show("") : leave()), l: toggle,
   }, (key) => {
     if (!ui.root.isConnected) stopListening();
     if (!ui.root.isConnected || ui.help.open) return false;
-    if (key === "l") return panel !== null || onLessons !== undefined;
-    if (key === "Escape") return isTop();
+    if (key === "l") return column.panel() !== null || handlers.onPage !== undefined;
+    if (key === "Escape") return column.isTop();
     return open !== null && inRun() && !isSolved() && (key !== "Enter" || typed !== "");
   });
 
-  return { take, declines, run, moved, leave };
+  return { take, declines: column.declines, run, moved, leave };
 }

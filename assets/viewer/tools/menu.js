@@ -39,11 +39,12 @@ export function listenForTabs() {
 }
 
 /**
- * Turn to the page of the lessons, or from it to the run.
+ * Turn to a page that stands beside the run, or from it to the run.
+ * @param {"lessons" | "faults"} page
  * @param {boolean} open
  */
-export function turnToLessons(open) {
-  const tab = (/** @type {string} */ name) => document.getElementById(`menu-${name}-button`), lessons = tab("lessons");
-  if (open) lessons?.click();
-  else if (lessons?.getAttribute("aria-selected") === "true") tab("view")?.click();
+export function turnTo(page, open) {
+  const tab = (/** @type {string} */ name) => document.getElementById(`menu-${name}-button`), own = tab(page);
+  if (open) own?.click();
+  else if (own?.getAttribute("aria-selected") === "true") tab("view")?.click();
 }

@@ -182,21 +182,34 @@ def about(folder: Path | None, summary: Mapping[str, Any]) -> str:
     estimates = summary["estimates"]
 
     def count(name: str, word: str, *others: Any) -> str:
-        number = len({row[name] for row in estimates} - {None, *others})
+        number = len({row.get(name) for row in estimates} - {None, *others})
         return f"{number} {word}{'' if number == 1 else 's'}"
 
     prompts = {mode: max((r["prompts"] for r in estimates if r["mode"] == mode), default=0) for mode in _MODES}
     said = [f"{number} prompts {_MODES[mode]}" for mode, number in prompts.items() if number]
-    parts = (count("kind", "kind"), count("tree", "tree", "no draft"), count("verifier", "verifier", "sampling"))
+    drafted = [count("draft", "draft")] if any(row.get("draft") is not None for row in estimates) else []
+    parts = (
+        count("kind", "kind"),
+        *drafted,
+        count("tree", "tree", "no draft"),
+        count("verifier", "verifier", "sampling"),
+    )
     text = f"{' and '.join(said)}; {', '.join(parts)}, {count('temperature', 'temperature')}."
     plan = _plan(folder) if folder else {}
     comparison, pair = plan.get("comparison"), plan.get("pair")
     if isinstance(comparison, Mapping) and isinstance(pair, Mapping):
-        models = f"{pair.get('target')} ← {pair.get('draft')}"
+        models = f"{pair.get('target')} ← {_drafts(comparison) or pair.get('draft')}"
         text += (
             f" At most {comparison.get('max_new_tokens')} tokens each; models {models}; seed {comparison.get('seed')}."
         )
     return one_line(text, 400)
+
+
+def _drafts(comparison: Mapping[str, Any]) -> str:
+    """The names of drafts that have labels."""
+    drafts = comparison.get("drafts")
+    named = [one for one in drafts if isinstance(one, Mapping)] if isinstance(drafts, list) else []
+    return ", ".join(f"{one.get('label')} ({one.get('draft')})" for one in named)
 
 
 _MODES = {"paired": "on the same trees", "free": "with each verifier on its own text"}

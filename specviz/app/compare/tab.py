@@ -36,7 +36,7 @@ from specviz.verifiers import VERIFIERS
 if TYPE_CHECKING:
     from specviz.app.handlers import Actions
 
-CHOOSERS = ("figure", "mode", "tree", "temperature", "kind", "verifiers")
+CHOOSERS = ("figure", "mode", "draft", "tree", "temperature", "kind", "verifiers")
 NONE_SHIPS = "No comparison comes with this installation: open one, or make a small one."
 LEFT_OUT = (
     "The comparison of every verifier on the same trees is too large for the installed package (21 MB). To have it "
@@ -86,10 +86,14 @@ class CompareTab:
             self._small_form()
         with gr.Row(visible=False, elem_id="board-choosers", elem_classes="specviz-fields") as self.row:
             labels = {"figure": "Figure", "mode": "Runs", "tree": "Tree", "temperature": "Temperature"}
-            labels |= {"kind": "Kind of prompt", "verifiers": "Verifiers (none: all)"}
+            labels |= {"kind": "Kind of prompt", "verifiers": "Verifiers (none: all)", "draft": "Draft"}
             for name in CHOOSERS:
                 self.choosers[name] = gr.Dropdown(
-                    [], label=labels[name], multiselect=name == "verifiers", elem_id=f"board-{name}"
+                    [],
+                    label=labels[name],
+                    multiselect=name == "verifiers",
+                    visible=name != "draft",
+                    elem_id=f"board-{name}",
                 )
         self.board = make_board(elem_id="board")
 
@@ -216,7 +220,8 @@ class CompareTab:
             try:
                 if section == "figure":
                     mode, tree, temperature = data[:3]
-                    selection = replace(before, group=Group(str(mode), str(tree), float(temperature)), run=None)
+                    draft = str(data[5]) if len(data) > 5 else None
+                    selection = replace(before, group=Group(str(mode), str(tree), float(temperature), draft), run=None)
                 else:
                     prompt, verifier = data[:2]
                     selection = replace(before, run=(str(prompt), str(verifier)))
@@ -296,7 +301,7 @@ class CompareTab:
         if run.opened is None:
             return self._only(answers.notice("info", run.text))
         said = answers.notice("working", run.text, run.fraction)
-        return [_with(board(run.opened, settled(run.opened.summary, Selection())), said), *[gr.skip()] * 9]
+        return [_with(board(run.opened, settled(run.opened.summary, Selection())), said), *self._rest()]
 
     def _show(self, key: str, wanted: Selection) -> list[Any]:
         opened = self.store.get(key)
@@ -306,10 +311,11 @@ class CompareTab:
         updates = []
         for name in CHOOSERS:
             options = [(_named(name, value), value) for value in there[name]]
-            if name in ("tree", "temperature", "kind"):
+            if name in ("draft", "tree", "temperature", "kind"):
                 options.insert(0, ("All", ALL))
             value = getattr(selection, name)
-            updates.append(gr.Dropdown(options, value=list(value) if name == "verifiers" else value))
+            visible = name != "draft" or bool(there["draft"])
+            updates.append(gr.Dropdown(options, value=list(value) if name == "verifiers" else value, visible=visible))
         return [board(opened, selection), (key, selection), gr.Button(visible=True), gr.Row(visible=True), *updates]
 
     def _working(self, progress: Progress) -> list[Any]:
@@ -317,7 +323,11 @@ class CompareTab:
 
     def _only(self, notice: dict[str, Any]) -> list[Any]:
         """A notice alone; everything else on the page stays as it is."""
-        return [dump_block({"notice": notice}), *[gr.skip()] * 9]
+        return [dump_block({"notice": notice}), *self._rest()]
+
+    def _rest(self) -> list[Any]:
+        """All that is shown but the board, as it is."""
+        return [gr.skip()] * (3 + len(CHOOSERS))
 
 
 def _texts(chosen: Any) -> list[str]:

@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 from specviz.app.answers import bounded
 from specviz.compare.read import RunSums, output_of, runs_of, steps_of
 from specviz.compare.report import figures
-from specviz.compare.report.charts import Theme, figure_json
+from specviz.compare.report.charts import Theme, figure_json, point_data
 from specviz.compare.report.run_charts import runs_figure, steps_figure
 from specviz.compare.rows import SAMPLING
 from specviz.compare.statistics import Group
@@ -56,6 +56,7 @@ class Selection:
     temperature: str = ALL
     kind: str = ALL
     verifiers: tuple[str, ...] = ()
+    draft: str = ALL
     group: Group | None = None
     run: tuple[str, str] | None = None
 
@@ -67,6 +68,7 @@ class Picture:
     Attributes:
         draw: (rows, mode, theme) -> figure; rows are of ``table`` and have been filtered.
         by_kind: whether the kind of prompt can be selection.
+        by_draft: whether it compares drafts, so that there is nothing to draw where they have no labels.
     """
 
     title: str
@@ -75,6 +77,7 @@ class Picture:
     draw: Callable[[list[Mapping[str, Any]], str, Theme], go.Figure]
     pick: Mapping[str, Any] = field(default_factory=dict)
     by_kind: bool = False
+    by_draft: bool = False
 
 
 def _lengths(measure: str) -> Callable[[list[Mapping[str, Any]], str, Theme], go.Figure]:
@@ -128,6 +131,23 @@ PICTURES: dict[str, Picture] = {
         {"measure": "block_efficiency"},
         by_kind=True,
     ),
+    "drafts": Picture(
+        "By draft",
+        f"New tokens a forward of the target, a heading a verifier and tree, so that drafts can be told apart. {_BARS}",
+        "estimates",
+        lambda rows, mode, theme: figures.drafts_figure(rows, mode=mode, theme=theme),
+        {"measure": "block_efficiency"},
+        by_kind=True,
+        by_draft=True,
+    ),
+    "draft_differences": Picture(
+        "Drafts, paired differences",
+        "Right of zero the first draft gains more tokens a forward on the same prompts with the same luck. An interval "
+        "that stays clear of zero is a difference that the choice of prompts does not explain.",
+        "draft_differences",
+        lambda rows, mode, theme: figures.draft_differences_figure(rows, mode=mode, theme=theme),
+        {"measure": "block_efficiency"},
+    ),
     "depth": _place("depth", "depth"),
     "rank": _place("rank", "sibling rank"),
     "differences": Picture(
@@ -171,7 +191,7 @@ def choices(summary: Mapping[str, Any]) -> dict[str, list[Any]]:
     estimates = summary["estimates"]
 
     def all_of(name: str, *others: Any) -> list[Any]:
-        return [it for it in dict.fromkeys(row[name] for row in estimates) if it not in (None, *others)]
+        return [it for it in dict.fromkeys(row.get(name) for row in estimates) if it not in (None, *others)]
 
     drawn = [name for name, one in PICTURES.items() if _rows(summary, one)]
     return {
@@ -181,6 +201,7 @@ def choices(summary: Mapping[str, Any]) -> dict[str, list[Any]]:
         "temperature": [f"{it:g}" for it in all_of("temperature")],
         "kind": all_of("kind"),
         "verifiers": all_of("verifier"),
+        "draft": all_of("draft"),
     }
 
 
@@ -198,14 +219,16 @@ def settled(summary: Mapping[str, Any], selection: Selection) -> Selection:
         tree = there["tree"][0]
     kind = selection.kind if selection.kind in there["kind"] and PICTURES[figure].by_kind else ALL
     verifiers = tuple(name for name in selection.verifiers if name in there["verifiers"])
-    return Selection(figure, mode, tree, temperature, kind, verifiers, selection.group, selection.run)
+    draft = selection.draft if selection.draft in there["draft"] else ALL
+    return Selection(figure, mode, tree, temperature, kind, verifiers, draft, selection.group, selection.run)
 
 
 def _rows(summary: Mapping[str, Any], picture: Picture, mode: str | None = None) -> list[Mapping[str, Any]]:
     return [
         row
-        for row in summary[picture.table]
+        for row in summary.get(picture.table, ())
         if row["value"] is not None
+        and not (picture.by_draft and row.get("draft") is None)
         and mode in (None, row["mode"])
         and all(row[name] == value for name, value in picture.pick.items())
     ]
@@ -219,6 +242,10 @@ def filtered(summary: Mapping[str, Any], selection: Selection) -> list[Mapping[s
         rows = [row for row in rows if row["tree"] in (selection.tree, "no draft")]
     if selection.temperature != ALL:
         rows = [row for row in rows if f"{row['temperature']:g}" == selection.temperature]
+    if picture.table == "draft_differences":
+        rows = [{**row, "draft": row["a"]} for row in rows if selection.draft in (ALL, row["a"], row["b"])]
+    elif selection.draft != ALL:
+        rows = [row for row in rows if row.get("draft") in (selection.draft, None)]
     if selection.verifiers:
         names = ("verifier",) if picture.table != "differences" else ("a", "b")
         rows = [row for row in rows if all(row[name] in selection.verifiers for name in names)]
@@ -249,6 +276,7 @@ def _figure_section(summary: Mapping[str, Any], selection: Selection) -> dict[st
     picture, rows = PICTURES[selection.figure], filtered(summary, selection)
     of = "" if selection.kind == ALL else f" Prompts of the kind {_plain(selection.kind, 40)} only."
     names = (
+        *(() if picture.table == "draft_differences" else ("draft",)),
         "tree",
         "temperature",
         "verifier",
@@ -279,7 +307,7 @@ _HEADS = {"low": "from", "high": "to", "place": "at", "a": "first", "b": "less",
 
 
 def _point(row: Mapping[str, Any]) -> list[Any]:
-    return [row["mode"], row["tree"], row["temperature"]]
+    return point_data(row)
 
 
 def _runs_section(opened: Opened, selection: Selection, group: Group) -> dict[str, Any]:
@@ -288,12 +316,13 @@ def _runs_section(opened: Opened, selection: Selection, group: Group) -> dict[st
     if selection.verifiers:
         found = [one for one in found if one.verifier in selection.verifiers]
     shown = [one for one in found if one.steps]
+    drafted = "" if group.draft is None else f"{_plain(group.draft, 40)} on "
     points = [vars(one) | {"rule": rule_of(opened.summary, one.verifier)} for one in shown if one.verifier != SAMPLING]
     verifiers = list(dict.fromkeys(one.verifier for one in shown))
     free = group.mode == "free"
     return {
         "id": "runs",
-        "title": f"Runs: {_plain(group.tree, 40)}, temperature {group.temperature:g}, "
+        "title": f"Runs: {drafted}{_plain(group.tree, 40)}, temperature {group.temperature:g}, "
         f"{'each verifier on its own text' if free else 'all verifiers on the same trees'}",
         "how": "A point is one prompt; the line is the mean over all steps. Choose a point or a row to see its steps.",
         **(_drawn(lambda theme: runs_figure(points, theme=theme)) if points else {}),

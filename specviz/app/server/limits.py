@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -196,8 +196,7 @@ class Limits:
         offered = {find_preset(name).names for name in self.presets}
         if self.public and _named(models) not in offered:
             raise SettingsError(
-                f"This public page runs its presets only ({', '.join(self.presets)}); choose one under Settings, "
-                f"{_OWN}."
+                f"This public page runs its presets only ({_some(self.presets)}); choose one under Settings, {_OWN}."
             )
         if self.public and any(getattr(models, name) != getattr(self.loading, name) for name in LOADING):
             ways = ", ".join(f"{name.replace('_', ' ')} {getattr(self.loading, name)}" for name in LOADING)
@@ -390,6 +389,12 @@ def _named(models: ModelChoice) -> tuple[str, str]:
     target, draft = (name.strip() for name in (models.target, models.draft))
     names = PRESETS["default"].names
     return names[0] if target == "default" else target, names[1] if draft == "default" else draft
+
+
+def _some(names: Sequence[str], most: int = 8) -> str:
+    """Names with commas; of many the first ones."""
+    rest = len(names) - most
+    return ", ".join(names) if rest <= 0 else f"{', '.join(names[:most])} and {rest} more"
 
 
 def _proxies(text: str) -> tuple[str, ...]:

@@ -74,6 +74,7 @@ _TOP, _BOTTOM = 40, 52
 LEGEND_GAP = 30
 """Pixels between legend and plot; charts carry it for the script that draws them."""
 _LABEL_COLUMNS = 26
+_DRAFT_COLUMNS = 20
 _NARROW = 350
 
 
@@ -196,15 +197,30 @@ def whiskers(rows: Sequence[SummaryRow], thickness: float = 1.4) -> dict[str, An
 
 
 def point_data(row: SummaryRow) -> list[Any]:
-    """What a click needs to find the rows behind a point: mode, tree, temperature, verifier, kind."""
-    return [row["mode"], row["tree"], row["temperature"], row.get("verifier", row.get("a")), row.get("kind")]
+    """What a click needs to find the rows behind a point: mode, tree, temperature, verifier, kind; a labelled draft."""
+    drafted = [] if row.get("draft") is None else [row["draft"]]
+    return [row["mode"], row["tree"], row["temperature"], row.get("verifier", row.get("a")), row.get("kind"), *drafted]
+
+
+def place_of(row: SummaryRow) -> str:
+    """Where verifiers were measured: the tree, and whose it is where drafts have labels."""
+    return str(row["tree"]) if row.get("draft") is None else f"{row['draft']} · {row['tree']}"
 
 
 def value_text(row: SummaryRow, digits: int = 3) -> str:
     """A value with its interval, for hovering."""
     return (
         f"{row['value']:.{digits}f} [{row['low']:.{digits}f}, {row['high']:.{digits}f}]<br>"
-        f"{row['prompts']} prompts, {label(row['tree'], 60)}, T {row['temperature']:g}"
+        f"{row['prompts']} prompts, {label(place_of(row), 60)}, T {row['temperature']:g}"
+    )
+
+
+def place_text(row: SummaryRow) -> str:
+    """The same where there is little room: the draft is cut rather than the tree."""
+    return (
+        str(row["tree"])
+        if row.get("draft") is None
+        else f"{one_line(str(row['draft']), _DRAFT_COLUMNS)} · {row['tree']}"
     )
 
 

@@ -2,12 +2,13 @@
 
 Every function takes rows of the summary (``summary.json`` of a comparison's folder, see docs/comparison.md) and returns
 a Plotly figure; ``figure.layout.meta["title"]`` says in words what it shows. A chart without rows is empty and says so.
-Points carry ``customdata`` [mode, tree, temperature, verifier, kind], for going from a point to its steps.
+Points carry ``customdata`` [mode, tree, temperature, verifier, kind], and the draft where drafts have labels, for going
+from a point to its steps. A tree is then named together with its draft.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import plotly.graph_objects as go
@@ -29,6 +30,8 @@ from specviz.compare.report.charts import (
     label,
     legend_height,
     looks,
+    place_of,
+    place_text,
     point_data,
     value_text,
     whiskers,
@@ -38,6 +41,7 @@ By = Literal["depth", "rank"]
 PLACES: tuple[By, ...] = ("depth", "rank")
 _PANEL = 190
 _MODES = {"paired": "on the same trees", "free": "each on its own text"}
+_MODES_OF_DRAFTS = {"paired": "the driver's text", "free": "each verifier's own text"}
 
 
 def lengths_figure(
@@ -57,13 +61,13 @@ def lengths_figure(
     seen = looks(rows, theme)
     groups = [
         (
-            tree,
+            place_text(of_place[0]),
             [
                 Line(name, _by_temperature(of_verifier), seen[name])
-                for name, of_verifier in _parted(of_tree, "verifier").items()
+                for name, of_verifier in _parted(of_place, "verifier").items()
             ],
         )
-        for tree, of_tree in _parted(rows, "tree").items()
+        for of_place in _by_place(rows).values()
     ]
     title = f"{_capital(MEASURES[measure])} by tree and verifier, {_MODES[mode]}"
     return _or_empty(rows, theme, title) or forest(groups, theme=theme, title=title, x_title=MEASURES[measure])
@@ -82,12 +86,39 @@ def trees_figure(
     groups = [
         (
             name,
-            [Line(tree, _by_temperature(of_tree), seen[name]) for tree, of_tree in _parted(own, "tree").items()],
+            [
+                Line(_in_lines(some[0].get("draft"), tree), _by_temperature(some), seen[name])
+                for tree, some in ((it[0]["tree"], it) for it in _by_place(own).values())
+            ],
         )
         for name, own in _parted(rows, "verifier").items()
         if name != TARGET_ALONE
     ]
     title = f"{_capital(MEASURES[measure])} by verifier and tree, {_MODES[mode]}"
+    return _or_empty(rows, theme, title) or forest(groups, theme=theme, title=title, x_title=MEASURES[measure])
+
+
+def drafts_figure(
+    estimates: Iterable[SummaryRow],
+    *,
+    measure: str = "block_efficiency",
+    mode: str = "paired",
+    theme: Theme = "light",
+) -> go.Figure:
+    """One measure draft by draft: a heading a verifier and tree, a line a draft, a symbol a temperature."""
+    rows = [row for row in _picked(estimates, measure, mode, kind=None) if row.get("draft") is not None]
+    seen = looks(rows, theme)
+    groups = [
+        (
+            heading,
+            [
+                Line(draft, _by_temperature(own), seen[own[0]["verifier"]])
+                for draft, own in _parted(some, "draft").items()
+            ],
+        )
+        for heading, some in _by_verifier_and_tree(rows).items()
+    ]
+    title = f"{_capital(MEASURES[measure])} by draft, {_MODES_OF_DRAFTS[mode]}"
     return _or_empty(rows, theme, title) or forest(groups, theme=theme, title=title, x_title=MEASURES[measure])
 
 
@@ -99,11 +130,17 @@ def kinds_figure(
     mode: str = "paired",
     theme: Theme = "light",
 ) -> go.Figure:
-    """One measure on one tree, a heading a kind of prompt, a line a verifier, a symbol a temperature."""
+    """One measure on one tree, a heading a kind of prompt, a line a verifier (and draft), a symbol a temperature."""
     rows = [row for row in _picked(estimates, measure, mode) if row["tree"] == tree and row["kind"] is not None]
     seen = looks(rows, theme)
     groups = [
-        (kind, [Line(name, _by_temperature(some), seen[name]) for name, some in _parted(own, "verifier").items()])
+        (
+            kind,
+            [
+                Line(_in_lines(draft, name), _by_temperature(some), seen[name])
+                for (draft, name), some in _parted_by(own, lambda row: (row.get("draft"), row["verifier"])).items()
+            ],
+        )
         for kind, own in _parted(rows, "kind").items()
     ]
     title = f"{_capital(MEASURES[measure])} by kind of prompt, tree {tree}, {_MODES[mode]}"
@@ -128,18 +165,18 @@ def places_figure(
     title = f"Acceptance by {what} at temperature {temperature:g}, {_MODES[mode]}"
     if empty := _or_empty(rows, theme, title):
         return empty
-    trees, seen = _parted(rows, "tree"), looks(rows, theme)
-    figure = make_subplots(rows=len(trees), cols=1, vertical_spacing=min(0.25, 46 / (_PANEL * len(trees))))
+    panels, seen = _by_place(rows), looks(rows, theme)
+    figure = make_subplots(rows=len(panels), cols=1, vertical_spacing=min(0.25, 46 / (_PANEL * len(panels))))
     shown: dict[str, None] = {}
-    for panel, (tree, of_tree) in enumerate(trees.items(), start=1):
-        for name, own in _parted(of_tree, "verifier").items():
+    for panel, of_place in enumerate(panels.values(), start=1):
+        for name, own in _parted(of_place, "verifier").items():
             own = sorted(own, key=lambda row: row["place"])
             figure.add_trace(_place_line(name, own, seen[name], name not in shown), row=panel, col=1)
             shown[name] = None
-        _head(figure, tree, panel)
-    _lay_out(figure, _PANEL * len(trees), shown, theme, title)
+        _head(figure, place_text(of_place[0]), panel)
+    _lay_out(figure, _PANEL * len(panels), shown, theme, title)
     figure.update_xaxes(**axis(theme, dtick=1, zeroline=False))
-    figure.update_xaxes(title={"text": what if by == "depth" else f"{what}, from 0"}, row=len(trees), col=1)
+    figure.update_xaxes(title={"text": what if by == "depth" else f"{what}, from 0"}, row=len(panels), col=1)
     figure.update_yaxes(**axis(theme, range=[0, 1.02], dtick=0.25, zeroline=False))
     return figure
 
@@ -159,13 +196,41 @@ def differences_figure(
     rows = [row for row in differences if (row["measure"], row["mode"]) == (measure, mode) and row["prompts"]]
     # A pair is drawn in one colour, its clearest: a's.
     seen = looks([{"verifier": name} for row in rows for name in (row["a"], row["b"])], theme)
-    groups = []
-    for tree, of_tree in _parted(rows, "tree").items():
-        pairs: dict[str, list[SummaryRow]] = {}
-        for row in of_tree:
-            pairs.setdefault(f"{row['a']}\n− {row['b']}", []).append(row)
-        groups.append((tree, [Line(text, _by_temperature(own), seen[own[0]["a"]]) for text, own in pairs.items()]))
+    groups = [
+        (
+            place_text(some[0]),
+            [Line(text, _by_temperature(own), seen[own[0]["a"]]) for text, own in _by_pair(some).items()],
+        )
+        for some in _by_place(rows).values()
+    ]
     title = f"Differences in {MEASURES[measure]}, {_MODES[mode]}"
+    x_title = f"difference in {MEASURES[measure]}"
+    return _or_empty(rows, theme, title) or forest(groups, theme=theme, title=title, x_title=x_title, zero=True)
+
+
+def draft_differences_figure(
+    differences: Iterable[SummaryRow],
+    *,
+    measure: str = "block_efficiency",
+    mode: str = "paired",
+    theme: Theme = "light",
+) -> go.Figure:
+    """The same between drafts: a heading a verifier and tree, a line a pair of drafts.
+
+    Args:
+        differences: rows of ``draft_differences``; a point leads to the runs of ``a``.
+    """
+    rows = [
+        dict(row) | {"draft": row["a"]}
+        for row in differences
+        if (row["measure"], row["mode"]) == (measure, mode) and row["prompts"]
+    ]
+    seen = looks(rows, theme)
+    groups = [
+        (heading, [Line(text, _by_temperature(own), seen[own[0]["verifier"]]) for text, own in _by_pair(some).items()])
+        for heading, some in _by_verifier_and_tree(rows).items()
+    ]
+    title = f"Differences between drafts in {MEASURES[measure]}, {_MODES_OF_DRAFTS[mode]}"
     x_title = f"difference in {MEASURES[measure]}"
     return _or_empty(rows, theme, title) or forest(groups, theme=theme, title=title, x_title=x_title, zero=True)
 
@@ -184,20 +249,20 @@ def tradeoff_figure(
     Ordinary sampling from the target, where it was run, is a horizontal line with its interval as a band.
     """
     rows = [row for row in estimates if row["temperature"] == temperature]
-    quality = {(row["tree"], row["verifier"]): row for row in _picked(rows, y, mode, kind=None)}
-    across = {(row["tree"], row["verifier"]): row for row in _picked(rows, x, mode, kind=None)}
+    quality = {(place_of(row), row["verifier"]): row for row in _picked(rows, y, mode, kind=None)}
+    across = {(place_of(row), row["verifier"]): row for row in _picked(rows, x, mode, kind=None)}
     points = [(across[key], row) for key, row in quality.items() if key in across and key[1] != TARGET_ALONE]
     title = f"{_capital(MEASURES[y])} against {MEASURES[x]} at temperature {temperature:g}"
     if empty := _or_empty(points, theme, title):
         return empty
     seen = looks([row for _, row in points], theme)
-    trees = list(dict.fromkeys(row["tree"] for _, row in points))
+    places = list(dict.fromkeys(place_of(row) for _, row in points))
     panel_height = _PANEL + 70
-    figure = make_subplots(rows=len(trees), cols=1, vertical_spacing=min(0.25, 60 / (panel_height * len(trees))))
+    figure = make_subplots(rows=len(places), cols=1, vertical_spacing=min(0.25, 60 / (panel_height * len(places))))
     shown: dict[str, None] = {}
     alone = [row for (_, name), row in quality.items() if name == TARGET_ALONE]
-    for panel, tree in enumerate(trees, start=1):
-        own = [pair for pair in points if pair[1]["tree"] == tree]
+    for panel, place in enumerate(places, start=1):
+        own = [pair for pair in points if place_of(pair[1]) == place]
         for trace in _sweeps(own, seen):
             figure.add_trace(trace, row=panel, col=1)
         for pair in own:
@@ -206,10 +271,10 @@ def tradeoff_figure(
             shown[name] = None
         for base in alone[:1]:
             _baseline(figure, base, panel, theme)
-        _head(figure, tree, panel)
-    _lay_out(figure, panel_height * len(trees), shown, theme, title)
+        _head(figure, place_text(own[0][1]), panel)
+    _lay_out(figure, panel_height * len(places), shown, theme, title)
     figure.update_xaxes(**axis(theme, zeroline=False))
-    figure.update_xaxes(title={"text": MEASURES[x]}, row=len(trees), col=1)
+    figure.update_xaxes(title={"text": MEASURES[x]}, row=len(places), col=1)
     figure.update_yaxes(**axis(theme, zeroline=False))
     figure.update_yaxes(title={"text": folded(MEASURES[y])})
     return figure
@@ -218,10 +283,10 @@ def tradeoff_figure(
 # -------------------------------------------------------------------------------------------------------- pieces
 
 
-def _head(figure: go.Figure, tree: str, panel: int) -> None:
-    """Write the tree's name over its panel."""
+def _head(figure: go.Figure, name: str, panel: int) -> None:
+    """Write the name of the tree, and of its draft, over its panel."""
     place = {"x": 0, "xref": "x domain", "xanchor": "left", "y": 1.02, "yref": "y domain", "yanchor": "bottom"}
-    figure.add_annotation(**place, text=f"<b>{label(tree, 44)}</b>", showarrow=False, row=panel, col=1)
+    figure.add_annotation(**place, text=f"<b>{label(name, 44)}</b>", showarrow=False, row=panel, col=1)
 
 
 def _lay_out(figure: go.Figure, panels: int, shown: dict[str, None], theme: Theme, title: str) -> None:
@@ -245,9 +310,29 @@ def _picked(estimates: Iterable[SummaryRow], measure: str, mode: str, **fields: 
 
 
 def _parted(rows: Iterable[SummaryRow], by: str) -> dict[Any, list[SummaryRow]]:
+    return _parted_by(rows, lambda row: row[by])
+
+
+def _in_lines(draft: str | None, name: str) -> str:
+    return name if draft is None else f"{draft}\n{name}"
+
+
+def _by_place(rows: Iterable[SummaryRow]) -> dict[Any, list[SummaryRow]]:
+    return _parted_by(rows, place_of)
+
+
+def _by_verifier_and_tree(rows: Iterable[SummaryRow]) -> dict[Any, list[SummaryRow]]:
+    return _parted_by(rows, lambda row: f"{row['verifier']} · {row['tree']}")
+
+
+def _by_pair(rows: Iterable[SummaryRow]) -> dict[Any, list[SummaryRow]]:
+    return _parted_by(rows, lambda row: f"{row['a']}\n− {row['b']}")
+
+
+def _parted_by(rows: Iterable[SummaryRow], by: Callable[[SummaryRow], Any]) -> dict[Any, list[SummaryRow]]:
     parts: dict[Any, list[SummaryRow]] = {}
     for row in rows:
-        parts.setdefault(row[by], []).append(row)
+        parts.setdefault(by(row), []).append(row)
     return parts
 
 

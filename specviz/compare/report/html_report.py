@@ -15,6 +15,8 @@ from specviz.compare.report.charts import FONT, PALETTES, PLOTLY_SCRIPT, Summary
 from specviz.compare.report.figures import (
     PLACES,
     differences_figure,
+    draft_differences_figure,
+    drafts_figure,
     kinds_figure,
     lengths_figure,
     places_figure,
@@ -30,7 +32,10 @@ _QUALITY = (
     *("nll_sampled_per_token", "nll_per_token", "first_tv", "first_tv_bound", "first_excess"),
     *("distinct_1", "distinct_2", "rouge_l", "chrf"),
 )
-_FIELDS = ("mode", "tree", "temperature", "kind", "verifier", "a", "b", "place", "value", "low", "high", "p", "holm")
+_FIELDS = (
+    *("mode", "draft", "tree", "temperature", "kind", "verifier", "a", "b", "place"),
+    *("value", "low", "high", "p", "holm"),
+)
 
 
 def charts(summary: Summary, theme: Theme) -> Iterator[tuple[go.Figure, list[SummaryRow]]]:
@@ -44,6 +49,16 @@ def charts(summary: Summary, theme: Theme) -> Iterator[tuple[go.Figure, list[Sum
             whole = [row for row in own if row["measure"] == measure and row["kind"] is None]
             yield lengths_figure(own, measure=measure, mode=mode, theme=theme), whole
         yield trees_figure(own, mode=mode, theme=theme), []
+        if any(row.get("draft") is not None for row in own):
+            for measure in ("accepted_length", "block_efficiency"):
+                yield drafts_figure(own, measure=measure, mode=mode, theme=theme), []
+                apart = [
+                    row
+                    for row in summary.get("draft_differences", ())
+                    if (row["mode"], row["measure"]) == (mode, measure)
+                ]
+                if apart:
+                    yield draft_differences_figure(apart, measure=measure, mode=mode, theme=theme), apart
         tested = [row for row in differences if (row["mode"], row["measure"]) == (mode, "accepted_length")]
         if tested:
             yield differences_figure(tested, mode=mode, theme=theme), tested

@@ -7,6 +7,8 @@ SafeAILab        a plain Llama config with ``draft_vocab_size``     2, n/2, n - 
 SpecForge        the same, ``LlamaForCausalLMEagle3``;             ``eagle_config.eagle_aux_hidden_state_layer_ids``:
                  ``fc_norm``, ``norm_output`` (3.1)                each + 1 if the first one is 1, else as they are
 AngelSlim        the same, ``Eagle3LlamaForCausalLM``              ``aux_hidden_states_layer_ids``: each + 1
+DeepSpec         a plain Qwen3 config, ``Qwen3Eagle3Model``;       ``target_layer_ids``: each + 1; five of them
+                 the whole vocabulary
 speculators      ``speculators_model_type`` "eagle3";              ``eagle_aux_hidden_state_layer_ids``, counted as
                  ``transformer_layer_config``                      transformers does
 ===============  ================================================  ==================================================
@@ -20,8 +22,8 @@ The first layer (:class:`~specviz.models.heads.layers.PairLayer`) reads the targ
 Its output stands in for the target's state one token on. EAGLE-3 hands on the output before the head's norm, EAGLE-3.1
 (``norm_output``) after it. ``d2t`` holds offsets: column c of the logits is token c + d2t[c].
 
-Source: SafeAILab/EAGLE eagle/model/cnets.py, sgl-project/SpecForge, Tencent/AngelSlim, vllm-project/speculators
-models/eagle3.
+Source: SafeAILab/EAGLE eagle/model/cnets.py, sgl-project/SpecForge, Tencent/AngelSlim, deepseek-ai/DeepSpec
+deepspec/modeling/eagle3, vllm-project/speculators models/eagle3.
 """
 
 from __future__ import annotations
@@ -257,6 +259,7 @@ def _said_reads(fields: Fields, inner: Fields, deepest: int) -> tuple[int, ...] 
         # Of SpecForge, which counts the outputs of layers from 0 and begins with 1, or of others, which begin later.
         return tuple(one + 1 for one in ids) if ids[0] == 1 and max(ids) < deepest else ids
     ids = inner.wholes("aux_hidden_states_layer_ids", most=deepest - 1)  # outputs of layers, counted from 0
+    ids = ids or inner.wholes("target_layer_ids", most=deepest - 1)
     return ids and tuple(one + 1 for one in ids)
 
 

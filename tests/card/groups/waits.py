@@ -10,9 +10,12 @@ import torch
 from specviz.compare.divergence import Divergences
 from specviz.engine.session import Session
 from specviz.models.loading import Pair
+from tests import step_pairs
+from tests.block_pairs import block_pair
 from tests.card.budgets import AUDIT, DIVERGENCE, STEP, TREES, WHAT_IF
 from tests.card.counting import Counts, counting
 from tests.card.measure import PROMPT, card_pair, measure_question, measure_step, recorded_run, settings_for
+from tests.step_pairs import step_pair
 
 torch.set_num_threads(1)
 
@@ -112,3 +115,15 @@ def test_every_wait_has_a_line_and_a_phase():
     assert all(".py:" in line for _, _, line, _ in counts.by_line("wait"))
     assert sum(n for n, _, _, _ in counts.by_line("wait")) == counts.total("wait")
     assert sum(counts.total("launch", phase=phase) for phase in phases) == counts.total("launch")
+
+
+@pytest.mark.parametrize("kind", ["eagle3, a part of the vocabulary", "medusa", "dspark"])
+def test_a_step_of_a_draft_head_waits_no_more_than_that_of_a_model(kind):
+    """A block head is run once and read once a level: its tokens are needed for the next one."""
+    made = step_pair if kind in step_pairs.HEADS else block_pair
+    session = Session(made(kind, card_pair()), settings_for(TREES["28 nodes"]), PROMPT)
+    session.step()
+    with counting() as counts:
+        step = session.step()
+    assert max(node.depth for node in step.tree.nodes) == 3
+    within(counts, 3 + STEP["28 nodes"].waits)

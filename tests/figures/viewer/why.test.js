@@ -87,3 +87,10 @@ test("where everything fits there is no headline and no chain", () => {
   const frame = quiet(FIRST.chain, {});
   assert.deepEqual([faultHeadline(frame, alone(frame)[1]), whyOf(...alone(frame), frame)], [null, []]);
 });
+
+test("of a drafted slot that a head keeps it is said why it must not stay", () => {
+  const { frames } = BLOCKS["eagle3, drafted slot kept"], tales = story(framesOf({ frames }), frames.length), wrong = frames.find((frame) => frame.caches.draft.faults.length);
+  const chain = whyOf(framesOf({ frames }), tales, wrong), said = chain.map(({ title, said: parts }) => `${title}: ${parts.map((part) => (typeof part === "string" ? part : "")).join("")}`);
+  assert.ok(said.some((one) => /^Length: The update left \d+ slots of this step: more than those of the target's own states/.test(one)), said.join("\n"));
+  assert.ok(said.some((one) => one.startsWith("Draft head: What it drafted comes from its own states")));
+});

@@ -80,13 +80,14 @@ def test_positions_may_count_from_anywhere_and_states_may_not() -> None:
         ("specforge", (2, 4, 6), (2, 4, 6)),
         ("angelslim", (1, 4, 6), (1, 4, 6)),
         ("safeailab", None, (2, 3, 3)),
+        ("deepspec", (1, 2, 4, 5, 6), (1, 2, 4, 5, 6)),
     ],
 )
 def test_layers_are_counted_as_each_layout_counts_them(
     layout: str, reads: tuple[int, ...] | None, expected: tuple[int, ...]
 ) -> None:
-    """SpecForge and AngelSlim write k for the output of layer k, which transformers calls k + 1; others of the former's
-    layout write what transformers does, and do not begin with 1."""
+    """SpecForge, AngelSlim and DeepSpec write k for the output of layer k, which transformers calls k + 1; others
+    of the first one's layout write what transformers does, and do not begin with 1."""
     config, tensors = head_files.eagle3(TARGET, layout=layout, reads=reads)
     if layout == "specforge" and reads:
         assert config["eagle_config"]["eagle_aux_hidden_state_layer_ids"] == [1, 3, 5]
@@ -95,7 +96,10 @@ def test_layers_are_counted_as_each_layout_counts_them(
     info = eagle3.FORMAT.build(config, tensors, TARGET, {}).info
     assert info.reads == expected
     assert info.before_norm
-    assert eagle3.FORMAT.build(config, tensors, TARGET, {"reads": "0, 1,6"}).info.reads == (0, 1, 6)
+    other = (0, 1, 6, 2, 3)[: len(expected)]
+    assert eagle3.FORMAT.build(config, tensors, TARGET, {"reads": ", ".join(map(str, other))}).info.reads == other
+    if layout != "specforge":
+        return
     for ids in ([2, 4, 6], [1, 4, 6]):  # 6 is no layer that is counted from 0
         config = {**config, "eagle_aux_hidden_state_layer_ids": None, "aux_hidden_states_layer_ids": None}
         config["eagle_config"] = {"eagle_aux_hidden_state_layer_ids": ids}
