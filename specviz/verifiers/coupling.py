@@ -39,7 +39,7 @@ _LEAST = 1e-12
 
 
 class CouplingOptions(Options):
-    orders: int = Field(8, ge=1, le=256, description="Most priority orders that are mixed at a node")
+    orders: int = Field(8, ge=1, le=16, description="Most priority orders that are mixed at a node")
 
 
 @dataclass(frozen=True)
