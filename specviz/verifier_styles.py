@@ -32,13 +32,16 @@ STYLES: dict[str, Style] = {
     "traversal": Style("#d55e00", "#f07f2e", "9px,3px,2px,3px"),
     "naive": Style("#cc79a7", "#dd93bd", "12px,4px"),
     "greedy": Style("#56b4e9", "#9bd8ff", "4px,2px,1px,2px,1px,2px"),
+    "coupling": Style("#6a3d9a", "#b08be0", "16px,3px"),
+    "lenience": Style("#7a5c00", "#c9a227", "3px,1px"),
+    "relaxed": Style("#555555", "#b0b0b0", "1px,4px"),
 }
-"""Of the verifiers of this project, the same in every run. The colours are those of Okabe and Ito."""
+"""Of the verifiers of this project, the same in every run. The colours of the first six are those of Okabe and Ito."""
 SPARE = Style("#000000", "#f0e442", "1px,2px")
 """Of a user's verifier before it takes the style of one that did not run."""
 
 SLOTS: tuple[Style, ...] = (*STYLES.values(), SPARE)
-"""All styles in order. A figure names a colour by its place here, ``v0`` to ``v6``."""
+"""All styles in order. A figure names a colour by its place here, ``v0`` to ``v9``."""
 
 
 def slots_of(names: Sequence[str]) -> dict[str, int]:

@@ -198,8 +198,12 @@ def settings_form(form: Form) -> Any:
     least = gr.Number(
         0, label="New tokens at least", minimum=0, precision=0, info="Nothing said ends it before", render=False
     )
-    for name, component in zip(ADDED, (stop_strings, least), strict=True):
-        form.add(name, component)
+    form.add("stop_strings", stop_strings)
+    form.add("min_new_tokens", least)
+    form.add(
+        "record_optimum",
+        gr.Checkbox(False, label="Optimum of nodes", info="And each rule's expectation; slower", render=False),
+    )
     most = form.limits.steps
     with group("Sampling"):
         with fields():
@@ -211,7 +215,7 @@ def settings_form(form: Form) -> Any:
         steps = gr.Number(
             min(1000, most), label="Steps a run", info=f"Run stops after so many, at most {most:,}", precision=0
         )
-        form.render("audit")
+        form.render("audit", "record_optimum")
     for attach in form.late:
         attach()
     return steps
@@ -253,6 +257,7 @@ def read_form(values: dict[str, Any]) -> tuple[str, ModelChoice, Settings]:
         chat=bool(values["chat"]),
         prompt_end_token=_one_of(values, "prompt_end_token", PROMPT_ENDS),
         audit=bool(values["audit"]),
+        record_optimum=bool(values["record_optimum"]),
     )
     return prompt, models, settings
 
@@ -297,6 +302,7 @@ def write_form(prompt: str, models: ModelChoice, settings: Settings) -> dict[str
         "draft_temperature": "" if follows else f"{settings.draft.temperature:g}",
         "prompt_end_token": settings.prompt_end_token,
         "audit": settings.audit,
+        "record_optimum": settings.record_optimum,
     }
     if settings.builder.name in BUILDERS:
         values["builder"] = settings.builder.name

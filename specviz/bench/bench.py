@@ -1,4 +1,4 @@
-"""The benchmark, in parts (a) to (g) that can be run separately; ``docs/bench.md`` says what each figure means."""
+"""The benchmark, in parts (a) to (h) that can be run separately; ``docs/bench.md`` says what each figure means."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from specviz import __version__
-from specviz.bench import greedy_speed, peak_memory, recorder_cost, step_cost
+from specviz.bench import greedy_speed, optimum_cost, peak_memory, recorder_cost, step_cost
 from specviz.errors import SettingsError, shown
 from specviz.models.head_model import HeadModel
 from specviz.models.loading import Pair
@@ -26,6 +26,7 @@ PARTS = {
     "e": "trace bytes a step",
     "f": "step time as the context and the tree grow",
     "g": "time in a recorder's calls over the step of a loop of one's own",
+    "h": "what recording the optimum of every node adds to a step",
 }
 
 
@@ -34,7 +35,7 @@ class Sizes:
     """How much each part measures.
 
     Attributes:
-        steps: per tree in (a) and (e), per context in (c), per line of (f) and (g).
+        steps: per tree in (a) and (e), per context in (c), per line of (f), (g) and (h).
         repeats: of every prompt and method in (b).
         prompts: in (b), the first ones of the project's own.
         new_tokens: per run in (b).
@@ -59,6 +60,7 @@ class Report:
     peaks: tuple[peak_memory.Peak, ...] = ()
     growth: tuple[step_cost.StepCost, ...] = ()
     recorders: tuple[recorder_cost.RecorderCost, ...] = ()
+    optima: tuple[optimum_cost.OptimumCost, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Plain values; times in seconds, memory in bytes."""
@@ -86,6 +88,8 @@ class Report:
             result["growth"] = [cost.as_json() for cost in self.growth]
         if self.recorders:
             result["recorder"] = [cost.as_json() for cost in self.recorders]
+        if self.optima:
+            result["optimum"] = [cost.as_json() for cost in self.optima]
         return result
 
 
@@ -133,6 +137,7 @@ def bench(pair: Pair, names: ModelChoice, parts: Sequence[str], sizes: Sizes, sa
     peaks = peak_memory.peaks(names, say=say) if "d" in parts else ()
     growth = step_cost.growth_costs(pair, sizes.steps, say=say) if "f" in parts else ()
     recorders = recorder_cost.recorder_costs(pair, sizes.steps, say=say) if "g" in parts else ()
+    optima = optimum_cost.optimum_costs(pair, sizes.steps, say=say) if "h" in parts else ()
     return Report(
         machine,
         sizes,
@@ -143,6 +148,7 @@ def bench(pair: Pair, names: ModelChoice, parts: Sequence[str], sizes: Sizes, sa
         tuple(peaks),
         tuple(growth),
         tuple(recorders),
+        tuple(optima),
     )
 
 
@@ -181,6 +187,7 @@ def _lines(report: Report) -> Iterator[str]:
         "e": lambda: step_cost.byte_lines(report.steps),
         "f": lambda: step_cost.overhead_lines(report.growth),
         "g": lambda: recorder_cost.recorder_lines(report.recorders),
+        "h": lambda: optimum_cost.optimum_lines(report.optima),
     }
     for part in report.parts:
         yield ""

@@ -30,7 +30,7 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--only",
         default="a,b,c,d,e",
-        help="parts, comma-separated (default a,b,c,d,e; f takes longest, g is about recorders)",
+        help="parts, comma-separated (default a,b,c,d,e; f takes longest, g is about recorders, h the optimum)",
     )
     parser.add_argument("--steps", type=positive, default=12, help="measured steps per tree or context (default 12)")
     parser.add_argument("--repeats", type=positive, default=3, help="runs of each prompt in part b (default 3)")

@@ -19,7 +19,7 @@ from specviz.engine.session import Session
 from specviz.models.loading import Pair
 from specviz.trace.io import dump_trace
 from specviz.trace.schema import Choice, Settings, Step, Timings, Trace
-from specviz.verifiers import VERIFIERS
+from specviz.verifiers import STANDARD
 
 Say = Callable[[str], None]
 """Called with a line about what is being measured now."""
@@ -269,7 +269,7 @@ def session_at(pair: Pair, context: int) -> Session:
 
 def session_for(pair: Pair, tree: BenchTree, context: int | None = None, *, audit: bool = False) -> Session:
     """A run of ``tree`` with all verifiers, on the prompt, or on one of exactly ``context`` tokens."""
-    settings = _settings(tree.choice, tuple(VERIFIERS)).model_copy(update={"audit": audit})
+    settings = _settings(tree.choice, tuple(verifier.name for verifier in STANDARD)).model_copy(update={"audit": audit})
     return Session(pair, settings, PROMPT) if context is None else session_of(pair, settings, prompt_of(pair, context))
 
 

@@ -66,6 +66,7 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     add("--seed", type=int, default=0)
     add("--no-chat", action="store_true", help="give prompts as they are, without the target's chat template")
     add_prompt_end(parser)
+    add("--record-optimum", action="store_true", help="also accepted, expected, optimum at the nodes reached; slower")
     add(
         "--shard", type=_shard, default=(1, 1), metavar="I/N", help="do the I-th of N parts only (the folder is shared)"
     )
@@ -122,6 +123,7 @@ def comparison_of(options: argparse.Namespace) -> Comparison:
         "stop": tuple(options.stop),
         "chat": False if options.no_chat else None,
         "prompt_end_token": options.prompt_end_token,
+        "record_optimum": options.record_optimum,
     }
     try:
         comparison = Comparison(**fields)

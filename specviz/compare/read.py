@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from specviz.compare.parquet_files import file_names, files_there, read_files, see_all_are_there, table_files
-from specviz.compare.rows import DIVERGENCES, DRAFT, TABLES, Row, Rows, columns_of
+from specviz.compare.rows import DIVERGENCES, DRAFT, OPTIMA, TABLES, Row, Rows, columns_of
 from specviz.compare.statistics import Group, Tally, tallies
 from specviz.errors import SettingsError
 from specviz.trace.schema import ModelInfo, Models
@@ -149,7 +149,7 @@ def tallies_of(folder: Path) -> Iterator[tuple[float, list[Tally]]]:
 
 _KEYS = ["mode", "prompt_id", "kind", "tree", "temperature", "verifier", "draft_label"]
 _TALLIED = {
-    "steps": [*_KEYS, "nodes", "accepted", "new_tokens", "end_has_children", *DIVERGENCES],
+    "steps": [*_KEYS, "nodes", "accepted", "new_tokens", "end_has_children", *DIVERGENCES, *OPTIMA],
     "decisions": [*_KEYS, "rank", "outcome"],
     "outputs": [
         *_KEYS,
@@ -378,6 +378,7 @@ def _batches(path: Path, name: str) -> Iterator[dict[str, list[Any]]]:
 
 _MAY_BE_NULL = {
     *DIVERGENCES,
+    *OPTIMA,
     *DRAFT,
     *("bonus_uniform", "committed", "uniform", "expected", "residual_mass", "draft_prob", "draft_entropy"),
     *("reference", "message", "nll", "nll_sampled", "distinct_1", "distinct_2", "rouge_l", "chrf", "q", "p"),

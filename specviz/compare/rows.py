@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from specviz.trace.metrics import node_acceptance
 from specviz.trace.schema import Decision, Step, Verdict
 
 if TYPE_CHECKING:  # at run time it would import torch
@@ -34,6 +35,20 @@ DRAFT = {
     "draft_label": ("string", "label of the draft that drew the tree; null for one draft without a label, and for none")
 }
 """Column that all tables end with. Files of 0.1.0 lack it."""
+
+OPTIMA = {
+    "nodes_reached": (
+        "int32",
+        "with `--record-optimum`: nodes with children that the walk reached; null for a rule that does not decide node "
+        "by node",
+    ),
+    "expected": ("double", "likewise: sum over them of the acceptance that the rule could expect, given the children"),
+    "optimum": (
+        "double",
+        "likewise: sum of the largest acceptance of a rule that decides node by node and keeps the law",
+    ),
+}
+"""Columns that steps end with: null where the optimum was not recorded. Older files lack them."""
 
 STEPS = (
     KEY
@@ -74,6 +89,7 @@ STEPS = (
         "first_excess": ("double", "mean surprise of that law under the target, less the target's entropy, nats"),
     }
     | DRAFT
+    | OPTIMA
 )
 
 DECISIONS = (
@@ -138,10 +154,12 @@ TABLES = {"steps": STEPS, "decisions": DECISIONS, "outputs": OUTPUTS}
 
 
 def columns_of(table: str, names: Sequence[str]) -> list[str] | None:
-    """The names as columns of a table, where they are all of them or those of 0.1.0; else None."""
-    all_columns = list(TABLES[table])
-    earlier = [column for column in all_columns if column not in DRAFT]
-    return list(names) if list(names) in (all_columns, earlier) else None
+    """The names as columns of a table, where they are all of them, those before there were optima, or those of 0.1.0;
+    else None."""
+    whole = list(TABLES[table])
+    before = [column for column in whole if table != "steps" or column not in OPTIMA]
+    earliest = [column for column in before if column not in DRAFT]
+    return list(names) if list(names) in (whole, before, earliest) else None
 
 
 @dataclass(frozen=True)
@@ -175,6 +193,7 @@ def step_rows(
             tokens = [step.tree.nodes[node].token for node in verdict.path]
             ended = bool(tokens) and tokens[-1] in end_tokens
             is_driver = name == step.driver
+            at = node_acceptance([step], name)
             divergence, bonus = divergences.get(name), verdict.known_bonus()
             yield key | {
                 "step": step.index,
@@ -197,6 +216,9 @@ def step_rows(
                 "committed": len(step.committed) if is_driver else None,
                 **{name: getattr(divergence, name, None) for name in DIVERGENCES},
                 **draft,
+                "nodes_reached": at and at.nodes,
+                "expected": at and at.expected,
+                "optimum": at and at.optimum,
             }
 
 

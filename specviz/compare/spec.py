@@ -86,6 +86,8 @@ class Comparison(Value):
     """Whether prompts are wrapped in the target's chat template; null: if it has one."""
     prompt_end_token: PromptEnd = "refuse"
     """What is done where a prompt outside a chat template ends in an end token."""
+    record_optimum: bool = False
+    """Whether the optimum of every node, and what each rule can expect there, is computed."""
 
 
 def read_comparison(fields: Mapping[str, Any]) -> Comparison:
@@ -359,6 +361,7 @@ def _settings(
         stop=comparison.stop,
         chat=chat,
         prompt_end_token=comparison.prompt_end_token,
+        record_optimum=comparison.record_optimum,
         record_top_k=1,  # rows of a comparison hold no distributions
     )
 

@@ -104,6 +104,10 @@ def _quality(steps: Sequence[Row], output: Row | None) -> dict[str, tuple[float,
     for name in DIVERGENCES:
         values = [row[name] for row in steps if row[name] is not None]
         found[name] = (sum(values), len(values))
+    told = [row for row in steps if row.get("nodes_reached") is not None]
+    reached = sum(row["nodes_reached"] for row in told)
+    for name in ("accepted", "expected", "optimum"):
+        found[f"{name}_at_nodes"] = (sum(row[name] for row in told), reached)
     if output is not None:
         tokens = len(output["tokens"])
         weights = {"nll_sampled": 1, "distinct_1": tokens, "distinct_2": tokens - 1, "rouge_l": 1, "chrf": 1}
@@ -194,7 +198,12 @@ QUALITY: dict[str, Measure] = {
 """Measures of outputs: free runs only."""
 DIVERGENCE: dict[str, Measure] = {name: _of_quality(name, f"Mean of {name} over the steps.") for name in DIVERGENCES}
 """Measures of steps against the target, see :mod:`specviz.compare.divergence`."""
-MEASURES: dict[str, Measure] = LENGTHS | QUALITY | DIVERGENCE
+AT_NODES: dict[str, Measure] = {
+    f"{name}_at_nodes": _of_quality(f"{name}_at_nodes", f"Mean of {name} over the nodes reached, see FORMULAS.")
+    for name in ("accepted", "expected", "optimum")
+}
+"""Where the optimum was recorded; see ``optimum`` of :data:`specviz.trace.metrics.FORMULAS`."""
+MEASURES: dict[str, Measure] = LENGTHS | QUALITY | DIVERGENCE | AT_NODES
 
 
 @dataclass(frozen=True)

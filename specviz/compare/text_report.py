@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from specviz.compare.rows import SAMPLING
 from specviz.compare.statistics import (
+    AT_NODES,
     DIVERGENCE,
     QUALITY,
     Counts,
@@ -37,6 +38,7 @@ block eff.: {FORMULAS["block_efficiency"]}
 by depth: {FORMULAS["acceptance_by_depth"]}
 by sibling rank: {FORMULAS["acceptance_by_rank"]}
 NLL at T: negative log-likelihood under the distribution that was sampled from, nats a token; NLL at 1: at temperature 1
+at the nodes reached: {FORMULAS["optimum"]}
 TV, KL, bound, excess: of a step's first token against the target, see "Divergence" in docs/comparison.md
 [ ]: 95 % bootstrap intervals over prompts; p: exchange test over prompts, Holm: corrected for all tests of its table
 noise: a difference that may be none, as p is 0.05 or more after that correction"""
@@ -51,6 +53,9 @@ _TITLES = {
     "first_kl": "KL",
     "first_tv_bound": "TV bound",
     "first_excess": "excess",
+    "accepted_at_nodes": "accepted",
+    "expected_at_nodes": "expected",
+    "optimum_at_nodes": "optimum",
 }
 _SWEPT = ("nll_sampled_per_token", "nll_per_token", "distinct_2", "first_tv_bound", "first_excess")
 _MODES = {"paired": "Paired: the same trees and luck for all verifiers", "free": "Free-running: each its own text"}
@@ -83,6 +88,7 @@ def _lines(tallies: Sequence[Tally], labels: Labels | None) -> Iterator[str]:
             found = from_base(everyone, QUALITY[measure], SAMPLING)
             yield from _differences(f"{_TITLES[measure]} less that of ordinary sampling", found)
         yield from _measures("Divergence from the target where they decided", own, DIVERGENCE)
+        yield from _measures("At the nodes reached, of rules that decide node by node", own, AT_NODES)
         if labels is not None:
             for rule, names in labels.sweeps().items():
                 yield from _sweep(rule, names, own, labels)

@@ -50,6 +50,11 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     add_ends(record)
     record.add_argument("--audit", action="store_true", help="compare both caches with a recompute after every step")
     record.add_argument(
+        "--record-optimum",
+        action="store_true",
+        help="also record the most that a lossless rule can accept at each node, and what each rule can expect; slower",
+    )
+    record.add_argument(
         "--until",
         action="append",
         default=[],

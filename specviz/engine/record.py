@@ -60,6 +60,7 @@ def record(
     head_reads: str | Sequence[int] = "",
     head_options: str | Sequence[str] | Mapping[str, Option] = "",
     audit: bool = False,
+    record_optimum: bool = False,
     until: str | Sequence[str] = (),
     progress: ProgressCallback = silent,
     on_step: Callable[[Step], object] | None = None,
@@ -103,6 +104,7 @@ def record(
             ``"2,14,25"`` or numbers.
         head_options: likewise options of its format, ``"norm_output=false"`` or by name.
         audit: compare both KV caches with a recompute after every step; slower.
+        record_optimum: compute and record the optimum of every node, and what each rule can expect there; slower.
         until: stop after the first step that meets one of these, as ``--until`` takes them: ``parting``, ``nothing``,
             ``audit``, ``token=ID``, ``text=TEXT``, ``entropy>NATS``, ``prob<P``.
         progress: called with a message and a fraction in [0, 1] (None while it is not known) while models are fetched
@@ -136,6 +138,7 @@ def record(
         chat=chat,
         prompt_end_token=prompt_end_token,
         audit=audit,
+        record_optimum=record_optimum,
     )
     breakpoints = parse_short([until] if isinstance(until, str) else until)
     resolve(settings, known)  # whatever can be refused without a model is refused before one is loaded

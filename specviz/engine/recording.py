@@ -36,6 +36,7 @@ from specviz.trace.schema import (
 from specviz.transfers import Reads, upload
 from specviz.tree import TokenTree
 from specviz.verifiers import Judgement, Ruling, edge_probs, verifier_errors
+from specviz.verifiers.optimum import expected_acceptance, optimum_of_nodes
 
 N = TypeVar("N", bound=PartialNode)
 
@@ -140,6 +141,8 @@ def record_tree(
 ) -> Callable[[], DraftTree]:
     """The drafted and scored tree, to be called once everything of the step has been asked for.
 
+    With ``settings.record_optimum`` the optimum of every node is computed now, which waits for the device.
+
     Args:
         draft_rows: one per row of ``tree.rows``.
         outside: [V], 1 for the tokens that the draft cannot propose; None where it can propose all.
@@ -147,13 +150,18 @@ def record_tree(
     target_rows = rows_of(scores.logits, scores.probs, settings.target, settings.record_top_k, reads)
     p_outside = reads.ask(*([] if outside is None else [(scores.probs @ outside).clamp(max=1)]))
     rows = _nodes(Node, tree, scores.probs, target_rows, draft_rows, texts, reads)
+    optima = optimum_of_nodes(tree, scores.probs) if settings.record_optimum else []
 
     def nodes() -> tuple[Node, ...]:
-        masses = [mass for column in p_outside() for mass in column.tolist()]
         found = rows()
-        if not masses:
-            return found
-        return tuple(node.model_copy(update={"p_outside": mass}) for node, mass in zip(found, masses, strict=True))
+        more: dict[str, list[float] | list[float | None]] = {
+            "p_outside": [mass for column in p_outside() for mass in column.tolist()],
+            "optimum": optima,
+        }
+        for name, values in more.items():
+            if values:
+                found = tuple(node.model_copy(update={name: x}) for node, x in zip(found, values, strict=True))
+        return found
 
     return cache(lambda: DraftTree(builder=builder, proposal=tree.proposal, nodes=nodes()))
 
@@ -213,7 +221,7 @@ def record_step(
     asked = {}
     for name, verified in results.items():
         with verifier_errors(verified.verifier):
-            asked[name] = record_verdict(verified, settings.record_top_k, texts, reads)
+            asked[name] = record_verdict(verified, drafted, settings, texts, reads)
     draft_ranks = ask_draft_ranks(drafted, results, reads)
     target, draft = record_change(commit.target, reads), record_change(commit.draft, reads)
     reads.finish()  # here, where what goes wrong on the device is no verifier's fault
@@ -311,12 +319,16 @@ def ask_draft_ranks(
     return ranks
 
 
-def record_verdict(verified: Verified, k: int, texts: Texts, reads: Reads) -> Callable[[int | None], Verdict]:
+def record_verdict(
+    verified: Verified, tree: TokenTree, settings: Settings, texts: Texts, reads: Reads
+) -> Callable[[int | None], Verdict]:
     """One verifier's judgement, walk and bonus token as a verdict, to be called once all of the step has been asked,
     with what :func:`ask_draft_ranks` says of the bonus token."""
+    k = settings.record_top_k
+    expected = expected_acceptance(verified.verifier, tree, verified.judgement) if settings.record_optimum else None
     residuals = _residuals(verified.judgement, verified.walk.rulings, k, texts, reads)
     top = reads.ask(*top_k(verified.row, min(k, verified.row.shape[-1])))
-    return lambda draft_rank: _verdict(verified, residuals(), top(), draft_rank, texts)
+    return lambda draft_rank: _verdict(verified, residuals(), top(), draft_rank, expected, texts)
 
 
 def _verdict(
@@ -324,6 +336,7 @@ def _verdict(
     residuals: Mapping[int, Residual],
     bonus_row: Sequence[torch.Tensor],
     draft_rank: int | None,
+    expected_acceptance: Sequence[float | None] | None,
     texts: Texts,
 ) -> Verdict:
     verifier, walk, bonus = verified.verifier, verified.walk, verified.bonus
@@ -364,6 +377,7 @@ def _verdict(
             distribution=_top(indices.tolist(), top.tolist(), texts),
             draft_rank=draft_rank,
         ),
+        expected_acceptance=None if expected_acceptance is None else tuple(expected_acceptance),
     )
 
 

@@ -71,6 +71,7 @@ class Nodes(TypedDict):
     """Columns over the nodes of the tree. ``q`` and ``p`` are the draft's and the target's probability; null where they
     were not recorded, and for the root. ``text`` is never null: see :func:`specviz.figures.text.token_of`.
 
+    optimum     of nodes with children; null as a whole where it was not recorded
     outside     what the target gives after each node to tokens that the draft cannot propose
     confidence  how likely the draft says that what it drafts after each node is accepted
     bias        by which the draft's raw rows were moved by the nodes' tokens
@@ -84,6 +85,7 @@ class Nodes(TypedDict):
     p: list[float | None]
     target: Distributions
     draft: Distributions
+    optimum: list[float | None] | None
     limits: Limits
     outside: list[float | None] | None
     confidence: list[float | None] | None
@@ -169,7 +171,9 @@ class Bonus(TypedDict):
 
 class Verdict(TypedDict):
     """What one verifier made of the tree. ``thresholds`` has one a node, null where it was not recorded; ``emitted``
-    counts the new tokens, bonus included; ``bonus`` is null where the step emitted none, or it was not recorded."""
+    counts the new tokens, bonus included; ``bonus`` is null where the step emitted none, or it was not recorded.
+    ``acceptance`` has what the rule could expect at each node with children, given these; null where it was not
+    recorded, and for a rule that does not decide node by node."""
 
     verifier: str
     options: dict[str, str | float | bool | None]
@@ -179,6 +183,7 @@ class Verdict(TypedDict):
     emitted: int
     bonus: Bonus | None
     thresholds: list[float | None]
+    acceptance: list[float | None] | None
     rules: list[str]
     decisions: Decisions
 

@@ -119,6 +119,7 @@ def node_columns(step: Step, tokens: TokenTable, shown: Collection[int]) -> Node
         "p": [number(node.target_prob, carried(node.id)) for node in nodes],
         "target": tokens.distributions([node.target for node in nodes], limit),
         "draft": tokens.distributions([node.draft for node in nodes], limit),
+        "optimum": None if all(node.optimum is None for node in nodes) else [number(node.optimum, 6) for node in nodes],
         "limits": {"shown": limits[0], "folded": limits[1]},
         "outside": _recorded([number(node.p_outside, carried(node.id)) for node in nodes]),
         "confidence": _recorded(
@@ -234,6 +235,9 @@ def _verdict(step: Step, verdict: Verdict, tokens: TokenTable, shown: Collection
         "thresholds": [
             number(threshold, EXACT if node in shown else CARRIED) for node, threshold in enumerate(verdict.thresholds)
         ],
+        "acceptance": None
+        if verdict.expected_acceptance is None
+        else [number(share, 6) for share in verdict.expected_acceptance],
         "rules": rules,
         "decisions": _decisions(verdict, rules, tokens, shown),
     }

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from specviz.figures.advice import advice_totals, rank_totals
 from specviz.figures.totals_types import (
     AgainstTotals,
+    AtNodes,
     CalibrationTotals,
     ConfidenceTotals,
     Counts,
@@ -57,7 +58,7 @@ def run_totals(trace: Trace, verifiers: Sequence[str]) -> Totals:
     }
 
 
-_SHOWN = ("block_efficiency", "acceptance_by_depth", "acceptance_by_rank")
+_SHOWN = ("block_efficiency", "acceptance_by_depth", "acceptance_by_rank", "optimum")
 
 
 def _totals(trace: Trace, among: Sequence[Step], name: str) -> VerifierTotals:
@@ -77,6 +78,18 @@ def _totals(trace: Trace, among: Sequence[Step], name: str) -> VerifierTotals:
         "high": _end(interval, 1),
         "depth": _counts(by_depth, [wilson(*pair) for pair in by_depth]),
         "rank": _ranks(steps, name),
+        "atNodes": _at_nodes(metrics.node_acceptance(steps, name)),
+    }
+
+
+def _at_nodes(found: metrics.NodeAcceptance | None) -> AtNodes | None:
+    if found is None:
+        return None
+    return {
+        "nodes": found.nodes,
+        "accepted": found.accepted,
+        "expected": round(found.expected, 6),
+        "optimum": round(found.optimum, 6),
     }
 
 

@@ -15,9 +15,20 @@ class Counts(TypedDict):
     most: list[float | None]
 
 
+class AtNodes(TypedDict):
+    """Sums over the nodes with children that a verifier's walks reached: at how many a child was accepted, what the
+    rule could expect there, and the optima."""
+
+    nodes: int
+    accepted: int
+    expected: float
+    optimum: float
+
+
 class VerifierTotals(TypedDict):
     """Of one verifier over the steps that know it; ``depth`` from depth 1, ``rank`` from draw rank 0. ``low`` and
-    ``high`` are the 95 % interval of ``efficiency`` over steps; null for too few."""
+    ``high`` are the 95 % interval of ``efficiency`` over steps; null for too few. ``atNodes`` is null where no optimum
+    was recorded, and for a rule that does not decide node by node."""
 
     verifier: str
     drives: int
@@ -29,6 +40,7 @@ class VerifierTotals(TypedDict):
     high: float | None
     depth: Counts
     rank: Counts
+    atNodes: AtNodes | None
 
 
 class AgainstTotals(TypedDict):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 
 from specviz.digits import digits
 from specviz.trace.schema import INFINITE_DIFFERENCE, ModelInfo, Models, Step, Trace
@@ -13,6 +14,9 @@ FORMULAS = {
     "is no token, and a cut at max_new_tokens or after a stop string is not counted",
     "acceptance_by_depth": "steps that accepted a node at depth d / steps that reached depth d - 1 and had children",
     "acceptance_by_rank": "accepted / decisions taken, over the r-th drawn sibling",
+    "optimum": "over the nodes that its walk reached and that have children: mean of 1 where a child was accepted, of "
+    "what the rule could expect given the drawn children, and of the largest acceptance that a lossless rule deciding "
+    "node by node can have there; it bounds no accepted length",
     "overhead": "time outside the two models' forwards / time of the step, audit left out",
 }
 
@@ -131,6 +135,39 @@ def acceptance_by_rank(steps: Iterable[Step], verifier: str) -> list[tuple[int, 
             taken[rank] += 1
             accepted[rank] += decision.outcome == "accepted"
     return [(accepted[rank], taken[rank]) for rank in range(max(taken, default=-1) + 1)]
+
+
+@dataclass(frozen=True)
+class NodeAcceptance:
+    """Sums over the nodes with children that a rule's walks reached and whose optimum was recorded.
+
+    Attributes:
+        nodes: how many they are.
+        accepted: at how many of them a child was accepted.
+        expected: sum of what the rule could expect there, given the drawn children.
+        optimum: sum of the optima.
+    """
+
+    nodes: int
+    accepted: int
+    expected: float
+    optimum: float
+
+
+def node_acceptance(steps: Iterable[Step], verifier: str) -> NodeAcceptance | None:
+    """None where nothing was recorded, and for a rule that does not decide node by node."""
+    nodes = accepted = 0
+    expected = optimum = 0.0
+    for step in steps:
+        verdict = step.verdicts[verifier]
+        if verdict.expected_acceptance is None:
+            continue
+        for depth, node in enumerate((0, *verdict.path)):
+            best, own = step.tree.nodes[node].optimum, verdict.expected_acceptance[node]
+            if best is not None and own is not None:
+                nodes, accepted = nodes + 1, accepted + (depth < len(verdict.path))
+                expected, optimum = expected + own, optimum + best
+    return NodeAcceptance(nodes, accepted, expected, optimum) if nodes else None
 
 
 def overhead(step: Step) -> float | None:

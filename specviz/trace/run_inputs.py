@@ -72,6 +72,8 @@ class Settings(Value):
     """Whether both caches are compared with a fresh recompute after every step."""
     record_top_k: Annotated[int, Field(ge=1, le=100)] = 10
     """How many entries of each distribution are recorded."""
+    record_optimum: bool = False
+    """Whether the optimum of every node, and what each rule can expect there, is computed and recorded."""
 
     @model_validator(mode="after")
     def _driver_is_a_verifier(self) -> Settings:

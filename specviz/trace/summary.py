@@ -20,6 +20,7 @@ from specviz.trace.metrics import (
     accepted_lengths,
     block_efficiency,
     difference_text,
+    node_acceptance,
     new_tokens,
     overhead,
     same_steps,
@@ -55,6 +56,7 @@ def summary(trace: Trace) -> str:
         f"block efficiency: {FORMULAS['block_efficiency']}",
         f"by depth: {FORMULAS['acceptance_by_depth']}",
         f"by sibling rank: {FORMULAS['acceptance_by_rank']}",
+        *_optima(trace, throughout),
         "",
     ]
     lines += _draft(trace)
@@ -90,6 +92,17 @@ def _against(trace: Trace, names: Iterable[str]) -> list[str]:
                 f"({_interval(one.interval)}), other lengths in {one.parted} of {one.steps} steps{noise}"
             )
     return lines
+
+
+def _optima(trace: Trace, names: Iterable[str]) -> list[str]:
+    """What was accepted at the nodes that each walk reached, beside the optimum, where it was recorded."""
+    lines = []
+    for name in names:
+        at = node_acceptance(trace.steps, name)
+        if at is not None:
+            means = (f"{what} {getattr(at, what) / at.nodes:.3f}" for what in ("accepted", "expected", "optimum"))
+            lines.append(f"{printable(name, keep='')} at the {at.nodes} nodes that it reached: {', '.join(means)}")
+    return [*lines, f"at the nodes reached: {FORMULAS['optimum']}"] if lines else []
 
 
 def _partly(trace: Trace, driver: str) -> list[str]:

@@ -185,6 +185,8 @@ class Verifier:
         Options: its options, with defaults.
         plain: whether p and q of its decisions are the rows' own, whatever was decided before. A trace then tells them
             for every node.
+        decides_by_node: whether it goes down from the root and decides at each node about its children alone, so that
+            it accepts one of them with a probability that can be told, and bounded, node by node.
     """
 
     name: str
@@ -197,6 +199,7 @@ class Verifier:
     is_greedy: bool = False
     Options: type[Options] = Options
     plain: bool = False
+    decides_by_node: bool = False
 
     def __post_init__(self) -> None:
         if not (0 < len(self.name) <= LONGEST_NAME and self.name.isprintable()):

@@ -75,4 +75,5 @@ ETA = Verifier(
     rule="p > min(epsilon, delta exp(-H))",
     Options=EtaOptions,
     plain=True,
+    decides_by_node=True,
 )

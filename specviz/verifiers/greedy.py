@@ -55,4 +55,5 @@ GREEDY = Verifier(
     rule="x = argmax p",
     is_greedy=True,
     plain=True,
+    decides_by_node=True,
 )

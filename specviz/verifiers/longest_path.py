@@ -36,4 +36,5 @@ LONGEST_PATH = Verifier(
     comparison="uniform < threshold",
     rule="u < p/q on every edge",
     plain=True,
+    decides_by_node=True,
 )

@@ -63,4 +63,5 @@ NAIVE = Verifier(
     rule="x = y, y ~ p",
     lossless=ALL_PROPOSALS,
     plain=True,
+    decides_by_node=True,
 )

@@ -37,6 +37,7 @@ _RESTS_ON = (
     "tree.py",
     "verifiers/base.py",
     "verifiers/exact.py",
+    "verifiers/optimum.py",
     "verifiers/siblings.py",
     "verifiers/walks.py",
 )

@@ -58,4 +58,5 @@ REJECTION = Verifier(
     comparison="uniform < threshold",
     rule="u < p/q",
     lossless=ALL_PROPOSALS,
+    decides_by_node=True,
 )

@@ -9,7 +9,7 @@ from statistics import median
 
 import pytest
 
-from specviz.bench import greedy_speed, peak_memory, recorder_cost, step_cost
+from specviz.bench import greedy_speed, optimum_cost, peak_memory, recorder_cost, step_cost
 from specviz.bench.bench import PARTS, Report, Sizes, bench, format_report, parse_parts
 from specviz.bench.greedy_speed import ASSISTED, CHAIN, PLAIN, Difference, Speed
 from specviz.bench.peak_memory import Peak
@@ -269,3 +269,11 @@ def test_a_block_head_is_measured_with_trees_that_it_can_draft() -> None:
     assert all(cost.steps[0].timings.draft > 0 for cost in found)
     with pytest.raises(SettingsError, match="the parts a, e are measured and not b; choose those"):
         bench(pair, ModelChoice(), ("a", "b"), Sizes(1, 1, 1, 1))
+
+
+def test_the_optimum_is_measured_beside_a_step_that_does_not_record_it() -> None:
+    tree = step_cost.BenchTree(6, Choice(name="k_config", options={"tree": "2,2", "proposal": "without_replacement"}))
+    (found,) = optimum_cost.optimum_costs(make_pair(), 1, [tree], quiet)
+    assert found.ratio > 0
+    assert (len(found.optimum), len(found.expected), len(found.steps)) == (1, 1, 1)
+    assert any("2,2 (6 nodes)" in line for line in optimum_cost.optimum_lines([found]))

@@ -11,6 +11,7 @@ import { looksOf, outcome } from "../core/words.js";
 import { arithmetic, sentence } from "./decision.js";
 import { bothBars, decisionPicture } from "./decision_pictures.js";
 import { nodeNumbers } from "./node_numbers.js";
+import { optimumBox } from "./optimum.js";
 import { outsideBox } from "./outside.js";
 import { recorded, said } from "./said.js";
 
@@ -40,7 +41,7 @@ export function nodePanel(run, frame, node, view, act) {
   const foot = el("div", { class: "sv-foot" },
     el("button", { type: "button", "data-act": "copy-numbers", title: "Copy every number of the picture, in full, with its place in the recorded run in Python" }, "Copy numbers"),
     el("button", { type: "button", "data-act": "all-numbers", onclick: show }, "Table"), coin, el("output", { class: "sv-copied", "aria-live": "polite" }));
-  return [head, el("div", { class: "sv-picture" }, picture(run, frame, node, view, act)), foot, numbers];
+  return [head, el("div", { class: "sv-picture" }, picture(run, frame, node, view, act), optimumBox(run, frame, node, view)), foot, numbers];
 }
 
 /**

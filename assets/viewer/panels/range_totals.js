@@ -59,6 +59,7 @@ function againstOf(run, frames) {
  */
 function totalsBy(name, frames) {
   const depth = new Count(), rank = new Count(), lengths = /** @type {[number, number][]} */ ([]), ranks = /** @type {[number, number][][]} */ ([]);
+  const at = { nodes: 0, accepted: 0, expected: 0, optimum: 0 };
   let silent = false, drives = 0, steps = 0, accepted = 0, emitted = 0;
   for (const frame of frames) {
     const verdict = verdictBy(frame, name);
@@ -71,7 +72,15 @@ function totalsBy(name, frames) {
     accepted += path.length;
     emitted += verdict.emitted;
     lengths.push([verdict.emitted, 1]);
-    [0, ...path].forEach((node, d) => parents.has(node) && depth.add(d, d < path.length));
+    [0, ...path].forEach((node, d) => {
+      if (parents.has(node)) depth.add(d, d < path.length);
+      const best = frame.nodes.optimum?.[node] ?? null, own = verdict.acceptance?.[node] ?? null;
+      if (best === null || own === null) return;
+      at.nodes += 1;
+      at.accepted += Number(d < path.length);
+      at.expected += own;
+      at.optimum += best;
+    });
     const own = new Count();
     for (const { node, outcome } of decisionsOf(verdict)) [own, rank].forEach((one) => one.add(frame.nodes.rank[node], outcome === "a"));
     own.counts.of.forEach((of, r) => of && (ranks[r] ||= []).push([own.counts.accepted[r], of]));
@@ -81,6 +90,7 @@ function totalsBy(name, frames) {
     verifier: name, drives, steps, accepted, emitted, efficiency: steps ? Math.round((10000 * emitted) / steps) / 10000 : null,
     low: interval && interval[0], high: interval && interval[1],
     depth: depth.between(({ accepted, of }) => of.map((n, i) => wilson(accepted[i], n))), rank: silent ? new Count().counts : rank.between(() => ranks.map(shareInterval)),
+    atNodes: at.nodes ? at : null,
   };
 }
 

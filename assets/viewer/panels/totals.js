@@ -22,6 +22,9 @@ const FIGURES = [
   { name: "Acceptance by sibling rank", formula: "acceptance_by_rank" },
 ];
 
+/** Only where optima were recorded. */
+const OPTIMUM = { name: "At the nodes reached", formula: "optimum" };
+
 /** What is shown already: totals change with a run, not with a move. @type {WeakMap<HTMLElement, Totals>} */
 const drawn = new WeakMap();
 
@@ -77,16 +80,32 @@ function sharedTotals(run, { shared, steps, formulas }) {
  * @param {Totals["formulas"]} formulas
  */
 function totalsOfAll(caption, run, verifiers, steps, formulas) {
-  const best = Math.max(1, ...verifiers.map((v) => v.efficiency || 0)), deepest = Math.max(0, ...verifiers.map((v) => v.depth.of.length)), ranks = Math.max(0, ...verifiers.map((v) => v.rank.of.length));
+  const best = Math.max(1, ...verifiers.map((v) => v.efficiency || 0)), deepest = Math.max(0, ...verifiers.map((v) => v.depth.of.length)), ranks = Math.max(0, ...verifiers.map((v) => v.rank.of.length)), optima = verifiers.some((v) => v.atNodes);
   const rows = verifiers.map((v) => {
     const looks = looksOf(run, v.verifier), foreign = v.verifier === run.engine?.name;
     return el("tr", { "data-verifier": v.verifier },
       el("th", { scope: "row" }, swatch(looks), " ", v.verifier, badge(v, steps)),
       el("td", { "data-label": FIGURES[0].name }, efficiency(v, best, looks)),
       el("td", { "data-label": FIGURES[1].name }, chart(v.depth, deepest, (i) => `depth ${i + 1}`, looks)),
-      el("td", { "data-label": FIGURES[2].name }, foreign && !v.rank.of.length ? unrecorded(CALLS.coins) : chart(v.rank, ranks, (i) => `rank ${i}`, looks)));
+      el("td", { "data-label": FIGURES[2].name }, foreign && !v.rank.of.length ? unrecorded(CALLS.coins) : chart(v.rank, ranks, (i) => `rank ${i}`, looks)),
+      optima ? el("td", { "data-label": OPTIMUM.name }, atNodes(v, looks)) : null);
   });
-  return table(caption, ["Verifier", ...FIGURES.map(({ name, formula }) => head(name, formulas[formula]))], rows);
+  return table(caption, ["Verifier", ...FIGURES.concat(optima ? [OPTIMUM] : []).map(({ name, formula }) => head(name, formulas[formula]))], rows);
+}
+
+/**
+ * Means over the nodes that a rule's walks reached: a bar of what was accepted, a tick where it was expected, a line at the
+ * optimum.
+ * @param {VerifierTotals} v
+ * @param {Looks} looks
+ */
+function atNodes({ verifier, atNodes: sums }, looks) {
+  if (!sums) return el("em", { class: "sv-note" }, "none: it does not decide node by node, or it was not recorded");
+  const [accepted, expected, optimum] = [sums.accepted, sums.expected, sums.optimum].map((sum) => sum / sums.nodes), at = (/** @type {number} */ share) => `left: ${100 * share}%`;
+  const said = `accepted ${percent(accepted)}, expected ${percent(expected)}, optimum ${percent(optimum)}`;
+  return el("div", { class: "sv-efficiency sv-atnodes", title: `${verifier}: ${said}` },
+    el("span", { class: "sv-wide-track" }, el("span", { class: "sv-fill", style: `width: ${100 * accepted}%; background: var(--sv-${looks.role})` }), el("i", { class: "sv-optimum-mark", style: at(expected) }), el("i", { class: "sv-optimum-best", style: at(optimum) })),
+    el("small", {}, `${said}; ${sums.nodes} nodes`));
 }
 
 /**
@@ -160,6 +179,7 @@ export function totalsTable(totals) {
     { what: "block efficiency", where: "–", accepted: v.emitted, of: v.steps },
     ...rowsOf(v.depth).map((row, i) => ({ what: "acceptance by depth", where: `depth ${i + 1}`, ...row })),
     ...rowsOf(v.rank).map((row, i) => ({ what: "acceptance by sibling rank", where: `rank ${i}`, ...row })),
+    ...(v.atNodes ? /** @type {const} */ (["accepted", "expected", "optimum"]).map((what) => ({ what: `${what} at the nodes reached`, where: "–", accepted: v.atNodes ? Math.round(1e6 * v.atNodes[what]) / 1e6 : 0, of: v.atNodes?.nodes ?? 0 })) : []),
   ].map(({ what, where, accepted, of }) => el("tr", {}, cells([v.verifier, what, where, String(accepted), String(of), of ? number(accepted / of) : null]))));
   const ofDraft = draftLines(totals).map(([what, where, top, bottom, value]) => el("tr", {}, cells([null, what, where, top === null ? null : String(top), String(bottom), number(value)])));
   return table("Totals as counts", ["Verifier", "Figure", "At", "Numerator", "Denominator", "Value"], [...lines, ...ofDraft]);
