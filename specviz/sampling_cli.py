@@ -17,3 +17,22 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
         "--eta-cutoff", type=float, default=default.eta_cutoff, help="eta sampling; not the eta verifier"
     )
     parser.add_argument("--draft-temperature", type=float, help="default: the target's, or 1 where that is 0")
+
+
+def add_processor_arguments(parser: argparse.ArgumentParser) -> None:
+    """What processes logits by the text, and by which text on a tree."""
+    parser.add_argument(
+        "--processor",
+        action="append",
+        default=[],
+        metavar="NAME:OPTION=VALUE",
+        help="process logits by the text, e.g. repetition_penalty:penalty=1.2, suppress_tokens:tokens='5 17', or a "
+        "LogitsProcessor of your own, my.module:MyClass:option=value",
+    )
+    parser.add_argument(
+        "--processor-mode",
+        choices=("exact", "frozen"),
+        default="exact",
+        help="exact: each node of a tree by the text on its path; frozen: all by the committed text",
+    )
+    parser.add_argument("--processor-draft", action="store_true", help="process the draft's logits likewise")
