@@ -141,7 +141,11 @@ class DraftRunner(Runner[M]):
             self.on_level(len(self._levels) + 1)
 
     def _add_level(
-        self, nodes: Sequence[int], logits: torch.Tensor, bias: torch.Tensor | None = None, confidence: torch.Tensor | None = None
+        self,
+        nodes: Sequence[int],
+        logits: torch.Tensor,
+        bias: torch.Tensor | None = None,
+        confidence: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Keep logits [n, Vd] at ``nodes`` for the recording; gives the processed rows [n, V]."""
         if self.token_ids is None:

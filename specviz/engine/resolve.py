@@ -30,8 +30,7 @@ def resolve(settings: Settings, known: Mapping[str, Verifier] | None = None) -> 
         known: verifiers by the name that the settings call them; None for the registered ones.
 
     Raises:
-        SettingsError: for an unknown builder or verifier, an unfit option, a processor that cannot be, or a tree that is too
-            large.
+        SettingsError: for an unknown builder, verifier or processor, an unfit option, or a tree that is too large.
     """
     builder, options = resolve_builder(settings.builder)
     nodes = builder.max_nodes(options)

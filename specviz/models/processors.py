@@ -52,11 +52,11 @@ class About:
     device: str
 
 
-class OutputPenalty(LogitsProcessor):  # type: ignore[misc]
+class OutputPenalty(LogitsProcessor):
     """Presence and frequency penalty as OpenAI's API and vLLM have them; transformers has none.
 
-    ``logit -= frequency * count + presence * (count > 0)``, where ``count`` is how often the token stands in the output:
-    the prompt does not count.
+    ``logit -= frequency * count + presence * (count > 0)``, where ``count`` is how often the token stands in the
+    output: the prompt does not count.
     """
 
     def __init__(self, prompt: int, presence: float = 0.0, frequency: float = 0.0):
@@ -127,8 +127,8 @@ def _biases(options: _Bias, about: About) -> Function:
             sign = ""
         if not sign or not -1000 <= value <= 1000:
             raise SettingsError(
-                f"The logit bias {shown(entry)} is not of the form token:bias or token+token:bias with a bias from -1000 "
-                "to 1000; an example is bias=5:2.5 17:-100."
+                f"The logit bias {shown(entry)} is not of the form token:bias or token+token:bias with a bias from "
+                "-1000 to 1000; an example is bias=5:2.5 17:-100."
             )
         pairs[ids] = value
     _known([token for ids in pairs for token in ids], "logit_bias", about)
@@ -295,7 +295,9 @@ def make_processing(processors: Processors | None, about: About) -> Processing |
     """
     if processors is None:
         return None
-    early, own, late = [], [], []
+    early: list[Processor] = []
+    own: list[Processor] = []
+    late: list[Processor] = []
     for choice, kind, options in check_processors(processors):
         if kind is None:
             own.append(Processor(choice.name, _made(choice), None))
@@ -312,5 +314,7 @@ def _made(choice: Choice) -> Function:
         found: Function = _LOADED[choice.name](**options)
     except Exception as error:  # a class of the user's
         what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise SettingsError(f"The processor {shown(choice.name)} cannot be made with {shown(options)}: {what}.") from error
+        raise SettingsError(
+            f"The processor {shown(choice.name)} cannot be made with {shown(options)}: {what}."
+        ) from error
     return found

@@ -22,7 +22,17 @@ from pydantic import BeforeValidator, Field, model_validator
 from specviz.errors import TraceError, shown
 from specviz.trace.cache_change import Audit, CacheChange, Caches, Slot
 from specviz.trace.checks import Check
-from specviz.trace.draft_tree import DraftTree, Node, PartialNode, Processed, Row, TokenText, TopK, text_of_tokens, written
+from specviz.trace.draft_tree import (
+    DraftTree,
+    Node,
+    PartialNode,
+    Processed,
+    Row,
+    TokenText,
+    TopK,
+    text_of_tokens,
+    written,
+)
 from specviz.trace.failed_step import FailedStep, Nonfinite
 from specviz.trace.own_steps import (
     caches_fault,
