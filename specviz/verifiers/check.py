@@ -264,9 +264,13 @@ def _enumerate(
     )
 
 
-@lru_cache(maxsize=256)
 def _toy(name: str, processing: Processing | None) -> Toy:
-    return TOYS[name] if processing is None else processed(TOYS[name], processing)
+    return TOYS[name] if processing is None else _processed(name, processing)
+
+
+@lru_cache(maxsize=32)
+def _processed(name: str, processing: Processing) -> Toy:
+    return processed(TOYS[name], processing)
 
 
 @lru_cache(maxsize=256)

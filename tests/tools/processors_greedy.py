@@ -103,9 +103,7 @@ def main() -> int:
     found, accepted = differing(pair, PROMPTS, trees)
     for line in found:
         print(f"differs: {line}")
-    print(
-        f"{len(PROMPTS)} prompts on {len(trees)} trees: {len(found)} differ from generate; {accepted} drafted tokens accepted"
-    )
+    print(f"{len(PROMPTS)} prompts on {len(trees)} trees, {accepted} drafted tokens accepted: {len(found)} differ")
     return bool(found)
 
 
