@@ -16,6 +16,8 @@ from specviz.errors import NumericsError, SpecvizError
 from specviz.sampling import process, take_rows
 from specviz.trace.schema import ProcessorMode, Sampling
 
+_TOGETHER = 32
+"""Rows that a processor is given at once: some compare every row with every place of its text."""
 Function = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Text [n, L] and scores [n, V] -> scores [n, V]; transformers' LogitsProcessor is one."""
 
@@ -97,7 +99,12 @@ class Processing:
             by_length.setdefault(len(path), []).append(row)
         text = torch.tensor(list(committed), dtype=torch.long, device=logits.device)
         found = torch.empty_like(logits)
-        for length, rows in by_length.items():
+        parts = (
+            (length, rows[i : i + _TOGETHER])
+            for length, rows in by_length.items()
+            for i in range(0, len(rows), _TOGETHER)
+        )
+        for length, rows in parts:
             below = torch.tensor([list(paths[row]) for row in rows], dtype=torch.long, device=logits.device)
             whole = torch.cat((text.expand(len(rows), -1), below.view(len(rows), length)), -1)
             found[rows] = self._of_texts(take_rows(logits, rows), whole, sampling)

@@ -19,8 +19,8 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--draft-temperature", type=float, help="default: the target's, or 1 where that is 0")
 
 
-def add_processor_arguments(parser: argparse.ArgumentParser) -> None:
-    """What processes logits by the text, and by which text on a tree."""
+def add_processor_arguments(parser: argparse.ArgumentParser, *, draft: bool = True) -> None:
+    """What processes logits by the text, and by which text on a tree; the draft's too, where that can be asked for."""
     parser.add_argument(
         "--processor",
         action="append",
@@ -35,4 +35,5 @@ def add_processor_arguments(parser: argparse.ArgumentParser) -> None:
         default="exact",
         help="exact: each node of a tree by the text on its path; frozen: all by the committed text",
     )
-    parser.add_argument("--processor-draft", action="store_true", help="process the draft's logits likewise")
+    if draft:
+        parser.add_argument("--processor-draft", action="store_true", help="process the draft's logits likewise")

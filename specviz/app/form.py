@@ -16,7 +16,8 @@ from specviz.errors import SettingsError, shown
 from specviz.models.choices import DEVICES, DTYPES, QUANTIZATIONS
 from specviz.models.pair_spec import ModelChoice
 from specviz.options import option_kind
-from specviz.trace.schema import Choice, PromptEnd, Settings
+from specviz.trace.processors import parse_processors, written
+from specviz.trace.schema import Choice, ProcessorMode, PromptEnd, Settings
 from specviz.trace.settings import build_choice, build_sampling, build_settings, draft_sampling
 from specviz.verifiers import BUILT_IN, VERIFIERS
 
@@ -29,6 +30,7 @@ EXAMPLES = (
 """Chips beside the prompt: what each says, and its prompt; one that the default pair answers well."""
 DEFAULT_VERIFIERS = ("rejection", "eta", "longest_path")
 PROMPT_ENDS = list(get_args(PromptEnd))
+PROCESSOR_MODES: tuple[ProcessorMode, ...] = get_args(ProcessorMode)
 
 
 @dataclass
@@ -172,12 +174,34 @@ def settings_form(form: Form) -> Any:
         gr.Dropdown(PROMPT_ENDS, value="refuse", label="Prompt end token", info="In a plain prompt", render=False),
     )
     form.add("audit", gr.Checkbox(False, label="Audit caches", info="Against a recompute; slower", render=False))
+    form.add(
+        "processors",
+        gr.Textbox(
+            "",
+            label="Processors",
+            info="Of the target, by the text; such as repetition_penalty:penalty=1.2; min_p:min_p=0.05",
+            max_length=20_000,
+            render=False,
+        ),
+    )
+    form.add(
+        "processor_mode",
+        gr.Dropdown(
+            list(PROCESSOR_MODES),
+            value="exact",
+            label="Processor mode",
+            info="By each path, or the committed text",
+            render=False,
+        ),
+    )
     most = form.limits.steps
     with group("Sampling"):
         with fields():
             form.render("temperature", "draft_temperature", "seed")
         with folded("Truncation and the prompt's end"):
             form.render("top_k", "top_p", "eta_cutoff", "prompt_end_token")
+        with folded("Processors"):
+            form.render("processors", "processor_mode")
     with group("Length and audits"), fields():
         form.render("max_new_tokens")
         steps = gr.Number(
@@ -217,6 +241,7 @@ def read_form(values: dict[str, Any]) -> tuple[str, ModelChoice, Settings]:
         draft=draft_sampling(target, draft),
         builder=build_choice(builder, _options(values, f"builder.{builder}")),
         verifiers=tuple(build_choice(name, _options(values, f"verifier.{name}")) for name in chosen),
+        processors=parse_processors(_text(values, "processors"), _one_of(values, "processor_mode", PROCESSOR_MODES)),
         driver=values["driver"],
         seed=_given(values, "seed", int),
         max_new_tokens=_given(values, "max_new_tokens", int),
@@ -260,6 +285,8 @@ def write_form(prompt: str, models: ModelChoice, settings: Settings) -> dict[str
         "top_k": settings.target.top_k,
         "top_p": settings.target.top_p,
         "eta_cutoff": settings.target.eta_cutoff,
+        "processors": written(settings.processors.chosen) if settings.processors else "",
+        "processor_mode": settings.processors.mode if settings.processors else "exact",
         "seed": settings.seed,
         "max_new_tokens": settings.max_new_tokens,
         "draft_temperature": "" if follows else f"{settings.draft.temperature:g}",

@@ -25,13 +25,26 @@ from specviz.figures.frame_types import (
     TopColumns,
 )
 from specviz.figures.frame_types import Bonus as BonusColumns
+from specviz.figures.frame_types import OtherMode as OtherModeColumns
 from specviz.figures.frame_types import Verdict as VerdictColumns
 from specviz.figures.outcomes import LETTERS
 from specviz.figures.text import listed, pieces, short_options, token_label, token_of
 from specviz.figures.tree import node_label
 from specviz.trace.calibration import depth_sums
 from specviz.trace.metrics import new_tokens
-from specviz.trace.schema import Bonus, Decision, Row, Step, TopK, Trace, Verdict, cut, options_key
+from specviz.trace.schema import (
+    Bonus,
+    Decision,
+    OtherMode,
+    ProcessorMode,
+    Row,
+    Step,
+    TopK,
+    Trace,
+    Verdict,
+    cut,
+    options_key,
+)
 
 COMPARISONS = ("uniform < threshold", "p > threshold", "token = drawn", "token = argmax")
 FULL_DETAIL = 64
@@ -125,6 +138,8 @@ def node_columns(step: Step, tokens: TokenTable, shown: Collection[int]) -> Node
             [number(node.draft.confidence if node.draft else None, carried(node.id)) for node in nodes]
         ),
         "bias": _biases(step, limit),
+        "moved": _recorded([number(node.processed and node.processed.moved, carried(node.id)) for node in nodes]),
+        "apart": _recorded([number(node.processed and node.processed.apart, carried(node.id)) for node in nodes]),
     }
 
 
@@ -149,10 +164,14 @@ def draft_sums(step: Step) -> DepthSums:
 
 
 def verdict_rows(
-    step: Step, tokens: TokenTable, shown: Collection[int], end_tokens: Collection[int]
+    step: Step,
+    tokens: TokenTable,
+    shown: Collection[int],
+    end_tokens: Collection[int],
+    mode: ProcessorMode | None = None,
 ) -> list[VerdictColumns]:
-    """One entry a verifier, in the order they were run."""
-    return [_verdict(step, verdict, tokens, shown, end_tokens) for verdict in step.verdicts.values()]
+    """One entry a verifier, in the order they were run; ``mode``: of the processors, where there are some."""
+    return [_verdict(step, verdict, tokens, shown, end_tokens, mode) for verdict in step.verdicts.values()]
 
 
 def commit_columns(trace: Trace, position: int) -> Commit:
@@ -217,7 +236,12 @@ def _limits(size: int, recorded: int) -> tuple[int, int]:
 
 
 def _verdict(
-    step: Step, verdict: Verdict, tokens: TokenTable, shown: Collection[int], end_tokens: Collection[int]
+    step: Step,
+    verdict: Verdict,
+    tokens: TokenTable,
+    shown: Collection[int],
+    end_tokens: Collection[int],
+    mode: ProcessorMode | None,
 ) -> VerdictColumns:
     rules = list(dict.fromkeys(decision.rule for decision in verdict.decisions))
     return {
@@ -233,6 +257,18 @@ def _verdict(
         ],
         "rules": rules,
         "decisions": _decisions(verdict, rules, tokens, shown),
+        "otherMode": _other_mode(step, verdict.other_mode, mode),
+    }
+
+
+def _other_mode(step: Step, other: OtherMode | None, mode: ProcessorMode | None) -> OtherModeColumns | None:
+    if other is None or mode is None:
+        return None
+    return {
+        "mode": "frozen" if mode == "exact" else "exact",
+        "path": list(other.path),
+        "bonus": token_label(token_of(other.bonus, step.text_of())),
+        "nodes": list(other.nodes),
     }
 
 

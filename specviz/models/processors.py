@@ -73,7 +73,7 @@ class _Penalty(Options):
 
 
 class _Size(Options):
-    size: Annotated[int, Field(ge=1, le=1000)] = 3
+    size: Annotated[int, Field(ge=1, le=16)] = 3
 
 
 class _Strength(Options):
@@ -279,8 +279,8 @@ def check_processors(processors: Processors | None) -> list[tuple[Choice, Kind |
             found.append((choice, None, None))
         elif ":" in choice.name:
             raise SettingsError(
-                f"The processor {shown(choice.name)} is code, which is run from the command line (--processor) and in "
-                "Python only; leave it out here."
+                f"The processor {shown(choice.name)} is code, which only the commands record and check and programs "
+                "of your own run; leave it out here."
             )
         else:
             raise SettingsError(f"There is no processor {shown(choice.name)}; there are {', '.join(KINDS)}.")

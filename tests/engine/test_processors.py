@@ -199,7 +199,7 @@ def test_without_processors_a_file_has_no_word_of_them() -> None:
         ("min_p; min_p", "given twice"),
         ("min_p:min_p=2", "cannot use option min_p=2"),
         ("a b", "not of the form name:option=value"),
-        ("os:system", "from the command line"),
+        ("os:system", "is code, which only"),
         ("suppress_tokens", "names 0 tokens"),
         ("suppress_tokens:tokens=99999", "names token 99999"),
         ("suppress_tokens:tokens=x", "ids with spaces"),

@@ -162,6 +162,7 @@ function nodeCards(run, frame, view, shape, spot) {
   const decided = new Map((verdict ? decisionsOf(verdict).slice(0, known.taken) : []).map((one) => [one.node, one]));
   const folded = new Map(spot.stubs.map((stub) => [stub.node, stub.count]));
   const voices = run.verifiers.map((v, place) => ({ name: v.name, role: v.role, place })).filter(({ name }) => view.shown.has(name) && known.states[name]);
+  const other = new Set(verdict?.otherMode?.nodes);
   const parts = compare && known.parts && voices.length > 1 ? frame.tree.parts : null;
   /** @type {Card[]} */
   const cards = [];
@@ -171,6 +172,7 @@ function nodeCards(run, frame, view, shape, spot) {
     const classes = ["sv-card-node"], decision = node && states[node] !== "." ? decided.get(node) : undefined;
     if (node === known.acting) classes.push("sv-acting");
     if (node === parts) classes.push("sv-parting");
+    if (other.has(node) && states[node] !== "t" && known.judged) classes.push("sv-otherwise");
     if (found && node && !found.has(node)) classes.push("sv-dim");
     else if (found && node) classes.push("sv-found");
     const pips = !node || !known.target ? [] : voices.filter(({ name }) => compare || (name !== lens && known.states[name][node] === "a"))
