@@ -236,12 +236,13 @@ def read_form(values: dict[str, Any]) -> tuple[str, ModelChoice, Settings]:
         top_p=_given(values, "top_p", float),
         eta_cutoff=_given(values, "eta_cutoff", float),
     )
+    mode: ProcessorMode = "frozen" if _one_of(values, "processor_mode", PROCESSOR_MODES) == "frozen" else "exact"
     settings = build_settings(
         target=target,
         draft=draft_sampling(target, draft),
         builder=build_choice(builder, _options(values, f"builder.{builder}")),
         verifiers=tuple(build_choice(name, _options(values, f"verifier.{name}")) for name in chosen),
-        processors=parse_processors(_text(values, "processors"), _one_of(values, "processor_mode", PROCESSOR_MODES)),
+        processors=parse_processors(_text(values, "processors"), mode),
         driver=values["driver"],
         seed=_given(values, "seed", int),
         max_new_tokens=_given(values, "max_new_tokens", int),

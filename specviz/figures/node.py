@@ -138,8 +138,12 @@ def node_columns(step: Step, tokens: TokenTable, shown: Collection[int]) -> Node
             [number(node.draft.confidence if node.draft else None, carried(node.id)) for node in nodes]
         ),
         "bias": _biases(step, limit),
-        "moved": _recorded([number(node.processed and node.processed.moved, carried(node.id)) for node in nodes]),
-        "apart": _recorded([number(node.processed and node.processed.apart, carried(node.id)) for node in nodes]),
+        "moved": _recorded(
+            [number(node.processed.moved if node.processed else None, carried(node.id)) for node in nodes]
+        ),
+        "apart": _recorded(
+            [number(node.processed.apart if node.processed else None, carried(node.id)) for node in nodes]
+        ),
     }
 
 
