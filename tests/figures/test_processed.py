@@ -14,9 +14,9 @@ from tests.pairs import make_pair, make_settings
 
 @lru_cache(maxsize=2)
 def run(text: str) -> Trace:
-    settings = make_settings(processors=parse_processors(text, draft=True), max_new_tokens=12)
+    settings = make_settings(processors=parse_processors(text), max_new_tokens=8)
     session = Session(make_pair(), settings, "the sea the sea the")
-    list(session.run(6))
+    list(session.run())
     return session.trace
 
 
