@@ -23,6 +23,7 @@ def add_processor_arguments(parser: argparse.ArgumentParser, *, draft: bool = Tr
     """What processes logits by the text, and by which text on a tree; the draft's too, where that can be asked for."""
     parser.add_argument(
         "--processor",
+        dest="processors",
         action="append",
         default=[],
         metavar="NAME:OPTION=VALUE",

@@ -115,7 +115,7 @@ def comparison_of(options: argparse.Namespace) -> Comparison:
         "top_k": options.top_k,
         "top_p": options.top_p,
         "eta_cutoff": options.eta_cutoff,
-        "processors": "; ".join(options.processor),
+        "processors": "; ".join(options.processors),
         "processor_mode": options.processor_mode,
         "draft_temperature": options.draft_temperature,
         "seed": options.seed,

@@ -78,7 +78,6 @@ def record_arguments(options: argparse.Namespace) -> dict[str, Any]:
             raise SettingsError(f"The verifier option {shown(name)} is not of the form verifier.option=value.")
         verifier_options.setdefault(verifier, {})[option] = value
     return given | {
-        "processors": options.processor,
         "builder_options": parse_pairs(options.builder_option, "builder"),
         "verifier_options": verifier_options,
     }
