@@ -47,7 +47,7 @@ def answer_of(text: str) -> dict:
 
 
 def test_stop_strings_stand_in_the_form_as_text(form):
-    assert list(form.components)[-2:] == list(ADDED), "endpoints have them last"
+    assert list(form.components)[-len(ADDED) :] == list(ADDED), "endpoints have them last"
     _, _, settings = form.read(values(form, stop_strings="\\n\\n\nUser: ", min_new_tokens=3))
     assert (settings.stop, settings.min_new_tokens) == (("\n\n", "User: "), 3)
     shown = write_form("", ModelChoice(), settings)
@@ -64,7 +64,7 @@ def test_programs_that_send_values_in_order_have_the_newest_inputs_last(form):
         breakpoint_form(stops)
     inputs = form.with_breakpoints(stops)
     names = {id(component): name for name, component in (form.components | stops.components).items()}
-    assert [names[id(component)] for component in inputs[-3:]] == [list(stops.components)[-1], *ADDED]
+    assert [names[id(component)] for component in inputs[-len(ADDED) - 1 :]] == [list(stops.components)[-1], *ADDED]
     own, until = form.split(inputs, stops)
     assert (own, until) == (form.inputs, stops.inputs)
 
