@@ -18,12 +18,17 @@ from specviz.errors import SettingsError
 
 if TYPE_CHECKING:  # at run time they would import torch, even for --help
     from specviz.options import Options
+    from specviz.processing import Processing
     from specviz.trace.schema import Choice
     from specviz.verifiers import Verifier
     from specviz.verifiers.check import Finding
 
     Job = tuple[Verifier, Options]
 
+_TEXTS = {
+    "exact": "every node's row is processed by the text on its path",
+    "frozen": "all rows are processed by the committed text; measured against exact",
+}
 SHIPPED = "shipped"
 """Stands for the shipped table's own file."""
 
@@ -44,6 +49,14 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
         "--tree",
         metavar="TREE",
         help="on this tree only, e.g. of a builder of your own: 2,1 or mine:depth=2",
+    )
+    parser.add_argument(
+        "--processor",
+        action="append",
+        default=[],
+        metavar="NAME:OPTION=VALUE",
+        help="under a processor of the target, e.g. repetition_penalty:penalty=2: exact is checked, and how far frozen "
+        "is from it; tokens are 0 to 2, and the last one stands for the end token",
     )
     parser.add_argument(
         "--write",
@@ -82,21 +95,41 @@ def run(options: argparse.Namespace) -> int:
     from specviz.verifiers.check import check, check_tree, format_report
 
     if options.write is not None:
-        if options.verifier or options.options or options.tree:
-            raise SettingsError("--write is for our own verifiers; leave --verifier, --options and --tree out.")
+        if options.verifier or options.options or options.tree or options.processor:
+            raise SettingsError(
+                "--write is for our own verifiers; leave --verifier, --options, --processor and --tree out."
+            )
         return _write(options.write)
     before = list(VERIFIERS.values())
     load_user_verifiers(options)
     tree = parse_tree(options.tree).choice if options.tree else None
     fine = True
-    for group in _groups(options.options, before):
-        found: list[Finding] = []
-        for verifier, chosen in group:
-            found += [check_tree(verifier, chosen, tree)] if tree else check([verifier], {verifier.name: chosen})
-        if found:
-            say(format_report(found), end="\n\n", flush=True)
-            fine = fine and all(one.ok for one in found)
+    for mode in _modes(options.processor):
+        if mode is not None:
+            say(f"{mode.mode}: {_TEXTS[mode.mode]}", end="\n\n", flush=True)
+        for group in _groups(options.options, before):
+            found: list[Finding] = []
+            for verifier, chosen in group:
+                if tree:
+                    found.append(check_tree(verifier, chosen, tree, mode))
+                else:
+                    found += check([verifier], {verifier.name: chosen}, processing=mode)
+            if found:
+                say(format_report(found), end="\n\n", flush=True)
+                fine = fine and all(one.ok for one in found)
     return 0 if fine else 1
+
+
+def _modes(given: list[str]) -> list[Processing | None]:
+    """Under what the check is made: processors in both modes, or none."""
+    from specviz.models.processors import About, load_named, make_processing
+    from specviz.trace.processors import parse_processors
+
+    processors = parse_processors(given)
+    load_named(processors)
+    # The root is all that is committed and counts as output, and V = 3 is the smaller of the toy models' vocabularies.
+    found = make_processing(processors, About(0, frozenset({2}), 3, "cpu"))
+    return [None] if found is None else [found] if found.reads_text is False else [found, found.other]
 
 
 def _groups(asked: Iterable[str], before: list[Verifier]) -> Iterator[list[Job]]:

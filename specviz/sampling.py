@@ -5,7 +5,7 @@ The order is temperature, top-k, top-p, eta cutoff. All of them keep the order o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -20,8 +20,14 @@ _BLOCK = 128
 """Entries of a row whose largest one :func:`top_k` looks at first."""
 
 
-def process(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
-    """Turn logits [n, V] into probabilities [n, V] in the same dtype; rows sum to 1."""
+def process(
+    logits: torch.Tensor, sampling: Sampling, after: Callable[[torch.Tensor], torch.Tensor] | None = None
+) -> torch.Tensor:
+    """Turn logits [n, V] into probabilities [n, V] in the same dtype; rows sum to 1.
+
+    Args:
+        after: what is made of the probabilities between top-p and the eta cutoff, where they are no single token.
+    """
     if sampling.temperature == 0:
         return torch.zeros_like(logits).scatter_(-1, logits.argmax(-1, keepdim=True), 1.0)
     if sampling.temperature != 1:
@@ -33,6 +39,8 @@ def process(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
         probs = _keep_top_k(probs, sampling.top_k)
     if sampling.top_p < 1:
         probs = _keep_top_p(probs, sampling.top_p)
+    if after is not None:
+        probs = after(probs)
     if sampling.eta_cutoff > 0:
         probs = eta_cutoff(probs, sampling.eta_cutoff)
     return probs

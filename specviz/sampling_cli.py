@@ -31,3 +31,24 @@ def add_ends(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--min-new-tokens", type=int, default=0, help="tokens before which no end token or stop string ends the text"
     )
+
+
+def add_processor_arguments(parser: argparse.ArgumentParser, *, draft: bool = True) -> None:
+    """What processes logits by the text, and by which text on a tree; the draft's too, where that can be asked for."""
+    parser.add_argument(
+        "--processor",
+        dest="processors",
+        action="append",
+        default=[],
+        metavar="NAME:OPTION=VALUE",
+        help="process logits by the text, e.g. repetition_penalty:penalty=1.2, suppress_tokens:tokens='5 17', or a "
+        "LogitsProcessor of your own, my.module:MyClass:option=value",
+    )
+    parser.add_argument(
+        "--processor-mode",
+        choices=("exact", "frozen"),
+        default="exact",
+        help="exact: each node of a tree by the text on its path; frozen: all by the committed text",
+    )
+    if draft:
+        parser.add_argument("--processor-draft", action="store_true", help="process the draft's logits likewise")

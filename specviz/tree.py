@@ -84,6 +84,7 @@ class TokenTree:
         rows: [m, V], the processed draft distributions that siblings were proposed from; rows sum to 1.
         row_of: node -> its row, for the nodes the draft ran (expanded). A node with children always has one.
         proposal: how siblings were proposed.
+        committed: the text that the tree continues, up to and with the root; empty where that is not told.
     """
 
     shape: Shape
@@ -91,6 +92,7 @@ class TokenTree:
     rows: torch.Tensor
     row_of: dict[int, int]
     proposal: Proposal
+    committed: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         assert len(self.tokens) == len(self.shape)
@@ -108,6 +110,10 @@ class TokenTree:
         parents = [0, *self.shape.parents[1:]]
         rows = [self.row_of.get(parent, 0) for parent in parents]
         return upload([parents, [0, *self.tokens[1:]], rows], self.rows.device)
+
+    def path_tokens(self, node: int) -> tuple[int, ...]:
+        """The tokens from below the root down to ``node``; after :attr:`committed` they are the text there."""
+        return tuple(self.tokens[other] for other in self.shape.path(node))
 
     @property
     def q_is_point_mass(self) -> bool:

@@ -20,8 +20,8 @@ from tests.tools import viewer_types
 
 PACKAGE = ROOT / "specviz"
 
-LEAVES = {"arguments", "assets", "digits", "display", "errors", "dice", "fingerprints", "options", "sampling"}
-LEAVES |= {"transfers", "tree", "verifier_styles"}
+LEAVES = {"arguments", "assets", "digits", "display", "errors", "dice", "fingerprints", "options", "processing"}
+LEAVES |= {"sampling", "transfers", "tree", "verifier_styles"}
 VIEWING = {"figures", "lessons", "gallery"}
 DECIDING = {"drafting", "verifiers"}
 
@@ -37,6 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "trace": {"digits", "display", "errors"},
     "options": {"errors", "trace"},
     "sampling": {"trace", "transfers"},
+    "processing": {"errors", "sampling", "trace"},
     "tree": {"errors", "trace", "transfers"},
     "verifier_styles": set(),
     "figures": {"assets", "digits", "display", "errors", "trace", "verifier_styles"},

@@ -16,7 +16,8 @@ from specviz.errors import SettingsError, shown
 from specviz.models.choices import DEVICES, DTYPES, QUANTIZATIONS
 from specviz.models.pair_spec import ModelChoice
 from specviz.options import option_kind
-from specviz.trace.schema import Choice, PromptEnd, Settings
+from specviz.trace.processors import parse_processors, written
+from specviz.trace.schema import Choice, ProcessorMode, PromptEnd, Settings
 from specviz.trace.settings import build_choice, build_sampling, build_settings, draft_sampling
 from specviz.trace.stop_strings import parse_stops, written_stops
 from specviz.verifiers import BUILT_IN, VERIFIERS
@@ -30,8 +31,11 @@ EXAMPLES = (
 """Chips beside the prompt: what each says, and its prompt; one that the default pair answers well."""
 DEFAULT_VERIFIERS = ("rejection", "eta", "longest_path")
 PROMPT_ENDS = list(get_args(PromptEnd))
-ADDED = ("stop_strings", "min_new_tokens")
-"""Fields that came after the breakpoints: endpoints have them last, because programs may send values without names."""
+PROCESSOR_MODES: tuple[ProcessorMode, ...] = get_args(ProcessorMode)
+ADDED = ("head_reads", "head_options", "processors", "processor_mode", "stop_strings", "min_new_tokens", "record_optimum")
+ADDED_VERIFIERS = ("coupling", "lenience", "relaxed")
+"""Fields, and verifiers with options, that came after the breakpoints: endpoints have them last, because programs may
+send values without names."""
 
 
 @dataclass
@@ -62,14 +66,21 @@ class Form:
 
     def with_breakpoints(self, stops: Form) -> list[Any]:
         """The components of both, as the endpoints that run steps take them."""
-        own = len(self.components) - len(ADDED)
-        return [*self.inputs[:own], *stops.inputs, *self.inputs[own:]]
+        first, later = self._in_endpoints()
+        return [*(self.components[name] for name in first), *stops.inputs, *(self.components[name] for name in later)]
 
     def split(self, values: Sequence[Any], stops: Form) -> tuple[list[Any], list[Any]]:
         """The values of those, apart: of this form, and of the breakpoints."""
-        own = len(self.components) - len(ADDED)
-        end = own + len(stops.components)
-        return [*values[:own], *values[end:]], list(values[own:end])
+        first, later = self._in_endpoints()
+        end = len(first) + len(stops.components)
+        own = dict(zip([*first, *later], [*values[: len(first)], *values[end:]], strict=True))
+        return [own[name] for name in self.components], list(values[len(first) : end])
+
+    def _in_endpoints(self) -> tuple[list[str], list[str]]:
+        """Names before the breakpoints, and after them."""
+        options = tuple(f"verifier.{name}." for name in ADDED_VERIFIERS)
+        later = [name for name in self.components if name in ADDED or name.startswith(options)]
+        return [name for name in self.components if name not in later], later
 
     def named(self, values: Sequence[Any]) -> dict[str, Any]:
         """The components' values by name."""
@@ -186,6 +197,26 @@ def settings_form(form: Form) -> Any:
         gr.Dropdown(PROMPT_ENDS, value="refuse", label="Prompt end token", info="In a plain prompt", render=False),
     )
     form.add("audit", gr.Checkbox(False, label="Audit caches", info="Against a recompute; slower", render=False))
+    form.add(
+        "processors",
+        gr.Textbox(
+            "",
+            label="Processors",
+            info="Of the target, by the text; such as repetition_penalty:penalty=1.2; min_p:min_p=0.05",
+            max_length=20_000,
+            render=False,
+        ),
+    )
+    form.add(
+        "processor_mode",
+        gr.Dropdown(
+            list(PROCESSOR_MODES),
+            value="exact",
+            label="Processor mode",
+            info="By each path, or the committed text",
+            render=False,
+        ),
+    )
     stop_strings = gr.Textbox(
         "",
         label="Stop strings",
@@ -210,6 +241,8 @@ def settings_form(form: Form) -> Any:
             form.render("temperature", "draft_temperature", "seed")
         with folded("Truncation and the prompt's end"):
             form.render("top_k", "top_p", "eta_cutoff", "prompt_end_token")
+        with folded("Processors"):
+            form.render("processors", "processor_mode")
     with group("Length and audits"), fields():
         form.render("max_new_tokens", "min_new_tokens", "stop_strings")
         steps = gr.Number(
@@ -244,11 +277,13 @@ def read_form(values: dict[str, Any]) -> tuple[str, ModelChoice, Settings]:
         top_p=_given(values, "top_p", float),
         eta_cutoff=_given(values, "eta_cutoff", float),
     )
+    mode: ProcessorMode = "frozen" if _one_of(values, "processor_mode", PROCESSOR_MODES) == "frozen" else "exact"
     settings = build_settings(
         target=target,
         draft=draft_sampling(target, draft),
         builder=build_choice(builder, _options(values, f"builder.{builder}")),
         verifiers=tuple(build_choice(name, _options(values, f"verifier.{name}")) for name in chosen),
+        processors=parse_processors(_text(values, "processors"), mode),
         driver=values["driver"],
         seed=_given(values, "seed", int),
         max_new_tokens=_given(values, "max_new_tokens", int),
@@ -295,6 +330,8 @@ def write_form(prompt: str, models: ModelChoice, settings: Settings) -> dict[str
         "top_k": settings.target.top_k,
         "top_p": settings.target.top_p,
         "eta_cutoff": settings.target.eta_cutoff,
+        "processors": written(settings.processors.chosen) if settings.processors else "",
+        "processor_mode": settings.processors.mode if settings.processors else "exact",
         "seed": settings.seed,
         "max_new_tokens": settings.max_new_tokens,
         "min_new_tokens": settings.min_new_tokens,

@@ -16,7 +16,7 @@ from specviz.errors import SettingsError
 from specviz.models.cli import add_prompt_end, print_progress
 from specviz.models.pair_spec import ModelChoice
 from specviz.models.pair_spec import add_arguments as add_pair_arguments
-from specviz.sampling_cli import add_ends, add_sampling_arguments
+from specviz.sampling_cli import add_ends, add_processor_arguments, add_sampling_arguments
 
 if TYPE_CHECKING:  # at run time they would import torch, even for --help
     from specviz.compare.jobs import Job
@@ -63,6 +63,7 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     add("--max-new-tokens", type=int, default=32)
     add_sampling_arguments(parser)
     add_ends(parser)
+    add_processor_arguments(parser, draft=False)
     add("--seed", type=int, default=0)
     add("--no-chat", action="store_true", help="give prompts as they are, without the target's chat template")
     add_prompt_end(parser)
@@ -116,6 +117,8 @@ def comparison_of(options: argparse.Namespace) -> Comparison:
         "top_k": options.top_k,
         "top_p": options.top_p,
         "eta_cutoff": options.eta_cutoff,
+        "processors": "; ".join(options.processors),
+        "processor_mode": options.processor_mode,
         "draft_temperature": options.draft_temperature,
         "seed": options.seed,
         "max_new_tokens": options.max_new_tokens,

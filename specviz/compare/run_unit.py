@@ -7,7 +7,7 @@ import json
 import math
 import zlib
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from specviz.compare.text_metrics import chrf, distinct, rouge_l
 from specviz.engine.session import Session
 from specviz.errors import OutOfMemoryError, SettingsError, SpecvizError
 from specviz.models.loading import Pair
+from specviz.models.processors import About, make_processing
 from specviz.sampling import process
 from specviz.trace.schema import ModelInfo, Models, Sampling, Settings, Step, text_of_tokens
 
@@ -101,7 +102,7 @@ def _output_row(
     tokens = [token for step in steps for token in step.committed]
     quality: Row = dict.fromkeys(("nll", "nll_sampled", "distinct_1", "distinct_2", "rouge_l", "chrf"))
     if unit.mode == "free" and tokens:
-        quality = _quality(pair, prompt_tokens, tokens, settings.target, unit.prompt.reference)
+        quality = _quality(pair, prompt_tokens, tokens, settings, unit.prompt.reference)
     return key | {
         "verifier": unit.verifier or comparison.driver,
         "seed": prompt_seed(comparison.seed, unit.prompt.id),
@@ -120,8 +121,8 @@ def _output_row(
     }
 
 
-def _quality(pair: Pair, prompt: Sequence[int], tokens: list[int], sampling: Sampling, reference: str | None) -> Row:
-    nll, nll_sampled = negative_log_likelihood(pair, [*prompt, *tokens], len(tokens), sampling)
+def _quality(pair: Pair, prompt: Sequence[int], tokens: list[int], settings: Settings, reference: str | None) -> Row:
+    nll, nll_sampled = negative_log_likelihood(pair, [*prompt, *tokens], len(tokens), settings)
     told = tokens[:-1] if tokens[-1] in pair.eos_ids else tokens
     text = text_of_tokens([pair.token_text(token) for token in told])
     return {
@@ -135,11 +136,12 @@ def _quality(pair: Pair, prompt: Sequence[int], tokens: list[int], sampling: Sam
 
 
 def negative_log_likelihood(
-    pair: Pair, tokens: list[int], count: int, sampling: Sampling
+    pair: Pair, tokens: list[int], count: int, settings: Settings
 ) -> tuple[float | None, float | None]:
     """Of the last ``count`` tokens under the target, in nats: (at temperature 1, as it was sampled from).
 
-    None where it is infinite: the text has a token that the distribution excludes.
+    Processors count by the whole text before each token, whatever the mode is. None where it is infinite: the text
+    has a token that the distribution excludes.
     """
     # The last token of a full context has no position; it is only predicted, never fed.
     ids = torch.tensor([tokens[:-1]], device=pair.target.device)
@@ -147,7 +149,16 @@ def negative_log_likelihood(
         logits = pair.target.model(input_ids=ids, use_cache=False).logits[0, -count:].float()
         wanted = torch.tensor(tokens[-count:], device=logits.device)[:, None]
         # Where the temperature is 1 and nothing is truncated the two are the same sum.
-        sums = [-float(process(logits, one).gather(-1, wanted).double().log().sum()) for one in (Sampling(), sampling)]
+        about = About(len(tokens) - count, pair.eos_ids, pair.target.vocabulary, str(pair.target.device))
+        processing = make_processing(settings.processors, about)
+        if processing is None:
+            sampled = process(logits, settings.target)
+        else:
+            exact = replace(processing, mode="exact")
+            before, output = tokens[:-count], tokens[-count:]
+            sampled = exact.rows(logits, before, [output[:i] for i in range(count)], settings.target)
+        rows = (process(logits, Sampling()), sampled)
+        sums = [-float(one.gather(-1, wanted).double().log().sum()) for one in rows]
     first, second = (value if math.isfinite(value) else None for value in sums)
     return first, second
 

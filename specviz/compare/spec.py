@@ -24,7 +24,8 @@ from specviz.drafting import find_builder
 from specviz.engine.resolve import resolve
 from specviz.errors import SettingsError, shown
 from specviz.models.sources import is_folder
-from specviz.trace.schema import Choice, Option, PromptEnd, Settings, Value
+from specviz.trace.processors import parse_processors
+from specviz.trace.schema import Choice, Option, ProcessorMode, PromptEnd, Settings, Value
 from specviz.trace.settings import build_choice, build_sampling, build_settings, draft_sampling, parse_pairs
 from specviz.verifiers import VERIFIERS, Verifier, find_verifier
 
@@ -74,6 +75,9 @@ class Comparison(Value):
     top_k: int = 0
     top_p: float = 1.0
     eta_cutoff: float = 0.0
+    processors: Annotated[str, Field(exclude_if=lambda text: not text)] = ""
+    """Of the target in every run, as ``--processor`` takes them, with ``;`` between them."""
+    processor_mode: Annotated[ProcessorMode, Field(exclude_if=lambda mode: mode == "exact")] = "exact"
     draft_temperature: float | None = None
     """Null: the target's, or 1 where that is 0."""
     seed: int = 0
@@ -352,6 +356,7 @@ def _settings(
     return build_settings(
         target=target,
         draft=draft_sampling(target, comparison.draft_temperature),
+        processors=parse_processors(comparison.processors, comparison.processor_mode),
         builder=tree,
         verifiers=tuple(Choice(name=one.label, options=one.choice.options) for one in verifiers),
         driver=driver,

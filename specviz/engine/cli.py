@@ -17,7 +17,7 @@ from specviz.engine.record import record as record_run
 from specviz.errors import RecordingInterrupted, SettingsError, SpecvizError, shown
 from specviz.models.cli import add_prompt_end, print_progress
 from specviz.models.pair_spec import add_arguments as add_pair_arguments
-from specviz.sampling_cli import add_ends, add_sampling_arguments
+from specviz.sampling_cli import add_ends, add_processor_arguments, add_sampling_arguments
 from specviz.trace.breakpoints import SHORT, Hit, last_hits, parse_short
 from specviz.trace.schema import Option, Step
 from specviz.trace.settings import parse_pairs
@@ -71,6 +71,7 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
     add_sampling_arguments(parser)
     parser.add_argument("--draft-top-k", type=int, default=default["draft_top_k"])
     parser.add_argument("--draft-top-p", type=float, default=default["draft_top_p"])
+    add_processor_arguments(parser)
 
 
 def record_arguments(options: argparse.Namespace) -> dict[str, Any]:

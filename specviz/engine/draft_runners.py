@@ -14,6 +14,7 @@ from specviz.engine.runners import Runner
 from specviz.models.cached_model import CachedModel
 from specviz.models.language_model import LanguageModel
 from specviz.models.target_states import Reading
+from specviz.processing import Processing
 from specviz.sampling import process, take_rows
 from specviz.trace.schema import Proposal, Sampling
 from specviz.transfers import Reads, upload
@@ -81,6 +82,8 @@ class DraftRunner(Runner[M]):
     part = "draft"
     reading: Reading | None = None
     token_ids: torch.Tensor | None = None
+    processing: Processing | None = None
+    """What processes the draft's logits by the text at each node; None for the sampling parameters alone."""
 
     def __init__(self, model: M, reads: Reads, vocabulary: int, sampling: Sampling):
         super().__init__(model, reads)
@@ -138,11 +141,19 @@ class DraftRunner(Runner[M]):
             self.on_level(len(self._levels) + 1)
 
     def _add_level(
-        self, logits: torch.Tensor, bias: torch.Tensor | None = None, confidence: torch.Tensor | None = None
+        self,
+        nodes: Sequence[int],
+        logits: torch.Tensor,
+        bias: torch.Tensor | None = None,
+        confidence: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Keep logits [n, Vd] for the recording; gives the processed rows [n, V]."""
+        """Keep logits [n, Vd] at ``nodes`` for the recording; gives the processed rows [n, V]."""
         if self.token_ids is None:
             logits = logits[:, : self.vocabulary]
+        if self.processing is not None:
+            probs = self._processed(self.processing, nodes, logits)
+            self._levels.append(Level(logits, probs, bias, confidence, self.token_ids))
+            return probs
         own = process(logits, self.sampling)
         if self.token_ids is not None:
             # A softmax over what can be proposed: nothing is left for the rest of the vocabulary.
@@ -153,6 +164,23 @@ class DraftRunner(Runner[M]):
             probs = own
         self._levels.append(Level(logits, probs, bias, confidence, self.token_ids))
         return probs
+
+    def _processed(self, processing: Processing, nodes: Sequence[int], logits: torch.Tensor) -> torch.Tensor:
+        """The rows [n, V] of logits [n, Vd], each by the text at its node."""
+        self.reads.finish()  # a processor is not at fault where the model's rows are no numbers
+        whole = logits
+        if self.token_ids is not None or logits.shape[-1] < self.vocabulary:
+            columns = torch.arange(logits.shape[-1], device=logits.device) if self.token_ids is None else self.token_ids
+            whole = logits.new_full((len(logits), self.vocabulary), -torch.inf).index_copy_(-1, columns, logits)
+        growth, paths = self.growth, []
+        assert growth is not None
+        for node in nodes:
+            path = []
+            while node > 0:
+                path.append(growth.tokens[node])
+                node = growth.parents[node]
+            paths.append(path[::-1])
+        return processing.rows(whole, self.committed, paths, self.sampling)
 
     def _take_back(self, growth: Growth, nodes: int, calls: int, levels: int) -> None:
         """Forget what came of logits that were no numbers; the arguments are the sizes before their forward."""
@@ -208,6 +236,7 @@ class DraftRunner(Runner[M]):
                         self.sampling,
                         k,
                         self.reads,
+                        is_processed=self.processing is not None,
                         token_ids=some.token_ids,
                         bias=some.bias,
                         confidence=some.confidence,
@@ -281,4 +310,4 @@ class ModelDraftRunner(DraftRunner[LanguageModel]):
         if output.states is not None:
             self._head_outputs.update(zip(nodes, output.states, strict=True))
         self._offset_of.update((node, first + row) for row, node in enumerate(nodes))
-        return self._add_level(output.logits)
+        return self._add_level(nodes, output.logits)

@@ -102,7 +102,7 @@ class HeadRunner(DraftRunner[HeadModel]):
         """The processed rows at ``nodes``, with what else the head says there."""
         head = self.model.head
         tokens = upload(self.model.known([growth.tokens[node] for node in nodes]), self.model.device)
-        return self._add_level(logits, head.bias(own, tokens), head.confidence(own, tokens))
+        return self._add_level(nodes, logits, head.bias(own, tokens), head.confidence(own, tokens))
 
 
 class StepHeadRunner(HeadRunner):

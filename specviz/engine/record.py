@@ -13,7 +13,8 @@ from specviz.models.download_cache import ProgressCallback, silent
 from specviz.models.head_options import heads_texts
 from specviz.models.pair_spec import ModelChoice, pair_names
 from specviz.trace.breakpoints import parse_short
-from specviz.trace.schema import Option, PromptEnd, Proposal, Step, Trace
+from specviz.trace.processors import parse_processors
+from specviz.trace.schema import Choice, Option, ProcessorMode, PromptEnd, Proposal, Step, Trace
 from specviz.trace.settings import (
     build_sampling,
     build_settings,
@@ -50,6 +51,9 @@ def record(
     draft_temperature: float | None = None,
     draft_top_k: int = 0,
     draft_top_p: float = 1.0,
+    processors: str | Sequence[str | Choice] = "",
+    processor_mode: ProcessorMode = "exact",
+    processor_draft: bool = False,
     seed: int = 0,
     max_new_tokens: int = 40,
     min_new_tokens: int = 0,
@@ -93,6 +97,11 @@ def record(
         eta_cutoff: of the target, eta sampling, in [0, 1); 0 is off. Not the eta verifier.
         draft_temperature: None: the target's, or 1 where that is 0.
         draft_top_k, draft_top_p: of the draft.
+        processors: what changes the target's logits by the text, ``"repetition_penalty:penalty=1.2; min_p:min_p=0.1"``
+            or one text each; ``my.module:MyClass:option=value`` for a LogitsProcessor of your own. docs/processors.md
+            lists them.
+        processor_mode: ``exact``: each node by the text on its path; ``frozen``: all by the committed text.
+        processor_draft: process the draft's logits, too.
         seed: of all coins and draws, a whole number from 0 on.
         max_new_tokens: tokens after which the run ends, from 1 on.
         min_new_tokens: tokens that an end token or a stop string has to follow to end the run.
@@ -121,9 +130,12 @@ def record(
     from specviz.engine.resolve import resolve
     from specviz.engine.run_until import run_until
     from specviz.engine.session import Session
+    from specviz.models.processors import load_named
     from specviz.verifiers import named_verifiers
 
     names, known = named_verifiers(verifiers)
+    asked = parse_processors(processors, processor_mode, draft=processor_draft)
+    load_named(asked)
     sampling = build_sampling(temperature=temperature, top_k=top_k, top_p=top_p, eta_cutoff=eta_cutoff)
     settings = build_settings(
         target=sampling,
@@ -131,6 +143,7 @@ def record(
         builder=tree_choice(builder, tree, proposal, builder_options or {}),
         verifiers=verifier_choices(names, verifier_options or {}),
         driver=driver or names[0],
+        processors=asked,
         seed=seed,
         max_new_tokens=max_new_tokens,
         min_new_tokens=min_new_tokens,

@@ -22,6 +22,7 @@ from specviz.trace.schema import (
     EndReason,
     Node,
     PartialNode,
+    Processed,
     Residual,
     Row,
     Sampling,
@@ -74,6 +75,7 @@ def rows_of(
     k: int,
     reads: Reads,
     *,
+    is_processed: bool = False,
     token_ids: torch.Tensor | None = None,
     bias: torch.Tensor | None = None,
     confidence: torch.Tensor | None = None,
@@ -83,6 +85,7 @@ def rows_of(
     Args:
         logits: [n, Vd], as the model returned them.
         probs: [n, V], processed.
+        is_processed: whether by more than the sampling parameters.
         token_ids: [Vd], the token of each column of ``logits``; None where that is the column itself.
         bias: [n, Vd], what a draft head added to its logits by the nodes' tokens.
         confidence: [n], of a draft head that has one.
@@ -91,8 +94,8 @@ def rows_of(
     top, columns = top_k(logits, k)
     indices = columns if token_ids is None else token_ids[columns]
     # Every sampling parameter keeps the order of the tokens, so one top-k serves the raw and the processed row.
-    processed = probs.gather(-1, indices)
-    untouched = sampling == Sampling()
+    processed, own = top_k(probs, k) if is_processed else (probs.gather(-1, indices), None)
+    untouched = sampling == Sampling() and not is_processed
     if untouched:
         raw = processed
         log_sum_exp = top[:, 0] - raw[:, 0].log()  # without another pass over the rows
@@ -100,7 +103,7 @@ def rows_of(
         whole = logits.logsumexp(-1, keepdim=True)
         raw, log_sum_exp = torch.exp(top - whole), whole[:, 0]
     entropies = probs.new_zeros(len(probs)) if sampling.temperature == 0 else entropy(probs)
-    asked = reads.ask(indices, raw, processed, entropies, top[:, 0], log_sum_exp)
+    asked = reads.ask(indices, indices if own is None else own, raw, processed, entropies, top[:, 0], log_sum_exp)
     added = reads.ask(*([] if bias is None else [bias.gather(-1, columns)]))
     trusted = reads.ask(*([] if confidence is None else [confidence]))
 
@@ -109,10 +112,12 @@ def rows_of(
         biases = [row for column in added() for row in column.tolist()] or [None] * len(logits)
         confidences = [one for column in trusted() for one in column.tolist()] or [None] * len(logits)
         columns = (*(column.tolist() for column in asked()), biases, confidences)
-        for ids, raw_row, row, h, logit, mass, by_token, sure in zip(*columns, strict=True):
+        for ids, own_ids, raw_row, row, h, logit, mass, by_token, sure in zip(*columns, strict=True):
             texts.mention(ids)
             plain = _positive(ids, raw_row)
-            kept = plain if untouched else _positive(ids, row)
+            kept = plain if untouched else _positive(own_ids, row)
+            if is_processed:
+                texts.mention(kept.ids)
             found.append(
                 Row(
                     entropy=abs(h),
@@ -147,13 +152,22 @@ def record_tree(
         draft_rows: one per row of ``tree.rows``.
         outside: [V], 1 for the tokens that the draft cannot propose; None where it can propose all.
     """
-    target_rows = rows_of(scores.logits, scores.probs, settings.target, settings.record_top_k, reads)
+    is_processed = scores.processed is not None
+    target_rows = rows_of(
+        scores.logits, scores.probs, settings.target, settings.record_top_k, reads, is_processed=is_processed
+    )
+    changes = reads.ask(*([] if scores.processed is None else [scores.processed.moved, scores.processed.apart]))
     p_outside = reads.ask(*([] if outside is None else [(scores.probs @ outside).clamp(max=1)]))
     rows = _nodes(Node, tree, scores.probs, target_rows, draft_rows, texts, reads)
     optima = optimum_of_nodes(tree, scores.probs) if settings.record_optimum else []
 
     def nodes() -> tuple[Node, ...]:
         found = rows()
+        if changed := [column.tolist() for column in changes()]:
+            found = tuple(
+                node.model_copy(update={"processed": Processed(moved=moved, apart=apart)})
+                for node, moved, apart in zip(found, *changed, strict=True)
+            )
         more: dict[str, list[float] | list[float | None]] = {
             "p_outside": [mass for column in p_outside() for mass in column.tolist()],
             "optimum": optima,
@@ -191,7 +205,7 @@ def record_attempt(attempt: Attempt, draft_rows: Callable[[int], Rows], settings
     if attempt.scores is None:
         return _nodes(PartialNode, attempt.tree, None, None, drafted, attempt.texts, reads)()
     logits, probs = attempt.scores.logits, attempt.scores.probs
-    scored = rows_of(logits, probs, settings.target, k, reads)
+    scored = rows_of(logits, probs, settings.target, k, reads, is_processed=attempt.scores.processed is not None)
     return _nodes(PartialNode, attempt.tree, probs, scored, drafted, attempt.texts, reads)()
 
 
@@ -360,6 +374,7 @@ def _verdict(
         )
         for ruling in walk.rulings
     )
+    texts.mention([] if verified.other_mode is None else [verified.other_mode.bonus])
     texts.mention([ruling.expected for ruling in walk.rulings if ruling.expected is not None])
     return Verdict(
         verifier=verifier.name,
@@ -378,6 +393,7 @@ def _verdict(
             draft_rank=draft_rank,
         ),
         expected_acceptance=None if expected_acceptance is None else tuple(expected_acceptance),
+        other_mode=verified.other_mode,
     )
 
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
+from functools import partial
 
 import torch
 
@@ -16,6 +18,7 @@ from specviz.dice import SeededDice
 from specviz.drafting import Limits, build_tree
 from specviz.engine.audit import HeadInput, ask_audit, ask_head_audit
 from specviz.engine.head_runners import HeadRunner, draft_runner
+from specviz.engine.processed import processed_scores, with_other_mode
 from specviz.engine.recording import Attempt, Texts, record_attempt, record_step, record_tree
 from specviz.engine.resolve import resolve
 from specviz.engine.run_until import run_until
@@ -27,6 +30,7 @@ from specviz.errors import OutOfMemoryError, SettingsError, SpecvizError
 from specviz.models.devices import is_out_of_memory
 from specviz.models.loading import Pair
 from specviz.models.nonfinite import LogitsError, told_with
+from specviz.models.processors import About, make_processing
 from specviz.sampling import process
 from specviz.trace.identity import refuse_other_models
 from specviz.trace.schema import LONGEST_PROMPT, Caches, EndReason, FailedStep, ForkedFrom, Settings, Step, Trace, cut
@@ -139,6 +143,10 @@ class Session:
         self._max_positions = min(pair.target.max_positions, pair.draft.max_positions)
         self._reads = Reads()
         self._draft_runner = draft_runner(pair.draft, self._reads, pair.target.vocabulary, settings.draft)
+        about = About(len(self.prompt_tokens), pair.eos_ids, pair.target.vocabulary, str(pair.target.device))
+        self._processing = make_processing(settings.processors, about)
+        if self._processing and self._processing.draft:
+            self._draft_runner.processing = self._processing
         reading = self._draft_runner.reading if self._resolved.builder.runs_draft else None
         self._target_runner = TargetRunner(pair.target, self._reads, reading)
         if len(prompt_tokens) > self._max_positions:
@@ -278,6 +286,7 @@ class Session:
                 self._reads.finish()
             tree, final = growth.freeze(builder.proposal(options), keep)
             draft.map_nodes(growth, final)
+            tree = replace(tree, committed=tuple(self.tokens))
         self._attempt.tree = tree
         return tree
 
@@ -286,19 +295,30 @@ class Session:
         self._tell("score", len(tree))
         with self._clock.phase("score"):
             logits = self._target_runner.score(tree)
-            scores = self._attempt.scores = Scores(logits, process(logits, self.settings.target))
+            if self._processing is None:
+                scores = Scores(logits, process(logits, self.settings.target))
+            else:
+                self._reads.finish()  # a processor is not at fault where the model's rows are no numbers
+                scores = processed_scores(self._processing, logits, tree, self.tokens, self.settings.target)
+            self._attempt.scores = scores
         return scores
 
     def _verify(self, tree: TokenTree, scores: Scores) -> dict[str, Verified]:
         """Every verifier on the same tree, with the same rows and the same luck."""
+        self._tell("verify", len(self._resolved.verifiers))
+        with self._clock.phase("verify"):
+            results = self._decide(tree, scores)
+            if self._processing is None:
+                return results
+            return with_other_mode(self._processing, tree, scores, results, partial(self._decide, tree))
+
+    def _decide(self, tree: TokenTree, scores: Scores) -> dict[str, Verified]:
         chosen, reads = self._resolved.verifiers, self._reads
         built_by = proof_table.Tree(self._resolved.builder, self._resolved.builder_options)
-        self._tell("verify", len(chosen))
-        with self._clock.phase("verify"):
-            luck = StepLuck(self._dice, len(self.steps))
-            target_draws = ask_target_draws(chosen, scores, luck, reads)
-            judgements = judge_all(chosen, tree, scores, reads)
-            return walk_all(chosen, judgements, tree, luck, target_draws(), reads, built_by)
+        luck = StepLuck(self._dice, len(self.steps))
+        target_draws = ask_target_draws(chosen, scores, luck, reads)
+        judgements = judge_all(chosen, tree, scores, reads)
+        return walk_all(chosen, judgements, tree, luck, target_draws(), reads, built_by)
 
     def _commit(self, tree: TokenTree, driver: Verified) -> Commit:
         """The driver's path and bonus, cut where the text ends. Both caches keep the slots of the committed nodes."""

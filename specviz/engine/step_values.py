@@ -11,7 +11,7 @@ import torch
 from specviz.dice import Draw
 from specviz.models.kv_cache import Compaction, SlotCache, Written
 from specviz.options import Options
-from specviz.trace.schema import Lossless
+from specviz.trace.schema import Lossless, OtherMode
 from specviz.verifiers import Judgement, Verifier, Walk
 
 StepPart = Literal["prefill", "draft", "score", "verify", "commit", "record", "audit"]
@@ -34,6 +34,20 @@ class StepProgress:
 
 
 @dataclass(frozen=True)
+class ProcessedRows:
+    """What processors did to the target's rows at the n nodes of a tree.
+
+    Attributes:
+        moved, apart: [n], see :class:`specviz.trace.schema.Processed`.
+        others: [n, V], the rows in the other mode.
+    """
+
+    moved: torch.Tensor
+    apart: torch.Tensor
+    others: torch.Tensor
+
+
+@dataclass(frozen=True)
 class Scores:
     """What the target says at the n nodes of a tree."""
 
@@ -41,6 +55,8 @@ class Scores:
     """[n, V], as the model returned them."""
     probs: torch.Tensor
     """[n, V], processed: the rows that verifiers compare with."""
+    processed: ProcessedRows | None = None
+    """Of a run with processors."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +73,8 @@ class Verified:
     """[V], what the bonus token was drawn from."""
     lossless: Lossless = "not proved"
     """See :func:`specviz.verifiers.proof_table.says`."""
+    other_mode: OtherMode | None = None
+    """See :attr:`specviz.trace.schema.Verdict.other_mode`."""
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,9 @@ class Nodes(TypedDict):
     outside     what the target gives after each node to tokens that the draft cannot propose
     confidence  how likely the draft says that what it drafts after each node is accepted
     bias        by which the draft's raw rows were moved by the nodes' tokens
-    Of ``outside`` and ``confidence`` null, for all or for a node, is what does not apply or was not recorded."""
+    moved       total variation between the target's row without processors and the one that was used
+    apart       the same between its rows by the modes exact and frozen
+    Of all these but ``bias`` null, for all or for a node, is what does not apply or was not recorded."""
 
     depth: list[int]
     rank: list[int]
@@ -90,6 +92,8 @@ class Nodes(TypedDict):
     outside: list[float | None] | None
     confidence: list[float | None] | None
     bias: Biases
+    moved: list[float | None] | None
+    apart: list[float | None] | None
 
 
 class DepthSums(TypedDict):
@@ -169,11 +173,22 @@ class Bonus(TypedDict):
     fault: str | None
 
 
+class OtherMode(TypedDict):
+    """What a verifier makes of the step, with the same luck, where processors work in ``mode``: its path, its bonus
+    token, and the nodes of which something else becomes."""
+
+    mode: Literal["exact", "frozen"]
+    path: list[int]
+    bonus: str
+    nodes: list[int]
+
+
 class Verdict(TypedDict):
     """What one verifier made of the tree. ``thresholds`` has one a node, null where it was not recorded; ``emitted``
     counts the new tokens, bonus included; ``bonus`` is null where the step emitted none, or it was not recorded.
     ``acceptance`` has what the rule could expect at each node with children, given these; null where it was not
-    recorded, and for a rule that does not decide node by node."""
+    recorded, and for a rule that does not decide node by node. ``otherMode`` is null where processors in the other mode
+    change nothing, and without processors."""
 
     verifier: str
     options: dict[str, str | float | bool | None]
@@ -186,6 +201,7 @@ class Verdict(TypedDict):
     acceptance: list[float | None] | None
     rules: list[str]
     decisions: Decisions
+    otherMode: OtherMode | None
 
 
 class DraftPhase(TypedDict):

@@ -25,13 +25,26 @@ from specviz.figures.frame_types import (
     TopColumns,
 )
 from specviz.figures.frame_types import Bonus as BonusColumns
+from specviz.figures.frame_types import OtherMode as OtherModeColumns
 from specviz.figures.frame_types import Verdict as VerdictColumns
 from specviz.figures.outcomes import LETTERS
 from specviz.figures.text import listed, pieces, short_options, token_label, token_of
 from specviz.figures.tree import node_label
 from specviz.trace.calibration import depth_sums
 from specviz.trace.metrics import new_tokens
-from specviz.trace.schema import Bonus, Decision, Row, Step, TopK, Trace, Verdict, cut, options_key
+from specviz.trace.schema import (
+    Bonus,
+    Decision,
+    OtherMode,
+    ProcessorMode,
+    Row,
+    Step,
+    TopK,
+    Trace,
+    Verdict,
+    cut,
+    options_key,
+)
 
 COMPARISONS = ("uniform < threshold", "p > threshold", "token = drawn", "token = argmax")
 FULL_DETAIL = 64
@@ -126,6 +139,12 @@ def node_columns(step: Step, tokens: TokenTable, shown: Collection[int]) -> Node
             [number(node.draft.confidence if node.draft else None, carried(node.id)) for node in nodes]
         ),
         "bias": _biases(step, limit),
+        "moved": _recorded(
+            [number(node.processed.moved if node.processed else None, carried(node.id)) for node in nodes]
+        ),
+        "apart": _recorded(
+            [number(node.processed.apart if node.processed else None, carried(node.id)) for node in nodes]
+        ),
     }
 
 
@@ -150,11 +169,16 @@ def draft_sums(step: Step) -> DepthSums:
 
 
 def verdict_rows(
-    step: Step, tokens: TokenTable, shown: Collection[int], end_tokens: Collection[int], least: int = 0
+    step: Step,
+    tokens: TokenTable,
+    shown: Collection[int],
+    end_tokens: Collection[int],
+    mode: ProcessorMode | None = None,
+    least: int = 0,
 ) -> list[VerdictColumns]:
-    """One entry a verifier, in the order they were run."""
+    """One entry a verifier, in the order they were run; ``mode``: of the processors, where there are some."""
     return [
-        _verdict(step, verdict, tokens, shown, new_tokens(step, verdict.verifier, end_tokens, least))
+        _verdict(step, verdict, tokens, shown, new_tokens(step, verdict.verifier, end_tokens, least), mode)
         for verdict in step.verdicts.values()
     ]
 
@@ -222,7 +246,14 @@ def _limits(size: int, recorded: int) -> tuple[int, int]:
     return (recorded, min(3, recorded)) if size <= 320 else (min(6, recorded), min(2, recorded))
 
 
-def _verdict(step: Step, verdict: Verdict, tokens: TokenTable, shown: Collection[int], emitted: int) -> VerdictColumns:
+def _verdict(
+    step: Step,
+    verdict: Verdict,
+    tokens: TokenTable,
+    shown: Collection[int],
+    emitted: int,
+    mode: ProcessorMode | None,
+) -> VerdictColumns:
     rules = list(dict.fromkeys(decision.rule for decision in verdict.decisions))
     return {
         "verifier": verdict.verifier,
@@ -240,6 +271,18 @@ def _verdict(step: Step, verdict: Verdict, tokens: TokenTable, shown: Collection
         else [number(share, 6) for share in verdict.expected_acceptance],
         "rules": rules,
         "decisions": _decisions(verdict, rules, tokens, shown),
+        "otherMode": _other_mode(step, verdict.other_mode, mode),
+    }
+
+
+def _other_mode(step: Step, other: OtherMode | None, mode: ProcessorMode | None) -> OtherModeColumns | None:
+    if other is None or mode is None:
+        return None
+    return {
+        "mode": "frozen" if mode == "exact" else "exact",
+        "path": list(other.path),
+        "bonus": token_label(token_of(other.bonus, step.text_of())),
+        "nodes": list(other.nodes),
     }
 
 

@@ -164,6 +164,12 @@ def place_of(trace: Trace, index: int) -> Place | None:
     return None
 
 
+def _is_processed(trace: Trace | Reference, place: Place | None) -> bool:
+    if not isinstance(trace, Trace) or place is None:
+        return False
+    return trace.steps[place.step].tree.nodes[place.row_node].processed is not None
+
+
 def _parting(a: Trace, b: Trace | Reference, ours: Sequence[int], theirs: Sequence[int], index: int) -> Parting:
     tokens = tuple(side[index] if index < len(side) else None for side in (ours, theirs))
     places = (place_of(a, index), None if isinstance(b, Reference) else place_of(b, index))
@@ -175,6 +181,8 @@ def _parting(a: Trace, b: Trace | Reference, ours: Sequence[int], theirs: Sequen
     row = rows[0] if rows else None
     raw = row.raw if row else None
     scores = [None if one is None else scores_of(one) for one in rows]
+    if any(_is_processed(trace, place) for trace, place in zip((a, b), places, strict=True)):
+        scores = []  # tokens were chosen by processed logits, and raw ones were recorded
     if isinstance(b, Reference) and index < len(b.scores):
         scores.insert(0, b.scores[index])  # of logits, not of recorded probabilities with six digits
     chosen = tuple(_prob(row, token) for token in tokens)

@@ -18,6 +18,7 @@ from specviz.trace.values import (
     Proposal,
     TokenString,
     Value,
+    is_none,
 )
 
 
@@ -115,6 +116,15 @@ class PartialNode(Value):
     """The target's distribution at this node."""
 
 
+class Processed(Value):
+    """What processors did to the target's row at a node, as total variations between whole rows."""
+
+    moved: Probability
+    """Between the row without processors and the one that was used."""
+    apart: Probability
+    """Between the rows of the two modes, exact and frozen."""
+
+
 class Node(PartialNode):
     """One token of the draft tree."""
 
@@ -123,6 +133,8 @@ class Node(PartialNode):
     one of them, given how they were proposed; null where it was not computed."""
     p_outside: Probability | None = None
     """What the target's processed row gives to tokens that the draft cannot propose; null where it can propose all."""
+    processed: Annotated[Processed | None, Field(exclude_if=is_none)] = None
+    """Null, and left out of files, where the run has no processors."""
 
 
 def check_tree(nodes: tuple[PartialNode, ...]) -> None:

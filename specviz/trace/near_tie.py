@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from specviz.trace.identity import same_weights
+from specviz.trace.processors import written as written_processors
 from specviz.trace.schema import ModelInfo, Models, Row, Settings, Step, Trace
 
 NEAR_TIE = {"float64": 1e-9, "float32": 1e-3, "float16": 5e-2, "bfloat16": 0.25}
@@ -229,6 +230,9 @@ def _settings_that_determine(trace: Trace, position: int) -> dict[str, Named]:
     settings, step = trace.own_settings_of(position), trace.steps[position]
     sampling = {f"target {name}": str(value) for name, value in settings.target}
     sampling |= {f"draft {name}": str(value) for name, value in settings.draft}
+    if settings.processors:
+        sampling |= {"processors": written_processors(settings.processors.chosen), "mode": settings.processors.mode}
+        sampling |= {"draft processed": str(settings.processors.draft)}
     # What the builder and the driver really did, where the step tells: an option left out and its default are the same.
     tree = {f"builder {name}": str(value) for name, value in settings.builder.options.items()}
     tree |= {"builder": settings.builder.name, "builder proposal": str(step.tree.proposal)}

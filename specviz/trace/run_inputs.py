@@ -11,6 +11,7 @@ from specviz.trace.values import (
     LONGEST_STOP,
     MOST_LAYERS,
     MOST_OPTIONS,
+    MOST_PROCESSORS,
     MOST_RENAMED,
     MOST_STOPS,
     MOST_VERIFIERS,
@@ -19,9 +20,11 @@ from specviz.trace.values import (
     Name,
     Options,
     Origin,
+    ProcessorMode,
     PromptEnd,
     Text,
     Value,
+    is_none,
 )
 
 
@@ -45,6 +48,15 @@ class Choice(Value):
     options: Options = Field({})
 
 
+class Processors(Value):
+    """What changes logits by the text before them, ahead of temperature, top-k and top-p (min-p: after them)."""
+
+    chosen: Annotated[Many[Choice], Field(min_length=1, max_length=MOST_PROCESSORS)]
+    mode: ProcessorMode = "exact"
+    draft: bool = False
+    """Whether the draft's logits are processed likewise."""
+
+
 class Settings(Value):
     """Everything that, with the models and the prompt, determines a run."""
 
@@ -52,6 +64,8 @@ class Settings(Value):
     draft: Sampling = Sampling()
     builder: Choice = Choice(name="k_config")
     verifiers: Annotated[Many[Choice], Field(min_length=1, max_length=MOST_VERIFIERS)] = (Choice(name="rejection"),)
+    processors: Annotated[Processors | None, Field(exclude_if=is_none)] = None
+    """Null, and left out of files, for none."""
     driver: Name = "rejection"
     """Name of the verifier whose verdict is committed."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0

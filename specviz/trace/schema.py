@@ -22,7 +22,17 @@ from pydantic import BeforeValidator, Field, model_validator
 from specviz.errors import TraceError, shown
 from specviz.trace.cache_change import Audit, CacheChange, Caches, Slot
 from specviz.trace.checks import Check
-from specviz.trace.draft_tree import DraftTree, Node, PartialNode, Row, TokenText, TopK, text_of_tokens, written
+from specviz.trace.draft_tree import (
+    DraftTree,
+    Node,
+    PartialNode,
+    Processed,
+    Row,
+    TokenText,
+    TopK,
+    text_of_tokens,
+    written,
+)
 from specviz.trace.failed_step import FailedStep, Nonfinite
 from specviz.trace.own_steps import (
     caches_fault,
@@ -32,7 +42,7 @@ from specviz.trace.own_steps import (
     tree_fault,
     verdict_fault,
 )
-from specviz.trace.run_inputs import Choice, Engine, HeadInfo, ModelInfo, Models, Sampling, Settings
+from specviz.trace.run_inputs import Choice, Engine, HeadInfo, ModelInfo, Models, Processors, Sampling, Settings
 from specviz.trace.timings import Timings
 from specviz.trace.values import (
     INFINITE_DIFFERENCE,
@@ -46,6 +56,7 @@ from specviz.trace.values import (
     MOST_DECISIONS,
     MOST_NODES,
     MOST_OPTIONS,
+    MOST_PROCESSORS,
     MOST_RENAMED,
     MOST_SLOTS,
     MOST_STOPS,
@@ -66,6 +77,7 @@ from specviz.trace.values import (
     Origin,
     Outcome,
     Probability,
+    ProcessorMode,
     Promise,
     PromptEnd,
     Proposal,
@@ -74,7 +86,7 @@ from specviz.trace.values import (
     cut,
     options_key,
 )
-from specviz.trace.verdict import Bonus, Decision, Residual, Verdict
+from specviz.trace.verdict import Bonus, Decision, OtherMode, Residual, Verdict
 
 __all__ = [
     "INFINITE_DIFFERENCE",
@@ -88,6 +100,7 @@ __all__ = [
     "MOST_DECISIONS",
     "MOST_NODES",
     "MOST_OPTIONS",
+    "MOST_PROCESSORS",
     "MOST_RENAMED",
     "MOST_SLOTS",
     "MOST_STOPS",
@@ -122,9 +135,13 @@ __all__ = [
     "Nonfinite",
     "Option",
     "Origin",
+    "OtherMode",
     "Outcome",
     "PartialNode",
     "Probability",
+    "Processed",
+    "ProcessorMode",
+    "Processors",
     "Promise",
     "PromptEnd",
     "Proposal",

@@ -130,10 +130,17 @@ def flat_settings(settings: Settings) -> dict[str, str]:
     fields = settings.model_dump()
     verifiers = fields.pop("verifiers")
     builder = fields.pop("builder")
+    if processors := fields.pop("processors", None):
+        chosen = processors.pop("chosen")
+        fields["processors"] = {one["name"]: _words(one["options"]) for one in chosen} | processors
     flat = _flat(fields)
     flat["verifiers"] = ", ".join(choice["name"] for choice in verifiers)
     flat |= _flat({"builder": {"name": builder["name"], **builder["options"]}})
     return flat | _flat({choice["name"]: choice["options"] for choice in verifiers})
+
+
+def _words(options: Mapping[str, Option]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in options.items()) or "on"
 
 
 def flat_engine(engine: Engine) -> dict[str, str]:

@@ -23,6 +23,8 @@ MOST_DECISIONS = 16_384
 MOST_SLOTS = 65_536
 """Cache slots that are written in one step."""
 MOST_OPTIONS = 100
+MOST_PROCESSORS = 16
+"""Processors of one run."""
 MOST_LAYERS = 1_000
 """Of a model; the deepest that are published have some two hundred."""
 MOST_RENAMED = 256
@@ -68,6 +70,8 @@ Lossless = Literal["yes", "no", "greedy decoding", "not proved", "unknown"]
 greedy decoding, or neither; ``unknown`` of a rule that is not specviz's to prove."""
 EndReason = Literal["end of sequence", "stop string", "max_new_tokens", "context limit", "stopped", "error"]
 """Why a run went no further."""
+ProcessorMode = Literal["exact", "frozen"]
+"""Which text a node's logits are processed by: that of its own path, or the committed text alone for all nodes."""
 PromptEnd = Literal["refuse", "drop", "keep"]
 """What is done with an end token that a prompt ends in: a run would begin after the end of its own text."""
 Option = bool | int | float | str | None
@@ -117,6 +121,11 @@ def cut(text: str, most: int = LONGEST_TEXT) -> str:
 def options_key(options: Mapping[str, Option]) -> str:
     """One text for equal options, whatever their order."""
     return json.dumps(dict(options), sort_keys=True, default=str)
+
+
+def is_none(value: object) -> bool:
+    """For fields that are left out of a file where there is nothing to say, so that it is written as before."""
+    return value is None
 
 
 @cache

@@ -24,6 +24,7 @@ from specviz.trace.values import (
     Text,
     TokenString,
     Value,
+    is_none,
 )
 
 
@@ -75,6 +76,16 @@ class Bonus(Value):
     met it? Null where the draft has no row there, and where not recorded."""
 
 
+class OtherMode(Value):
+    """What a verifier makes of the same tree with the same luck where processors work in the other mode."""
+
+    path: Annotated[Many[Count], Field(max_length=MOST_NODES)]
+    bonus: Count
+    """The token."""
+    nodes: Annotated[Many[Count], Field(max_length=MOST_NODES)]
+    """Those of which something else becomes: accepted, rejected, passed, or not examined."""
+
+
 class Verdict(Value):
     """What one verifier made of the tree."""
 
@@ -96,6 +107,10 @@ class Verdict(Value):
     expected_acceptance: Annotated[Many[Probability | None], Field(max_length=MOST_NODES)] | None = None
     """One per node: with which probability this rule accepts one of its children, given the drawn siblings; null
     without children. The whole is null where it was not computed."""
+
+    other_mode: Annotated[OtherMode | None, Field(exclude_if=is_none)] = None
+    """Where the other mode of the processors (exact or frozen) decides otherwise; null, and left out of files, where
+    it does not, and where there are none."""
 
     @property
     def end(self) -> int:

@@ -17,9 +17,10 @@ from typing import Any
 from specviz.drafting import BUILDERS, BUILT_IN_BUILDERS, Builder, resolve_builder
 from specviz.errors import SettingsError
 from specviz.options import Options
+from specviz.processing import Processing
 from specviz.trace.schema import Choice, Option, Promise, Proposal
 from specviz.verifiers import ALL_PROPOSALS, BUILT_IN, Verifier, default_options, label_of, proof_table, verifier_errors
-from specviz.verifiers.exact import Grown, Toy, draw_trees, emitted, toy
+from specviz.verifiers.exact import Grown, Toy, draw_trees, emitted, processed, toy
 from specviz.verifiers.proof_table import EXACT, LOSSY
 
 VISIBLE = 1e-9
@@ -161,15 +162,21 @@ class Finding:
     trees: int
     cases: int = 0
     options: Mapping[str, Option] = field(default_factory=dict)
+    is_frozen: bool = False
+    """Whether verifiers were given rows that processors made by the committed text alone: no promise is about them."""
 
     @property
     def ok(self) -> bool:
         """Whether what was found is what the verifier says of itself; a loss that nothing shows is no finding."""
+        if self.is_frozen:
+            return True
         return self.worst.distance > LOSSY if self.promise == "no" else self.worst.distance < EXACT
 
     @property
     def verdict(self) -> str:
         """One phrase for people."""
+        if self.is_frozen:
+            return "frozen: not the processed target" if self.worst.distance > LOSSY else "frozen: nothing shows it"
         if self.promise == "no":
             return "ok, lossy" if self.ok else "CALLED LOSSY, but nothing shows it"
         if self.promise == "yes":
@@ -181,21 +188,23 @@ def check(
     verifiers: Iterable[Verifier],
     options: Mapping[str, Any] | None = None,
     proposals: Sequence[Proposal] = ALL_PROPOSALS,
+    processing: Processing | None = None,
 ) -> Iterator[Finding]:
     """One finding for each verifier and proposal, as they are done.
 
     Args:
         options: parsed options by the verifier's name; defaults for those that are absent.
+        processing: what processes the target; runs hear nothing of what is found with one.
     """
     for verifier in verifiers:
         chosen = (options or {}).get(verifier.name) or default_options(verifier)
         for proposal in proposals:
             with verifier_errors(verifier):
-                found = check_one(verifier, chosen, proposal)
+                found = check_one(verifier, chosen, proposal, processing)
             yield found
 
 
-def check_tree(verifier: Verifier, options: Any, tree: Choice) -> Finding:
+def check_tree(verifier: Verifier, options: Any, tree: Choice, processing: Processing | None = None) -> Finding:
     """What :func:`check_one` finds on one tree: for a builder of one's own, and for a look at one shape.
 
     Raises:
@@ -205,28 +214,31 @@ def check_tree(verifier: Verifier, options: Any, tree: Choice) -> Finding:
     builder, chosen = resolve_builder(tree)
     proposal = builder.proposal(chosen)
     with verifier_errors(verifier):
-        found = _enumerate(verifier, options, proposal, cases)
-    if builder not in BUILT_IN_BUILDERS:
+        found = _enumerate(verifier, options, proposal, cases, processing)
+    if processing is None and builder not in BUILT_IN_BUILDERS:
         proof_table.learn(verifier, options, proposal, found.worst.distance, proof_table.Tree(builder, chosen))
     return found
 
 
-def check_one(verifier: Verifier, options: Any, proposal: Proposal) -> Finding:
+def check_one(verifier: Verifier, options: Any, proposal: Proposal, processing: Processing | None = None) -> Finding:
     """Enumerate every case of a proposal. Runs of this process may say from then on what was found."""
-    found = _enumerate(verifier, options, proposal, cases_for(proposal))
-    proof_table.learn(verifier, options, proposal, found.worst.distance)
+    found = _enumerate(verifier, options, proposal, cases_for(proposal), processing)
+    if processing is None:
+        proof_table.learn(verifier, options, proposal, found.worst.distance)
     return found
 
 
-def _enumerate(verifier: Verifier, options: Any, proposal: Proposal, cases: Sequence[Case]) -> Finding:
+def _enumerate(
+    verifier: Verifier, options: Any, proposal: Proposal, cases: Sequence[Case], processing: Processing | None = None
+) -> Finding:
     worst: Evidence | None = None
     smallest: Evidence | None = None
     tokens_per_step = float("nan")
     count = 0
     for case in cases:
-        trees = _trees(BUILDERS[case.builder], case, proposal)
+        trees = _trees(BUILDERS[case.builder], case, proposal, processing)
         count += len(trees)
-        result = emitted(verifier, options, trees, TOYS[case.pair])
+        result = emitted(verifier, options, trees, _toy(case.pair, processing))
         if case == REFERENCE:
             tokens_per_step = result.tokens_per_step
         evidence = Evidence(case.label, case.pair, case.nodes(proposal), result.distance, *result.worst_sequence())
@@ -239,14 +251,33 @@ def _enumerate(verifier: Verifier, options: Any, proposal: Proposal, cases: Sequ
     promise = verifier.promise(proposal, options)
     name = label_of(verifier, options)
     return Finding(
-        name, proposal, promise, worst, smallest, tokens_per_step, count, len(cases), options.model_dump(mode="json")
+        name,
+        proposal,
+        promise,
+        worst,
+        smallest,
+        tokens_per_step,
+        count,
+        len(cases),
+        options.model_dump(mode="json"),
+        is_frozen=processing is not None and processing.mode == "frozen",
     )
 
 
+def _toy(name: str, processing: Processing | None) -> Toy:
+    return TOYS[name] if processing is None else _processed(name, processing)
+
+
+@lru_cache(maxsize=32)
+def _processed(name: str, processing: Processing) -> Toy:
+    return processed(TOYS[name], processing)
+
+
 @lru_cache(maxsize=256)
-def _trees(builder: Builder, case: Case, proposal: Proposal) -> tuple[Grown, ...]:
+def _trees(builder: Builder, case: Case, proposal: Proposal, processing: Processing | None = None) -> tuple[Grown, ...]:
     """Drawn once for all verifiers."""
-    found = tuple(draw_trees(builder, case.builder_options(proposal), TOYS[case.pair], most=MOST_TREES + 1))
+    pair = _toy(case.pair, processing)
+    found = tuple(draw_trees(builder, case.builder_options(proposal), pair, most=MOST_TREES + 1))
     if len(found) > MOST_TREES:
         raise SettingsError(
             f"{case.label} can be drawn in more than {MOST_TREES:,} ways on {case.pair}; check a smaller tree."
@@ -306,6 +337,8 @@ def format_report(findings: Iterable[Finding]) -> str:
         lines += ["", "Smallest tree that shows it:", *shown]
     broken = sum(not found.ok for found in findings)
     trees = sum(found.trees for found in findings)
+    if all(found.is_frozen for found in findings):
+        return "\n".join([*lines, "", f"{len(findings)} frozen rules measured on {trees:,} drawn trees."])
     return "\n".join([*lines, "", f"{len(findings)} promises checked on {trees:,} drawn trees: {broken} broken."])
 
 
@@ -314,6 +347,7 @@ def _smallest(found: Finding) -> list[str]:
         return []
     it = found.smallest
     what = "greedy decoding" if found.promise == "greedy decoding" else "the target"
+    what = f"{what}, processed by the whole text," if found.is_frozen else what
     return [
         f"  {found.verifier}, {found.proposal.replace('_', ' ')}: {it.tree}, {it.pair}, "
         f"TV {it.distance:.2g}; {list(it.sequence)} comes out with probability {it.probability:.4f}, "

@@ -8,6 +8,7 @@ target's joint, and the total-variation distance between the two says by how muc
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,8 @@ import torch
 from specviz.dice import Coin, Dice, Draw, Key
 from specviz.drafting import Builder, Limits, build_tree
 from specviz.errors import NumericsError
+from specviz.processing import Processing
+from specviz.trace.schema import Sampling
 from specviz.transfers import Reads
 from specviz.tree import Growth, TokenTree
 from specviz.verifiers import End, StepLuck, Verifier
@@ -122,12 +125,14 @@ class Toy:
     Attributes:
         target, draft: [contexts, V], rows sum to 1. The path that extends context c by token x is ``c V + 1 + x``;
             the root is context 0, and each level is one block in lexicographic order.
+        scored: [contexts, V], the rows that verifiers are given in place of the target's; None for the target's own.
     """
 
     name: str
     target: torch.Tensor
     draft: torch.Tensor
     depth: int
+    scored: torch.Tensor | None = None
 
     @property
     def vocabulary(self) -> int:
@@ -160,8 +165,22 @@ class Toy:
         return self.draft[[contexts[node] for node in nodes]]
 
     def score(self, tree: TokenTree) -> torch.Tensor:
-        """[n, V], the target's row at every node."""
-        return self.target[_contexts(self.vocabulary, tree.shape.parents, tree.tokens)]
+        """[n, V], the row at every node that verifiers are given."""
+        rows = self.target if self.scored is None else self.scored
+        return rows[_contexts(self.vocabulary, tree.shape.parents, tree.tokens)]
+
+
+def processed(pair: Toy, processing: Processing) -> Toy:
+    """The pair under processors: its target is what they make of each row by the whole text before it, which is the
+    root and the path; verifiers are given that, or in the frozen mode what they make of it by the root alone."""
+    paths: list[tuple[int, ...]] = []
+    for level in range(pair.depth + 1):
+        paths += itertools.product(range(pair.vocabulary), repeat=level)
+    logits = pair.target.log()
+    rows = processing.rows(logits, pair.committed, paths, Sampling())
+    if processing.mode == "exact":
+        return replace(pair, target=rows)
+    return replace(pair, target=processing.other.rows(logits, pair.committed, paths, Sampling()), scored=rows)
 
 
 def _contexts(vocabulary: int, parents: Sequence[int], tokens: Sequence[int]) -> list[int]:

@@ -53,7 +53,9 @@ export interface Biases {
  * outside     what the target gives after each node to tokens that the draft cannot propose
  * confidence  how likely the draft says that what it drafts after each node is accepted
  * bias        by which the draft's raw rows were moved by the nodes' tokens
- * Of ``outside`` and ``confidence`` null, for all or for a node, is what does not apply or was not recorded.
+ * moved       total variation between the target's row without processors and the one that was used
+ * apart       the same between its rows by the modes exact and frozen
+ * Of all these but ``bias`` null, for all or for a node, is what does not apply or was not recorded.
  */
 export interface Nodes {
   depth: number[];
@@ -68,6 +70,8 @@ export interface Nodes {
   outside: (number | null)[] | null;
   confidence: (number | null)[] | null;
   bias: Biases;
+  moved: (number | null)[] | null;
+  apart: (number | null)[] | null;
 }
 
 /**
@@ -154,8 +158,20 @@ export interface Bonus {
 }
 
 /**
+ * What a verifier makes of the step, with the same luck, where processors work in ``mode``: its path, its bonus
+ * token, and the nodes of which something else becomes.
+ */
+export interface OtherMode {
+  mode: "exact" | "frozen";
+  path: number[];
+  bonus: string;
+  nodes: number[];
+}
+
+/**
  * What one verifier made of the tree. ``thresholds`` has one a node, null where it was not recorded; ``emitted``
- * counts the new tokens, bonus included; ``bonus`` is null where the step emitted none, or it was not recorded.
+ * counts the new tokens, bonus included; ``bonus`` is null where the step emitted none, or it was not recorded;
+ * ``otherMode`` is null where processors in the other mode change nothing, and without processors.
  */
 export interface Verdict {
   verifier: string;
@@ -168,6 +184,7 @@ export interface Verdict {
   thresholds: (number | null)[];
   rules: string[];
   decisions: Decisions;
+  otherMode: OtherMode | null;
 }
 
 /**
@@ -643,6 +660,7 @@ export interface Settings {
   draft: Sampling;
   builder: Choice;
   verifiers: Choice[];
+  processors: Processors | null;
   driver: string;
   seed: number;
   max_new_tokens: number;
@@ -660,6 +678,15 @@ export interface Settings {
 export interface Choice {
   name: string;
   options: Record<string, boolean | number | number | string | null>;
+}
+
+/**
+ * What changes logits by the text before them, ahead of temperature, top-k and top-p (min-p: after them).
+ */
+export interface Processors {
+  chosen: Choice[];
+  mode: "exact" | "frozen";
+  draft: boolean;
 }
 
 /**

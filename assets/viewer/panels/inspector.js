@@ -13,6 +13,7 @@ import { bothBars, decisionPicture } from "./decision_pictures.js";
 import { nodeNumbers } from "./node_numbers.js";
 import { optimumBox } from "./optimum.js";
 import { outsideBox } from "./outside.js";
+import { otherModeNote, processedBox } from "./processed.js";
 import { recorded, said } from "./said.js";
 
 /** @import { Frame, Run, Verdict } from "../core/frame.d.ts" */
@@ -54,19 +55,19 @@ export function nodePanel(run, frame, node, view, act) {
  */
 function picture(run, frame, node, view, act) {
   const { known, lens } = view, { nodes, step, tree } = frame;
-  if (node === 0) return [note(`The last committed token (id ${nodes.token[0]}); the tree grows from it, and no verifier judges it.`), known.target ? outsideBox(run, frame, 0, "the root") : null];
-  const parent = tree.parent[node], ceiling = known.target ? outsideBox(run, frame, parent, parent ? `node ${parent}` : "the root") : null;
+  if (node === 0) return [note(`The last committed token (id ${nodes.token[0]}); the tree grows from it, and no verifier judges it.`), ...(known.target ? [outsideBox(run, frame, 0, "the root"), processedBox(frame, 0, "the root")] : [])];
+  const parent = tree.parent[node], place = parent ? `node ${parent}` : "the root", ceiling = known.target ? [outsideBox(run, frame, parent, place), processedBox(frame, parent, place)] : [];
   const verdict = /** @type {Verdict} */ (frame.verdicts.find((one) => one.verifier === lens)), state = known.states[lens]?.[node];
   const decision = state === undefined ? undefined : decisionsOf(verdict).slice(0, known.taken).filter((one) => one.node === node).at(-1);
   const say = (/** @type {Part[]} */ parts) => el("p", { class: "sv-say", "data-verifier": lens }, said(parts, act));
   if (decision) return [
     say(sentence(frame, lens, decision, decision.outcome === "a" && state === "p" ? "p" : decision.outcome)),
-    ...decisionPicture(frame, verdict, looksOf(run, lens), decision, act), ceiling, othersBox(run, frame, node, view, act),
+    ...decisionPicture(frame, verdict, looksOf(run, lens), decision, act), otherModeNote(frame, verdict, node), ...ceiling, othersBox(run, frame, node, view, act),
   ];
   const bars = bothBars({ value: nodes.q[node], path: `${nodePath(step, node)}.draft_prob` }, { value: known.target ? nodes.p[node] : null, path: `${nodePath(step, node)}.target_prob` }, known.target ? NOT_RECORDED : "?");
   if (!known.target) return [say([{ strong: "Only a guess so far." }, " The target has not looked yet."]), bars];
-  if (state === undefined || known.taken < decisionsOf(verdict).length) return [say([{ strong: "Not decided yet." }, " The target has scored it."]), bars, ceiling];
-  return [...undecided(frame, verdict, node, state, say), bars, ceiling, othersBox(run, frame, node, view, act)];
+  if (state === undefined || known.taken < decisionsOf(verdict).length) return [say([{ strong: "Not decided yet." }, " The target has scored it."]), bars, ...ceiling];
+  return [...undecided(frame, verdict, node, state, say), bars, otherModeNote(frame, verdict, node), ...ceiling, othersBox(run, frame, node, view, act)];
 }
 
 /**

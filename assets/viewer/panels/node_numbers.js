@@ -11,6 +11,7 @@ import { driving, looksOf, outcome, unwritten } from "../core/words.js";
 import { arithmetic, eldersOf } from "./decision.js";
 import { bonusBox, distribution, residualBox } from "./distributions.js";
 import { outsideBox } from "./outside.js";
+import { processedBox } from "./processed.js";
 import { biasAt, reachedNodes } from "./range_draft.js";
 import { recorded, said } from "./said.js";
 
@@ -55,7 +56,7 @@ export function nodeNumbers(run, frame, node, view, act) {
   if (known.target) made.push(target ? distribution(frame, "target", target, null) : missing("The target's row: ", CALLS.target));
   if (nodes.depth[node] >= known.depth) made.push(note("Neither model has run this node yet."));
   else made.push(draft ? distribution(frame, "draft", draft, null) : run.engine ? missing("The draft's row: ", CALLS.draft) : note(frame.draftRan ? "The draft did not run this node: it was not expanded." : "No draft model ran in this step."));
-  made.push(...confidence(frame, node, known), ...[known.target ? outsideBox(run, frame, node, node ? "it" : "the root") : null].filter((part) => part !== null));
+  made.push(...confidence(frame, node, known), ...(known.target ? [outsideBox(run, frame, node, node ? "it" : "the root"), processedBox(frame, node, node ? "it" : "the root")] : []).filter((part) => part !== null));
   if (nodes.limits.shown !== nodes.limits.folded)
     made.push(note(`Large tree: ${nodes.limits.shown} entries of a distribution are carried for nodes in sight, ${nodes.limits.folded} for folded ones.`));
   return made;

@@ -163,6 +163,7 @@ function nodeCards(run, frame, view, shape, spot) {
   const folded = new Map(spot.stubs.map((stub) => [stub.node, stub.count]));
   const voices = run.verifiers.map((v, place) => ({ name: v.name, role: v.role, place })).filter(({ name }) => view.shown.has(name) && known.states[name]);
   const thrown = new Set(known.written && lens === frame.driver ? thrownAway(frame) : []);
+  const other = new Set(verdict?.otherMode?.nodes);
   const parts = compare && known.parts && voices.length > 1 ? frame.tree.parts : null;
   /** @type {Card[]} */
   const cards = [];
@@ -173,6 +174,7 @@ function nodeCards(run, frame, view, shape, spot) {
     if (node === known.acting) classes.push("sv-acting");
     if (thrown.has(node)) classes.push("sv-thrown");
     if (node === parts) classes.push("sv-parting");
+    if (other.has(node) && states[node] !== "t" && known.judged) classes.push("sv-otherwise");
     if (found && node && !found.has(node)) classes.push("sv-dim");
     else if (found && node) classes.push("sv-found");
     const pips = !node || !known.target ? [] : voices.filter(({ name }) => compare || (name !== lens && known.states[name][node] === "a"))

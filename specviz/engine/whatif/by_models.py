@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ import torch
 from specviz.drafting import BUILDERS
 from specviz.engine.draft_runners import DraftRunner
 from specviz.engine.head_runners import draft_runner
+from specviz.engine.processed import processed_scores
 from specviz.engine.recording import Texts, ask_draft_ranks, record_verdict, softmax_edge_probs
 from specviz.engine.runners import TargetRunner
 from specviz.engine.step_values import Verified
@@ -16,6 +18,7 @@ from specviz.engine.whatif.luck import QuestionLuck
 from specviz.engine.whatif.walk import asked_verifier, walk_with_forced
 from specviz.errors import SettingsError
 from specviz.models.loading import Pair
+from specviz.models.processors import About, make_processing
 from specviz.sampling import process
 from specviz.trace.identity import caveats, known_weights, refuse_other_models
 from specviz.trace.schema import Models, Step, Trace
@@ -46,12 +49,20 @@ def through_models(pair: Pair, trace: Trace, position: int, question: Question) 
     _refuse_unfit(pair, step, tokens)
     with torch.inference_mode():
         reads = Reads()
+        about = About(len(trace.prompt_tokens), pair.eos_ids, pair.target.vocabulary, str(pair.target.device))
+        processing = make_processing(settings.processors, about)
         draft = draft_runner(pair.draft, reads, pair.target.vocabulary, settings.draft)
         target = TargetRunner(pair.target, reads, draft.reading)
         target.prefill(tokens[:-1], draft.follow)
-        tree = _redraft(draft, step, tokens)
-        probs = process(target.score(tree), settings.target)
+        if processing and processing.draft:
+            draft.processing = processing
+        tree = replace(_redraft(draft, step, tokens), committed=tuple(tokens))
+        logits = target.score(tree)
         reads.finish()
+        if processing is None:
+            probs = process(logits, settings.target)
+        else:
+            probs = processed_scores(processing, logits, tree, tokens, settings.target).probs
         with verifier_errors(verifier):
             judgement = verifier.judge(tree, probs, options).on_host()
         luck = QuestionLuck(trace, position, question, tree.tokens, tree.shape, verifier.comparison)

@@ -1,0 +1,320 @@
+"""The processors that a run can have. transformers' own classes do the work.
+
+A class of the user's, ``my.module:MyProcessor``, is code: it is imported by :func:`load_processor` alone, which the
+command line and Python programs call. Settings in a file, or in a form of a page, only name it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from transformers import LogitsProcessor
+from transformers.generation import (
+    MinNewTokensLengthLogitsProcessor,
+    MinPLogitsWarper,
+    NoRepeatNGramLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
+    SequenceBiasLogitsProcessor,
+    SuppressTokensLogitsProcessor,
+)
+
+from specviz.errors import SettingsError, shown
+from specviz.options import Options, parse_options
+from specviz.processing import Function, Processing, Processor
+from specviz.trace.schema import Choice, Option, Processors
+
+MOST_TOKENS = 10_000
+"""Tokens that one processor names."""
+Strength = Annotated[float, Field(ge=-1000, le=1000)]
+Positive = Annotated[float, Field(gt=0, le=1000)]
+
+
+@dataclass(frozen=True)
+class About:
+    """What a processor is made for, beside its options.
+
+    Attributes:
+        prompt: tokens of the prompt.
+        end_tokens: those that end the text.
+        vocabulary: V of the target.
+    """
+
+    prompt: int
+    end_tokens: frozenset[int]
+    vocabulary: int
+    device: str
+
+
+class OutputPenalty(LogitsProcessor):
+    """Presence and frequency penalty as OpenAI's API and vLLM have them; transformers has none.
+
+    ``logit -= frequency * count + presence * (count > 0)``, where ``count`` is how often the token stands in the
+    output: the prompt does not count.
+    """
+
+    def __init__(self, prompt: int, presence: float = 0.0, frequency: float = 0.0):
+        self.prompt, self.presence, self.frequency = prompt, presence, frequency
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        output = input_ids[:, self.prompt :]
+        count = torch.zeros_like(scores).scatter_add_(1, output, torch.ones_like(output, dtype=scores.dtype))
+        return scores - self.frequency * count - self.presence * (count > 0)
+
+
+class _Penalty(Options):
+    penalty: Positive = 1.1
+
+
+class _Size(Options):
+    size: Annotated[int, Field(ge=1, le=16)] = 3
+
+
+class _Strength(Options):
+    penalty: Strength = 0.5
+
+
+class _Bias(Options):
+    bias: str = ""
+
+
+class _Count(Options):
+    count: Annotated[int, Field(ge=0, le=1_000_000)] = 10
+
+
+class _Tokens(Options):
+    tokens: str = ""
+
+
+class _MinP(Options):
+    min_p: Annotated[float, Field(ge=0, le=1)] = 0.05
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A processor by name: its options, and how it is made from them."""
+
+    name: str
+    summary: str
+    options: type[Options]
+    make: Callable[[Any, About], Function]
+    reads_text: Callable[[Any], bool]
+    """Whether it does with these options; see :class:`~specviz.processing.Processor`."""
+    late: bool = False
+
+
+def _always(_: Any) -> bool:
+    return True
+
+
+def _never(_: Any) -> bool:
+    return False
+
+
+def _biases(options: _Bias, about: About) -> Function:
+    pairs: dict[tuple[int, ...], float] = {}
+    for entry in options.bias.split():
+        tokens, sign, bias = entry.rpartition(":")
+        try:
+            ids, value = tuple(int(token) for token in tokens.split("+")), float(bias)
+        except ValueError:
+            sign = ""
+        if not sign or not -1000 <= value <= 1000:
+            raise SettingsError(
+                f"The logit bias {shown(entry)} is not of the form token:bias or token+token:bias with a bias from "
+                "-1000 to 1000; an example is bias=5:2.5 17:-100."
+            )
+        pairs[ids] = value
+    _known([token for ids in pairs for token in ids], "logit_bias", about)
+    return SequenceBiasLogitsProcessor([[list(ids), value] for ids, value in pairs.items()])
+
+
+def _suppressed(options: _Tokens, about: About) -> Function:
+    try:
+        tokens = [int(token) for token in options.tokens.split()]
+    except ValueError:
+        raise SettingsError(
+            f"The tokens to suppress are ids with spaces between them, as in tokens=5 17, not {shown(options.tokens)}."
+        ) from None
+    _known(tokens, "suppress_tokens", about)
+    if len(set(tokens)) >= about.vocabulary:
+        raise SettingsError("The processor suppress_tokens leaves no token; name fewer.")
+    return SuppressTokensLogitsProcessor(tokens, device=about.device)
+
+
+def _known(tokens: list[int], name: str, about: About) -> None:
+    if not 0 < len(tokens) <= MOST_TOKENS:
+        raise SettingsError(f"The processor {name} names {len(tokens)} tokens; name 1 to {MOST_TOKENS:,}.")
+    unknown = [token for token in tokens if not 0 <= token < about.vocabulary]
+    if unknown:
+        raise SettingsError(
+            f"The processor {name} names token {unknown[0]} and the target knows 0 to {about.vocabulary - 1}."
+        )
+
+
+def _ends(name: str, about: About) -> list[int]:
+    if not about.end_tokens:
+        raise SettingsError(f"The processor {name} is about end tokens, and these models have none; leave it out.")
+    return sorted(about.end_tokens)
+
+
+# In the order in which transformers' generate applies them; classes of the user's come after these and before min-p.
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind("logit_bias", "adds to the logits of tokens, or of sequences", _Bias, _biases, lambda o: "+" in o.bias),
+        Kind(
+            "repetition_penalty",
+            "divides positive logits of tokens of the text, prompt included, and multiplies negative ones",
+            _Penalty,
+            lambda o, _: RepetitionPenaltyLogitsProcessor(o.penalty),
+            _always,
+        ),
+        Kind(
+            "no_repeat_ngram",
+            "bans tokens that would repeat an n-gram of the text",
+            _Size,
+            lambda o, _: NoRepeatNGramLogitsProcessor(o.size),
+            _always,
+        ),
+        Kind(
+            "min_new_tokens",
+            "bans end tokens before so many new tokens",
+            _Count,
+            lambda o, about: MinNewTokensLengthLogitsProcessor(
+                about.prompt, o.count, _ends("min_new_tokens", about), device=about.device
+            ),
+            _always,
+        ),
+        Kind("suppress_tokens", "bans tokens", _Tokens, _suppressed, _never),
+        Kind(
+            "ignore_eos",
+            "bans end tokens, as llama.cpp's --ignore-eos",
+            Options,
+            lambda _, about: SuppressTokensLogitsProcessor(_ends("ignore_eos", about), device=about.device),
+            _never,
+        ),
+        Kind(
+            "presence_penalty",
+            "takes the penalty from the logits of tokens of the output",
+            _Strength,
+            lambda o, about: OutputPenalty(about.prompt, presence=o.penalty),
+            _always,
+        ),
+        Kind(
+            "frequency_penalty",
+            "takes the penalty for each time that a token stands in the output",
+            _Strength,
+            lambda o, about: OutputPenalty(about.prompt, frequency=o.penalty),
+            _always,
+        ),
+        Kind(
+            "min_p",
+            "drops tokens less likely than this share of the most likely one; after temperature, top-k and top-p",
+            _MinP,
+            lambda o, _: MinPLogitsWarper(o.min_p),
+            _never,
+            late=True,
+        ),
+    )
+}
+_ORDER = [name for name in KINDS if name not in ("presence_penalty", "frequency_penalty")]
+_LOADED: dict[str, type] = {}
+"""Classes of the user's by ``module:Class``."""
+
+
+def load_processor(spec: str) -> None:
+    """Import ``my.module:MyProcessor``, so that settings can name it.
+
+    The module is looked up as Python does, the current folder first.
+
+    Raises:
+        SettingsError: if it cannot be imported, or is no LogitsProcessor of transformers.
+    """
+    module, _, name = spec.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except Exception as error:  # a user's module may fail in any way while it is imported
+        what = f"{type(error).__name__}: {error}"
+        raise SettingsError(f"The processor {shown(spec)} cannot be imported: {what}.") from error
+    if not (isinstance(found, type) and issubclass(found, LogitsProcessor)):
+        raise SettingsError(f"{shown(spec)} is no class derived from transformers' LogitsProcessor.")
+    _LOADED[spec] = found
+
+
+def load_named(processors: Processors | None) -> None:
+    """Import the classes that these name, which the user of this process typed himself.
+
+    Raises:
+        SettingsError: as :func:`load_processor`.
+    """
+    for choice in processors.chosen if processors else ():
+        if ":" in choice.name:
+            load_processor(choice.name)
+
+
+def check_processors(processors: Processors | None) -> list[tuple[Choice, Kind | None, Options | None]]:
+    """What each name stands for, with its validated options; of a class of the user's neither.
+
+    Raises:
+        SettingsError: for an unknown name, one that is given twice, a class that was not loaded, an unfit option.
+    """
+    found: list[tuple[Choice, Kind | None, Options | None]] = []
+    for choice in processors.chosen if processors else ():
+        if any(other.name == choice.name for other, _, _ in found):
+            raise SettingsError(f"The processor {shown(choice.name)} is given twice; leave one out.")
+        if choice.name in KINDS:
+            kind = KINDS[choice.name]
+            found.append((choice, kind, parse_options(kind.options, "processor", choice)))
+        elif choice.name in _LOADED:
+            found.append((choice, None, None))
+        elif ":" in choice.name:
+            raise SettingsError(
+                f"The processor {shown(choice.name)} is code, which only the commands record and check and programs "
+                "of your own run; leave it out here."
+            )
+        else:
+            raise SettingsError(f"There is no processor {shown(choice.name)}; there are {', '.join(KINDS)}.")
+    return found
+
+
+def make_processing(processors: Processors | None, about: About) -> Processing | None:
+    """The processors of settings in the order in which ``generate`` applies them; None for none.
+
+    Raises:
+        SettingsError: as :func:`check_processors`, and for options that these models cannot have.
+    """
+    if processors is None:
+        return None
+    early: list[Processor] = []
+    own: list[Processor] = []
+    late: list[Processor] = []
+    for choice, kind, options in check_processors(processors):
+        if kind is None:
+            own.append(Processor(choice.name, _made(choice), None))
+        else:
+            one = Processor(kind.name, kind.make(options, about), kind.reads_text(options), kind.late)
+            (late if kind.late else early if kind.name in _ORDER else own).append(one)
+    early.sort(key=lambda one: _ORDER.index(one.name))
+    return Processing((*early, *own, *late), processors.mode, processors.draft)
+
+
+def _made(choice: Choice) -> Function:
+    options: dict[str, Option] = dict(choice.options)
+    try:
+        found: Function = _LOADED[choice.name](**options)
+    except Exception as error:  # a class of the user's
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise SettingsError(
+            f"The processor {shown(choice.name)} cannot be made with {shown(options)}: {what}."
+        ) from error
+    return found

@@ -1,0 +1,261 @@
+"""Processors on a tree: rows, greedy decoding, what is recorded, and what is refused."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from unittest.mock import patch
+
+import pytest
+import torch
+from transformers import GenerationConfig, LogitsProcessor
+
+from specviz.engine.session import Session
+from specviz.engine.whatif.by_models import through_models
+from specviz.errors import NumericsError, SettingsError
+from specviz.models.loading import Pair
+from specviz.models.processors import KINDS, load_processor
+from specviz.trace.io import dump_trace, parse_trace
+from specviz.trace.processors import parse_processors, written
+from specviz.trace.schema import Choice, ProcessorMode, Processors, Sampling, Settings, Trace
+from specviz.trace.whatif_question import Question
+from specviz.tree import TokenTree
+from specviz.verifiers import proof_table
+from tests.pairs import TREES, make_pair, make_settings
+from tests.tools.processors_greedy import TEXT, Penalties, differing
+
+PROMPT = "the sea the sea the"
+CASES = {
+    "logit_bias": ("logit_bias:bias=12:1.5 20+21:4", {"sequence_bias": [[[12], 1.5], [[20, 21], 4.0]]}),
+    "repetition_penalty": ("repetition_penalty:penalty=1.7", {"repetition_penalty": 1.7}),
+    "no_repeat_ngram": ("no_repeat_ngram:size=1", {"no_repeat_ngram_size": 1}),
+    "min_new_tokens": ("min_new_tokens:count=2", {"min_new_tokens": 2}),
+    "suppress_tokens": ("suppress_tokens:tokens=13 200", {"suppress_tokens": [13, 200]}),
+    "ignore_eos": ("ignore_eos", {"suppress_tokens": [0]}),
+    "presence_penalty": ("presence_penalty:penalty=1.5", {"presence": 1.5}),
+    "frequency_penalty": ("frequency_penalty:penalty=0.9", {"frequency": 0.9}),
+    "min_p": ("min_p:min_p=0.2", {"min_p": 0.2}),
+    "user's": (f"{__name__}:Doubled:by=3", {"by": 3.0}),
+    "several": (
+        "min_p:min_p=0.1; frequency_penalty:penalty=0.4; repetition_penalty:penalty=1.3; suppress_tokens:tokens=13",
+        {"min_p": 0.1, "frequency": 0.4, "repetition_penalty": 1.3, "suppress_tokens": [13]},
+    ),
+}
+WIDE = Choice(name="k_config", options={"tree": "8,1", "proposal": "top_k"})
+SAMPLING = Sampling(temperature=0.8, top_k=60, top_p=0.95)
+
+
+class Doubled(LogitsProcessor):
+    """Adds ``by`` to the token that the text ends in."""
+
+    def __init__(self, by: float):
+        self.by = float(by)
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        scores[torch.arange(len(scores)), input_ids[:, -1]] += self.by  # in place, as a user's class may
+        return scores
+
+
+@pytest.fixture(autouse=True)
+def loaded() -> None:
+    load_processor(f"{__name__}:Doubled")
+
+
+@lru_cache(maxsize=500)
+def plain_logits(text: tuple[int, ...]) -> torch.Tensor:
+    with torch.inference_mode():
+        return make_pair(end_tokens=(0,)).target.model(input_ids=torch.tensor([text])).logits[0, -1:].clone()
+
+
+def reference(tree: TokenTree, options: dict, mode: ProcessorMode, prompt: int) -> torch.Tensor:
+    """One plain forward a path, then the processors that transformers' generate makes of the options."""
+    own = {name: options[name] for name in ("presence", "frequency") if name in options}
+    custom = [Penalties(prompt, own.get("presence", 0.0), own.get("frequency", 0.0))] if own else []
+    custom += [Doubled(options["by"])] if "by" in options else []
+    sampling = {"temperature": SAMPLING.temperature, "top_k": SAMPLING.top_k, "top_p": SAMPLING.top_p}
+    config = GenerationConfig(
+        do_sample=True, **sampling, **{k: v for k, v in options.items() if k not in ("presence", "frequency", "by")}
+    )
+    config._eos_token_tensor = torch.tensor([0])
+    chain = make_pair(end_tokens=(0,)).target.model._get_logits_processor(config, prompt, logits_processor=custom)
+    rows = []
+    for node in range(len(tree)):
+        text = tree.committed + tuple(tree.tokens[other] for other in tree.shape.path(node))
+        seen = text if mode == "exact" else tree.committed
+        rows.append(torch.softmax(chain(torch.tensor([seen]), plain_logits(text).clone()), -1))
+    return torch.cat(rows)
+
+
+@pytest.mark.parametrize("tree", ["4,2,2", "dynamic"])
+@pytest.mark.parametrize("mode", ["exact", "frozen"])
+@pytest.mark.parametrize("case", CASES)
+def test_rows_are_those_of_one_forward_a_path_and_transformers_processors(
+    case: str, mode: ProcessorMode, tree: str
+) -> None:
+    text, options = CASES[case]
+    pair = make_pair(end_tokens=(0,))
+    settings = make_settings(
+        tree, target=SAMPLING, processors=parse_processors(text, mode), verifiers=(Choice(name="rejection"),)
+    )
+    session = Session(pair, settings, PROMPT)
+    seen: list[tuple[TokenTree, torch.Tensor]] = []
+    session.watch = lambda tree, probs, _: seen.append((tree, probs.clone()))
+    list(session.run(1))
+    for grown, probs in seen:
+        expected = reference(grown, options, mode, len(session.prompt_tokens))
+        torch.testing.assert_close(probs, expected, atol=2e-5, rtol=0)
+
+
+def test_every_processor_is_among_the_cases() -> None:
+    assert set(KINDS) <= set(CASES)
+
+
+def test_greedy_is_generate_with_the_same_processors() -> None:
+    pair = make_pair(end_tokens=(0,))
+    trees = [TREES["4,2,2"], TREES["dynamic"]]
+    differ, accepted = differing(pair, ("the sea", "one one one one", "the the the"), trees, most=14)
+    assert differ == []
+    assert accepted > 10
+
+
+def test_frozen_is_another_text_than_generate_and_says_so() -> None:
+    pair = make_pair(scale=0.05)
+    first, second = greedy_start(pair, None)
+    assert second != 5
+    text = f"logit_bias:bias={first}+5:100"  # after the first token of the output always 5
+    assert greedy_start(pair, parse_processors(text)) == (first, 5)
+    assert greedy_start(pair, parse_processors(text, "frozen")) == (first, second)
+
+
+def greedy_start(pair: Pair, processors: Processors | None) -> tuple[int, int]:
+    session = Session(pair, make_settings(WIDE, target=Sampling(temperature=0.0), processors=processors), PROMPT)
+    step = session.step()
+    assert step.verdicts["rejection"].path, "the first token was drafted"
+    said = {verdict.lossless for verdict in step.verdicts.values()}
+    if processors and processors.mode == "frozen":
+        assert said <= {"no", "not proved"}
+    a, b = (*step.committed, *(session.step().committed if len(step.committed) < 2 else ()))[:2]
+    return a, b
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "says"),
+    [
+        ("repetition_penalty", "exact", "yes"),
+        ("repetition_penalty", "frozen", "no"),
+        ("suppress_tokens:tokens=5", "frozen", "yes"),
+        (f"{__name__}:Doubled:by=1", "exact", "not proved"),
+        (f"{__name__}:Doubled:by=1", "frozen", "not proved"),
+    ],
+)
+def test_what_is_said_of_a_lossless_verifier(text: str, mode: ProcessorMode, says: str) -> None:
+    with patch.object(proof_table, "says", lambda *_: "yes"):
+        step = Session(make_pair(), settings_of(text, mode), PROMPT).step()
+    assert step.verdicts["rejection"].lossless == says
+
+
+@lru_cache(maxsize=8)
+def run(text: str, mode: ProcessorMode = "exact", draft: bool = False, **fields: object) -> Trace:
+    session = Session(make_pair(), settings_of(text, mode, draft, **fields), PROMPT)
+    list(session.run())
+    return session.trace
+
+
+def settings_of(text: str, mode: ProcessorMode = "exact", draft: bool = False, **fields: object) -> Settings:
+    text = text.replace("min_new_tokens:count=12; ", "")  # this pair has no end tokens
+    return make_settings(processors=parse_processors(text, mode, draft=draft), **({"max_new_tokens": 8} | fields))
+
+
+def test_both_modes_and_what_they_decide_are_recorded_and_read_again() -> None:
+    trace = run("repetition_penalty:penalty=4")
+    steps = parse_trace(dump_trace(trace)).steps
+    assert steps == trace.steps
+    nodes = [node for step in steps for node in step.tree.nodes]
+    assert all(node.processed is not None for node in nodes)
+    assert all(node.processed.apart == 0 for node in nodes if node.depth == 0)
+    assert any(node.processed.apart > 0.1 for node in nodes)
+    assert all(node.processed.moved > 0 for node in nodes)
+    others = [verdict.other_mode for step in steps for verdict in step.verdicts.values() if verdict.other_mode]
+    assert others
+    assert any(other.nodes for other in others)
+
+
+def test_the_other_mode_is_what_a_run_in_that_mode_does() -> None:
+    exact, frozen = run("repetition_penalty:penalty=4"), run("repetition_penalty:penalty=4", "frozen")
+    for name, verdict in exact.steps[0].verdicts.items():
+        there = frozen.steps[0].verdicts[name]
+        told = verdict.other_mode
+        path, bonus = (told.path, told.bonus) if told else (verdict.path, verdict.bonus.token)
+        assert (path, bonus) == (there.path, there.bonus.token)
+
+
+def test_processed_rows_are_recorded_beside_the_raw_ones() -> None:
+    row = run("suppress_tokens:tokens=13 200; logit_bias:bias=7:50").steps[0].tree.nodes[0].target
+    assert row.processed.ids[0] == 7
+    assert 7 not in row.raw.ids[:1]
+
+
+def test_a_processed_draft_proposes_nothing_that_is_banned() -> None:
+    first = run("no_repeat_ngram:size=1", draft=True).steps
+    for step in first:
+        known = set(run("no_repeat_ngram:size=1", draft=True).prompt_tokens)
+        assert not known & {node.token for node in step.tree.nodes[1:]}
+    plain = run("no_repeat_ngram:size=1").steps
+    assert [n.draft_prob for n in plain[0].tree.nodes] != [n.draft_prob for n in first[0].tree.nodes]
+
+
+def test_a_step_is_judged_again_with_the_processors() -> None:
+    trace = run("repetition_penalty:penalty=4", draft=True)
+    answer = through_models(make_pair(), trace, 1, Question(Choice(name="rejection")))
+    assert answer.path == trace.steps[1].verdicts["rejection"].path
+    assert answer.difference < 1e-4
+
+
+def test_a_run_goes_on_as_it_would_have() -> None:
+    trace = run("frequency_penalty:penalty=2")
+    again = Session.resume(make_pair(), trace, steps=2)
+    list(again.run())
+    assert again.trace.output_tokens() == trace.output_tokens()
+
+
+def test_without_processors_a_file_has_no_word_of_them() -> None:
+    session = Session(make_pair(), make_settings(max_new_tokens=4), PROMPT)
+    list(session.run())
+    data = dump_trace(session.trace).decode()
+    assert not any(word in data for word in ('"processors"', '"other_mode"', '"apart"'))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nothing", "There is no processor 'nothing'; there are logit_bias"),
+        ("min_p; min_p", "given twice"),
+        ("min_p:min_p=2", "cannot use option min_p=2"),
+        ("a b", "not of the form name:option=value"),
+        ("os:system", "is code, which only"),
+        ("suppress_tokens", "names 0 tokens"),
+        ("suppress_tokens:tokens=99999", "names token 99999"),
+        ("suppress_tokens:tokens=x", "ids with spaces"),
+        ("logit_bias:bias=5", "not of the form token:bias"),
+        ("logit_bias:bias=5:nan", "not of the form token:bias"),
+        ("ignore_eos", "about end tokens"),
+        ("; ".join(["min_p"] * 17), "17 processors"),
+    ],
+)
+def test_what_no_run_can_have_is_refused_in_one_sentence(text: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        Session(make_pair(), make_settings(processors=parse_processors(text)), PROMPT)
+
+
+def test_a_processor_that_leaves_no_token_ends_the_run_in_one_sentence() -> None:
+    banned = " ".join(f"{token}:-1000" for token in range(5))
+    session = Session(make_pair(), settings_of(f"logit_bias:bias={banned}; {__name__}:Doubled:by=1"), PROMPT)
+    session._processing.processors[1].function.by = float("nan")
+    with pytest.raises(NumericsError, match="Doubled leaves no token"):
+        session.step()
+    assert session.failed is not None
+
+
+def test_the_text_of_processors_is_read_back() -> None:
+    found = parse_processors(TEXT)
+    assert parse_processors(written(found.chosen)) == found
+    assert parse_processors(" ; ") is None
