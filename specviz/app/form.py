@@ -32,7 +32,15 @@ EXAMPLES = (
 DEFAULT_VERIFIERS = ("rejection", "eta", "longest_path")
 PROMPT_ENDS = list(get_args(PromptEnd))
 PROCESSOR_MODES: tuple[ProcessorMode, ...] = get_args(ProcessorMode)
-ADDED = ("head_reads", "head_options", "processors", "processor_mode", "stop_strings", "min_new_tokens", "record_optimum")
+ADDED = (
+    "head_reads",
+    "head_options",
+    "processors",
+    "processor_mode",
+    "stop_strings",
+    "min_new_tokens",
+    "record_optimum",
+)
 ADDED_VERIFIERS = ("coupling", "lenience", "relaxed")
 """Fields, and verifiers with options, that came after the breakpoints: endpoints have them last, because programs may
 send values without names."""

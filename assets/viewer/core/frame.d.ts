@@ -50,6 +50,7 @@ export interface Biases {
  * Columns over the nodes of the tree. ``q`` and ``p`` are the draft's and the target's probability; null where they
  * were not recorded, and for the root. ``text`` is never null: see :func:`specviz.figures.text.token_of`.
  *
+ * optimum     of nodes with children; null as a whole where it was not recorded
  * outside     what the target gives after each node to tokens that the draft cannot propose
  * confidence  how likely the draft says that what it drafts after each node is accepted
  * bias        by which the draft's raw rows were moved by the nodes' tokens
@@ -66,6 +67,7 @@ export interface Nodes {
   p: (number | null)[];
   target: Distributions;
   draft: Distributions;
+  optimum: (number | null)[] | null;
   limits: Limits;
   outside: (number | null)[] | null;
   confidence: (number | null)[] | null;
@@ -170,8 +172,10 @@ export interface OtherMode {
 
 /**
  * What one verifier made of the tree. ``thresholds`` has one a node, null where it was not recorded; ``emitted``
- * counts the new tokens, bonus included; ``bonus`` is null where the step emitted none, or it was not recorded;
- * ``otherMode`` is null where processors in the other mode change nothing, and without processors.
+ * counts the new tokens, bonus included; ``bonus`` is null where the step emitted none, or it was not recorded.
+ * ``acceptance`` has what the rule could expect at each node with children, given these; null where it was not
+ * recorded, and for a rule that does not decide node by node. ``otherMode`` is null where processors in the other mode
+ * change nothing, and without processors.
  */
 export interface Verdict {
   verifier: string;
@@ -182,6 +186,7 @@ export interface Verdict {
   emitted: number;
   bonus: Bonus | null;
   thresholds: (number | null)[];
+  acceptance: (number | null)[] | null;
   rules: string[];
   decisions: Decisions;
   otherMode: OtherMode | null;
@@ -670,6 +675,7 @@ export interface Settings {
   prompt_end_token: "refuse" | "drop" | "keep";
   audit: boolean;
   record_top_k: number;
+  record_optimum: boolean;
 }
 
 /**
@@ -714,7 +720,8 @@ export interface Totals {
 
 /**
  * Of one verifier over the steps that know it; ``depth`` from depth 1, ``rank`` from draw rank 0. ``low`` and
- * ``high`` are the 95 % interval of ``efficiency`` over steps; null for too few.
+ * ``high`` are the 95 % interval of ``efficiency`` over steps; null for too few. ``atNodes`` is null where no optimum
+ * was recorded, and for a rule that does not decide node by node.
  */
 export interface VerifierTotals {
   verifier: string;
@@ -727,6 +734,7 @@ export interface VerifierTotals {
   high: number | null;
   depth: Counts;
   rank: Counts;
+  atNodes: AtNodes | null;
 }
 
 /**
@@ -738,6 +746,17 @@ export interface Counts {
   of: number[];
   least: (number | null)[];
   most: (number | null)[];
+}
+
+/**
+ * Sums over the nodes with children that a verifier's walks reached: at how many a child was accepted, what the
+ * rule could expect there, and the optima.
+ */
+export interface AtNodes {
+  nodes: number;
+  accepted: number;
+  expected: number;
+  optimum: number;
 }
 
 /**
