@@ -197,6 +197,24 @@ def test_every_input_is_documented_under_its_name(page: Page) -> None:
         assert given == (own + inputs if name == "/run" else own), name
 
 
+FIRST = """
+    prompt target draft chat target_quantization draft_quantization device dtype allow_renamed_tokens builder
+    builder_k_config_tree builder_k_config_proposal builder_explicit_paths builder_explicit_proposal
+    builder_dynamic_rule builder_dynamic_top_k builder_dynamic_depth builder_dynamic_total
+    builder_dynamic_threshold builder_sequoia_acceptance builder_sequoia_total builder_sequoia_depth
+    builder_sequoia_proposal builder_prompt_lookup_ngram builder_prompt_lookup_places builder_prompt_lookup_depth
+    verifiers driver verifier_eta_epsilon verifier_eta_delta verifier_eta_select temperature top_k top_p
+    eta_cutoff seed max_new_tokens draft_temperature prompt_end_token audit stop_parting stop_nothing_accepted
+    stop_audit stop_text stop_token stop_entropy_above stop_target_prob_below
+"""
+"""The inputs of /step before any were added, in their order."""
+
+
+def test_inputs_that_were_added_come_after_those_that_programs_send_without_names(page: Page) -> None:
+    given = [one["parameter_name"] for one in page.get_api_info()["named_endpoints"]["/step"]["parameters"]]
+    assert given[: len(FIRST.split())] == FIRST.split()
+
+
 def test_private_events_have_no_name_and_cannot_be_called_by_one(page: Page) -> None:
     private = [event for event in page.fns.values() if event.api_visibility == "private"]
     assert len(private) > 30
