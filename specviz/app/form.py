@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, get_args
@@ -72,10 +72,11 @@ class Form:
     def inputs(self) -> list[Any]:
         return list(self.components.values())
 
-    def with_breakpoints(self, stops: Form) -> list[Any]:
-        """The components of both, as the endpoints that run steps take them."""
+    def with_breakpoints(self, own: Mapping[str, Any], stops: Sequence[Any]) -> list[Any]:
+        """Components or values of this form, by name, and those of the breakpoints, as the endpoints that run steps take
+        them."""
         first, later = self._in_endpoints()
-        return [*(self.components[name] for name in first), *stops.inputs, *(self.components[name] for name in later)]
+        return [*(own[name] for name in first), *stops, *(own[name] for name in later)]
 
     def split(self, values: Sequence[Any], stops: Form) -> tuple[list[Any], list[Any]]:
         """The values of those, apart: of this form, and of the breakpoints."""

@@ -194,7 +194,7 @@ def build_page(
         files: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden"}
         private: dict[str, Any] = {"api_visibility": "private"}
         opened = [viewer, page_state, *form.inputs]
-        everything = form.with_breakpoints(stops)
+        everything = form.with_breakpoints(form.components, stops.inputs)
         # The command bar is told when each of these goes to the server, and when its answer is complete.
         said: dict[str, dict[str, Any]] = {
             name: {"js": _begun(name, text, stops=name in STOPPED)} for name, text in TOLD.items()

@@ -61,7 +61,7 @@ def test_programs_that_send_values_in_order_have_the_newest_inputs_last(form):
     stops = Form()
     with gr.Blocks():
         breakpoint_form(stops)
-    inputs = form.with_breakpoints(stops)
+    inputs = form.with_breakpoints(form.components, stops.inputs)
     both = [*form.components.items(), *stops.components.items()]  # some of their names are equal
     names = {id(component): name for name, component in both}
     given = [names[id(component)] for component in inputs]

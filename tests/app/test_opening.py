@@ -58,7 +58,8 @@ class Page:
                 self.form[name] = update["value"]
 
     def step(self) -> None:
-        *_, last = self.act.on_step(self.desk, REQUEST, *self.form.values(), *self.stops)
+        values = self.act.form.with_breakpoints(self.form, self.stops)
+        *_, last = self.act.on_step(self.desk, REQUEST, *values)
         self.take(last)
 
     def ask(self, handler: str, **data: Any) -> Any:

@@ -153,7 +153,7 @@ class Maker:
             as_form_reads(settings)
             with no_network():
                 fits(self.actions.form, tuple(values.values()))
-            arguments = (*values.values(), *stops.values())
+            arguments = self.actions.form.with_breakpoints(values, list(stops.values()))
             return _said(self.actions.on_run(count, self.desk, self.request, *arguments))
 
         return f"form {_changed(values, self.values)}", run

@@ -129,7 +129,7 @@ def test_the_files_it_sends_are_what_they_are_called():
     path = ("steps", 0, "verdicts", "rejection", "decisions", 0, "reason")
     long = json.loads(gzip.decompress(attack_traces.with_value(path, "x" * 5000, "long")))
     assert len(long["steps"][0]["verdicts"]["rejection"]["decisions"][0]["reason"]) == 5000
-    assert len(parse_trace(attack_traces.heavy("heavy", 400_000)).steps) == 2
+    assert len(parse_trace(attack_traces.heavy("heavy", 500_000)).steps) == 2
     noisy = attack_traces.noisy("noisy", 1, 300_000)
     assert len(noisy) > 150_000
     assert parse_trace(noisy).id == "noisy"

@@ -28,6 +28,7 @@ MODULES = COMPLETE | {
     "breakpoints": "specviz.trace.breakpoints",
     "io": "specviz.trace.io",
     "page_state": "specviz.app.page_state",
+    "processors": "specviz.models.processors",
     "proofs": "specviz.app.proofs",
     "read": "specviz.compare.read",
     "run_handlers": "specviz.app.run_handlers",

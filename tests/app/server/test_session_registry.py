@@ -164,7 +164,7 @@ def test_who_changes_the_models_on_the_page_does_not_keep_those_of_before(tmp_pa
     desk = None
     for name in ("a", "b"):
         values = {key: component.value for key, component in act.form.components.items()} | write_form(*INPUTS[name])
-        *_, (_, desk) = act.on_run(1, desk, request, *values.values(), *stops)
+        *_, (_, desk) = act.on_run(1, desk, request, *act.form.with_breakpoints(values, stops))
     assert loader.names() == ["a", "b"]
     assert loader.most_beside == 0
 

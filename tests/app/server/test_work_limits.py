@@ -20,10 +20,9 @@ from specviz.app.server.session_start import SessionStart
 from specviz.engine.session import Session
 from specviz.engine.work import option_to_lower, step_work
 from specviz.errors import SettingsError
-from specviz.models.memory import ToLoad, as_loaded, step_memory
+from specviz.models.memory import as_loaded, of_spec, step_memory
 from specviz.models.pair_spec import ModelChoice
 from specviz.models.presets import PRESETS
-from specviz.models.weight_sizes import config_of
 from specviz.trace.schema import Choice, Settings
 from tests import pairs
 from tests.paths import DOCS
@@ -82,7 +81,7 @@ def test_the_longest_run_of_every_preset_has_room_with_what_the_document_says(na
     rows = re.findall(r"^\| (`.+`) \| ([\d,]+) \|$", (DOCS / "limits.md").read_text(encoding="utf-8"), re.MULTILINE)
     said = {preset: int(number.replace(",", "")) for names, number in rows for preset in re.findall("`(.+?)`", names)}
     preset = PRESETS[name]
-    target, draft = (ToLoad(spec.id, config_of(spec), torch.bfloat16) for spec in (preset.target, preset.draft))
+    target, draft = (of_spec(spec, torch.bfloat16) for spec in (preset.target, preset.draft))
     needed = 0
     for choice in HONEST:
         work = step_work(choice)
