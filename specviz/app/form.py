@@ -73,8 +73,8 @@ class Form:
         return list(self.components.values())
 
     def with_breakpoints(self, own: Mapping[str, Any], stops: Sequence[Any]) -> list[Any]:
-        """Components or values of this form, by name, and those of the breakpoints, in the order of the endpoints that run
-        steps."""
+        """Components or values of this form, by name, and those of the breakpoints, in the order of endpoints that
+        run steps."""
         first, later = self._in_endpoints()
         return [*(own[name] for name in first), *stops, *(own[name] for name in later)]
 
