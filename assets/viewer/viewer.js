@@ -55,9 +55,7 @@ export const mounted = [];
  * @returns {Viewer}
  */
 export function mount(element, handlers = {}) {
-  let isDouble = false;
-  /** @type {number | null} */
-  let opening = null;
+  let isDouble = false, opening = /** @type {number | null} */ (null);
   const state = emptyState(), ui = buildParts(), narrow = matchMedia(NARROW), low = matchMedia(LOW), motion = makeMotion(ui.root);
   element.classList.add("specviz");
   element.replaceChildren(ui.root);

@@ -211,7 +211,7 @@ def settings_form(form: Form) -> Any:
         gr.Textbox(
             "",
             label="Processors",
-            info="Of the target, by the text; such as repetition_penalty:penalty=1.2; min_p:min_p=0.05",
+            info="Of the target's logits, such as repetition_penalty:penalty=1.2; min_p:min_p=0.05",
             max_length=20_000,
             render=False,
         ),
@@ -222,7 +222,7 @@ def settings_form(form: Form) -> Any:
             list(PROCESSOR_MODES),
             value="exact",
             label="Processor mode",
-            info="By each path, or the committed text",
+            info="exact: by the text on each path; frozen: by the committed text",
             render=False,
         ),
     )
@@ -242,7 +242,7 @@ def settings_form(form: Form) -> Any:
     form.add("min_new_tokens", least)
     form.add(
         "record_optimum",
-        gr.Checkbox(False, label="Optimum of nodes", info="And each rule's expectation; slower", render=False),
+        gr.Checkbox(False, label="Optimum of nodes", info="With what each rule can expect; slower", render=False),
     )
     most = form.limits.steps
     with group("Sampling"):
@@ -406,7 +406,8 @@ def _options(values: dict[str, Any], prefix: str) -> dict[str, Any]:
 
 def _option_fields(form: Form, prefix: str, options: Any, label: str = "") -> None:
     for name, info in options.model_fields.items():
-        form.add(f"{prefix}.{name}", _component(_label(f"{label}{name}"), info))
+        written_out = name if label.strip() == name else f"{label}{name}"  # lenience has an option of its own name
+        form.add(f"{prefix}.{name}", _component(_label(written_out), info))
 
 
 def _component(label: str, info: FieldInfo) -> Any:

@@ -69,12 +69,14 @@ const endOf = (larger) => (larger > 0.5 ? 1 : Number((1.5 * larger).toPrecision(
  */
 export function levelPicture(looks, p, threshold) {
   const most = endOf(Math.max(p, threshold)), { mark, found, above, below, anchor } = placesOf(threshold, p, most);
+  // In the middle it would run into what the line ends at.
+  const side = anchor === "middle" && mark > 0.6 * WIDTH ? "end" : anchor;
   return line(looks, `Target p ${digits(p)} on a line from 0 to ${digits(most)}; above ${digits(threshold)} it accepts.`, [
     svg("rect", { x: mark, y: MIDDLE - 9, width: Math.max(2, WIDTH - EDGE - mark), height: 18, rx: 4, class: "sv-line-zone" }),
     svg("rect", { x: EDGE, y: MIDDLE - 4, width: Math.max(1.5, found - EDGE), height: 8, rx: 2, class: "sv-line-solid" }), svg("path", { d: `M${mark} ${MIDDLE - 13}v26`, class: "sv-line-mark" }),
     svg("text", { x: above, y: 14, "text-anchor": "middle", class: "sv-line-strong" }, `target p ${digits(p)}`),
     ...(anchor === "start" && mark < 26 ? [] : [svg("text", { x: EDGE, y: HEIGHT - 6 }, "0")]), ...(anchor === "end" ? [] : [svg("text", { x: WIDTH - EDGE, y: HEIGHT - 6, "text-anchor": "end" }, digits(most))]),
-    svg("text", { x: below, y: HEIGHT - 6, "text-anchor": anchor, class: "sv-line-strong" }, `accept above ${digits(threshold)}`),
+    svg("text", { x: below, y: HEIGHT - 6, "text-anchor": side, class: "sv-line-strong" }, `accept above ${digits(threshold)}`),
   ]);
 }
 

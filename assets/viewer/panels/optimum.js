@@ -33,6 +33,6 @@ export function optimumBox(run, { step, nodes, verdicts }, node, { known, shown 
   return el("section", { class: "sv-optimum", "aria-label": "Acceptance of a child of this node" }, el("h4", {}, "A child of it is accepted"),
     el("div", { class: "sv-wide-track" }, el("i", { class: "sv-optimum-best", style: `left: ${100 * best}%`, title: `optimum: ${digits(best)}` }), marks),
     el("div", { class: "sv-otherrows" }, lines, el("span", {}, "│"), "optimum", recorded(best, `${nodePath(step, node)}.optimum`)),
-    note("Of each rule: its chance with the children that were drawn. The optimum: the most that a lossless rule deciding node by node can have, in the mean over all draws, so one draw may lie above it."),
+    note("Of each rule: its chance with the children that were drawn. The optimum: the most that a lossless rule deciding node by node can have, in the mean over all draws, so one draw may lie above it. Lossy rules may pass it."),
     without.length ? note(`Without a mark, because ${without.length > 1 ? "they do" : "it does"} not decide node by node and may pass the optimum: ${without.join(", ")}.`) : null);
 }

@@ -102,7 +102,7 @@ function totalsOfAll(caption, run, verifiers, steps, formulas) {
 function atNodes({ verifier, atNodes: sums }, looks) {
   if (!sums) return el("em", { class: "sv-note" }, "none: it does not decide node by node, or it was not recorded");
   const [accepted, expected, optimum] = [sums.accepted, sums.expected, sums.optimum].map((sum) => sum / sums.nodes), at = (/** @type {number} */ share) => `left: ${100 * share}%`;
-  const said = `accepted ${percent(accepted)}, expected ${percent(expected)}, optimum ${percent(optimum)}`;
+  const said = `accepted ${percent(accepted)}, ▮ expected ${percent(expected)}, │ optimum ${percent(optimum)}`;
   return el("div", { class: "sv-efficiency sv-atnodes", title: `${verifier}: ${said}` },
     el("span", { class: "sv-wide-track" }, el("span", { class: "sv-fill", style: `width: ${100 * accepted}%; background: var(--sv-${looks.role})` }), el("i", { class: "sv-optimum-mark", style: at(expected) }), el("i", { class: "sv-optimum-best", style: at(optimum) })),
     el("small", {}, `${said}; ${sums.nodes} nodes`));

@@ -58,7 +58,7 @@ export function fill(made, card) {
   else if (own === "path" || own === "tried") examined(shapes, card, wide, high);
   else quiet(shapes, card, wide, high);
   if (card.classes?.includes("sv-parting")) shapes.push(svg("path", { class: "sv-part", d: card.down ? `M${INSET} ${high - 7}l7 7-7 7-7-7z` : `M${wide} ${high / 2 - 7}l7 7-7 7-7-7z` }));
-  if (card.classes?.includes("sv-otherwise")) shapes.push(svg("path", { class: "sv-unlike", d: `M${wide - 9} -5h10m-10 4h10m-7 4l4-12` }));
+  if (card.classes?.includes("sv-otherwise")) shapes.push(svg("rect", { class: "sv-unlike-ground", x: wide - 12, y: -11, width: 16, height: 16, rx: 4 }), svg("path", { class: "sv-unlike", d: `M${wide - 9} -5h10m-10 4h10m-7 4l4-12` }));
   made.replaceChildren(...shapes);
 }
 
