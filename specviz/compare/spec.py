@@ -90,7 +90,7 @@ class Comparison(Value):
     """Whether prompts are wrapped in the target's chat template; null: if it has one."""
     prompt_end_token: PromptEnd = "refuse"
     """What is done where a prompt outside a chat template ends in an end token."""
-    record_optimum: bool = False
+    record_optimum: bool = Field(False, exclude_if=lambda value: not value)
     """Whether the optimum of every node, and what each rule can expect there, is computed."""
 
 

@@ -298,7 +298,7 @@ def test_what_was_accepted_and_not_written_is_told_apart(from_file):
     assert f"{written} token{'s' if written > 1 else ''} of the driver's {len(verdict.path) + 1}" in page.inner_text(
         ".sv-inspector"
     )
-    assert f"count {cut} that were not written" in read(seen, RUN)
+    assert f"count {cut} that were thrown away, because the text ended" in read(seen, RUN)
     for place, node in enumerate(verdict.path):
         page.evaluate("node => window.specvizViewer.mounted.at(-1).select(node, true)", node)
         said = page.inner_text(".sv-decision[data-verifier=rejection]:not([data-bonus])") + page.inner_text(

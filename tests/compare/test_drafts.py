@@ -198,7 +198,8 @@ def test_broken_off_between_drafts_and_gone_on_with(folder: Path, models: Path, 
 def test_one_draft_has_the_units_it_always_had(models: Path) -> None:
     job = job_of(models, {})
     assert {unit.draft for unit in job.units()} == {None}
-    assert jobs._plan(job)["comparison"].keys() == Comparison.model_fields.keys() - {"drafts"}
+    added = {"drafts", "processors", "processor_mode", "min_new_tokens", "stop", "record_optimum"}
+    assert jobs._plan(job)["comparison"].keys() == Comparison.model_fields.keys() - added
     three = job_of(models, DRAFTS)
     own = [[unit for unit in three.units() if unit.draft == label] for label in DRAFTS]
     shapes = [[(unit.mode, unit.prompt.id, unit.tree, unit.verifier) for unit in some] for some in own]
