@@ -223,6 +223,7 @@ def test_the_page_shows_a_block_head_with_its_rows_its_bias_and_its_confidence(f
     page.keyboard.press("Escape")
     page.click("summary:has-text('Rows of the block')")
     rows = page.locator("table:has(caption:text-is('Rows of the block')) tbody tr")
+    rows.first.wait_for()
     positions = [
         slot.position for slot in trace.steps[0].caches.draft.appended if slot.role == "mask" or slot.node == 0
     ]

@@ -176,7 +176,8 @@ def test_hostile_tokens_are_made_visible_in_sentences():
 # ------------------------------------------------------------------------------------------- the shipped runs
 
 
-SHIPPED = sorted((ASSETS).glob("*/*.json.gz"))
+SHIPPED = sorted(path for path in ASSETS.glob("*/*.json.gz") if path.parent.name != "faults")
+"""Those of sound engines: tests/gallery says what is found in the others."""
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name.removesuffix(".json.gz"))

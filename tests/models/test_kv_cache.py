@@ -165,7 +165,7 @@ def test_a_mask_that_leaks_is_noted_as_it_was(monkeypatch: pytest.MonkeyPatch) -
         mask[0, 0, 2, base + 1] = 0
         return mask
 
-    monkeypatch.setattr("specviz.models.language_model.tree_mask", leaking)
+    monkeypatch.setattr("specviz.models.cached_model.tree_mask", leaking)
     cache, _ = scored(make_pair().target, TOKENS, PARENTS)
     assert cache.written[2].sees == (0, 1, 2)
 
