@@ -356,7 +356,7 @@ def test_what_models_say_of_rows_can_be_kept_for_where_they_are_not() -> None:
     assert names(audit(with_row_checks(kept, target, draft))) == found
     compared = [check.compared for step in kept.steps for check in step.checks if check.name == "target_rows"]
     said = next(one.sentence for one in audit(kept) if isinstance(one, Finding) and one.check == "target_rows")
-    assert f" of {sum(compared)} in " in said
+    assert f" of {sum(compared)} comparisons failed, in " in said
     assert {"target_rows", "draft_rows"} & lacked(audit(kept)).keys() == set()
     # Models that are given are asked anew, and what was kept is not counted beside it.
     assert audit(kept, target, draft) == audit(trace, target, draft)

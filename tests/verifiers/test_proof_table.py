@@ -300,7 +300,7 @@ def test_a_broken_promise_of_some_options_fails_the_command(
         (["--options", "nobody"], "There is no verifier 'nobody'"),
         (["--tree", "nobody:x=1"], "There is no tree builder 'nobody'"),
         (["--tree", "dynamic:depth=x"], "cannot use option depth"),
-        (["--write", "x.json", "--options", "eta"], "leave --verifier, --options and --tree out"),
+        (["--write", "x.json", "--options", "eta"], "leave --verifier, --options, --processor and --tree out"),
     ],
 )
 def test_what_cannot_be_checked_is_one_sentence(
