@@ -109,7 +109,7 @@ def _counts(pairs: Sequence[tuple[int, int]], intervals: Sequence[Interval | Non
 
 def _against(trace: Trace, verifiers: Sequence[str]) -> list[AgainstTotals]:
     driver = trace.steps[-1].driver if trace.steps else None
-    pairs = [against(trace, trace.steps, name, driver) for name in verifiers if driver is not None and name != driver]
+    pairs = [against(trace, name, driver) for name in verifiers if driver is not None and name != driver]
     return [
         {
             "verifier": one.verifier,

@@ -15,7 +15,7 @@ from specviz.trace.best_tree import BestTrees, expected_tokens, paths_text
 from specviz.trace.calibration import Interval
 from specviz.trace.forward_times import ForwardTimes, merged, times_of_run
 from specviz.trace.intervals import efficiency_interval
-from specviz.trace.metrics import new_tokens
+from specviz.trace.metrics import new_tokens_at
 from specviz.trace.schema import Proposal, Trace
 
 LEAST_DECISIONS = 100
@@ -61,7 +61,7 @@ class Advice(NamedTuple):
     """Attributes:
     driver, proposal: of the steps that were counted, those of the newest kind in the runs.
     steps: how many were counted.
-    left_out: steps that had another driver, proposal or sampling.
+    left_out: steps that had another driver, proposal or sampling, processors among it.
     chosen: whether the builder chose by the draft's confidence what it expanded, so that the acceptance is that of
         confident places.
     decisions: nodes whose children were judged.
@@ -109,16 +109,16 @@ def advise(
     """
     if any(not 1 <= budget <= MOST_BUDGET for budget in budgets) or not 1 <= depth <= 32:
         raise SettingsError(f"A budget is a number of nodes from 1 to {MOST_BUDGET}, and a depth one from 1 to 32.")
-    kinds = [(kind_of(trace, at), trace, step) for trace in traces for at, step in enumerate(trace.steps)]
+    kinds = [(kind_of(trace, at), trace, at) for trace in traces for at in range(len(trace.steps))]
     wanted = kinds[-1][0] if kinds else None
-    kept = [(trace, step) for kind, trace, step in kinds if kind == wanted]
-    steps = [step for _, step in kept]
+    kept = [(trace, at) for kind, trace, at in kinds if kind == wanted]
+    steps = [trace.steps[at] for trace, at in kept]
     if steps and steps[-1].tree.builder == "prompt_lookup":
         raise SettingsError("These trees were copied from the text, so they say nothing about a shape for the draft.")
     found = acceptance(steps)
     if sum(found.decisions) < LEAST_DECISIONS:
         raise SettingsError(too_few(sum(found.decisions)))
-    lengths = [new_tokens(step, step.driver, trace.end_tokens) for trace, step in kept]
+    lengths = [new_tokens_at(trace, at, trace.steps[at].driver) for trace, at in kept]
     nodes = sum(len(step.tree.nodes) - 1 for step in steps) / len(steps)
     times = merged([times_of_run(traces), *measured])
     head = traces[-1].models.draft.head if traces[-1].models.draft else None
@@ -149,9 +149,10 @@ def advise(
 
 def kind_of(trace: Trace, position: int) -> tuple[object, ...]:
     """What has to be the same for two steps' acceptance to be one figure."""
-    step = trace.steps[position]
-    copied = step.tree.builder == "prompt_lookup"
-    return step.driver, step.verdicts[step.driver].options, step.tree.proposal, copied, trace.sampling_of(position)
+    step, settings = trace.steps[position], trace.settings_of(position)
+    copied, processors = step.tree.builder == "prompt_lookup", settings and settings.processors
+    options = step.verdicts[step.driver].options
+    return step.driver, options, step.tree.proposal, copied, trace.sampling_of(position), processors
 
 
 def too_few(decisions: int) -> str:

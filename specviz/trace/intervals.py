@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from specviz.trace.calibration import LEAST_STEPS, Interval, ratio_interval, wilson_of
-from specviz.trace.metrics import new_tokens
+from specviz.trace.metrics import new_tokens_at
 from specviz.trace.schema import Step, Trace
 
 
@@ -81,12 +81,11 @@ def ranks_by_step(steps: Sequence[Step], verifier: str) -> list[list[tuple[int, 
     return found
 
 
-def against(trace: Trace, steps: Sequence[Step], verifier: str, other: str) -> Against | None:
+def against(trace: Trace, verifier: str, other: str) -> Against | None:
     """Paired over the steps that both judged: the same trees, the same luck. None for no such step."""
-    both = [step for step in steps if verifier in step.verdicts and other in step.verdicts]
+    both = [at for at, step in enumerate(trace.steps) if verifier in step.verdicts and other in step.verdicts]
     if not both:
         return None
-    ends = trace.end_tokens
-    apart = [new_tokens(step, verifier, ends) - new_tokens(step, other, ends) for step in both]
+    apart = [new_tokens_at(trace, at, verifier) - new_tokens_at(trace, at, other) for at in both]
     interval = ratio_interval([(one, 1) for one in apart])
     return Against(verifier, other, len(both), sum(map(bool, apart)), sum(apart) / len(both), interval)

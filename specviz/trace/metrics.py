@@ -93,9 +93,14 @@ def new_tokens(step: Step, verifier: str, end_tokens: Collection[int], least: in
     return emitted_length(step, verdict.path, end_tokens, least)
 
 
+def new_tokens_at(trace: Trace, position: int, verifier: str) -> int:
+    """The same in ``steps[position]`` of a run, whose settings say which end tokens end its text."""
+    return new_tokens(trace.steps[position], verifier, trace.end_tokens, trace.least_in(position))
+
+
 def emitted_lengths(trace: Trace, verifier: str) -> list[int]:
     """New tokens of each step, as :func:`new_tokens` counts them."""
-    return [new_tokens(step, verifier, trace.end_tokens, trace.least_in(i)) for i, step in enumerate(trace.steps)]
+    return [new_tokens_at(trace, position, verifier) for position in range(len(trace.steps))]
 
 
 def block_efficiency(trace: Trace, verifier: str) -> float:

@@ -20,7 +20,7 @@ from specviz.trace.metrics import (
     accepted_lengths,
     block_efficiency,
     difference_text,
-    new_tokens,
+    new_tokens_at,
     node_acceptance,
     overhead,
     same_steps,
@@ -81,10 +81,10 @@ def _figures(trace: Trace, names: Iterable[str], driver: str) -> list[str]:
 def _against(trace: Trace, names: Iterable[str]) -> list[str]:
     """How sure the driver's block efficiency is, and which verifiers differ from it by more than noise."""
     last = trace.steps[-1].driver
-    own = [new_tokens(step, step.driver, trace.end_tokens) for step in trace.steps]
+    own = [new_tokens_at(trace, at, step.driver) for at, step in enumerate(trace.steps)]
     lines = [f"block efficiency of the driver, over {len(own)} steps: {_interval(efficiency_interval(own))}"]
     for name in names:
-        one = against(trace, trace.steps, name, last) if name != last else None
+        one = against(trace, name, last) if name != last else None
         if one is not None:
             noise = {None: "", True: ": may be noise", False: ": more than noise"}[one.noise if one.parted else None]
             lines.append(

@@ -13,6 +13,7 @@ from specviz.trace.advice import LEAST_DECISIONS, advise
 from specviz.trace.advice_report import advice_report, rank_report
 from specviz.trace.best_tree import BestTrees, RankPath, expected_tokens, paths_of, paths_text
 from specviz.trace.forward_times import ForwardTimes, Width, merged, times_of_bench, times_of_run
+from specviz.trace.processors import parse_processors
 from specviz.trace.schema import Step, TopK, Trace
 from specviz.trace.target_ranks import BINS, rank_histograms, target_rank
 from tests.sample_traces import k_config, sample_trace
@@ -184,6 +185,18 @@ def test_steps_of_another_driver_are_left_out(trace: Trace) -> None:
     other = [step.model_copy(update={"driver": "eta"}) for step in trace.steps[:9]]
     found = advise([trace.model_copy(update={"steps": (*other, *trace.steps[9:])})])
     assert (found.steps, found.left_out) == (141, 9)
+    settings = trace.settings.model_copy(update={"processors": parse_processors("min_p")})
+    processed = [step.model_copy(update={"settings": settings}) for step in trace.steps[:9]]
+    found = advise([trace.model_copy(update={"steps": (*processed, *trace.steps[9:])})])
+    assert (found.steps, found.left_out) == (141, 9), "processors are of the sampling"
+
+
+def test_what_was_seen_counts_on_behind_an_end_token_that_ends_nothing(trace: Trace) -> None:
+    ends = tuple(sorted({node.token for step in trace.steps for node in step.tree.nodes}))
+    settings = trace.settings.model_copy(update={"min_new_tokens": 10_000})
+    going_on = trace.model_copy(update={"end_tokens": ends, "settings": settings})
+    assert advise([going_on]).seen == advise([trace]).seen
+    assert advise([trace.model_copy(update={"end_tokens": ends})]).seen < advise([trace]).seen
 
 
 def test_a_budget_is_called_fastest_only_between_widths_that_were_measured(trace: Trace) -> None:

@@ -52,18 +52,34 @@ def compared(trace: Trace, eta: list[int]) -> Trace:
 
 def test_a_difference_is_noise_unless_the_steps_agree_about_it(trace: Trace) -> None:
     noisy, sure, same = (compared(trace, eta) for eta in ([0, 2], [1, 2, 2], [1]))
-    assert against(noisy, noisy.steps, "eta", "rejection").noise is True
-    found = against(sure, sure.steps, "eta", "rejection")
+    assert against(noisy, "eta", "rejection").noise is True
+    found = against(sure, "eta", "rejection")
     assert (found.steps, found.parted, found.value, found.noise) == (24, 16, pytest.approx(2 / 3), False)
     assert found.interval[0] > 0
-    none = against(same, same.steps, "eta", "rejection")
+    none = against(same, "eta", "rejection")
     assert (none.parted, none.value, none.noise) == (0, 0, True)
-    assert against(sure, sure.steps[:9], "eta", "rejection").noise is None
-    assert against(sure, sure.steps, "greedy", "rejection") is None
+    assert against(sure.model_copy(update={"steps": sure.steps[:9]}), "eta", "rejection").noise is None
+    assert against(sure, "greedy", "rejection") is None
     assert "eta less rejection: +0.67 new tokens a step" in summary(sure)
     assert "more than noise" in summary(sure)
     assert "may be noise" in summary(noisy)
     assert "noise" not in summary(same), "where no step differs there is nothing to be sure of"
+
+
+def test_an_end_token_that_ends_nothing_takes_no_bonus_token_away(trace: Trace) -> None:
+    """Within ``min_new_tokens`` the text goes on behind an end token, in every figure alike."""
+    plain = compared(trace, [1, 2, 2])
+    ends = tuple(sorted({node.token for step in plain.steps for node in step.tree.nodes}))
+    settings = plain.settings.model_copy(update={"min_new_tokens": 10_000})
+    going_on = plain.model_copy(update={"end_tokens": ends, "settings": settings})
+    assert against(going_on, "eta", "rejection") == against(plain, "eta", "rejection")
+    assert _lines_about_lengths(summary(going_on)) == _lines_about_lengths(summary(plain))
+    ending = plain.model_copy(update={"end_tokens": ends})
+    assert _lines_about_lengths(summary(ending)) != _lines_about_lengths(summary(plain))
+
+
+def _lines_about_lengths(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith(("block efficiency of", "eta less"))]
 
 
 def test_ranks_by_step_add_up_to_the_totals(trace: Trace) -> None:
