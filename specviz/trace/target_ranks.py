@@ -14,8 +14,9 @@ from specviz.trace.schema import Bonus, Node, Step
 
 BINS = (0, 1, 2, 3, 4, 8, 16, 32)
 """First rank of every column of a histogram; the last one has no end."""
-WHOLE = 0.9995
-"""A list with this much mass is the whole distribution: what it has not got, the draft never proposes."""
+WHOLE = 0.99999
+"""A list with this much mass is the whole distribution but for the rounding of its six digits: what it has not got, the
+draft never proposes. Ten entries of a draft that is sure may have 0.9999 and leave a tail that is drawn now and then."""
 
 Kind = Literal["rank", "never", "beyond", "no row"]
 
@@ -79,11 +80,13 @@ def _rank(bonus: Bonus, node: Node) -> tuple[Kind, int]:
         q = row.probs[row.ids.index(bonus.token)]
         known = sum(other > q for other in row.probs) if bonus.draft_rank is None else bonus.draft_rank
         return ("rank", known) if q > 0 else ("never", 0)
-    if row is not None and sum(row.probs) >= WHOLE:
+    listed = 0 if row is None else len(row.ids)
+    # Where more tokens are liked better than the list has, it is not the whole distribution, whatever it adds up to.
+    if row is not None and sum(row.probs) >= WHOLE and (bonus.draft_rank or 0) <= listed:
         return "never", 0
     if bonus.draft_rank is not None:
         return "rank", bonus.draft_rank
-    return ("no row", 0) if row is None else ("beyond", len(row.ids))
+    return ("no row", 0) if row is None else ("beyond", listed)
 
 
 def rank_histograms(steps: Iterable[Step]) -> tuple[list[RankHistogram], list[RankHistogram]]:

@@ -113,6 +113,8 @@ def with_end(step: Step, rank: int | None, ids: tuple[int, ...], probs: tuple[fl
         (None, (1, 7, 2), (0.5, 0.2, 0.1), "rank", 1),
         (None, (1, 2), (0.5, 0.2), "beyond", 2),
         (2, (1, 2), (0.5, 0.5), "never", 0),
+        (40, (1, 2), (0.9999, 0.0001), "rank", 40),
+        (None, (1, 2), (0.9, 0.0998), "beyond", 2),
         (None, (1, 2), (0.5, 0.5), "never", 0),
     ],
 )
