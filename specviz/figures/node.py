@@ -36,7 +36,7 @@ from specviz.trace.schema import (
     Bonus,
     Decision,
     OtherMode,
-    ProcessorMode,
+    Processors,
     Row,
     Step,
     TopK,
@@ -173,12 +173,12 @@ def verdict_rows(
     tokens: TokenTable,
     shown: Collection[int],
     end_tokens: Collection[int],
-    mode: ProcessorMode | None = None,
+    processors: Processors | None = None,
     least: int = 0,
 ) -> list[VerdictColumns]:
-    """One entry a verifier, in the order they were run; ``mode``: of the processors, where there are some."""
+    """One entry a verifier, in the order they were run."""
     return [
-        _verdict(step, verdict, tokens, shown, new_tokens(step, verdict.verifier, end_tokens, least), mode)
+        _verdict(step, verdict, tokens, shown, new_tokens(step, verdict.verifier, end_tokens, least), processors)
         for verdict in step.verdicts.values()
     ]
 
@@ -252,13 +252,13 @@ def _verdict(
     tokens: TokenTable,
     shown: Collection[int],
     emitted: int,
-    mode: ProcessorMode | None,
+    processors: Processors | None,
 ) -> VerdictColumns:
     rules = list(dict.fromkeys(decision.rule for decision in verdict.decisions))
     return {
         "verifier": verdict.verifier,
         "options": short_options(verdict.options),
-        "optionsKey": cut(options_key(verdict.options)),
+        "optionsKey": cut(options_key(verdict.options)) if _is_checked_as_run(processors) else None,
         "lossless": verdict.lossless,
         "path": list(verdict.path),
         "emitted": emitted,
@@ -271,15 +271,21 @@ def _verdict(
         else [number(share, 6) for share in verdict.expected_acceptance],
         "rules": rules,
         "decisions": _decisions(verdict, rules, tokens, shown),
-        "otherMode": _other_mode(step, verdict.other_mode, mode),
+        "otherMode": _other_mode(step, verdict.other_mode, processors),
     }
 
 
-def _other_mode(step: Step, other: OtherMode | None, mode: ProcessorMode | None) -> OtherModeColumns | None:
-    if other is None or mode is None:
+def _is_checked_as_run(processors: Processors | None) -> bool:
+    """A check without processors speaks of rows that follow from the text on the path. Those of the frozen mode do not,
+    and a class of the user's may remember what it was called with."""
+    return processors is None or (processors.mode == "exact" and not any(":" in one.name for one in processors.chosen))
+
+
+def _other_mode(step: Step, other: OtherMode | None, processors: Processors | None) -> OtherModeColumns | None:
+    if other is None or processors is None:
         return None
     return {
-        "mode": "frozen" if mode == "exact" else "exact",
+        "mode": "frozen" if processors.mode == "exact" else "exact",
         "path": list(other.path),
         "bonus": token_label(token_of(other.bonus, step.text_of())),
         "nodes": list(other.nodes),

@@ -175,12 +175,13 @@ export interface OtherMode {
  * counts the new tokens, bonus included; ``bonus`` is null where the step emitted none, or it was not recorded.
  * ``acceptance`` has what the rule could expect at each node with children, given these; null where it was not
  * recorded, and for a rule that does not decide node by node. ``otherMode`` is null where processors in the other mode
- * change nothing, and without processors.
+ * change nothing, and without processors. ``optionsKey`` finds what ``check`` says of these options; it is null where
+ * processors make rows that no check is about.
  */
 export interface Verdict {
   verifier: string;
   options: Record<string, string | number | boolean | null>;
-  optionsKey: string;
+  optionsKey: string | null;
   lossless: string;
   path: number[];
   emitted: number;

@@ -22,7 +22,7 @@ const saidOf = (said) => (said === null ? "did not say" : `says that it ${said ?
  * @param {View} view
  */
 function lawOf(run, frame, verdict, view) {
-  const found = view.proofs[verdict.verifier]?.[verdict.optionsKey]?.[frame.proposal || ""];
+  const found = view.proofs[verdict.verifier]?.[verdict.optionsKey ?? ""]?.[frame.proposal || ""];
   if (verdict.verifier === run.engine?.name) return [`? unknown: ${run.engine.name} ${saidOf(run.engine.lossless)}`];
   if (!found) return [LAWS[verdict.lossless]];
   const then = verdict.lossless === "not proved" ? "? not proved when this was recorded" : LAWS[verdict.lossless];
