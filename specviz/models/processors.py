@@ -105,12 +105,8 @@ class Kind:
     options: type[Options]
     make: Callable[[Any, About], Function]
     reads_text: Callable[[Any], bool]
-    """Whether it does with these options; see :class:`~specviz.processing.Processor`."""
+    """Whether it does with these options, of which some do nothing; see :class:`~specviz.processing.Processor`."""
     late: bool = False
-
-
-def _always(_: Any) -> bool:
-    return True
 
 
 def _never(_: Any) -> bool:
@@ -174,14 +170,14 @@ KINDS: dict[str, Kind] = {
             "divides positive logits of tokens of the text, prompt included, and multiplies negative ones",
             _Penalty,
             lambda o, _: RepetitionPenaltyLogitsProcessor(o.penalty),
-            _always,
+            lambda o: o.penalty != 1,
         ),
         Kind(
             "no_repeat_ngram",
             "bans tokens that would repeat an n-gram of the text",
             _Size,
             lambda o, _: NoRepeatNGramLogitsProcessor(o.size),
-            _always,
+            lambda _: True,
         ),
         Kind(
             "min_new_tokens",
@@ -190,7 +186,7 @@ KINDS: dict[str, Kind] = {
             lambda o, about: MinNewTokensLengthLogitsProcessor(
                 about.prompt, o.count, _ends("min_new_tokens", about), device=about.device
             ),
-            _always,
+            lambda o: o.count > 0,
         ),
         Kind("suppress_tokens", "bans tokens", _Tokens, _suppressed, _never),
         Kind(
@@ -205,14 +201,14 @@ KINDS: dict[str, Kind] = {
             "takes the penalty from the logits of tokens of the output",
             _Strength,
             lambda o, about: OutputPenalty(about.prompt, presence=o.penalty),
-            _always,
+            lambda o: o.penalty != 0,
         ),
         Kind(
             "frequency_penalty",
             "takes the penalty for each time that a token stands in the output",
             _Strength,
             lambda o, about: OutputPenalty(about.prompt, frequency=o.penalty),
-            _always,
+            lambda o: o.penalty != 0,
         ),
         Kind(
             "min_p",

@@ -143,6 +143,7 @@ def greedy_start(pair: Pair, processors: Processors | None) -> tuple[int, int]:
         ("repetition_penalty", "exact", "yes"),
         ("repetition_penalty", "frozen", "no"),
         ("suppress_tokens:tokens=5", "frozen", "yes"),
+        ("repetition_penalty:penalty=1; presence_penalty:penalty=0; frequency_penalty:penalty=0", "frozen", "yes"),
         (f"{__name__}:Doubled:by=1", "exact", "not proved"),
         (f"{__name__}:Doubled:by=1", "frozen", "not proved"),
     ],

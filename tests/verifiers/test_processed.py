@@ -31,7 +31,7 @@ def test_exact_keeps_the_promise_and_frozen_does_not(name: str) -> None:
 
 
 def test_where_the_text_does_not_count_there_is_one_mode() -> None:
-    (only,) = _modes(["min_p:min_p=0.3"])
+    (only,) = _modes(["min_p:min_p=0.3", "min_new_tokens:count=0", "repetition_penalty:penalty=1"])
     assert only.mode == "exact"
     assert only.reads_text is False
     verifier = VERIFIERS["rejection"]
