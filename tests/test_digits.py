@@ -11,7 +11,7 @@ import pytest
 from playwright._impl._driver import compute_driver_executable
 
 from specviz.digits import CARRIED, apart, digits
-from specviz.engine.recording import _short
+from specviz.engine.row_recording import _short
 from specviz.figures.export import VIEWER_FOLDER
 from specviz.figures.node import number
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from specviz.dice import Key, SeededDice
-from specviz.engine.recording import Texts, rows_of
+from specviz.engine.row_recording import Texts, rows_of
 from specviz.sampling import entropy, eta_cutoff, keep_and_renormalize, process, top_k
 from specviz.trace.schema import Sampling, TokenText
 from specviz.transfers import Reads

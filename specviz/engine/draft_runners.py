@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from specviz.engine.recording import Rows, rows_of
+from specviz.engine.row_recording import Rows, rows_of
 from specviz.engine.runners import Runner
 from specviz.models.cached_model import CachedModel
 from specviz.models.language_model import LanguageModel

@@ -19,8 +19,9 @@ from specviz.drafting import Limits, build_tree
 from specviz.engine.audit import HeadInput, ask_audit, ask_head_audit
 from specviz.engine.head_runners import HeadRunner, draft_runner
 from specviz.engine.processed import processed_scores, with_other_mode
-from specviz.engine.recording import Attempt, Texts, record_attempt, record_step, record_tree
+from specviz.engine.recording import Attempt, record_attempt, record_step, record_tree
 from specviz.engine.resolve import resolve
+from specviz.engine.row_recording import Texts
 from specviz.engine.run_until import run_until
 from specviz.engine.runners import TargetRunner
 from specviz.engine.step_clock import StepClock

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from specviz.engine.recording import Texts, rows_of
+from specviz.engine.row_recording import Texts, rows_of
 from specviz.engine.session import Session
 from specviz.sampling import process
 from specviz.trace.schema import Sampling, TokenText

@@ -11,7 +11,8 @@ from specviz.drafting import BUILDERS
 from specviz.engine.draft_runners import DraftRunner
 from specviz.engine.head_runners import draft_runner
 from specviz.engine.processed import processed_scores
-from specviz.engine.recording import Texts, ask_draft_ranks, record_verdict, softmax_edge_probs
+from specviz.engine.recording import ask_draft_ranks, record_verdict, softmax_edge_probs
+from specviz.engine.row_recording import Texts
 from specviz.engine.runners import TargetRunner
 from specviz.engine.step_values import Verified
 from specviz.engine.whatif.luck import QuestionLuck
