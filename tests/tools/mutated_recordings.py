@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from specviz.recorder.recorder import Recorder
-from tests.tools.mutated_cases import FIELDS, FILES
+from tests.tools.mutated_fields import FIELDS, FILES
 
 
 def bases() -> list[list[Any]]:
