@@ -13,7 +13,7 @@ from specviz.engine.session import Session
 from specviz.engine.whatif.by_models import through_models
 from specviz.errors import NumericsError, SettingsError
 from specviz.models.loading import Pair
-from specviz.models.processors import KINDS, load_processor
+from specviz.models.processors import KINDS, About, load_processor, make_processing
 from specviz.trace.io import dump_trace, parse_trace
 from specviz.trace.processors import parse_processors, written
 from specviz.trace.schema import Choice, ProcessorMode, Processors, Sampling, Settings, Trace
@@ -36,8 +36,15 @@ CASES = {
     "min_p": ("min_p:min_p=0.2", {"min_p": 0.2}),
     "user's": (f"{__name__}:Doubled:by=3", {"by": 3.0}),
     "several": (
-        "min_p:min_p=0.1; frequency_penalty:penalty=0.4; repetition_penalty:penalty=1.3; suppress_tokens:tokens=13",
-        {"min_p": 0.1, "frequency": 0.4, "repetition_penalty": 1.3, "suppress_tokens": [13]},
+        "min_p:min_p=0.1; frequency_penalty:penalty=0.4; suppress_tokens:tokens=13; repetition_penalty:penalty=1.3; "
+        "logit_bias:bias=267:4",  # of a token of the prompt, so that it counts which of the two comes first
+        {
+            "min_p": 0.1,
+            "frequency": 0.4,
+            "repetition_penalty": 1.3,
+            "suppress_tokens": [13],
+            "sequence_bias": [[[267], 4.0]],
+        },
     ),
 }
 WIDE = Choice(name="k_config", options={"tree": "8,1", "proposal": "top_k"})
@@ -105,6 +112,17 @@ def test_rows_are_those_of_one_forward_a_path_and_transformers_processors(
         torch.testing.assert_close(probs, expected, atol=2e-5, rtol=0)
 
 
+def test_many_rows_are_processed_in_parts_and_each_by_its_own_text() -> None:
+    about = About(prompt=2, end_tokens=frozenset(), vocabulary=50, device="cpu")
+    processing = make_processing(parse_processors("repetition_penalty:penalty=3"), about)
+    logits = torch.randn(40, 50, generator=torch.Generator().manual_seed(0))
+    paths = [(token,) for token in range(40)]
+    found = processing.rows(logits, (1, 2), paths, SAMPLING)
+    for row, path in enumerate(paths):
+        alone = processing.rows(logits[row : row + 1], (1, 2), [path], SAMPLING)[0]
+        torch.testing.assert_close(found[row], alone, atol=1e-6, rtol=0)
+
+
 def test_every_processor_is_among_the_cases() -> None:
     assert set(KINDS) <= set(CASES)
 
@@ -142,6 +160,7 @@ def greedy_start(pair: Pair, processors: Processors | None) -> tuple[int, int]:
     [
         ("repetition_penalty", "exact", "yes"),
         ("repetition_penalty", "frozen", "no"),
+        (f"repetition_penalty; {__name__}:Doubled:by=1", "exact", "not proved"),
         ("suppress_tokens:tokens=5", "frozen", "yes"),
         ("repetition_penalty:penalty=1; presence_penalty:penalty=0; frequency_penalty:penalty=0", "frozen", "yes"),
         (f"{__name__}:Doubled:by=1", "exact", "not proved"),
