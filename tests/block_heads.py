@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from tests.head_files import Files, eagle3, layer_shapes, random_tensors
+from tests.head_files import Files, eagle3, layer_config, layer_shapes, random_tensors
 
 MASK_ID = 5
 
@@ -92,18 +92,7 @@ def dflash(
         confidence: None without a confidence head, else whether that reads the markov head's embeddings.
     """
     hidden, vocabulary = target.hidden_size, target.vocab_size
-    layer: dict[str, Any] = {
-        "model_type": "qwen3",
-        "hidden_size": hidden,
-        "intermediate_size": 2 * hidden,
-        "num_hidden_layers": layers,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": hidden // 4,
-        "hidden_act": "silu",
-        "rms_norm_eps": 1e-6,
-        "vocab_size": vocabulary,
-        "max_position_embeddings": 2048,
+    layer = layer_config(target, "qwen3", layers) | {
         "rope_theta": 10000.0,
         "attention_bias": False,
         "layer_types": ["full_attention"] * layers,

@@ -59,6 +59,24 @@ def layer_shapes(at: str, config: dict[str, Any], reads: int) -> dict[str, tuple
     return {f"{at}{name}": shape for name, shape in shapes.items()}
 
 
+def layer_config(target: Any, model_type: str, layers: int) -> dict[str, Any]:
+    """Of the layers of a head for a target of this config; what says how positions are embedded is left out."""
+    hidden = target.hidden_size
+    return {
+        "model_type": model_type,
+        "hidden_size": hidden,
+        "intermediate_size": 2 * hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": hidden // 4,
+        "hidden_act": "silu",
+        "rms_norm_eps": 1e-6,
+        "vocab_size": target.vocab_size,
+        "max_position_embeddings": 2048,
+    }
+
+
 def eagle3(
     target: Any,
     *,
@@ -85,20 +103,7 @@ def eagle3(
     """
     hidden, vocabulary = target.hidden_size, target.vocab_size
     vd = columns or vocabulary
-    layer: dict[str, Any] = {
-        "model_type": model_type,
-        "hidden_size": hidden,
-        "intermediate_size": 2 * hidden,
-        "num_hidden_layers": layers,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": hidden // 4,
-        "hidden_act": "silu",
-        "rms_norm_eps": 1e-6,
-        "vocab_size": vocabulary,
-        "max_position_embeddings": 2048,
-        **(rope or {"rope_theta": 10000.0}),
-    }
+    layer = layer_config(target, model_type, layers) | (rope or {"rope_theta": 10000.0})
     count = len(reads) if reads else 3
     shapes: dict[str, tuple[int, ...]] = {"fc.weight": (hidden, count * hidden), "norm.weight": (hidden,)}
     shapes |= {"lm_head.weight": (vd, hidden)} | layer_shapes("layers.0.", layer, 2)

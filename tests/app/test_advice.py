@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from types import SimpleNamespace
 
-import gradio as gr
 import pytest
 
 from specviz.app.advice_handlers import take_shape
-from specviz.app.form import Form, prompt_box, settings_form
-from specviz.app.models_form import models_form
+from specviz.app.form import Form
 from specviz.drafting import BUILDERS
 from specviz.drafting.static import explicit_plan
 from specviz.figures.advice import advice_totals
@@ -21,16 +19,6 @@ from tests.sample_traces import k_config, sample_trace
 @pytest.fixture(scope="module")
 def trace() -> Trace:
     return sample_trace(k_config(3, 2), steps=120, verifiers=("rejection",))
-
-
-@pytest.fixture(scope="module")
-def form() -> Form:
-    made = Form()
-    with gr.Blocks(analytics_enabled=False):
-        prompt_box(made)
-        models_form(made)
-        settings_form(made)
-    return made
 
 
 def taken(form: Form, trace: Trace | None, **asked: object) -> tuple[dict, dict]:

@@ -11,8 +11,8 @@ import pytest
 
 from specviz.app import answers, run_handlers
 from specviz.app.blocks import _told
-from specviz.app.form import ADDED, DEFAULT_VERIFIERS, Form, breakpoint_form, prompt_box, settings_form, write_form
-from specviz.app.models_form import fits, models_form
+from specviz.app.form import ADDED, DEFAULT_VERIFIERS, Form, breakpoint_form, settings_form, write_form
+from specviz.app.models_form import fits
 from specviz.app.page_state import models_of
 from specviz.app.server.limits import Limits
 from specviz.app.server.progress import Progress
@@ -23,16 +23,6 @@ from specviz.models.presets import PRESETS
 from specviz.trace.schema import Sampling, Trace
 from specviz.verifiers import BUILT_IN, Verifier
 from tests.sample_traces import sample_trace
-
-
-@pytest.fixture(scope="module")
-def form() -> Form:
-    made = Form()
-    with gr.Blocks(analytics_enabled=False):
-        prompt_box(made)
-        models_form(made)
-        settings_form(made)
-    return made
 
 
 def values(form: Form, **changed: object) -> list[object]:
