@@ -78,7 +78,7 @@ def _times(path: str) -> ForwardTimes:
     data = file_bytes(path)
     try:
         report: Any = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         report = None
     if isinstance(report, dict) and "schema_version" not in report:
         return times_of_bench(report)

@@ -7,7 +7,7 @@ path, *frozen* processes all nodes by the committed text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,6 +16,7 @@ from specviz.errors import NumericsError, SpecvizError
 from specviz.sampling import process, take_rows
 from specviz.trace.schema import ProcessorMode, Sampling
 
+_NO_TOKEN = "The processor {} leaves no token to choose; weaken it or leave it out."
 _TOGETHER = 32
 """Rows that a processor is given at once: some compare every row with every place of its text."""
 Function = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -37,28 +38,40 @@ class Processor:
     reads_text: bool | None
     late: bool = False
 
-    def __call__(self, text: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Raises NumericsError where it fails, gives another shape, NaN, or leaves no token."""
+    def __call__(self, text: torch.Tensor, scores: torch.Tensor) -> tuple[torch.Tensor, list[int]]:
+        """The scores [n, V], and the rows that it leaves no token.
+
+        Raises:
+            NumericsError: where it fails, or gives another shape or no numbers.
+        """
         try:
             found = self.function(text, scores)
         except SpecvizError:
             raise
         except Exception as error:
-            if isinstance(error, (MemoryError, RuntimeError)) and "memory" in str(error).lower():
+            said = str(error).lower()
+            if isinstance(error, MemoryError) or "out of memory" in said or "can't allocate memory" in said:
                 raise  # the machine's fault
             what = " ".join(str(error).split())[:200]
             raise NumericsError(
                 f"The processor {self.name} failed ({type(error).__name__}: {what}); change its options or leave it "
                 "out."
             ) from error
-        if not isinstance(found, torch.Tensor) or found.shape != scores.shape:
-            raise NumericsError(f"The processor {self.name} gives no scores of the shape it was given; leave it out.")
-        if not bool(found.amax(-1).isfinite().all()):  # the largest of a row with NaN is NaN
+        if not (
+            isinstance(found, torch.Tensor)
+            and (found.shape, found.device, found.layout) == (scores.shape, scores.device, scores.layout)
+            and found.is_floating_point()
+        ):
             raise NumericsError(
-                f"The processor {self.name} leaves no token to choose, or scores that are no numbers; weaken it or "
-                "leave it out."
+                f"The processor {self.name} gives no scores of the shape and kind it was given; leave it out."
             )
-        return found
+        found = found.to(scores.dtype)
+        largest = found.amax(-1)  # of a row with NaN it is NaN
+        if bool(largest.isfinite().all()):
+            return found, []
+        if not bool((largest < torch.inf).all()):
+            raise NumericsError(f"The processor {self.name} gives scores that are no numbers; leave it out.")
+        return found, largest.isinf().nonzero()[:, 0].tolist()
 
 
 @dataclass(frozen=True)
@@ -81,16 +94,23 @@ class Processing:
         return replace(self, mode="frozen" if self.mode == "exact" else "exact")
 
     def rows(
-        self, logits: torch.Tensor, committed: Sequence[int], paths: Sequence[Sequence[int]], sampling: Sampling
+        self,
+        logits: torch.Tensor,
+        committed: Sequence[int],
+        paths: Sequence[Sequence[int]],
+        sampling: Sampling,
+        stuck: dict[int, NumericsError] | None = None,
     ) -> torch.Tensor:
         """Probabilities [n, V] of logits [n, V].
 
         Args:
             committed: the text up to and with the root.
             paths: of every row, the tokens from below the root down to its node.
+            stuck: takes the rows that a processor leaves no token, with what is to be raised where the text comes
+                there; they are as they would be without processors. None: it is raised at once.
 
         Raises:
-            NumericsError: see :class:`Processor`.
+            NumericsError: for such a row, and see :class:`Processor`.
         """
         if self.mode == "frozen":
             paths = [()] * len(logits)
@@ -107,22 +127,35 @@ class Processing:
         for length, rows in parts:
             below = torch.tensor([list(paths[row]) for row in rows], dtype=torch.long, device=logits.device)
             whole = torch.cat((text.expand(len(rows), -1), below.view(len(rows), length)), -1)
-            found[rows] = self._of_texts(take_rows(logits, rows), whole, sampling)
+            found[rows], without = self._of_texts(take_rows(logits, rows), whole, sampling)
+            if without:
+                faults = {rows[row]: NumericsError(_NO_TOKEN.format(name)) for row, name in without.items()}
+                if stuck is None:
+                    raise next(iter(faults.values()))
+                stuck.update(faults)
+                found[list(faults)] = process(take_rows(logits, list(faults)), sampling)
         return found
 
-    def _of_texts(self, scores: torch.Tensor, text: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    def _of_texts(
+        self, logits: torch.Tensor, text: torch.Tensor, sampling: Sampling
+    ) -> tuple[torch.Tensor, dict[int, str]]:
+        """The rows, and which of them were left no token, by which processor; their values say nothing."""
         late = [one for one in self.processors if one.late]
-        for one in self.processors:
-            if not one.late:
-                scores = one(text, scores)
+        stuck: dict[int, str] = {}
+
+        def applied(some: Iterable[Processor], scores: torch.Tensor) -> torch.Tensor:
+            for one in some:
+                scores, without = one(text, scores)
+                if without:  # what comes after has numbers to work on
+                    scores = scores.index_fill(0, torch.tensor(without, device=scores.device), 0.0)
+                    stuck.update((row, one.name) for row in without if row not in stuck)
+            return scores
 
         def after(probs: torch.Tensor) -> torch.Tensor:
-            scores = probs.log()
-            for one in late:
-                scores = one(text, scores)
-            return torch.softmax(scores, -1)
+            return torch.softmax(applied(late, probs.log()), -1)
 
-        return process(scores, sampling, after if late else None)
+        scores = applied([one for one in self.processors if not one.late], logits)
+        return process(scores, sampling, after if late else None), stuck
 
 
 def distances(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

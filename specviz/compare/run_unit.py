@@ -17,7 +17,7 @@ from specviz.compare.rows import TABLES, Row, Rows, columns_of, decision_rows, s
 from specviz.compare.spec import Comparison, Unit, known_verifiers, prompt_seed, settings_of
 from specviz.compare.text_metrics import chrf, distinct, rouge_l
 from specviz.engine.session import Session
-from specviz.errors import OutOfMemoryError, SettingsError, SpecvizError
+from specviz.errors import NumericsError, OutOfMemoryError, SettingsError, SpecvizError
 from specviz.models.loading import Pair
 from specviz.models.processors import About, make_processing
 from specviz.sampling import process
@@ -156,7 +156,9 @@ def negative_log_likelihood(
         else:
             exact = replace(processing, mode="exact")
             before, output = tokens[:-count], tokens[-count:]
-            sampled = exact.rows(logits, before, [output[:i] for i in range(count)], settings.target)
+            stuck: dict[int, NumericsError] = {}
+            sampled = exact.rows(logits, before, [output[:i] for i in range(count)], settings.target, stuck)
+            sampled[list(stuck)] = 0.0  # a frozen run may go on where no token is allowed
         rows = (process(logits, Sampling()), sampled)
         sums = [-float(one.gather(-1, wanted).double().log().sum()) for one in rows]
     first, second = (value if math.isfinite(value) else None for value in sums)

@@ -180,7 +180,8 @@ class DraftRunner(Runner[M]):
                 path.append(growth.tokens[node])
                 node = growth.parents[node]
             paths.append(path[::-1])
-        return processing.rows(whole, self.committed, paths, self.sampling)
+        # Where nothing is left to propose, any proposal does: the target's rows decide.
+        return processing.rows(whole, self.committed, paths, self.sampling, {})
 
     def _take_back(self, growth: Growth, nodes: int, calls: int, levels: int) -> None:
         """Forget what came of logits that were no numbers; the arguments are the sizes before their forward."""

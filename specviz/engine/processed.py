@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from specviz.engine.step_values import ProcessedRows, Scores, Verified
+from specviz.errors import NumericsError
 from specviz.processing import Processing, distances
 from specviz.sampling import process
 from specviz.trace.schema import Lossless, OtherMode, Sampling
@@ -22,12 +23,18 @@ def processed_scores(
     Args:
         logits: [n, V], as the model returned them; known to be numbers.
         committed: the text up to and with the root.
+
+    Raises:
+        NumericsError: where processors fail, or leave no token after the committed text.
     """
     paths = [tree.path_tokens(node) for node in range(len(tree))]
-    used = processing.rows(logits, committed, paths, sampling)
-    others = used if processing.reads_text is False else processing.other.rows(logits, committed, paths, sampling)
+    stuck: dict[int, NumericsError] = {}
+    used = processing.rows(logits, committed, paths, sampling, stuck)
+    if 0 in stuck:
+        raise stuck[0]
+    others = used if processing.reads_text is False else processing.other.rows(logits, committed, paths, sampling, {})
     moved = distances(used, process(logits, sampling))
-    return Scores(logits, used, ProcessedRows(moved, distances(used, others), others))
+    return Scores(logits, used, ProcessedRows(moved, distances(used, others), others, stuck))
 
 
 def with_other_mode(

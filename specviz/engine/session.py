@@ -252,7 +252,7 @@ class Session:
         results = self._verify(tree, scores)
         if self.watch is not None:
             self.watch(tree, scores.probs, results)
-        commit = self._commit(tree, results[self.settings.driver])
+        commit = self._commit(tree, scores, results[self.settings.driver])
         return self._record(prefilled, tree, scores, results, commit)
 
     def _tell(self, part: StepPart, number: int = 0, of: int = 0) -> None:
@@ -321,13 +321,15 @@ class Session:
         judgements = judge_all(chosen, tree, scores, reads)
         return walk_all(chosen, judgements, tree, luck, target_draws(), reads, built_by)
 
-    def _commit(self, tree: TokenTree, driver: Verified) -> Commit:
+    def _commit(self, tree: TokenTree, scores: Scores, driver: Verified) -> Commit:
         """The driver's path and bonus, cut where the text ends. Both caches keep the slots of the committed nodes."""
         target, draft, path = self._target_runner, self._draft_runner, driver.walk.path
         self._tell("commit")
         with self._clock.phase("commit"):
             tokens = self._cut([*(tree.tokens[node] for node in path), driver.bonus.token])
             nodes = [0, *path][: len(tokens)]
+            if scores.processed and (stuck := scores.processed.stuck.keys() & nodes):
+                raise scores.processed.stuck[min(stuck)]
             commit = Commit(tuple(tokens), target.commit(nodes), draft.commit(nodes))
             draft.learn(target.states, nodes)
         return commit

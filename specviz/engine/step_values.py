@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 
 from specviz.dice import Draw
+from specviz.errors import NumericsError
 from specviz.models.kv_cache import Compaction, SlotCache, Written
 from specviz.options import Options
 from specviz.trace.schema import Lossless, OtherMode
@@ -40,11 +41,14 @@ class ProcessedRows:
     Attributes:
         moved, apart: [n], see :class:`specviz.trace.schema.Processed`.
         others: [n, V], the rows in the other mode.
+        stuck: nodes after whose text processors leave no token, with what is to be raised if it is committed; their
+            rows are those without processors.
     """
 
     moved: torch.Tensor
     apart: torch.Tensor
     others: torch.Tensor
+    stuck: Mapping[int, NumericsError]
 
 
 @dataclass(frozen=True)

@@ -234,12 +234,14 @@ def load_processor(spec: str) -> None:
         SettingsError: if it cannot be imported, or is no LogitsProcessor of transformers.
     """
     module, _, name = spec.partition(":")
+    if module in KINDS:
+        raise SettingsError(f"The processor {module} has no value for its option {name}; write {module}:{name}=VALUE.")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
         found = getattr(importlib.import_module(module), name)
-    except Exception as error:  # a user's module may fail in any way while it is imported
+    except (Exception, SystemExit) as error:  # a user's module may fail in any way while it is imported
         what = f"{type(error).__name__}: {error}"
         raise SettingsError(f"The processor {shown(spec)} cannot be imported: {what}.") from error
     if not (isinstance(found, type) and issubclass(found, LogitsProcessor)):

@@ -61,7 +61,7 @@ class Advice(NamedTuple):
     """Attributes:
     driver, proposal: of the steps that were counted, those of the newest kind in the runs.
     steps: how many were counted.
-    left_out: steps that had another driver, proposal or sampling, processors among it.
+    left_out: steps that had another driver, proposal, sampling or processors.
     chosen: whether the builder chose by the draft's confidence what it expanded, so that the acceptance is that of
         confident places.
     decisions: nodes whose children were judged.
@@ -149,10 +149,10 @@ def advise(
 
 def kind_of(trace: Trace, position: int) -> tuple[object, ...]:
     """What has to be the same for two steps' acceptance to be one figure."""
-    step, settings = trace.steps[position], trace.settings_of(position)
-    copied, processors = step.tree.builder == "prompt_lookup", settings and settings.processors
-    options = step.verdicts[step.driver].options
-    return step.driver, options, step.tree.proposal, copied, trace.sampling_of(position), processors
+    step = trace.steps[position]
+    copied, settings = step.tree.builder == "prompt_lookup", trace.settings_of(position)
+    rule = step.driver, step.verdicts[step.driver].options, step.tree.proposal, copied
+    return *rule, trace.sampling_of(position), settings and settings.processors
 
 
 def too_few(decisions: int) -> str:

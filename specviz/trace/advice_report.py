@@ -43,7 +43,7 @@ def advice_report(advice: Advice) -> list[str]:
 
 
 def _lines(it: Advice) -> Iterator[str]:
-    left = f"; {it.left_out} with another driver, proposal or sampling are left out" if it.left_out else ""
+    left = f"; {it.left_out} with another driver, proposal, sampling or processors are left out" if it.left_out else ""
     yield (
         f"{it.decisions} decisions in {it.steps} steps, driver {printable(it.driver, keep='')}, proposal "
         f"{it.proposal or 'not recorded'}{left} (below {LEAST_DECISIONS} nothing is advised)"

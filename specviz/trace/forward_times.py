@@ -6,6 +6,7 @@ said.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any, NamedTuple
@@ -88,9 +89,10 @@ def times_of_bench(report: Any) -> ForwardTimes:
             found[rows] = Width(rows, float(seconds["target"]), int(tree["steps"]))
             if isinstance(shape, str):
                 levels.append(float(seconds["draft"]) / (shape.count(",") + 1))
-        if not found or not levels:
+        times = [*levels, *(width.seconds for width in found.values())]
+        if not levels or min(found) < 1 or not all(0 <= time < math.inf for time in times):
             raise ValueError
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
         raise SettingsError(
             "The file has no times of trees; write it with: python -m specviz bench --json FILE"
         ) from None

@@ -77,3 +77,6 @@ def test_the_command_says_what_the_page_says(tmp_path: Path, capsys: pytest.Capt
     times.write_text("{}", encoding="utf-8")
     assert main(["advise", str(run), "--times", str(times)]) == 2
     assert "bench --json" in capsys.readouterr().err
+    times.write_text("[" * 100_000, encoding="utf-8")
+    assert main(["advise", str(run), "--times", str(times)]) == 2
+    assert "not JSON" in capsys.readouterr().err

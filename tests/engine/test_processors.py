@@ -270,9 +270,51 @@ def test_a_processor_that_leaves_no_token_ends_the_run_in_one_sentence() -> None
     banned = " ".join(f"{token}:-1000" for token in range(5))
     session = Session(make_pair(), settings_of(f"logit_bias:bias={banned}; {__name__}:Doubled:by=1"), PROMPT)
     session._processing.processors[1].function.by = float("nan")
-    with pytest.raises(NumericsError, match="Doubled leaves no token"):
+    with pytest.raises(NumericsError, match="Doubled gives scores that are no numbers"):
         session.step()
     assert session.failed is not None
+
+
+@pytest.mark.parametrize("mode", ["exact", "frozen"])
+@pytest.mark.parametrize("draft", [False, True])
+def test_a_text_that_leaves_no_token_ends_a_run_only_where_it_is_committed(mode: ProcessorMode, draft: bool) -> None:
+    kept = {5, 6, 7}
+    banned = " ".join(str(token) for token in range(make_pair().target.vocabulary) if token not in kept)
+    text = f"suppress_tokens:tokens={banned}; no_repeat_ngram:size=1"  # each of the three once, then nothing
+    session = Session(make_pair(), settings_of(text, mode, draft, max_new_tokens=3), "the sea")
+    list(session.run())
+    assert session.end_reason == "max_new_tokens"
+    assert mode == "frozen" or set(session.tokens[-3:]) == kept
+    if mode == "exact":
+        if draft:  # the row after all three of them is the one without processors
+            assert any(node.processed.moved == 0 for step in session.steps for node in step.tree.nodes)
+        longer = Session(make_pair(), settings_of(text, mode, draft, max_new_tokens=4), "the sea")
+        with pytest.raises(NumericsError, match="suppress_tokens leaves no token to choose"):
+            list(longer.run())
+        assert longer.end_reason == "error"
+
+
+class Wider(LogitsProcessor):
+    """In float64, or in whole numbers."""
+
+    def __init__(self, to: str):
+        self.to = getattr(torch, to)
+
+    def __call__(self, _: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        return scores.to(self.to)
+
+
+def test_scores_of_another_format_are_taken_and_what_is_none_is_refused() -> None:
+    load_processor(f"{__name__}:Wider")
+    wide = run(f"{__name__}:Wider:to=float64")
+    assert wide.output_tokens() == run("").output_tokens()
+    with pytest.raises(NumericsError, match="no scores of the shape and kind"):
+        run(f"{__name__}:Wider:to=long")
+
+
+def test_an_option_without_a_value_is_no_class() -> None:
+    with pytest.raises(SettingsError, match="write repetition_penalty:penalty=VALUE"):
+        load_processor("repetition_penalty:penalty")
 
 
 def test_the_text_of_processors_is_read_back() -> None:

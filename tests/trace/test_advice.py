@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 
 import pytest
@@ -201,6 +202,12 @@ def test_what_was_seen_counts_on_behind_an_end_token_that_ends_nothing(trace: Tr
     assert advise([trace.model_copy(update={"end_tokens": ends})]).seen < advise([trace]).seen
 
 
+def test_steps_with_other_processors_are_left_out(trace: Trace) -> None:
+    other = trace.settings.model_copy(update={"processors": parse_processors("min_p")})
+    found = advise([trace.model_copy(update={"settings": other}), trace])
+    assert (found.steps, found.left_out) == (150, 150)
+
+
 def test_a_budget_is_called_fastest_only_between_widths_that_were_measured(trace: Trace) -> None:
     one = times_of_run([trace])
     assert [width.rows for width in one.target] == [10]
@@ -218,6 +225,9 @@ def test_a_budget_is_called_fastest_only_between_widths_that_were_measured(trace
     report = {"steps": [{"nodes": 4, "tree": {"options": {"tree": "2,1"}}, "steps": 5}]}
     report["steps"][0]["median_seconds"] = {"target": 0.5, "draft": 0.2}
     assert times_of_bench(report) == ForwardTimes((Width(5, 0.5, 5),), 0.1)
-    for wrong in ({}, {"steps": []}, {"steps": [{}]}, {"steps": 3}, []):
+    (step,) = report["steps"]
+    odd = [step | {"nodes": nodes} for nodes in (math.inf, math.nan, -1)]
+    odd += [step | {"median_seconds": {"target": target, "draft": 0.2}} for target in (math.nan, -1.0, 10**400)]
+    for wrong in ({}, {"steps": []}, {"steps": [{}]}, {"steps": 3}, [], *({"steps": [one]} for one in odd)):
         with pytest.raises(SettingsError, match="bench --json"):
             times_of_bench(wrong)

@@ -69,7 +69,7 @@ function foundPart(run, found, act) {
     String(tree.levels), number(tree.expected), tree.seconds === null ? null : el("span", {}, `${digits(1000 * tree.seconds)} ms`), tree.seconds === null ? null : number(tree.expected / tree.seconds)])));
   const best = found.trees.find(({ budget }) => budget === found.best) || found.trees[0];
   return el("div", {},
-    note(`${found.decisions} decisions stand behind this, nodes whose children ${found.driver} judged in ${found.steps} steps${found.leftOut ? `, ${found.leftOut} with another driver, proposal or sampling left out` : ""}. Today's trees have ${digits(found.nodes)} nodes: expected by the same model ${found.today.toFixed(2)} new tokens a target forward, seen ${found.seen.toFixed(2)} (95 %: ${intervalOf(found.low, found.high, (end) => end.toFixed(2))}); the model is off by ${(found.today - found.seen).toFixed(3)}.`),
+    note(`${found.decisions} decisions stand behind this, nodes whose children ${found.driver} judged in ${found.steps} steps${found.leftOut ? `, ${found.leftOut} with another driver, proposal, sampling or processors left out` : ""}. Today's trees have ${digits(found.nodes)} nodes: expected by the same model ${found.today.toFixed(2)} new tokens a target forward, seen ${found.seen.toFixed(2)} (95 %: ${intervalOf(found.low, found.high, (end) => end.toFixed(2))}); the model is off by ${(found.today - found.seen).toFixed(3)}.`),
     table("Best trees by budget", ["Tree", "Levels", "Expected tokens a forward", "Forwards of a step", "Expected tokens a second"], rows), ...found.notes.map((text) => note(text)),
     takePart(run, best, act));
 }
