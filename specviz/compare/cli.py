@@ -101,7 +101,8 @@ def comparison_of(options: argparse.Namespace) -> Comparison:
     """
     from pydantic import ValidationError
 
-    from specviz.compare.spec import Comparison, check, parse_drafts, parse_tree, parse_verifiers
+    from specviz.compare.named import parse_drafts, parse_tree, parse_verifiers
+    from specviz.compare.spec import Comparison, check
     from specviz.trace.settings import first_fault
 
     verifiers = tuple(verifier for text in options.verifiers for verifier in parse_verifiers(text))
@@ -143,8 +144,8 @@ def job_of(options: argparse.Namespace) -> Job:
         SettingsError: naming the first thing that is wrong; no model is loaded for it.
     """
     from specviz.compare.jobs import Job
+    from specviz.compare.named import parse_drafts
     from specviz.compare.prompts import load_prompts
-    from specviz.compare.spec import parse_drafts
 
     comparison = comparison_of(options)
     prompts = load_prompts(options.prompts, column=options.column, split=options.split, config=options.config)

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from specviz import __version__
 from specviz.compare.jobs import Job
+from specviz.compare.named import Named
 from specviz.compare.prompts import load_prompts
 from specviz.compare.rows import DRAFT, KEY, NO_DRAFT, SAMPLING, TABLES
 from specviz.compare.run_unit import named
-from specviz.compare.spec import Comparison, Named
+from specviz.compare.spec import Comparison
 from specviz.display import upright
 from specviz.trace.schema import ModelInfo, Models
 from specviz.trace.stop_strings import written_stops

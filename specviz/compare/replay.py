@@ -17,15 +17,7 @@ from specviz.compare.prompts import Prompt
 from specviz.compare.read import MOST_PLAN_BYTES, PLAN, models_of, output_of, steps_of
 from specviz.compare.rows import NO_DRAFT, SAMPLING, Row
 from specviz.compare.run_unit import named
-from specviz.compare.spec import (
-    Comparison,
-    Unit,
-    draft_of,
-    known_verifiers,
-    read_comparison,
-    settings_of,
-    taking_part,
-)
+from specviz.compare.spec import Comparison, Unit, draft_of, known_verifiers, read_comparison, settings_of, taking_part
 from specviz.compare.statistics import Group
 from specviz.errors import SettingsError
 from specviz.models.pair_spec import ModelChoice

@@ -23,11 +23,12 @@ from specviz.cli import _parser, main
 from specviz.compare import cli as compare_cli
 from specviz.compare import jobs
 from specviz.compare.jobs import Job
+from specviz.compare.named import NamedDraft, parse_drafts, parse_tree, parse_verifier
 from specviz.compare.read import models_of, runs_of
 from specviz.compare.replay import replayable_run
 from specviz.compare.report.html_report import charts
 from specviz.compare.rows import SAMPLING, TABLES, Row, Rows
-from specviz.compare.spec import Comparison, NamedDraft, parse_drafts, parse_tree, parse_verifier
+from specviz.compare.spec import Comparison
 from specviz.compare.statistics import Group, Tally, accepted_length, between_drafts, from_base, nll_per_token
 from specviz.compare.summary import load
 from specviz.compare.tables import merge, read_rows

@@ -19,12 +19,13 @@ from specviz.app.server.readers import Readers
 from specviz.app.server.session_registry import Sessions
 from specviz.compare import read, tables
 from specviz.compare.jobs import CARD, Job, is_finished, open_folder, write_unit
+from specviz.compare.named import parse_tree, parse_verifiers
 from specviz.compare.parquet_files import file_names, see_all_are_there, table_files
 from specviz.compare.prompts import Prompt
 from specviz.compare.read import find_comparisons, look_through, runs_of, steps_of, take_files, tallies_of
 from specviz.compare.rows import TABLES
 from specviz.compare.run_unit import pack, run_unit
-from specviz.compare.spec import Comparison, parse_tree, parse_verifiers
+from specviz.compare.spec import Comparison
 from specviz.compare.statistics import Group, tallies
 from specviz.compare.tables import merge, read_rows
 from specviz.errors import SettingsError

@@ -44,8 +44,9 @@ def small_job(values: Mapping[str, Any], models: ModelChoice, limits: Limits) ->
         SettingsError: naming the first thing that is wrong, or the limit that is passed.
     """
     from specviz.compare.jobs import Job
+    from specviz.compare.named import parse_tree, parse_verifiers
     from specviz.compare.prompts import load_prompts, spread
-    from specviz.compare.spec import Comparison, check, parse_tree, parse_verifiers
+    from specviz.compare.spec import Comparison, check
 
     trees = [parse_tree(text) for text in values["trees"] if text.strip()]
     verifiers = [one for text in values["verifiers"] for one in parse_verifiers(text)]

@@ -27,10 +27,11 @@ from specviz.app.server.streams import STREAMS
 from specviz.app.server.trace_store import StoredTrace
 from specviz.compare import read
 from specviz.compare.jobs import Job, open_folder, write_unit
+from specviz.compare.named import parse_tree, parse_verifiers
 from specviz.compare.prompts import Prompt
 from specviz.compare.read import find_comparisons, look_through, output_of, runs_of, steps_of, take_files
 from specviz.compare.run_unit import pack, run_unit
-from specviz.compare.spec import Comparison, parse_tree, parse_verifiers
+from specviz.compare.spec import Comparison
 from specviz.compare.statistics import Group, tallies
 from specviz.compare.summary import dump, summarize
 from specviz.compare.tables import merge, read_rows
