@@ -1,4 +1,4 @@
-"""Trees, drafts and verifiers under the labels that they have in rows and tables, from the texts that people type."""
+"""Trees, drafts, verifiers and sets of processors under the labels that they have in rows, from what people type."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ from specviz.compare.rows import NO_DRAFT, SAMPLING
 from specviz.drafting import find_builder
 from specviz.errors import SettingsError, shown
 from specviz.models.sources import is_folder
-from specviz.trace.schema import Choice, Option, Value
+from specviz.trace.processors import parse_processors, written
+from specviz.trace.schema import Choice, Option, ProcessorMode, Processors, Value
 from specviz.trace.settings import build_choice, parse_pairs
 from specviz.verifiers import VERIFIERS, find_verifier
 
 LARGEST_SWEEP = 100
 MOST_DRAFTS = 12
+MOST_SETS = 12
+"""Sets of processors."""
 MOST_NAME = 300
 
+_SET = re.compile(r"(?:(?P<mode>exact|frozen)(?:\s+|$))?(?:(?P<draft>draft)(?:\s+|$))?(?P<processors>.*)", re.DOTALL)
 _LABELLED = re.compile(r"([A-Za-z][\w .+-]*)=(.*)", re.DOTALL)
 
 
@@ -38,6 +42,30 @@ class NamedDraft(Value):
     label: Annotated[str, Field(min_length=1, max_length=200)]
     draft: Annotated[str, Field(min_length=1, max_length=MOST_NAME)]
     """What it is loaded by, as ``draft`` of :class:`~specviz.models.pair_spec.ModelChoice`."""
+
+
+class NamedProcessors(Value):
+    """One of several sets of processors, under the name it has in rows and tables."""
+
+    label: Annotated[str, Field(min_length=1, max_length=200)]
+    processors: str = ""
+    """As ``--processor`` takes them, with ``;`` between them; empty for none."""
+    mode: Annotated[ProcessorMode, Field(exclude_if=lambda mode: mode == "exact")] = "exact"
+    draft: Annotated[bool, Field(exclude_if=lambda draft: not draft)] = False
+    """Whether the draft's rows are processed, too."""
+
+    def written(self) -> str:
+        """As :func:`parse_processor_set` reads it."""
+        mode, draft = "frozen " if self.mode == "frozen" else "", "draft " if self.draft else ""
+        return f"{mode}{draft}{self.processors}" if self.processors else "none"
+
+    def parsed(self) -> Processors | None:
+        """What a run has in its settings; None for none.
+
+        Raises:
+            SettingsError: for what is not of the form.
+        """
+        return parse_processors(self.processors, self.mode, draft=self.draft)
 
 
 def parse_tree(text: str) -> Named:
@@ -124,11 +152,33 @@ def parse_verifiers(text: str) -> list[Named]:
     return found
 
 
+def parse_processor_set(text: str) -> NamedProcessors:
+    """``none``, or processors with ``;`` between them; before them ``exact`` or ``frozen``, and ``draft`` where the
+    draft's rows are processed, too: ``frozen draft min_p:min_p=0.1; ignore_eos``. With ``label=`` before it.
+
+    Raises:
+        SettingsError: if it is none of these.
+    """
+    label, spec = _labelled(text)
+    if spec == "none":
+        return NamedProcessors(label=label)
+    found = _SET.fullmatch(spec)
+    assert found is not None  # every part of the pattern may be empty
+    mode: ProcessorMode = "frozen" if found["mode"] == "frozen" else "exact"
+    parsed = parse_processors(found["processors"], mode)
+    if parsed is None:
+        raise SettingsError(
+            f"The set of processors {shown(text)} has none; write none for a run without any, or for example "
+            "frozen repetition_penalty:penalty=1.3."
+        )
+    return NamedProcessors(label=label, processors=written(parsed.chosen), mode=mode, draft=found["draft"] is not None)
+
+
 def _labelled(text: str) -> tuple[str, str]:
     text = text.strip()
     found = _LABELLED.fullmatch(text)
     if not text:
-        raise SettingsError("A tree, a draft or a verifier has no name; write one, or leave it out.")
+        raise SettingsError("A tree, draft, verifier or set of processors has no name; write one, or leave it out.")
     return (found[1].strip()[:200], found[2].strip()) if found else (text[:200], text)
 
 
@@ -146,6 +196,17 @@ def check_drafts(drafts: Sequence[NamedDraft]) -> None:
     if len(drafts) > MOST_DRAFTS:
         raise SettingsError(f"These are {len(drafts)} drafts; compare at most {MOST_DRAFTS} at once.")
     check_labels("draft", [draft.label for draft in drafts])
+
+
+def check_sets(sets: Sequence[NamedProcessors]) -> None:
+    """Refuse sets of processors that cannot be told apart, or too many.
+
+    Raises:
+        SettingsError: naming what is wrong.
+    """
+    if len(sets) > MOST_SETS:
+        raise SettingsError(f"These are {len(sets)} sets of processors; compare at most {MOST_SETS} at once.")
+    check_labels("set of processors", [one.label for one in sets])
 
 
 def check_labels(what: str, values: Sequence[str]) -> None:

@@ -1,13 +1,15 @@
-"""A comparison as a value: prompts x drafts x trees x temperatures x verifiers, and the units of work it consists of.
+"""A comparison as a value: prompts x drafts x sets of processors x trees x temperatures x verifiers, and the units of
+work it consists of.
 
 *Paired*: one run a unit, in which every verifier judges the same trees with the same coins and one of them, the driver,
 commits. *Free-running*: one run a unit and a verifier, each going its own way; this is what quality is measured on.
-Drafts of one target have a run each, on the same prompts and with the same luck.
+Drafts of one target have a run each, on the same prompts and with the same luck; so have sets of processors.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,13 +17,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from specviz.compare.named import Named, NamedDraft, check_drafts, check_labels
+from specviz.compare.named import Named, NamedDraft, NamedProcessors, check_drafts, check_labels, check_sets
 from specviz.compare.prompts import Prompt, spread
 from specviz.compare.rows import NO_DRAFT, SAMPLING
 from specviz.engine.resolve import resolve
 from specviz.errors import SettingsError, shown
 from specviz.trace.processors import parse_processors
-from specviz.trace.schema import Choice, ProcessorMode, PromptEnd, Settings, Value
+from specviz.trace.schema import Choice, ProcessorMode, Processors, PromptEnd, Settings, Value
 from specviz.trace.settings import build_sampling, build_settings, draft_sampling
 from specviz.verifiers import VERIFIERS, Verifier
 
@@ -53,6 +55,9 @@ class Comparison(Value):
     processors: Annotated[str, Field(exclude_if=lambda text: not text)] = ""
     """Of the target in every run, as ``--processor`` takes them, with ``;`` between them."""
     processor_mode: Annotated[ProcessorMode, Field(exclude_if=lambda mode: mode == "exact")] = "exact"
+    processor_draft: Annotated[bool, Field(exclude_if=lambda draft: not draft)] = False
+    processor_sets: Annotated[tuple[NamedProcessors, ...], Field(exclude_if=lambda sets: not sets)] = ()
+    """Sets of processors that are compared, in place of one for all runs. Left out of a file where there are none."""
     draft_temperature: float | None = None
     """Null: the target's, or 1 where that is 0."""
     seed: int = 0
@@ -88,6 +93,7 @@ class Unit:
         index: its place in the fixed order of :func:`units`.
         tree, verifier: labels; the verifier is None in paired runs.
         draft: label; None where the comparison has one draft without a label, and where the target is alone.
+        processors: label of the set; None where sets are not compared.
     """
 
     index: int
@@ -97,6 +103,7 @@ class Unit:
     temperature: float
     verifier: str | None
     draft: str | None = None
+    processors: str | None = None
 
 
 def check(comparison: Comparison) -> None:
@@ -112,13 +119,19 @@ def check(comparison: Comparison) -> None:
         ("temperature", [f"{temperature:g}" for temperature in comparison.temperatures]),
     ):
         check_labels(what, values)
+    check_sets(comparison.processor_sets)
+    for_all = (comparison.processors, comparison.processor_mode, comparison.processor_draft)
+    if comparison.processor_sets and for_all != ("", "exact", False):
+        raise SettingsError(
+            "Processors of all runs cannot be given beside sets that are compared; write each set out, with its mode."
+        )
     known = known_verifiers(comparison)
-    for tree in comparison.trees:
-        for temperature in comparison.temperatures:
-            settings = _settings(
-                comparison, tree.choice, temperature, comparison.verifiers, comparison.driver, 0, False
-            )
-            resolve(settings, known)
+    for processors, tree, temperature in itertools.product(
+        labels_of_sets(comparison), comparison.trees, comparison.temperatures
+    ):
+        given = processors_of(comparison, processors)
+        taking = comparison.verifiers
+        resolve(_settings(comparison, tree.choice, temperature, given, taking, comparison.driver, 0, False), known)
 
 
 # --------------------------------------------------------------------------------------------------------- units
@@ -126,9 +139,10 @@ def check(comparison: Comparison) -> None:
 
 def units(comparison: Comparison, prompts: Sequence[Prompt]) -> list[Unit]:
     """All work, in the order of the rows: by draft, so that each is loaded once; paired runs first, then by prompt,
-    tree, temperature and verifier.
+    set of processors, tree, temperature and verifier.
 
-    A prompt that is run free ends with the target alone, which needs no draft and runs beside the first one.
+    A prompt that is run free ends, for each set, with the target alone, which needs no draft and runs beside the first
+    one.
     """
     found: list[Unit] = []
     for draft in labels_of_drafts(comparison):
@@ -143,18 +157,32 @@ def _add_units(found: list[Unit], comparison: Comparison, prompts: Sequence[Prom
         ("free", comparison.free, [verifier.label for verifier in comparison.verifiers]),
     )
     for mode, count, verifiers in parts:
-        for prompt in spread(prompts, count):
-            for tree in comparison.trees:
-                for temperature in comparison.temperatures:
-                    for verifier in verifiers:
-                        found.append(Unit(len(found), mode, prompt, tree.label, temperature, verifier, draft))
+        for prompt, processors in itertools.product(spread(prompts, count), labels_of_sets(comparison)):
+            for tree, temperature, verifier in itertools.product(comparison.trees, comparison.temperatures, verifiers):
+                found.append(Unit(len(found), mode, prompt, tree.label, temperature, verifier, draft, processors))
             for temperature in comparison.temperatures if mode == "free" and with_sampling else ():
-                found.append(Unit(len(found), mode, prompt, NO_DRAFT, temperature, SAMPLING))
+                found.append(Unit(len(found), mode, prompt, NO_DRAFT, temperature, SAMPLING, None, processors))
 
 
 def labels_of_drafts(comparison: Comparison) -> Sequence[str | None]:
     """Of all drafts in order; of one without a label it is None."""
     return tuple(one.label for one in comparison.drafts) or (None,)
+
+
+def labels_of_sets(comparison: Comparison) -> Sequence[str | None]:
+    """Of all sets of processors in order; None alone where they are not compared."""
+    return tuple(one.label for one in comparison.processor_sets) or (None,)
+
+
+def processors_of(comparison: Comparison, label: str | None) -> Processors | None:
+    """Those of a unit, by the label of their set; None for none.
+
+    Raises:
+        SettingsError: for what is not of their form.
+    """
+    if label is not None:
+        return next(one for one in comparison.processor_sets if one.label == label).parsed()
+    return parse_processors(comparison.processors, comparison.processor_mode, draft=comparison.processor_draft)
 
 
 def draft_of(comparison: Comparison, label: str | None) -> str | None:
@@ -185,7 +213,8 @@ def settings_of(comparison: Comparison, unit: Unit, has_template: bool) -> Setti
     chat = has_template if comparison.chat is None else comparison.chat
     seed = prompt_seed(comparison.seed, unit.prompt.id)
     driver = unit.verifier or comparison.driver
-    return _settings(comparison, builder, unit.temperature, verifiers, driver, seed, chat)
+    processors = processors_of(comparison, unit.processors)
+    return _settings(comparison, builder, unit.temperature, processors, verifiers, driver, seed, chat)
 
 
 def taking_part(comparison: Comparison) -> tuple[Named, ...]:
@@ -198,6 +227,7 @@ def _settings(
     comparison: Comparison,
     tree: Choice,
     temperature: float,
+    processors: Processors | None,
     verifiers: Sequence[Named],
     driver: str,
     seed: int,
@@ -212,7 +242,7 @@ def _settings(
     return build_settings(
         target=target,
         draft=draft_sampling(target, comparison.draft_temperature),
-        processors=parse_processors(comparison.processors, comparison.processor_mode),
+        processors=processors,
         builder=tree,
         verifiers=tuple(Choice(name=one.label, options=one.choice.options) for one in verifiers),
         driver=driver,
