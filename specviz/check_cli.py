@@ -90,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         SettingsError: for an unknown verifier or tree, unfit options, or a table that cannot be saved.
     """
-    from specviz.compare.spec import parse_tree
+    from specviz.compare.named import parse_tree
     from specviz.verifiers import VERIFIERS
     from specviz.verifiers.check import check, check_tree, format_report
 
@@ -134,7 +134,7 @@ def _modes(given: list[str]) -> list[Processing | None]:
 
 def _groups(asked: Iterable[str], before: list[Verifier]) -> Iterator[list[Job]]:
     """What is printed together, in this order."""
-    from specviz.compare.spec import parse_verifiers
+    from specviz.compare.named import parse_verifiers
     from specviz.verifiers import VERIFIERS, default_options
 
     if choices := [one.choice for text in asked for one in parse_verifiers(text)]:

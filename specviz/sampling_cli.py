@@ -33,8 +33,8 @@ def add_ends(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_processor_arguments(parser: argparse.ArgumentParser, *, draft: bool = True) -> None:
-    """What processes logits by the text, and by which text on a tree; the draft's too, where that can be asked for."""
+def add_processor_arguments(parser: argparse.ArgumentParser) -> None:
+    """What processes logits by the text, by which text on a tree, and whether the draft's too."""
     parser.add_argument(
         "--processor",
         dest="processors",
@@ -50,5 +50,4 @@ def add_processor_arguments(parser: argparse.ArgumentParser, *, draft: bool = Tr
         default="exact",
         help="exact: each node of a tree by the text on its path; frozen: all by the committed text",
     )
-    if draft:
-        parser.add_argument("--processor-draft", action="store_true", help="process the draft's logits likewise")
+    parser.add_argument("--processor-draft", action="store_true", help="process the draft's logits likewise")

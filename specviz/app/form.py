@@ -40,6 +40,7 @@ ADDED = (
     "stop_strings",
     "min_new_tokens",
     "record_optimum",
+    "processor_draft",
 )
 ADDED_VERIFIERS = ("coupling", "lenience", "relaxed")
 """Fields, and verifiers with options, that came after the breakpoints: endpoints have them last, because programs may
@@ -244,6 +245,10 @@ def settings_form(form: Form) -> Any:
         "record_optimum",
         gr.Checkbox(False, label="Optimum of nodes", info="With what each rule can expect; slower", render=False),
     )
+    form.add(
+        "processor_draft",
+        gr.Checkbox(False, label="Processors of the draft, too", info="In the same mode and order", render=False),
+    )
     most = form.limits.steps
     with group("Sampling"):
         with fields():
@@ -251,7 +256,7 @@ def settings_form(form: Form) -> Any:
         with folded("Truncation and the prompt's end"):
             form.render("top_k", "top_p", "eta_cutoff", "prompt_end_token")
         with folded("Processors"):
-            form.render("processors", "processor_mode")
+            form.render("processors", "processor_mode", "processor_draft")
     with group("Length and audits"), fields():
         form.render("max_new_tokens", "min_new_tokens", "stop_strings")
         steps = gr.Number(
@@ -292,7 +297,7 @@ def read_form(values: dict[str, Any]) -> tuple[str, ModelChoice, Settings]:
         draft=draft_sampling(target, draft),
         builder=build_choice(builder, _options(values, f"builder.{builder}")),
         verifiers=tuple(build_choice(name, _options(values, f"verifier.{name}")) for name in chosen),
-        processors=parse_processors(_text(values, "processors"), mode),
+        processors=parse_processors(_text(values, "processors"), mode, draft=bool(values["processor_draft"])),
         driver=values["driver"],
         seed=_given(values, "seed", int),
         max_new_tokens=_given(values, "max_new_tokens", int),
@@ -341,6 +346,7 @@ def write_form(prompt: str, models: ModelChoice, settings: Settings) -> dict[str
         "eta_cutoff": settings.target.eta_cutoff,
         "processors": written(settings.processors.chosen) if settings.processors else "",
         "processor_mode": settings.processors.mode if settings.processors else "exact",
+        "processor_draft": settings.processors is not None and settings.processors.draft,
         "seed": settings.seed,
         "max_new_tokens": settings.max_new_tokens,
         "min_new_tokens": settings.min_new_tokens,

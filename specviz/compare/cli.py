@@ -63,7 +63,15 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     add("--max-new-tokens", type=int, default=32)
     add_sampling_arguments(parser)
     add_ends(parser)
-    add_processor_arguments(parser, draft=False)
+    add_processor_arguments(parser)
+    add(
+        "--processor-sets",
+        nargs="+",
+        default=[],
+        metavar="SET",
+        help="compare sets of processors, in place of --processor: none, 'min_p:min_p=0.1; ignore_eos', or "
+        "'frozen draft repetition_penalty:penalty=1.3'; label= before it",
+    )
     add("--seed", type=int, default=0)
     add("--no-chat", action="store_true", help="give prompts as they are, without the target's chat template")
     add_prompt_end(parser)
@@ -101,7 +109,8 @@ def comparison_of(options: argparse.Namespace) -> Comparison:
     """
     from pydantic import ValidationError
 
-    from specviz.compare.spec import Comparison, check, parse_drafts, parse_tree, parse_verifiers
+    from specviz.compare.named import parse_drafts, parse_processor_set, parse_tree, parse_verifiers
+    from specviz.compare.spec import Comparison, check
     from specviz.trace.settings import first_fault
 
     verifiers = tuple(verifier for text in options.verifiers for verifier in parse_verifiers(text))
@@ -119,6 +128,8 @@ def comparison_of(options: argparse.Namespace) -> Comparison:
         "eta_cutoff": options.eta_cutoff,
         "processors": "; ".join(options.processors),
         "processor_mode": options.processor_mode,
+        "processor_draft": options.processor_draft,
+        "processor_sets": tuple(parse_processor_set(text) for text in options.processor_sets),
         "draft_temperature": options.draft_temperature,
         "seed": options.seed,
         "max_new_tokens": options.max_new_tokens,
@@ -143,8 +154,8 @@ def job_of(options: argparse.Namespace) -> Job:
         SettingsError: naming the first thing that is wrong; no model is loaded for it.
     """
     from specviz.compare.jobs import Job
+    from specviz.compare.named import parse_drafts
     from specviz.compare.prompts import load_prompts
-    from specviz.compare.spec import parse_drafts
 
     comparison = comparison_of(options)
     prompts = load_prompts(options.prompts, column=options.column, split=options.split, config=options.config)

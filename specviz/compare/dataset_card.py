@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from specviz import __version__
 from specviz.compare.jobs import Job
+from specviz.compare.named import Named, NamedProcessors
 from specviz.compare.prompts import load_prompts
-from specviz.compare.rows import DRAFT, KEY, NO_DRAFT, SAMPLING, TABLES
+from specviz.compare.rows import DRAFT, KEY, NO_DRAFT, PROCESSORS, SAMPLING, TABLES
 from specviz.compare.run_unit import named
-from specviz.compare.spec import Comparison, Named
+from specviz.compare.spec import Comparison
 from specviz.display import upright
 from specviz.trace.schema import ModelInfo, Models
 from specviz.trace.stop_strings import written_stops
@@ -83,12 +84,14 @@ def _body(job: Job, models: Sequence[Models], counts: Mapping[str, int], files: 
         "|---|---|",
         *_named("tree", it.trees),
         *_named("verifier", it.verifiers),
+        *_processors(it),
         "",
         f"Temperatures {', '.join(f'{t:g}' for t in it.temperatures)}; at most {it.max_new_tokens} new tokens"
         f"{_ends(it)}; driver `{it.driver}`; seed {it.seed}. "
         f"{len(job.prompts)} prompts of {len(kinds)} kinds: {', '.join(kinds)}. "
         "The luck of a run is a hash of the seed and the prompt's id, the same for all "
-        f"{'drafts, ' if it.drafts else ''}trees, temperatures and verifiers."
+        f"{'drafts, ' if it.drafts else ''}{'sets of processors, ' if it.processor_sets else ''}trees, temperatures "
+        "and verifiers."
         + (
             f" In free runs `{SAMPLING}` on the tree `{NO_DRAFT}` is the target alone, a token a step."
             if it.sampling and it.free != 0
@@ -109,7 +112,9 @@ def _body(job: Job, models: Sequence[Models], counts: Mapping[str, int], files: 
             "|---|---|---|",
         ]
         lines += [f"| `{column}` | {word} | {meaning} |" for column, (word, meaning) in columns.items()]
-    joined = ", ".join(f"`{column}`" for column in (*KEY, *(DRAFT if it.drafts else ())))
+    joined = ", ".join(
+        f"`{column}`" for column in (*KEY, *(DRAFT if it.drafts else ()), *(PROCESSORS if it.processor_sets else ()))
+    )
     return [*lines, "", f"Tables join on {joined}; in `free` runs on `verifier` too, and `step` where both have it."]
 
 
@@ -123,6 +128,21 @@ def _ends(comparison: Comparison) -> str:
     said = f", at least {comparison.min_new_tokens}" if comparison.min_new_tokens else ""
     strings = ", ".join(f"`{string}`" for string in written_stops(comparison.stop).replace("`", "'").splitlines())
     return said + (f", ended by {strings}" if strings else "")
+
+
+def _processors(comparison: Comparison) -> Iterable[str]:
+    """What processes logits: of every set, or of all runs; no row where nothing does."""
+    sets = comparison.processor_sets
+    for_all = NamedProcessors(
+        label="of all runs",
+        processors=comparison.processors,
+        mode=comparison.processor_mode,
+        draft=comparison.processor_draft,
+    )
+    for one in sets or ((for_all,) if comparison.processors else ()):
+        # A bar would end the cell.
+        label, written = (text.replace("|", "/") for text in (one.label, one.written()))
+        yield f"| processors `{label}` | `{written}` |"
 
 
 def _named(what: str, choices: Sequence[Named]) -> Iterable[str]:

@@ -1,7 +1,7 @@
 """What the labels of a comparison stand for.
 
-The rows of a comparison name drafts, trees and verifiers by label only; charts and tables also need to know which
-draft, which verifier and which options are behind a label, and how many nodes a tree can have.
+The rows of a comparison name drafts, sets of processors, trees and verifiers by label only; charts and tables also need
+to know what is behind a label, and how many nodes a tree can have.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ class Labels:
         options: label of a verifier -> all its options, defaults too.
         budgets: label of a tree -> how many nodes it can have, the root not counted.
         drafts: label of a draft -> what it was loaded by; empty where there is one without a label.
+        processors: label of a set of processors -> these, as they are typed; empty where sets are not compared.
     """
 
     rules: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     budgets: Mapping[str, int] = field(default_factory=dict)
     drafts: Mapping[str, str] = field(default_factory=dict)
+    processors: Mapping[str, str] = field(default_factory=dict)
 
     def rule(self, label: str) -> str:
         """Name of the verifier behind a label; a label that is not known is taken for a verifier's name."""
@@ -67,4 +69,5 @@ def labels_of(comparison: Comparison) -> Labels:
         {one.label: resolve_verifier(one.choice)[1].model_dump() for one in comparison.verifiers},
         budgets,
         {one.label: one.draft for one in comparison.drafts},
+        {one.label: one.written() for one in comparison.processor_sets},
     )

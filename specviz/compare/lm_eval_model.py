@@ -19,7 +19,7 @@ from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, po
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from tqdm import tqdm
 
-from specviz.compare.spec import parse_tree, parse_verifier
+from specviz.compare.named import parse_tree, parse_verifier
 from specviz.engine.resolve import resolve
 from specviz.engine.session import Session
 from specviz.errors import SettingsError, shown

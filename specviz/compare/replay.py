@@ -17,15 +17,7 @@ from specviz.compare.prompts import Prompt
 from specviz.compare.read import MOST_PLAN_BYTES, PLAN, models_of, output_of, steps_of
 from specviz.compare.rows import NO_DRAFT, SAMPLING, Row
 from specviz.compare.run_unit import named
-from specviz.compare.spec import (
-    Comparison,
-    Unit,
-    draft_of,
-    known_verifiers,
-    read_comparison,
-    settings_of,
-    taking_part,
-)
+from specviz.compare.spec import Comparison, Unit, draft_of, known_verifiers, read_comparison, settings_of, taking_part
 from specviz.compare.statistics import Group
 from specviz.errors import SettingsError
 from specviz.models.pair_spec import ModelChoice
@@ -113,13 +105,23 @@ def replayable_run(folder: Path, group: Group, prompt_id: str, verifier: str | N
     taking = {one.label for one in taking_part(comparison)} | {SAMPLING}
     if group.tree not in labels or (group.mode == "free" and verifier not in taking):
         raise SettingsError(f"The rows and {PLAN} are of different comparisons; open files that belong together.")
-    if group.draft not in {draft.label for draft in comparison.drafts} | {None}:
+    drafts, sets = ({one.label for one in some} for some in (comparison.drafts, comparison.processor_sets))
+    if group.draft not in drafts | {None} or group.processors not in sets | {None}:
         raise SettingsError(f"The rows and {PLAN} are of different comparisons; open files that belong together.")
     if (name := draft_of(comparison, group.draft)) is not None:
         pair = replace(pair, draft=name)
     prompt = Prompt(prompt_id, output["kind"], output["prompt"])
     whose = output["verifier"] if group.mode == "free" else None
-    unit = Unit(0, "free" if whose else "paired", prompt, group.tree, rows[0]["temperature"], whose, group.draft)
+    unit = Unit(
+        0,
+        "free" if whose else "paired",
+        prompt,
+        group.tree,
+        rows[0]["temperature"],
+        whose,
+        group.draft,
+        group.processors,
+    )
     chosen = comparison.model_copy(update={"chat": output["chat"]})
     settings = settings_of(chosen, unit, has_template=False)
     if settings.seed != output["seed"] or output["temperature"] not in comparison.temperatures:

@@ -34,7 +34,10 @@ KEY = {
 DRAFT = {
     "draft_label": ("string", "label of the draft that drew the tree; null for one draft without a label, and for none")
 }
-"""Column that all tables end with. Files of 0.1.0 lack it."""
+"""Column that all tables ended with first. Files of 0.1.0 lack it."""
+
+PROCESSORS = {"processors_label": ("string", "label of the set of processors; null where sets are not compared")}
+"""Column that all tables end with. Older files lack it."""
 
 OPTIMA = {
     "nodes_reached": (
@@ -48,7 +51,7 @@ OPTIMA = {
         "likewise: sum of the largest acceptance of a rule that decides node by node and keeps the law",
     ),
 }
-"""Columns that steps end with: null where the optimum was not recorded. Older files lack them."""
+"""Columns of steps, after :data:`DRAFT`: null where the optimum was not recorded. Older files lack them."""
 
 STEPS = (
     KEY
@@ -90,6 +93,7 @@ STEPS = (
     }
     | DRAFT
     | OPTIMA
+    | PROCESSORS
 )
 
 DECISIONS = (
@@ -119,6 +123,7 @@ DECISIONS = (
         "draft_entropy": ("double", "of the parent's draft row, nats"),
     }
     | DRAFT
+    | PROCESSORS
 )
 
 OUTPUTS = (
@@ -145,6 +150,7 @@ OUTPUTS = (
         "draft": ("string", "the draft model, with its revision"),
     }
     | DRAFT
+    | PROCESSORS
 )
 
 DIVERGENCES = ("first_tv", "first_kl", "first_tv_bound", "first_excess")
@@ -154,12 +160,12 @@ TABLES = {"steps": STEPS, "decisions": DECISIONS, "outputs": OUTPUTS}
 
 
 def columns_of(table: str, names: Sequence[str]) -> list[str] | None:
-    """The names as columns of a table, where they are all of them, those before there were optima, or those of 0.1.0;
-    else None."""
-    whole = list(TABLES[table])
-    before = [column for column in whole if table != "steps" or column not in OPTIMA]
-    earliest = [column for column in before if column not in DRAFT]
-    return list(names) if list(names) in (whole, before, earliest) else None
+    """The names as columns of a table, where they are all of them, or those of an earlier version down to 0.1.0; else
+    None."""
+    known = [list(TABLES[table])]
+    for added in (PROCESSORS, OPTIMA if table == "steps" else {}, DRAFT):
+        known.append([column for column in known[-1] if column not in added])
+    return list(names) if list(names) in known else None
 
 
 @dataclass(frozen=True)
@@ -177,13 +183,13 @@ class Rows:
 
 
 def step_rows(
-    key: Row, draft: Row, steps: Iterable[Step], end_tokens: frozenset[int], found: Sequence[Mapping[str, Divergence]]
+    key: Row, labels: Row, steps: Iterable[Step], end_tokens: frozenset[int], found: Sequence[Mapping[str, Divergence]]
 ) -> Iterator[Row]:
     """One row for each step and verifier.
 
     Args:
         key: the columns of :data:`KEY`.
-        draft: the columns of :data:`DRAFT`.
+        labels: the columns of :data:`DRAFT` and :data:`PROCESSORS`.
         end_tokens: ids that end a text.
         found: what was found out about each step's verifiers while it ran.
     """
@@ -215,19 +221,19 @@ def step_rows(
                 "bonus_uniform": bonus.uniform,
                 "committed": len(step.committed) if is_driver else None,
                 **{name: getattr(divergence, name, None) for name in DIVERGENCES},
-                **draft,
+                **labels,
                 "nodes_reached": at and at.nodes,
                 "expected": at and at.expected,
                 "optimum": at and at.optimum,
             }
 
 
-def decision_rows(key: Row, draft: Row, steps: Iterable[Step]) -> Iterator[Row]:
+def decision_rows(key: Row, labels: Row, steps: Iterable[Step]) -> Iterator[Row]:
     """One row for each decision."""
     for step in steps:
         for verdict in step.verdicts.values():
             for index, decision in enumerate(verdict.decisions):
-                yield _decision_row(key, step, verdict, index, decision) | draft
+                yield _decision_row(key, step, verdict, index, decision) | labels
 
 
 def _decision_row(key: Row, step: Step, verdict: Verdict, index: int, decision: Decision) -> Row:

@@ -78,12 +78,12 @@ def step_unit(pair: Pair, comparison: Comparison, unit: Unit) -> Generator[Resul
         "tree": unit.tree,
         "temperature": unit.temperature,
     }
-    draft = {"draft_label": unit.draft}
+    labels = {"draft_label": unit.draft, "processors_label": unit.processors}
     steps = [] if session is None else session.steps
     rows = Rows(
-        list(step_rows(key, draft, steps, pair.eos_ids, divergences.found)),
-        list(decision_rows(key, draft, steps)),
-        [_output_row(key, pair, comparison, unit, settings, session, message) | draft],
+        list(step_rows(key, labels, steps, pair.eos_ids, divergences.found)),
+        list(decision_rows(key, labels, steps)),
+        [_output_row(key, pair, comparison, unit, settings, session, message) | labels],
     )
     yield Result(unit.index, pair.models, rows)
 

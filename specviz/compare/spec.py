@@ -1,8 +1,9 @@
-"""A comparison as a value: prompts x drafts x trees x temperatures x verifiers, and the units of work it consists of.
+"""A comparison as a value: prompts x drafts x sets of processors x trees x temperatures x verifiers, and the units of
+work it consists of.
 
 *Paired*: one run a unit, in which every verifier judges the same trees with the same coins and one of them, the driver,
 commits. *Free-running*: one run a unit and a verifier, each going its own way; this is what quality is measured on.
-Drafts of one target have a run each, on the same prompts and with the same luck.
+Drafts of one target have a run each, on the same prompts and with the same luck; so have sets of processors.
 """
 
 from __future__ import annotations
@@ -10,50 +11,26 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from specviz.compare.named import Named, NamedDraft, NamedProcessors, check_drafts, check_labels, check_sets
 from specviz.compare.prompts import Prompt, spread
 from specviz.compare.rows import NO_DRAFT, SAMPLING
-from specviz.drafting import find_builder
 from specviz.engine.resolve import resolve
 from specviz.errors import SettingsError, shown
-from specviz.models.sources import is_folder
 from specviz.trace.processors import parse_processors
-from specviz.trace.schema import Choice, Option, ProcessorMode, PromptEnd, Settings, Value
-from specviz.trace.settings import build_choice, build_sampling, build_settings, draft_sampling, parse_pairs
-from specviz.verifiers import VERIFIERS, Verifier, find_verifier
+from specviz.trace.schema import Choice, ProcessorMode, Processors, PromptEnd, Settings, Value
+from specviz.trace.settings import build_sampling, build_settings, draft_sampling
+from specviz.verifiers import VERIFIERS, Verifier
 
 Mode = Literal["paired", "free"]
 _ALONE = Choice(name="k_config", options={"tree": ""})
 _ALONE_RULE = "naive"
 """The verifier that stands for ordinary sampling: without a tree it draws a token from the target and commits it."""
-
-LARGEST_SWEEP = 100
-MOST_DRAFTS = 12
-MOST_NAME = 300
-
-_LABELLED = re.compile(r"([A-Za-z][\w .+-]*)=(.*)", re.DOTALL)
-
-
-class Named(Value):
-    """A tree or a verifier with its options, under the name it has in rows and tables."""
-
-    label: Annotated[str, Field(min_length=1, max_length=200)]
-    choice: Choice
-
-
-class NamedDraft(Value):
-    """One of several drafts of a target, under the name it has in rows and tables."""
-
-    label: Annotated[str, Field(min_length=1, max_length=200)]
-    draft: Annotated[str, Field(min_length=1, max_length=MOST_NAME)]
-    """What it is loaded by, as ``draft`` of :class:`~specviz.models.pair_spec.ModelChoice`."""
 
 
 class Comparison(Value):
@@ -78,6 +55,9 @@ class Comparison(Value):
     processors: Annotated[str, Field(exclude_if=lambda text: not text)] = ""
     """Of the target in every run, as ``--processor`` takes them, with ``;`` between them."""
     processor_mode: Annotated[ProcessorMode, Field(exclude_if=lambda mode: mode == "exact")] = "exact"
+    processor_draft: Annotated[bool, Field(exclude_if=lambda draft: not draft)] = False
+    processor_sets: Annotated[tuple[NamedProcessors, ...], Field(exclude_if=lambda sets: not sets)] = ()
+    """Sets of processors that are compared, in place of one for all runs. Left out of a file where there are none."""
     draft_temperature: float | None = None
     """Null: the target's, or 1 where that is 0."""
     seed: int = 0
@@ -113,6 +93,7 @@ class Unit:
         index: its place in the fixed order of :func:`units`.
         tree, verifier: labels; the verifier is None in paired runs.
         draft: label; None where the comparison has one draft without a label, and where the target is alone.
+        processors: label of the set; None where sets are not compared.
     """
 
     index: int
@@ -122,106 +103,7 @@ class Unit:
     temperature: float
     verifier: str | None
     draft: str | None = None
-
-
-# ------------------------------------------------------------------------------------------------ from the text
-
-
-def parse_tree(text: str) -> Named:
-    """``4,2,2``, ``[0],[1],[0,0]``, ``dynamic:total=28,depth=6`` or ``4,2,2:proposal=top_k``; ``label=`` before it.
-
-    Raises:
-        SettingsError: if it is none of these.
-    """
-    label, spec = _labelled(text)
-    head, options = _split(spec, "tree")
-    if head.startswith("["):
-        return Named(label=label, choice=build_choice("explicit", {"paths": head} | options))
-    if head[:1].isdigit():
-        return Named(label=label, choice=build_choice("k_config", {"tree": head} | options))
-    return Named(label=label, choice=build_choice(find_builder(head).name, options))
-
-
-def parse_drafts(texts: Sequence[str]) -> tuple[str, tuple[NamedDraft, ...]]:
-    """Names of drafts, with ``label=`` before them or not: then the label is the last part of the name.
-
-    Returns:
-        What the first one is loaded by, and all of them; none where there is one alone without a label.
-
-    Raises:
-        SettingsError: for an empty name.
-    """
-    found = []
-    for text in texts:
-        # A folder can be called eta=0.1.
-        label, name = (text, text) if text.strip() and is_folder(text) else _labelled(text)
-        if not name:
-            raise SettingsError(f"The draft {shown(label)} has no model; write {label}= and what it is loaded by.")
-        if len(name) > MOST_NAME:
-            raise SettingsError(f"The name of a draft has at most {MOST_NAME} characters; choose a shorter path.")
-        found.append((label, name))
-    if len(found) == 1 and found[0][0] == found[0][1]:
-        return found[0][1], ()
-    # What stands behind the last slash is enough where it tells them apart.
-    short = [label.rstrip("/").rpartition("/")[2] if label == name else label for label, name in found]
-    drafts = [
-        NamedDraft(label=(own if short.count(own) == 1 and own else label)[:200], draft=name)
-        for own, (label, name) in zip(short, found, strict=True)
-    ]
-    return found[0][1], tuple(drafts)
-
-
-def parse_verifier(text: str) -> Named:
-    """``rejection``, or with options ``eta:epsilon=0.2,delta=0.4``; with ``label=`` before it, under that name.
-
-    Raises:
-        SettingsError: for an unknown verifier, or a label that is the name of another one.
-    """
-    label, spec = _labelled(text)
-    head, options = _split(spec, "verifier")
-    verifier = find_verifier(head)
-    if label in VERIFIERS and label != head:
-        raise SettingsError(f"{label!r} is a verifier of its own; give {head} another label.")
-    return Named(label=label, choice=build_choice(verifier.name, options))
-
-
-def parse_verifiers(text: str) -> list[Named]:
-    """As :func:`parse_verifier`, or a sweep: ``eta:epsilon=0.05/0.1,delta=0.2/0.3`` is four verifiers.
-
-    Each is labelled with its own options, after the sweep's own label where it has one.
-
-    Raises:
-        SettingsError: as :func:`parse_verifier`, and for a sweep of more than :data:`LARGEST_SWEEP`.
-    """
-    label, spec = _labelled(text)
-    head, _, options = spec.partition(":")
-    if "/" not in options:
-        return [parse_verifier(text)]
-    choices = []
-    for pair in options.split(","):
-        name, sign, values = pair.partition("=")
-        choices.append([f"{name.strip()}{sign}{value.strip()}" for value in values.split("/")])
-    if math.prod(map(len, choices)) > LARGEST_SWEEP:
-        raise SettingsError(f"The sweep {shown(text)} has more than {LARGEST_SWEEP} verifiers; take fewer values.")
-    stem = head.strip() if label == text.strip()[:200] else label
-    found = []
-    for one in itertools.product(*choices):
-        own = ",".join(one)
-        found.append(Named(label=f"{stem}:{own}"[:200], choice=parse_verifier(f"{head}:{own}").choice))
-    return found
-
-
-def _labelled(text: str) -> tuple[str, str]:
-    text = text.strip()
-    found = _LABELLED.fullmatch(text)
-    if not text:
-        raise SettingsError("A tree, a draft or a verifier has no name; write one, or leave it out.")
-    return (found[1].strip()[:200], found[2].strip()) if found else (text[:200], text)
-
-
-def _split(spec: str, what: str) -> tuple[str, dict[str, Option]]:
-    head, _, options = spec.partition(":")
-    return head.strip(), parse_pairs([pair for pair in options.split(",") if pair.strip()], what)
+    processors: str | None = None
 
 
 def check(comparison: Comparison) -> None:
@@ -236,33 +118,20 @@ def check(comparison: Comparison) -> None:
         ("verifier", [verifier.label for verifier in comparison.verifiers]),
         ("temperature", [f"{temperature:g}" for temperature in comparison.temperatures]),
     ):
-        _check_labels(what, values)
+        check_labels(what, values)
+    check_sets(comparison.processor_sets)
+    for_all = (comparison.processors, comparison.processor_mode, comparison.processor_draft)
+    if comparison.processor_sets and for_all != ("", "exact", False):
+        raise SettingsError(
+            "Processors of all runs cannot be given beside sets that are compared; write each set out, with its mode."
+        )
     known = known_verifiers(comparison)
-    for tree in comparison.trees:
-        for temperature in comparison.temperatures:
-            settings = _settings(
-                comparison, tree.choice, temperature, comparison.verifiers, comparison.driver, 0, False
-            )
-            resolve(settings, known)
-
-
-def check_drafts(drafts: Sequence[NamedDraft]) -> None:
-    """Refuse drafts that cannot be told apart, or too many.
-
-    Raises:
-        SettingsError: naming what is wrong.
-    """
-    if len(drafts) > MOST_DRAFTS:
-        raise SettingsError(f"These are {len(drafts)} drafts; compare at most {MOST_DRAFTS} at once.")
-    _check_labels("draft", [draft.label for draft in drafts])
-
-
-def _check_labels(what: str, values: Sequence[str]) -> None:
-    if SAMPLING in values or NO_DRAFT in values:
-        raise SettingsError(f"The labels {SAMPLING!r} and {NO_DRAFT!r} stand for the target alone; choose others.")
-    twice = next((value for value in values if values.count(value) > 1), None)
-    if twice is not None:
-        raise SettingsError(f"The {what} {twice} is named twice; give every one its own label.")
+    for processors, tree, temperature in itertools.product(
+        labels_of_sets(comparison), comparison.trees, comparison.temperatures
+    ):
+        given = processors_of(comparison, processors)
+        taking = comparison.verifiers
+        resolve(_settings(comparison, tree.choice, temperature, given, taking, comparison.driver, 0, False), known)
 
 
 # --------------------------------------------------------------------------------------------------------- units
@@ -270,9 +139,10 @@ def _check_labels(what: str, values: Sequence[str]) -> None:
 
 def units(comparison: Comparison, prompts: Sequence[Prompt]) -> list[Unit]:
     """All work, in the order of the rows: by draft, so that each is loaded once; paired runs first, then by prompt,
-    tree, temperature and verifier.
+    set of processors, tree, temperature and verifier.
 
-    A prompt that is run free ends with the target alone, which needs no draft and runs beside the first one.
+    A prompt that is run free ends, for each set, with the target alone, which needs no draft and runs beside the first
+    one.
     """
     found: list[Unit] = []
     for draft in labels_of_drafts(comparison):
@@ -287,18 +157,32 @@ def _add_units(found: list[Unit], comparison: Comparison, prompts: Sequence[Prom
         ("free", comparison.free, [verifier.label for verifier in comparison.verifiers]),
     )
     for mode, count, verifiers in parts:
-        for prompt in spread(prompts, count):
-            for tree in comparison.trees:
-                for temperature in comparison.temperatures:
-                    for verifier in verifiers:
-                        found.append(Unit(len(found), mode, prompt, tree.label, temperature, verifier, draft))
+        for prompt, processors in itertools.product(spread(prompts, count), labels_of_sets(comparison)):
+            for tree, temperature, verifier in itertools.product(comparison.trees, comparison.temperatures, verifiers):
+                found.append(Unit(len(found), mode, prompt, tree.label, temperature, verifier, draft, processors))
             for temperature in comparison.temperatures if mode == "free" and with_sampling else ():
-                found.append(Unit(len(found), mode, prompt, NO_DRAFT, temperature, SAMPLING))
+                found.append(Unit(len(found), mode, prompt, NO_DRAFT, temperature, SAMPLING, None, processors))
 
 
 def labels_of_drafts(comparison: Comparison) -> Sequence[str | None]:
     """Of all drafts in order; of one without a label it is None."""
     return tuple(one.label for one in comparison.drafts) or (None,)
+
+
+def labels_of_sets(comparison: Comparison) -> Sequence[str | None]:
+    """Of all sets of processors in order; None alone where they are not compared."""
+    return tuple(one.label for one in comparison.processor_sets) or (None,)
+
+
+def processors_of(comparison: Comparison, label: str | None) -> Processors | None:
+    """Those of a unit, by the label of their set; None for none.
+
+    Raises:
+        SettingsError: for what is not of their form.
+    """
+    if label is not None:
+        return next(one for one in comparison.processor_sets if one.label == label).parsed()
+    return parse_processors(comparison.processors, comparison.processor_mode, draft=comparison.processor_draft)
 
 
 def draft_of(comparison: Comparison, label: str | None) -> str | None:
@@ -329,7 +213,8 @@ def settings_of(comparison: Comparison, unit: Unit, has_template: bool) -> Setti
     chat = has_template if comparison.chat is None else comparison.chat
     seed = prompt_seed(comparison.seed, unit.prompt.id)
     driver = unit.verifier or comparison.driver
-    return _settings(comparison, builder, unit.temperature, verifiers, driver, seed, chat)
+    processors = processors_of(comparison, unit.processors)
+    return _settings(comparison, builder, unit.temperature, processors, verifiers, driver, seed, chat)
 
 
 def taking_part(comparison: Comparison) -> tuple[Named, ...]:
@@ -342,6 +227,7 @@ def _settings(
     comparison: Comparison,
     tree: Choice,
     temperature: float,
+    processors: Processors | None,
     verifiers: Sequence[Named],
     driver: str,
     seed: int,
@@ -356,7 +242,7 @@ def _settings(
     return build_settings(
         target=target,
         draft=draft_sampling(target, comparison.draft_temperature),
-        processors=parse_processors(comparison.processors, comparison.processor_mode),
+        processors=processors,
         builder=tree,
         verifiers=tuple(Choice(name=one.label, options=one.choice.options) for one in verifiers),
         driver=driver,

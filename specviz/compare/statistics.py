@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -35,6 +35,18 @@ class Group(NamedTuple):
     temperature: float
     draft: str | None = None
     """Label; None where the comparison has one draft without a label, and where the target is alone."""
+    processors: str | None = None
+    """Label of the set; None where sets of processors are not compared."""
+
+    def labelled(self, axis: Axis, label: str) -> Group:
+        """With another label."""
+        return self._replace(draft=label) if axis == "draft" else self._replace(processors=label)
+
+
+Axis = Literal["draft", "processors"]
+AXES: tuple[Axis, ...] = get_args(Axis)
+"""Fields of a :class:`Group` with labels of what has runs of its own; their columns are called ``draft_label``, ..."""
+MANY: dict[Axis, str] = {"draft": "drafts", "processors": "sets of processors"}
 
 
 @dataclass(frozen=True)
@@ -118,7 +130,8 @@ def _quality(steps: Sequence[Row], output: Row | None) -> dict[str, tuple[float,
 
 
 def _key(row: Row) -> tuple[Group, str, str]:
-    group = Group(row["mode"], row["tree"], row["temperature"], row.get("draft_label"))
+    labels = {axis: row.get(f"{axis}_label") for axis in AXES}
+    group = Group(row["mode"], row["tree"], row["temperature"], **labels)
     return group, row["verifier"], row["prompt_id"]
 
 
@@ -202,6 +215,7 @@ AT_NODES: dict[str, Measure] = {
     f"{name}_at_nodes": _of_quality(f"{name}_at_nodes", f"Mean of {name} over the nodes reached, see FORMULAS.")
     for name in ("accepted", "expected", "optimum")
 }
+AT_NODES_TITLE = "At the nodes reached, of rules that decide node by node"
 """Where the optimum was recorded; see ``optimum`` of :data:`specviz.trace.metrics.FORMULAS`."""
 MEASURES: dict[str, Measure] = LENGTHS | QUALITY | DIVERGENCE | AT_NODES
 
@@ -292,16 +306,21 @@ def differences(tallies: Sequence[Tally], measure: Measure, base: str | None = N
 
 
 def from_base(tallies: Sequence[Tally], measure: Measure, base: str) -> list[Difference]:
-    """Every verifier less ``base``, which ran without a tree: it is set beside every tree and draft of its kind."""
+    """Every verifier less ``base``, which ran without a tree: it is set beside every tree and draft, of its mode,
+    temperature and processors."""
     groups = dict.fromkeys(tally.group for tally in tallies if tally.verifier != base)
     beside = [
         replace(tally, group=group)
         for tally in tallies
         if tally.verifier == base
         for group in groups
-        if (group.mode, group.temperature) == (tally.group.mode, tally.group.temperature)
+        if _for_base(group) == _for_base(tally.group)
     ]
     return differences([*(tally for tally in tallies if tally.verifier != base), *beside], measure, base)
+
+
+def _for_base(group: Group) -> tuple[str, float, str | None]:
+    return group.mode, group.temperature, group.processors
 
 
 def between_trees(tallies: Sequence[Tally], measure: Measure, trees: Sequence[str]) -> list[Difference]:
@@ -314,15 +333,16 @@ def between_trees(tallies: Sequence[Tally], measure: Measure, trees: Sequence[st
     return differences(turned, measure)
 
 
-def between_drafts(tallies: Sequence[Tally], measure: Measure) -> list[Difference]:
-    """All pairs of drafts for every verifier and tree: ``a`` and ``b`` are drafts here, ``group.draft`` a verifier.
+def between_labels(tallies: Sequence[Tally], measure: Measure, axis: Axis) -> list[Difference]:
+    """All pairs of drafts, or of sets of processors, for every verifier and tree: ``a`` and ``b`` are their labels
+    here, and the verifier stands in that field of ``group``.
 
-    Two drafts ran on the same prompts with the same luck, each its own way.
+    Both ran on the same prompts with the same luck, each its own way.
     """
     turned = [
-        replace(tally, group=tally.group._replace(draft=tally.verifier), verifier=draft)
+        replace(tally, group=tally.group.labelled(axis, tally.verifier), verifier=label)
         for tally in tallies
-        if (draft := tally.group.draft) is not None
+        if (label := getattr(tally.group, axis)) is not None
     ]
     return differences(turned, measure)
 

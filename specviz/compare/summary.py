@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from specviz.compare.rows import SAMPLING, Row
 from specviz.compare.statistics import (
+    AXES,
     MEASURES,
     QUALITY,
+    Axis,
     Counts,
     Difference,
     Estimate,
     Group,
     Tally,
-    between_drafts,
+    between_labels,
     between_trees,
     by_group,
     differences,
@@ -51,7 +53,7 @@ def summarize(tallies: Sequence[Tally], labels: Labels | None = None) -> Summary
     Returns:
         ``format``, and the rows of ``verifiers``, ``trees``, ``estimates``, ``places``, ``differences`` and
         ``tree_differences``; where drafts have labels also of ``drafts`` and ``draft_differences``, and every row names
-        its ``draft``.
+        its ``draft``; likewise ``processors`` and ``processors_differences`` where sets of them are compared.
     """
     verifying = [tally for tally in tallies if tally.verifier != SAMPLING]
     rules, options = (labels.rules, labels.options) if labels else ({}, {})
@@ -63,15 +65,24 @@ def summarize(tallies: Sequence[Tally], labels: Labels | None = None) -> Summary
         "places": list(_places(verifying, rules)),
         "differences": list(_differences(tallies, verifying)),
         "tree_differences": list(_tree_differences(verifying, labels)),
-        **(
-            {
-                "drafts": [{"label": it, "draft": draft} for it, draft in (labels.drafts if labels else {}).items()],
-                "draft_differences": list(_draft_differences(verifying)),
-            }
-            if any(tally.group.draft is not None for tally in verifying)
-            else {}
-        ),
+        **_labelled(verifying, "draft", "drafts", labels.drafts if labels else {}),
+        **_labelled(verifying, "processors", "processors", labels.processors if labels else {}),
     }
+
+
+def _labelled(verifying: Sequence[Tally], axis: Axis, table: str, known: Mapping[str, str]) -> Summary:
+    """What there is where drafts, or sets of processors, have labels: what these stand for, and tested differences."""
+    if all(getattr(tally.group, axis) is None for tally in verifying):
+        return {}
+    return {
+        table: [{"label": label, axis: what} for label, what in known.items()],
+        differences_table(axis): list(_label_differences(verifying, axis)),
+    }
+
+
+def differences_table(axis: Axis) -> str:
+    """The table of tested differences between what has these labels."""
+    return f"{axis}_differences"
 
 
 def _differences(tallies: Sequence[Tally], verifying: Sequence[Tally]) -> Iterator[Row]:
@@ -94,13 +105,13 @@ def _tree_differences(tallies: Sequence[Tally], labels: Labels | None) -> Iterat
                 yield row | {"nodes": nodes}
 
 
-def _draft_differences(tallies: Sequence[Tally]) -> Iterator[Row]:
+def _label_differences(tallies: Sequence[Tally], axis: Axis) -> Iterator[Row]:
     for measure in DIFFERENCES:
         for mode in ("paired", "free"):
             own = [tally for tally in tallies if tally.group.mode == mode]
-            for it in between_drafts(own, MEASURES[measure]):
+            for it in between_labels(own, MEASURES[measure], axis):
                 row = _difference(measure, it)
-                row["verifier"] = row.pop("draft")
+                row["verifier"] = row.pop(axis)
                 yield row
 
 
@@ -156,7 +167,7 @@ def _difference(measure: str, it: Difference) -> Row:
 
 def _key(group: Group) -> Row:
     key: Row = {"mode": group.mode, "tree": group.tree, "temperature": group.temperature}
-    return key if group.draft is None else key | {"draft": group.draft}
+    return key | {axis: label for axis in AXES if (label := getattr(group, axis)) is not None}
 
 
 def _values(it: Estimate) -> Row:

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 from specviz.compare.rows import SAMPLING
 from specviz.compare.statistics import (
     AT_NODES,
+    AT_NODES_TITLE,
+    AXES,
     DIVERGENCE,
+    MANY,
     QUALITY,
     Counts,
     Difference,
@@ -18,7 +21,7 @@ from specviz.compare.statistics import (
     Tally,
     accepted_length,
     added,
-    between_drafts,
+    between_labels,
     between_trees,
     block_efficiency,
     by_group,
@@ -81,14 +84,15 @@ def _lines(tallies: Sequence[Tally], labels: Labels | None) -> Iterator[str]:
         yield from _lengths(own)
         yield from _differences("Differences in accepted length", differences(own, accepted_length))
         for what, function in (("accepted length", accepted_length), ("block efficiency", block_efficiency)):
-            apart = between_drafts(own, function)
-            yield from _differences(f"Differences in {what} between drafts", apart, ("verifier", "tree", "drafts"))
+            for axis, many in MANY.items():
+                apart = between_labels(own, function, axis)
+                yield from _differences(f"Differences in {what} between {many}", apart, many, **{axis: "verifier"})
         yield from _measures("Quality of the outputs", everyone, QUALITY)
         for measure in FROM_SAMPLING:
             found = from_base(everyone, QUALITY[measure], SAMPLING)
             yield from _differences(f"{_TITLES[measure]} less that of ordinary sampling", found)
         yield from _measures("Divergence from the target where they decided", own, DIVERGENCE)
-        yield from _measures("At the nodes reached, of rules that decide node by node", own, AT_NODES)
+        yield from _measures(AT_NODES_TITLE, own, AT_NODES)
         if labels is not None:
             for rule, names in labels.sweeps().items():
                 yield from _sweep(rule, names, own, labels)
@@ -161,18 +165,17 @@ def _budget(nodes: int, trees: list[str], tallies: Sequence[Tally]) -> Iterator[
     yield from _differences(
         f"Differences in block efficiency between trees of at most {nodes} nodes",
         between_trees(tallies, block_efficiency, trees),
-        ("verifier", "trees"),
+        "trees",
+        tree="verifier",
     )
 
 
-def _differences(
-    title: str, found: Sequence[Difference], heads: tuple[str, ...] = ("tree", "verifiers")
-) -> Iterator[str]:
+def _differences(title: str, found: Sequence[Difference], pair: str = "verifiers", **heads: str) -> Iterator[str]:
+    """A row for each pair; ``heads`` are those of :class:`_Places`."""
     if not any(it.prompts for it in found):
         return
     yield title
-    *_, tree, pair = heads
-    places = _Places(found, heads[0] if len(heads) > 2 else "draft", tree)
+    places = _Places(found, **heads)
     rows = [[*places(it.group), *difference_cells(it), "noise" if it.noise else ""] for it in found]
     yield from table([*places.head, pair, "difference", "p", "Holm", ""], rows)
 
@@ -215,19 +218,20 @@ def _places(title: str, tallies: Sequence[Tally], first: int) -> Iterator[str]:
 
 
 class _Places:
-    """The first columns of a table: draft where drafts have labels, tree and temperature.
+    """The first columns of a table: draft and processors where these have labels, tree and temperature.
 
     Args:
         rows: all that the table has, each with a ``group``.
-        draft, tree: what the columns are called, where they hold something else.
+        heads: field of the group -> what its column is called, where it holds something else.
     """
 
-    def __init__(self, rows: Sequence[Tally] | Sequence[Difference], draft: str = "draft", tree: str = "tree"):
-        self._drafts = any(row.group.draft is not None for row in rows)
-        self.head = [*([draft] if self._drafts else []), tree, "T"]
+    def __init__(self, rows: Sequence[Tally] | Sequence[Difference], **heads: str):
+        self._axes = [axis for axis in AXES if any(getattr(row.group, axis) is not None for row in rows)]
+        self.head = [*(heads.get(field, field) for field in (*self._axes, "tree")), "T"]
 
     def __call__(self, group: Group) -> list[str]:
-        return [*([_short(group.draft or "-")] if self._drafts else []), _short(group.tree), f"{group.temperature:g}"]
+        labels = [_short(getattr(group, axis) or "-") for axis in self._axes]
+        return [*labels, _short(group.tree), f"{group.temperature:g}"]
 
 
 def _short(label: str) -> str:

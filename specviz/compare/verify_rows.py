@@ -22,7 +22,7 @@ def verify_rows(rows: Rows) -> list[str]:
     Rows are those of whole units. Asked are: every decision follows from its recorded numbers and agrees with its
     path; thresholds of ``u < p/q`` and ``x = y`` rules follow from p and q; verifiers met the same coin at the same
     node; accepted + steps = emitted; outputs are what the driver committed; and all runs of a prompt, whatever draft,
-    tree or verifier, had one seed.
+    processors, tree or verifier, had one seed.
     """
     steps = {_step_key(row): row for row in rows.steps}
     problems = [] if len(steps) == len(rows.steps) else ["A step and verifier has more than one row."]
@@ -131,7 +131,14 @@ def _committed(where: str, driver: list[Row], output: Row) -> Iterator[str]:
 
 
 def _run_key(row: Row) -> RunKey:
-    run = (row["mode"], row["prompt_id"], row.get("draft_label"), row["tree"], row["temperature"])
+    run = (
+        row["mode"],
+        row["prompt_id"],
+        row.get("draft_label"),
+        row.get("processors_label"),
+        row["tree"],
+        row["temperature"],
+    )
     return run if row["mode"] == "paired" else (*run, row["verifier"])
 
 
@@ -140,5 +147,6 @@ def _step_key(row: Row) -> RunKey:
 
 
 def _where(row: Row) -> str:
-    drafted = "" if row.get("draft_label") is None else f"{row['draft_label']} on "
-    return f"{row['mode']} run of {row['prompt_id']} with {drafted}{row['tree']} at {row['temperature']:g}"
+    labels = (row.get("draft_label"), row.get("processors_label"))
+    labelled = "".join(f"{label} on " for label in labels if label is not None)
+    return f"{row['mode']} run of {row['prompt_id']} with {labelled}{row['tree']} at {row['temperature']:g}"

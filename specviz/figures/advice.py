@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from specviz.errors import SettingsError
+from specviz.figures.frame_types import WalkEnd
 from specviz.figures.totals_types import AdviceTotals, AdvisedTree, RankColumns, RankTotals
 from specviz.trace.advice import HOPEFUL, Advice, advise
 from specviz.trace.schema import Step, Trace
-from specviz.trace.target_ranks import RankHistogram, column_names, rank_histograms
+from specviz.trace.target_ranks import RankHistogram, column_names, column_of, rank_histograms, target_rank
 
 _PLACES = 4
 
@@ -17,6 +18,20 @@ def rank_totals(steps: Sequence[Step]) -> RankTotals:
     """Of every driver's walks that ended in a bonus token."""
     rejections, leaves = rank_histograms(steps)
     return {"names": column_names(), "rejections": _columns(rejections), "leaves": _columns(leaves)}
+
+
+def walk_end(step: Step) -> WalkEnd | None:
+    """What a step adds to :func:`rank_totals`; None where it adds nothing."""
+    found = target_rank(step)
+    if found is None:
+        return None
+    return {
+        "leaf": not found.children,
+        "depth": found.depth + bool(found.children),
+        "kind": found.kind,
+        "column": column_of(found.rank) if found.kind == "rank" else None,
+        "recorded": found.rank if found.kind == "beyond" else 0,
+    }
 
 
 def _columns(found: Sequence[RankHistogram]) -> RankColumns:

@@ -262,6 +262,22 @@ class TextEnd(TypedDict):
     thrown: list[int]
 
 
+class WalkEnd(TypedDict):
+    """Where the driver's walk ended, see :class:`specviz.trace.target_ranks.TargetRank`: what the ranks of a range of
+    steps are counted from.
+
+    leaf      whether it was one; otherwise all children were rejected
+    depth     of the leaf, or of the rejected children
+    column    of a known rank among the names of :class:`specviz.figures.totals_types.RankTotals`; else null
+    recorded  how many entries the row has that a rank lies beyond; else 0"""
+
+    leaf: bool
+    depth: int
+    kind: Literal["rank", "never", "beyond", "no row"]
+    column: int | None
+    recorded: int
+
+
 class Tolerance(TypedDict):
     target: float
     draft: float
@@ -272,7 +288,8 @@ class Frame(TypedDict):
 
     Null is *not recorded*, everywhere: of another engine's run most of a step may be. ``builder`` and ``proposal`` say
     how the tree was grown, ``draftRan`` whether a draft model ran nodes of it. ``draftModel`` is that of a step
-    that ran on another draft, or on the same otherwise, than is said of the run."""
+    that ran on another draft, or on the same otherwise, than is said of the run. ``walkEnd`` is null where no bonus
+    token was recorded."""
 
     step: int
     index: int
@@ -295,4 +312,5 @@ class Frame(TypedDict):
     tolerance: Tolerance
     caches: Caches
     sums: DepthSums
+    walkEnd: WalkEnd | None
     tokens: dict[int, str]

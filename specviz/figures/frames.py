@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from specviz.display import upright
 from specviz.errors import TraceError
+from specviz.figures.advice import walk_end
 from specviz.figures.block_types import Block, BlockHead, Refused, Run
 from specviz.figures.cache import cache_columns, lag, rules_of, settled_slots, states_read
 from specviz.figures.cache_types import Cache
@@ -132,6 +133,7 @@ def step_frame(trace: Trace, position: int) -> Frame:
             "draft": _cache(trace, position, "draft", tolerance["draft"]),
         },
         "sums": draft_sums(step),
+        "walkEnd": walk_end(step),
         "tokens": tokens.used,
     }
 

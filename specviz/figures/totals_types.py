@@ -162,8 +162,8 @@ class Totals(TypedDict):
     ``shared`` is of another engine's run that specviz's rules judged again; else null.
 
     ``against`` has every other verifier beside the driver of the last step. ``calibration``, ``confidence`` and
-    ``outside`` are of the draft, over all steps; the last two are null where none was recorded. ``ranks`` and
-    ``advice`` are of the whole run, and null for a part of it."""
+    ``outside`` are of the draft, over all steps; the last two are null where none was recorded. ``advice``
+    is of the whole run, also beside totals of a part of it."""
 
     steps: int
     tokens: int
@@ -175,5 +175,5 @@ class Totals(TypedDict):
     calibration: CalibrationTotals
     confidence: ConfidenceTotals | None
     outside: OutsideTotals | None
-    ranks: RankTotals | None
-    advice: AdviceTotals | None
+    ranks: RankTotals
+    advice: AdviceTotals

@@ -6,6 +6,7 @@ recorded cannot be worked out beyond the row's recorded width, and is said to be
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
@@ -64,6 +65,11 @@ def column_names() -> list[str]:
     return [*names, f"{BINS[-1]}+"]
 
 
+def column_of(rank: int) -> int:
+    """The column of :data:`BINS` that a rank is counted in."""
+    return bisect.bisect_right(BINS, rank) - 1
+
+
 def target_rank(step: Step) -> TargetRank | None:
     """Of the driver's walk; None where no bonus token was recorded."""
     bonus = step.verdicts[step.driver].bonus
@@ -104,8 +110,8 @@ def _by_depth(ends: list[TargetRank]) -> list[RankHistogram]:
         ranks = [one.rank for one in own if one.kind == "rank"]
         beyond = [one.rank for one in own if one.kind == "beyond"]
         kinds = [one.kind for one in own]
-        bounds = [*BINS, float("inf")]
-        known = tuple(sum(low <= rank < high for rank in ranks) for low, high in itertools.pairwise(bounds))
+        columns = [column_of(rank) for rank in ranks]
+        known = tuple(columns.count(column) for column in range(len(BINS)))
         found.append(
             RankHistogram(
                 depth,

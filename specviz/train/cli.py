@@ -145,7 +145,7 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
 
 def measure_draft(options: argparse.Namespace) -> int:
     """Print how good the draft of a pair is, or several drafts of one target."""
-    from specviz.compare.spec import check_drafts, parse_drafts
+    from specviz.compare.named import check_drafts, parse_drafts
     from specviz.models.one_target import OneTarget
     from specviz.train.quality import measure
     from specviz.train.several import several_table

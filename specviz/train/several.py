@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from specviz.compare.statistics import Group, Tally, between_drafts, block_efficiency, estimate
+from specviz.compare.statistics import Group, Tally, between_labels, block_efficiency, estimate
 from specviz.compare.text_report import difference_cells, interval, table
 from specviz.train.quality import TREES, VERIFIERS, Quality
 
@@ -42,10 +42,10 @@ def _lines(measured: Mapping[str, Quality]) -> Iterator[str]:
             rows.append([tree, verifier, *(interval(estimate(own, block_efficiency)) for own in by_draft)])
     yield from table(["tree", "verifier", *measured], rows)
     yield "Differences in mean sum(min(p, q)), over the same chats"
-    found = between_drafts(chats, _overlap)
+    found = between_labels(chats, _overlap, "draft")
     yield from table(["drafts", "difference", "p", "Holm"], [difference_cells(it) for it in found])
     yield "Differences in new tokens per target forward, over the same prompts"
-    apart = between_drafts(runs, block_efficiency)
+    apart = between_labels(runs, block_efficiency, "draft")
     rows = [[it.group.tree, it.group.draft or "", *difference_cells(it)] for it in apart]
     yield from table(["tree", "verifier", "drafts", "difference", "p", "Holm"], rows)
     yield "[ ]: 95 % bootstrap intervals over chats or prompts; p: exchange test over them; Holm: corrected"

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from specviz.app.compare.store import SHIPPED
+from specviz.app.compare.view import Opened, Selection, board, settled
 from specviz.compare import statistics
 from specviz.compare.labels import Labels
 from specviz.compare.report.charts import MEASURES, PALETTES, TARGET_ALONE, figure_json, looks
@@ -22,8 +23,10 @@ from specviz.compare.report.figures import (
 )
 from specviz.compare.report.html_report import chart_scripts, charts, comparison_page
 from specviz.compare.rows import SAMPLING
-from specviz.compare.statistics import Group, Tally
+from specviz.compare.statistics import AT_NODES_TITLE, Group, Tally
 from specviz.compare.summary import dump, load, summarize
+from specviz.compare.text_report import format_report
+from specviz.trace.metrics import FORMULAS
 from tests.paths import ROOT
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -89,6 +92,40 @@ def test_length_against_quality_joins_the_options_of_a_rule(summary) -> None:
     assert len(lines) == len(TREES)  # eta and eta:epsilon=0.3
     assert all(list(line.x) == sorted(line.x) and len(line.x) == 2 for line in lines)
     assert len([trace for trace in figure.data if trace.mode == "markers"]) == len(TREES) * len(VERIFIERS)
+
+
+def test_the_optimum_stands_beside_what_was_accepted_in_the_words_of_the_report() -> None:
+    found = []
+    for place, verifier in enumerate(("rejection", "naive", "traversal")):
+        for prompt in range(6):
+            sums = {"accepted_at_nodes": 5 + place, "expected_at_nodes": 5.5 + place, "optimum_at_nodes": 8}
+            reached = {name: (value + prompt % 2, 10) for name, value in sums.items()}
+            quality = reached if verifier != "traversal" else {}  # it does not decide node by node
+            group = Group("paired", "2,2", 1.0)
+            found.append(Tally(group, verifier, f"p{prompt}", "chat", 10, 9, 19, (), (), quality=quality))
+    summary = json.loads(dump(summarize(found)))
+    ((figure, rows),) = [
+        (figure, rows)
+        for figure, rows in charts(summary, "light")
+        if figure.layout.meta["title"].startswith(AT_NODES_TITLE)
+    ]
+    assert [(row["verifier"], row["what"], row["value"]) for row in rows] == [
+        (verifier, what, pytest.approx(value))
+        for verifier, values in (("rejection", (0.55, 0.6, 0.85)), ("naive", (0.65, 0.7, 0.85)))
+        for what, value in zip(("accepted", "expected", "optimum"), values, strict=True)
+    ]
+    points = [trace for trace in figure.data if trace.error_x.array is not None]
+    assert [(trace.name, trace.x[0]) for trace in points] == [(row["what"], row["value"]) for row in rows]
+    assert all(0 < trace.error_x.array[0] < 0.1 for trace in points)
+    page, report = comparison_page(summary), format_report(found)
+    for words in (AT_NODES_TITLE, FORMULAS["optimum"]):
+        assert words in page
+        assert words in report
+    opened = Opened("", "", summary)
+    (section,) = json.loads(board(opened, settled(summary, Selection(figure="at_nodes"))))["sections"]
+    assert section["title"] == AT_NODES_TITLE
+    assert "accepted" in section["table"]["rows"][0]["cells"]
+    assert len(section["table"]["rows"]) == len(rows)
 
 
 def test_verifiers_differ_in_more_than_colour(summary) -> None:

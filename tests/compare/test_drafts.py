@@ -23,12 +23,13 @@ from specviz.cli import _parser, main
 from specviz.compare import cli as compare_cli
 from specviz.compare import jobs
 from specviz.compare.jobs import Job
+from specviz.compare.named import NamedDraft, parse_drafts, parse_tree, parse_verifier
 from specviz.compare.read import models_of, runs_of
 from specviz.compare.replay import replayable_run
 from specviz.compare.report.html_report import charts
 from specviz.compare.rows import SAMPLING, TABLES, Row, Rows
-from specviz.compare.spec import Comparison, NamedDraft, parse_drafts, parse_tree, parse_verifier
-from specviz.compare.statistics import Group, Tally, accepted_length, between_drafts, from_base, nll_per_token
+from specviz.compare.spec import Comparison
+from specviz.compare.statistics import Group, Tally, accepted_length, between_labels, from_base, nll_per_token
 from specviz.compare.summary import load
 from specviz.compare.tables import merge, read_rows
 from specviz.compare.verify_rows import verify_rows
@@ -155,7 +156,7 @@ def test_differences_between_drafts_are_the_exchange_test_over_prompts() -> None
         for draft, values in (("x", ours), ("y", theirs))
         for i, value in enumerate(values)
     ]
-    (it,) = between_drafts(found, accepted_length)
+    (it,) = between_labels(found, accepted_length, "draft")
     assert (it.group, it.a, it.b, it.prompts) == (Group("paired", "2,2", 1.0, "eta"), "x", "y", 5)
     assert it.value == pytest.approx((34 - 24) / 50)
     # Of 32 ways to exchange prompts 4 are as far from 0: as it is, with the third (5 - 4) turned too, and both mirrors.
@@ -198,7 +199,8 @@ def test_broken_off_between_drafts_and_gone_on_with(folder: Path, models: Path, 
 def test_one_draft_has_the_units_it_always_had(models: Path) -> None:
     job = job_of(models, {})
     assert {unit.draft for unit in job.units()} == {None}
-    added = {"drafts", "processors", "processor_mode", "min_new_tokens", "stop", "record_optimum"}
+    added = {"drafts", "min_new_tokens", "stop", "record_optimum"}
+    added |= {"processors", "processor_mode", "processor_draft", "processor_sets"}
     assert jobs._plan(job)["comparison"].keys() == Comparison.model_fields.keys() - added
     three = job_of(models, DRAFTS)
     own = [[unit for unit in three.units() if unit.draft == label] for label in DRAFTS]

@@ -17,14 +17,16 @@ from specviz.app.server.clients import Client
 from specviz.app.server.limits import Limits
 from specviz.app.server.readers import Readers
 from specviz.app.server.session_registry import Sessions
-from specviz.compare import read, tables
+from specviz.compare import received, tables
 from specviz.compare.jobs import CARD, Job, is_finished, open_folder, write_unit
+from specviz.compare.named import parse_tree, parse_verifiers
 from specviz.compare.parquet_files import file_names, see_all_are_there, table_files
 from specviz.compare.prompts import Prompt
-from specviz.compare.read import find_comparisons, look_through, runs_of, steps_of, take_files, tallies_of
+from specviz.compare.read import find_comparisons, runs_of, steps_of, tallies_of
+from specviz.compare.received import look_through, take_files
 from specviz.compare.rows import TABLES
 from specviz.compare.run_unit import pack, run_unit
-from specviz.compare.spec import Comparison, parse_tree, parse_verifiers
+from specviz.compare.spec import Comparison
 from specviz.compare.statistics import Group, tallies
 from specviz.compare.tables import merge, read_rows
 from specviz.errors import SettingsError
@@ -275,10 +277,10 @@ def test_limits_count_all_files_of_a_table(parted: Path, tmp_path: Path, monkeyp
     paths = sorted(parted.glob("*.parquet"))
     rows = [pyarrow.parquet.read_metadata(path).num_rows for path in table_files(parted, "decisions")]
     cases = (
-        ({"MOST_ROWS": read.MOST_ROWS | {"decisions": sum(rows) - 1}}, "MB that the page opens"),
+        ({"MOST_ROWS": received.MOST_ROWS | {"decisions": sum(rows) - 1}}, "MB that the page opens"),
         ({"MOST_BYTES": sum(path.stat().st_size for path in paths) - 1}, "MB that the page opens"),
         ({"MOST_FILES": len(paths) - 1}, "more than"),
-        ({"MOST_FILES": len(paths), "MOST_ROWS": read.MOST_ROWS | {"decisions": sum(rows)}}, None),
+        ({"MOST_FILES": len(paths), "MOST_ROWS": received.MOST_ROWS | {"decisions": sum(rows)}}, None),
     )
     packed_in = [tmp_path / "one.zip", tmp_path / "two.zip"]
     for number, path in enumerate(packed_in):
@@ -291,7 +293,7 @@ def test_limits_count_all_files_of_a_table(parted: Path, tmp_path: Path, monkeyp
             into.mkdir()
             with monkeypatch.context() as patch:
                 for name, value in limits.items():
-                    patch.setattr(read, name, value)
+                    patch.setattr(received, name, value)
                 if said is None:
                     take_files(given, into)
                     continue

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from specviz.app.form import as_form_reads, write_form
+from specviz.compare.named import parse_tree, parse_verifier
 from specviz.compare.run_unit import negative_log_likelihood
-from specviz.compare.spec import Comparison, parse_tree, parse_verifier
+from specviz.compare.spec import Comparison
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.processors import parse_processors
 from specviz.trace.schema import Choice

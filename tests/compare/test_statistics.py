@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -80,6 +81,23 @@ def test_alike_verifiers_do_not_differ_and_unlike_ones_do() -> None:
     assert by_pair["a", "c"].high < 0
     assert by_pair["a", "c"].adjusted == pytest.approx(3 * by_pair["a", "c"].p)
     assert [it.a for it in differences(found, accepted_length, base="a")] == ["b", "c"]
+
+
+def test_a_difference_is_noise_where_it_may_be_none_after_the_correction() -> None:
+    ours, theirs = [7, 9, 6, 8, 6, 9], [5, 5, 5, 6, 3, 4]  # all six prompts agree: p is 2 / 64
+    found = [tally(name, str(i), v) for name, values in (("a", ours), ("b", theirs)) for i, v in enumerate(values)]
+
+    def lines_of(some: list[Tally]) -> dict[str, bool]:
+        lines = [line.split() for line in format_report(some).splitlines() if line.startswith("2,2") and " - " in line]
+        return {" ".join(line[2:5]): line[-1] == "noise" for line in lines}
+
+    assert lines_of(found) == {"a - b": False}
+    found += [replace(it, verifier="c") for it in found if it.verifier == "b"]
+    by_pair = {(it.a, it.b): it for it in differences(found, accepted_length)}
+    assert by_pair["a", "b"].p < 0.05 < by_pair["a", "b"].adjusted, "of three tests this is no longer clear"
+    assert by_pair["b", "c"].value == 0
+    assert lines_of(found) == {"a - b": True, "a - c": True, "b - c": True}
+    assert all(it.noise for it in differences([tally("a", "x", 1), tally("b", "y", 1)], accepted_length))
 
 
 def test_verifiers_without_a_common_prompt_are_not_compared() -> None:

@@ -12,9 +12,10 @@ from specviz.app.server.limits import Limits
 from specviz.app.server.session_start import new_session
 from specviz.cli import parse
 from specviz.compare.jobs import Job, open_folder, refuse_ended_prompts
+from specviz.compare.named import Named
 from specviz.compare.prompts import Prompt
 from specviz.compare.read import PLAN
-from specviz.compare.spec import Comparison, Named
+from specviz.compare.spec import Comparison
 from specviz.engine.cli import record_arguments
 from specviz.engine.session import Session
 from specviz.errors import SettingsError

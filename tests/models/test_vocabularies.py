@@ -11,10 +11,11 @@ from specviz.app.page_state import models_of
 from specviz.app.server.limits import Limits
 from specviz.bench.greedy import plain_greedy
 from specviz.compare.jobs import Job, open_folder, read_plan
+from specviz.compare.named import Named
 from specviz.compare.prompts import Prompt
 from specviz.compare.read import PLAN
 from specviz.compare.replay import read_settings
-from specviz.compare.spec import Comparison, Named
+from specviz.compare.spec import Comparison
 from specviz.engine.session import Session
 from specviz.errors import ModelError, SettingsError
 from specviz.models import loading

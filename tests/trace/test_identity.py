@@ -305,9 +305,10 @@ def test_shipped_runs_are_the_default_pairs_and_nothing_recorded_speaks_against_
 
 def test_a_comparison_does_not_go_on_with_other_weights(folders, tmp_path: Path) -> None:
     from specviz.compare.jobs import Job, open_folder, run_here, write_unit
+    from specviz.compare.named import Named
     from specviz.compare.prompts import Prompt
     from specviz.compare.read import models_of
-    from specviz.compare.spec import Comparison, Named
+    from specviz.compare.spec import Comparison
     from specviz.compare.tables import merge
     from specviz.models.pair_spec import ModelChoice
     from specviz.trace.schema import Choice

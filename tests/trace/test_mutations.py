@@ -9,7 +9,7 @@ import pytest
 
 from specviz.app import whatif
 from specviz.app.form import read_form
-from specviz.compare.spec import parse_tree, parse_verifier
+from specviz.compare.named import parse_tree, parse_verifier
 from specviz.errors import ModelError, SettingsError, SpecvizError, TraceError, shown
 from specviz.figures import standalone_page, step_frame
 from specviz.figures.diff import format_comparison

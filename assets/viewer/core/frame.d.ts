@@ -257,6 +257,23 @@ export interface TextEnd {
 }
 
 /**
+ * Where the driver's walk ended, see :class:`specviz.trace.target_ranks.TargetRank`: what the ranks of a range of
+ * steps are counted from.
+ *
+ * leaf      whether it was one; otherwise all children were rejected
+ * depth     of the leaf, or of the rejected children
+ * column    of a known rank among the names of :class:`specviz.figures.totals_types.RankTotals`; else null
+ * recorded  how many entries the row has that a rank lies beyond; else 0
+ */
+export interface WalkEnd {
+  leaf: boolean;
+  depth: number;
+  kind: "rank" | "never" | "beyond" | "no row";
+  column: number | null;
+  recorded: number;
+}
+
+/**
  */
 export interface Tolerance {
   target: number;
@@ -268,7 +285,8 @@ export interface Tolerance {
  *
  * Null is *not recorded*, everywhere: of another engine's run most of a step may be. ``builder`` and ``proposal`` say
  * how the tree was grown, ``draftRan`` whether a draft model ran nodes of it. ``draftModel`` is that of a step
- * that ran on another draft, or on the same otherwise, than is said of the run.
+ * that ran on another draft, or on the same otherwise, than is said of the run. ``walkEnd`` is null where no bonus
+ * token was recorded.
  */
 export interface Frame {
   step: number;
@@ -292,6 +310,7 @@ export interface Frame {
   tolerance: Tolerance;
   caches: Caches;
   sums: DepthSums;
+  walkEnd: WalkEnd | null;
   tokens: Record<number, string>;
 }
 
@@ -701,8 +720,8 @@ export interface Processors {
  * ``shared`` is of another engine's run that specviz's rules judged again; else null.
  *
  * ``against`` has every other verifier beside the driver of the last step. ``calibration``, ``confidence`` and
- * ``outside`` are of the draft, over all steps; the last two are null where none was recorded. ``ranks`` and
- * ``advice`` are of the whole run, and null for a part of it.
+ * ``outside`` are of the draft, over all steps; the last two are null where none was recorded. ``advice``
+ * is of the whole run, also beside totals of a part of it.
  */
 export interface Totals {
   steps: number;
@@ -715,8 +734,8 @@ export interface Totals {
   calibration: CalibrationTotals;
   confidence: ConfidenceTotals | null;
   outside: OutsideTotals | null;
-  ranks: RankTotals | null;
-  advice: AdviceTotals | null;
+  ranks: RankTotals;
+  advice: AdviceTotals;
 }
 
 /**

@@ -33,10 +33,11 @@ function saidOf({ noise, parted, value }) {
  * @param {Run} run
  * @param {Totals} totals
  * @param {Act} act
+ * @param {boolean} ofRange whether the totals are of chosen steps; the advice never is
  */
-export function adviceParts(run, { ranks, advice }, act) {
-  return [ranks && ranksPart(ranks), advice && el("section", { class: "sv-advice", "aria-label": "What shape would pay" }, el("h4", {}, "What shape would pay?"),
-    advice.found ? foundPart(run, advice.found, act) : note(advice.refused || ""))];
+export function adviceParts(run, { ranks, advice }, act, ofRange) {
+  return [ranksPart(ranks), el("section", { class: "sv-advice", "aria-label": "What shape would pay" }, el("h4", {}, "What shape would pay?"),
+    ofRange ? note("By all steps of the run, not by the chosen ones alone.") : null, advice.found ? foundPart(run, advice.found, act) : note(advice.refused || ""))];
 }
 
 /** @param {RankTotals} ranks */

@@ -4,7 +4,7 @@ import { decisionsOf } from "../core/columns.js";
 import { verdictBy } from "../core/words.js";
 import { calibrationOf, confidenceOf, outsideOf, ratioInterval, shareInterval, wilson } from "./range_draft.js";
 
-/** @import { Counts, Frame, Run, Totals, VerifierTotals } from "../core/frame.d.ts" */
+/** @import { Counts, Frame, RankColumns, RankTotals, Run, Totals, VerifierTotals, WalkEnd } from "../core/frame.d.ts" */
 /** @import { Range } from "../core/state.js" */
 
 /**
@@ -28,7 +28,34 @@ export function totalsOf(run, frames, [first, last]) {
     thrown: own.reduce((sum, { textEnd }) => sum + (textEnd?.thrown.length ?? 0), 0), formulas: run.totals.formulas,
     verifiers: both ? all.filter(({ verifier }) => verifier === engine) : all,
     shared: both && { steps: both.length, verifiers: all.map(({ verifier }) => totalsBy(verifier, both)) },
-    against: againstOf(run, own), calibration: calibrationOf(own), confidence: confidenceOf(own), outside: outsideOf(own), ranks: null, advice: null,
+    against: againstOf(run, own), calibration: calibrationOf(own), confidence: confidenceOf(own), outside: outsideOf(own),
+    ranks: ranksOf(run, own), advice: run.totals.advice,
+  };
+}
+
+/**
+ * Ranks of the tokens that ended the drivers' walks, counted as specviz/trace/target_ranks.py counts them.
+ * @param {Run} run
+ * @param {Frame[]} frames
+ * @returns {RankTotals}
+ */
+function ranksOf(run, frames) {
+  const { names } = run.totals.ranks, ends = frames.flatMap(({ walkEnd }) => (walkEnd ? [walkEnd] : []));
+  return { names, rejections: rankColumns(ends.filter(({ leaf }) => !leaf), names.length), leaves: rankColumns(ends.filter(({ leaf }) => leaf), names.length) };
+}
+
+/**
+ * @param {WalkEnd[]} ends
+ * @param {number} width columns of known ranks
+ * @returns {RankColumns}
+ */
+function rankColumns(ends, width) {
+  const depth = [...new Set(ends.map((end) => end.depth))].sort((a, b) => a - b), at = depth.map((d) => ends.filter((end) => end.depth === d));
+  const times = (/** @type {WalkEnd["kind"]} */ kind) => at.map((own) => own.filter((end) => end.kind === kind).length);
+  return {
+    depth, ends: at.map((own) => own.length), known: at.map((own) => Array.from({ length: width }, (_, column) => own.filter((end) => end.column === column).length)),
+    never: times("never"), beyond: times("beyond"), noRow: times("no row"),
+    recorded: at.map((own) => own.filter(({ kind }) => kind === "beyond").reduce((least, { recorded }) => Math.min(least, recorded), Infinity)).map((least) => (least === Infinity ? 0 : least)),
   };
 }
 

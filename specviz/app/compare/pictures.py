@@ -10,6 +10,9 @@ import plotly.graph_objects as go
 
 from specviz.compare.report import figures
 from specviz.compare.report.charts import Theme
+from specviz.compare.statistics import AT_NODES, AT_NODES_TITLE, MANY, Axis
+from specviz.compare.summary import differences_table
+from specviz.trace.metrics import FORMULAS
 
 _BARS = "Bars are 95 % intervals over prompts."
 
@@ -20,8 +23,9 @@ class Picture:
 
     Attributes:
         draw: (rows, mode, theme) -> figure; rows are of ``table`` and have been filtered.
+        pick: field of a row -> its value, or several of them, that the figure draws.
         by_kind: whether the kind of prompt can be selection.
-        by_draft: whether it compares drafts, so that there is nothing to draw where they have no labels.
+        axis: whether it compares drafts, or sets of processors; there is nothing to draw where they have no labels.
     """
 
     title: str
@@ -30,7 +34,7 @@ class Picture:
     draw: Callable[[list[Mapping[str, Any]], str, Theme], go.Figure]
     pick: Mapping[str, Any] = field(default_factory=dict)
     by_kind: bool = False
-    by_draft: bool = False
+    axis: Axis | None = None
 
 
 def _lengths(measure: str) -> Callable[[list[Mapping[str, Any]], str, Theme], go.Figure]:
@@ -60,6 +64,31 @@ def _apart(rows: list[Mapping[str, Any]], mode: str, theme: Theme) -> go.Figure:
     return figures.differences_figure(rows, mode=mode, theme=theme)
 
 
+def _at_nodes(rows: list[Mapping[str, Any]], mode: str, theme: Theme) -> go.Figure:
+    return figures.at_nodes_figure(rows, temperature=rows[0]["temperature"] if rows else 1.0, mode=mode, theme=theme)
+
+
+def _by_label(axis: Axis, title: str, told: str) -> Picture:
+    def draw(rows: list[Mapping[str, Any]], mode: str, theme: Theme) -> go.Figure:
+        return figures.labels_figure(rows, axis=axis, mode=mode, theme=theme)
+
+    how = (
+        f"New tokens a forward of the target, a heading a verifier and tree, so that {told} can be told apart. {_BARS}"
+    )
+    return Picture(title, how, "estimates", draw, {"measure": "block_efficiency"}, by_kind=True, axis=axis)
+
+
+def _apart_by_label(axis: Axis, title: str, first: str) -> Picture:
+    def draw(rows: list[Mapping[str, Any]], mode: str, theme: Theme) -> go.Figure:
+        return figures.label_differences_figure(rows, axis=axis, mode=mode, theme=theme)
+
+    how = (
+        f"{first} gains more tokens a forward on the same prompts with the same luck. An interval that stays clear of "
+        "zero is a difference that the choice of prompts does not explain."
+    )
+    return Picture(title, how, differences_table(axis), draw, {"measure": "block_efficiency"})
+
+
 PICTURES: dict[str, Picture] = {
     "accepted_length": _of_measure(
         "Accepted length", "accepted_length", "Further right is better: more drafted tokens kept in a step."
@@ -84,22 +113,11 @@ PICTURES: dict[str, Picture] = {
         {"measure": "block_efficiency"},
         by_kind=True,
     ),
-    "drafts": Picture(
-        "By draft",
-        f"New tokens a forward of the target, a heading a verifier and tree, so that drafts can be told apart. {_BARS}",
-        "estimates",
-        lambda rows, mode, theme: figures.drafts_figure(rows, mode=mode, theme=theme),
-        {"measure": "block_efficiency"},
-        by_kind=True,
-        by_draft=True,
-    ),
-    "draft_differences": Picture(
-        "Drafts, paired differences",
-        "Right of zero the first draft gains more tokens a forward on the same prompts with the same luck. An interval "
-        "that stays clear of zero is a difference that the choice of prompts does not explain.",
-        "draft_differences",
-        lambda rows, mode, theme: figures.draft_differences_figure(rows, mode=mode, theme=theme),
-        {"measure": "block_efficiency"},
+    "drafts": _by_label("draft", "By draft", MANY["draft"]),
+    "draft_differences": _apart_by_label("draft", "Drafts, paired differences", "Right of zero the first draft"),
+    "processors": _by_label("processors", "By set of processors", MANY["processors"]),
+    "processors_differences": _apart_by_label(
+        "processors", "Sets of processors, paired differences", "Right of zero the first set"
     ),
     "depth": _place("depth", "depth"),
     "rank": _place("rank", "sibling rank"),
@@ -110,6 +128,14 @@ PICTURES: dict[str, Picture] = {
         "differences",
         _apart,
         {"measure": "accepted_length"},
+    ),
+    "at_nodes": Picture(
+        AT_NODES_TITLE,
+        f"At the nodes reached: {FORMULAS['optimum']}. {_BARS}",
+        "estimates",
+        _at_nodes,
+        {"measure": tuple(AT_NODES)},
+        by_kind=True,
     ),
     "nll_per_token": _of_measure(
         "Quality: likelihood",
@@ -133,5 +159,5 @@ PICTURES: dict[str, Picture] = {
     "rouge_l": _of_measure("ROUGE-L", "rouge_l", "Overlap with a good answer, where the prompt has one."),
     "chrf": _of_measure("chrF", "chrf", "The same by characters, also for translations."),
 }
-ONE_TEMPERATURE, ONE_TREE = ("depth", "rank"), ("kinds",)
+ONE_TEMPERATURE, ONE_TREE = ("depth", "rank", "at_nodes"), ("kinds",)
 """Figures that are drawn of one temperature, and of one tree."""

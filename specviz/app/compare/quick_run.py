@@ -16,6 +16,7 @@ from specviz.app.server.session_registry import Sessions
 from specviz.app.server.tempdir import hidden_folder
 from specviz.errors import SettingsError
 from specviz.models.pair_spec import ModelChoice
+from specviz.trace.processors import written
 
 TITLE = "your small comparison"
 
@@ -38,17 +39,22 @@ def small_job(values: Mapping[str, Any], models: ModelChoice, limits: Limits) ->
 
     Args:
         values: ``prompts``, ``free``, ``tokens`` (numbers), ``trees``, ``verifiers``, ``temperatures`` (texts);
-            ``prompt_end_token``, ``min_new_tokens`` and ``stop`` as in :class:`~specviz.trace.schema.Settings`.
+            ``processors`` (texts of sets that are compared, or none), ``processors_of_all`` (of all runs otherwise);
+            ``prompt_end_token``, ``min_new_tokens``, ``stop`` and ``record_optimum`` as in
+            :class:`~specviz.trace.schema.Settings`.
 
     Raises:
         SettingsError: naming the first thing that is wrong, or the limit that is passed.
     """
     from specviz.compare.jobs import Job
+    from specviz.compare.named import parse_processor_set, parse_tree, parse_verifiers
     from specviz.compare.prompts import load_prompts, spread
-    from specviz.compare.spec import Comparison, check, parse_tree, parse_verifiers
+    from specviz.compare.spec import Comparison, check
 
     trees = [parse_tree(text) for text in values["trees"] if text.strip()]
     verifiers = [one for text in values["verifiers"] for one in parse_verifiers(text)]
+    sets = tuple(parse_processor_set(text) for text in values.get("processors", ()) if text.strip())
+    of_all = values.get("processors_of_all") if not sets else None
     try:
         temperatures = tuple(float(text) for text in values["temperatures"])
         count, free, tokens = (int(values[name] or 0) for name in ("prompts", "free", "tokens"))
@@ -59,6 +65,7 @@ def small_job(values: Mapping[str, Any], models: ModelChoice, limits: Limits) ->
         "trees": len(trees),
         "verifiers": len(verifiers),
         "temperatures": len(temperatures),
+        "processors": max(1, len(sets)),
         "tokens": tokens,
     }
     for name, size in sizes.items():
@@ -78,6 +85,11 @@ def small_job(values: Mapping[str, Any], models: ModelChoice, limits: Limits) ->
         prompt_end_token=values.get("prompt_end_token", "refuse"),
         min_new_tokens=values.get("min_new_tokens", 0),
         stop=values.get("stop", ()),
+        processors=written(of_all.chosen) if of_all else "",
+        processor_mode=of_all.mode if of_all else "exact",
+        processor_draft=of_all is not None and of_all.draft,
+        processor_sets=sets,
+        record_optimum=values.get("record_optimum", False),
     )
     check(comparison)
     job = Job(comparison, tuple(spread(load_prompts(), count)), models)
@@ -119,7 +131,9 @@ def run_small(sessions: Sessions, page: str, store: ComparisonStore, job: Any) -
     began = time.monotonic()
     seconds = sessions.limits.comparison_seconds
     for number, unit in enumerate(order):
-        label = f"Run {number + 1} of {len(order)}: {unit.prompt.id}, {unit.tree}, temperature {unit.temperature:g}"
+        processed = "" if unit.processors is None else f"{unit.processors}, "
+        label = f"Run {number + 1} of {len(order)}: {unit.prompt.id}, {processed}{unit.tree}, "
+        label += f"temperature {unit.temperature:g}"
         # The pair is taken anew for every run, so that another pair that needs the memory can be loaded in between.
         pair = yield from sessions.backend.pair(job.pair)
         if number == 0:
@@ -165,7 +179,7 @@ def _finished(
     from specviz.compare.tables import merge
 
     def key(unit: Any) -> tuple[Any, ...]:
-        return (unit.mode, unit.prompt.id, unit.tree, unit.temperature, unit.verifier)
+        return (unit.mode, unit.prompt.id, unit.processors, unit.tree, unit.temperature, unit.verifier)
 
     by_key = {key(unit): result for unit, result in done}
     whole = tuple(

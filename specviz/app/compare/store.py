@@ -27,7 +27,7 @@ from specviz.assets import ASSETS
 from specviz.compare.parquet_files import table_files
 from specviz.compare.read import PLAN, find_comparisons, tallies_of
 from specviz.compare.rows import TABLES
-from specviz.compare.statistics import Tally
+from specviz.compare.statistics import AXES, Tally
 from specviz.compare.summary import SUMMARY, dump, load, summarize
 from specviz.errors import SettingsError
 from specviz.figures.text import one_line
@@ -187,10 +187,11 @@ def about(folder: Path | None, summary: Mapping[str, Any]) -> str:
 
     prompts = {mode: max((r["prompts"] for r in estimates if r["mode"] == mode), default=0) for mode in _MODES}
     said = [f"{number} prompts {_MODES[mode]}" for mode, number in prompts.items() if number]
-    drafted = [count("draft", "draft")] if any(row.get("draft") is not None for row in estimates) else []
+    words = {"draft": "draft", "processors": "processor set"}
+    labelled = [count(axis, words[axis]) for axis in AXES if any(row.get(axis) is not None for row in estimates)]
     parts = (
         count("kind", "kind"),
-        *drafted,
+        *labelled,
         count("tree", "tree", "no draft"),
         count("verifier", "verifier", "sampling"),
     )

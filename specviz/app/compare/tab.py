@@ -27,7 +27,7 @@ from specviz.app.server.trace_store import StoredTrace
 from specviz.app.server.uploads import forget_upload
 from specviz.app.viewer_component import make_board
 from specviz.assets import IS_INSTALLED, LARGEST_COMPARISON
-from specviz.compare.statistics import Group
+from specviz.compare.statistics import AXES, Group
 from specviz.errors import SettingsError, SpecvizError
 from specviz.figures import dump_block
 from specviz.figures.text import one_line
@@ -37,7 +37,7 @@ from specviz.verifiers import VERIFIERS
 if TYPE_CHECKING:
     from specviz.app.handlers import Actions
 
-CHOOSERS = ("figure", "mode", "draft", "tree", "temperature", "kind", "verifiers")
+CHOOSERS = ("figure", "mode", *AXES, "tree", "temperature", "kind", "verifiers")
 NONE_SHIPS = "No comparison comes with this installation: open one, or make a small one."
 LEFT_OUT = (
     "The comparison of every verifier on the same trees is too large for the installed package (21 MB). To have it "
@@ -47,6 +47,7 @@ INTRO = (
     "Every verifier on the same prompts and trees: choose a comparison, then a point of a figure, a run and a step, "
     "which opens in the viewer below."
 )
+PROCESSOR_SETS = ("repetition_penalty:penalty=1.3", "frozen repetition_penalty:penalty=1.3", "min_p:min_p=0.05")
 TREES = ("4,2,2", "1,1,1,1", "dynamic:total=28,top_k=6,depth=6", "explicit", "2,2")
 
 
@@ -87,13 +88,18 @@ class CompareTab:
             self._small_form()
         with gr.Row(visible=False, elem_id="board-choosers", elem_classes="specviz-fields") as self.row:
             labels = {"figure": "Figure", "mode": "Runs", "tree": "Tree", "temperature": "Temperature"}
-            labels |= {"kind": "Kind of prompt", "verifiers": "Verifiers (none: all)", "draft": "Draft"}
+            labels |= {
+                "kind": "Kind of prompt",
+                "verifiers": "Verifiers (none: all)",
+                "draft": "Draft",
+                "processors": "Processors",
+            }
             for name in CHOOSERS:
                 self.choosers[name] = gr.Dropdown(
                     [],
                     label=labels[name],
                     multiselect=name == "verifiers",
-                    visible=name != "draft",
+                    visible=name not in AXES,
                     elem_id=f"board-{name}",
                 )
         self.board = make_board(elem_id="board")
@@ -128,10 +134,22 @@ class CompareTab:
                     **several,
                 ),
             )
+            add(
+                "processors",
+                gr.Dropdown(
+                    ["none", *PROCESSOR_SETS],
+                    value=[],
+                    label="Sets of processors",
+                    info="Compared with each other; none chosen: what stands under Settings",
+                    elem_id="small-processors",
+                    **several,
+                ),
+            )
         gr.Markdown(
             f"With the models under Settings; at most {SMALL_COMPARISON['prompts']} prompts, "
-            f"{SMALL_COMPARISON['trees']} trees, {SMALL_COMPARISON['verifiers']} verifiers and "
-            f"{SMALL_COMPARISON['tokens']} tokens. Stop keeps the prompts that are finished."
+            f"{SMALL_COMPARISON['trees']} trees, {SMALL_COMPARISON['verifiers']} verifiers, "
+            f"{SMALL_COMPARISON['processors']} sets of processors and {SMALL_COMPARISON['tokens']} "
+            "tokens. Stop keeps the prompts that are finished."
         )
         with gr.Row(elem_classes="specviz-buttons"):
             self.start = gr.Button("Start", variant="primary", size="md", elem_id="small-start")
@@ -221,8 +239,9 @@ class CompareTab:
             try:
                 if section == "figure":
                     mode, tree, temperature = data[:3]
-                    draft = str(data[5]) if len(data) > 5 else None
-                    selection = replace(before, group=Group(str(mode), str(tree), float(temperature), draft), run=None)
+                    labels = [None if label is None else str(label) for label in data[5:7]]
+                    group = Group(str(mode), str(tree), float(temperature), *labels)
+                    selection = replace(before, group=group, run=None)
                 else:
                     prompt, verifier = data[:2]
                     selection = replace(before, run=(str(prompt), str(verifier)))
@@ -268,10 +287,12 @@ class CompareTab:
         try:
             given = dict(zip(self.form, values[: len(self.form)], strict=True))
             given["temperatures"] = str(given["temperatures"] or "").replace(",", " ").split()[:20]
-            for name in ("trees", "verifiers"):
+            for name in ("trees", "verifiers", "processors"):
                 given[name] = [text[:500] for text in _texts(given[name])]
             _, models, settings = self.act.form.read(values[len(self.form) :])
-            given |= {name: getattr(settings, name) for name in ("prompt_end_token", "min_new_tokens", "stop")}
+            taken = ("prompt_end_token", "min_new_tokens", "stop", "record_optimum")
+            given |= {name: getattr(settings, name) for name in taken}
+            given["processors_of_all"] = settings.processors
             yield self._working(Progress("Preparing …"))
             job = small_job(given, models, self.act.limits)
             page = str(request.session_hash)
@@ -312,10 +333,10 @@ class CompareTab:
         updates = []
         for name in CHOOSERS:
             options = [(_named(name, value), value) for value in there[name]]
-            if name in ("draft", "tree", "temperature", "kind"):
+            if name in (*AXES, "tree", "temperature", "kind"):
                 options.insert(0, ("All", ALL))
             value = getattr(selection, name)
-            visible = name != "draft" or bool(there["draft"])
+            visible = name not in AXES or bool(there[name])
             updates.append(gr.Dropdown(options, value=list(value) if name == "verifiers" else value, visible=visible))
         return [board(opened, selection), (key, selection), gr.Button(visible=True), gr.Row(visible=True), *updates]
 

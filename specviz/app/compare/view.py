@@ -15,9 +15,11 @@ from specviz.app.answers import bounded
 from specviz.app.compare.pictures import ONE_TEMPERATURE, ONE_TREE, PICTURES, Picture
 from specviz.compare.read import RunSums, output_of, runs_of, steps_of
 from specviz.compare.report.charts import Theme, figure_json, point_data
+from specviz.compare.report.figures import at_nodes_rows
 from specviz.compare.report.run_charts import runs_figure, steps_figure
 from specviz.compare.rows import SAMPLING
-from specviz.compare.statistics import Group
+from specviz.compare.statistics import AXES, Group
+from specviz.compare.summary import differences_table
 from specviz.errors import SettingsError
 from specviz.figures.text import one_line
 
@@ -56,6 +58,7 @@ class Selection:
     kind: str = ALL
     verifiers: tuple[str, ...] = ()
     draft: str = ALL
+    processors: str = ALL
     group: Group | None = None
     run: tuple[str, str] | None = None
 
@@ -79,6 +82,7 @@ def choices(summary: Mapping[str, Any]) -> dict[str, list[Any]]:
         "kind": all_of("kind"),
         "verifiers": all_of("verifier"),
         "draft": all_of("draft"),
+        "processors": all_of("processors"),
     }
 
 
@@ -96,8 +100,10 @@ def settled(summary: Mapping[str, Any], selection: Selection) -> Selection:
         tree = there["tree"][0]
     kind = selection.kind if selection.kind in there["kind"] and PICTURES[figure].by_kind else ALL
     verifiers = tuple(name for name in selection.verifiers if name in there["verifiers"])
-    draft = selection.draft if selection.draft in there["draft"] else ALL
-    return Selection(figure, mode, tree, temperature, kind, verifiers, draft, selection.group, selection.run)
+    labels = {axis: label if (label := getattr(selection, axis)) in there[axis] else ALL for axis in AXES}
+    return Selection(
+        figure, mode, tree, temperature, kind, verifiers, **labels, group=selection.group, run=selection.run
+    )
 
 
 def _rows(summary: Mapping[str, Any], picture: Picture, mode: str | None = None) -> list[Mapping[str, Any]]:
@@ -105,9 +111,9 @@ def _rows(summary: Mapping[str, Any], picture: Picture, mode: str | None = None)
         row
         for row in summary.get(picture.table, ())
         if row["value"] is not None
-        and not (picture.by_draft and row.get("draft") is None)
+        and not (picture.axis and row.get(picture.axis) is None)
         and mode in (None, row["mode"])
-        and all(row[name] == value for name, value in picture.pick.items())
+        and all(row[name] in (value if isinstance(value, tuple) else (value,)) for name, value in picture.pick.items())
     ]
 
 
@@ -119,10 +125,12 @@ def filtered(summary: Mapping[str, Any], selection: Selection) -> list[Mapping[s
         rows = [row for row in rows if row["tree"] in (selection.tree, "no draft")]
     if selection.temperature != ALL:
         rows = [row for row in rows if f"{row['temperature']:g}" == selection.temperature]
-    if picture.table == "draft_differences":
-        rows = [{**row, "draft": row["a"]} for row in rows if selection.draft in (ALL, row["a"], row["b"])]
-    elif selection.draft != ALL:
-        rows = [row for row in rows if row.get("draft") in (selection.draft, None)]
+    for axis in AXES:
+        chosen = getattr(selection, axis)
+        if picture.table == differences_table(axis):
+            rows = [{**row, axis: row["a"]} for row in rows if chosen in (ALL, row["a"], row["b"])]
+        elif chosen != ALL:
+            rows = [row for row in rows if row.get(axis) in (chosen, None)]
     if selection.verifiers:
         names = ("verifier",) if picture.table != "differences" else ("a", "b")
         rows = [row for row in rows if all(row[name] in selection.verifiers for name in names)]
@@ -133,7 +141,7 @@ def filtered(summary: Mapping[str, Any], selection: Selection) -> list[Mapping[s
         rows = [{**row, "kind": None} for row in rows if row["kind"] == kind]
     elif selection.figure == "kinds":
         rows = [row for row in rows if row["kind"] is not None]
-    return rows
+    return at_nodes_rows(rows, selection.mode) if selection.figure == "at_nodes" else rows
 
 
 # ------------------------------------------------------------------------------------------------------ sections
@@ -153,10 +161,11 @@ def _figure_section(summary: Mapping[str, Any], selection: Selection) -> dict[st
     picture, rows = PICTURES[selection.figure], filtered(summary, selection)
     of = "" if selection.kind == ALL else f" Prompts of the kind {_plain(selection.kind, 40)} only."
     names = (
-        *(() if picture.table == "draft_differences" else ("draft",)),
+        *(axis for axis in AXES if picture.table != differences_table(axis)),
         "tree",
         "temperature",
         "verifier",
+        "what",
         "a",
         "b",
         "kind",
@@ -193,13 +202,13 @@ def _runs_section(opened: Opened, selection: Selection, group: Group) -> dict[st
     if selection.verifiers:
         found = [one for one in found if one.verifier in selection.verifiers]
     shown = [one for one in found if one.steps]
-    drafted = "" if group.draft is None else f"{_plain(group.draft, 40)} on "
+    labelled = "".join(f"{_plain(label, 40)} on " for axis in AXES if (label := getattr(group, axis)) is not None)
     points = [vars(one) | {"rule": rule_of(opened.summary, one.verifier)} for one in shown if one.verifier != SAMPLING]
     verifiers = list(dict.fromkeys(one.verifier for one in shown))
     free = group.mode == "free"
     return {
         "id": "runs",
-        "title": f"Runs: {drafted}{_plain(group.tree, 40)}, temperature {group.temperature:g}, "
+        "title": f"Runs: {labelled}{_plain(group.tree, 40)}, temperature {group.temperature:g}, "
         f"{'each verifier on its own text' if free else 'all verifiers on the same trees'}",
         "how": "A point is one prompt; the line is the mean over all steps. Choose a point or a row to see its steps.",
         **(_drawn(lambda theme: runs_figure(points, theme=theme)) if points else {}),

@@ -68,7 +68,7 @@ WAITING_FILES = 16
 share of these, and where others have them all the next is told to come again."""
 READ_SECONDS = 120.0
 """How long such a file is waited for, and then read, at most."""
-SMALL_COMPARISON = {"prompts": 16, "trees": 6, "verifiers": 8, "temperatures": 3, "tokens": 64}
+SMALL_COMPARISON = {"prompts": 16, "trees": 6, "verifiers": 8, "temperatures": 3, "processors": 4, "tokens": 64}
 """How much of each a small comparison has at most."""
 ANSWER_BYTES = 8_000_000
 """Of one answer: of a frame alone, a comparison, a what-if."""

@@ -31,7 +31,7 @@ from specviz.app.server.limits import (
 )
 from specviz.app.server.reading_process import NO_MEMORY, REFUSED
 from specviz.app.server.trace_store import StoredTrace, pack
-from specviz.compare.read import NO_STEPS
+from specviz.compare.received import NO_STEPS
 from specviz.compare.statistics import Group, Tally
 from specviz.errors import BusyError, SettingsError, TraceError
 from specviz.figures.export import write_page

@@ -41,7 +41,8 @@ def read_traces(path: str, most_bytes: str) -> Iterator[bytes]:
 def read_comparison(into: str, *paths: str) -> Iterator[bytes]:
     """Copy a comparison's files, checked, into an empty folder: lines of JSON with the sums of its runs and how much is
     done."""
-    from specviz.compare.read import look_through, take_files, tallies_of
+    from specviz.compare.read import tallies_of
+    from specviz.compare.received import look_through, take_files
 
     take_files([Path(path) for path in paths], Path(into))
     look_through(Path(into))

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import plotly
 import plotly.graph_objects as go
 
+from specviz.compare.statistics import AXES
 from specviz.figures.text import one_line
 from specviz.verifier_styles import SLOTS, slots_of
 
@@ -74,7 +75,7 @@ _TOP, _BOTTOM = 40, 52
 LEGEND_GAP = 30
 """Pixels between legend and plot; charts carry it for the script that draws them."""
 _LABEL_COLUMNS = 26
-_DRAFT_COLUMNS = 20
+_LABEL_OF_PLACE = 20
 _NARROW = 350
 
 
@@ -197,14 +198,23 @@ def whiskers(rows: Sequence[SummaryRow], thickness: float = 1.4) -> dict[str, An
 
 
 def point_data(row: SummaryRow) -> list[Any]:
-    """What a click needs to find the rows behind a point: mode, tree, temperature, verifier, kind; a labelled draft."""
-    drafted = [] if row.get("draft") is None else [row["draft"]]
-    return [row["mode"], row["tree"], row["temperature"], row.get("verifier", row.get("a")), row.get("kind"), *drafted]
+    """What a click needs to find the rows behind a point: mode, tree, temperature, verifier, kind; then the labels of
+    the draft and of the processors, as far as there are any."""
+    labels = [row.get(axis) for axis in AXES]
+    while labels and labels[-1] is None:
+        labels.pop()
+    return [row["mode"], row["tree"], row["temperature"], row.get("verifier", row.get("a")), row.get("kind"), *labels]
+
+
+def labels_of(row: SummaryRow, *without: str) -> list[str]:
+    """The labels of the draft and of the processors, where they have some."""
+    return [str(row[axis]) for axis in AXES if row.get(axis) is not None and axis not in without]
 
 
 def place_of(row: SummaryRow) -> str:
-    """Where verifiers were measured: the tree, and whose it is where drafts have labels."""
-    return str(row["tree"]) if row.get("draft") is None else f"{row['draft']} · {row['tree']}"
+    """Where verifiers were measured: the tree, whose it is where drafts have labels, and the processors where sets of
+    them are compared."""
+    return " · ".join([*labels_of(row), str(row["tree"])])
 
 
 def value_text(row: SummaryRow, digits: int = 3) -> str:
@@ -216,12 +226,8 @@ def value_text(row: SummaryRow, digits: int = 3) -> str:
 
 
 def place_text(row: SummaryRow) -> str:
-    """The same where there is little room: the draft is cut rather than the tree."""
-    return (
-        str(row["tree"])
-        if row.get("draft") is None
-        else f"{one_line(str(row['draft']), _DRAFT_COLUMNS)} · {row['tree']}"
-    )
+    """The same where there is little room: labels are cut rather than the tree."""
+    return " · ".join([*(one_line(label, _LABEL_OF_PLACE) for label in labels_of(row)), str(row["tree"])])
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 Every function takes rows of the summary (``summary.json`` of a comparison's folder, see docs/comparison.md) and returns
 a Plotly figure; ``figure.layout.meta["title"]`` says in words what it shows. A chart without rows is empty and says so.
-Points carry ``customdata`` [mode, tree, temperature, verifier, kind], and the draft where drafts have labels, for going
-from a point to its steps. A tree is then named together with its draft.
+Points carry ``customdata`` [mode, tree, temperature, verifier, kind], then the draft and the processors where these
+have labels, for going from a point to its steps. A tree is then named together with them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import plotly.graph_objects as go
@@ -18,23 +18,28 @@ from specviz.compare.report.charts import (
     MEASURES,
     TARGET_ALONE,
     Line,
+    Look,
     SummaryRow,
     Theme,
     axis,
     base_layout,
     folded,
     forest,
+    labels_of,
     looks,
     place_of,
     place_text,
 )
 from specviz.compare.report.panels import baseline, head_panel, lay_out, place_line, sweeps, tradeoff_point
+from specviz.compare.statistics import AT_NODES, AT_NODES_TITLE, MANY, Axis
+from specviz.trace.metrics import FORMULAS
 
+_ONE: dict[Axis, str] = {"draft": "draft", "processors": "set of processors"}
 By = Literal["depth", "rank"]
 PLACES: tuple[By, ...] = ("depth", "rank")
 _PANEL = 190
 _MODES = {"paired": "on the same trees", "free": "each on its own text"}
-_MODES_OF_DRAFTS = {"paired": "the driver's text", "free": "each verifier's own text"}
+_MODES_OF_LABELS = {"paired": "the driver's text", "free": "each verifier's own text"}
 
 
 def lengths_figure(
@@ -51,19 +56,8 @@ def lengths_figure(
         measure: a key of :data:`~specviz.compare.report.charts.MEASURES`.
     """
     rows = _picked(estimates, measure, mode, kind=None)
-    seen = looks(rows, theme)
-    groups = [
-        (
-            place_text(of_place[0]),
-            [
-                Line(name, _by_temperature(of_verifier), seen[name])
-                for name, of_verifier in _parted(of_place, "verifier").items()
-            ],
-        )
-        for of_place in _by_place(rows).values()
-    ]
     title = f"{_capital(MEASURES[measure])} by tree and verifier, {_MODES[mode]}"
-    return _or_empty(rows, theme, title) or forest(groups, theme=theme, title=title, x_title=MEASURES[measure])
+    return _lines(rows, _place, _verifier, theme, title, MEASURES[measure])
 
 
 def trees_figure(
@@ -74,45 +68,28 @@ def trees_figure(
     theme: Theme = "light",
 ) -> go.Figure:
     """The same the other way round: a heading a verifier, a line a tree, so that trees are compared."""
-    rows = _picked(estimates, measure, mode, kind=None)
-    seen = looks(rows, theme)
-    groups = [
-        (
-            name,
-            [
-                Line(_in_lines(some[0].get("draft"), tree), _by_temperature(some), seen[name])
-                for tree, some in ((it[0]["tree"], it) for it in _by_place(own).values())
-            ],
-        )
-        for name, own in _parted(rows, "verifier").items()
-        if name != TARGET_ALONE
-    ]
+    rows = [row for row in _picked(estimates, measure, mode, kind=None) if row["verifier"] != TARGET_ALONE]
     title = f"{_capital(MEASURES[measure])} by verifier and tree, {_MODES[mode]}"
-    return _or_empty(rows, theme, title) or forest(groups, theme=theme, title=title, x_title=MEASURES[measure])
+    return _lines(rows, _verifier, lambda row: _below(labels_of(row), row["tree"]), theme, title, MEASURES[measure])
 
 
-def drafts_figure(
+def labels_figure(
     estimates: Iterable[SummaryRow],
     *,
+    axis: Axis = "draft",
     measure: str = "block_efficiency",
     mode: str = "paired",
     theme: Theme = "light",
 ) -> go.Figure:
-    """One measure draft by draft: a heading a verifier and tree, a line a draft, a symbol a temperature."""
-    rows = [row for row in _picked(estimates, measure, mode, kind=None) if row.get("draft") is not None]
-    seen = looks(rows, theme)
-    groups = [
-        (
-            heading,
-            [
-                Line(draft, _by_temperature(own), seen[own[0]["verifier"]])
-                for draft, own in _parted(some, "draft").items()
-            ],
-        )
-        for heading, some in _by_verifier_and_tree(rows).items()
+    """One measure draft by draft, or set of processors by set: a heading a verifier and tree, a line a label, a symbol
+    a temperature."""
+    rows = [
+        row
+        for row in _picked(estimates, measure, mode, kind=None)
+        if row.get(axis) is not None and row["verifier"] != TARGET_ALONE
     ]
-    title = f"{_capital(MEASURES[measure])} by draft, {_MODES_OF_DRAFTS[mode]}"
-    return _or_empty(rows, theme, title) or forest(groups, theme=theme, title=title, x_title=MEASURES[measure])
+    title = f"{_capital(MEASURES[measure])} by {_ONE[axis]}, {_MODES_OF_LABELS[mode]}"
+    return _lines(rows, _verifier_and_tree(axis), lambda row: str(row[axis]), theme, title, MEASURES[measure])
 
 
 def kinds_figure(
@@ -123,21 +100,44 @@ def kinds_figure(
     mode: str = "paired",
     theme: Theme = "light",
 ) -> go.Figure:
-    """One measure on one tree, a heading a kind of prompt, a line a verifier (and draft), a symbol a temperature."""
+    """One measure on one tree, a heading a kind of prompt, a line a verifier (under its labels), a symbol a
+    temperature."""
     rows = [row for row in _picked(estimates, measure, mode) if row["tree"] == tree and row["kind"] is not None]
-    seen = looks(rows, theme)
-    groups = [
-        (
-            kind,
-            [
-                Line(_in_lines(draft, name), _by_temperature(some), seen[name])
-                for (draft, name), some in _parted_by(own, lambda row: (row.get("draft"), row["verifier"])).items()
-            ],
-        )
-        for kind, own in _parted(rows, "kind").items()
-    ]
     title = f"{_capital(MEASURES[measure])} by kind of prompt, tree {tree}, {_MODES[mode]}"
-    return _or_empty(rows, theme, title) or forest(groups, theme=theme, title=title, x_title=MEASURES[measure])
+    return _lines(
+        rows,
+        lambda row: str(row["kind"]),
+        lambda row: _below(labels_of(row), row["verifier"]),
+        theme,
+        title,
+        MEASURES[measure],
+    )
+
+
+def at_nodes_figure(
+    estimates: Iterable[SummaryRow], *, temperature: float, mode: str = "paired", theme: Theme = "light"
+) -> go.Figure:
+    """What each rule accepted at the nodes that it reached, could expect there, and the optimum: a heading a tree, a
+    line a verifier, a symbol a figure.
+
+    Args:
+        estimates: as of :func:`lengths_figure`, see :func:`at_nodes_rows`.
+    """
+    rows = [row for row in at_nodes_rows(estimates, mode) if row["temperature"] == temperature]
+    title = f"{AT_NODES_TITLE}, at temperature {temperature:g}, {_MODES[mode]}"
+    figure = _lines(rows, _place, _verifier, theme, title, "a node reached", series=lambda row: str(row["what"]))
+    figure.layout.meta |= {"how": f"At the nodes reached: {FORMULAS['optimum']}."}
+    return figure
+
+
+def at_nodes_rows(estimates: Iterable[SummaryRow], mode: str) -> list[SummaryRow]:
+    """The rows of all kinds of prompts of :data:`~specviz.compare.statistics.AT_NODES`; ``what`` is accepted, expected
+    or optimum."""
+    return [
+        dict(row) | {"what": row["measure"].removesuffix("_at_nodes")}
+        for row in estimates
+        if row["measure"] in AT_NODES and row["mode"] == mode and row["kind"] is None and row["prompts"]
+    ]
 
 
 def places_figure(
@@ -158,11 +158,11 @@ def places_figure(
     title = f"Acceptance by {what} at temperature {temperature:g}, {_MODES[mode]}"
     if empty := _or_empty(rows, theme, title):
         return empty
-    panels, seen = _by_place(rows), looks(rows, theme)
+    panels, seen = _parted_by(rows, place_of), looks(rows, theme)
     figure = make_subplots(rows=len(panels), cols=1, vertical_spacing=min(0.25, 46 / (_PANEL * len(panels))))
     shown: dict[str, None] = {}
     for panel, of_place in enumerate(panels.values(), start=1):
-        for name, own in _parted(of_place, "verifier").items():
+        for name, own in _parted_by(of_place, _verifier).items():
             own = sorted(own, key=lambda row: row["place"])
             figure.add_trace(place_line(name, own, seen[name], name not in shown), row=panel, col=1)
             shown[name] = None
@@ -186,46 +186,30 @@ def differences_figure(
     Args:
         differences: rows with ``mode, tree, temperature, measure, a, b, value, low, high, prompts, p, holm``.
     """
-    rows = [row for row in differences if (row["measure"], row["mode"]) == (measure, mode) and row["prompts"]]
+    rows = _tested(differences, measure, mode)
     # A pair is drawn in one colour, its clearest: a's.
     seen = looks([{"verifier": name} for row in rows for name in (row["a"], row["b"])], theme)
-    groups = [
-        (
-            place_text(some[0]),
-            [Line(text, _by_temperature(own), seen[own[0]["a"]]) for text, own in _by_pair(some).items()],
-        )
-        for some in _by_place(rows).values()
-    ]
     title = f"Differences in {MEASURES[measure]}, {_MODES[mode]}"
-    x_title = f"difference in {MEASURES[measure]}"
-    return _or_empty(rows, theme, title) or forest(groups, theme=theme, title=title, x_title=x_title, zero=True)
+    return _lines(rows, _place, _pair, theme, title, f"difference in {MEASURES[measure]}", seen, "a", zero=True)
 
 
-def draft_differences_figure(
+def label_differences_figure(
     differences: Iterable[SummaryRow],
     *,
+    axis: Axis = "draft",
     measure: str = "block_efficiency",
     mode: str = "paired",
     theme: Theme = "light",
 ) -> go.Figure:
-    """The same between drafts: a heading a verifier and tree, a line a pair of drafts.
+    """The same between drafts, or sets of processors: a heading a verifier and tree, a line a pair of them.
 
     Args:
-        differences: rows of ``draft_differences``; a point leads to the runs of ``a``.
+        differences: rows of ``draft_differences`` or ``processors_differences``; a point leads to the runs of ``a``.
     """
-    rows = [
-        dict(row) | {"draft": row["a"]}
-        for row in differences
-        if (row["measure"], row["mode"]) == (measure, mode) and row["prompts"]
-    ]
-    seen = looks(rows, theme)
-    groups = [
-        (heading, [Line(text, _by_temperature(own), seen[own[0]["verifier"]]) for text, own in _by_pair(some).items()])
-        for heading, some in _by_verifier_and_tree(rows).items()
-    ]
-    title = f"Differences between drafts in {MEASURES[measure]}, {_MODES_OF_DRAFTS[mode]}"
+    rows = [dict(row) | {axis: row["a"]} for row in _tested(differences, measure, mode)]
+    title = f"Differences between {MANY[axis]} in {MEASURES[measure]}, {_MODES_OF_LABELS[mode]}"
     x_title = f"difference in {MEASURES[measure]}"
-    return _or_empty(rows, theme, title) or forest(groups, theme=theme, title=title, x_title=x_title, zero=True)
+    return _lines(rows, _verifier_and_tree(axis), _pair, theme, title, x_title, zero=True)
 
 
 def tradeoff_figure(
@@ -262,7 +246,7 @@ def tradeoff_figure(
             name = pair[1]["verifier"]
             figure.add_trace(tradeoff_point(pair, seen[name], name not in shown), row=panel, col=1)
             shown[name] = None
-        for base in alone[:1]:
+        for base in [row for row in alone if row.get("processors") == own[0][1].get("processors")][:1]:
             baseline(figure, base, panel, theme)
         head_panel(figure, place_text(own[0][1]), panel)
     lay_out(figure, panel_height * len(places), shown, theme, title)
@@ -288,24 +272,68 @@ def _picked(estimates: Iterable[SummaryRow], measure: str, mode: str, **fields: 
     ]
 
 
-def _parted(rows: Iterable[SummaryRow], by: str) -> dict[Any, list[SummaryRow]]:
-    return _parted_by(rows, lambda row: row[by])
+def _tested(differences: Iterable[SummaryRow], measure: str, mode: str) -> list[SummaryRow]:
+    return [row for row in differences if (row["measure"], row["mode"]) == (measure, mode) and row["prompts"]]
 
 
-def _in_lines(draft: str | None, name: str) -> str:
-    return name if draft is None else f"{draft}\n{name}"
+def _lines(
+    rows: Sequence[SummaryRow],
+    heading: Callable[[SummaryRow], Any],
+    text: Callable[[SummaryRow], str],
+    theme: Theme,
+    title: str,
+    x_title: str,
+    seen: Mapping[str, Look] | None = None,
+    verifier: str = "verifier",
+    *,
+    series: Callable[[SummaryRow], str] = lambda row: f"T {row['temperature']:g}",
+    zero: bool = False,
+) -> go.Figure:
+    """A forest chart of rows.
+
+    Args:
+        heading: row -> what rows under one heading share; of a tuple the last one is what is shown.
+        text: row -> what rows on one line share, and its text.
+        seen: how verifiers look; None: as these rows have them.
+        verifier: the field of a row that says in whose look it is drawn.
+        series: row -> the name of its symbol.
+    """
+    if empty := _or_empty(rows, theme, title):
+        return empty
+    known = looks(rows, theme) if seen is None else seen
+    groups = [
+        (
+            key[-1] if isinstance(key, tuple) else key,
+            [
+                Line(of_line, tuple((series(row), row) for row in own), known[own[0][verifier]])
+                for of_line, own in _parted_by(some, text).items()
+            ],
+        )
+        for key, some in _parted_by(rows, heading).items()
+    ]
+    return forest(groups, theme=theme, title=title, x_title=x_title, zero=zero)
 
 
-def _by_place(rows: Iterable[SummaryRow]) -> dict[Any, list[SummaryRow]]:
-    return _parted_by(rows, place_of)
+def _place(row: SummaryRow) -> tuple[str, str]:
+    return place_of(row), place_text(row)
 
 
-def _by_verifier_and_tree(rows: Iterable[SummaryRow]) -> dict[Any, list[SummaryRow]]:
-    return _parted_by(rows, lambda row: f"{row['verifier']} · {row['tree']}")
+def _verifier(row: SummaryRow) -> str:
+    return str(row["verifier"])
 
 
-def _by_pair(rows: Iterable[SummaryRow]) -> dict[Any, list[SummaryRow]]:
-    return _parted_by(rows, lambda row: f"{row['a']}\n− {row['b']}")
+def _verifier_and_tree(axis: Axis) -> Callable[[SummaryRow], str]:
+    """A heading where the labels of an axis are told apart: all else that runs differ in, but for the temperature."""
+    return lambda row: " · ".join([row["verifier"], *labels_of(row, axis), row["tree"]])
+
+
+def _pair(row: SummaryRow) -> str:
+    return f"{row['a']}\n− {row['b']}"
+
+
+def _below(labels: Sequence[str], name: str) -> str:
+    """In two lines, where there are labels."""
+    return f"{' · '.join(labels)}\n{name}" if labels else name
 
 
 def _parted_by(rows: Iterable[SummaryRow], by: Callable[[SummaryRow], Any]) -> dict[Any, list[SummaryRow]]:
@@ -313,10 +341,6 @@ def _parted_by(rows: Iterable[SummaryRow], by: Callable[[SummaryRow], Any]) -> d
     for row in rows:
         parts.setdefault(by(row), []).append(row)
     return parts
-
-
-def _by_temperature(rows: Iterable[SummaryRow]) -> tuple[tuple[str, SummaryRow], ...]:
-    return tuple((f"T {row['temperature']:g}", row) for row in rows)
 
 
 def _or_empty(rows: Sequence[Any], theme: Theme, title: str) -> go.Figure | None:

@@ -14,15 +14,19 @@ import plotly.graph_objects as go
 from specviz.compare.report.charts import FONT, PALETTES, PLOTLY_SCRIPT, SummaryRow, Theme, figure_json
 from specviz.compare.report.figures import (
     PLACES,
+    at_nodes_figure,
+    at_nodes_rows,
     differences_figure,
-    draft_differences_figure,
-    drafts_figure,
     kinds_figure,
+    label_differences_figure,
+    labels_figure,
     lengths_figure,
     places_figure,
     tradeoff_figure,
     trees_figure,
 )
+from specviz.compare.statistics import AXES
+from specviz.compare.summary import differences_table
 from specviz.display import upright
 from specviz.figures.bundle import script_of
 from specviz.figures.export import VIEWER_FOLDER
@@ -33,7 +37,7 @@ _QUALITY = (
     *("distinct_1", "distinct_2", "rouge_l", "chrf"),
 )
 _FIELDS = (
-    *("mode", "draft", "tree", "temperature", "kind", "verifier", "a", "b", "place"),
+    *("mode", "draft", "processors", "tree", "temperature", "kind", "verifier", "what", "a", "b", "place"),
     *("value", "low", "high", "p", "holm"),
 )
 
@@ -49,16 +53,16 @@ def charts(summary: Summary, theme: Theme) -> Iterator[tuple[go.Figure, list[Sum
             whole = [row for row in own if row["measure"] == measure and row["kind"] is None]
             yield lengths_figure(own, measure=measure, mode=mode, theme=theme), whole
         yield trees_figure(own, mode=mode, theme=theme), []
-        if any(row.get("draft") is not None for row in own):
+        for axis in (axis for axis in AXES if any(row.get(axis) is not None for row in own)):
             for measure in ("accepted_length", "block_efficiency"):
-                yield drafts_figure(own, measure=measure, mode=mode, theme=theme), []
+                yield labels_figure(own, axis=axis, measure=measure, mode=mode, theme=theme), []
                 apart = [
                     row
-                    for row in summary.get("draft_differences", ())
+                    for row in summary.get(differences_table(axis), ())
                     if (row["mode"], row["measure"]) == (mode, measure)
                 ]
                 if apart:
-                    yield draft_differences_figure(apart, measure=measure, mode=mode, theme=theme), apart
+                    yield label_differences_figure(apart, axis=axis, measure=measure, mode=mode, theme=theme), apart
         tested = [row for row in differences if (row["mode"], row["measure"]) == (mode, "accepted_length")]
         if tested:
             yield differences_figure(tested, mode=mode, theme=theme), tested
@@ -72,6 +76,10 @@ def charts(summary: Summary, theme: Theme) -> Iterator[tuple[go.Figure, list[Sum
                 ]
                 if some:
                     yield places_figure(some, by=by, temperature=temperature, mode=mode, theme=theme), some
+        reached = at_nodes_rows(own, mode)
+        for temperature in dict.fromkeys(row["temperature"] for row in reached):
+            some = [row for row in reached if row["temperature"] == temperature]
+            yield at_nodes_figure(own, temperature=temperature, mode=mode, theme=theme), some
         for measure in _QUALITY:
             if measure not in measured:
                 continue
@@ -93,7 +101,9 @@ def comparison_page(summary: Summary, title: str = "Verifiers compared") -> str:
     sections = []
     for index, (figure, rows) in enumerate(drawn):
         words = html.escape(figure.layout.meta["title"])
-        sections.append(f'<section><h2>{words}</h2><div class="chart" id="chart{index}"></div>{_table(rows)}</section>')
+        how = f"<p>{html.escape(figure.layout.meta['how'])}</p>" if "how" in figure.layout.meta else ""
+        chart = f'<div class="chart" id="chart{index}"></div>'
+        sections.append(f"<section><h2>{words}</h2>{how}{chart}{_table(rows)}</section>")
     data = _json({"light": [figure_json(figure) for figure, _ in drawn], "dark": [figure_json(it) for it in dark]})
     # Plotly is a third of its size so, and most of the file.
     packed = base64.b64encode(gzip.compress("\n".join(chart_scripts()).encode(), mtime=0)).decode()

@@ -25,12 +25,14 @@ from specviz.app.server.session_registry import Sessions
 from specviz.app.server.share_store import ShareStore
 from specviz.app.server.streams import STREAMS
 from specviz.app.server.trace_store import StoredTrace
-from specviz.compare import read
+from specviz.compare import received
 from specviz.compare.jobs import Job, open_folder, write_unit
+from specviz.compare.named import parse_tree, parse_verifiers
 from specviz.compare.prompts import Prompt
-from specviz.compare.read import find_comparisons, look_through, output_of, runs_of, steps_of, take_files
+from specviz.compare.read import find_comparisons, output_of, runs_of, steps_of
+from specviz.compare.received import look_through, take_files
 from specviz.compare.run_unit import pack, run_unit
-from specviz.compare.spec import Comparison, parse_tree, parse_verifiers
+from specviz.compare.spec import Comparison
 from specviz.compare.statistics import Group, tallies
 from specviz.compare.summary import dump, summarize
 from specviz.compare.tables import merge, read_rows
@@ -156,7 +158,7 @@ def test_files_that_are_none_are_one_sentence(folder, tmp_path, monkeypatch) -> 
     pyarrow.parquet.write_table(pyarrow.table({"a": [1]}), tmp_path / "other.parquet")
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("steps.parquet", bytes(3_000_000))
-    monkeypatch.setattr(read, "MOST_BYTES", 2_000_000)
+    monkeypatch.setattr(received, "MOST_BYTES", 2_000_000)
     cases = {
         ("cut.parquet",): "damaged",
         ("no.zip",): "cannot be unpacked",
@@ -169,10 +171,10 @@ def test_files_that_are_none_are_one_sentence(folder, tmp_path, monkeypatch) -> 
         into.mkdir()
         with pytest.raises(SettingsError, match=said):
             take_files([tmp_path / name for name in names], into)
-    monkeypatch.setitem(read.MOST_DIFFERENT, "verifier", 2)
+    monkeypatch.setitem(received.MOST_DIFFERENT, "verifier", 2)
     into = tmp_path / "many"
     into.mkdir()
-    monkeypatch.setattr(read, "MOST_BYTES", 10**8)
+    monkeypatch.setattr(received, "MOST_BYTES", 10**8)
     take_files([folder / "steps.parquet"], into)
     with pytest.raises(SettingsError, match="more than 2 different values of verifier"):
         look_through(into)

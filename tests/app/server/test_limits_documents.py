@@ -31,6 +31,7 @@ MODULES = COMPLETE | {
     "processors": "specviz.models.processors",
     "proofs": "specviz.app.proofs",
     "read": "specviz.compare.read",
+    "received": "specviz.compare.received",
     "run_handlers": "specviz.app.run_handlers",
     "recording": "specviz.trace.recording",
     "store": "specviz.app.compare.store",
