@@ -92,6 +92,22 @@ class Processing:
         Raises:
             NumericsError: see :class:`Processor`.
         """
+        return self._by_text(logits, committed, paths, lambda text, rows: self._of_texts(rows, text, sampling))
+
+    def scores(self, logits: torch.Tensor, committed: Sequence[int], paths: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Logits [n, V] as those processors leave them that come before temperature, top-k and top-p; see
+        :meth:`rows`."""
+        return self._by_text(logits, committed, paths, self._early)
+
+    def of_scores(self, scores: torch.Tensor, committed: Sequence[int], sampling: Sampling) -> torch.Tensor:
+        """Probabilities [n, V] of what :meth:`scores` gives, where what comes after it does not look at the text."""
+        text = torch.tensor(list(committed), dtype=torch.long, device=scores.device)
+        return self._after(scores, text.expand(len(scores), -1), sampling)
+
+    def _by_text(
+        self, logits: torch.Tensor, committed: Sequence[int], paths: Sequence[Sequence[int]], make: Function
+    ) -> torch.Tensor:
+        """What ``make`` gives for the text [m, L] and the logits [m, V] of some rows at a time."""
         if self.mode == "frozen":
             paths = [()] * len(logits)
         by_length: dict[int, list[int]] = {}
@@ -107,14 +123,20 @@ class Processing:
         for length, rows in parts:
             below = torch.tensor([list(paths[row]) for row in rows], dtype=torch.long, device=logits.device)
             whole = torch.cat((text.expand(len(rows), -1), below.view(len(rows), length)), -1)
-            found[rows] = self._of_texts(take_rows(logits, rows), whole, sampling)
+            found[rows] = make(whole, take_rows(logits, rows))
         return found
 
     def _of_texts(self, scores: torch.Tensor, text: torch.Tensor, sampling: Sampling) -> torch.Tensor:
-        late = [one for one in self.processors if one.late]
+        return self._after(self._early(text, scores), text, sampling)
+
+    def _early(self, text: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         for one in self.processors:
             if not one.late:
                 scores = one(text, scores)
+        return scores
+
+    def _after(self, scores: torch.Tensor, text: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+        late = [one for one in self.processors if one.late]
 
         def after(probs: torch.Tensor) -> torch.Tensor:
             scores = probs.log()

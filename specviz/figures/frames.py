@@ -84,8 +84,8 @@ def _timings(timings: Timings | None) -> dict[str, float | None] | None:
 
 
 def _mode(trace: Trace, position: int) -> ProcessorMode | None:
-    settings = trace.settings_of(position)
-    return settings.processors.mode if settings and settings.processors else None
+    processors = trace.processors_of(position)
+    return processors.mode if processors else None
 
 
 def _settings(settings: Settings) -> dict[str, Any]:

@@ -279,9 +279,9 @@ def _other_mode(step: Step, other: OtherMode | None, mode: ProcessorMode | None)
     if other is None or mode is None:
         return None
     return {
-        "mode": "frozen" if mode == "exact" else "exact",
+        "mode": other.mode or ("frozen" if mode == "exact" else "exact"),
         "path": list(other.path),
-        "bonus": token_label(token_of(other.bonus, step.text_of())),
+        "bonus": None if other.bonus is None else token_label(token_of(other.bonus, step.text_of())),
         "nodes": list(other.nodes),
     }
 
