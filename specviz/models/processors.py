@@ -17,6 +17,7 @@ import torch
 from pydantic import Field, ValidationError
 from transformers import LogitsProcessor
 from transformers.generation import (
+    MinLengthLogitsProcessor,
     MinNewTokensLengthLogitsProcessor,
     MinPLogitsWarper,
     NoRepeatNGramLogitsProcessor,
@@ -318,11 +319,17 @@ def named_processors(
         padding: tokens on the left that the text of ``about`` leaves out and ``generate`` does not.
         draft: whether the draft's logits are processed likewise.
     """
-    chosen = [_named(one, about, padding) for one in processors]
-    if not chosen or None in chosen:
-        return None
+    chosen: list[Choice] = []
+    for processor in processors:
+        choice = _named(processor, about, padding)
+        if choice is None:
+            return None
+        if chosen and chosen[-1].name == choice.name == "min_new_tokens":
+            # generate has both for min_new_tokens: whichever is longer.
+            choice = max(chosen.pop(), choice, key=lambda one: one.options["count"])
+        chosen.append(choice)
     try:
-        said = Processors(chosen=tuple(one for one in chosen if one is not None), draft=draft)
+        said = Processors(chosen=tuple(chosen), draft=draft)
         made = make_processing(said, about)
     except (SettingsError, ValidationError):
         return None
@@ -343,10 +350,11 @@ def _named(processor: LogitsProcessor, about: About, padding: int) -> Choice | N
         return Choice(name="repetition_penalty", options={"penalty": float(one.penalty)}) if fits else None
     if type(one) is NoRepeatNGramLogitsProcessor and not padding:
         return Choice(name="no_repeat_ngram", options={"size": int(one.ngram_size)})
-    if type(one) is MinNewTokensLengthLogitsProcessor:
-        fits = one.prompt_length_to_skip == about.prompt + padding
-        fits = fits and {*one.eos_token_id.flatten().tolist()} == about.end_tokens
-        return Choice(name="min_new_tokens", options={"count": int(one.min_new_tokens)}) if fits else None
+    if type(one) in (MinNewTokensLengthLogitsProcessor, MinLengthLogitsProcessor):
+        skipped = getattr(one, "prompt_length_to_skip", about.prompt + padding)
+        count = one.min_length - skipped if type(one) is MinLengthLogitsProcessor else one.min_new_tokens
+        fits = skipped == about.prompt + padding and {*one.eos_token_id.flatten().tolist()} == about.end_tokens
+        return Choice(name="min_new_tokens", options={"count": max(0, int(count))}) if fits else None
     if type(one) is SuppressTokensLogitsProcessor:
         tokens = " ".join(map(str, one.suppress_tokens.tolist()))
         return Choice(name="suppress_tokens", options={"tokens": tokens})

@@ -305,16 +305,17 @@ def _finding(name: str, which: Which, found: list[Compared]) -> Finding:
 
 def _processors(trace: Trace, name: str, found: Sequence[Compared]) -> Finding | str | None:
     """What recomputed rows say of the text that processors looked at; what that lacks, or None without processors."""
-    steps = [position for position in range(len(trace.steps)) if trace.processors_of(position) is not None]
-    if not steps:
+    who = "draft" if name.startswith("draft") else "target"
+    each = [trace.processors_of(position) for position in range(len(trace.steps))]
+    said = next((one for one in each if one is not None and (who == "target" or one.draft)), None)
+    if said is None:
         return None
     rows = [one for one in found if one.readings]
-    said = trace.processors_of(steps[0])
-    if not rows or said is None:
+    if not rows:
         return "rows that the engine judges by, and processors that can be applied"
     stated = Stated(said, len(trace.prompt_tokens), trace.end_tokens)
     due: Reading = "exact" if trace.engine is not None and trace.engine.lossless else said.mode
-    about, who = ABOUT[name], "draft" if name.startswith("draft") else "target"
+    about = ABOUT[name]
     over = [one for one in rows if one.readings.get(due, (0.0, 0.0))[0] > 1]
     if not over:
         sentence = f"The {who}'s rows are those of {stated} in the mode {due}: of {len(rows)} none differs."

@@ -57,6 +57,13 @@ class Stated:
         assert processing is not None
         return Readings(self, processing)
 
+    def looking(self) -> str:
+        """Those that may look at the text."""
+        from specviz.models.processors import check_processors
+
+        found = check_processors(self.said)
+        return written(choice for choice, kind, options in found if kind is None or kind.reads_text(options))
+
     def __str__(self) -> str:
         return written(self.said.chosen)
 
@@ -140,12 +147,12 @@ def say_reading(
         variations: there, by mode: the total variation to the row of that mode.
     """
     rows, path = f"the {who}'s rows of this tree", "the text on each node's path"
-    really = fitting[0] if fitting else None
+    really, looking = fitting[0] if fitting else None, stated.looking()
     said = {
         "exact": f"{rows} are those of {stated} by {path} (exact), not by the committed text alone",
         "frozen": f"{rows} are those of {stated} by the committed text alone (frozen), not by {path}",
-        "first": f"of {rows} only that of the root is processed by {stated}",
-        "none": f"{rows} are those without {stated}",
+        "first": f"of {rows} only that of the root is processed by {looking}",
+        "none": f"{rows} are those without {looking}",
         None: f"the {who}'s row at {where} is that of {stated} neither by the text on its path (exact) nor by the "
         "committed text alone (frozen)",
     }[really]

@@ -10,11 +10,11 @@ import torch
 
 from specviz.errors import SettingsError
 from specviz.figures.engine import recorded_from
-from specviz.figures.frames import step_frame
 from specviz.recorder.audit import audit
 from specviz.recorder.findings import Finding, NotRun
 from specviz.recorder.model_audit import audit_rows
 from specviz.recorder.recorder import Recorder
+from specviz.trace.checks import Check
 from specviz.trace.io import dump_trace, parse_trace
 from specviz.trace.schema import Choice, Processors, Trace
 from specviz.trace.settings import flat_engine
@@ -30,7 +30,6 @@ PENALISED = (
         "            p = distribution(PENALISE(logits, text[len(ids) :], lines), temperature)\n",
     ),
 )
-ROWS_ALONE = (("step.target(p, logits=logits, ", "step.target(p, "),)
 Penalise = Callable[[torch.Tensor, list[int], list[list[int]]], torch.Tensor]
 
 
@@ -55,24 +54,41 @@ def at_the_root(logits: torch.Tensor, output: list[int], lines: list[list[int]])
 
 
 @lru_cache(maxsize=8)
-def run(penalise: Penalise, *, rows_alone: bool = False, lossless: bool | None = True, mode: str = "exact") -> Trace:
+def run(penalise: Penalise) -> Trace:
     target, draft = loops.models()
-    lines = PENALISED + (ROWS_ALONE if rows_alone else ())
     rec = Recorder(
         prompt=loops.PROMPT,
         sampling=1.0,
         draft_sampling=1.0,
         processors=STATED,
-        processor_mode=mode,
         engine="my-loop",
         rule="rejection",
-        lossless=lossless,
+        lossless=True,
         target=target,
         draft=draft,
         strict=True,
     )
-    loops.changed("tree", lines, PENALISE=penalise)(target, draft, loops.PROMPT, rec, new_tokens=20)
+    loops.changed("tree", PENALISED, PENALISE=penalise)(target, draft, loops.PROMPT, rec, new_tokens=16)
     return rec.trace()
+
+
+def without_raw_rows(trace: Trace) -> Trace:
+    """As the recorder has it of an engine that gives rows alone."""
+    steps = []
+    for step in trace.steps:
+        nodes = []
+        for node in step.tree.nodes:
+            row = node.target.model_copy(update={"raw": None, "top_logit": None, "log_sum_exp": None})
+            nodes.append(node.model_copy(update={"target": row, "processed": None}))
+        checks = [
+            Check(name=one.name, compared=0, lacked="the target's raw rows (logits=)")
+            if one.name == "processors"
+            else one
+            for one in step.checks
+        ]
+        tree = step.tree.model_copy(update={"nodes": tuple(nodes)})
+        steps.append(step.model_copy(update={"tree": tree, "checks": tuple(checks)}))
+    return trace.model_copy(update={"steps": tuple(steps)})
 
 
 def wrong(found: list[Finding | NotRun]) -> list[Finding]:
@@ -81,7 +97,8 @@ def wrong(found: list[Finding | NotRun]) -> list[Finding]:
 
 @pytest.mark.parametrize("rows_alone", [False, True], ids=["raw rows", "rows alone, and the target"])
 def test_a_loop_that_penalises_by_path_is_sound(rows_alone: bool) -> None:
-    found = audit(run(by_path, rows_alone=rows_alone), *loops.models())
+    trace = without_raw_rows(run(by_path)) if rows_alone else run(by_path)
+    found = audit(trace, loops.models()[0])
     assert wrong(found) == []
     fits = {one.check for one in found if isinstance(one, Finding)}
     assert {"processors", "target_rows", "rejudged", "thresholds"} <= fits
@@ -92,15 +109,18 @@ def test_a_loop_that_penalises_by_path_is_sound(rows_alone: bool) -> None:
 @pytest.mark.parametrize(
     ("penalise", "said"),
     [
-        (by_committed_text, "The target's rows of this tree are those of presence_penalty:penalty=6.0 by the committed"),
+        (
+            by_committed_text,
+            "The target's rows of this tree are those of presence_penalty:penalty=6.0 by the committed",
+        ),
         (at_the_root, "Of the target's rows of this tree only that of the root is processed by presence_penalty"),
     ],
 )
 def test_a_loop_that_cuts_the_corner_is_found_by_that_check_alone(
     penalise: Penalise, said: str, rows_alone: bool
 ) -> None:
-    trace = run(penalise, rows_alone=rows_alone)
-    (found,) = wrong(audit(trace, *loops.models()))
+    trace = without_raw_rows(run(penalise)) if rows_alone else run(penalise)
+    (found,) = wrong(audit(trace, loops.models()[0]))
     assert (found.check, found.weight, found.place) == ("processors", "error", "rows")
     assert said in found.sentence
     assert found.sentence.startswith(f"Step {found.step + 1}: ")
@@ -112,21 +132,12 @@ def test_a_loop_that_cuts_the_corner_is_found_by_that_check_alone(
     assert ("·10⁻" in to_frozen or "is 0" in to_frozen or to_frozen.startswith("0 ")) == (penalise is by_committed_text)
 
 
-def test_the_mode_that_an_engine_says_is_held_to_it_and_frozen_is_not_lossless() -> None:
-    assert wrong(audit(run(by_committed_text, lossless=None, mode="frozen"))) == []
-    (found,) = wrong(audit(run(by_path, lossless=None, mode="frozen")))
-    assert "by the text on each node's path (exact), not by the committed text alone" in found.sentence
-    (found,) = wrong(audit(run(by_committed_text, lossless=True, mode="frozen")))
-    assert "so the engine says, but it says that it is lossless, too" in found.sentence
-
-
 def test_without_raw_rows_and_without_the_target_it_is_not_recorded() -> None:
-    lacking = [one for one in audit(run(by_committed_text, rows_alone=True)) if one.check == "processors"]
+    lacking = [one for one in audit(without_raw_rows(run(by_committed_text))) if one.check == "processors"]
     assert lacking == [NotRun("processors", "the target's raw rows (logits=)")]
 
 
-def test_what_processors_moved_and_what_the_due_mode_decides_are_recorded() -> None:
-    """Rows of frozen processors, of an engine that says exact: with the same coins exact takes another path."""
+def test_what_processors_moved_is_recorded() -> None:
     sound, cut = run(by_path), run(by_committed_text)
     for trace in (sound, cut):
         nodes = [node for step in trace.steps for node in step.tree.nodes]
@@ -136,16 +147,6 @@ def test_what_processors_moved_and_what_the_due_mode_decides_are_recorded() -> N
         assert parse_trace(dump_trace(trace)) == trace
     bare = [node for step in run(at_the_root).steps for node in step.tree.nodes[1:]]
     assert max(node.processed.moved for node in bare) < 1e-6  # nothing was done to them
-    others = [one.other_mode for step in cut.steps for one in step.verdicts.values() if one.other_mode]
-    assert {other.mode for other in others} <= {"exact"}
-    others += [one.other_mode for step in sound.steps for one in step.verdicts.values() if one.other_mode]
-    assert {other.mode for other in others} <= {"exact", None}
-    assert others
-    frames = [step_frame(trace, position) for trace in (sound, cut) for position in range(len(trace.steps))]
-    shown = [verdict["otherMode"] for frame in frames for verdict in frame["verdicts"] if verdict["otherMode"]]
-    assert [one["mode"] for one in shown] == ["frozen" if other.mode is None else "exact" for other in others][::1] or (
-        sorted(one["mode"] for one in shown) == sorted("exact" if other.mode else "frozen" for other in others)
-    )
 
 
 def test_an_engines_processors_are_named_where_it_is() -> None:
@@ -179,9 +180,12 @@ def test_a_run_of_specvizs_own_with_processors_is_that_of_its_models(mode: str) 
     """Entropies are of processed rows, which are none of the sampling alone."""
     processors = Processors(chosen=(Choice(name="repetition_penalty", options={"penalty": 3.0}),), mode=mode)
     pair = pairs.make_pair()
-    trace = pairs.make_trace(seed=5, max_new_tokens=8, processors=processors)
+    rejection = (Choice(name="rejection"),)
+    trace = pairs.make_trace(seed=5, max_new_tokens=8, processors=processors, verifiers=rejection)
     found, lacking = audit_rows(trace, pair.target, pair.draft)
-    assert {(one.check, one.weight) for one in found} == {(c, "note") for c in ("target_rows", "draft_rows", "processors")}
+    assert {(one.check, one.weight) for one in found} == {
+        (c, "note") for c in ("target_rows", "draft_rows", "processors")
+    }
     assert lacking == {}
     other = processors.model_copy(update={"mode": "exact" if mode == "frozen" else "frozen"})
     lying = trace.model_copy(update={"settings": trace.settings.model_copy(update={"processors": other})})
