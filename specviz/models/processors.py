@@ -326,7 +326,7 @@ def named_processors(
             return None
         if chosen and chosen[-1].name == choice.name == "min_new_tokens":
             # generate has both for min_new_tokens: whichever is longer.
-            choice = max(chosen.pop(), choice, key=lambda one: one.options["count"])
+            choice = max(chosen.pop(), choice, key=lambda one: int(one.options["count"] or 0))
         chosen.append(choice)
     try:
         said = Processors(chosen=tuple(chosen), draft=draft)
