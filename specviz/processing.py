@@ -7,8 +7,9 @@ path, *frozen* processes all nodes by the committed text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
@@ -21,6 +22,8 @@ _TOGETHER = 32
 """Rows that a processor is given at once: some compare every row with every place of its text."""
 Function = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Text [n, L] and scores [n, V] -> scores [n, V]; transformers' LogitsProcessor is one."""
+_Made = tuple[torch.Tensor, dict[int, str]]
+"""Rows [n, V], and which of them a processor left no token, by its name; the values of those say nothing."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,37 @@ class Processing:
         Raises:
             NumericsError: for such a row, and see :class:`Processor`.
         """
+        found, without = self._by_text(logits, committed, paths, partial(self._of_texts, sampling=sampling))
+        if without:
+            if stuck is None:
+                _refuse(without)
+            else:
+                stuck.update({row: NumericsError(_NO_TOKEN.format(name)) for row, name in without.items()})
+            found[list(without)] = process(take_rows(logits, list(without)), sampling)
+        return found
+
+    def scores(self, logits: torch.Tensor, committed: Sequence[int], paths: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Logits [n, V] as those processors leave them that come before temperature, top-k and top-p; see
+        :meth:`rows`."""
+        found, without = self._by_text(logits, committed, paths, self._early)
+        _refuse(without)
+        return found
+
+    def of_scores(self, scores: torch.Tensor, committed: Sequence[int], sampling: Sampling) -> torch.Tensor:
+        """Probabilities [n, V] of what :meth:`scores` gives, where what comes after it does not look at the text."""
+        text = torch.tensor(list(committed), dtype=torch.long, device=scores.device)
+        found, without = self._after(text.expand(len(scores), -1), scores, sampling)
+        _refuse(without)
+        return found
+
+    def _by_text(
+        self,
+        logits: torch.Tensor,
+        committed: Sequence[int],
+        paths: Sequence[Sequence[int]],
+        make: Callable[[torch.Tensor, torch.Tensor], _Made],
+    ) -> _Made:
+        """What ``make`` gives for the text [m, L] and the logits [m, V] of some rows at a time."""
         if self.mode == "frozen":
             paths = [()] * len(logits)
         by_length: dict[int, list[int]] = {}
@@ -119,6 +153,7 @@ class Processing:
             by_length.setdefault(len(path), []).append(row)
         text = torch.tensor(list(committed), dtype=torch.long, device=logits.device)
         found = torch.empty_like(logits)
+        stuck: dict[int, str] = {}
         parts = (
             (length, rows[i : i + _TOGETHER])
             for length, rows in by_length.items()
@@ -127,35 +162,43 @@ class Processing:
         for length, rows in parts:
             below = torch.tensor([list(paths[row]) for row in rows], dtype=torch.long, device=logits.device)
             whole = torch.cat((text.expand(len(rows), -1), below.view(len(rows), length)), -1)
-            found[rows], without = self._of_texts(take_rows(logits, rows), whole, sampling)
-            if without:
-                faults = {rows[row]: NumericsError(_NO_TOKEN.format(name)) for row, name in without.items()}
-                if stuck is None:
-                    raise next(iter(faults.values()))
-                stuck.update(faults)
-                found[list(faults)] = process(take_rows(logits, list(faults)), sampling)
-        return found
+            found[rows], without = make(whole, take_rows(logits, rows))
+            stuck.update({rows[row]: name for row, name in without.items()})
+        return found, stuck
 
-    def _of_texts(
-        self, logits: torch.Tensor, text: torch.Tensor, sampling: Sampling
-    ) -> tuple[torch.Tensor, dict[int, str]]:
-        """The rows, and which of them were left no token, by which processor; their values say nothing."""
+    def _of_texts(self, text: torch.Tensor, logits: torch.Tensor, sampling: Sampling) -> _Made:
+        scores, before = self._early(text, logits)
+        found, after = self._after(text, scores, sampling)
+        return found, after | before
+
+    def _early(self, text: torch.Tensor, scores: torch.Tensor) -> _Made:
+        return _apply([one for one in self.processors if not one.late], text, scores)
+
+    def _after(self, text: torch.Tensor, scores: torch.Tensor, sampling: Sampling) -> _Made:
         late = [one for one in self.processors if one.late]
         stuck: dict[int, str] = {}
 
-        def applied(some: Iterable[Processor], scores: torch.Tensor) -> torch.Tensor:
-            for one in some:
-                scores, without = one(text, scores)
-                if without:  # what comes after has numbers to work on
-                    scores = scores.index_fill(0, torch.tensor(without, device=scores.device), 0.0)
-                    stuck.update((row, one.name) for row in without if row not in stuck)
-            return scores
-
         def after(probs: torch.Tensor) -> torch.Tensor:
-            return torch.softmax(applied(late, probs.log()), -1)
+            found, without = _apply(late, text, probs.log())
+            stuck.update(without)
+            return torch.softmax(found, -1)
 
-        scores = applied([one for one in self.processors if not one.late], logits)
         return process(scores, sampling, after if late else None), stuck
+
+
+def _apply(processors: Sequence[Processor], text: torch.Tensor, scores: torch.Tensor) -> _Made:
+    stuck: dict[int, str] = {}
+    for one in processors:
+        scores, without = one(text, scores)
+        if without:  # what comes after has numbers to work on
+            scores = scores.index_fill(0, torch.tensor(without, device=scores.device), 0.0)
+            stuck.update((row, one.name) for row in without if row not in stuck)
+    return scores, stuck
+
+
+def _refuse(stuck: dict[int, str]) -> None:
+    if stuck:
+        raise NumericsError(_NO_TOKEN.format(next(iter(stuck.values()))))
 
 
 def distances(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -47,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "verifiers": LEAVES | {"trace", "drafting"},
     "models": LEAVES | {"trace", "drafting"},
     "recorder": LEAVES | DECIDING | {"trace", "models"},
-    "adapters": LEAVES | {"trace", "recorder"},
+    "adapters": LEAVES | {"trace", "models", "recorder"},
     "engine": LEAVES | DECIDING | {"trace", "models"},
     "compare": LEAVES | DECIDING | {"trace", "models", "engine", "figures"},
     "train": LEAVES | {"trace", "models", "engine", "compare"},  # measure-draft has compare's paired statistics

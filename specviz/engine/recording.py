@@ -279,7 +279,8 @@ def _verdict(
         )
         for ruling in walk.rulings
     )
-    texts.mention([] if verified.other_mode is None else [verified.other_mode.bonus])
+    other = verified.other_mode
+    texts.mention([] if other is None or other.bonus is None else [other.bonus])
     texts.mention([ruling.expected for ruling in walk.rulings if ruling.expected is not None])
     return Verdict(
         verifier=verifier.name,

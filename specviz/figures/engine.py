@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from specviz.figures.block_types import RecordedFrom
 from specviz.figures.text import one_line
+from specviz.trace.processors import written
 from specviz.trace.schema import Trace
 
 NAME_COLUMNS = 60
@@ -16,6 +17,9 @@ def recorded_from(trace: Trace) -> RecordedFrom | None:
         return None
     version = f" {one_line(engine.version, NAME_COLUMNS)}" if engine.version else ""
     rule = one_line(engine.rule, NAME_COLUMNS) if engine.rule else "not recorded"
+    said = f"Recorded from {one_line(engine.name, NAME_COLUMNS)}{version}, rule: {rule}"
+    if engine.processors is not None:
+        said += f", processors: {one_line(written(engine.processors.chosen), NAME_COLUMNS)} ({engine.processors.mode})"
     return {
         "name": engine.name,
         "version": engine.version,
@@ -23,7 +27,7 @@ def recorded_from(trace: Trace) -> RecordedFrom | None:
         "lossless": engine.lossless,
         "target": engine.target.model_dump() if engine.target else None,
         "draft": engine.draft.model_dump() if engine.draft else None,
-        "said": f"Recorded from {one_line(engine.name, NAME_COLUMNS)}{version}, rule: {rule}",
+        "said": said,
     }
 
 

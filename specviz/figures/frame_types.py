@@ -175,11 +175,11 @@ class Bonus(TypedDict):
 
 class OtherMode(TypedDict):
     """What a verifier makes of the step, with the same luck, where processors work in ``mode``: its path, its bonus
-    token, and the nodes of which something else becomes."""
+    token, null where that is not known, and the nodes of which something else becomes."""
 
     mode: Literal["exact", "frozen"]
     path: list[int]
-    bonus: str
+    bonus: str | None
     nodes: list[int]
 
 

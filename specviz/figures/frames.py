@@ -31,7 +31,7 @@ from specviz.figures.tree import tree_columns
 from specviz.figures.tree_order import folded_nodes
 from specviz.trace.identity import short_weights
 from specviz.trace.metrics import QUANTIZED, tolerances
-from specviz.trace.schema import CacheChange, ModelInfo, Processors, Settings, Timings, Trace
+from specviz.trace.schema import CacheChange, ModelInfo, Settings, Timings, Trace
 
 FRAME_VERSION = 2
 PROMPT_CHARACTERS = 4000
@@ -84,11 +84,6 @@ def _timings(timings: Timings | None) -> dict[str, float | None] | None:
     return {name: None if value is None else round(value, 5) for name, value in timings.model_dump().items()}
 
 
-def _processors(trace: Trace, position: int) -> Processors | None:
-    settings = trace.settings_of(position)
-    return settings.processors if settings else None
-
-
 def _settings(settings: Settings) -> dict[str, Any]:
     values = settings.model_dump(mode="json")
     processors = values["processors"]["chosen"] if values.get("processors") else []
@@ -123,7 +118,7 @@ def step_frame(trace: Trace, position: int) -> Frame:
         "tree": tree_columns(step, engine),
         "nodes": node_columns(step, tokens, shown),
         "verdicts": verdict_rows(
-            step, tokens, shown, trace.end_tokens, _processors(trace, position), trace.least_in(position)
+            step, tokens, shown, trace.end_tokens, trace.processors_of(position), trace.least_in(position)
         ),
         "phases": step_phases(step, shown, of_head),
         "commit": commit_columns(trace, position),

@@ -285,9 +285,9 @@ def _other_mode(step: Step, other: OtherMode | None, processors: Processors | No
     if other is None or processors is None:
         return None
     return {
-        "mode": "frozen" if processors.mode == "exact" else "exact",
+        "mode": other.mode or ("frozen" if processors.mode == "exact" else "exact"),
         "path": list(other.path),
-        "bonus": token_label(token_of(other.bonus, step.text_of())),
+        "bonus": None if other.bonus is None else token_label(token_of(other.bonus, step.text_of())),
         "nodes": list(other.nodes),
     }
 

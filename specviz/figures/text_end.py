@@ -10,17 +10,16 @@ from specviz.trace.stop_strings import completed_by
 
 def text_end(trace: Trace, position: int) -> TextEnd | None:
     """How the text ends in a step; None where it goes on."""
-    step = trace.steps[position]
-    if step.end_reason is None:
+    if trace.ended_by(position) is None:
         return None
-    return {"said": _said(trace, position), "thrown": list(step.thrown_away())}
+    return {"said": _said(trace, position), "thrown": list(trace.steps[position].thrown_away())}
 
 
 def _said(trace: Trace, position: int) -> str:
     """The reason; of a stop string which one, over how many tokens, and what the last of them says after it."""
     step, found = trace.steps[position], completed_by(trace, position)
     if found is None:
-        return str(step.end_reason)
+        return str(trace.ended_by(position))
     said = f"stop string “{visible(found.string)}”"
     if found.tokens > 1:
         said += f" over {found.tokens} tokens"

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, ValidationError
 from transformers import LogitsProcessor
 from transformers.generation import (
+    MinLengthLogitsProcessor,
     MinNewTokensLengthLogitsProcessor,
     MinPLogitsWarper,
     NoRepeatNGramLogitsProcessor,
@@ -304,6 +305,63 @@ def make_processing(processors: Processors | None, about: About) -> Processing |
             (late if kind.late else early if kind.name in _ORDER else own).append(one)
     early.sort(key=lambda one: _ORDER.index(one.name))
     return Processing((*early, *own, *late), processors.mode, processors.draft)
+
+
+def named_processors(
+    processors: Sequence[LogitsProcessor], about: About, *, padding: int = 0, draft: bool = False
+) -> Processors | None:
+    """Processors of transformers, as a call of ``generate`` has them, by our names; None where there are others, or in
+    another order, or none.
+
+    Args:
+        padding: tokens on the left that the text of ``about`` leaves out and ``generate`` does not.
+        draft: whether the draft's logits are processed likewise.
+    """
+    chosen: list[Choice] = []
+    for processor in processors:
+        choice = _named(processor, about, padding)
+        if choice is None:
+            return None
+        if chosen and chosen[-1].name == choice.name == "min_new_tokens":
+            # generate has both for min_new_tokens: whichever is longer.
+            choice = max(chosen.pop(), choice, key=lambda one: int(one.options["count"] or 0))
+        chosen.append(choice)
+    try:
+        said = Processors(chosen=tuple(chosen), draft=draft)
+        made = make_processing(said, about)
+    except (SettingsError, ValidationError):
+        return None
+    names = [choice.name for choice in said.chosen]
+    return said if made is not None and [one.name for one in made.processors] == names else None
+
+
+def _named(processor: LogitsProcessor, about: About, padding: int) -> Choice | None:
+    """One of them by its very class: another one may do more."""
+    one: Any = processor
+    if type(one) is SequenceBiasLogitsProcessor and not (padding and any(len(ids) > 1 for ids in one.sequence_bias)):
+        pairs = [f"{'+'.join(map(str, ids))}:{float(bias)!r}" for ids, bias in one.sequence_bias.items()]
+        return Choice(name="logit_bias", options={"bias": " ".join(pairs)})
+    if type(one) is RepetitionPenaltyLogitsProcessor:
+        ignored = one.prompt_ignore_length
+        ignored = ignored.tolist() if isinstance(ignored, torch.Tensor) else [ignored or 0]
+        fits = ignored == [padding] or (not padding and ignored == [0])
+        return Choice(name="repetition_penalty", options={"penalty": float(one.penalty)}) if fits else None
+    if type(one) is NoRepeatNGramLogitsProcessor and not padding:
+        return Choice(name="no_repeat_ngram", options={"size": int(one.ngram_size)})
+    if type(one) in (MinNewTokensLengthLogitsProcessor, MinLengthLogitsProcessor):
+        skipped = getattr(one, "prompt_length_to_skip", about.prompt + padding)
+        count = one.min_length - skipped if type(one) is MinLengthLogitsProcessor else one.min_new_tokens
+        fits = skipped == about.prompt + padding and {*one.eos_token_id.flatten().tolist()} == about.end_tokens
+        return Choice(name="min_new_tokens", options={"count": max(0, int(count))}) if fits else None
+    if type(one) is SuppressTokensLogitsProcessor:
+        tokens = " ".join(map(str, one.suppress_tokens.tolist()))
+        return Choice(name="suppress_tokens", options={"tokens": tokens})
+    if type(one) is OutputPenalty and one.prompt == about.prompt + padding and not (one.presence and one.frequency):
+        name = "frequency_penalty" if one.frequency else "presence_penalty"
+        return Choice(name=name, options={"penalty": float(one.frequency or one.presence)})
+    if type(one) is MinPLogitsWarper and one.min_tokens_to_keep == 1:
+        return Choice(name="min_p", options={"min_p": float(one.min_p)})
+    return None
 
 
 def _made(choice: Choice) -> Function:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
 from specviz.errors import SettingsError, shown
-from specviz.trace.schema import LONGEST_NAME, ModelInfo, Sampling, cut
+from specviz.trace.schema import LONGEST_NAME, LONGEST_STOP, MOST_STOPS, ModelInfo, Sampling, cut
 from specviz.verifier_styles import STYLES
 
 
@@ -27,6 +27,28 @@ def sampling_of(said: Sampling | Mapping[str, Any] | float | None) -> Sampling |
         raise SettingsError(
             f"The sampling {shown(said)} is none; give a temperature, or a mapping with {names}."
         ) from None
+
+
+def stops_of(said: str | Sequence[str]) -> tuple[str, ...]:
+    """Stop strings.
+
+    Raises:
+        SettingsError: for more or longer ones than a run has.
+    """
+    found = (said,) if isinstance(said, str) else tuple(said)
+    if recordable_stops(found) != found:
+        raise SettingsError(
+            f"Stop strings are up to {MOST_STOPS} texts of 1 to {LONGEST_STOP} characters, not {shown(found)}."
+        )
+    return found
+
+
+def recordable_stops(said: Iterable[str]) -> tuple[str, ...]:
+    """The same stop strings; none where there are more or longer ones than a run has: some of them would say that there
+    are no others."""
+    found = tuple(said)
+    fits = len(found) <= MOST_STOPS and all(isinstance(one, str) and 0 < len(one) <= LONGEST_STOP for one in found)
+    return found if fits else ()
 
 
 def meant_rule(rule: object) -> str | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from specviz.recorder.arrays import Array, Snapshot, WrongCall
 from specviz.recorder.cache_reading import change
 from specviz.recorder.model_rows import Report, finite_rows, model_rows, optional, two_dimensional, vocabulary_of, whole
+from specviz.recorder.processors import Stated
 from specviz.recorder.raw_step import BONUS, RawStep
 from specviz.recorder.said import Said, VerifyCall
 from specviz.trace.schema import MOST_NODES, Sampling
@@ -46,14 +47,17 @@ def assemble(
     text: Sequence[int],
     samplings: tuple[Sampling | None, Sampling | None],
     report: Report,
+    processors: Stated | None = None,
 ) -> Assembled:
     """Put the calls of a step together.
 
     Args:
         text: what was committed before.
         samplings: of the target and of the draft.
+        processors: that the engine says it has.
     """
     raw = RawStep(index=index, context=len(text), tokens=[text[-1]], parents=[-1], text=[*text])
+    raw.processors = processors
     raw.target_sampling, raw.draft_sampling = samplings
     raw.proposal = said.proposal
     lacks = None if said.verify else "The step ended without step.verify(...)."

@@ -9,12 +9,14 @@ import math
 from typing import Any
 
 from specviz.digits import digits
+from specviz.errors import shown
 from specviz.recorder.checks.calibration import BONUS, CALIBRATIONS, COMMITTED, DRAFT
 from specviz.recorder.findings import ABOUT, HEAD_ROWS, Finding, NotRun, Place, Weight, in_order
 from specviz.recorder.kept import checks_of
 from specviz.trace.checks import Check
 from specviz.trace.metrics import difference_text, tolerances
 from specviz.trace.schema import HeadInfo, Step, Trace
+from specviz.trace.stop_strings import completed
 
 DEVIATIONS = 4.5
 """A calibration is a finding where its score is further from 0 than so many standard deviations, and"""
@@ -29,6 +31,7 @@ _COMPARED = {
     COMMITTED: ("The committed tokens", "the target's rows"),
 }
 """What a calibration is about, and the rows that say how surprising it should be."""
+PROCESSORS = ("processors", "draft_processors")
 _LOSSLESS_RULES = ("rejection", "traversal", "naive")
 
 
@@ -68,6 +71,7 @@ def audit(trace: Trace, target: Any = None, draft: Any = None, *, dtype: str = "
 
         rows, lacking = audit_rows(trace, target, draft, dtype=dtype)
         findings += rows
+        not_run = {name: lacks for name, lacks in not_run.items() if not any(one.check == name for one in rows)}
         not_run.update(lacking)
     return [*in_order(findings), *(NotRun(name, not_run[name]) for name in ABOUT if name in not_run)]
 
@@ -173,7 +177,8 @@ def _failed(trace: Trace, checks: list[dict[str, Check]], findings: list[Finding
         failed = [(position, check) for position, check in ran if check.failed]
         compared = sum(check.compared for _, check in ran)
         if failed:
-            step, check = failed[0]
+            # By which text rows were processed shows best where it matters most.
+            step, check = max(failed, key=lambda one: one[1].worst or 0.0) if name in PROCESSORS else failed[0]
             many = sum(check.failed for _, check in failed)
             said = (check.message or "It does not fit").rstrip(".")
             counted = f"; {many} of {compared} comparisons failed, in {len(failed)} of {len(ran)} steps"
@@ -205,9 +210,9 @@ def _failed_steps(trace: Trace, findings: list[Finding]) -> None:
 
 
 def _text_end(trace: Trace, findings: list[Finding], not_run: dict[str, str]) -> None:
-    """Nothing follows an end of sequence, and no step but the last keeps less than it emitted."""
+    """Nothing follows an end of sequence or a stop string, and no step but the last keeps less than it emitted."""
     name, about = "text_end", ABOUT["text_end"]
-    ends = {*trace.end_tokens}
+    ends, stops = {*trace.end_tokens}, trace.engine.stop if trace.engine else ()
 
     def found(step: Step, sentence: str) -> None:
         findings.append(
@@ -216,11 +221,29 @@ def _text_end(trace: Trace, findings: list[Finding], not_run: dict[str, str]) ->
             )
         )
 
-    if not ends:
+    if not ends and not stops:
         not_run[name] = "the tokens that end a text (end_tokens)"
         return None
+    texts, tokens = dict(trace.prompt_text_of), list(trace.prompt_tokens)
     for step in trace.steps:
         last = step is trace.steps[-1]
+        texts.update(step.text_of())
+        for place, token in enumerate(step.committed if stops else (), start=1):
+            tokens.append(token)
+            try:
+                stop = completed(stops, tokens, texts.__getitem__)
+            except KeyError:
+                stops, not_run[name] = (), "the texts of all tokens, to look for stop strings in (decode)"
+                break
+            if stop is not None and (place < len(step.committed) or not last):
+                after = len(step.committed) - place
+                more = f"{after} more token{'s' * (after > 1)}" if after else "further steps"
+                ends_in = f"which token {token} completes"
+                return found(
+                    step, f"the text goes on after its stop string {shown(stop.string)}, {ends_in}, with {more}."
+                )
+        if not ends:
+            continue
         end = next((place for place, token in enumerate(step.committed) if token in ends), None)
         if end is not None and (end + 1 < len(step.committed) or not last):
             after = len(step.committed) - end - 1

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
+from specviz.models.tokens import TokenTexts
 from specviz.recorder.cache_reading import moves
 from specviz.recorder.raw_step import BONUS, RawStep
 from specviz.recorder.summaries import columns_of, rank, summaries, top_of
@@ -24,6 +26,7 @@ from specviz.trace.schema import (
     Node,
     Outcome,
     PartialNode,
+    Processed,
     Row,
     Slot,
     Step,
@@ -38,12 +41,23 @@ N = TypeVar("N", bound=PartialNode)
 
 
 class Texts:
-    """Token texts as far as the engine gives them: ``decode`` is called once for each token id, with a list of it."""
+    """Token texts as far as the engine gives them: ``decode`` is called once for each token id, with a list of it.
 
-    def __init__(self, decode: Callable[[list[int]], str] | None):
+    Args:
+        method: where ``decode`` is made of a fast tokenizer's own, that one: such a tokenizer says what a token adds
+            within a text, leading spaces and parts of characters included.
+    """
+
+    def __init__(self, decode: Callable[[list[int]], str] | None, method: object = None):
         self._decode = decode
+        tokenizer = getattr(method, "__self__", None)
+        self._within = TokenTexts(tokenizer) if getattr(tokenizer, "backend_tokenizer", None) is not None else None
         self._known: dict[int, TokenText | None] = {}
         self._seen: set[int] = set()
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return self._decode is not None
 
     def __call__(self, token: int) -> str | None:
         self._seen.add(token)
@@ -71,6 +85,9 @@ class Texts:
     def _text(self, token: int) -> TokenText | None:
         if self._decode is None:
             return None
+        if self._within is not None:
+            with contextlib.suppress(Exception):  # of a tokenizer that is not as others are
+                return self._within(token)
         return TokenText(id=token, text=cut(_clean(self._decode([token])), LONGEST_TOKEN))
 
 
@@ -89,6 +106,7 @@ def build_step(
     *,
     source: BonusKind | None = None,
     verdicts: Mapping[str, Verdict] | None = None,
+    processed: Mapping[int, Processed] | None = None,
     prefilled: int | None = None,
     fused_prefill: bool = False,
 ) -> Step:
@@ -99,9 +117,13 @@ def build_step(
         engine: under whose name its verdict stands.
         source: of the bonus token.
         verdicts: specviz's own, by the verifiers' names.
+        processed: by node what processors did to the target's row.
     """
-    outside = _outside(raw)
-    nodes = [node.model_copy(update={"p_outside": outside.get(node.id)}) for node in _nodes(Node, raw, texts)]
+    outside, moved = _outside(raw), processed or {}
+    nodes = [
+        node.model_copy(update={"p_outside": outside.get(node.id), "processed": moved.get(node.id)})
+        for node in _nodes(Node, raw, texts)
+    ]
     tree = DraftTree(builder=None, proposal=raw.proposal, nodes=tuple(nodes))
     verdict = _verdict(raw, path, engine, texts, source)
     caches = Caches(target=_cache(raw, "target"), draft=_cache(raw, "draft"))
@@ -250,6 +272,8 @@ def _with_texts(verdict: Verdict, texts: Texts) -> Verdict:
         _mention(decision.residual.top if decision.residual else None, texts)
         if decision.expected is not None:
             texts(decision.expected)
+    if verdict.other_mode is not None and verdict.other_mode.bonus is not None:
+        texts(verdict.other_mode.bonus)
     if verdict.bonus is None:
         return verdict
     _mention(verdict.bonus.distribution, texts)

@@ -62,6 +62,11 @@ _PROCESSING = (
     "temperature, top-k, top-p or eta cutoff are said otherwise to the recorder ({}=) than the loop has them; or "
     "something else changes the logits first, e.g. a penalty"
 )
+_PROCESSORS = (
+    "one history a request is kept for the whole tree, or processors are put on the first row alone: every node's row "
+    "must be processed by the text on its own path, else what is emitted is not what the target would generate; or the "
+    "processors are said otherwise to the recorder (processors=, processor_mode=) than the loop has them"
+)
 _COMPACTION = (
     "the cache was cut to its new length without gathering the accepted slots first, or they were gathered in another "
     "order, or it was not cut at all"
@@ -90,7 +95,9 @@ ABOUT: Mapping[str, About] = {
     "committed_text": About(
         "error", "text", "what is appended is not read from the accepted path, or the bonus is left out or put in twice"
     ),
-    "text_end": About("error", "text", "the end of sequence is looked for in the last token only, or not at all"),
+    "text_end": About(
+        "error", "text", "the end of sequence, or a stop string, is looked for in the last token only, or not at all"
+    ),
     "cache_audit": About("error", "cache", "the cache holds what another text, position or mask has left there"),
     "compaction": About("error", "cache", _COMPACTION),
     "mask": About("error", "mask", _MASK),
@@ -108,6 +115,7 @@ ABOUT: Mapping[str, About] = {
         "rows that were read after they were changed in place, or other weights",
     ),
     "processing": About("error", "rows", _PROCESSING.format("sampling")),
+    "processors": About("error", "rows", _PROCESSORS),
     "thresholds": About(
         "error",
         "decisions",
@@ -152,6 +160,7 @@ ABOUT: Mapping[str, About] = {
         "acceptance falls",
     ),
     "draft_processing": About("warning", "rows", _PROCESSING.format("draft_sampling")),
+    "draft_processors": About("warning", "rows", _PROCESSORS),
     "top_k_order": About("warning", "tree", "children are sorted by another score than the draft's row"),
     "draft_compaction": About("warning", "draft cache", _DRAFT_COMPACTION),
     "draft_mask": About("warning", "draft cache", _MASK),

@@ -7,7 +7,6 @@ its mask or its positions shows here, without any access to them.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -20,8 +19,11 @@ from specviz.models.head_model import HeadModel
 from specviz.models.plain_head import PlainHead
 from specviz.recorder.findings import ABOUT, HEAD_ROWS, Finding
 from specviz.recorder.head_rows import head_rows
+from specviz.recorder.processors import READINGS, Reading, Stated, say_reading
+from specviz.recorder.reprocessed import UNKNOWN, Reprocessing
+from specviz.recorder.row_parts import Compared, Made, compared
 from specviz.trace.checks import Check
-from specviz.trace.schema import Option, Row, Sampling, Step, Trace
+from specviz.trace.schema import Option, Row, Step, Trace
 
 EVERY_NODE = 8
 """Steps of which every node's row is recomputed; of the others those of the root and the accepted nodes, which one
@@ -39,21 +41,6 @@ Which = Literal["target", "draft"]
 
 
 @dataclass(frozen=True)
-class Compared:
-    """One row that was recomputed.
-
-    Attributes:
-        part: what differed most, and ``over``: by how many times what is allowed; ``difference``: by how much.
-    """
-
-    step: int
-    node: int
-    part: str
-    difference: float
-    over: float
-
-
-@dataclass(frozen=True)
 class _Plain:
     """A model as it is asked here.
 
@@ -65,6 +52,12 @@ class _Plain:
     dtype: str
     most: int
     reads: bool
+
+    @property
+    def columns(self) -> int:
+        """Of its rows."""
+        head = self.model.get_output_embeddings()
+        return int(self.model.config.get_text_config().vocab_size if head is None else head.weight.shape[0])
 
     def logits(self, texts: Sequence[Sequence[int]], keep: int) -> torch.Tensor:
         """float32 [texts, keep, V] on the host, of the last positions of texts of one length."""
@@ -97,6 +90,13 @@ def audit_rows(trace: Trace, target: Any, draft: Any, *, dtype: str = "auto") ->
             continue
         finding = _finding(name, which, found)
         findings.append(replace(finding, meaning=HEAD_ROWS) if is_head and finding.weight != "note" else finding)
+        checks = [check.name for step in trace.steps for check in step.checks if check.compared]
+        if (of := "processors" if which == "target" else "draft_processors") not in checks:
+            told = _processors(trace, of, found)
+            if isinstance(told, str):
+                not_run[of] = told
+            elif told is not None:
+                findings.append(told)
     return findings, not_run
 
 
@@ -208,14 +208,14 @@ def compare_rows(
     trace: Trace, which: Which, model: _Plain, allowed: tuple[float, float], every_node: int = EVERY_NODE
 ) -> Iterator[Compared]:
     """Each recorded row that could be recomputed."""
-    text = list(trace.prompt_tokens)
+    text, reprocessed = list(trace.prompt_tokens), Reprocessing(trace, draft=which == "draft")
     start, wanted = len(text), []
     for position, step in enumerate(trace.steps):
-        sampling = trace.sampling_of(position)[which == "draft"]
+        made = Made(trace.sampling_of(position)[which == "draft"], reprocessed.at(position, model.columns))
         walked = _walked(step)
-        wanted += [(step.index, node, place, sampling) for node, place in walked.items()]
+        wanted += [(step.index, node, place, made) for node, place in walked.items()]
         if position < every_node and step.context + 1 + max(node.depth for node in step.tree.nodes) <= model.most:
-            yield from _other_nodes(step, which, text, {*walked}, model, sampling, allowed)
+            yield from _other_nodes(step, which, text, {*walked}, model, made, allowed)
         text += step.committed
     # The row after the last token is no node's.
     text = text[: min(len(text), model.most)]
@@ -229,10 +229,10 @@ def compare_rows(
         if not there:
             continue
         logits = model.logits([text[:end]], end - begin)[0]
-        for index, node, place, sampling in there:
+        for index, node, place, made in there:
             row = _row(trace.steps[index], node, which)
             if row is not None:
-                yield from _compared(index, node, row, logits[place - begin], sampling, allowed)
+                yield from compared(trace.steps[index], node, row, logits[place - begin], made, allowed)
 
 
 def compare_head_rows(
@@ -240,7 +240,9 @@ def compare_head_rows(
 ) -> Iterator[Compared]:
     """Each recorded row of a draft head, see :mod:`specviz.recorder.head_rows`."""
     for index, node, row, logits, sampling in head_rows(trace, head, every_node):
-        yield from _compared(index, node, row, logits, sampling, allowed)
+        processors = trace.processors_of(index)
+        made = Made(sampling, UNKNOWN if processors and processors.draft else None)
+        yield from compared(trace.steps[index], node, row, logits, made, allowed)
 
 
 def _walked(step: Step) -> dict[int, int]:
@@ -264,7 +266,7 @@ def _other_nodes(
     text: list[int],
     walked: set[int],
     model: _Plain,
-    sampling: Sampling | None,
+    made: Made,
     allowed: tuple[float, float],
 ) -> Iterator[Compared]:
     """Rows at nodes beside the accepted path: a text of its own for each, the shorter ones filled up at the end."""
@@ -279,51 +281,7 @@ def _other_nodes(
     for place, node in enumerate(others):
         row = _row(step, node, which)
         if row is not None:
-            yield from _compared(step.index, node, row, logits[place, len(lines[place])], sampling, allowed)
-
-
-def _compared(
-    step: int, node: int, row: Row, logits: torch.Tensor, sampling: Sampling | None, allowed: tuple[float, float]
-) -> Iterator[Compared]:
-    """The part of the row that differs most, measured by what is allowed of it; nothing where no part can be told."""
-    parts = [
-        Compared(step, node, part, difference, difference / allowed[kind])
-        for part, difference, kind in _differences(row, logits.double(), sampling)
-    ]
-    if parts:
-        yield max(parts, key=lambda one: one.over)
-
-
-def _differences(row: Row, logits: torch.Tensor, sampling: Sampling | None) -> Iterator[tuple[str, float, int]]:
-    """(what, difference, 0 for a probability or 1 for nats) of each part of a row that can be recomputed."""
-    listed = row.raw or row.processed
-    if listed is not None and max(listed.ids, default=-1) < len(logits) and listed.ids:
-        recorded = torch.tensor(listed.probs, dtype=torch.float64)
-        ids = list(listed.ids)
-        if row.raw is not None:
-            yield "probability", _largest(recorded, logits.softmax(-1)[ids]), 0
-        elif sampling is not None and (sampling.temperature == 0 or len(ids) == 1):
-            # The most likely token, or one as likely but for rounding.
-            probs = logits.softmax(-1)
-            yield "probability", float(probs.max() - probs[ids[0]]), 0
-        elif sampling is not None and sampling == Sampling(temperature=sampling.temperature):
-            yield "probability", _largest(recorded, (logits / sampling.temperature).softmax(-1)[ids]), 0
-        elif sampling is not None:
-            # What a cut leaves out is decided by the last digit: only what it left in is compared.
-            among = (logits[ids] / sampling.temperature).softmax(-1)
-            yield "probability", _largest(recorded / recorded.sum(), among), 0
-    if row.log_sum_exp is not None:
-        ours = float(logits.logsumexp(-1))
-        yield "log-sum-exp", abs(row.log_sum_exp - ours) / max(1.0, abs(ours)), 1
-    plain = sampling is not None and sampling == Sampling(temperature=sampling.temperature)
-    if row.entropy is not None and sampling is not None and plain and sampling.temperature > 0:
-        logs = (logits / sampling.temperature).log_softmax(-1)
-        yield "entropy", abs(row.entropy + float((logs.exp() * logs).sum())), 1
-
-
-def _largest(one: torch.Tensor, other: torch.Tensor) -> float:
-    difference = float((one.to(other) - other).abs().max())
-    return difference if math.isfinite(difference) else math.inf
+            yield from compared(step, node, row, logits[place, len(lines[place])], made, allowed)
 
 
 def _finding(name: str, which: Which, found: list[Compared]) -> Finding:
@@ -343,6 +301,35 @@ def _finding(name: str, which: Which, found: list[Compared]) -> Finding:
         f"{worst.step + 1}, node {worst.node}, by {worst.difference:.2g} in its {worst.part}."
     )
     return Finding(name, about.weight, first.step, first.node, sentence, about.meaning, about.place)
+
+
+def _processors(trace: Trace, name: str, found: Sequence[Compared]) -> Finding | str | None:
+    """What recomputed rows say of the text that processors looked at; what that lacks, or None without processors."""
+    who = "draft" if name.startswith("draft") else "target"
+    each = [trace.processors_of(position) for position in range(len(trace.steps))]
+    said = next((one for one in each if one is not None and (who == "target" or one.draft)), None)
+    if said is None:
+        return None
+    rows = [one for one in found if one.readings]
+    if not rows:
+        return "rows that the engine judges by, and processors that can be applied"
+    stated = Stated(said, len(trace.prompt_tokens), trace.end_tokens)
+    due: Reading = "exact" if trace.engine is not None and trace.engine.lossless else said.mode
+    about = ABOUT[name]
+    over = [one for one in rows if one.readings.get(due, (0.0, 0.0))[0] > 1]
+    if not over:
+        sentence = f"The {who}'s rows are those of {stated} in the mode {due}: of {len(rows)} none differs."
+        return Finding(name, "note", rows[0].step, rows[0].node, sentence, "they fit", about.place)
+    whole = [one for one in READINGS if all(row.readings.get(one, (0.0, 0.0))[0] <= 1 for row in rows)]
+    if not whole:
+        return f"rows that are those of {stated} by any text: see {who}_rows"
+    worst = max(over, key=lambda one: one.readings[due][0])
+    node = trace.steps[worst.step].tree.nodes[worst.node]
+    named = f"node {node.id} (token {node.token})" if node.id else "the root"
+    numbers = {mode: worst.readings[mode][1] for mode in ("exact", "frozen") if mode in worst.readings}
+    sentence = f"Step {worst.step + 1}: {say_reading(stated, whole, who, named, numbers, at_least=True)}; "
+    sentence += f"{len(over)} of {len(rows)} rows differ."
+    return Finding(name, about.weight, worst.step, worst.node, sentence, about.meaning, about.place)
 
 
 def _by_hand(trace: Trace) -> dict[str, Option]:

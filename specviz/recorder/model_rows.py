@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from specviz.errors import shown
+from specviz.errors import SpecvizError, shown
 from specviz.recorder.arrays import Array, Snapshot, WrongCall
 from specviz.recorder.checks.sums import SUMS, TOLERANCE, sums_of
+from specviz.recorder.processors import lines_of
 from specviz.recorder.raw_step import RawStep
 from specviz.recorder.said import RowsCall, Said
 from specviz.recorder.summaries import process
@@ -91,11 +92,36 @@ def _one_call(
         if probs is not None:
             _told_sums(name, probs, nodes, fine, report)
         if logits is not None and probs is None and sampling is not None and fine.any():
-            probs = np.zeros_like(logits)
-            probs[fine] = process(logits[fine], sampling)
-            model.made = nodes
+            probs = _made(raw, name, nodes, fine, logits, sampling, report)
+            model.made = [] if probs is None else nodes
         _keep(model, fine, probs, logits)
     return model
+
+
+def _made(
+    raw: RawStep, name: str, nodes: list[int], fine: Array, logits: Array, sampling: Sampling, report: Report
+) -> Array | None:
+    """Rows [m, V] of probabilities of an engine that gave logits alone; None where they cannot be made."""
+    found = np.zeros_like(logits)
+    stated = raw.processors
+    if stated is None or (name == "draft" and not stated.said.draft):
+        found[fine] = process(logits[fine], sampling)
+        return found
+    if name == "draft" and raw.vocabulary is not None:
+        report(WrongCall("draft(): processors know the target's token ids alone; give probs= of such a draft", "ids"))
+        return None
+    import torch
+
+    try:
+        readings = stated.ready(logits.shape[1])
+        lines = lines_of(raw.parents, raw.tokens, (node for node, is_fine in zip(nodes, fine, strict=True) if is_fine))
+        rows = torch.from_numpy(logits[fine])
+        scores = readings.scores(stated.said.mode, rows, raw.text, lines)
+        found[fine] = readings.rows(scores, raw.text, sampling).numpy()
+    except SpecvizError as error:
+        report(WrongCall(f"{name}(): its logits cannot be processed: {error}", "processors"))
+        return None
+    return found
 
 
 def optional(report: Report, read: Callable[[], Any]) -> Any:

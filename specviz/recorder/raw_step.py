@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from specviz.recorder.processors import Stated
 from specviz.trace.schema import Proposal, Sampling
 
 Rows = npt.NDArray[np.floating]
@@ -52,6 +53,7 @@ class RawStep:
         p_made, q_made: nodes whose processed rows the recorder made of the logits; all others the engine gave.
         target_sampling, draft_sampling: what makes processed rows of logits. Where the engine gave logits alone, ``p``
             and ``q`` were made with them; where they are None, too, there is no ``p``.
+        processors: what changes logits by the text before that, as the engine says.
         rule: that the engine says it verifies by, e.g. one of specviz's verifiers.
         lossless: whether it says that its tokens are distributed as target samples.
         accepted: nodes below the root, downwards.
@@ -90,6 +92,7 @@ class RawStep:
     q_made: list[int] = field(default_factory=list)
     target_sampling: Sampling | None = None
     draft_sampling: Sampling | None = None
+    processors: Stated | None = None
     rule: str | None = None
     lossless: bool | None = None
     accepted: list[int] = field(default_factory=list)

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from specviz.errors import RecorderError, RecorderStopped, SettingsError, TraceError, shown
-from specviz.recorder.about import meant_rule, model_info, sampling_of
+from specviz.recorder.about import meant_rule, model_info, sampling_of, stops_of
 from specviz.recorder.arrays import WrongCall, snapshot
 from specviz.recorder.assemble import Assembled, assemble
 from specviz.recorder.build import Texts, build_failed, build_step
@@ -29,6 +29,7 @@ from specviz.recorder.checks.text import PATH
 from specviz.recorder.findings import Audited
 from specviz.recorder.gate import EngineGate
 from specviz.recorder.model_rows import whole
+from specviz.recorder.processors import Stated, stated
 from specviz.recorder.raw_step import RawStep
 from specviz.recorder.recording import RecordingFile, new_id
 from specviz.recorder.reports import Reports
@@ -39,10 +40,13 @@ from specviz.trace.recording import End, Run
 from specviz.trace.schema import (
     LONGEST_NAME,
     LONGEST_PROMPT,
+    Choice,
     EndReason,
     Engine,
     FailedStep,
     Models,
+    ProcessorMode,
+    Processors,
     Sampling,
     Step,
     Timings,
@@ -78,6 +82,12 @@ class Recorder:
         sampling: what makes the target's processed rows of logits: a mapping with ``temperature``, ``top_k``,
             ``top_p``, ``eta_cutoff``, or a temperature. None: not said; then logits alone give no processed rows.
         draft_sampling: the same of the draft.
+        processors: what changes the target's logits by the text before that, ``"repetition_penalty:penalty=1.2"``, as
+            :func:`specviz.record` takes it. Logits are then those that the model returned. None: not said.
+        processor_mode: by which text: ``exact``: each node by the text on its path; ``frozen``: all by the committed
+            text. Rows are checked to be so.
+        processor_draft: whether the draft's logits are processed, too.
+        stop: texts that end the text: the token that completes one is the last.
         engine: how your engine is called; not as one of specviz's verifiers is.
         version: of it.
         rule: the verifier that it says it has, by specviz's name where there is one, e.g. ``rejection``.
@@ -107,6 +117,10 @@ class Recorder:
         decode: Callable[[list[int]], str] | None = None,
         sampling: Sampling | Mapping[str, Any] | float | None = None,
         draft_sampling: Sampling | Mapping[str, Any] | float | None = None,
+        processors: str | Sequence[str | Choice] | Processors | None = None,
+        processor_mode: ProcessorMode = "exact",
+        processor_draft: bool = False,
+        stop: str | Sequence[str] = (),
         engine: str = "my-loop",
         version: str | None = None,
         rule: str | None = None,
@@ -127,7 +141,7 @@ class Recorder:
         self._report = Reports(strict)
         self._lock = threading.RLock()
         self._reader = CacheReader()
-        self._texts = Texts(self._report.careful(decode) if decode else None)
+        self._texts = self._texts_of(decode)
         self._requests: dict[str | None, Request] = {}
         self._open: set[str | None] = set()
         """Requests with a step that has not ended."""
@@ -146,6 +160,8 @@ class Recorder:
             lossless=lossless,
             target=sampling_of(sampling),
             draft=sampling_of(draft_sampling),
+            processors=stated(processors, processor_mode, draft=processor_draft),
+            stop=stops_of(stop),
         )
         if meant := meant_rule(rule):
             self._report("Recorder", "rule", f"Recorder(): {meant}")
@@ -182,7 +198,7 @@ class Recorder:
             tokens: the token ids that its text begins with, at least one.
             request: its name in a batch; None: there is one only.
             about: fields of :class:`~specviz.trace.schema.Engine` in which this request differs from the others:
-                ``rule``, ``lossless``, ``target``, ``draft``, ``options``.
+                ``rule``, ``lossless``, ``target``, ``draft``, ``options``, ``processors``, ``stop``.
             draft, end_tokens: as of the recorder, where this request has others.
         """
         if not self._on:
@@ -276,6 +292,15 @@ class Recorder:
                 if self._gate is not None:
                     self._gate.close()
 
+    def decode_with(self, decode: Callable[[list[int]], str]) -> None:
+        """For adapters: what gives the text of tokens, where the recorder was told of nothing that does."""
+        if self._on and not self._texts:
+            with self._lock:
+                self._texts = self._texts_of(decode)
+
+    def _texts_of(self, decode: Callable[[list[int]], str] | None) -> Texts:
+        return Texts(self._report.careful(decode) if decode else None, decode)
+
     def calling(self, name: str) -> AbstractContextManager[None]:
         """For adapters: what goes wrong in the block is told, and not raised into the engine's loop."""
         return self._report.calling(name)
@@ -336,8 +361,11 @@ class Recorder:
 
     def _write_step(self, step: StepRecord, error: BaseException | None, request: Request) -> None:
         wrong: list[WrongCall] = []
-        samplings = (request.run.engine.target, request.run.engine.draft)
-        assembled = assemble(step.said, request.steps, request.text, samplings, wrong.append)
+        run, engine = request.run, request.run.engine
+        said = engine.processors
+        of_run = None if said is None else Stated(said, len(run.prompt_tokens), tuple(run.end_tokens))
+        samplings = (engine.target, engine.draft)
+        assembled = assemble(step.said, request.steps, request.text, samplings, wrong.append, of_run)
         raw = assembled.raw
         raw.guessed = request.guessed
         raw.wrong_calls = [*step.wrong, *(str(mistake) for mistake in wrong if mistake.kind not in (SUMS, PATH))]
@@ -370,6 +398,7 @@ class Recorder:
                 examined.checks,
                 timings,
                 verdicts=examined.verdicts,
+                processed=examined.processed,
                 source=step.source,
                 prefilled=step.prefilled,
                 fused_prefill=step.fused_prefill,

@@ -150,9 +150,9 @@ def advise(
 def kind_of(trace: Trace, position: int) -> tuple[object, ...]:
     """What has to be the same for two steps' acceptance to be one figure."""
     step = trace.steps[position]
-    copied, settings = step.tree.builder == "prompt_lookup", trace.settings_of(position)
+    copied = step.tree.builder == "prompt_lookup"
     rule = step.driver, step.verdicts[step.driver].options, step.tree.proposal, copied
-    return *rule, trace.sampling_of(position), settings and settings.processors
+    return *rule, trace.sampling_of(position), trace.processors_of(position)
 
 
 def too_few(decisions: int) -> str:

@@ -165,6 +165,13 @@ class Engine(Value):
     draft: Sampling | None = None
     options: Options = Field({})
     """What else it said of itself."""
+    processors: Annotated[Processors | None, Field(exclude_if=is_none)] = None
+    """What changes its logits by the text; null, and left out of files, where it did not say that there is any."""
+    stop: Annotated[
+        Many[Annotated[str, Field(min_length=1, max_length=LONGEST_STOP)]],
+        Field(max_length=MOST_STOPS, exclude_if=lambda value: not value),
+    ] = ()
+    """Texts that end its text: the token that completes one is the last. Left out of files where it did not say any."""
 
 
 class Models(Value):

@@ -276,6 +276,10 @@ class Step(Value):
         return {token.id: token for token in self.tokens}
 
 
+_OF_TEXT = ("end of sequence", "stop string", "max_new_tokens")
+"""Reasons that lie in the text itself."""
+
+
 class ForkedFrom(Value):
     trace: Name
     step: Count
@@ -404,6 +408,17 @@ class Trace(Value):
         """How the target's and the draft's logits became distributions in ``steps[position]``, as far as recorded."""
         said = self.engine or self.settings_of(position)
         return (said.target, said.draft) if said else (None, None)
+
+    def processors_of(self, position: int) -> Processors | None:
+        """What changed logits by the text in ``steps[position]``; None for nothing, and where it was not recorded."""
+        said = self.engine or self.settings_of(position)
+        return said.processors if said else None
+
+    def ended_by(self, position: int) -> EndReason | None:
+        """Why the text ends in ``steps[position]``; None where it goes on. Another engine says it of the whole run."""
+        step = self.steps[position]
+        last = self.engine is not None and position == len(self.steps) - 1
+        return step.end_reason or (self.end_reason if last and self.end_reason in _OF_TEXT else None)
 
     def least_in(self, position: int) -> int:
         """How many tokens of ``steps[position]`` are within ``min_new_tokens``."""

@@ -130,13 +130,18 @@ def flat_settings(settings: Settings) -> dict[str, str]:
     fields = settings.model_dump()
     verifiers = fields.pop("verifiers")
     builder = fields.pop("builder")
-    if processors := fields.pop("processors", None):
-        chosen = processors.pop("chosen")
-        fields["processors"] = {one["name"]: _words(one["options"]) for one in chosen} | processors
+    _name_processors(fields)
     flat = _flat(fields)
     flat["verifiers"] = ", ".join(choice["name"] for choice in verifiers)
     flat |= _flat({"builder": {"name": builder["name"], **builder["options"]}})
     return flat | _flat({choice["name"]: choice["options"] for choice in verifiers})
+
+
+def _name_processors(fields: dict[str, Any]) -> None:
+    """Let processors stand by their names."""
+    if processors := fields.pop("processors", None):
+        chosen = processors.pop("chosen")
+        fields["processors"] = {one["name"]: _words(one["options"]) for one in chosen} | processors
 
 
 def _words(options: Mapping[str, Option]) -> str:
@@ -146,6 +151,7 @@ def _words(options: Mapping[str, Option]) -> str:
 def flat_engine(engine: Engine) -> dict[str, str]:
     """What another engine said of itself, likewise; what it did not say is left out."""
     said = engine.model_dump(exclude={"name", "options"}, exclude_none=True)
+    _name_processors(said)
     return _flat(said) | _flat(dict(engine.options))
 
 

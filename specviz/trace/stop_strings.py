@@ -64,16 +64,24 @@ def completed(strings: Sequence[str], tokens: Sequence[int], text_of: Callable[[
 
 
 def completed_by(trace: Trace, position: int) -> Completed | None:
-    """The stop string that ended the text in ``steps[position]``; None where none did, or another engine's, which does
-    not say what its strings are."""
-    step, settings = trace.steps[position], trace.settings_of(position)
-    if step.end_reason != "stop string" or settings is None:
+    """The stop string that ended the text in ``steps[position]``; None where none did, and where another engine did not
+    say what its strings or the texts of its tokens are."""
+    if trace.ended_by(position) != "stop string":
         return None
     texts, tokens = dict(trace.prompt_text_of), list(trace.prompt_tokens)
     for earlier in trace.steps[: position + 1]:
         texts.update(earlier.text_of())
         tokens += earlier.committed
-    return completed(settings.stop, tokens, texts.__getitem__)
+    try:
+        return completed(stops_of(trace, position), tokens, texts.__getitem__)
+    except KeyError:
+        return None
+
+
+def stops_of(trace: Trace, position: int) -> tuple[str, ...]:
+    """The stop strings that ``steps[position]`` ran with, as far as they were recorded."""
+    said = trace.engine or trace.settings_of(position)
+    return said.stop if said else ()
 
 
 def parse_stops(text: str) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from specviz.trace.values import (
     Options,
     Outcome,
     Probability,
+    ProcessorMode,
     Text,
     TokenString,
     Value,
@@ -80,10 +81,13 @@ class OtherMode(Value):
     """What a verifier makes of the same tree with the same luck where processors work in the other mode."""
 
     path: Annotated[Many[Count], Field(max_length=MOST_NODES)]
-    bonus: Count
-    """The token."""
+    bonus: Count | None
+    """The token; null where it is not known how another engine draws there."""
     nodes: Annotated[Many[Count], Field(max_length=MOST_NODES)]
     """Those of which something else becomes: accepted, rejected, passed, or not examined."""
+    mode: Annotated[ProcessorMode | None, Field(exclude_if=is_none)] = None
+    """Which mode it is, where that is the one that another engine says it has, and its rows are not of it; null, and
+    left out of files, where it is the other one."""
 
 
 class Verdict(Value):

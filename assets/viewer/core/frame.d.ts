@@ -161,12 +161,12 @@ export interface Bonus {
 
 /**
  * What a verifier makes of the step, with the same luck, where processors work in ``mode``: its path, its bonus
- * token, and the nodes of which something else becomes.
+ * token, null where that is not known, and the nodes of which something else becomes.
  */
 export interface OtherMode {
   mode: "exact" | "frozen";
   path: number[];
-  bonus: string;
+  bonus: string | null;
   nodes: number[];
 }
 

@@ -42,5 +42,6 @@ export function otherModeNote(frame, verdict, node) {
   if (!verdict || !other || !other.nodes.includes(node)) return null;
   const path = `${verdictPath(frame.step, verdict.verifier)}.other_mode`;
   return el("p", { class: "sv-note sv-othermode" }, el("b", {}, "≠ "), `With processors in the ${other.mode} mode and the same luck ${verdict.verifier} decides otherwise here: it accepts `,
-    recorded(other.path.length ? other.path.map((one) => `node ${one}`).join(", ") : "no node", `${path}.path`), ", then “", recorded(other.bonus, `${path}.bonus`), "”.");
+    recorded(other.path.length ? other.path.map((one) => `node ${one}`).join(", ") : "no node", `${path}.path`),
+    ...(other.bonus === null ? ["; which bonus token it draws is not recorded."] : [", then “", recorded(other.bonus, `${path}.bonus`), "”."]));
 }

@@ -21,8 +21,10 @@ import torch
 from torch.overrides import TorchFunctionMode
 from transformers import __version__ as transformers_version
 from transformers.generation import utils
+from transformers.generation.stopping_criteria import StopStringCriteria
 
 from specviz.errors import SettingsError
+from specviz.recorder.about import recordable_stops
 from specviz.recorder.adapters.hooks import Hooks
 from specviz.recorder.adapters.transformers_modes import Described, describe
 from specviz.recorder.arrays import WrongCall
@@ -30,7 +32,7 @@ from specviz.recorder.recorder import VARIABLE, Recorder
 from specviz.recorder.step_record import NoStep, StepRecord
 from specviz.trace.schema import EndReason, Proposal
 
-HOOKED = ("generate", "_get_candidate_generator")
+HOOKED = ("generate", "_get_stopping_criteria", "_get_candidate_generator")
 """Methods of the model that its instance has another of while it is attached."""
 DECIDES = "_speculative_sampling"
 """The function of transformers.generation.utils that is wrapped while any model is attached."""
@@ -94,7 +96,7 @@ class _Hooks:
             if any(one.model is self.model for one in _attached):
                 raise SettingsError("This model is attached already; leave that block first.")
             self._handle = self.model.register_forward_hook(self._after_forward, with_kwargs=True)
-            for name, make in zip(HOOKED, (self._generate, self._generator), strict=True):
+            for name, make in zip(HOOKED, (self._generate, self._stopping, self._generator), strict=True):
                 self._methods.replace(self.model, name, make)
             _attached.append(self)
             _wrap_decision()
@@ -123,9 +125,21 @@ class _Hooks:
                         running.ended()
                 return found
             finally:
-                self.local.running = _now.decision = None
+                self.local.running = self.local.stops = _now.decision = None
 
         return generate
+
+    def _stopping(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def get_stopping_criteria(*args: Any, **kwargs: Any) -> Any:
+            found = original(*args, **kwargs)
+            if self._running() is None:
+                self.local.stops = [one for one in found if isinstance(one, StopStringCriteria)]
+                tokenizer = kwargs.get("tokenizer")
+                if self.local.stops and tokenizer is not None:
+                    self.recorder.decode_with(tokenizer.decode)
+            return found
+
+        return get_stopping_criteria
 
     def _generator(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def get_candidate_generator(*args: Any, **kwargs: Any) -> Any:
@@ -134,7 +148,8 @@ class _Hooks:
                 with _lock:
                     self.requests += 1
                     name = str(self.requests)
-                self.local.running = _Generation(self.recorder, name, self.model, generator, kwargs)
+                stops = getattr(self.local, "stops", None) or []
+                self.local.running = _Generation(self.recorder, name, self.model, generator, kwargs, stops)
             return generator
 
         return get_candidate_generator
@@ -156,11 +171,12 @@ class _Generation:
         drafting: whether candidates are being proposed: forwards of the model itself are not of the step then.
     """
 
-    def __init__(self, recorder: Recorder, name: str, model: Any, generator: Any, asked: dict[str, Any]):
-        self.recorder, self.name = recorder, name
+    def __init__(
+        self, recorder: Recorder, name: str, model: Any, generator: Any, asked: dict[str, Any], stops: list[Any]
+    ):
+        self.recorder, self.name, self.stops = recorder, name, stops
         self.drafting = False
         self.step: StepRecord | NoStep | None = None
-        self.about: Described = describe(model, generator, asked)
         self.first = True
         self.last: list[int] = []
         """The tokens that the last step committed, behind a text of ``length`` tokens."""
@@ -170,6 +186,8 @@ class _Generation:
         self.of_decoder = "decoder_" if model.config.is_encoder_decoder else ""
         padding = _padding(asked.get("model_kwargs", {}).get(f"{self.of_decoder}attention_mask"))
         self.padding = padding
+        strings = dict.fromkeys(string for one in stops for string in one.stop_strings)
+        self.about: Described = describe(model, generator, asked, padding=padding, stop=recordable_stops(strings))
         recorder.prompt(
             ids[0, padding:],
             name,
@@ -242,7 +260,7 @@ class _Generation:
             return
         sampled = self.about.sampled
         drafted: list[int] = self.candidates[0].tolist()
-        self.last = input_ids[0, self.length :].tolist()
+        self.last, self.text = input_ids[0, self.length :].tolist(), input_ids
         step.tree(torch.cat((self.root.to(self.candidates), self.candidates), dim=1))
         if self.q is not None:
             proposal: Proposal = "without_replacement" if sampled else "top_k"
@@ -313,6 +331,8 @@ class _Generation:
         reason: EndReason = "stopped"
         if self.last and self.last[-1] in self.about.end_tokens:
             reason = "end of sequence"
+        elif any(bool(one(self.text, None).any()) for one in self.stops):
+            reason = "stop string"
         elif self.about.longest is not None and length >= self.about.longest:
             reason = "max_new_tokens"
         self.recorder.end(reason, request=self.name)

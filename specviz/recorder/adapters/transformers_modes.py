@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from specviz.models.processors import About, named_processors
 from specviz.recorder.about import model_info
 from specviz.trace.schema import LONGEST_NAME, ModelInfo, Sampling, cut
 
@@ -19,26 +20,33 @@ class Mode:
         rows: whether the draft's rows come with the candidates, so that sampling decides by coins.
         honest: whether, when sampling, those rows are what the candidates were drawn from. Else the rule is not
             lossless, whatever its name.
-        note: why not.
+        processes: whether the draft's logits go through the processors of the target's.
+        note: why it is not honest.
     """
 
     name: str
     rows: bool = True
     honest: bool = True
+    processes: bool = True
     note: str | None = None
 
 
 MODES = {
     "AssistedCandidateGenerator": Mode("assistant model"),
     "EarlyExitCandidateGenerator": Mode("early exit"),
-    "PromptLookupCandidateGenerator": Mode("prompt lookup", rows=False),
-    "AssistedCandidateGeneratorDifferentTokenizers": Mode("assistant with another tokenizer, by text", rows=False),
-    "UniversalSpeculativeDecodingGenerator": Mode("assistant with another tokenizer, by shared tokens"),
+    "PromptLookupCandidateGenerator": Mode("prompt lookup", rows=False, processes=False),
+    "AssistedCandidateGeneratorDifferentTokenizers": Mode(
+        "assistant with another tokenizer, by text", rows=False, processes=False
+    ),
+    "UniversalSpeculativeDecodingGenerator": Mode(
+        "assistant with another tokenizer, by shared tokens", processes=False
+    ),
     "MTPCandidateGenerator": Mode("multi-token prediction"),
     "DFlashTokenCandidateGenerator": Mode("DFlash"),
     "SinglePositionMultiTokenCandidateGenerator": Mode(
         "Gemma 4 assistant",
         honest=False,
+        processes=False,
         note="the most likely tokens are proposed, but judged as if drawn from the raw softmax: #47932",
     ),
 }
@@ -51,6 +59,9 @@ WARPERS = {
     "EtaLogitsWarper": ("epsilon", "eta_cutoff"),
 }
 """Processors that :class:`Sampling` says, in its order: their attribute, and the field."""
+
+
+LATE = "MinPLogitsWarper"
 
 
 @dataclass(frozen=True)
@@ -70,9 +81,13 @@ class Described:
     longest: int | None = None
 
 
-def describe(model: Any, generator: Any, asked: dict[str, Any]) -> Described:
+def describe(
+    model: Any, generator: Any, asked: dict[str, Any], *, padding: int = 0, stop: Sequence[str] = ()
+) -> Described:
     """Args:
     asked: the arguments of the model's ``_get_candidate_generator``.
+    padding: tokens on the left that are left out of the text.
+    stop: texts that end it.
     """
     config = asked["generation_config"]
     processors = [*(asked.get("logits_processor") or ())]
@@ -102,16 +117,25 @@ def describe(model: Any, generator: Any, asked: dict[str, Any]) -> Described:
         rule, lossless = "ensemble", False
     ends = getattr(config, "_eos_token_tensor", None)
     longest = getattr(config, "max_length", None)
+    end_tokens = [] if ends is None else [int(token) for token in ends.flatten().tolist()]
+    about = About(
+        asked["input_ids"].shape[1] - padding, frozenset(end_tokens), model.config.get_text_config().vocab_size, "cpu"
+    )
+    warpers, others = _parted(processors)
+    named = named_processors(others, about, padding=padding, draft=mode is not None and mode.processes)
+    known = warpers is not None and (named is not None or not others)
     return Described(
         sampled=sampled,
         engine={
             "rule": rule,
             "lossless": lossless,
-            "target": _sampling(processors) if sampled else None,
+            "target": _sampling(warpers) if sampled and known and warpers is not None else None,
+            "processors": named if known else None,
+            "stop": tuple(stop),
             "options": options,
         },
         draft=_draft(model, generator),
-        end_tokens=[] if ends is None else [int(token) for token in ends.flatten().tolist()],
+        end_tokens=end_tokens,
         longest=longest if isinstance(longest, int) else None,
     )
 
@@ -127,15 +151,23 @@ def _processor(processor: Any) -> str:
     return cut(f"{type(processor).__name__}({inside})", LONGEST_NAME)
 
 
-def _sampling(processors: Sequence[Any]) -> Sampling | None:
-    """The processors as :class:`Sampling`; None where there are others, or in another order."""
-    known = [*WARPERS]
+def _parted(processors: Sequence[Any]) -> tuple[list[Any] | None, list[Any]]:
+    """Those that :class:`Sampling` says, None where they come in another order than it applies them; and the others:
+    what comes before them, and what does between top-p and the eta cutoff (min-p)."""
+    order = [*WARPERS]
+    order.insert(order.index("EtaLogitsWarper"), LATE)
     names = [type(processor).__name__ for processor in processors]
-    if any(name not in known for name in names) or names != sorted({*names}, key=known.index):
-        return None
+    late = [name for name in names if name in order]
+    in_order = late == sorted({*late}, key=order.index) and names[len(names) - len(late) :] == late
+    warpers = [one for one, name in zip(processors, names, strict=True) if name in WARPERS]
+    others = [one for one, name in zip(processors, names, strict=True) if name not in WARPERS]
+    return warpers if in_order else None, others
+
+
+def _sampling(warpers: Sequence[Any]) -> Sampling:
     fields: dict[str, Any] = {}
-    for processor, name in zip(processors, names, strict=True):
-        attribute, said = WARPERS[name]
+    for processor in warpers:
+        attribute, said = WARPERS[type(processor).__name__]
         value = getattr(processor, attribute)
         fields[said] = int(value) if said == "top_k" else float(value)
     return Sampling(**fields)

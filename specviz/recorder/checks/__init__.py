@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from specviz.recorder.checks.calibration import bonus_calibration, committed_calibration, draft_calibration
 from specviz.recorder.checks.calls import calls
 from specviz.recorder.checks.compaction import COMPACTION, compaction
 from specviz.recorder.checks.layout import MASK, POSITIONS, Seen, laid_out, mask, positions, seen_by
 from specviz.recorder.checks.processing import processing
+from specviz.recorder.checks.processors import moved, processors
 from specviz.recorder.checks.rejudged import decisions, rejudged
 from specviz.recorder.checks.rows import View
 from specviz.recorder.checks.rule import bonus_row, bonus_token, thresholds
@@ -18,7 +19,7 @@ from specviz.recorder.checks.sums import sums
 from specviz.recorder.checks.text import committed_text, path, root
 from specviz.recorder.raw_step import RawStep
 from specviz.trace.checks import Check
-from specviz.trace.schema import Verdict
+from specviz.trace.schema import Processed, Verdict
 
 __all__ = ["Examined", "examine", "kept_checks", "online"]
 
@@ -30,10 +31,12 @@ class Examined:
     Attributes:
         verdicts: of specviz's own verifier on the engine's rows and coins, by its name; empty where that needs more
             than was recorded. Its bonus has no text.
+        processed: by node what processors did to the target's row, where the engine says which it has.
     """
 
     checks: list[Check]
     verdicts: dict[str, Verdict]
+    processed: dict[int, Processed] = field(default_factory=dict)
 
 
 def examine(step: RawStep) -> Examined:
@@ -45,7 +48,7 @@ def examine(step: RawStep) -> Examined:
         *calls(step),
         sums(view),
         top_k_order(view),
-        processing(view),
+        processing(view) if step.processors is None else processors(view),
         draft_calibration(view),
         bonus_calibration(view),
         committed_calibration(view),
@@ -56,8 +59,9 @@ def examine(step: RawStep) -> Examined:
         again,
     ]
     if step.q_logits is not None:
-        found.append(processing(view, draft=True))
-    return Examined(found, {} if verdict is None else {verdict.verifier: verdict})
+        of_draft = processors if step.processors is not None and step.processors.said.draft else processing
+        found.append(of_draft(view, draft=True))
+    return Examined(found, {} if verdict is None else {verdict.verifier: verdict}, moved(view))
 
 
 def online(step: RawStep) -> list[Check]:

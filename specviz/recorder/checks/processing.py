@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from specviz.digits import digits
@@ -33,8 +35,12 @@ def processing(view: View, *, draft: bool = False) -> Check:
     dtype = max(formats, key=tolerance_of_format)
     limit = tolerance_of_format(dtype)
     places = {node: place for place, node in enumerate(nodes) if node not in made}
+
+    def make(rows: Rows, by: float) -> Rows:
+        return process(rows, loosened(sampling, by) if by else sampling)
+
     found = [
-        (node, _apart(probs[places[node]], logits[places[node]], sampling, limit, unit_roundoff(dtype)))
+        (node, apart(probs[places[node]], logits[places[node]], make, sampling, limit, unit_roundoff(dtype)))
         for node in view.walk
         if node in places
     ]
@@ -51,17 +57,27 @@ def processing(view: View, *, draft: bool = False) -> Check:
     )
 
 
-def _apart(said: Rows, logits: Rows, sampling: Sampling, limit: float, roundoff: float) -> float:
+def apart(
+    said: Rows,
+    logits: Rows,
+    make: Callable[[Rows, float], Rows],
+    sampling: Sampling,
+    limit: float,
+    roundoff: float,
+) -> float:
     """The largest difference of an entry; 0 where rounding alone decided which tokens were left out.
 
     Tokens with equal logits at the edge of the k most likely ones, or of the nucleus, may be taken or left.
+
+    Args:
+        make: rows of logits with filters that let through more by this share, see :func:`loosened`.
     """
-    ours = process(logits[None], sampling)[0]
+    ours = make(logits[None], 0.0)[0]
     worst = float(np.abs(said - ours).max())
     taken = said > 0
     if worst <= limit or not taken.any():
         return worst
-    few, many = (process(logits[None], _loosened(sampling, by))[0] > 0 for by in (-limit, limit))
+    few, many = (make(logits[None], by)[0] > 0 for by in (-limit, limit))
     edges = [float(logits[kept].min()) for kept in (few, many)]
     slack = [4 * roundoff * abs(edge) for edge in edges]
     left_out = taken.sum() < few.sum() or (taken < (logits > edges[0] + slack[0])).any()
@@ -74,7 +90,7 @@ def _apart(said: Rows, logits: Rows, sampling: Sampling, limit: float, roundoff:
     return 0.0 if float(np.abs(said - again).max()) <= limit else worst
 
 
-def _loosened(sampling: Sampling, by: float) -> Sampling:
+def loosened(sampling: Sampling, by: float) -> Sampling:
     """With filters that let through a little more, or less where ``by`` is below 0."""
     top_p = sampling.top_p if sampling.top_p == 1 else min(1.0, max(1e-6, sampling.top_p + by))
     return sampling.model_copy(update={"top_p": top_p, "eta_cutoff": sampling.eta_cutoff * (1 - by)})

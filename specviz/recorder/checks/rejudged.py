@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from specviz.recorder.checks.processors import reread
 from specviz.recorder.checks.results import PATH_LACKS, agreed, lacked, tolerance_of_format
 from specviz.recorder.checks.rows import View
-from specviz.recorder.checks.rule import OURS, Judged, Lacking, claimed, ready
+from specviz.recorder.checks.rule import OURS, Judged, Lacking, as_tensor, claimed, ready
 from specviz.recorder.raw_step import BONUS, RawStep
 from specviz.trace.checks import Check
-from specviz.trace.schema import LONGEST_NAME, Bonus, Decision, Residual, TopK, Verdict, cut
+from specviz.trace.schema import LONGEST_NAME, Bonus, Decision, OtherMode, ProcessorMode, Residual, TopK, Verdict, cut
 
 if TYPE_CHECKING:  # at run time it would import torch
     import torch
@@ -208,7 +209,76 @@ def _verdict(judged: Judged, walk: Walk, step: RawStep) -> Verdict:
         ),
         path=walk.path,
         bonus=bonus,
+        other_mode=_other_mode(judged, walk),
     )
+
+
+class _OtherLuck(_Luck):
+    """The engine's luck where rows are others than those it judged by: what it drew from these is not known."""
+
+    def __init__(self, view: View, same: set[int]):
+        super().__init__(view)
+        self.same = same
+        """Nodes whose rows are the same."""
+
+    def draw(self, node: int, weights: torch.Tensor) -> Draw:
+        from specviz.dice import Draw
+
+        if node in self.same:
+            return super().draw(node, weights)
+        if int((weights > 0).sum()) != 1:
+            raise _NoCoin(node)
+        return Draw(int(weights.argmax()), None)
+
+
+def _other_mode(judged: Judged, walk: Walk) -> OtherMode | None:
+    """What the rule makes of the step where its raw rows are processed by the other text; None where that is the same,
+    or not known. Of rows that are not of the mode that the engine says it has, that one is the other."""
+    view = judged.view
+    if view.step.processors is None:
+        return None
+    try:
+        rows = reread(view)
+    except Lacking:
+        return None
+    said = rows.stated.said.mode
+    mode: ProcessorMode = said if rows.is_of != said else "frozen" if said == "exact" else "exact"
+    again = rows.rows(mode)
+    same = {node for row, node in enumerate(rows.nodes) if (rows.rows("exact")[row] == rows.rows("frozen")[row]).all()}
+    if rows.is_of is not None and same >= {*rows.nodes}:
+        return None
+    target = judged.target.clone()
+    for row, node in enumerate(rows.nodes):
+        target[node] = as_tensor(again[row])
+    other = Judged(view, judged.verifier, judged.options, judged.tree, target)
+    try:
+        walked = _walk(other, _OtherLuck(view, same if rows.is_of is not None else set()))
+    except _NoCoin:
+        return None
+    size, ours, theirs = len(view), _states(walk, len(view)), _states(walked, len(view))
+    nodes = tuple(node for node in range(1, size) if ours[node] != theirs[node])
+    bonus = _bonus_of(other, walked, same if list(walked.path) == view.step.accepted else set())
+    if not nodes and bonus in (None, view.step.bonus):
+        return None
+    return OtherMode(path=walked.path, bonus=bonus, nodes=nodes, mode=mode if mode == said else None)
+
+
+def _bonus_of(judged: Judged, walk: Walk, same: set[int]) -> int | None:
+    """The bonus token, where nothing else can be drawn, or the engine drew it from the same row."""
+    row = judged.judgement.distribution(walk.end)
+    if int((row > 0).sum()) == 1:
+        return int(row.argmax())
+    return judged.view.step.bonus if walk.end.node in same and not walk.end.rejected else None
+
+
+def _states(walk: Walk, size: int) -> list[str]:
+    """What became of every node."""
+    states = ["not examined"] * size
+    for ruling in walk.rulings:
+        states[ruling.node] = ruling.outcome
+    for node in walk.path:
+        states[node] = "accepted"
+    return states
 
 
 def _number(value: float) -> float | None:

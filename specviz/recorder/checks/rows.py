@@ -48,6 +48,7 @@ class View:
         hangs_together: whether it is a path of the tree; else nothing can be said of what it ends in.
         emitted: tokens of the accepted nodes, then the bonus if there is one.
         judged: the step as the claimed rule judges it, once that was asked for; see :mod:`.rule`, which needs torch.
+        reread: the rows of ``target`` and ``draft`` as processors make them, likewise; see :mod:`.processors`.
     """
 
     def __init__(self, step: RawStep):
@@ -63,6 +64,7 @@ class View:
         self.hangs_together = not missing and all(step.parents[node] == above for above, node in steps)
         self.emitted = [step.tokens[node] for node in step.accepted] + ([] if step.bonus is None else [step.bonus])
         self.judged: object = None
+        self.reread: dict[str, object] = {}
         self._p_row = {node: row for row, node in enumerate(step.p_nodes)} if step.p is not None else {}
         self._q_row = {node: row for row, node in enumerate(step.q_nodes)} if step.q is not None else {}
 

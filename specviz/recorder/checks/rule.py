@@ -159,14 +159,15 @@ def ready(view: View, rule: str) -> Judged:
     tree = TokenTree(
         Shape(tuple(step.parents)),
         tuple(step.tokens),
-        _tensor(rows),
+        as_tensor(rows),
         row_of,
         proposal,
     )
-    return Judged(view, verifier, options, tree, _tensor(target))
+    return Judged(view, verifier, options, tree, as_tensor(target))
 
 
-def _tensor(rows: Rows) -> torch.Tensor:
+def as_tensor(rows: Rows) -> torch.Tensor:
+    """The same memory where that may be written to."""
     import torch
 
     return torch.from_numpy(rows if rows.flags.writeable else rows.copy())
