@@ -167,27 +167,18 @@ def settings_form(form: Form) -> Any:
     with group("Drafting"), fields():
         names = list(BUILDERS)
         builder = form.add("builder", gr.Dropdown(names, value=names[0], label="Draft tree", info="How it is built"))
-        groups = []
-        for name, registered in BUILDERS.items():
-            with gr.Column(visible=name == builder.value) as options:
-                _option_fields(form, f"builder.{name}", registered.Options)
-            groups.append(options)
-        builder.change(
-            lambda chosen: [gr.Column(visible=name == chosen) for name in names],
-            builder,
-            groups,
-            api_visibility="private",
-            show_progress="hidden",
-        )
+        options_by_name = {name: registered.Options for name, registered in BUILDERS.items()}
+        _options_of_chosen(form, builder, "builder", options_by_name)
     with group("Verification"), fields():
         verifiers = list(VERIFIERS)
         start = [name for name in DEFAULT_VERIFIERS if name in verifiers] or verifiers[:1]
         ours = [verifier.name for verifier in BUILT_IN]
         start += [name for name in verifiers if name not in ours]  # one that the user brought is meant to be seen
-        form.add("verifiers", gr.CheckboxGroup(verifiers, value=start, label="Verifiers", elem_classes="specviz-wide"))
+        ticked = gr.CheckboxGroup(verifiers, value=start, label="Verifiers", elem_classes="specviz-wide")
+        form.add("verifiers", ticked)
         form.add("driver", gr.Dropdown(verifiers, value=start[0], label="Driver", info="Its verdict is committed"))
-        for name, verifier in VERIFIERS.items():
-            _option_fields(form, f"verifier.{name}", verifier.Options, label=f"{name} ")
+        options_by_name = {name: verifier.Options for name, verifier in VERIFIERS.items()}
+        _options_of_chosen(form, ticked, "verifier", options_by_name, labelled=True)
     # Programs may send values without names, so the order in which fields are added stays; they stand in another one.
     numbers: list[tuple[str, str, float | None, dict[str, Any]]] = [
         ("temperature", "Target temperature", 1.0, {"minimum": 0, "maximum": 100, "step": 0.1, "info": "0 is greedy"}),
@@ -252,12 +243,15 @@ def settings_form(form: Form) -> Any:
             form.render("top_k", "top_p", "eta_cutoff", "prompt_end_token")
         with folded("Processors"):
             form.render("processors", "processor_mode")
-    with group("Length and audits"), fields():
-        form.render("max_new_tokens", "min_new_tokens", "stop_strings")
-        steps = gr.Number(
-            min(1000, most), label="Steps a run", info=f"Run stops after so many, at most {most:,}", precision=0
-        )
-        form.render("audit", "record_optimum")
+    with group("Length and audits"):
+        with fields():
+            form.render("max_new_tokens")
+            steps = gr.Number(
+                min(1000, most), label="Steps a run", info=f"Run stops after so many, at most {most:,}", precision=0
+            )
+            form.render("audit")
+        with folded("Stop strings, least length and optimum"):
+            form.render("stop_strings", "min_new_tokens", "record_optimum")
     for attach in form.late:
         attach()
     return steps
@@ -402,6 +396,33 @@ def _label(name: str) -> str:
 
 def _options(values: dict[str, Any], prefix: str) -> dict[str, Any]:
     return {key[len(prefix) + 1 :]: value for key, value in values.items() if key.startswith(f"{prefix}.")}
+
+
+def _options_of_chosen(
+    form: Form, chooser: Any, prefix: str, options_by_name: Mapping[str, Any], labelled: bool = False
+) -> None:
+    """The options of each name, in sight only while it is chosen; what is hidden keeps its values.
+
+    Args:
+        labelled: begin every label with the name, because several may be chosen.
+    """
+
+    def in_sight(name: str, chosen: Any) -> bool:
+        return name in ([chosen] if isinstance(chosen, str) else chosen or ())
+
+    columns: dict[str, Any] = {}
+    for name, options in options_by_name.items():
+        if not options.model_fields:
+            continue
+        with gr.Column(visible=in_sight(name, chooser.value), min_width=0) as columns[name]:
+            _option_fields(form, f"{prefix}.{name}", options, label=f"{name} " if labelled else "")
+    chooser.change(
+        lambda chosen: [gr.Column(visible=in_sight(name, chosen)) for name in columns],
+        chooser,
+        [*columns.values()],
+        api_visibility="private",
+        show_progress="hidden",
+    )
 
 
 def _option_fields(form: Form, prefix: str, options: Any, label: str = "") -> None:

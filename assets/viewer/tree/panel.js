@@ -2,7 +2,7 @@
 
 import { el, note, svg } from "../core/dom.js";
 import { makeScene } from "./draw.js";
-import { makeMore } from "./more.js";
+import { makeEveryone, makeMore } from "./more.js";
 
 /** @typedef {ReturnType<typeof makeTreePanel>} TreePanel */
 
@@ -32,9 +32,9 @@ export function makeTreePanel() {
   const scene = makeScene(), key = makeKey(), over = el("div", { class: "sv-over" }), stage = el("div", { class: "sv-stage" }, /** @type {any} */ (scene.picture), over);
   const mini = el("div", { class: "sv-mini", hidden: true }), folded = el("p", { class: "sv-note sv-folded" });
   const find = el("input", { type: "search", placeholder: "Find", "aria-label": "Find a token or a node: its text, its number, p < 0.01, rejected by eta", autocomplete: "off", spellcheck: "false" });
-  const found = el("output", { class: "sv-foundcount" }), more = makeMore();
+  const found = el("output", { class: "sv-foundcount" }), more = makeMore(), everyone = makeEveryone();
   const parts = {
-    scene, tree: scene.picture, key, over, stage, mini, folded, find, found, legend: el("div", { class: "sv-legend" }), tools: more.list,
+    scene, tree: scene.picture, key, over, stage, mini, folded, find, found, legend: el("div", { class: "sv-legend" }), everyone, tools: more.list,
     compare: el("button", { type: "button", class: "sv-comparepaths", "data-act": "compare-paths", "aria-pressed": "false", title: "Show the path of every verifier (c)" }, "Compare"),
     smaller: button("smaller", "Smaller (−)", "−"), larger: button("larger", "Larger (+)", "+"), fit: button("fit", "Fit the tree into its place (0)", "Fit"),
     focus: button("focus", "The tree alone in the window (f)", el("i", { class: "sv-frame" })),
@@ -48,6 +48,6 @@ export function makeTreePanel() {
   const about = note("These tokens were drafted, the target scored all of them in one forward, and every verifier then took a path, which may be empty. Click a card for its arithmetic. Compare draws all paths: ◆ paths part here. ≠ on a card: with processors in the other mode (exact or frozen) and the same luck, the verifier that is watched decides otherwise there.");
   about.classList.add("sv-hidden");
   const panel = el("section", { class: "sv-panel sv-treepanel", "aria-label": "Draft tree" },
-    el("div", { class: "sv-panelhead sv-treehead" }, parts.compare, parts.legend, search, zoom, more.box), about, parts.treeBox);
+    el("div", { class: "sv-panelhead sv-treehead" }, parts.compare, parts.legend, everyone.box, search, zoom, more.box), about, parts.treeBox);
   return { ...parts, panel };
 }
