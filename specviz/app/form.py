@@ -11,8 +11,9 @@ import gradio as gr
 from pydantic.fields import FieldInfo
 
 from specviz.app.server.limits import Limits
+from specviz.display import as_markdown
 from specviz.drafting import BUILDERS
-from specviz.errors import SettingsError, shown
+from specviz.errors import SettingsError, SpecvizError, shown
 from specviz.models.choices import DEVICES, DTYPES, QUANTIZATIONS
 from specviz.models.pair_spec import ModelChoice
 from specviz.options import option_kind
@@ -29,6 +30,18 @@ EXAMPLES = (
     ("Code", "Write a Python function that adds two numbers."),
 )
 """Chips beside the prompt: what each says, and its prompt; one that the default pair answers well."""
+PROCESSOR_NAMES = (
+    "logit_bias",
+    "repetition_penalty",
+    "no_repeat_ngram",
+    "min_new_tokens",
+    "suppress_tokens",
+    "ignore_eos",
+    "presence_penalty",
+    "frequency_penalty",
+    "min_p",
+)
+"""Of :mod:`specviz.models.processors`, which imports transformers."""
 DEFAULT_VERIFIERS = ("rejection", "eta", "longest_path")
 PROMPT_ENDS = list(get_args(PromptEnd))
 PROCESSOR_MODES: tuple[ProcessorMode, ...] = get_args(ProcessorMode)
@@ -202,8 +215,11 @@ def settings_form(form: Form) -> Any:
         gr.Textbox(
             "",
             label="Processors",
-            info="Of the target's logits, such as repetition_penalty:penalty=1.2; min_p:min_p=0.05",
+            info="Change the target's logits before a token is chosen: name:option=value, with ; between several. "
+            f"Names: {', '.join(PROCESSOR_NAMES)}",
+            placeholder="repetition_penalty:penalty=1.2; min_p:min_p=0.05",
             max_length=20_000,
+            elem_classes="specviz-wide",
             render=False,
         ),
     )
@@ -213,27 +229,37 @@ def settings_form(form: Form) -> Any:
             list(PROCESSOR_MODES),
             value="exact",
             label="Processor mode",
-            info="exact: by the text on each path; frozen: by the committed text",
+            info="exact: each node by the text of its path; frozen: all by the committed text",
             render=False,
         ),
     )
     stop_strings = gr.Textbox(
         "",
         label="Stop strings",
-        info=r"One a line; \n is a line break",
+        info=r"The text ends with the first of these that is in it; one a line, \n for a line break",
         lines=2,
         max_lines=6,
         max_length=8_000,
         render=False,
     )
     least = gr.Number(
-        0, label="New tokens at least", minimum=0, precision=0, info="Nothing said ends it before", render=False
+        0,
+        label="New tokens at least",
+        minimum=0,
+        precision=0,
+        info="Nothing ends the text before",
+        render=False,
     )
     form.add("stop_strings", stop_strings)
     form.add("min_new_tokens", least)
     form.add(
         "record_optimum",
-        gr.Checkbox(False, label="Optimum of nodes", info="With what each rule can expect; slower", render=False),
+        gr.Checkbox(
+            False,
+            label="Optimum of nodes",
+            info="The most a lossless rule can accept at each, beside what every rule can expect; slower",
+            render=False,
+        ),
     )
     most = form.limits.steps
     with group("Sampling"):
@@ -243,6 +269,7 @@ def settings_form(form: Form) -> Any:
             form.render("top_k", "top_p", "eta_cutoff", "prompt_end_token")
         with folded("Processors"):
             form.render("processors", "processor_mode")
+            _checked(form, "processors", _check_processors)
     with group("Length and audits"):
         with fields():
             form.render("max_new_tokens")
@@ -252,6 +279,7 @@ def settings_form(form: Form) -> Any:
             form.render("audit")
         with folded("Stop strings, least length and optimum"):
             form.render("stop_strings", "min_new_tokens", "record_optimum")
+            _checked(form, "stop_strings", lambda text: build_settings(stop=parse_stops(text)))
     for attach in form.late:
         attach()
     return steps
@@ -423,6 +451,33 @@ def _options_of_chosen(
         api_visibility="private",
         show_progress="hidden",
     )
+
+
+def _checked(form: Form, name: str, check: Callable[[str], object]) -> None:
+    """What is wrong with a text stands below its field once it is left; while it is changed nothing does.
+
+    Args:
+        check: raises a :class:`~specviz.errors.SpecvizError` for what is not of the form.
+    """
+    said = gr.Markdown("", elem_classes="specviz-wrong")
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
+
+    def wrong_with(text: Any) -> str:
+        try:
+            check(text or "")
+        except SpecvizError as error:
+            return as_markdown(str(error))
+        return ""
+
+    form.components[name].change(None, None, said, js="() => ''", **quiet)
+    form.components[name].blur(wrong_with, form.components[name], said, **quiet)
+
+
+def _check_processors(text: str) -> None:
+    """As a run does before it loads its models."""
+    from specviz.models.processors import check_processors  # imports transformers
+
+    check_processors(parse_processors(text))
 
 
 def _option_fields(form: Form, prefix: str, options: Any, label: str = "") -> None:

@@ -7,6 +7,7 @@ import { rowsOf } from "../core/columns.js";
 import { digits } from "../core/digits.js";
 import { el, note } from "../core/dom.js";
 import { cells, number, table } from "../core/tables.js";
+import { milliseconds } from "../core/words.js";
 import { intervalOf } from "./draft_totals.js";
 
 /** @import { AdvisedTree, AdviceFound, AgainstTotals, RankTotals, Totals } from "../core/frame.d.ts" */
@@ -64,7 +65,7 @@ const count = (n, most) => el("span", { class: "sv-count" }, String(n), el("i", 
  */
 function foundPart(found, act) {
   const rows = found.trees.map((tree) => el("tr", { "data-budget": tree.budget }, el("th", { scope: "row" }, `${tree.nodes} nodes`, tree.fastest ? el("span", { class: "sv-badge" }, "fastest") : null), cells([
-    String(tree.levels), number(tree.expected), tree.seconds === null ? null : el("span", {}, `${digits(1000 * tree.seconds)} ms`), tree.seconds === null ? null : number(tree.expected / tree.seconds)])));
+    String(tree.levels), number(tree.expected), tree.seconds === null ? null : el("span", {}, milliseconds(tree.seconds)), tree.seconds === null ? null : number(tree.expected / tree.seconds)])));
   const best = found.trees.find(({ budget }) => budget === found.best) || found.trees[0];
   return el("div", {},
     note(`${found.decisions} decisions stand behind this, nodes whose children ${found.driver} judged in ${found.steps} steps${found.leftOut ? `, ${found.leftOut} with another driver, proposal or sampling left out` : ""}. Today's trees have ${digits(found.nodes)} nodes: expected by the same model ${found.today.toFixed(2)} new tokens a target forward, seen ${found.seen.toFixed(2)} (95 %: ${intervalOf(found.low, found.high, (end) => end.toFixed(2))}); the model is off by ${(found.today - found.seen).toFixed(3)}.`),

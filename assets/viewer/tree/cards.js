@@ -249,7 +249,8 @@ function addPips(shapes, { pips = [], places = 0 }, right, y) {
 export function said(frame, card, view) {
   const { node, bonus: name } = card.hit;
   if (card.rank === "stub") return `Open ${card.count} folded nodes at node ${card.hit.stub}`;
-  if (name !== undefined) return `Bonus token of ${name}: ${card.text}, ${card.note || "drawn at the end of its path"}`;
+  const unlike = card.classes?.includes("sv-otherwise") ? ", otherwise with processors in the other mode" : "";
+  if (name !== undefined) return `Bonus token of ${name}: ${card.text}, ${card.note || "drawn at the end of its path"}${unlike}`;
   const { known } = view, parts = [`node ${node}, token ${card.text}`];
   const chance = (/** @type {number | null} */ value) => (value === null ? NOT_RECORDED : digits(value));
   if (node) parts.push(`draft ${chance(frame.nodes.q[node])}`);
@@ -257,5 +258,5 @@ export function said(frame, card, view) {
   if (card.compared?.said) parts.push(card.compared.line?.kind === "coin" ? `accept chance ${card.compared.said}` : card.compared.said);
   const state = node ? (known.states[view.lens] || "")[node] : "";
   if (state) parts.push(`${view.lens}: ${OUTCOMES[state].words}${card.thrown ? " and thrown away: the text ends before it" : ""}`);
-  return parts.join(", ");
+  return `${parts.join(", ")}${unlike}`;
 }

@@ -76,6 +76,7 @@ export function makeLegend(ui, state, act) {
     if (place === list) button.focus(); // the menu closes when the focus leaves it, as it does with what is replaced
     ui.legend.replaceChildren(el("label", { class: "sv-lens" }, watched ? swatch(watched) : "", choice, el("span", { class: "sv-drives" }, lens === frame.driver ? "drives" : "is watched")), ...chips);
     list.replaceChildren(...switches, note(compare ? "A line of its colour and dash is the path of a verifier; a click on a name hides it." : "A dot of its colour on a card: this verifier accepted the node, too. A click on a name hides its dots."));
+    if (!chips.length) box.hidden = true;
     for (const chip of chips) beyond.observe(chip);
     if (place === list) (switches.find((one) => one.dataset.verifier === focused) || switches[0])?.focus();
     else if (place) (focused === "lens" ? choice : chips.find((chip) => chip.dataset.verifier === focused))?.focus();
