@@ -257,7 +257,7 @@ def settings_form(form: Form) -> Any:
         gr.Checkbox(
             False,
             label="Optimum of nodes",
-            info="The most a lossless rule can accept at each, beside what every rule can expect; slower",
+            info="How often a child could be accepted at best, and what each rule can expect; slower",
             render=False,
         ),
     )
