@@ -41,6 +41,11 @@ def printable(text: str, keep: str = "\n\t") -> str:
     return "".join(spelt_out(char) if char not in keep and has_no_shape(char) else char for char in text)
 
 
+def as_markdown(text: str) -> str:
+    """``text`` in one line of Markdown that reads as it stands."""
+    return "".join(f"\\{c}" if c in "\\`*_{}[]<>|$#~" else c for c in printable(text.replace("\n", " "), keep=""))
+
+
 def say(text: object, *, file: TextIO | None = None, end: str = "\n", flush: bool = False) -> None:
     """Print as ``print`` does, with :func:`printable` text: whatever a command prints goes this way."""
     print(printable(str(text)), file=file, end=end, flush=flush)

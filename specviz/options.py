@@ -34,8 +34,9 @@ def parse_options(model: type[Options], kind: str, choice: Choice) -> Options:
         known = ", ".join(model.model_fields) or "none"
         where = ".".join(str(part) for part in first["loc"])
         value = shown(choice.options.get(where))
+        why = "there is none of that name" if first["type"] == "extra_forbidden" else first["msg"][:150]
         raise SettingsError(
-            f"The {kind} {choice.name} cannot use option {plain(where)}={value} ({first['msg'][:150]}); "
+            f"The {kind} {choice.name} cannot use option {plain(where)}={value} ({why}); "
             f"its options are: {known}."
         ) from None
 

@@ -27,18 +27,19 @@ def take_shape(form: Form, there: PageState, absent: str, event: gr.EventData) -
     if one is None or budget is None:
         return [absent, *form.untouched()]
     try:
-        one.trace.own_settings()
         found = advise([one.trace], [budget])
     except SpecvizError as error:
         return [run_handlers.failed(error), *form.untouched()]
     tree, proposal = found.trees[0], found.proposal
-    if not tree.nodes or proposal is None:
+    if not tree.nodes:
         return [run_handlers.failed(SettingsError("No tree can be advised from this run.")), *form.untouched()]
-    values = {"builder": "explicit", "builder.explicit.paths": tree.paths, "builder.explicit.proposal": proposal}
-    said = message(
-        "info",
-        f"The tree of {tree.nodes} nodes is in the settings, as the builder explicit; the next run has it. What it "
-        "gains is not known before it has run on other prompts.",
-    )
+    values = {"builder": "explicit", "builder.explicit.paths": tree.paths}
+    text = f"The tree of {tree.nodes} nodes is in the settings, as the builder explicit; the next run has it."
+    if proposal is not None:
+        values["builder.explicit.proposal"] = proposal
+    if one.trace.engine:
+        text += " Models, sampling and verifiers there are not those of this run, which another engine made."
+        text += "" if proposal else " How its siblings were proposed was not recorded, so that is as it was there, too."
+    said = message("info", f"{text} What it gains is not known before it has run on other prompts.")
     updates = [gr.update(value=values[name]) if name in values else gr.skip() for name in form.components]
     return [said, *updates]

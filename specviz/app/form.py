@@ -11,8 +11,9 @@ import gradio as gr
 from pydantic.fields import FieldInfo
 
 from specviz.app.server.limits import Limits
+from specviz.display import as_markdown
 from specviz.drafting import BUILDERS
-from specviz.errors import SettingsError, shown
+from specviz.errors import SettingsError, SpecvizError, shown
 from specviz.models.choices import DEVICES, DTYPES, QUANTIZATIONS
 from specviz.models.pair_spec import ModelChoice
 from specviz.options import option_kind
@@ -29,6 +30,18 @@ EXAMPLES = (
     ("Code", "Write a Python function that adds two numbers."),
 )
 """Chips beside the prompt: what each says, and its prompt; one that the default pair answers well."""
+PROCESSOR_NAMES = (
+    "logit_bias",
+    "repetition_penalty",
+    "no_repeat_ngram",
+    "min_new_tokens",
+    "suppress_tokens",
+    "ignore_eos",
+    "presence_penalty",
+    "frequency_penalty",
+    "min_p",
+)
+"""Of :mod:`specviz.models.processors`, which imports transformers."""
 DEFAULT_VERIFIERS = ("rejection", "eta", "longest_path")
 PROMPT_ENDS = list(get_args(PromptEnd))
 PROCESSOR_MODES: tuple[ProcessorMode, ...] = get_args(ProcessorMode)
@@ -168,27 +181,18 @@ def settings_form(form: Form) -> Any:
     with group("Drafting"), fields():
         names = list(BUILDERS)
         builder = form.add("builder", gr.Dropdown(names, value=names[0], label="Draft tree", info="How it is built"))
-        groups = []
-        for name, registered in BUILDERS.items():
-            with gr.Column(visible=name == builder.value) as options:
-                _option_fields(form, f"builder.{name}", registered.Options)
-            groups.append(options)
-        builder.change(
-            lambda chosen: [gr.Column(visible=name == chosen) for name in names],
-            builder,
-            groups,
-            api_visibility="private",
-            show_progress="hidden",
-        )
+        options_by_name = {name: registered.Options for name, registered in BUILDERS.items()}
+        _options_of_chosen(form, builder, "builder", options_by_name)
     with group("Verification"), fields():
         verifiers = list(VERIFIERS)
         start = [name for name in DEFAULT_VERIFIERS if name in verifiers] or verifiers[:1]
         ours = [verifier.name for verifier in BUILT_IN]
         start += [name for name in verifiers if name not in ours]  # one that the user brought is meant to be seen
-        form.add("verifiers", gr.CheckboxGroup(verifiers, value=start, label="Verifiers", elem_classes="specviz-wide"))
+        ticked = gr.CheckboxGroup(verifiers, value=start, label="Verifiers", elem_classes="specviz-wide")
+        form.add("verifiers", ticked)
         form.add("driver", gr.Dropdown(verifiers, value=start[0], label="Driver", info="Its verdict is committed"))
-        for name, verifier in VERIFIERS.items():
-            _option_fields(form, f"verifier.{name}", verifier.Options, label=f"{name} ")
+        options_by_name = {name: verifier.Options for name, verifier in VERIFIERS.items()}
+        _options_of_chosen(form, ticked, "verifier", options_by_name, labelled=True)
     # Programs may send values without names, so the order in which fields are added stays; they stand in another one.
     numbers: list[tuple[str, str, float | None, dict[str, Any]]] = [
         ("temperature", "Target temperature", 1.0, {"minimum": 0, "maximum": 100, "step": 0.1, "info": "0 is greedy"}),
@@ -212,8 +216,11 @@ def settings_form(form: Form) -> Any:
         gr.Textbox(
             "",
             label="Processors",
-            info="Of the target's logits, such as repetition_penalty:penalty=1.2; min_p:min_p=0.05",
+            info="Change the target's logits before a token is chosen: name:option=value, with ; between several. "
+            f"Names: {', '.join(PROCESSOR_NAMES)}",
+            placeholder="repetition_penalty:penalty=1.2; min_p:min_p=0.05",
             max_length=20_000,
+            elem_classes="specviz-wide",
             render=False,
         ),
     )
@@ -223,27 +230,37 @@ def settings_form(form: Form) -> Any:
             list(PROCESSOR_MODES),
             value="exact",
             label="Processor mode",
-            info="exact: by the text on each path; frozen: by the committed text",
+            info="exact: each node by the text of its path; frozen: all by the committed text",
             render=False,
         ),
     )
     stop_strings = gr.Textbox(
         "",
         label="Stop strings",
-        info=r"One a line; \n is a line break",
+        info=r"The text ends with the first of these that is in it; one a line, \n for a line break",
         lines=2,
         max_lines=6,
         max_length=8_000,
         render=False,
     )
     least = gr.Number(
-        0, label="New tokens at least", minimum=0, precision=0, info="Nothing said ends it before", render=False
+        0,
+        label="New tokens at least",
+        minimum=0,
+        precision=0,
+        info="Nothing ends the text before",
+        render=False,
     )
     form.add("stop_strings", stop_strings)
     form.add("min_new_tokens", least)
     form.add(
         "record_optimum",
-        gr.Checkbox(False, label="Optimum of nodes", info="With what each rule can expect; slower", render=False),
+        gr.Checkbox(
+            False,
+            label="Optimum of nodes",
+            info="How often a child could be accepted at best, and what each rule can expect; slower",
+            render=False,
+        ),
     )
     form.add(
         "processor_draft",
@@ -257,12 +274,17 @@ def settings_form(form: Form) -> Any:
             form.render("top_k", "top_p", "eta_cutoff", "prompt_end_token")
         with folded("Processors"):
             form.render("processors", "processor_mode", "processor_draft")
-    with group("Length and audits"), fields():
-        form.render("max_new_tokens", "min_new_tokens", "stop_strings")
-        steps = gr.Number(
-            min(1000, most), label="Steps a run", info=f"Run stops after so many, at most {most:,}", precision=0
-        )
-        form.render("audit", "record_optimum")
+            _checked(form, "processors", _check_processors)
+    with group("Length and audits"):
+        with fields():
+            form.render("max_new_tokens")
+            steps = gr.Number(
+                min(1000, most), label="Steps a run", info=f"Run stops after so many, at most {most:,}", precision=0
+            )
+            form.render("audit")
+        with folded("Stop strings, least length and optimum"):
+            form.render("stop_strings", "min_new_tokens", "record_optimum")
+            _checked(form, "stop_strings", lambda text: build_settings(stop=parse_stops(text)))
     for attach in form.late:
         attach()
     return steps
@@ -408,6 +430,60 @@ def _label(name: str) -> str:
 
 def _options(values: dict[str, Any], prefix: str) -> dict[str, Any]:
     return {key[len(prefix) + 1 :]: value for key, value in values.items() if key.startswith(f"{prefix}.")}
+
+
+def _options_of_chosen(
+    form: Form, chooser: Any, prefix: str, options_by_name: Mapping[str, Any], labelled: bool = False
+) -> None:
+    """The options of each name, in sight only while it is chosen; what is hidden keeps its values.
+
+    Args:
+        labelled: begin every label with the name, because several may be chosen.
+    """
+
+    def in_sight(name: str, chosen: Any) -> bool:
+        return name in ([chosen] if isinstance(chosen, str) else chosen or ())
+
+    columns: dict[str, Any] = {}
+    for name, options in options_by_name.items():
+        if not options.model_fields:
+            continue
+        with gr.Column(visible=in_sight(name, chooser.value), min_width=0) as columns[name]:
+            _option_fields(form, f"{prefix}.{name}", options, label=f"{name} " if labelled else "")
+    chooser.change(
+        lambda chosen: [gr.Column(visible=in_sight(name, chosen)) for name in columns],
+        chooser,
+        [*columns.values()],
+        api_visibility="private",
+        show_progress="hidden",
+    )
+
+
+def _checked(form: Form, name: str, check: Callable[[str], object]) -> None:
+    """What is wrong with a text stands below its field once it is left; while it is changed nothing does.
+
+    Args:
+        check: raises a :class:`~specviz.errors.SpecvizError` for what is not of the form.
+    """
+    said = gr.Markdown("", elem_classes="specviz-wrong")
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
+
+    def wrong_with(text: Any) -> str:
+        try:
+            check(text or "")
+        except SpecvizError as error:
+            return as_markdown(str(error))
+        return ""
+
+    form.components[name].change(None, None, said, js="() => ''", **quiet)
+    form.components[name].blur(wrong_with, form.components[name], said, **quiet)
+
+
+def _check_processors(text: str) -> None:
+    """As a run does before it loads its models."""
+    from specviz.models.processors import check_processors  # imports transformers
+
+    check_processors(parse_processors(text))
 
 
 def _option_fields(form: Form, prefix: str, options: Any, label: str = "") -> None:

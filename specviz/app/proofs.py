@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any
 
-from specviz.display import printable
+from specviz.display import as_markdown
 from specviz.errors import SettingsError, SpecvizError
 from specviz.options import Options
 from specviz.trace.schema import Choice, Trace, options_key
@@ -77,7 +77,7 @@ class Proofs:
 
     def table(self, rows: list[list[str]]) -> str:
         """The rows as Markdown; what could be markup in a cell is spelt out."""
-        lines = [list(HEADERS), ["---"] * len(HEADERS), *([_plain(cell) for cell in row] for row in rows)]
+        lines = [list(HEADERS), ["---"] * len(HEADERS), *([as_markdown(cell) for cell in row] for row in rows)]
         return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
     def badge(self, choice: Choice) -> str:
@@ -197,10 +197,6 @@ def _cell(finding: Any) -> str:
         return f"lossy, {distance}" if finding.ok else f"✕ called lossy, but {distance}"
     promised = "greedy decoding" if finding.promise == "greedy decoding" else "lossless"
     return f"✓ {promised} ({distance})" if finding.ok else f"✕ not {promised} as promised: {distance}"
-
-
-def _plain(text: str) -> str:
-    return "".join(f"\\{c}" if c in "\\`*_{}[]<>|$#~" else c for c in printable(text.replace("\n", " "), keep=""))
 
 
 def _smallest(findings: Iterable[Any]) -> str:

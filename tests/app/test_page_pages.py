@@ -65,10 +65,24 @@ def test_the_bar_by_keys_and_the_pages_as_cards(served):
         assert title in found
     assert [label for label in found if not label[0].isupper() or "_" in label or ":" in label] == []
     cards = page.evaluate(CARDS)
-    assert [len(card) for card in cards] == [3, 3, 8, 3, 4]
-    for card, columns, rows in zip(cards, (3, 3, 3, 3, 6), (1, 1, 4, 1, 1), strict=True):
+    assert [len(card) for card in cards] == [3, 3, 4, 3, 2]
+    for card, columns, rows in zip(cards, (3, 3, 3, 3, 6), (1, 1, 2, 1, 1), strict=True):
         assert len({x for x, _ in card}) <= columns
         assert len({y for _, y in card}) == rows
+    page.fill("label:has-text('Eta epsilon') input", "0.2")
+    page.uncheck("label:has(span:text-is('eta')) input")
+    page.check("label:has(span:text-is('relaxed')) input")
+    page.wait_for_selector("label:has-text('Relaxed top n')")
+    assert "Eta epsilon" not in page.evaluate(LABELS), "only options of verifiers that are ticked are in sight"
+    page.check("label:has(span:text-is('eta')) input")
+    page.wait_for_selector("label:has-text('Eta epsilon')")
+    assert page.input_value("label:has-text('Eta epsilon') input") == "0.2"
+    page.click("#menu-run .label-wrap:has-text('Processors')")
+    page.fill("label:has-text('Processors') textarea", "min_p:least=0.1")
+    page.keyboard.press("Tab")
+    page.wait_for_selector(".specviz-wrong p:has-text('The processor min_p cannot use option least=0.1')")
+    page.fill("label:has-text('Processors') textarea", "min_p")
+    page.wait_for_function("!document.querySelector('.specviz-wrong p')")
     page.click("#menu-run .label-wrap:has-text('Truncation')")
     assert page.input_value("label:has-text('Target top-k') input") == "7", "what is folded was filled in, too"
     page.set_viewport_size({"width": 390, "height": 844})

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from specviz.verifier_styles import STYLES
 from tests.browser import RIBBONS, telling
 from tests.sample_traces import RULES, random_tree, sample_trace
 
@@ -42,6 +43,39 @@ def test_cards_show_what_was_compared_and_the_path_is_straight(from_file):
         for node in looked - set(step.verdicts[name].path):
             assert page.locator(f".sv-card-node[data-node='{node}'] .sv-mark").count() == 1
     assert all(page.locator(".sv-card-node .sv-cardnumber").nth(i).text_content() == str(i + 1) for i in (0, 7, 27))
+
+
+def test_all_verifiers_are_in_sight_or_one_click_away(from_file):
+    names = list(STYLES)
+    assert len(names) == 9
+    seen = from_file(sample_trace(steps=1, verifiers=tuple(names)))
+    page = seen.page
+    page.wait_for_selector("[data-act=everyone]")
+    chips = page.locator(".sv-chip:not(.sv-beyond)")
+    assert page.inner_text("[data-act=everyone]") == f"+{len(names) - 1 - chips.count()}"
+    legend, last = page.locator(".sv-legend").bounding_box(), chips.last.bounding_box()
+    assert last["x"] + last["width"] <= legend["x"] + legend["width"], "no name is cut"
+    page.click("[data-act=everyone]")
+    switches = page.locator("[role=menuitemcheckbox]")
+    assert [one.get_attribute("data-verifier") for one in switches.all()] == names[1:]
+    page.keyboard.press("End")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f"[role=menuitemcheckbox][data-verifier={names[-1]}][aria-checked=false]:focus")
+    page.keyboard.press("Escape")
+    assert not switches.first.is_visible()
+    assert page.evaluate("document.activeElement.dataset.act") == "everyone"
+    page.keyboard.press("c")
+    page.wait_for_function(f"{RIBBONS}.length === 8")
+    assert names[-1] not in page.evaluate(RIBBONS)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.click("[data-act=everyone]")
+    assert switches.first.is_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("c")
+    page.click("[data-act=more]")
+    page.click("[data-act=verifiers]")
+    assert switches.first.is_visible()
+    page.set_viewport_size({"width": 1280, "height": 800})
 
 
 def test_searching_dims_the_rest_opens_folds_and_goes_on(from_file):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import GenerationConfig, LogitsProcessor
 
+from specviz.app.form import PROCESSOR_NAMES
 from specviz.engine.session import Session
 from specviz.engine.whatif.by_models import through_models
 from specviz.errors import NumericsError, SettingsError
@@ -125,6 +126,7 @@ def test_many_rows_are_processed_in_parts_and_each_by_its_own_text() -> None:
 
 def test_every_processor_is_among_the_cases() -> None:
     assert set(KINDS) <= set(CASES)
+    assert tuple(KINDS) == PROCESSOR_NAMES, "what the page names"
 
 
 def test_greedy_is_generate_with_the_same_processors() -> None:

@@ -1,6 +1,7 @@
 /* Words that several panels say of a node or a verdict. */
 
 import { OUTCOMES } from "./constants.js";
+import { NOT_RECORDED } from "./recorded.js";
 
 /** @import { Frame, HeadInfo, Run, Verdict } from "./frame.d.ts" */
 
@@ -20,6 +21,9 @@ export const headName = ({ format }) => FORMATS[format] ?? format;
  * @param {string} letter
  */
 export const outcome = (letter) => `${OUTCOMES[letter].mark} ${OUTCOMES[letter].words}`;
+
+/** @param {number | null | undefined} s seconds */
+export const milliseconds = (s) => (s === null || s === undefined ? NOT_RECORDED : `${(1000 * s).toFixed(s < 0.01 ? 1 : 0)} ms`);
 
 /**
  * How many tokens of a verdict were not written, bonus included, because the text ended; 0 for who does not drive.
@@ -48,6 +52,13 @@ export const drawnFrom = (bonus) => (bonus?.source ? ` from the ${bonus.source}`
  */
 export const unwritten = (frame, verdict, place) =>
   verdict.verifier === frame.driver && frame.endReason && place >= frame.commit.piece.length ? `${place < verdict.path.length ? "accepted and thrown away" : "not written"}: the text ends before it (${frame.textEnd?.said ?? frame.endReason})` : null;
+
+/**
+ * What a verifier makes of the step, with the same luck, where processors work in the other mode: how many drafts it keeps
+ * and its bonus token; null where that is the same.
+ * @param {Verdict} verdict
+ */
+export const otherwise = ({ otherMode }) => otherMode && { mode: otherMode.mode, said: `keeps ${otherMode.path.length ? otherMode.path.map((node) => `node ${node}`).join(", ") : "no draft"}, then adds “${otherMode.bonus}”` };
 
 /**
  * @param {Frame} frame

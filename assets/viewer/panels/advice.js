@@ -7,9 +7,10 @@ import { rowsOf } from "../core/columns.js";
 import { digits } from "../core/digits.js";
 import { el, note } from "../core/dom.js";
 import { cells, number, table } from "../core/tables.js";
+import { milliseconds } from "../core/words.js";
 import { intervalOf } from "./draft_totals.js";
 
-/** @import { AdvisedTree, AdviceFound, AgainstTotals, RankTotals, Run, Totals } from "../core/frame.d.ts" */
+/** @import { AdvisedTree, AdviceFound, AgainstTotals, RankTotals, Totals } from "../core/frame.d.ts" */
 /** @import { Act } from "../core/state.js" */
 
 /**
@@ -30,14 +31,13 @@ function saidOf({ noise, parted, value }) {
 }
 
 /**
- * @param {Run} run
  * @param {Totals} totals
  * @param {Act} act
  * @param {boolean} ofRange whether the totals are of chosen steps; the advice never is
  */
-export function adviceParts(run, { ranks, advice }, act, ofRange) {
-  return [ranksPart(ranks), el("section", { class: "sv-advice", "aria-label": "What shape would pay" }, el("h4", {}, "What shape would pay?"),
-    ofRange ? note("By all steps of the run, not by the chosen ones alone.") : null, advice.found ? foundPart(run, advice.found, act) : note(advice.refused || ""))];
+export function adviceParts({ ranks, advice }, act, ofRange) {
+  return [ranks && ranksPart(ranks), advice && el("section", { class: "sv-advice", "aria-label": "What shape would pay" }, el("h4", {}, "What shape would pay?"),
+    ofRange ? note("By all steps of the run, not by the chosen ones alone.") : null, advice.found ? foundPart(advice.found, act) : note(advice.refused || ""))];
 }
 
 /** @param {RankTotals} ranks */
@@ -61,28 +61,26 @@ const rankRow = (name, { ends, known, never, beyond, noRow }, most) => el("tr", 
 const count = (n, most) => el("span", { class: "sv-count" }, String(n), el("i", { style: `height: ${(16 * n) / most}px`, "aria-hidden": "true" }));
 
 /**
- * @param {Run} run
  * @param {AdviceFound} found
  * @param {Act} act
  */
-function foundPart(run, found, act) {
+function foundPart(found, act) {
   const rows = found.trees.map((tree) => el("tr", { "data-budget": tree.budget }, el("th", { scope: "row" }, `${tree.nodes} nodes`, tree.fastest ? el("span", { class: "sv-badge" }, "fastest") : null), cells([
-    String(tree.levels), number(tree.expected), tree.seconds === null ? null : el("span", {}, `${digits(1000 * tree.seconds)} ms`), tree.seconds === null ? null : number(tree.expected / tree.seconds)])));
+    String(tree.levels), number(tree.expected), tree.seconds === null ? null : el("span", {}, milliseconds(tree.seconds)), tree.seconds === null ? null : number(tree.expected / tree.seconds)])));
   const best = found.trees.find(({ budget }) => budget === found.best) || found.trees[0];
   return el("div", {},
     note(`${found.decisions} decisions stand behind this, nodes whose children ${found.driver} judged in ${found.steps} steps${found.leftOut ? `, ${found.leftOut} with another driver, proposal, sampling or processors left out` : ""}. Today's trees have ${digits(found.nodes)} nodes: expected by the same model ${found.today.toFixed(2)} new tokens a target forward, seen ${found.seen.toFixed(2)} (95 %: ${intervalOf(found.low, found.high, (end) => end.toFixed(2))}); the model is off by ${(found.today - found.seen).toFixed(3)}.`),
     table("Best trees by budget", ["Tree", "Levels", "Expected tokens a forward", "Forwards of a step", "Expected tokens a second"], rows), ...found.notes.map((text) => note(text)),
-    takePart(run, best, act));
+    takePart(best, act));
 }
 
 /**
- * @param {Run} run
  * @param {AdvisedTree} best
  * @param {Act} act
  */
-function takePart(run, best, act) {
+function takePart(best, act) {
   const shape = el("details", { class: "sv-shape" }, el("summary", {}, `The tree of ${best.nodes} nodes`), el("code", {}, `--builder explicit --tree ${best.paths}`));
   const { takeShape } = act;
-  if (!takeShape || run.engine) return shape;
+  if (!takeShape) return shape;
   return el("div", {}, el("button", { type: "button", "data-act": "take-shape", title: "Draft tree explicit, with these paths, in Settings; the next run has it", onclick: () => takeShape(best.budget) }, `Take the tree of ${best.nodes} nodes into the settings`), shape);
 }

@@ -4,7 +4,7 @@ import { digits, restOf, saidOfRest } from "../core/digits.js";
 import { el, more, note, swatch, token } from "../core/dom.js";
 import { nodePath, verdictPath } from "../core/python_path.js";
 import { CALLS, unrecorded } from "../core/recorded.js";
-import { drawnFrom, looksOf, unwritten } from "../core/words.js";
+import { drawnFrom, looksOf, otherwise, unwritten } from "../core/words.js";
 import { recorded } from "./said.js";
 
 /** @import { Frame, Residual, Run, Top, Verdict } from "../core/frame.d.ts" */
@@ -33,11 +33,12 @@ const amount = (p, role, path, said) => el("td", { class: "sv-amount" }, el("spa
 export function bonusBox(run, frame, verdict) {
   const { bonus, verifier } = verdict, path = `${verdictPath(frame.step, verifier)}.bonus`, late = unwritten(frame, verdict, verdict.path.length);
   if (!bonus) return el("div", { class: "sv-decision", "data-bonus": verifier }, el("div", { class: "sv-who" }, swatch(looksOf(run, verifier)), ` ${verifier} `), el("p", { class: "sv-note" }, "bonus token ", unrecorded(CALLS.bonus)));
-  const { top } = bonus;
+  const { top } = bonus, other = otherwise(verdict);
   const coin = bonus.uniform === null ? null : [", u ", recorded(bonus.uniform, `${path}.uniform`, digits(bonus.uniform, 7))];
   return el("div", { class: "sv-decision", "data-bonus": verifier },
     el("div", { class: "sv-who" }, swatch(looksOf(run, verifier)), ` ${verifier} `, token(bonus.text)),
     el("p", { class: "sv-note" }, `${drawnFrom(bonus)} at node ${bonus.node}`.trim(), coin, late ? `; ${late}` : null),
+    other ? note(`≠ With processors in the ${other.mode} mode and the same luck it ${other.said}.`) : null,
     bonus.fault ? el("p", { class: "sv-finding" }, `✕ ${bonus.fault}`) : null,
     bonus.draftRank === null ? null : note(`The draft took ${bonus.draftRank === 1 ? "one token" : `${bonus.draftRank} tokens`} for likelier there.`),
     top ? more("The distribution it was drawn from", () => bars(frame, top, bonus.token, `${path}.distribution`)) : el("p", { class: "sv-note" }, "What it was drawn from: ", unrecorded(CALLS.bonusRow)));

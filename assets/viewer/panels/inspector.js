@@ -7,7 +7,7 @@ import { decisionsOf } from "../core/columns.js";
 import { el, note, swatch, token } from "../core/dom.js";
 import { nodePath, verdictPath } from "../core/python_path.js";
 import { askable, CALLS, NOT_RECORDED } from "../core/recorded.js";
-import { looksOf, outcome } from "../core/words.js";
+import { looksOf, outcome, unwritten } from "../core/words.js";
 import { arithmetic, sentence } from "./decision.js";
 import { bothBars, decisionPicture } from "./decision_pictures.js";
 import { nodeNumbers } from "./node_numbers.js";
@@ -59,15 +59,16 @@ function picture(run, frame, node, view, act) {
   const parent = tree.parent[node], place = parent ? `node ${parent}` : "the root", ceiling = known.target ? [outsideBox(run, frame, parent, place), processedBox(frame, parent, place)] : [];
   const verdict = /** @type {Verdict} */ (frame.verdicts.find((one) => one.verifier === lens)), state = known.states[lens]?.[node];
   const decision = state === undefined ? undefined : decisionsOf(verdict).slice(0, known.taken).filter((one) => one.node === node).at(-1);
+  const late = known.written && state === "a" ? unwritten(frame, verdict, verdict.path.indexOf(node)) : null, ended = late ? note(`${late[0].toUpperCase()}${late.slice(1)}.`) : null;
   const say = (/** @type {Part[]} */ parts) => el("p", { class: "sv-say", "data-verifier": lens }, said(parts, act));
   if (decision) return [
-    say(sentence(frame, lens, decision, decision.outcome === "a" && state === "p" ? "p" : decision.outcome)),
+    say(sentence(frame, lens, decision, decision.outcome === "a" && state === "p" ? "p" : decision.outcome)), ended,
     ...decisionPicture(frame, verdict, looksOf(run, lens), decision, act), otherModeNote(frame, verdict, node), ...ceiling, othersBox(run, frame, node, view, act),
   ];
   const bars = bothBars({ value: nodes.q[node], path: `${nodePath(step, node)}.draft_prob` }, { value: known.target ? nodes.p[node] : null, path: `${nodePath(step, node)}.target_prob` }, known.target ? NOT_RECORDED : "?");
   if (!known.target) return [say([{ strong: "Only a guess so far." }, " The target has not looked yet."]), bars];
   if (state === undefined || known.taken < decisionsOf(verdict).length) return [say([{ strong: "Not decided yet." }, " The target has scored it."]), bars, ...ceiling];
-  return [...undecided(frame, verdict, node, state, say), bars, otherModeNote(frame, verdict, node), ...ceiling, othersBox(run, frame, node, view, act)];
+  return [...undecided(frame, verdict, node, state, say), ended, bars, otherModeNote(frame, verdict, node), ...ceiling, othersBox(run, frame, node, view, act)];
 }
 
 /**

@@ -1,18 +1,15 @@
 /* What is said of a whole step: its facts and bonus tokens beside the tree, all its nodes as a table, its phases as a list. */
 
 import { el, nodeButton, note, token } from "../core/dom.js";
-import { CALLS, lacksOf, NOT_RECORDED, unrecorded } from "../core/recorded.js";
+import { CALLS, lacksOf, unrecorded } from "../core/recorded.js";
 import { cells, number, table } from "../core/tables.js";
-import { cutOff, driving, outcome, thrownAway } from "../core/words.js";
+import { cutOff, driving, milliseconds, outcome, thrownAway } from "../core/words.js";
 import { phasesOf } from "../tree/phases.js";
 import { bonusBox } from "./distributions.js";
 import { headFacts } from "./head.js";
 
 /** @import { Frame, Phase, Run } from "../core/frame.d.ts" */
 /** @import { Act, View } from "../core/state.js" */
-
-/** @param {number | null | undefined} s seconds */
-const milliseconds = (s) => (s === null || s === undefined ? NOT_RECORDED : `${(1000 * s).toFixed(s < 0.01 ? 1 : 0)} ms`);
 
 /**
  * Where the time of a step went. Of another engine only what it said.

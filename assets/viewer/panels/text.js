@@ -137,7 +137,7 @@ const oneLine = (text) => text.replace(/\r?\n/g, "⏎");
 function segmentOf(run, step, frame) {
   const rows = frame ? rowsOf(frame.commit) : [];
   const words = rows.map(({ piece, origin }) => el("span", { class: `sv-word sv-${origin}`, "data-step": step }, oneLine(piece) || "◦"));
-  const dots = el("div", { class: "sv-segdots", "aria-hidden": "true" }, rows.map(({ origin }) => el("i", { class: `sv-dot-${origin}` })));
+  const dots = el("div", { class: "sv-segdots", "aria-hidden": "true" }, rows.map(({ origin }) => el("i", { class: `sv-dot-${origin}` })), frame && driving(frame).otherMode ? el("b", {}, "≠") : null);
   const style = frame ? `--sv-driver: var(--sv-${looksOf(run, frame.driver).role})` : null, unknown = el("span", { class: "sv-unknown" }, "…");
   const box = el("div", { class: "sv-seg", "data-step": step, style }, dots, el("div", { class: "sv-words" }, frame ? [words, unknown] : el("span", { class: "sv-gap" }, " … ")));
   return { frame, box, words, said: "" };

@@ -51,7 +51,7 @@ export function drawTotals(ui, run, state, act) {
   const driver = totals.verifiers.find((v) => v.drives === totals.steps), cut = driver ? driver.emitted - totals.tokens : 0;
   ui.totals.replaceChildren(
     note(`${saidOfSteps(state.range, totals.steps)}, ${totals.tokens} new tokens. Only the driver's choices became text; the others judged the trees it led to.${driver && cut > 0 ? ` The driver's ${driver.emitted} tokens count ${cut} that were thrown away, because the text ended: ${thrownOf(totals.thrown, cut - totals.thrown)}.` : ""}`),
-    totalsOfAll("Totals of the run so far, by verifier", run, totals.verifiers, totals.steps, totals.formulas), ...[againstLines(totals.against), ...sharedTotals(run, totals), ...draftTotals(run, totals), ...adviceParts(run, totals, act, state.range !== null)].filter((part) => part !== null));
+    totalsOfAll("Totals of the run so far, by verifier", run, totals.verifiers, totals.steps, totals.formulas), ...[againstLines(totals.against), ...sharedTotals(run, totals), ...draftTotals(run, totals), ...adviceParts(totals, act, state.range !== null)].filter((part) => part !== null));
 }
 
 /**

@@ -3,7 +3,7 @@
 import { el, nodeButton, swatch, token } from "../core/dom.js";
 import { CALLS, unrecorded } from "../core/recorded.js";
 import { cells, table } from "../core/tables.js";
-import { cutOff, looksOf, unwritten } from "../core/words.js";
+import { cutOff, looksOf, otherwise, unwritten } from "../core/words.js";
 
 /** @import { Frame, Run, Verdict } from "../core/frame.d.ts" */
 /** @import { Act, View } from "../core/state.js" */
@@ -37,14 +37,14 @@ function lawOf(run, frame, verdict, view) {
  */
 export function verdictTable(run, frame, view, act) {
   const rows = frame.verdicts.map((verdict) => {
-    const { verifier, path, bonus } = verdict, options = Object.entries(verdict.options).map(([k, v]) => `${k} ${v}`).join(", "), cut = cutOff(frame, verdict);
+    const { verifier, path, bonus } = verdict, options = Object.entries(verdict.options).map(([k, v]) => `${k} ${v}`).join(", "), cut = cutOff(frame, verdict), other = otherwise(verdict);
     return el("tr", { class: view.shown.has(verifier) ? null : "sv-off", "data-verifier": verifier },
       el("th", { scope: "row" }, swatch(looksOf(run, verifier)), " ", verifier,
         verifier === frame.driver ? el("span", { class: "sv-badge", title: "its verdict is committed" }, "driver") : null,
         options ? el("small", {}, options) : null),
       el("td", { class: "sv-number" }, String(path.length), cut > 1 ? el("small", {}, `${frame.commit.piece.length} written`) : null),
       cells([
-        path.length ? path.map((node) => [nodeButton(node, frame.nodes.text[node], act), " "]) : el("em", {}, "nothing"),
+        [path.length ? path.map((node) => [nodeButton(node, frame.nodes.text[node], act), " "]).flat() : el("em", {}, "nothing"), other ? el("small", {}, `≠ in the ${other.mode} mode it ${other.said}`) : null],
         bonus ? [token(bonus.text), cut > 0 ? el("small", {}, unwritten(frame, verdict, path.length)) : null] : unrecorded(CALLS.bonus),
         !bonus ? null : [bonus.source || unrecorded(CALLS.bonusRow), ", at node ", nodeButton(bonus.node, String(bonus.node), act), bonus.fault ? el("p", { class: "sv-bad sv-wide" }, `✕ ${bonus.fault}`) : null],
         lawOf(run, frame, verdict, view),

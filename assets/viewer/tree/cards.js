@@ -40,8 +40,13 @@ import { INSET } from "./ladder.js";
 
 /** Widths below which a card has no room for its mark, its bars, its pips. */
 const THROWN = "thrown away", WORDY = 150;
-const NARROW = 128, TWO_LINES = 44, PIPPED = 100, PIP = 8;
+const NARROW = 128, TWO_LINES = 44, PIPPED = 100;
+/** Room of a verifier's place on a card; closer together where more than the first number judged, so that tokens keep theirs. */
+const MANY = 6, PIP = 8, CLOSE_PIP = 6;
 const MARKS = { a: "m0 0 3.5 4 7-8", r: "m1 -4 8 8m0-8-8 8", p: "M9 0a4 4 0 1 1-8 0a4 4 0 1 1 8 0" };
+
+/** @param {number} places */
+const pitch = (places) => (places > MANY ? CLOSE_PIP : PIP);
 
 /**
  * @param {SVGElement} made
@@ -82,7 +87,7 @@ function examined(shapes, card, wide, high) {
     end -= beside * DIGIT * said.length + 4;
   }
   shapes.push(label(number, 8, base, 12, "start", "sv-cardnumber"), token(fitting(card.text, end - start, size), start, base, size));
-  const pips = card.places && card.places > 1 && wide >= PIPPED ? PIP * card.places + 6 : 0, high2 = big ? 4.5 : 2.5;
+  const pips = card.places && card.places > 1 && wide >= PIPPED ? pitch(card.places) * card.places + 6 : 0, high2 = big ? 4.5 : 2.5;
   bars(shapes, card, 8, base + (big ? 6 : 4), wide - 16 - pips, high2);
   if (pips) addPips(shapes, card, wide - 8, big ? base + 12 : base + 6.5);
   line(shapes, card.compared?.line, 10, high - (big ? 8 : 5), wide - 20, big ? 4 : 3.2);
@@ -107,14 +112,14 @@ function quiet(shapes, card, wide, high) {
       shapes.push(mark(/** @type {string} */ (card.state), end - 9, base - 4));
       end -= 14;
     }
-    const room = wide < NARROW ? 0 : Math.max(28, Math.min(40, wide * 0.22));
+    const room = wide < NARROW ? 0 : Math.max(28, Math.min(Number(card.places) > MANY ? 28 : 40, wide * 0.22));
     if (room) {
       bars(shapes, card, end - room, middle - 4.5, room, 3.5);
       end -= room + 8;
     }
     if (card.pips?.length && wide >= PIPPED) {
       addPips(shapes, card, end, middle);
-      end -= PIP * (card.places || 0) + 2;
+      end -= pitch(card.places || 0) * (card.places || 0) + 2;
     }
     if (seen) line(shapes, card.compared?.line, 6, high - 3.5, wide - 12, 2.6);
   }
@@ -132,7 +137,7 @@ function spacious(shapes, card, wide, high) {
   const number = String(card.hit.node), start = 12 + 7 * number.length, base = high / 2 - 3, room = wide - 16 - (card.count ? 60 : 0), seen = card.state && card.state in MARKS;
   shapes.push(label(number, 8, base, 12, "start", "sv-cardnumber"), token(fitting(card.text, room + 8 - start - (seen ? 16 : 0), 13), start, base, 13));
   if (seen) shapes.push(mark(/** @type {string} */ (card.state), room - 4, base - 4));
-  bars(shapes, card, 8, base + 6, Math.min(room, wide - 16 - (card.pips?.length ? PIP * (card.places || 0) + 4 : 0)), 4);
+  bars(shapes, card, 8, base + 6, Math.min(room, wide - 16 - (card.pips?.length ? pitch(card.places || 0) * (card.places || 0) + 4 : 0)), 4);
   if (!card.count) addPips(shapes, card, wide - 8, base + 11);
   if (seen) line(shapes, card.compared?.line, 8, high - 6, wide - 16, 2.6);
 }
@@ -219,9 +224,10 @@ function line(shapes, drawn, x, y, wide, radius) {
  * @param {number} y
  */
 function addPips(shapes, { pips = [], places = 0 }, right, y) {
+  const room = pitch(places), small = room < PIP ? 0.85 : 1;
   for (const { place, role, state } of pips) {
-    const x = right - PIP * (places - place) + PIP / 2, about = { class: `sv-pip sv-pip-${state === "." ? "none" : state}`, "data-state": state };
-    const made = state === "a" ? svg("circle", { ...about, cx: x, cy: y, r: 2.8 }) : state === "p" ? svg("circle", { ...about, cx: x, cy: y, r: 2.3 })
+    const x = right - room * (places - place) + room / 2, about = { class: `sv-pip sv-pip-${state === "." ? "none" : state}`, "data-state": state };
+    const made = state === "a" ? svg("circle", { ...about, cx: x, cy: y, r: 2.8 * small }) : state === "p" ? svg("circle", { ...about, cx: x, cy: y, r: 2.3 * small })
       : state === "r" ? svg("path", { ...about, d: `M${x - 2.2} ${y - 2.2}l4.4 4.4m0-4.4l-4.4 4.4` }) : svg("circle", { ...about, cx: x, cy: y, r: 0.9 });
     made.setAttribute("style", `--sv-own: var(--sv-${role})`);
     shapes.push(made);
@@ -229,7 +235,7 @@ function addPips(shapes, { pips = [], places = 0 }, right, y) {
   if (!pips.length) return;
   const taken = new Set(pips.map(({ place }) => place));
   for (let place = 0; place < places; place++)
-    if (!taken.has(place)) shapes.push(svg("circle", { class: "sv-pip-free", cx: right - PIP * (places - place) + PIP / 2, cy: y, r: 0.9 }));
+    if (!taken.has(place)) shapes.push(svg("circle", { class: "sv-pip-free", cx: right - room * (places - place) + room / 2, cy: y, r: 0.9 }));
 }
 
 /* ------------------------------------------------------------------------------------------------------- words */
@@ -243,7 +249,8 @@ function addPips(shapes, { pips = [], places = 0 }, right, y) {
 export function said(frame, card, view) {
   const { node, bonus: name } = card.hit;
   if (card.rank === "stub") return `Open ${card.count} folded nodes at node ${card.hit.stub}`;
-  if (name !== undefined) return `Bonus token of ${name}: ${card.text}, ${card.note || "drawn at the end of its path"}`;
+  const unlike = card.classes?.includes("sv-otherwise") ? ", otherwise with processors in the other mode" : "";
+  if (name !== undefined) return `Bonus token of ${name}: ${card.text}, ${card.note || "drawn at the end of its path"}${unlike}`;
   const { known } = view, parts = [`node ${node}, token ${card.text}`];
   const chance = (/** @type {number | null} */ value) => (value === null ? NOT_RECORDED : digits(value));
   if (node) parts.push(`draft ${chance(frame.nodes.q[node])}`);
@@ -251,5 +258,5 @@ export function said(frame, card, view) {
   if (card.compared?.said) parts.push(card.compared.line?.kind === "coin" ? `accept chance ${card.compared.said}` : card.compared.said);
   const state = node ? (known.states[view.lens] || "")[node] : "";
   if (state) parts.push(`${view.lens}: ${OUTCOMES[state].words}${card.thrown ? " and thrown away: the text ends before it" : ""}`);
-  return parts.join(", ");
+  return `${parts.join(", ")}${unlike}`;
 }

@@ -70,8 +70,9 @@ const NEARLY = 0.85;
 /** Room above for the titles of the columns, and at the sides. */
 const HEAD = 22, HEAD_BASE = 13, SIDE = 16;
 const NARROWEST_COLUMN = 118, WIDEST_COLUMN = 300, WIDEST_CARD = 196, DEEP = 3;
-/** Height of another verifier's bonus card, of a line that passes below the children of its node, room between cards. */
-const BONUS = 26, LANE = 5, BONUS_GAP = 4;
+/** Height of another verifier's bonus card, of a line that passes below the children of its node, room between cards; lower
+ * where there are many of them. */
+const BONUS = 26, LANE = 5, BONUS_GAP = 4, MANY = 5, LOW_BONUS = 20, LOW_GAP = 2;
 
 /**
  * @param {Shape} shape
@@ -167,7 +168,7 @@ function placeRows({ parent, rank, ends }, { children, stubs }, density) {
     placed.push(node);
   }
   place(0);
-  const bonus = placeBonus(ends, y, lanes, density);
+  const bonus = placeBonus(ends, y, lanes, density, cursor);
   // Bonus cards that reach above the tree push all of it down.
   const above = Math.max(0, ...bonus.map((card) => card.high / 2 - card.y));
   const bottom = Math.max(cursor, ...bonus.map((card) => card.y + card.high / 2));
@@ -178,26 +179,35 @@ function placeRows({ parent, rank, ends }, { children, stubs }, density) {
 }
 
 /**
- * The bonus cards, one below the other: that of the spine at its height, the others pushed away from it.
+ * The bonus cards, one below the other: that of the spine at its height, the others pushed away from it, below it or, where
+ * they would reach below the tree and there is room above, as many as that takes above it.
  * @param {End[]} ends
  * @param {(number | null)[]} y
  * @param {Map<number, number>} lanes
  * @param {typeof DENSITIES[number]} density
+ * @param {number} bottom of the tree
  * @returns {Raised[]}
  */
-function placeBonus(ends, y, lanes, density) {
+function placeBonus(ends, y, lanes, density, bottom) {
+  const [low, gap] = ends.length - 1 > MANY ? [LOW_BONUS, LOW_GAP] : [BONUS, BONUS_GAP];
   /** @type {Map<number, number>} */
   const taken = new Map();
   const cards = ends.map((end, i) => {
     const place = taken.get(end.node) || 0, from = lanes.get(end.node);
     if (i) taken.set(end.node, place + 1);
     const own = Number(y[end.node]), lane = i === 0 ? own : from === undefined ? own + Math.min(6, 3 * place) : from + LANE * place;
-    return { ...end, lane, y: lane, high: i ? BONUS : density.path - 8, first: i === 0 };
+    return { ...end, lane, y: lane, high: i ? low : density.path - 8, first: i === 0 };
   });
   cards.sort((a, b) => a.lane - b.lane || Number(b.first) - Number(a.first));
-  const at = cards.findIndex((card) => card.first), apart = (/** @type {number} */ i) => (cards[i].high + cards[i + 1].high) / 2 + BONUS_GAP;
-  for (let i = at + 1; i < cards.length; i++) cards[i].y = Math.max(cards[i].y, cards[i - 1].y + apart(i - 1));
-  for (let i = at - 1; i >= 0; i--) cards[i].y = Math.min(cards[i].y, cards[i + 1].y - apart(i));
+  const apart = (/** @type {number} */ i) => (cards[i].high + cards[i + 1].high) / 2 + gap;
+  for (let at = cards.findIndex((card) => card.first); at >= 0; at++) {
+    for (const card of cards) card.y = card.lane;
+    for (let i = at + 1; i < cards.length; i++) cards[i].y = Math.max(cards[i].y, cards[i - 1].y + apart(i - 1));
+    for (let i = at - 1; i >= 0; i--) cards[i].y = Math.min(cards[i].y, cards[i + 1].y - apart(i));
+    const top = cards[0].y - cards[0].high / 2, last = cards[cards.length - 1];
+    if (at === cards.length - 1 || last.y + last.high / 2 <= bottom || top < low + gap) break;
+    [cards[at], cards[at + 1]] = [cards[at + 1], cards[at]];
+  }
   return cards.map(({ first: _, ...card }) => card);
 }
 

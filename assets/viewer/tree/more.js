@@ -1,14 +1,23 @@
-/* The menu at the end of the tree's row of tools: what is wanted rarely, behind one button. */
+/* Menus of the tree's row of tools: what is wanted rarely, and all verifiers, each behind one button. */
 
 import { el } from "../core/dom.js";
 
+/** @typedef {{box: HTMLElement, button: HTMLButtonElement, list: HTMLElement, open: () => void}} Menu */
+
+/** The tools at the end of the row; whoever has one appends a button to `list`. */
+export const makeMore = () => makeMenu({ act: "more", sign: "⋯", label: "More tools of this step", title: "Tools of this step", role: "menuitem" });
+
+/** All verifiers, each a switch: the menu stays open while some are chosen. */
+export const makeEveryone = () => makeMenu({ act: "everyone", sign: "", label: "All verifiers", title: "Verifiers, each shown or hidden", role: "menuitemcheckbox" });
+
 /**
- * A button and the list it opens; whoever has a tool for it appends a button to `list`.
- * @returns {{box: HTMLElement, button: HTMLButtonElement, list: HTMLElement}}
+ * A button and the list it opens.
+ * @param {{act: string, sign: string, label: string, title: string, role: "menuitem" | "menuitemcheckbox"}} about
+ * @returns {Menu}
  */
-export function makeMore() {
-  const button = el("button", { type: "button", "data-act": "more", "aria-haspopup": "menu", "aria-expanded": "false", "aria-label": "More tools of this step", title: "More tools of this step" }, "⋯");
-  const list = el("div", { class: "sv-tools", role: "menu", "aria-label": "Tools of this step", hidden: true }), box = el("div", { class: "sv-more" }, button, list);
+function makeMenu({ act, sign, label, title, role }) {
+  const button = el("button", { type: "button", "data-act": act, "aria-haspopup": "menu", "aria-expanded": "false", "aria-label": label, title: label }, sign);
+  const list = el("div", { class: "sv-tools", role: "menu", "aria-label": title, hidden: true }), box = el("div", { class: "sv-more" }, button, list);
   const items = () => /** @type {HTMLButtonElement[]} */ ([...list.querySelectorAll("button:enabled")]);
 
   /** @param {boolean} open */
@@ -17,7 +26,7 @@ export function makeMore() {
     button.setAttribute("aria-expanded", String(open));
     if (!open) return;
     for (const item of list.querySelectorAll("button")) {
-      item.setAttribute("role", "menuitem");
+      item.setAttribute("role", role);
       item.tabIndex = -1;
     }
     items()[0]?.focus();
@@ -25,7 +34,8 @@ export function makeMore() {
 
   function leave() {
     const isInside = list.contains(document.activeElement);
-    if (isInside) button.focus();
+    // Where there is no room for the button, the menu was opened from the one at the end of the row.
+    if (isInside) (button.offsetParent ? button : /** @type {HTMLElement | null} */ (box.parentElement?.querySelector("[data-act=more]")))?.focus();
     set(false);
   }
 
@@ -36,7 +46,7 @@ export function makeMore() {
     set(true);
   });
   list.addEventListener("click", (event) => {
-    if (event.target instanceof Element && event.target.closest("button")) leave();
+    if (role === "menuitem" && event.target instanceof Element && event.target.closest("button")) leave();
   });
   list.addEventListener("keydown", (event) => {
     const all = items(), at = all.indexOf(/** @type {HTMLButtonElement} */ (document.activeElement));
@@ -49,5 +59,5 @@ export function makeMore() {
   box.addEventListener("focusout", (event) => {
     if (!(event.relatedTarget instanceof Node && box.contains(event.relatedTarget))) set(false);
   });
-  return { box, button, list };
+  return { box, button, list, open: () => set(true) };
 }

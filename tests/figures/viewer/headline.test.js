@@ -58,3 +58,10 @@ test("where the text ended inside a path that is said, not that a token was adde
     assert.ok(headlineOf(frame, frame.driver, null).said.endsWith(said), said);
   }
 });
+
+test("what the driver would do with processors in the other mode stands at the end of the line", () => {
+  const frame = structuredClone(FIRST.chain), verdict = frame.verdicts.find((v) => v.verifier === frame.driver), said = () => headlineOf(frame, frame.driver, null).said;
+  assert.ok(!said().includes("≠"));
+  verdict.otherMode = { mode: "exact", path: [], bonus: "sea", nodes: [1] };
+  assert.ok(said().endsWith("; ≠ processors in exact mode: none kept, then “sea”"), said());
+});

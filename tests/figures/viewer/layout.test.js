@@ -114,3 +114,16 @@ test("on a telephone siblings stand beside the path in their order, and every ro
     assert.ok(high >= 44, `a finger meets ${high} pixels`);
   }
 });
+
+test("nine bonus tokens at a root whose children were all refused fold nothing: as many as that takes stand above the spine", () => {
+  const parent = [-1, 0, 0, 0, 0, ...[1, 2, 3, 4].flatMap((up) => [up, up]), ...Array.from({ length: 8 }, (_, i) => [5 + i, 5 + i]).flat()];
+  const depth = parent.map((_, node) => (node === 0 ? 0 : node < 5 ? 1 : node < 13 ? 2 : 3)), rank = depth.map((at) => ["root", "tried", "idle", "idle"][at]);
+  const order = [], visit = (node) => (parent.forEach((up, kid) => up === node && visit(kid)), order.push(node));
+  visit(0);
+  const ends = Array.from({ length: 9 }, (_, i) => ({ verifier: `v${i}`, node: 0 })), spot = layOut({ parent, order, depth, rank, open: new Set(), ends }, WINDOW);
+  assert.equal(spot.folded, 0);
+  const [own, ...others] = ["v0", ...ends.slice(1).map(({ verifier }) => verifier)].map((name) => spot.bonus.find((card) => card.verifier === name));
+  assert.equal(own.y, spot.y[0]);
+  assert.ok(others.some(({ y }) => y < own.y));
+  for (const card of [own, ...others]) assert.ok(card.y + card.high / 2 <= spot.height);
+});
