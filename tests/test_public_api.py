@@ -139,6 +139,9 @@ def test_a_run_stops_at_a_breakpoint(pair: dict[str, str]) -> None:
         ({"builder_options": {"total": 3}}, "total"),
         ({"until": "never"}, "There is no breakpoint"),
         ({"preset": "unheard-of"}, "There is no preset"),
+        ({"processor_mode": "frozen"}, "no processor is given"),
+        ({"processor_draft": True}, "no processor is given"),
+        ({"processors": "json:JSONEncoder"}, "no class derived from"),
     ],
 )
 def test_bad_arguments_are_one_sentence_before_any_model_is_loaded(

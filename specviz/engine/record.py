@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from specviz.errors import RecordingInterrupted, SpecvizError
+from specviz.errors import RecordingInterrupted, SettingsError, SpecvizError
 from specviz.models.download_cache import ProgressCallback, silent
 from specviz.models.head_options import heads_texts
 from specviz.models.pair_spec import ModelChoice, pair_names
@@ -135,6 +135,11 @@ def record(
 
     names, known = named_verifiers(verifiers)
     asked = parse_processors(processors, processor_mode, draft=processor_draft)
+    if asked is None and (processor_mode != "exact" or processor_draft):
+        raise SettingsError(
+            "A mode of processors, or their work on the draft, was asked for and no processor is given; name one, e.g. "
+            "repetition_penalty:penalty=1.2, or leave these out."
+        )
     load_named(asked)
     sampling = build_sampling(temperature=temperature, top_k=top_k, top_p=top_p, eta_cutoff=eta_cutoff)
     settings = build_settings(

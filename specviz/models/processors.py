@@ -6,11 +6,9 @@ command line and Python programs call. Settings in a file, or in a form of a pag
 
 from __future__ import annotations
 
-import importlib
-import sys
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import torch
@@ -30,6 +28,7 @@ from specviz.errors import SettingsError, shown
 from specviz.options import Options, parse_options
 from specviz.processing import Function, Processing, Processor
 from specviz.trace.schema import Choice, Option, Processors
+from specviz.user_code import import_named
 
 MOST_TOKENS = 10_000
 """Tokens that one processor names."""
@@ -237,14 +236,7 @@ def load_processor(spec: str) -> None:
     module, _, name = spec.partition(":")
     if module in KINDS:
         raise SettingsError(f"The processor {module} has no value for its option {name}; write {module}:{name}=VALUE.")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (Exception, SystemExit) as error:  # a user's module may fail in any way while it is imported
-        what = f"{type(error).__name__}: {error}"
-        raise SettingsError(f"The processor {shown(spec)} cannot be imported: {what}.") from error
+    found = import_named(spec, "processor")
     if not (isinstance(found, type) and issubclass(found, LogitsProcessor)):
         raise SettingsError(f"{shown(spec)} is no class derived from transformers' LogitsProcessor.")
     _LOADED[spec] = found
@@ -275,6 +267,7 @@ def check_processors(processors: Processors | None) -> list[tuple[Choice, Kind |
             kind = KINDS[choice.name]
             found.append((choice, kind, parse_options(kind.options, "processor", choice)))
         elif choice.name in _LOADED:
+            _check_arguments(choice)
             found.append((choice, None, None))
         elif ":" in choice.name:
             raise SettingsError(
@@ -362,6 +355,21 @@ def _named(processor: LogitsProcessor, about: About, padding: int) -> Choice | N
     if type(one) is MinPLogitsWarper and one.min_tokens_to_keep == 1:
         return Choice(name="min_p", options={"min_p": float(one.min_p)})
     return None
+
+
+def _check_arguments(choice: Choice) -> None:
+    """Whether a class of the user's can be called with these options, before a model is loaded."""
+    try:
+        signature = inspect.signature(_LOADED[choice.name])
+    except ValueError:  # some classes do not tell
+        return
+    try:
+        signature.bind(**choice.options)
+    except TypeError as error:
+        options = ", ".join(signature.parameters) or "none"
+        raise SettingsError(
+            f"The processor {shown(choice.name)} cannot be made: {error}; its options are: {options}."
+        ) from None
 
 
 def _made(choice: Choice) -> Function:

@@ -24,6 +24,12 @@ def rank_report(steps: Sequence[Step]) -> list[str]:
     lines += [_line(f"rejected at depth {one.depth}", one) for one in rejections]
     lines += [_line(f"leaf at depth {one.depth}", one) for one in leaves]
     lines.append("never: the draft gives it nothing. no row: the draft did not run there, or it was not recorded.")
+    if known := sum(sum(one.known) + one.never for one in rejections):
+        likeliest = [sum(sum(one.known[:columns]) for one in rejections) for columns in (4, 6, 7)]
+        lines.append(
+            f"Of {known} rejections whose rank is known the token was among the draft's 4 likeliest in {likeliest[0]}, "
+            f"its 16 likeliest in {likeliest[1]}, its 32 likeliest in {likeliest[2]}."
+        )
     if any(one.beyond for one in (*rejections, *leaves)):
         fewest = min(one.recorded for one in (*rejections, *leaves) if one.beyond)
         lines.append(
@@ -63,6 +69,7 @@ def _lines(it: Advice) -> Iterator[str]:
         f"today: {digits(it.nodes)} nodes on average, expected {digits(it.today)}, seen {digits(it.seen)} "
         f"({interval_text(it.interval)}): the model is off by {it.today - it.seen:+.3f}"
     )
+    yield "expected, seen: new tokens a step, the bonus token included"
     yield f"{'budget':>8}{'nodes':>7}{'levels':>8}{'expected':>10}{'ms':>9}{'tokens/s':>10}"
     for tree in it.trees:
         mark = "  fastest" if tree.budget == it.fastest else ""
@@ -70,7 +77,8 @@ def _lines(it: Advice) -> Iterator[str]:
     yield from _timed(it)
     yield f"{HOPEFUL} (--held-out)"
     best = it.best()
-    yield f"advised, {best.nodes} nodes: --builder explicit --tree {best.paths}" + _proposal(it)
+    # Quoted, because shells have a use of their own for brackets.
+    yield f'advised, {best.nodes} nodes: --builder explicit --tree "{best.paths}"' + _proposal(it)
 
 
 def _proposal(it: Advice) -> str:

@@ -44,7 +44,14 @@ def _choice(text: str) -> Choice:
             "an example is repetition_penalty:penalty=1.2."
         )
     options = [pair for pair in (found["options"] or "").split(",") if pair.strip()]
-    return build_choice(found["name"], parse_pairs(options, "processor"))
+    try:
+        pairs = parse_pairs(options, "processor")
+    except SettingsError as error:
+        raise SettingsError(
+            f"{str(error).removesuffix('.')}; examples are repetition_penalty:penalty=1.2 and, for a list, which has "
+            "spaces between its entries, suppress_tokens:tokens=5 17."
+        ) from None
+    return build_choice(found["name"], pairs)
 
 
 def written(chosen: Iterable[Choice]) -> str:

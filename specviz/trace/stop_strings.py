@@ -84,6 +84,25 @@ def stops_of(trace: Trace, position: int) -> tuple[str, ...]:
     return said.stop if said else ()
 
 
+def end_in_words(trace: Trace, position: int, shown: Callable[[str], str]) -> str:
+    """Why the text ends in ``steps[position]``; of a stop string which one, over how many tokens, and what the last of
+    them says after it.
+
+    Args:
+        shown: what makes text of strangers fit to be shown.
+    """
+    step, found = trace.steps[position], completed_by(trace, position)
+    if found is None:
+        return str(trace.ended_by(position))
+    said = f"stop string “{shown(found.string)}”"
+    if found.tokens > 1:
+        said += f" over {found.tokens} tokens"
+    if found.after:
+        rest = shown(step.text_of()[step.committed[-1]].raw[-found.after :].decode("utf-8", "replace"))
+        said += f", whose last one goes on with “{rest}”" if found.tokens > 1 else f", then “{rest}”"
+    return said
+
+
 def parse_stops(text: str) -> tuple[str, ...]:
     r"""Stop strings as somebody types them, one a line; ``\n``, ``\t``, ``\r`` and ``\\`` stand for what they do in
     code.

@@ -26,10 +26,13 @@ from specviz.trace.metrics import (
     same_steps,
     tolerances,
 )
+from specviz.trace.processors import written as written_processors
 from specviz.trace.schema import Timings, Trace, text_of_tokens, written
+from specviz.trace.stop_strings import end_in_words
 
 _NODES_LISTED = 64
 _FAILURES_LISTED = 5
+_THROWN_NAMED = 8
 
 
 def summary(trace: Trace) -> str:
@@ -38,9 +41,13 @@ def summary(trace: Trace) -> str:
     texts = {token.id: token for step in steps for token in step.tokens}
     text = text_of_tokens([written(token, texts) for token in trace.output_tokens()])
     ended: str = trace.end_reason or ("not yet" if steps else "not started")
+    if steps and ended == "stop string":
+        ended = end_in_words(trace, len(steps) - 1, _one_line)
     tokens = len(trace.output_tokens())
-    thrown = sum(len(step.thrown_away()) for step in steps)
-    rest = f"; accepted and thrown away: {thrown}" if thrown else ""
+    thrown = [step.tree.nodes[node].token for step in steps for node in step.thrown_away()]
+    named = " ".join(f"“{_one_line(text_of_tokens([written(token, texts)]))}”" for token in thrown[:_THROWN_NAMED])
+    more = " ..." if len(thrown) > _THROWN_NAMED else ""
+    rest = f"; accepted and thrown away: {len(thrown)} ({named}{more})" if thrown else ""
     lines = [printable(text, keep="\n"), "", f"{tokens} tokens in {len(steps)} steps, ended: {ended}{rest}", ""]
     if not steps:
         return "\n".join([*lines, *_failed(trace)])
@@ -57,6 +64,7 @@ def summary(trace: Trace) -> str:
         f"by depth: {FORMULAS['acceptance_by_depth']}",
         f"by sibling rank: {FORMULAS['acceptance_by_rank']}",
         *_optima(trace, throughout),
+        *_processors(trace, throughout),
         "",
     ]
     lines += _draft(trace)
@@ -74,7 +82,7 @@ def _figures(trace: Trace, names: Iterable[str], driver: str) -> list[str]:
         accepted = sum(accepted_lengths(trace.steps, name))
         depth = _shares(acceptance_by_depth(trace.steps, name))
         rank = _shares(acceptance_by_rank(trace.steps, name))
-        lines.append(f"{mark}{printable(name, keep=''):<15}{efficiency:>10.2f}{accepted:>10}   {depth:<30}{rank}")
+        lines.append(f"{mark}{_one_line(name):<15}{efficiency:>10.2f}{accepted:>10}   {depth:<30}{rank}")
     return lines
 
 
@@ -88,8 +96,8 @@ def _against(trace: Trace, names: Iterable[str]) -> list[str]:
         if one is not None:
             noise = {None: "", True: ": may be noise", False: ": more than noise"}[one.noise if one.parted else None]
             lines.append(
-                f"{printable(name, keep='')} less {printable(last, keep='')}: {one.value:+.2f} new tokens a step "
-                f"({_interval(one.interval)}), other lengths in {one.parted} of {one.steps} steps{noise}"
+                f"{_one_line(name)} less {_one_line(last)}: {one.value:+.2f} new tokens a step "
+                f"({_interval(one.interval)}), paths of different lengths in {one.parted} of {one.steps} steps{noise}"
             )
     return lines
 
@@ -101,8 +109,45 @@ def _optima(trace: Trace, names: Iterable[str]) -> list[str]:
         at = node_acceptance(trace.steps, name)
         if at is not None:
             means = (f"{what} {getattr(at, what) / at.nodes:.3f}" for what in ("accepted", "expected", "optimum"))
-            lines.append(f"{printable(name, keep='')} at the {at.nodes} nodes that it reached: {', '.join(means)}")
+            lines.append(f"{_one_line(name)} at the {at.nodes} nodes that it reached: {', '.join(means)}")
     return [*lines, f"at the nodes reached: {FORMULAS['optimum']}"] if lines else []
+
+
+def _processors(trace: Trace, names: Iterable[str]) -> list[str]:
+    """What the processors did to the target's rows, and what the mode that was not chosen would have changed."""
+    chosen = trace.settings.processors if trace.settings else None
+    nodes = [
+        (node.processed.moved, node.processed.apart, step.index, node.id)
+        for step in trace.steps
+        for node in step.tree.nodes
+        if node.processed is not None
+    ]
+    if chosen is None or not nodes:
+        return []
+    moved = sum(one[0] for one in nodes) / len(nodes)
+    _, apart, step, node = max(nodes, key=lambda one: one[1])
+    lines = [
+        f"processors: {_one_line(written_processors(chosen.chosen))}, {chosen.mode}; total variation between the "
+        f"target's rows without and with them: {digits(moved, 2)} on average over {len(nodes)} nodes"
+    ]
+    if not apart:
+        return [*lines, "exact and frozen rows are the same at every node"]
+    other = "frozen" if chosen.mode == "exact" else "exact"
+    parted = ", ".join(
+        f"{_one_line(name)} in {sum(one.verdicts[name].other_mode is not None for one in trace.steps)}"
+        for name in names
+    )
+    lossy = "; frozen rows are not those of the text, so no verifier is lossless on them" * (chosen.mode == "frozen")
+    return [
+        *lines,
+        f"exact and frozen rows are apart by {digits(sum(one[1] for one in nodes) / len(nodes), 2)} on average, "
+        f"{digits(apart, 2)} at most (step {step + 1}, node {node}); with {other} rows and the same luck another "
+        f"outcome, of {len(trace.steps)} steps: {parted}{lossy}",
+    ]
+
+
+def _one_line(text: str) -> str:
+    return printable(text, keep="")
 
 
 def _partly(trace: Trace, driver: str) -> list[str]:
@@ -111,9 +156,7 @@ def _partly(trace: Trace, driver: str) -> list[str]:
     for name in dict.fromkeys(name for step in trace.steps for name in step.verdicts):
         both = same_steps(trace.steps, (driver, name))
         if 0 < len(both) < len(trace.steps):
-            lines.append(
-                f"over the {len(both)} of {len(trace.steps)} steps that {printable(name, keep='')} could judge"
-            )
+            lines.append(f"over the {len(both)} of {len(trace.steps)} steps that {_one_line(name)} could judge")
             lines += _figures(trace.model_copy(update={"steps": tuple(both)}), (driver, name), driver)
     return lines
 
@@ -125,7 +168,7 @@ def _draft(trace: Trace) -> list[str]:
     if head is not None:
         norm = ", the last layer's before the final norm" if head.before_norm else ""
         reads = f"reads the target's hidden states {', '.join(map(str, head.reads))}{norm}"
-        by_hand = f"; set by hand: {', '.join(printable(one, keep='') for one in head.by_hand)}" if head.by_hand else ""
+        by_hand = f"; set by hand: {', '.join(_one_line(one) for one in head.by_hand)}" if head.by_hand else ""
         lines.append(f"draft head: {head.format}, {head.kind}, {reads}{by_hand}")
     for depth, one in enumerate(calibration_by_depth(trace.steps), start=1):
         if one.q is not None and one.p is not None:
@@ -183,7 +226,7 @@ def _audit(trace: Trace, model: str, limit: float) -> list[str]:
 def _failed(trace: Trace) -> list[str]:
     """Steps that an error ended: the sentences, and the tree of the last one as far as it was grown."""
     lines = [
-        f"step {one.index + 1} failed, and the loop went on: {printable(one.message, keep='')}"
+        f"step {one.index + 1} failed, and the loop went on: {_one_line(one.message)}"
         for one in trace.failures[:_FAILURES_LISTED]
     ]
     if len(trace.failures) > _FAILURES_LISTED:
@@ -192,7 +235,7 @@ def _failed(trace: Trace) -> list[str]:
     if failed is None:
         return lines
     lines += [
-        f"step {failed.index + 1} failed: {printable(failed.message, keep='')}",
+        f"step {failed.index + 1} failed: {_one_line(failed.message)}",
         f"its tree as far as it got, {len(failed.nodes) - 1} drafted tokens; - is what was not computed:",
         f"{'node':>5}{'parent':>7}  {'token':<20}{'draft p':>12}{'target p':>12}",
     ]

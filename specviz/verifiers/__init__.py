@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from specviz.errors import SettingsError, shown
 from specviz.options import parse_options
 from specviz.trace.schema import Choice
+from specviz.user_code import import_named
 from specviz.verifiers.base import (
     ALL_PROPOSALS,
     Context,
@@ -84,13 +82,7 @@ def load_verifier(spec: str) -> Verifier:
     module_name, _, attribute = spec.partition(":")
     if not module_name or not attribute:
         raise SettingsError(f"The verifier {spec!r} is not of the form my_module:my_verifier.")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        found = getattr(importlib.import_module(module_name), attribute)
-    except Exception as error:  # a user's module may fail in any way while it is imported
-        raise SettingsError(f"The verifier {spec!r} cannot be imported: {type(error).__name__}: {error}.") from error
+    found = import_named(spec, "verifier")
     if not isinstance(found, Verifier):
         raise SettingsError(f"{spec!r} is a {type(found).__name__}, not a specviz.verifiers.Verifier.")
     if VERIFIERS.get(found.name, found) is not found:

@@ -233,6 +233,11 @@ def test_drafts_that_were_accepted_and_thrown_away_look_and_read_so(from_file):
     assert "longest_path: accepted and thrown away" in looks.first.get_attribute("aria-label")
     assert seen.page.locator(".sv-chip-thrown").count() >= len(thrown)
     assert f"{len(thrown)} thrown away; the text ends" in seen.page.inner_text(".sv-sub")
+    seen.page.keyboard.press("Escape")
+    nodes = trace.steps[at].tree.nodes
+    said = " ".join(visible(nodes[int(node)].text) for node in thrown)
+    fact = seen.page.locator(".sv-thisstep dd", has_text="not in the text")
+    assert fact.inner_text() == f"accepted, and not in the text: {said}"
     seen.page.keyboard.press(".")
     assert not looks.count(), "nobody knows yet how the step ends"
     into(seen, "Commit")

@@ -10,6 +10,7 @@ import torch
 from transformers import GenerationConfig, LogitsProcessor
 
 from specviz.app.form import PROCESSOR_NAMES
+from specviz.digits import digits
 from specviz.engine.session import Session
 from specviz.engine.whatif.by_models import through_models
 from specviz.errors import NumericsError, SettingsError
@@ -18,6 +19,7 @@ from specviz.models.processors import KINDS, About, load_processor, make_process
 from specviz.trace.io import dump_trace, parse_trace
 from specviz.trace.processors import parse_processors, written
 from specviz.trace.schema import Choice, ProcessorMode, Processors, Sampling, Settings, Trace
+from specviz.trace.summary import summary
 from specviz.trace.whatif_question import Question
 from specviz.tree import TokenTree
 from specviz.verifiers import proof_table
@@ -199,6 +201,18 @@ def test_both_modes_and_what_they_decide_are_recorded_and_read_again() -> None:
     others = [verdict.other_mode for step in steps for verdict in step.verdicts.values() if verdict.other_mode]
     assert others
     assert any(other.nodes for other in others)
+    apart = max(node.processed.apart for node in nodes)
+    names = list(steps[0].verdicts)
+    counts = ", ".join(
+        f"{name} in {sum(step.verdicts[name].other_mode is not None for step in steps)}" for name in names
+    )
+    said = summary(trace)
+    assert "processors: repetition_penalty:penalty=4, exact; total variation" in said
+    assert f"{digits(apart, 2)} at most (step" in said
+    assert f"with frozen rows and the same luck another outcome, of {len(steps)} steps: {counts}\n" in said
+    assert "lossless" not in said
+    assert "no verifier is lossless" in summary(run("repetition_penalty:penalty=4", "frozen"))
+    assert "rows are the same at every node" in summary(run("min_p:min_p=0.2", "frozen"))
 
 
 def test_the_other_mode_is_what_a_run_in_that_mode_does() -> None:
@@ -257,6 +271,10 @@ def test_without_processors_a_file_has_no_word_of_them() -> None:
         ("suppress_tokens", "names 0 tokens"),
         ("suppress_tokens:tokens=99999", "names token 99999"),
         ("suppress_tokens:tokens=x", "ids with spaces"),
+        ("suppress_tokens:tokens=5,17", "'17' is not of the form name=value; .*has spaces between its entries"),
+        ("repetition_penalty:1.2", "'1.2' is not of the form name=value"),
+        (f"{__name__}:Doubled", "missing a required argument: 'by'; its options are: by"),
+        (f"{__name__}:Doubled:by=1,twice=2", "unexpected keyword argument 'twice'; its options are: by"),
         ("logit_bias:bias=5", "not of the form token:bias"),
         ("logit_bias:bias=5:nan", "not of the form token:bias"),
         ("ignore_eos", "about end tokens"),

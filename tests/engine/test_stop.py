@@ -241,7 +241,8 @@ def test_what_is_thrown_away_is_named_everywhere() -> None:
     assert frame["summary"].endswith("(stop string), without the bonus token; thrown away: “b” “c”.")
     commit = next(phase["caption"] for phase in frame["phases"]["after"] if phase["kind"] == "commit")
     assert commit.endswith("(cut by 3: stop string; accepted and thrown away: “b” “c”)")
-    assert "ended: stop string; accepted and thrown away: 2" in summary(ended)
+    on_one_line = said.replace("⏎", "⟨U+000A⟩")
+    assert f"ended: {on_one_line}; accepted and thrown away: 2 (“b” “c”)\n" in summary(ended)
     totals = run_totals(ended, ["longest_path"])
     assert totals["thrown"] == 2
     assert totals["verifiers"][0]["emitted"] - totals["tokens"] == 3

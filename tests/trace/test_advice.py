@@ -181,7 +181,16 @@ def test_the_advice_says_what_it_expects_of_todays_trees_and_what_was_seen(trace
     assert f"{found.decisions} decisions in 150 steps" in printed
     assert f"seen {found.seen:.2f}"[:8] in printed
     assert "too hopeful" in printed
-    assert f"--tree {found.best().paths} --proposal" in printed
+    assert f'--tree "{found.best().paths}" --proposal' in printed
+    ranks = [
+        one for step in trace.steps if (one := target_rank(step)) and one.children and one.kind in ("rank", "never")
+    ]
+    among = [sum(one.kind == "rank" and one.rank < likeliest for one in ranks) for likeliest in (4, 16, 32)]
+    said = "the token was among the draft's 4 likeliest in {}, its 16 likeliest in {}, its 32 likeliest in {}."
+    assert f"Of {len(ranks)} rejections whose rank is known {said.format(*among)}" in "\n".join(
+        rank_report(trace.steps)
+    )
+    assert 0 < among[0] <= among[2]
 
 
 def test_steps_of_another_driver_are_left_out(trace: Trace) -> None:
