@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 
 from specviz.trace.schema import Proposal
-from specviz.verifiers.optimum import STEP, seldom_enough
+from specviz.verifiers.optimum import STEP, seldom_enough, without_each
 
 SINGLE = 64
 """So many tokens of those that may be proposed too often are parts of their own, the most likely ones."""
@@ -67,6 +67,21 @@ class Race:
 
 
 @dataclass(frozen=True)
+class Pairs:
+    """What two draws without replacement need: x and y come, in either order, with ``odds(x) q(y) + q(x) odds(y)``,
+    where odds are q / (1 - q).
+
+    Attributes:
+        odds, twice: [m], sums over the tokens of a part of odds and of q times odds.
+        own: [bundled tokens], their odds.
+    """
+
+    odds: torch.Tensor
+    twice: torch.Tensor
+    own: torch.Tensor
+
+
+@dataclass(frozen=True)
 class Parts:
     """The parts of a node's tokens. An *order* below is one of the m parts behind part 0, the last of them first.
 
@@ -76,7 +91,8 @@ class Parts:
         of_p, of_q: [m], of the parts behind part 0.
         single: how many of the parts are single tokens; they come before the bundles.
         bundled: [bundled tokens].
-        race: None where no race is needed.
+        pairs: for two siblings drawn without replacement.
+        race: for more; None of both where all draws are alike or all tokens are drawn.
     """
 
     part: torch.Tensor
@@ -87,6 +103,7 @@ class Parts:
     of_q: torch.Tensor
     single: int
     bundled: torch.Tensor
+    pairs: Pairs | None
     race: Race | None
 
     def vertex(self, order: torch.Tensor) -> torch.Tensor:
@@ -103,7 +120,9 @@ class Parts:
         law = torch.where(ahead, self.q * ((1 - of_part.sum()) / self.q[ahead].sum()), 0.0)
         behind = (self.part > 0).nonzero()[:, 0]
         part = self.part[behind] - 1
-        law[behind] = self.q[behind] * (of_part / self.of_q)[part]  # right but for bundles that are raced
+        law[behind] = self.q[behind] * (of_part / self.of_q)[part]  # of bundles with replacement only
+        if self.pairs is not None:
+            law[self.bundled] = self._of_pairs(self.pairs, orders, shares)
         if self.race is not None and len(self.bundled):
             per_q = self._per_q(self.race, orders, shares)[self.part[self.bundled] - 1 - self.single]
             law[self.bundled] = self.q[self.bundled] * (self.race.basis * per_q).sum(-1)
@@ -113,9 +132,22 @@ class Parts:
         """[m], with which probability all siblings lie in the first 1, ..., m parts of an order."""
         if self.proposal == "with_replacement":
             return self.of_q[order].cumsum(0) ** self.k
+        if self.pairs is not None:
+            of_q, odds, twice = (one[order].cumsum(0) for one in (self.of_q, self.pairs.odds, self.pairs.twice))
+            return of_q * odds - twice
         if self.race is None:  # all tokens are proposed
             return torch.zeros_like(self.of_q)
         return self.race.integral(self.race.together(order)[1, -1] * self._nobody_outside(self.race, order))
+
+    def _of_pairs(self, pairs: Pairs, orders: Sequence[torch.Tensor], shares: torch.Tensor) -> torch.Tensor:
+        """[bundled tokens], their law: beside a token of a later part, and beside one of their own half the time."""
+        of_parts = torch.stack([self.of_q, pairs.odds])
+        beside = of_parts / 2
+        for order, share in zip(orders, shares, strict=True):
+            beside[:, order] += share * (of_parts[:, order].cumsum(1) - of_parts[:, order])
+        q, odds = beside[:, self.part[self.bundled] - 1]
+        own_q = self.q[self.bundled]
+        return pairs.own * (q - own_q / 2) + own_q * (odds - pairs.own / 2)
 
     def _nobody_outside(self, race: Race, order: torch.Tensor) -> torch.Tensor:
         """[m, points], with which probability none has arrived but of the first 1, ..., m parts of an order."""
@@ -170,11 +202,18 @@ def parts_of(p: torch.Tensor, q: torch.Tensor, k: int, proposal: Proposal) -> Pa
         bundle = (shares * BUNDLES).ceil().unique(return_inverse=True)[1]
         parts[bundled] = len(single) + 1 + bundle
     m = int(parts.max())
-    of_p, of_q = (one.new_zeros(m + 1).index_add_(0, parts[q > 0], one[q > 0])[1:] for one in (p, q))
-    race = None
+
+    def of_part(one: torch.Tensor) -> torch.Tensor:
+        return one.new_zeros(m + 1).index_add_(0, parts[q > 0], one[q > 0])[1:]
+
+    pairs, race = None, None
     if proposal != "with_replacement" and k < int((q > 0).sum()):
-        race = _race(q[single], q[bundled], bundle, k, rest)
-    return Parts(parts, q, k, proposal, of_p, of_q, len(single), bundled, race)
+        if k == 2:
+            odds = q / without_each(q)
+            pairs = Pairs(of_part(odds), of_part(q * odds), odds[bundled])
+        else:
+            race = _race(q[single], q[bundled], bundle, k, rest)
+    return Parts(parts, q, k, proposal, of_part(p), of_part(q), len(single), bundled, pairs, race)
 
 
 def _race(single: torch.Tensor, bundled: torch.Tensor, bundle: torch.Tensor, k: int, rest: float) -> Race:

@@ -52,7 +52,7 @@ def proposed_within(q: torch.Tensor, k: int, proposal: Proposal, most: int | Non
     elif k >= len(q):  # all of them are proposed
         found = torch.zeros_like(within)
     elif k == 2:
-        odds = (q / _others(q))[:most]
+        odds = (q / without_each(q))[:most]
         # The pairs that a token makes with those before it, drawn in either order: sums of positive numbers only.
         pairs = q[:most] * _with_zero(odds.cumsum(0))[:-1] + odds * within[:-1]
         found = _with_zero(pairs.cumsum(0))
@@ -139,7 +139,7 @@ def _with_zero(sums: torch.Tensor) -> torch.Tensor:
     return torch.cat([sums.new_zeros(1), sums])
 
 
-def _others(q: torch.Tensor) -> torch.Tensor:
+def without_each(q: torch.Tensor) -> torch.Tensor:
     """1 - q [m], of the largest as the sum of the others: a token of nearly all mass leaves what the others have."""
     rest, largest = 1 - q, int(q.argmax())
     rest[largest] = q[:largest].sum() + q[largest + 1 :].sum()
