@@ -21,7 +21,7 @@ from tests.tools import viewer_types
 PACKAGE = ROOT / "specviz"
 
 LEAVES = {"arguments", "assets", "digits", "display", "errors", "dice", "fingerprints", "options", "processing"}
-LEAVES |= {"sampling", "transfers", "tree", "verifier_styles"}
+LEAVES |= {"interruption", "sampling", "transfers", "tree", "verifier_styles"}
 VIEWING = {"figures", "lessons", "gallery"}
 DECIDING = {"drafting", "verifiers"}
 
@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "digits": set(),
     "transfers": set(),
     "fingerprints": set(),
+    "interruption": set(),
     "display": set(),
     "errors": set(),
     "dice": {"transfers"},

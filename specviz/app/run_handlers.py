@@ -201,6 +201,8 @@ def _go_on(
         yield dump_block({"notice": None}), session.trace, ticket
     elif reason == "seconds":
         yield message("info", sessions.limits.out_of_time()), session.trace, ticket
+    elif reason == "step ended":
+        yield message("info", sessions.limits.step_ended(len(session.trace.steps) + 1)), session.trace, ticket
     elif reason == "session gone":
         session.release()
         yield message("info", EVICTED), session.trace, ticket

@@ -28,6 +28,7 @@ from specviz.engine.step_clock import StepClock
 from specviz.engine.step_values import Commit, Scores, StepPart, StepProgress, Verified
 from specviz.engine.verifying import ask_target_draws, judge_all, walk_all
 from specviz.errors import OutOfMemoryError, SettingsError, SpecvizError
+from specviz.interruption import endable
 from specviz.models.devices import is_out_of_memory
 from specviz.models.loading import Pair
 from specviz.models.nonfinite import LogitsError, told_with
@@ -63,6 +64,7 @@ class Session:
     Attributes:
         watch: called in every step once all verifiers are done. Its time is in none of the step's timings.
         on_progress: called with what a step is about to do. Nothing waits for the device to say it.
+        must_end: asked between the parts of a long judgement, see :mod:`specviz.interruption`; None: by none of ours.
         failed: what is known of the step that failed, if one did.
 
     Raises:
@@ -133,6 +135,7 @@ class Session:
         self.tokens: list[int] = [*prompt_tokens, *(token for step in steps for token in step.committed)]
         self._forked_from: ForkedFrom | None = None
         self.on_progress: Callable[[StepProgress], None] | None = None
+        self.must_end: Callable[[], bool] | None = None
         self.end_message: str | None = None
         self.failed: FailedStep | None = None
         self._attempt = Attempt(Texts(pair.token_text))
@@ -215,10 +218,11 @@ class Session:
 
         Raises:
             SpecvizError: what went wrong, in one sentence. The run has ended; the steps before are intact.
+            StepEndedError: if :attr:`must_end` said so. The run has not ended; the same step can be run again.
         """
         assert self.end_reason is None, "the run has ended"
         try:
-            with torch.inference_mode(), told_with(step=len(self.steps) + 1):
+            with torch.inference_mode(), told_with(step=len(self.steps) + 1), endable(self.must_end):
                 step = self._step()
         except BaseException as error:  # an interrupt, too, leaves the caches in the middle of a step
             try:

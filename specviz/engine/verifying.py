@@ -11,6 +11,7 @@ import torch
 
 from specviz.dice import Draw, Key, SeededDice
 from specviz.engine.step_values import Scores, Verified
+from specviz.interruption import end_if_asked
 from specviz.options import Options
 from specviz.transfers import Reads
 from specviz.tree import TokenTree
@@ -48,10 +49,12 @@ def judge_all(chosen: Chosen, tree: TokenTree, scores: Scores, reads: Reads) -> 
     Raises:
         LogitsError: if that is of NaN rows, whatever the verifiers made of them.
         VerifierError: of the first verifier that fails.
+        StepEndedError: between two verifiers, if the step must end.
     """
     asked: list[Callable[[], Judgement]] = []
     try:
         for verifier, options in chosen:
+            end_if_asked()
             with verifier_errors(verifier):
                 asked.append(verifier.judge(*_own_copy(verifier, tree, scores.probs), options).ask(reads))
     finally:

@@ -5,9 +5,10 @@ Hu et al. 2025 (arXiv 2502.18779) give the largest acceptance at a node as a min
 known exactly, accepts it with min(1, p / a), and draws from max(p - a, 0) otherwise: one round of rejection sampling
 with a in the place of q, so lossless whatever the choice of the candidate is. It accepts with sum(min(p, a)).
 
-The choice mixes priority orders of the tokens: one order is drawn, and of the siblings the one that stands first in it
-is the candidate. Laws of such mixtures are the base polytope of the submodular f(A) = P(a sibling lies in A), and the
-law nearest to p in it reaches the optimum (Fujishige: the nearest point of a base polytope gives the minimising set).
+The choice mixes priority orders: one order is drawn, and of the siblings the one that stands first in it is the
+candidate. The orders rank parts of the vocabulary, see :mod:`specviz.verifiers.bundles`: that costs a little acceptance
+and no exactness. Laws of mixtures are the base polytope of the submodular f(A) = P(a sibling lies in A), and the law
+nearest to p in it reaches the optimum (Fujishige: the nearest point of a base polytope gives the minimising set).
 Wolfe's algorithm (1976) finds it with as many orders as it needs; the option ``orders`` ends it before.
 """
 
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from pydantic import Field
 
+from specviz.interruption import end_if_asked
 from specviz.options import Options
 from specviz.trace.schema import Proposal
 from specviz.tree import TokenTree
@@ -29,7 +31,7 @@ from specviz.verifiers.base import (
     draft_edge_probs,
     edge_probs,
 )
-from specviz.verifiers.optimum import by_falling_ratio, proposed_within
+from specviz.verifiers.bundles import parts_of
 from specviz.verifiers.walks import walk_down
 
 _SETTLED = 1e-13
@@ -47,69 +49,78 @@ class Choice:
     """How the candidate is chosen among the siblings of one node, and its law.
 
     Attributes:
-        tokens: [m], those that can be proposed.
-        law: [m], with which probability each of them is the candidate.
-        accept: [m], min(1, p / law).
+        law: [V], with which probability each token is the candidate.
+        accept: [V], min(1, p / law).
+        part: [V], of each token, see :class:`specviz.verifiers.bundles.Parts`.
         shares: [orders], of the priority orders; sum to 1.
-        places: [orders, m], place of each token in each order, the first comes first.
+        places: [orders][parts], place of each part in each order, the least comes first.
     """
 
-    tokens: torch.Tensor
     law: torch.Tensor
     accept: torch.Tensor
-    shares: torch.Tensor
-    places: torch.Tensor
+    part: torch.Tensor
+    shares: list[float]
+    places: list[list[int]]
 
     def accepted(self, siblings: list[int]) -> list[float]:
-        """With which probability each of these drawn tokens is the candidate and accepted; of equal ones the first."""
-        at = {i: int(place) for i, token in enumerate(siblings) for place in (self.tokens == token).nonzero()[:, 0]}
+        """With which probability each of these siblings, in draw order, is the candidate and accepted."""
+        parts, accept = self.part[siblings].tolist(), self.accept[siblings].tolist()
         found = [0.0] * len(siblings)
-        if at:  # another engine may say that it drew what its rows do not have
-            first = self.places[:, list(at.values())].argmin(-1).tolist()
-            drawn = list(at)
-            for place, share in zip(first, self.shares.tolist(), strict=True):
-                found[drawn[place]] += share * float(self.accept[at[drawn[place]]])
+        # Another engine may say that it drew what its rows do not have.
+        if not (drawn := [i for i, part in enumerate(parts) if part >= 0]):
+            return found
+        for places, share in zip(self.places, self.shares, strict=True):
+            first = min(drawn, key=lambda i: places[parts[i]])
+            chosen = [first] if parts[first] == 0 else [i for i in drawn if parts[i] == parts[first]]
+            for i in chosen:
+                found[i] += share * accept[i] / len(chosen)
         return found
 
     def row(self, p: torch.Tensor) -> torch.Tensor:
         """max(p - law, 0) [V], scaled to 1; p where it has no mass (every candidate is accepted)."""
-        left = p.double()
-        left = left.index_add(0, self.tokens, -self.law).clamp(min=0.0)
+        left = (p.double() - self.law).clamp(min=0.0)
         mass = left.sum()
         return torch.where(mass > 0, left / mass.clamp(min=torch.finfo(left.dtype).tiny), p.double()).to(p.dtype)
 
 
 def choose(p: torch.Tensor, q: torch.Tensor, k: int, proposal: Proposal, orders: int) -> Choice:
-    """The best mixture found of at most so many priority orders, against p [V], for k siblings sampled from q [V]."""
-    tokens, p, q = by_falling_ratio(p, q)
+    """The best mixture found of at most so many priority orders, against p [V], for k siblings sampled from q [V].
 
-    def vertex(last_first: torch.Tensor) -> torch.Tensor:
-        """The law of the candidate if the order is the reverse of this one."""
-        return torch.zeros_like(q).scatter_(0, last_first, proposed_within(q[last_first], k, proposal).diff())
-
-    order = torch.arange(len(q), device=q.device)  # what the draft proposes too often comes last
-    found, laws, shares = [order], vertex(order)[None], q.new_ones(1)
-    best = found, shares, laws[0]
+    The orders are of parts of the vocabulary; their law is known for every token.
+    """
+    p, q = p.double(), q.double()
+    parts = parts_of(p, q, k, proposal)
+    # Distances are measured with each part over the root of its q, so that a part's law over its q nears p over q.
+    scale = parts.of_q.sqrt()
+    wanted = parts.of_p / scale
+    order = (parts.of_p / parts.of_q).argsort(stable=True)  # what the draft proposes too often comes last
+    found, laws, shares = [order], (parts.vertex(order) / scale)[None], q.new_ones(1)
+    best, most = (found, shares), -1.0
     for _ in range(16 * orders):
         law = shares @ laws
         # Nearer is not always better on the way, only at its end.
-        if torch.minimum(law, p).sum() > torch.minimum(best[2], p).sum():
-            best = found, shares, law
+        if (accepted := float((torch.minimum(law, wanted) * scale).sum())) > most:
+            best, most = (found, shares), accepted
         if len(found) == orders:
             break
-        gap = law - p
-        order = gap.argsort(descending=True, stable=True)
-        corner = vertex(order)
+        gap = law - wanted
+        order = (gap / scale).argsort(descending=True, stable=True)
+        corner = parts.vertex(order) / scale
         if float(gap @ (law - corner)) <= _SETTLED:
             break
         laws, shares = torch.cat([laws, corner[None]]), torch.cat([shares, q.new_zeros(1)])
-        found, laws, shares = _nearest([*found, order], laws, shares, p)
-    found, shares, law = best
-    places = torch.empty(len(found), len(q), dtype=torch.long, device=q.device)
-    for row, last_first in zip(places, found, strict=True):
-        row[last_first.flip(0)] = torch.arange(len(q), device=q.device)
+        found, laws, shares = _nearest([*found, order], laws, shares, wanted)
+    found, shares = best
+    law = parts.law(found, shares)
     accept = torch.where(law > p, p / law.clamp(min=torch.finfo(law.dtype).tiny), 1.0)
-    return Choice(tokens, law, accept, shares, places)
+    return Choice(law, accept, parts.part, shares.tolist(), [_places(order) for order in found])
+
+
+def _places(last_first: torch.Tensor) -> list[int]:
+    """Part 0 comes first."""
+    places = torch.zeros(len(last_first) + 1, dtype=torch.long)
+    places[last_first.flip(0) + 1] = torch.arange(1, len(last_first) + 1)
+    return places.tolist()
 
 
 def _nearest(
@@ -141,7 +152,7 @@ def _affine(points: torch.Tensor) -> torch.Tensor:
     system[n, n] = 0.0
     right = points.new_zeros(n + 1)
     right[n] = 1.0
-    return torch.linalg.lstsq(system.cpu(), right.cpu()[:, None], driver="gelsd").solution[:n, 0].to(points.device)
+    return torch.linalg.lstsq(system, right[:, None], driver="gelsd").solution[:n, 0]
 
 
 def judge(tree: TokenTree, target: torch.Tensor, options: CouplingOptions) -> Judgement:
@@ -150,17 +161,18 @@ def judge(tree: TokenTree, target: torch.Tensor, options: CouplingOptions) -> Ju
     Of siblings that are not sampled but the draft's most likely tokens each is accepted with its p, which is the
     optimum.
     """
-    on_host = target.cpu() if target.device.type == "mps" else target  # which has no float64
+    on_host = target.cpu()  # the choice takes many small steps
     thresholds = [1.0] * len(tree)
     choices: dict[int, Choice] = {}
     for node in tree.shape.inner:
+        end_if_asked()
         children = tree.shape.children[node]
         siblings = [tree.tokens[child] for child in children]
         p = on_host[node]
         if tree.q_is_point_mass:
             accepted = p[siblings].double().tolist()
         else:
-            q = tree.rows[tree.row_of[node]].to(p.device)
+            q = tree.rows[tree.row_of[node]].cpu()
             choices[node] = choose(p, q, len(children), tree.proposal, options.orders)
             accepted = choices[node].accepted(siblings)
         left = 1.0

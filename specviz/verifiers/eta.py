@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import torch
 from pydantic import Field
 
 from specviz import sampling
-from specviz.digits import apart
 from specviz.options import Options
 from specviz.transfers import upload
 from specviz.tree import TokenTree
@@ -17,14 +17,13 @@ from specviz.verifiers.base import (
     End,
     Judgement,
     Luck,
-    Ruling,
     Verifier,
     Walk,
     draft_edge_probs,
     edge_probs,
     with_root,
 )
-from specviz.verifiers.walks import walk_deepest
+from specviz.verifiers.walks import exceeds, walk_deepest
 
 
 class EtaOptions(Options):
@@ -55,15 +54,8 @@ def judge(tree: TokenTree, target: torch.Tensor, options: EtaOptions) -> Judgeme
 
 def walk(context: Context, luck: Luck) -> Walk:
     """No coins: the longest path of passing edges, or the first."""
-
-    def test(node: int) -> Ruling:
-        p, eta = context.p[node], context.thresholds[node]
-        said, against = apart(p, eta)
-        if p > eta:
-            return Ruling(node, "accepted", f"p {said} > eta {against}")
-        return Ruling(node, "rejected", f"p {said} <= eta {against}")
-
-    return walk_deepest(context, test, "truncated", first=context.options.select == "first")
+    first = context.options.select == "first"
+    return walk_deepest(context, partial(exceeds, context, name="eta"), "truncated", first=first)
 
 
 ETA = Verifier(

@@ -1,21 +1,22 @@
-"""Lenience: rejection sampling with q multiplied by a number below 1 (Leviathan et al. 2023, arXiv 2211.17192, A.5).
+"""Lenience: rejection sampling that compares with a smaller q (Leviathan et al. 2023, arXiv 2211.17192, A.5).
 
-More tokens are accepted, and what comes out is no target sample any more; but after a single child no token comes out
-with more than p / lenience. On a tree every sibling is treated so in turn, as in :mod:`specviz.verifiers.rejection`.
-Lossy; lossless at a lenience of 1, where it is that rule.
+q is multiplied by a number below 1 "before comparing", and nowhere else: what a rejection leaves is that of
+:mod:`specviz.verifiers.rejection`. More tokens are accepted, and what comes out is no target sample any more; but after
+a single child no token comes out with more than p / lenience. On a tree every sibling is treated so in turn. Lossy;
+lossless at a lenience of 1, where it is that rule. At temperature 0 it changes nothing, as the paper notes.
 """
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 
 import torch
 from pydantic import Field
 
 from specviz.options import Options
 from specviz.tree import TokenTree
-from specviz.verifiers.base import End, Judgement, Verifier, ratio, with_root
-from specviz.verifiers.siblings import NodeValues, Remaining, in_draw_order, in_groups, row_at
+from specviz.verifiers.base import Judgement, Verifier, ratio, with_root
+from specviz.verifiers.rejection import REJECTION
 from specviz.verifiers.walks import walk_down
 
 
@@ -24,34 +25,14 @@ class LenienceOptions(Options):
 
 
 def judge(tree: TokenTree, target: torch.Tensor, options: LenienceOptions) -> Judgement:
-    """Threshold of child c with token x: ``p[x] / (lenience q[x])``, p being what its elder siblings left.
-
-    A rejected sibling leaves ``max(p - lenience q, 0)``, scaled to 1.
-    """
-    rows = Remaining(tree, target, len(tree.shape.inner))
-    p, q = NodeValues(math.nan, target), NodeValues(math.nan, target)
-    # max(p / lenience - q, 0) is the same once it is scaled.
-    worth = target.new_full((len(tree),), 1 / options.lenience)
-    for group in in_groups(tree, tree.shape.inner, rows):
-        for now in in_draw_order(tree, group, rows):
-            for values, there in zip((p, q), rows.at(now.x), strict=True):
-                values.add(now.children, there)
-            if now.more:
-                rows.keep(now.more)
-                rows.reject(now.x[: now.more], worth[: now.more])
-    nodes = range(len(tree))
-    p_used, q_used = p.at(nodes), q.at(nodes)
-    thresholds = with_root(ratio(p_used, options.lenience * q_used), 1.0)
-
-    def distribution(end: End) -> torch.Tensor:
-        return row_at(tree, end, target, worth)
-
-    return Judgement(thresholds, p_used, q_used, distribution)
+    """Threshold of child c with token x: ``p[x] / (lenience q[x])``, p and q being what its elder siblings left."""
+    strict = REJECTION.judge(tree, target, options)
+    return replace(strict, thresholds=with_root(ratio(strict.p, options.lenience * strict.q), 1.0))
 
 
 LENIENCE = Verifier(
     name="lenience",
-    summary="rejection sampling with q made smaller: accepts more, no token above p / lenience",
+    summary="rejection sampling that compares with less than q: accepts more, no token above p / lenience",
     judge=judge,
     walk=walk_down,
     comparison="uniform < threshold",

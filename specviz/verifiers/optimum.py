@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 import torch
 
+from specviz.interruption import end_if_asked
 from specviz.trace.schema import Proposal
 from specviz.transfers import upload
 from specviz.tree import TokenTree
@@ -51,7 +52,7 @@ def proposed_within(q: torch.Tensor, k: int, proposal: Proposal, most: int | Non
     elif k >= len(q):  # all of them are proposed
         found = torch.zeros_like(within)
     elif k == 2:
-        odds = (q / _others(q))[:most]
+        odds = (q / without_each(q))[:most]
         # The pairs that a token makes with those before it, drawn in either order: sums of positive numbers only.
         pairs = q[:most] * _with_zero(odds.cumsum(0))[:-1] + odds * within[:-1]
         found = _with_zero(pairs.cumsum(0))
@@ -70,24 +71,21 @@ def optimum(p: torch.Tensor, q: torch.Tensor, k: int, proposal: Proposal) -> flo
     support = q.nonzero()[:, 0]
     p, q = p[support].double(), q[support].double()
     q = q / q.sum()
-    # A draw that is not the first takes a token with at most q / (1 - the k - 1 largest q). A token that is proposed
-    # with less than its p makes no set smaller, nor does any after it: the others alone are sorted.
-    rest = 1 - float(q.topk(min(k - 1, len(q))).values.sum())
-    may = k * q > rest * p
-    first, last = may.nonzero()[:, 0], (~may).nonzero()[:, 0]
+    # A token that is proposed with less than its p makes no set smaller, nor does any after it: the others alone are
+    # sorted.
+    seldom, _ = seldom_enough(p, q, k)
+    first, last = (~seldom).nonzero()[:, 0], seldom.nonzero()[:, 0]
     first = first[(p[first] / q[first]).argsort(stable=True)]
     within = proposed_within(torch.cat([q[first], q[last]]), k, proposal, len(first))
     least = (_with_zero(p[first].cumsum(0)) - within).min()
     return min(1.0, max(0.0, 1.0 + float(least)))
 
 
-def by_falling_ratio(p: torch.Tensor, q: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The tokens of positive q sorted by falling q / p [m], with p and q of them [m], in float64, q scaled to 1."""
-    support = q.nonzero()[:, 0]
-    p, q = p[support].double(), q[support].double()
-    q = q / q.sum()
-    order = (p / q).argsort(stable=True)
-    return support[order], p[order], q[order]
+def seldom_enough(p: torch.Tensor, q: torch.Tensor, k: int) -> tuple[torch.Tensor, float]:
+    """(which tokens [m] are certainly proposed with no more than their p, 1 - the k - 1 largest q)."""
+    # A draw that is not the first takes a token with at most q / (1 - the k - 1 largest q).
+    rest = 1 - float(q.topk(min(k - 1, len(q))).values.sum())
+    return k * q <= rest * p, rest
 
 
 def optimum_of_nodes(tree: TokenTree, target: torch.Tensor) -> list[float | None]:
@@ -100,6 +98,7 @@ def optimum_of_nodes(tree: TokenTree, target: torch.Tensor) -> list[float | None
         target = target.cpu()
     found: list[float | None] = [None] * len(tree)
     for node in tree.shape.inner:
+        end_if_asked()
         children = tree.shape.children[node]
         if tree.q_is_point_mass:
             tokens = upload(list({tree.tokens[child] for child in children}), target.device, torch.long)
@@ -140,7 +139,7 @@ def _with_zero(sums: torch.Tensor) -> torch.Tensor:
     return torch.cat([sums.new_zeros(1), sums])
 
 
-def _others(q: torch.Tensor) -> torch.Tensor:
+def without_each(q: torch.Tensor) -> torch.Tensor:
     """1 - q [m], of the largest as the sum of the others: a token of nearly all mass leaves what the others have."""
     rest, largest = 1 - q, int(q.argmax())
     rest[largest] = q[:largest].sum() + q[largest + 1 :].sum()

@@ -36,12 +36,14 @@ _RESTS_ON = (
     "sampling.py",
     "tree.py",
     "verifiers/base.py",
+    "verifiers/bundles.py",
     "verifiers/exact.py",
     "verifiers/optimum.py",
+    "verifiers/rejection.py",
     "verifiers/siblings.py",
     "verifiers/walks.py",
 )
-"""Files that decide the law of every verifier of ours, or how it is summed."""
+"""Files that decide the law of more than one verifier of ours, or how it is summed."""
 
 Key = tuple[int, int, bool, str, Proposal, tuple[int, str] | None]
 

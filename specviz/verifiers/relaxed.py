@@ -1,16 +1,20 @@
 """Relaxed acceptance: a token passes if it is among the target's n best and not far below the best. Lossy.
 
-What TensorRT-LLM calls relaxed acceptance (its multi-token prediction, for the thinking phase of DeepSeek-R1, with
-n = 10 and a margin of 0.6; see mtpRelaxedAcceptanceKernel there). After what passed comes the target's best token.
+What TensorRT-LLM calls relaxed acceptance, for the thinking phase of DeepSeek-R1 with multi-token prediction. Its
+mtpRelaxedAcceptanceKernel takes a drafted token that is among the ``relaxed_topk`` of the highest softmax probability
+and not below the best one's less ``relaxed_delta``; after what passed comes the target's best token. The defaults here
+are those of its examples with DeepSeek-R1, 10 and 0.6; its own are 1 and 0, which is greedy decoding. There the softmax
+is of the logits as they are, here of what temperature, top-k and top-p leave, as everywhere.
 """
 
 from __future__ import annotations
+
+from functools import partial
 
 import torch
 from pydantic import Field
 
 from specviz import sampling
-from specviz.digits import apart
 from specviz.options import Options
 from specviz.transfers import upload
 from specviz.tree import TokenTree
@@ -19,14 +23,13 @@ from specviz.verifiers.base import (
     End,
     Judgement,
     Luck,
-    Ruling,
     Verifier,
     Walk,
     draft_edge_probs,
     edge_probs,
     with_root,
 )
-from specviz.verifiers.walks import walk_deepest
+from specviz.verifiers.walks import exceeds, walk_deepest
 
 
 class RelaxedOptions(Options):
@@ -36,7 +39,8 @@ class RelaxedOptions(Options):
 
 def judge(tree: TokenTree, target: torch.Tensor, options: RelaxedOptions) -> Judgement:
     """Threshold of a child: the largest number below ``max(best - margin, p of the n-th best)`` of its parent's row, so
-    that to exceed it is to reach that. Tokens as likely as the n-th pass with it; impossible ones never do."""
+    that to exceed it is to reach that. Tokens as likely as the n-th pass with it, of which TensorRT-LLM takes the first
+    ones; impossible ones never do."""
     inner = tree.shape.inner or (0,)
     top, _ = sampling.top_k(sampling.take_rows(target, inner), min(options.top_n, target.shape[-1]))
     bound = torch.maximum(top[:, 0] - options.margin, top[:, -1])
@@ -54,15 +58,7 @@ def judge(tree: TokenTree, target: torch.Tensor, options: RelaxedOptions) -> Jud
 
 def walk(context: Context, luck: Luck) -> Walk:
     """No coins: the longest path of passing edges."""
-
-    def test(node: int) -> Ruling:
-        p, threshold = context.p[node], context.thresholds[node]
-        said, against = apart(p, threshold)
-        if p > threshold:
-            return Ruling(node, "accepted", f"p {said} > {against}")
-        return Ruling(node, "rejected", f"p {said} <= {against}")
-
-    return walk_deepest(context, test, "argmax")
+    return walk_deepest(context, partial(exceeds, context), "argmax")
 
 
 RELAXED = Verifier(

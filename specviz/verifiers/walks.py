@@ -46,6 +46,14 @@ def flip(context: Context, luck: Luck, node: int) -> Ruling:
     return Ruling(node, "accepted" if accepted else "rejected", reason, uniform)
 
 
+def exceeds(context: Context, node: int, name: str = "") -> Ruling:
+    """Whether p of the node's token exceeds its threshold, of this name."""
+    p, threshold = context.p[node], context.thresholds[node]
+    said, against = apart(p, threshold)
+    passes, against = p > threshold, f"{name} {against}".lstrip()
+    return Ruling(node, "accepted" if passes else "rejected", f"p {said} {'>' if passes else '<='} {against}")
+
+
 def walk_deepest(context: Context, test: Test, source: BonusKind, first: bool = False) -> Walk:
     """Test every edge that passing edges lead to, then take the deepest path of passing edges.
 

@@ -83,7 +83,7 @@ def test_a_wrong_set_function_shows() -> None:
 def test_with_few_orders_the_coupling_accepts_less_and_not_wrongly() -> None:
     p, q = optima.node(6, 8)
     found = [choose(p, q, 3, "without_replacement", orders) for orders in (1, 2, 64)]
-    accepted = [float(torch.minimum(one.law, p[one.tokens]).sum()) for one in found]
+    accepted = [float(torch.minimum(one.law, p).sum()) for one in found]
     assert accepted == sorted(accepted)
     assert accepted[0] < accepted[2] - 1e-4
     for one in found:
@@ -91,7 +91,7 @@ def test_with_few_orders_the_coupling_accepts_less_and_not_wrongly() -> None:
         law = torch.zeros(6, dtype=torch.float64)
         for tokens, probability in optima.sequences(q, 3, "without_replacement"):
             law[list(tokens)] += probability * torch.tensor(one.accepted(list(tokens)), dtype=torch.float64)
-        assert torch.allclose(law[one.tokens], torch.minimum(one.law, p[one.tokens]), atol=1e-12)
+        assert torch.allclose(law, torch.minimum(one.law, p), atol=1e-12)
 
 
 def test_what_a_rule_expects_by_how_it_compares() -> None:
@@ -121,6 +121,9 @@ def test_lenience_of_one_is_rejection_and_less_bounds_every_token() -> None:
     assert float(law.sum()) == pytest.approx(1.0)
     assert bool((law <= p / 0.5 + 1e-12).all())
     assert bool((law > p + 1e-3).any()), "it is not the target's"
+    # As in the paper q is smaller where it is compared, and only there: what a rejection leaves is max(p - q, 0).
+    accepted, left = torch.minimum(q, p / 0.5), (p - q).clamp(min=0)
+    assert torch.allclose(law, accepted + (1 - accepted.sum()) * left / left.sum(), atol=1e-12)
 
 
 def test_relaxed_takes_the_n_best_within_the_margin() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from specviz.app.server.progress import Progress
 from specviz.app.server.session_registry import Sessions
 from specviz.app.server.tempdir import hidden_folder
 from specviz.errors import SettingsError
+from specviz.interruption import StepEndedError, endable
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.processors import written
 
@@ -114,7 +115,8 @@ _LARGER = "choose fewer, or use python -m specviz compare."
 def run_small(sessions: Sessions, page: str, store: ComparisonStore, job: Any) -> Iterator[Progress]:
     """Make a small comparison, yielding how far it is.
 
-    Between any two steps other visitors can use the models. Stop keeps the prompts that are finished.
+    Between any two steps other visitors can use the models. Stop and the end of its seconds keep the prompts that are
+    finished.
     """
     from specviz.compare.jobs import refuse_ended_prompts
     from specviz.compare.labels import labels_of
@@ -129,7 +131,10 @@ def run_small(sessions: Sessions, page: str, store: ComparisonStore, job: Any) -
     done: list[tuple[Any, Result]] = []
     found: list[Tally] = []
     began = time.monotonic()
-    seconds = sessions.limits.comparison_seconds
+
+    def is_over() -> bool:
+        return sessions.must_stop(page) or time.monotonic() - began > sessions.limits.comparison_seconds
+
     for number, unit in enumerate(order):
         processed = "" if unit.processors is None else f"{unit.processors}, "
         label = f"Run {number + 1} of {len(order)}: {unit.prompt.id}, {processed}{unit.tree}, "
@@ -143,11 +148,14 @@ def run_small(sessions: Sessions, page: str, store: ComparisonStore, job: Any) -
         steps = step_unit(pair, job.comparison, unit)
         result: Result | None = None
         while result is None:
-            if sessions.must_stop(page) or time.monotonic() - began > seconds:
+            if is_over():
                 steps.close()
                 break
             yield Progress(f"{label}{_left(began, number, len(order))}", number / len(order))
-            result = sessions.backend.lock.do(next, steps)
+            try:
+                result = sessions.backend.lock.do(_next, steps, is_over)
+            except StepEndedError:
+                break
         del pair, steps
         if result is None:
             break
@@ -159,6 +167,11 @@ def run_small(sessions: Sessions, page: str, store: ComparisonStore, job: Any) -
             opened = Opened(f"{TITLE}, so far", about(None, summary), summary)
             yield QuickRun(f"{label}.", (number + 1) / len(order), opened)
     yield _finished(store, job, done, len(order), page, sessions.limits)
+
+
+def _next(steps: Generator[Any, None, None], must_end: Callable[[], bool]) -> Any:
+    with endable(must_end):
+        return next(steps)
 
 
 def _check_memory(limits: Limits, pair: Any, job: Any) -> None:

@@ -83,6 +83,7 @@ def replay(
         problem = {
             "stop": "Stopped before the step was reached.",
             "seconds": f"Step {wanted} is further than {limits.seconds:,} seconds get; choose an earlier one.",
+            "step ended": limits.step_ended(len(session.steps) + 1),
             "session gone": "The models were needed for others meanwhile; choose the step again.",
         }.get(reason)
         if problem is not None:

@@ -312,6 +312,14 @@ class Limits:
             )
         return number
 
+    def step_ended(self, number: int) -> str:
+        """What to say of a step that was stopped, or took the rest of a click's seconds, while its tree was judged."""
+        return (
+            f"Step {number} was ended while its tree was judged; the steps before it are kept. If it takes longer than "
+            f"the {self.seconds:,} seconds of a click, choose fewer verifiers or a smaller tree, or leave Optimum of "
+            "nodes off; else press Step to run it again."
+        )
+
     def out_of_time(self) -> str:
         """What to say once a click has worked for all its seconds."""
         return f"This click has worked for its {self.seconds:,} seconds; press Step or Run to go on."

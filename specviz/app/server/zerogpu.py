@@ -231,12 +231,14 @@ class ZeroGpuSession:
     Attributes:
         on_progress: called with the number of the step that is waited for. What part of it runs is known in the process
             that has the GPU, which may be steps ahead.
+        must_end: asked by nobody: the seconds of the call end what runs there.
     """
 
     def __init__(self, trace: Trace, steps: Generator[Any, None, None], seconds: int):
         self.trace, self._steps, self._seconds = trace, steps, seconds
         self.prompt_tokens = trace.prompt_tokens
         self.on_progress: Callable[[Progress], None] | None = None
+        self.must_end: Callable[[], bool] | None = None
 
     @property
     def end_reason(self) -> EndReason | None:

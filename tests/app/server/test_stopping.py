@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import weakref
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -200,6 +202,29 @@ def test_plain_greedy_decoding_stops_after_the_token_that_it_is_at(served):
     out_of_time = Sessions(lambda *_, **__: pairs.make_pair(), Limits(seconds=0))
     *_, text = diff_handlers.against_greedy(out_of_time, "page", trace, ModelChoice(), "it")
     assert json.loads(text)["notice"]["text"].startswith(f"Stopped after 2 of {whole} tokens.")
+
+
+def test_a_step_is_ended_in_the_middle_of_a_long_judgement(served, monkeypatch):
+    settings = {"prompt": "the sea", "seed": 3}
+    straight = served.visitor()
+    for _ in range(2):
+        straight.step(**settings)
+    asked, ticks = iter([False, False]), itertools.count(0, 6)
+    # The clock stands still until it is asked for the second step whether the run must stop.
+    begun: list[bool] = []
+    monkeypatch.setattr(
+        "specviz.interruption.time",
+        SimpleNamespace(monotonic=lambda: float(next(ticks) if len(begun) > 1 else 0)),
+    )
+    monkeypatch.setattr(served.sessions, "must_stop", lambda page: begun.append(True) or next(asked, True))
+    visitor = served.visitor()
+    answer = visitor.press("on_run", steps_a_run=50, **settings)
+    assert "Step 2 was ended while its tree was judged; the steps before it are kept." in answer[0]
+    assert len(load_trace(visitor.saved()).steps) == 1
+    monkeypatch.undo()
+    visitor.step(**settings)
+    whole, repaired = load_trace(straight.saved()), load_trace(visitor.saved())
+    assert [step.committed for step in repaired.steps] == [step.committed for step in whole.steps]
 
 
 def test_a_model_that_fails_in_a_step_leaves_the_app_serving_and_the_run_whole(served, monkeypatch):
