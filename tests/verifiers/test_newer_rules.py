@@ -41,7 +41,7 @@ def test_lenience_is_lossless_at_one_alone(proposal: str) -> None:
 
 
 def test_a_rejected_child_leaves_what_p_has_above_the_lenient_q() -> None:
-    """By hand: p - q / 2 is (0.4, 0.2, 0) after token 2, and (5, 1, 0) times a number after token 0 of what that left."""
+    """By hand: p - q / 2 is (0.4, 0.2, 0) after token 2, and (5, 1, 0) times a number after 0, of what that left."""
     p, q = torch.tensor([0.5, 0.3, 0.2]).double(), torch.tensor([0.2, 0.2, 0.6]).double()
     tree = TokenTree(Shape((-1, 0, 0)), (0, 2, 0), q[None], {0: 0}, "without_replacement")
     judged = LENIENCE.judge(tree, p.expand(3, 3), LENIENCE.Options(lenience=0.5))
