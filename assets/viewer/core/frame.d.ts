@@ -1218,4 +1218,32 @@ export interface Judged {
   said: string;
 }
 
+/**
+ * A what-if answer beside the recorded verdict.
+ *
+ * by          ``trace`` or ``models``
+ * needs       why the trace alone does not say all of it
+ * differing   nodes whose outcome differs
+ * unused      a sentence for each change that the rule never looked at
+ */
+export interface WhatIfValue {
+  verifier: string;
+  beside: string;
+  options: Record<string, any>;
+  by: string;
+  needs: string | null;
+  difference: number | null;
+  caveat: string | null;
+  recordedPath: PathNodes;
+  path: PathNodes;
+  recordedBonus: OtherBonus | null;
+  bonus: OtherBonus | null;
+  samePath: boolean;
+  sameBonus: boolean;
+  rows: WhatIfRow[];
+  differing: number[];
+  unused: string[];
+  thresholds: (number | null)[];
+}
+
 export type Phase = DraftPhase | DecidePhase | PlainPhase;
