@@ -12,9 +12,10 @@ from specviz.compare.held_out import ADVISED, TODAY, held_out, held_out_report, 
 from specviz.compare.prompts import Prompt
 from specviz.engine.session import Session
 from specviz.errors import SettingsError
+from specviz.models.loading import Pair
 from specviz.trace.advice import Advice, advise
 from specviz.trace.io import save_trace
-from specviz.trace.schema import Trace
+from specviz.trace.schema import Settings, Trace
 from tests.pairs import make_pair, make_settings
 from tests.sample_traces import k_config, sample_trace
 
@@ -46,6 +47,26 @@ def test_both_trees_run_on_the_same_prompts_and_the_difference_is_theirs(advice:
     assert "this may be noise" in text, "two prompts tell nothing from luck"
     with pytest.raises(SettingsError, match="two prompts or more"):
         held_out(make_pair(), trace, advice, prompts[:2], 8)
+
+
+def test_both_trees_have_the_same_luck_and_propose_alike(
+    advice: Advice, trace: Trace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: dict[str, list[tuple[str, int]]] = {}
+    proposals = set()
+
+    class Seen(Session):
+        def __init__(self, pair: Pair, settings: Settings, prompt: str):
+            ran.setdefault(settings.builder.name, []).append((prompt, settings.seed))
+            proposals.add(settings.builder.options["proposal"] if settings.builder.name == "explicit" else None)
+            super().__init__(pair, settings, prompt)
+
+    monkeypatch.setattr("specviz.compare.held_out.Session", Seen)
+    prompts = [Prompt(str(i), "other", f"{i}") for i in range(2)]
+    held_out(make_pair(), trace, advice._replace(proposal="with_replacement"), prompts, 1)
+    assert ran["explicit"] == ran["k_config"]
+    assert len(dict(ran["explicit"])) == 2
+    assert proposals == {"with_replacement", None}
 
 
 def test_a_gain_is_claimed_only_where_interval_and_test_agree(advice: Advice, trace: Trace) -> None:

@@ -215,6 +215,12 @@ def test_both_modes_and_what_they_decide_are_recorded_and_read_again() -> None:
     assert "rows are the same at every node" in summary(run("min_p:min_p=0.2", "frozen"))
 
 
+def test_what_processors_moved_is_beside_the_sampling_parameters() -> None:
+    """A processor that does nothing moved nothing, however much top-k and temperature did."""
+    nodes = [node for step in run("min_p:min_p=0", target=SAMPLING).steps for node in step.tree.nodes]
+    assert max(node.processed.moved for node in nodes) < 1e-6
+
+
 def test_the_other_mode_is_what_a_run_in_that_mode_does() -> None:
     exact, frozen = run("repetition_penalty:penalty=4"), run("repetition_penalty:penalty=4", "frozen")
     for name, verdict in exact.steps[0].verdicts.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from statistics import median
 
 import pytest
 
@@ -17,6 +18,7 @@ from specviz.trace.forward_times import ForwardTimes, Width, merged, times_of_be
 from specviz.trace.processors import parse_processors
 from specviz.trace.schema import Step, TopK, Trace
 from specviz.trace.target_ranks import BINS, rank_histograms, target_rank
+from tests.head_traces import MEDUSA
 from tests.sample_traces import k_config, sample_trace
 
 ACCEPTANCE = ((0.5, 0.3, 0.05), (0.2, 0.15), (0.6,))
@@ -93,6 +95,9 @@ def test_depths_with_few_decisions_are_taken_together(trace: Trace) -> None:
     first = sum(one.rank == 0 for one in nodes if one.depth == 1) / len(trace.steps)
     assert found.rows[0][0] == pytest.approx(first)
     assert len(acceptance(trace.steps[:50]).rows) == 1
+    assert found.decisions == (150, len(nodes) - 150), "of a second level there are enough"
+    few = acceptance(trace.steps[:110])
+    assert (len(few.rows), few.decisions) == (1, (sum(len(reached(step)) for step in trace.steps[:110]),))
 
 
 def with_end(step: Step, rank: int | None, ids: tuple[int, ...], probs: tuple[float, ...], top_k: bool) -> Step:
@@ -112,6 +117,7 @@ def with_end(step: Step, rank: int | None, ids: tuple[int, ...], probs: tuple[fl
     [
         (5, (1, 2), (0.5, 0.2), "rank", 5),
         (None, (1, 7, 2), (0.5, 0.2, 0.1), "rank", 1),
+        (2, (1, 7, 2), (0.5, 0.2, 0.2), "rank", 2),
         (None, (1, 2), (0.5, 0.2), "beyond", 2),
         (2, (1, 2), (0.5, 0.5), "never", 0),
         (40, (1, 2), (0.9999, 0.0001), "rank", 40),
@@ -197,6 +203,12 @@ def test_steps_of_another_driver_are_left_out(trace: Trace) -> None:
     other = [step.model_copy(update={"driver": "eta"}) for step in trace.steps[:9]]
     found = advise([trace.model_copy(update={"steps": (*other, *trace.steps[9:])})])
     assert (found.steps, found.left_out) == (141, 9)
+    optioned = []
+    for step in trace.steps[:9]:
+        verdict = step.verdicts["rejection"].model_copy(update={"options": {"lenience": 0.5}})
+        optioned.append(step.model_copy(update={"verdicts": {"rejection": verdict}}))
+    found = advise([trace.model_copy(update={"steps": (*optioned, *trace.steps[9:])})])
+    assert (found.steps, found.left_out) == (141, 9), "with other options it is another rule"
     settings = trace.settings.model_copy(update={"processors": parse_processors("min_p")})
     processed = [step.model_copy(update={"settings": settings}) for step in trace.steps[:9]]
     found = advise([trace.model_copy(update={"steps": (*processed, *trace.steps[9:])})])
@@ -215,6 +227,24 @@ def test_steps_with_other_processors_are_left_out(trace: Trace) -> None:
     other = trace.settings.model_copy(update={"processors": parse_processors("min_p")})
     found = advise([trace.model_copy(update={"settings": other}), trace])
     assert (found.steps, found.left_out) == (150, 150)
+
+
+def test_a_block_head_drafts_so_many_levels_and_all_of_them_at_once(trace: Trace) -> None:
+    draft = trace.models.draft.model_copy(update={"head": MEDUSA.model_copy(update={"depth": 1})})
+    block = trace.model_copy(update={"models": trace.models.model_copy(update={"draft": draft})})
+    assert {tree.levels for tree in advise([trace], [9]).trees} == {3}
+    assert {tree.levels for tree in advise([block], [9]).trees} == {1}
+    times = times_of_run([block])
+    assert times.seconds(9, 4) == pytest.approx(times.target[0].seconds + times.draft)
+    whole = [step.timings.draft for step in trace.steps if not step.prefilled]
+    assert times.draft == pytest.approx(median(whole))
+
+
+def test_a_step_that_prefilled_says_nothing_of_times(trace: Trace) -> None:
+    slow = [step.timings.model_copy(update={"target": 100.0}) for step in trace.steps]
+    filled = [step.model_copy(update={"prefilled": 9, "timings": t}) for step, t in zip(trace.steps, slow, strict=True)]
+    both = trace.model_copy(update={"steps": (*trace.steps, *filled, *filled)})
+    assert times_of_run([both]).target[0].seconds < 100
 
 
 def test_a_budget_is_called_fastest_only_between_widths_that_were_measured(trace: Trace) -> None:
