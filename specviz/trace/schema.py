@@ -212,8 +212,11 @@ class Step(Value):
                 raise ValueError(f"verdict {name!r} is named {verdict.verifier!r}")
             if len(verdict.thresholds) != size:
                 raise ValueError(f"{name} has {len(verdict.thresholds)} thresholds for {size} nodes")
+            if verdict.expected_acceptance is not None and len(verdict.expected_acceptance) != size:
+                raise ValueError(f"{name} expects something of {len(verdict.expected_acceptance)} nodes of {size}")
             bonus = [] if verdict.bonus is None else [verdict.bonus.node]
-            mentioned = [d.node for d in verdict.decisions] + [*bonus, *verdict.path]
+            other = () if verdict.other_mode is None else (*verdict.other_mode.path, *verdict.other_mode.nodes)
+            mentioned = [d.node for d in verdict.decisions] + [*bonus, *verdict.path, *other]
             if max(mentioned, default=0) >= size:
                 raise ValueError(f"{name} mentions a node outside the tree")
             parents = [self.tree.nodes[node].parent for node in verdict.path]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from specviz.compare.rows import OPTIMA, TABLES, Rows, step_rows
 from specviz.compare.run_unit import Result, pack, unpack
 from specviz.compare.statistics import AT_NODES, estimate, tallies
+from specviz.errors import TraceError
 from specviz.figures.frames import step_frame
 from specviz.figures.totals import run_totals
 from specviz.trace.io import dump_trace, parse_trace
@@ -29,6 +31,21 @@ def trace_of(record: bool) -> Trace:
         max_new_tokens=8,
         record_optimum=record,
     )
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("expected_acceptance", [], "expects something of 0 nodes of 7"),
+        ("other_mode", {"path": [], "bonus": 1, "nodes": [7]}, "outside the tree"),
+        ("other_mode", {"path": [7], "bonus": 1, "nodes": []}, "outside the tree"),
+    ],
+)
+def test_a_file_that_speaks_of_other_nodes_is_refused(field: str, value: object, said: str) -> None:
+    data = json.loads(dump_trace(trace_of(True)))
+    data["steps"][0]["verdicts"]["rejection"][field] = value
+    with pytest.raises(TraceError, match=said):
+        parse_trace(json.dumps(data).encode())
 
 
 def test_it_is_recorded_where_it_is_asked_for_and_changes_nothing_else() -> None:
