@@ -21,7 +21,7 @@ from tests.tools import viewer_types
 PACKAGE = ROOT / "specviz"
 
 LEAVES = {"arguments", "assets", "digits", "display", "errors", "dice", "fingerprints", "options", "processing"}
-LEAVES |= {"sampling", "transfers", "tree", "verifier_styles"}
+LEAVES |= {"sampling", "transfers", "tree", "user_code", "verifier_styles"}
 VIEWING = {"figures", "lessons", "gallery"}
 DECIDING = {"drafting", "verifiers"}
 
@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "fingerprints": set(),
     "display": set(),
     "errors": set(),
+    "user_code": {"errors"},
     "dice": {"transfers"},
     "trace": {"digits", "display", "errors"},
     "options": {"errors", "trace"},
@@ -80,6 +81,7 @@ WITHOUT_TORCH = {
     "digits",
     "display",
     "errors",
+    "user_code",
     "trace",
     "options",
     "verifier_styles",
