@@ -75,7 +75,13 @@ def held_out(
     # The first of two is the one that the other is taken from.
     for name, builder in ((ADVISED, explicit), (TODAY, settings.builder)):
         own = settings.model_copy(
-            update={"builder": builder, "verifiers": driver, "max_new_tokens": max_new_tokens, "audit": False}
+            update={
+                "builder": builder,
+                "verifiers": driver,
+                "max_new_tokens": max_new_tokens,
+                "audit": False,
+                "record_optimum": False,
+            }
         )
         for number, prompt in enumerate(others, start=1):
             on_run(f"{name} tree, prompt {number} of {len(others)}")

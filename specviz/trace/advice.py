@@ -61,7 +61,7 @@ class Advice(NamedTuple):
     """Attributes:
     driver, proposal: of the steps that were counted, those of the newest kind in the runs.
     steps: how many were counted.
-    left_out: steps that had another driver, proposal or sampling.
+    left_out: steps that had another driver, proposal or sampling, processors included.
     chosen: whether the builder chose by the draft's confidence what it expanded, so that the acceptance is that of
         confident places.
     decisions: nodes whose children were judged.
@@ -151,7 +151,9 @@ def kind_of(trace: Trace, position: int) -> tuple[object, ...]:
     """What has to be the same for two steps' acceptance to be one figure."""
     step = trace.steps[position]
     copied = step.tree.builder == "prompt_lookup"
-    return step.driver, step.verdicts[step.driver].options, step.tree.proposal, copied, trace.sampling_of(position)
+    settings = trace.settings_of(position)
+    sampling = (trace.sampling_of(position), settings.processors if settings else None)
+    return step.driver, step.verdicts[step.driver].options, step.tree.proposal, copied, sampling
 
 
 def too_few(decisions: int) -> str:

@@ -13,6 +13,7 @@ from specviz.trace.advice import LEAST_DECISIONS, advise
 from specviz.trace.advice_report import advice_report, rank_report
 from specviz.trace.best_tree import BestTrees, RankPath, expected_tokens, paths_of, paths_text
 from specviz.trace.forward_times import ForwardTimes, Width, merged, times_of_bench, times_of_run
+from specviz.trace.processors import parse_processors
 from specviz.trace.schema import Step, TopK, Trace
 from specviz.trace.target_ranks import BINS, rank_histograms, target_rank
 from tests.sample_traces import k_config, sample_trace
@@ -193,6 +194,10 @@ def test_steps_of_another_driver_are_left_out(trace: Trace) -> None:
     other = [step.model_copy(update={"driver": "eta"}) for step in trace.steps[:9]]
     found = advise([trace.model_copy(update={"steps": (*other, *trace.steps[9:])})])
     assert (found.steps, found.left_out) == (141, 9)
+    processors = parse_processors("repetition_penalty:penalty=1.3")
+    penalised = trace.settings.model_copy(update={"processors": processors})
+    found = advise([trace.model_copy(update={"settings": penalised}), trace])
+    assert (found.steps, found.left_out) == (150, 150)
 
 
 def test_a_budget_is_called_fastest_only_between_widths_that_were_measured(trace: Trace) -> None:
