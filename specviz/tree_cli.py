@@ -14,7 +14,10 @@ from specviz.trace.settings import parse_pairs, tree_choice
 def add_tree_arguments(parser: argparse.ArgumentParser) -> None:
     """The tree builder and its options."""
     parser.add_argument("--builder", help="k_config (default), explicit, dynamic, sequoia or prompt_lookup")
-    parser.add_argument("--tree", help="k_config: 4,2,2; explicit: [0],[1],[0,0]")
+    parser.add_argument(
+        "--tree",
+        help="k_config: 4,2,2; explicit: '[0],[1],[0,0]', quoted, for shells have a use of their own for brackets",
+    )
     parser.add_argument("--proposal", help="without_replacement (default), with_replacement or top_k")
     parser.add_argument(
         "--builder-option", action="append", default=[], metavar="NAME=VALUE", help="e.g. total=60 for dynamic"

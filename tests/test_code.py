@@ -21,7 +21,7 @@ from tests.tools import viewer_types
 PACKAGE = ROOT / "specviz"
 
 LEAVES = {"arguments", "assets", "digits", "display", "errors", "dice", "fingerprints", "options", "processing"}
-LEAVES |= {"interruption", "sampling", "transfers", "tree", "verifier_styles"}
+LEAVES |= {"interruption", "sampling", "transfers", "tree", "user_code", "verifier_styles"}
 VIEWING = {"figures", "lessons", "gallery"}
 DECIDING = {"drafting", "verifiers"}
 
@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "interruption": set(),
     "display": set(),
     "errors": set(),
+    "user_code": {"errors"},
     "dice": {"transfers"},
     "trace": {"digits", "display", "errors"},
     "options": {"errors", "trace"},
@@ -81,6 +82,7 @@ WITHOUT_TORCH = {
     "digits",
     "display",
     "errors",
+    "user_code",
     "trace",
     "options",
     "verifier_styles",

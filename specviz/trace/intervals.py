@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from specviz.trace.calibration import LEAST_STEPS, Interval, ratio_interval, wilson_of
-from specviz.trace.metrics import new_tokens_at
+from specviz.trace.metrics import new_tokens_at, node_acceptance
 from specviz.trace.schema import Step, Trace
 
 
@@ -47,6 +47,13 @@ class Against(NamedTuple):
 def efficiency_interval(lengths: Sequence[int]) -> Interval | None:
     """95 % interval of block efficiency, from the new tokens of every step; None for too few."""
     return ratio_interval([(length, 1) for length in lengths])
+
+
+def gap_interval(steps: Sequence[Step], verifier: str) -> Interval | None:
+    """95 % interval of what the optimum is above the rule's own expectation, a node that its walk reached; None for too
+    few steps, and where neither was recorded."""
+    by_step = [at for step in steps if (at := node_acceptance([step], verifier)) is not None]
+    return ratio_interval([(at.optimum - at.expected, at.nodes) for at in by_step])
 
 
 def share_interval(by_step: Sequence[tuple[int, int]]) -> Interval | None:

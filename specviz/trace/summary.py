@@ -12,7 +12,7 @@ from specviz.trace.calibration import (
     confidence_by_depth,
     outside_vocabulary,
 )
-from specviz.trace.intervals import against, efficiency_interval
+from specviz.trace.intervals import against, efficiency_interval, gap_interval
 from specviz.trace.metrics import (
     FORMULAS,
     acceptance_by_depth,
@@ -96,8 +96,8 @@ def _against(trace: Trace, names: Iterable[str]) -> list[str]:
         if one is not None:
             noise = {None: "", True: ": may be noise", False: ": more than noise"}[one.noise if one.parted else None]
             lines.append(
-                f"{_one_line(name)} less {_one_line(last)}: {one.value:+.2f} new tokens a step "
-                f"({_interval(one.interval)}), paths of different lengths in {one.parted} of {one.steps} steps{noise}"
+                f"{_one_line(name)} less {_one_line(last)}: {_signed(one.value, 2)} new tokens a step "
+                f"({_interval(one.interval)}), another length in {one.parted} of {one.steps} steps{noise}"
             )
     return lines
 
@@ -109,7 +109,10 @@ def _optima(trace: Trace, names: Iterable[str]) -> list[str]:
         at = node_acceptance(trace.steps, name)
         if at is not None:
             means = (f"{what} {getattr(at, what) / at.nodes:.3f}" for what in ("accepted", "expected", "optimum"))
-            lines.append(f"{_one_line(name)} at the {at.nodes} nodes that it reached: {', '.join(means)}")
+            lines.append(
+                f"{_one_line(name)} at the {at.nodes} nodes that it reached: {', '.join(means)}; optimum less expected "
+                f"{_signed((at.optimum - at.expected) / at.nodes, 3)} ({_interval(gap_interval(trace.steps, name))})"
+            )
     return [*lines, f"at the nodes reached: {FORMULAS['optimum']}"] if lines else []
 
 
@@ -144,6 +147,11 @@ def _processors(trace: Trace, names: Iterable[str]) -> list[str]:
         f"{digits(apart, 2)} at most (step {step + 1}, node {node}); with {other} rows and the same luck another "
         f"outcome, of {len(trace.steps)} steps: {parted}{lossy}",
     ]
+
+
+def _signed(value: float, places: int) -> str:
+    """With the same minus as intervals have."""
+    return f"{value:+.{places}f}".replace("-", "−")
 
 
 def _one_line(text: str) -> str:

@@ -86,7 +86,7 @@ def test_the_command_says_what_the_page_says(tmp_path: Path, capsys: pytest.Capt
     assert main(["advise", str(run), "--budget", "3", "6"]) == 0
     printed = capsys.readouterr().out
     best = advise([trace], [3, 6]).best()
-    assert f"--builder explicit --tree {best.paths}" in printed
+    assert f'--builder explicit --tree "{best.paths}"' in printed
     assert "Rank in the draft's row" in printed
     for wrong, said in (
         (["--budget", "0"], "A budget is"),

@@ -24,6 +24,7 @@ from specviz.trace.whatif_question import Question
 from specviz.tree import TokenTree
 from specviz.verifiers import proof_table
 from tests.pairs import TREES, make_pair, make_settings
+from tests.paths import DOCS
 from tests.tools.processors_greedy import TEXT, Penalties, differing
 
 PROMPT = "the sea the sea the"
@@ -347,3 +348,14 @@ def test_the_text_of_processors_is_read_back() -> None:
     found = parse_processors(TEXT)
     assert parse_processors(written(found.chosen)) == found
     assert parse_processors(" ; ") is None
+
+
+def test_the_documentation_shows_the_example_as_it_is_and_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(DOCS / "examples"))
+    source = (DOCS / "examples" / "my_processor.py").read_text(encoding="utf-8")
+    assert source in (DOCS / "processors.md").read_text(encoding="utf-8")
+    load_processor("my_processor:RecencyPenalty")
+    step = Session(make_pair(), settings_of("my_processor:RecencyPenalty:penalty=50,window=1"), PROMPT).step()
+    for node in step.tree.nodes:
+        likely = dict(zip(node.target.processed.ids, node.target.processed.probs, strict=True))
+        assert likely.get(node.token, 0) < 1e-9, "a text that ends in a token does not go on with it"

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from specviz.trace.intervals import against, efficiency_interval, ranks_by_step, share_interval
+from specviz.trace.intervals import against, efficiency_interval, gap_interval, ranks_by_step, share_interval
 from specviz.trace.metrics import acceptance_by_rank
 from specviz.trace.schema import Step, Trace
 from specviz.trace.summary import summary
@@ -85,3 +85,32 @@ def _lines_about_lengths(text: str) -> list[str]:
 def test_ranks_by_step_add_up_to_the_totals(trace: Trace) -> None:
     sums = [(sum(a for a, _ in one), sum(n for _, n in one)) for one in ranks_by_step(trace.steps, "rejection")]
     assert sums == acceptance_by_rank(trace.steps, "rejection")
+
+
+def with_gaps(trace: Trace, gaps: list[float]) -> Trace:
+    """The trace with an optimum of 0.6 at every root, of which eta expects so much less."""
+    steps = []
+    for step, gap in zip(trace.steps, gaps, strict=False):
+        root, *others = step.tree.nodes
+        eta = step.verdicts["eta"]
+        expected = (0.6 - gap, *[None] * len(others))
+        steps.append(
+            step.model_copy(
+                update={
+                    "tree": step.tree.model_copy(update={"nodes": (root.model_copy(update={"optimum": 0.6}), *others)}),
+                    "verdicts": {**step.verdicts, "eta": eta.model_copy(update={"expected_acceptance": expected})},
+                }
+            )
+        )
+    return trace.model_copy(update={"steps": tuple(steps)})
+
+
+def test_how_far_a_rule_is_from_the_optimum_has_an_interval(trace: Trace) -> None:
+    always = with_gaps(trace, [0.25] * 12)
+    assert gap_interval(always.steps, "eta") == pytest.approx((0.25, 0.25))
+    low, high = gap_interval(with_gaps(trace, [0.4, -0.2] * 8).steps, "eta")
+    assert (low + high) / 2 == pytest.approx(0.1)
+    assert -0.1 < low < 0
+    assert "expected 0.350, optimum 0.600; optimum less expected +0.250 (95 %: 0.25 to 0.25)" in summary(always)
+    assert gap_interval(always.steps[:9], "eta") is None
+    assert gap_interval(always.steps, "rejection") is None
