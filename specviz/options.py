@@ -36,8 +36,7 @@ def parse_options(model: type[Options], kind: str, choice: Choice) -> Options:
         value = shown(choice.options.get(where))
         why = "there is none of that name" if first["type"] == "extra_forbidden" else first["msg"][:150]
         raise SettingsError(
-            f"The {kind} {choice.name} cannot use option {plain(where)}={value} ({why}); "
-            f"its options are: {known}."
+            f"The {kind} {choice.name} cannot use option {plain(where)}={value} ({why}); its options are: {known}."
         ) from None
 
 
