@@ -159,7 +159,7 @@ def settings_form(form: Form) -> Any:
         names = list(BUILDERS)
         builder = form.add("builder", gr.Dropdown(names, value=names[0], label="Draft tree", info="How it is built"))
         options_by_name = {name: registered.Options for name, registered in BUILDERS.items()}
-        options_of_chosen(form, builder, "builder", options_by_name)
+        options_of_chosen(form.add, builder, "builder", options_by_name)
     with group("Verification"), fields():
         verifiers = list(VERIFIERS)
         start = [name for name in DEFAULT_VERIFIERS if name in verifiers] or verifiers[:1]
@@ -175,7 +175,7 @@ def settings_form(form: Form) -> Any:
                 lambda names, name: wrong_with(lambda: check_driver(name, names or ())), [ticked, driver], said, **QUIET
             )
         options_by_name = {name: verifier.Options for name, verifier in VERIFIERS.items()}
-        options_of_chosen(form, ticked, "verifier", options_by_name, labelled=True)
+        options_of_chosen(form.add, ticked, "verifier", options_by_name, labelled=True)
     # Programs may send values without names, so the order in which fields are added stays; they stand in another one.
     numbers: list[tuple[str, str, float | None, dict[str, Any]]] = [
         ("temperature", "Target temperature", 1.0, {"minimum": 0, "maximum": 100, "step": 0.1, "info": "0 is greedy"}),
@@ -253,7 +253,7 @@ def settings_form(form: Form) -> Any:
             form.render("top_k", "top_p", "eta_cutoff", "prompt_end_token")
         with folded("Processors"):
             form.render("processors", "processor_mode")
-            checked(form, "processors", _check_processors)
+            checked(form.components["processors"], _check_processors)
     with group("Length and audits"):
         with fields():
             form.render("max_new_tokens")
@@ -263,7 +263,7 @@ def settings_form(form: Form) -> Any:
             form.render("audit")
         with folded("Stop strings, least length and optimum"):
             form.render("stop_strings", "min_new_tokens", "record_optimum")
-            checked(form, "stop_strings", lambda text: build_settings(stop=parse_stops(text)))
+            checked(form.components["stop_strings"], lambda text: build_settings(stop=parse_stops(text)))
     for attach in form.late:
         attach()
     return steps

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import gradio as gr
 from pydantic.fields import FieldInfo
@@ -12,9 +12,6 @@ from pydantic.fields import FieldInfo
 from specviz.display import as_markdown
 from specviz.errors import SpecvizError
 from specviz.options import option_kind
-
-if TYPE_CHECKING:
-    from specviz.app.form import Form
 
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
 """Of events that only change what a card of the settings shows."""
@@ -41,11 +38,16 @@ def folded(title: str) -> Iterator[None]:
 
 
 def options_of_chosen(
-    form: Form, chooser: Any, prefix: str, options_by_name: Mapping[str, Any], labelled: bool = False
+    add: Callable[[str, Any], Any],
+    chooser: Any,
+    prefix: str,
+    options_by_name: Mapping[str, Any],
+    labelled: bool = False,
 ) -> None:
     """The options of each name, in sight only while it is chosen; what is hidden keeps its values.
 
     Args:
+        add: takes each component by its name.
         labelled: begin every label with the name, because several may be chosen.
     """
 
@@ -57,7 +59,7 @@ def options_of_chosen(
         if not options.model_fields:
             continue
         with gr.Column(visible=in_sight(name, chooser.value), min_width=0) as columns[name]:
-            _option_fields(form, f"{prefix}.{name}", options, label=f"{name} " if labelled else "")
+            _option_fields(add, f"{prefix}.{name}", options, label=f"{name} " if labelled else "")
     chooser.change(
         lambda chosen: [gr.Column(visible=in_sight(name, chosen)) for name in columns],
         chooser,
@@ -67,10 +69,10 @@ def options_of_chosen(
     )
 
 
-def _option_fields(form: Form, prefix: str, options: Any, label: str = "") -> None:
+def _option_fields(add: Callable[[str, Any], Any], prefix: str, options: Any, label: str = "") -> None:
     for name, info in options.model_fields.items():
         written_out = name if label.strip() == name else f"{label}{name}"  # lenience has an option of its own name
-        form.add(f"{prefix}.{name}", _component(label_of(written_out), info))
+        add(f"{prefix}.{name}", _component(label_of(written_out), info))
 
 
 def _component(label: str, info: FieldInfo) -> Any:
@@ -85,15 +87,15 @@ def _component(label: str, info: FieldInfo) -> Any:
     return gr.Textbox(str(info.default), label=label, info=note, max_length=20_000)
 
 
-def checked(form: Form, name: str, check: Callable[[str], object]) -> None:
+def checked(field: Any, check: Callable[[str], object]) -> None:
     """What is wrong with a text stands below its field once it is left; while it is changed nothing does.
 
     Args:
         check: raises a :class:`~specviz.errors.SpecvizError` for what is not of the form.
     """
     said = gr.Markdown("", elem_classes="specviz-wrong")
-    form.components[name].change(None, None, said, js="() => ''", **QUIET)
-    form.components[name].blur(lambda text: wrong_with(lambda: check(text or "")), form.components[name], said, **QUIET)
+    field.change(None, None, said, js="() => ''", **QUIET)
+    field.blur(lambda text: wrong_with(lambda: check(text or "")), field, said, **QUIET)
 
 
 def wrong_with(check: Callable[[], object]) -> str:
@@ -106,4 +108,5 @@ def wrong_with(check: Callable[[], object]) -> str:
 
 
 def label_of(name: str) -> str:
+    """What stands above the field of this name: ``top_k`` is ``Top k``."""
     return name.replace("_", " ").capitalize()
