@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
 import gradio as gr
-from pydantic.fields import FieldInfo
 
+from specviz.app.form_parts import QUIET, checked, fields, folded, group, label_of, options_of_chosen, wrong_with
 from specviz.app.server.limits import Limits
-from specviz.display import as_markdown
 from specviz.drafting import BUILDERS
-from specviz.errors import SettingsError, SpecvizError, shown
+from specviz.errors import SettingsError, shown
 from specviz.models.choices import DEVICES, DTYPES, QUANTIZATIONS
 from specviz.models.pair_spec import ModelChoice
-from specviz.options import option_kind
 from specviz.trace.processors import parse_processors, written
 from specviz.trace.schema import Choice, ProcessorMode, PromptEnd, Settings
 from specviz.trace.settings import build_choice, build_sampling, build_settings, draft_sampling
@@ -152,26 +150,6 @@ def prompt_box(form: Form) -> None:
     form.add("prompt", box)
 
 
-@contextmanager
-def group(title: str, *classes: str) -> Iterator[None]:
-    """A card of a page, with its heading."""
-    with gr.Column(elem_classes=["specviz-group", *classes], min_width=0):
-        gr.Markdown(f"## {title}")
-        yield
-
-
-def fields() -> gr.Row:
-    """Fields of a card in aligned columns; assets/viewer/pages.css says how many."""
-    return gr.Row(elem_classes="specviz-fields")
-
-
-@contextmanager
-def folded(title: str) -> Iterator[None]:
-    """Fields of a card that are rarely needed, behind a line that opens them."""
-    with gr.Accordion(title, open=False, elem_classes="specviz-fold"), fields():
-        yield
-
-
 def settings_form(form: Form) -> Any:
     """Everything but the prompt, the models and the buttons, in the current Gradio context.
 
@@ -182,7 +160,7 @@ def settings_form(form: Form) -> Any:
         names = list(BUILDERS)
         builder = form.add("builder", gr.Dropdown(names, value=names[0], label="Draft tree", info="How it is built"))
         options_by_name = {name: registered.Options for name, registered in BUILDERS.items()}
-        _options_of_chosen(form, builder, "builder", options_by_name)
+        options_of_chosen(form.add, builder, "builder", options_by_name)
     with group("Verification"), fields():
         verifiers = list(VERIFIERS)
         start = [name for name in DEFAULT_VERIFIERS if name in verifiers] or verifiers[:1]
@@ -190,9 +168,15 @@ def settings_form(form: Form) -> Any:
         start += [name for name in verifiers if name not in ours]  # one that the user brought is meant to be seen
         ticked = gr.CheckboxGroup(verifiers, value=start, label="Verifiers", elem_classes="specviz-wide")
         form.add("verifiers", ticked)
-        form.add("driver", gr.Dropdown(verifiers, value=start[0], label="Driver", info="Its verdict is committed"))
+        driver = gr.Dropdown(verifiers, value=start[0], label="Driver", info="Its verdict is committed")
+        form.add("driver", driver)
+        said = gr.Markdown("", elem_classes="specviz-wrong")
+        for changed in (ticked, driver):
+            changed.change(
+                lambda names, name: wrong_with(lambda: check_driver(name, names or ())), [ticked, driver], said, **QUIET
+            )
         options_by_name = {name: verifier.Options for name, verifier in VERIFIERS.items()}
-        _options_of_chosen(form, ticked, "verifier", options_by_name, labelled=True)
+        options_of_chosen(form.add, ticked, "verifier", options_by_name, labelled=True)
     # Programs may send values without names, so the order in which fields are added stays; they stand in another one.
     numbers: list[tuple[str, str, float | None, dict[str, Any]]] = [
         ("temperature", "Target temperature", 1.0, {"minimum": 0, "maximum": 100, "step": 0.1, "info": "0 is greedy"}),
@@ -274,7 +258,7 @@ def settings_form(form: Form) -> Any:
             form.render("top_k", "top_p", "eta_cutoff", "prompt_end_token")
         with folded("Processors"):
             form.render("processors", "processor_mode", "processor_draft")
-            _checked(form, "processors", _check_processors)
+            checked(form.components["processors"], _check_processors)
     with group("Length and audits"):
         with fields():
             form.render("max_new_tokens")
@@ -284,7 +268,7 @@ def settings_form(form: Form) -> Any:
             form.render("audit")
         with folded("Stop strings, least length and optimum"):
             form.render("stop_strings", "min_new_tokens", "record_optimum")
-            _checked(form, "stop_strings", lambda text: build_settings(stop=parse_stops(text)))
+            checked(form.components["stop_strings"], lambda text: build_settings(stop=parse_stops(text)))
     for attach in form.late:
         attach()
     return steps
@@ -297,10 +281,7 @@ def read_form(values: dict[str, Any]) -> tuple[str, ModelChoice, Settings]:
     if not values["verifiers"] or not isinstance(values["verifiers"], (list, tuple)):
         raise SettingsError("Choose at least one verifier.")
     chosen = [name for name in VERIFIERS if name in values["verifiers"]]
-    if values["driver"] not in chosen:
-        raise SettingsError(
-            f"The driver {shown(values['driver'])} is not among the verifiers; tick it or choose another driver."
-        )
+    check_driver(values["driver"], chosen)
     builder = _one_of(values, "builder", BUILDERS)
     own = _text(values, "draft_temperature").strip()
     try:
@@ -331,6 +312,19 @@ def read_form(values: dict[str, Any]) -> tuple[str, ModelChoice, Settings]:
         record_optimum=bool(values["record_optimum"]),
     )
     return prompt, models, settings
+
+
+def check_driver(driver: Any, chosen: Sequence[str]) -> None:
+    """Refuse a driver that is not among the verifiers that are ticked."""
+    if driver not in chosen:
+        raise SettingsError(f"The driver {shown(driver)} is not among the verifiers; tick it or choose another driver.")
+
+
+def _check_processors(text: str) -> None:
+    """As a run does before it loads its models."""
+    from specviz.models.processors import check_processors  # imports transformers
+
+    check_processors(parse_processors(text))
 
 
 def read_models(values: dict[str, Any]) -> ModelChoice:
@@ -403,105 +397,29 @@ def _option_values(prefix: str, options: Any, choice: Choice) -> dict[str, Any]:
 
 def _given(values: dict[str, Any], name: str, kind: type) -> Any:
     if values[name] is None:
-        raise SettingsError(f"{_label(name)} is empty; give a number.")
+        raise SettingsError(f"{label_of(name)} is empty; give a number.")
     try:
         return kind(values[name])
     except (TypeError, ValueError, OverflowError):
-        raise SettingsError(f"{_label(name)} cannot be {shown(values[name])}; give a number.") from None
+        raise SettingsError(f"{label_of(name)} cannot be {shown(values[name])}; give a number.") from None
 
 
 def _text(values: dict[str, Any], name: str) -> str:
     """The text that was sent. A call that was made by hand may have sent anything else."""
     value = "" if values[name] is None else values[name]
     if not isinstance(value, str):
-        raise SettingsError(f"{_label(name)} cannot be {shown(value)}; write a text.")
+        raise SettingsError(f"{label_of(name)} cannot be {shown(value)}; write a text.")
     return value
 
 
 def _one_of(values: dict[str, Any], name: str, known: Iterable[str]) -> str:
     if values[name] not in list(known):
-        raise SettingsError(f"{_label(name)} cannot be {shown(values[name])}; choose from {', '.join(known)}.")
+        raise SettingsError(f"{label_of(name)} cannot be {shown(values[name])}; choose from {', '.join(known)}.")
     return str(values[name])
-
-
-def _label(name: str) -> str:
-    return name.replace("_", " ").capitalize()
 
 
 def _options(values: dict[str, Any], prefix: str) -> dict[str, Any]:
     return {key[len(prefix) + 1 :]: value for key, value in values.items() if key.startswith(f"{prefix}.")}
-
-
-def _options_of_chosen(
-    form: Form, chooser: Any, prefix: str, options_by_name: Mapping[str, Any], labelled: bool = False
-) -> None:
-    """The options of each name, in sight only while it is chosen; what is hidden keeps its values.
-
-    Args:
-        labelled: begin every label with the name, because several may be chosen.
-    """
-
-    def in_sight(name: str, chosen: Any) -> bool:
-        return name in ([chosen] if isinstance(chosen, str) else chosen or ())
-
-    columns: dict[str, Any] = {}
-    for name, options in options_by_name.items():
-        if not options.model_fields:
-            continue
-        with gr.Column(visible=in_sight(name, chooser.value), min_width=0) as columns[name]:
-            _option_fields(form, f"{prefix}.{name}", options, label=f"{name} " if labelled else "")
-    chooser.change(
-        lambda chosen: [gr.Column(visible=in_sight(name, chosen)) for name in columns],
-        chooser,
-        [*columns.values()],
-        api_visibility="private",
-        show_progress="hidden",
-    )
-
-
-def _checked(form: Form, name: str, check: Callable[[str], object]) -> None:
-    """What is wrong with a text stands below its field once it is left; while it is changed nothing does.
-
-    Args:
-        check: raises a :class:`~specviz.errors.SpecvizError` for what is not of the form.
-    """
-    said = gr.Markdown("", elem_classes="specviz-wrong")
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
-
-    def wrong_with(text: Any) -> str:
-        try:
-            check(text or "")
-        except SpecvizError as error:
-            return as_markdown(str(error))
-        return ""
-
-    form.components[name].change(None, None, said, js="() => ''", **quiet)
-    form.components[name].blur(wrong_with, form.components[name], said, **quiet)
-
-
-def _check_processors(text: str) -> None:
-    """As a run does before it loads its models."""
-    from specviz.models.processors import check_processors  # imports transformers
-
-    check_processors(parse_processors(text))
-
-
-def _option_fields(form: Form, prefix: str, options: Any, label: str = "") -> None:
-    for name, info in options.model_fields.items():
-        written_out = name if label.strip() == name else f"{label}{name}"  # lenience has an option of its own name
-        form.add(f"{prefix}.{name}", _component(_label(written_out), info))
-
-
-def _component(label: str, info: FieldInfo) -> Any:
-    """The control for one pydantic field, by its type."""
-    note, kind = info.description, option_kind(info)
-    if kind == "choice":
-        return gr.Dropdown(list(get_args(info.annotation)), value=info.default, label=label, info=note)
-    if kind == "yes":
-        return gr.Checkbox(info.default, label=label, info=note)
-    if kind in ("whole", "number"):
-        return gr.Number(info.default, label=label, info=note, precision=0 if kind == "whole" else None)
-    return gr.Textbox(str(info.default), label=label, info=note, max_length=20_000)
 
 
 def breakpoint_form(form: Form) -> None:

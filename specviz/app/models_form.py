@@ -6,7 +6,8 @@ from typing import Any
 
 import gradio as gr
 
-from specviz.app.form import Form, fields, folded, group
+from specviz.app.form import Form
+from specviz.app.form_parts import fields, folded, group
 from specviz.display import upright
 from specviz.errors import SpecvizError
 from specviz.models.choices import DEVICES, DTYPES, PLANNED_CONTEXT, QUANTIZATIONS

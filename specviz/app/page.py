@@ -16,7 +16,8 @@ from specviz.app.compare.store import ComparisonStore
 from specviz.app.compare.tab import CompareTab
 from specviz.app.follow import Follower
 from specviz.app.follow_handlers import FollowActions
-from specviz.app.form import EXAMPLES, breakpoint_form, fields, group, prompt_box, settings_form
+from specviz.app.form import EXAMPLES, breakpoint_form, prompt_box, settings_form
+from specviz.app.form_parts import fields, group
 from specviz.app.handlers import Actions
 from specviz.app.models_form import models_form
 from specviz.app.proofs import Proofs

@@ -74,6 +74,10 @@ def test_the_bar_by_keys_and_the_pages_as_cards(served):
     page.check("label:has(span:text-is('relaxed')) input")
     page.wait_for_selector("label:has-text('Relaxed top n')")
     assert "Eta epsilon" not in page.evaluate(LABELS), "only options of verifiers that are ticked are in sight"
+    page.uncheck("label:has(span:text-is('rejection')) input")
+    page.wait_for_selector(".specviz-wrong p:has-text(\"The driver 'rejection' is not among the verifiers\")")
+    page.check("label:has(span:text-is('rejection')) input")
+    page.wait_for_function("!document.querySelector('.specviz-wrong p')")
     page.check("label:has(span:text-is('eta')) input")
     page.wait_for_selector("label:has-text('Eta epsilon')")
     assert page.input_value("label:has-text('Eta epsilon') input") == "0.2"

@@ -18,7 +18,7 @@ export const makeEveryone = () => makeMenu({ act: "everyone", sign: "", label: "
 function makeMenu({ act, sign, label, title, role }) {
   const button = el("button", { type: "button", "data-act": act, "aria-haspopup": "menu", "aria-expanded": "false", "aria-label": label, title: label }, sign);
   const list = el("div", { class: "sv-tools", role: "menu", "aria-label": title, hidden: true }), box = el("div", { class: "sv-more" }, button, list);
-  const items = () => /** @type {HTMLButtonElement[]} */ ([...list.querySelectorAll("button:enabled")]);
+  const items = () => /** @type {HTMLButtonElement[]} */ ([...list.querySelectorAll("button:enabled")]).filter((item) => item.offsetParent);
 
   /** @param {boolean} open */
   function set(open) {

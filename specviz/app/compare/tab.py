@@ -18,7 +18,7 @@ from specviz.app.compare.quick_run import QuickRun, run_small, small_job
 from specviz.app.compare.replay_step import replay
 from specviz.app.compare.store import PACKED_NAME, ComparisonStore, packed
 from specviz.app.compare.view import ALL, Selection, board, choices, settled
-from specviz.app.form import fields
+from specviz.app.form_parts import fields
 from specviz.app.page_state import PageState, Run
 from specviz.app.server.clients import client_of_event
 from specviz.app.server.limits import SMALL_COMPARISON
