@@ -106,7 +106,7 @@ def from_file(browser, exported):
 
 @pytest.fixture
 def proved_on_few_trees(monkeypatch):
-    """What the page says of verifiers comes from the six smallest trees: for tests of other things than what is found.
+    """What the page says of verifiers comes from the six smallest trees: for tests of how it is said.
 
     All trees take some twelve seconds of CPU, beside the test and on behind it.
     """

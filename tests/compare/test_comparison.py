@@ -15,7 +15,7 @@ import pytest
 
 from specviz.cli import _parser, main
 from specviz.compare import cli as compare_cli
-from specviz.compare import jobs, tables
+from specviz.compare import executors, jobs, tables
 from specviz.compare.jobs import Job
 from specviz.compare.labels import labels_of
 from specviz.compare.prompts import load_prompts
@@ -300,8 +300,11 @@ def test_broken_off_in_any_write(
 
 
 def test_shards_and_processes_give_the_same_rows(
-    command: list[str], undisturbed: dict[str, list[Row]], tmp_path: Path
+    command: list[str], undisturbed: dict[str, list[Row]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # As new as those that are spawned, but they have torch.
+    forks.ensure_running()
+    monkeypatch.setattr(executors.multiprocessing, "get_context", {"spawn": forks.FORKING}.__getitem__)
     options = options_of(command, tmp_path / "out", "--shard", "2/3")
     job = compare_cli.job_of(options)
     jobs.open_folder(tmp_path / "out", job)
