@@ -6,6 +6,7 @@ import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Nothing in the tests may wait for a hub or phone home; set before transformers and gradio are imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -14,15 +15,12 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
-import torch
-from playwright.sync_api import sync_playwright
 
-from specviz.figures import standalone_page
-from specviz.trace.schema import Trace
-from tests.browser import DRAWN, QUIET, SHARING, Tabs, Watched, find_chromium
-
-# The models of the tests are so small that a second thread only waits for the first.
-torch.set_num_threads(1)
+# Everything else is imported where it is needed: the process that hands out the tests reads this file, too, and the
+# others wait for it.
+if TYPE_CHECKING:
+    from specviz.trace.schema import Trace
+    from tests.browser import Tabs, Watched
 
 PORT = 7760 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 """Of every page that this process serves: the same address, of which Chromium knows the scripts again. It is below
@@ -57,12 +55,20 @@ def pytest_collection() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    import torch
+
+    # The models of the tests are so small that a second thread only waits for the first.
+    torch.set_num_threads(1)
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Tabs]:
     """Chromium; without it the tests are skipped on a desk and fail in CI."""
+    from playwright.sync_api import sync_playwright
+
+    from tests.browser import QUIET, SHARING, Tabs, find_chromium
+
     path = find_chromium()
     if path is None:
         message = "Chromium is not installed"
@@ -80,6 +86,9 @@ def exported(tmp_path_factory) -> Path:
 @pytest.fixture
 def from_file(browser, exported):
     """Open a trace as the exported HTML file."""
+    from specviz.figures import standalone_page
+    from tests.browser import DRAWN, Watched
+
     opened = []
 
     def open_trace(trace: Trace, **options) -> Watched:
@@ -97,7 +106,7 @@ def from_file(browser, exported):
 
 @pytest.fixture
 def proved_on_few_trees(monkeypatch):
-    """What the page says of verifiers comes from the six smallest trees: for tests of other things than what is found.
+    """What the page says of verifiers comes from the six smallest trees: for tests of how it is said.
 
     All trees take some twelve seconds of CPU, beside the test and on behind it.
     """
@@ -112,21 +121,21 @@ def proved_on_few_trees(monkeypatch):
 @pytest.fixture
 def served(browser, tmp_path):
     """Serve the page with a given trace and loader, and open it."""
-    from specviz.app.page import build_page, launch_page
+    from specviz.app.page import build_page
     from specviz.app.server.session_registry import Sessions
     from specviz.app.server.share_store import ShareStore
+    from tests.browser import DRAWN, Watched
+    from tests.server import launch_quietly
 
     opened = []
 
     def open_page(trace: Trace | None = None, load_pair=None, follower=None, **options) -> Watched:
         page = build_page(Sessions(load_pair), trace, share_store=ShareStore(tmp_path / "held"), follower=follower)
-        # Without Gradio's own look whether it can be reached: it gives up after seconds on a busy machine.
-        launch = {"prevent_thread_lock": True, "quiet": True, "server_name": "127.0.0.1", "_frontend": False}
         try:
-            _, url, _ = launch_page(page, server_port=PORT, **launch)
+            url = launch_quietly(page, server_port=PORT)
         except OSError:  # another run of the tests has the port
-            _, url, _ = launch_page(page, **launch)
-        watched = Watched(browser, url.rstrip("/"), **options)
+            url = launch_quietly(page)
+        watched = Watched(browser, url, **options)
         watched.page.wait_for_selector(".specviz-state b" if follower else DRAWN)
         opened.append((watched, page))
         return watched

@@ -10,6 +10,7 @@ import contextlib
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Mapping
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,14 @@ IMPORTED = (
     "specviz.models.loading",
     "tests.pairs",
 )
-_FORKING = multiprocessing.get_context("forkserver")
-_FORKING.set_forkserver_preload([*IMPORTED])
+FORKING = multiprocessing.get_context("forkserver")
+FORKING.set_forkserver_preload([*IMPORTED])
+
+
+def ensure_running() -> None:
+    """Start the server, unless it runs."""
+    with mock.patch.dict(os.environ, PYTHONPATH=str(ROOT)):
+        forkserver.ensure_running()
 
 
 @contextlib.contextmanager
@@ -40,9 +47,9 @@ def process(
         log: what it writes to its standard output and error is appended there.
         environment: set in it beside this process's own; what was read while importing stays.
     """
-    started = _FORKING.Process(target=_run, args=(work, arguments, folder, log, {**os.environ, **(environment or {})}))
-    with mock.patch.dict(os.environ, PYTHONPATH=str(ROOT)):  # of the server, which the first of them starts
-        started.start()
+    started = FORKING.Process(target=_run, args=(work, arguments, folder, log, {**os.environ, **(environment or {})}))
+    ensure_running()
+    started.start()
     try:
         yield started
     finally:

@@ -36,6 +36,17 @@ def web_client(url: str, timeout: float | None, address: str | None = None) -> h
     return httpx.Client(base_url=url.rstrip("/"), timeout=timeout, transport=transport)
 
 
+def launch_quietly(page: Any, *health: Any, **options: Any) -> str:
+    """Serve a page on this machine, in a thread; its address.
+
+    Without Gradio's own look whether it can be reached, which gives up after seconds on a busy machine, and without
+    certificates, as in :func:`web_client`.
+    """
+    quietly = {"prevent_thread_lock": True, "quiet": True, "server_name": "127.0.0.1"}
+    _, url, _ = launch_page(page, *health, **quietly, _frontend=False, ssl_verify=False, **options)
+    return str(url).rstrip("/")
+
+
 def answers(url: str) -> bool:
     """Whether a server is there and well."""
     try:
@@ -73,11 +84,9 @@ def serving(
     sessions = Sessions(load_pair or (lambda *_, **__: pairs.make_pair()), limits)
     share_store = ShareStore(folder / "held")
     page = build_page(sessions, trace, share_store=share_store)
-    # Without Gradio's own look whether it can be reached: it gives up after seconds on a busy machine.
-    options = {"prevent_thread_lock": True, "quiet": True, "server_name": "127.0.0.1", "_frontend": False}
-    _, url, _ = launch_page(page, health_of(sessions), **options)
+    url = launch_quietly(page, health_of(sessions))
     with web_client(url, timeout=60) as web:
-        running = Server(url.rstrip("/"), page, sessions, share_store, web)
+        running = Server(url, page, sessions, share_store, web)
         try:
             yield running
         finally:

@@ -19,7 +19,7 @@ from gradio.state_holder import SessionState
 
 from specviz.app.blocks import Page, asked_for, position_of
 from specviz.app.compare.store import ComparisonStore
-from specviz.app.page import build_page, launch_page
+from specviz.app.page import build_page
 from specviz.app.page_state import PageState
 from specviz.app.proofs import Proofs
 from specviz.app.server.limits import Limits
@@ -29,6 +29,7 @@ from specviz.errors import ModelError
 from tests import pairs
 from tests.paths import ROOT
 from tests.sample_traces import sample_trace
+from tests.server import launch_quietly
 
 NAN = float("nan")
 HOSTILE: tuple[Any, ...] = (
@@ -252,8 +253,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A page that is served, on small random models."""
     share_store = ShareStore(tmp_path_factory.mktemp("served"))
     served = build_page(Sessions(lambda **_: pairs.make_pair()), sample_trace(), share_store, NoProofs())
-    _, address, _ = launch_page(served, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
-    yield address.rstrip("/")
+    yield launch_quietly(served)
     served.close()
 
 

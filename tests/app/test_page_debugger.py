@@ -213,6 +213,7 @@ def test_a_run_is_saved_as_a_page_that_opens_alone(served, browser, tmp_path):
 # ----------------------------------------------------------------------------------------------------- proofs
 
 
+@pytest.mark.usefixtures("proved_on_few_trees")
 def test_every_verifier_is_proved_beside_its_name(served, request):
     from specviz.verifiers import VERIFIERS
     from tests.faults import stale_residual_verifier

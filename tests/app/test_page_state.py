@@ -242,6 +242,7 @@ def registered(monkeypatch):
     VERIFIERS.update(known)
 
 
+@pytest.mark.usefixtures("proved_on_few_trees")
 def test_proofs_come_one_after_the_other_and_stay(registered):
     registered(VERIFIERS["naive"])
     proofs = Proofs()
@@ -254,6 +255,7 @@ def test_proofs_come_one_after_the_other_and_stay(registered):
     assert list(proofs.rows()) == [tables[-1]], "nothing is computed twice"
 
 
+@pytest.mark.usefixtures("proved_on_few_trees")
 def test_a_stale_residual_is_called_lossy_with_its_smallest_tree(registered):
     from tests.faults import stale_residual_verifier
 
@@ -266,6 +268,7 @@ def test_a_stale_residual_is_called_lossy_with_its_smallest_tree(registered):
     assert proofs.badge(Choice(name=name)).startswith("✕ NOT LOSSLESS as promised, TV ")
 
 
+@pytest.mark.usefixtures("proved_on_few_trees")
 def test_a_verifier_that_fails_is_said_to(registered):
     def broken(*_: object) -> None:
         raise ZeroDivisionError("division by zero")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import sys
 import time
 from dataclasses import replace
@@ -14,7 +15,7 @@ import pytest
 
 from specviz.cli import _parser, main
 from specviz.compare import cli as compare_cli
-from specviz.compare import jobs, tables
+from specviz.compare import executors, jobs, tables
 from specviz.compare.jobs import Job
 from specviz.compare.labels import labels_of
 from specviz.compare.prompts import load_prompts
@@ -85,8 +86,30 @@ def same(ours: dict[str, list[Row]], theirs: dict[str, list[Row]]) -> bool:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Row]]:
-    return finish(command, tmp_path_factory.mktemp("undisturbed"))
+def finished(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the command makes, and beside it the folder ``units``, as it is before their rows become Parquet files."""
+    folder, merge = tmp_path_factory.mktemp("finished") / "out", tables.merge
+
+    def keep_units(folder: Path, job: Job) -> None:
+        shutil.copytree(folder, folder.parent / "units")
+        merge(folder, job)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "merge", keep_units)
+        assert compare_cli.run(options_of(command, folder)) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(command: list[str], finished: Path) -> dict[str, list[Row]]:
+    units = finished.parent / "units"
+    return rows_in(units, compare_cli.job_of(options_of(command, units)))
+
+
+@pytest.fixture
+def all_units(finished: Path, tmp_path: Path) -> Path:
+    """A folder with all units, whose rows are not yet in Parquet files."""
+    return shutil.copytree(finished.parent / "units", tmp_path / "out")
 
 
 # --------------------------------------------------------------------------------------------------------- rows
@@ -277,8 +300,11 @@ def test_broken_off_in_any_write(
 
 
 def test_shards_and_processes_give_the_same_rows(
-    command: list[str], undisturbed: dict[str, list[Row]], tmp_path: Path
+    command: list[str], undisturbed: dict[str, list[Row]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # As new as those that are spawned, but they have torch.
+    forks.ensure_running()
+    monkeypatch.setattr(executors.multiprocessing, "get_context", {"spawn": forks.FORKING}.__getitem__)
     options = options_of(command, tmp_path / "out", "--shard", "2/3")
     job = compare_cli.job_of(options)
     jobs.open_folder(tmp_path / "out", job)
@@ -290,17 +316,17 @@ def test_shards_and_processes_give_the_same_rows(
     assert same(finish(command, tmp_path / "out", "--processes", "2"), undisturbed)
 
 
-def test_a_damaged_unit_is_done_again(command: list[str], undisturbed: dict[str, list[Row]], tmp_path: Path) -> None:
-    finish(command, tmp_path / "out")
-    job = compare_cli.job_of(options_of(command, tmp_path / "out"))
-    path = jobs.unit_path(tmp_path / "out", 3)
+def test_a_damaged_unit_is_done_again(command: list[str], undisturbed: dict[str, list[Row]], all_units: Path) -> None:
+    job = compare_cli.job_of(options_of(command, all_units))
+    assert jobs.missing(all_units, job) == []
+    path = jobs.unit_path(all_units, 3)
     whole = path.read_bytes()
-    for damaged in (whole[: len(whole) // 2], b"", jobs.unit_path(tmp_path / "out", 2).read_bytes()):
+    for damaged in (whole[: len(whole) // 2], b"", jobs.unit_path(all_units, 2).read_bytes()):
         path.write_bytes(damaged)
         with pytest.raises(SettingsError, match="damaged"):
-            rows_in(tmp_path / "out", job)
-        assert jobs.missing(tmp_path / "out", job) == [3]
-    assert same(finish(command, tmp_path / "out"), undisturbed)
+            rows_in(all_units, job)
+        assert jobs.missing(all_units, job) == [3]
+    assert same(finish(command, all_units), undisturbed)
 
 
 def test_a_folder_keeps_to_its_comparison(command: list[str], tmp_path: Path) -> None:
@@ -386,14 +412,6 @@ def test_bad_input_is_one_sentence_before_any_model_is_loaded(
 # ---------------------------------------------------------------------------------------------------- Parquet
 
 
-@pytest.fixture(scope="module")
-def finished(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("pyarrow")
-    folder = tmp_path_factory.mktemp("finished") / "out"
-    assert compare_cli.run(options_of(command, folder)) == 0
-    return folder
-
-
 def test_the_command_makes_a_data_set(
     finished: Path, command: list[str], undisturbed: dict[str, list[Row]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -434,19 +452,16 @@ def test_rows_that_contradict_each_other_are_told_by_the_command(
 
 
 def test_a_merge_that_was_killed_is_made_again(
-    command: list[str], undisturbed: dict[str, list[Row]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: list[str], undisturbed: dict[str, list[Row]], all_units: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("pyarrow")
-    folder = tmp_path / "out"
-    finish(command, folder)
-    job = compare_cli.job_of(options_of(command, folder))
+    job = compare_cli.job_of(options_of(command, all_units))
     with monkeypatch.context() as patch:
         patch.setattr(tables, "write_atomically", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            tables.merge(folder, job)
-    assert not jobs.is_finished(folder)
-    tables.merge(folder, job)
-    assert sum(len(rows.steps) for rows in tables.read_rows(folder)) == len(undisturbed["steps"])
+            tables.merge(all_units, job)
+    assert not jobs.is_finished(all_units)
+    tables.merge(all_units, job)
+    assert sum(len(rows.steps) for rows in tables.read_rows(all_units)) == len(undisturbed["steps"])
 
 
 def test_ray_gives_the_same_rows(command: list[str], undisturbed: dict[str, list[Row]], tmp_path: Path) -> None:

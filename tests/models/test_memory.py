@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+import resource
 from dataclasses import replace
 
 import pytest
@@ -17,9 +16,9 @@ from specviz.models.devices import free_memory, parse_memory
 from specviz.models.kv_cache import SlotCache
 from specviz.models.memory import ToLoad, plan_memory, slots_for
 from specviz.models.planning import plan_pair
-from specviz.models.presets import PRESETS, TINYLLAMA
+from specviz.models.presets import LLAMA_2_7B, PRESETS, TINYLLAMA
 from specviz.models.weight_sizes import allocated_bytes, config_of, planned_tensors
-from tests import tiny
+from tests import forks, tiny
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 GB = 10**9
@@ -49,16 +48,23 @@ def test_planned_tensors_are_what_a_quantized_model_holds(tmp_path, family, quan
     assert planned.parameters == sum(p.numel() for p in tiny.make_model(family).parameters())
 
 
-def test_planning_allocates_nothing():
-    code = (
-        "import resource, torch; from specviz.models.presets import LLAMA_2_7B; "
-        "from specviz.models.weight_sizes import *; "
-        "size = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; config = config_of(LLAMA_2_7B); "
-        "planned_tensors(config, torch.float16, 'none'); before = size(); "
-        "planned_tensors(config, torch.float16, 'nf4'); assert size() - before < 100_000, size() - before"
-    )
-    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+def plan_twice() -> None:
+    def size() -> int:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    config = config_of(LLAMA_2_7B)
+    planned_tensors(config, torch.float16, "none")
+    before = size()
+    planned_tensors(config, torch.float16, "nf4")
+    assert size() - before < 100_000, size() - before
+
+
+def test_planning_allocates_nothing(tmp_path):
+    """In a process of its own, in which nothing has been large before."""
+    log = tmp_path / "log"
+    with forks.process(plan_twice, folder=tmp_path, log=log) as process:
+        process.join()
+    assert process.exitcode == 0, log.read_text()
 
 
 @pytest.mark.parametrize("steps", [[512, 1], [30, 400, 100, 29], [2048, 28], [700, 324, 29], [100, 413]])

@@ -16,7 +16,7 @@ from specviz.app.compare.quick_run import QuickRun, run_small, small_job
 from specviz.app.compare.replay_step import replay
 from specviz.app.compare.store import PACKED_NAME, ComparisonStore, packed
 from specviz.app.compare.view import Opened, Selection, board, choices, settled
-from specviz.app.page import build_page, launch_page
+from specviz.app.page import build_page
 from specviz.app.page_state import PageState, Run
 from specviz.app.server.clients import Client
 from specviz.app.server.limits import Limits
@@ -43,6 +43,7 @@ from tests.browser import DRAWN, Watched
 from tests.generators import finish
 from tests.pairs import make_pair
 from tests.sample_traces import sample_trace
+from tests.server import launch_quietly
 
 READERS = Readers(Limits())
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -396,9 +397,9 @@ def test_from_a_figure_to_a_step_by_keyboard(browser, folder, tmp_path, size, th
     page = build_page(
         Sessions(lambda **_: make_pair()), sample_trace(), ShareStore(tmp_path), comparison_store=shelf_of(folder)
     )
-    _, url, _ = launch_page(page, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+    url = launch_quietly(page)
     try:
-        seen = Watched(browser, url.rstrip("/"), size=size)
+        seen = Watched(browser, url, size=size)
         view = seen.page
         view.set_default_timeout(40_000)
         view.goto(f"{url}?__theme={theme}")

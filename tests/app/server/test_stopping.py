@@ -6,8 +6,6 @@ import gc
 import itertools
 import json
 import os
-import signal
-import subprocess
 import sys
 import threading
 import weakref
@@ -30,9 +28,9 @@ from specviz.engine.runners import TargetRunner
 from specviz.errors import StoppingError
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.io import load_trace
-from tests import pairs, server
-from tests.paths import ROOT
+from tests import forks, pairs, server
 from tests.sample_traces import sample_trace
+from tests.tools import stopped
 
 
 @pytest.fixture(scope="module")
@@ -316,35 +314,6 @@ def test_a_pair_that_is_being_loaded_does_not_keep_a_server_from_stopping():
         list(sessions.backend.pair(ModelChoice()))
 
 
-SERVER = """
-import pathlib, sys, time
-from specviz.engine.session import Session
-from specviz.app.server.share_store import ShareStore
-from specviz.app.page import build_page
-from specviz.app.server.serve import serve
-from specviz.app.server.session_registry import Sessions
-from tests import pairs
-from tests.sample_traces import sample_trace
-
-folder, step = pathlib.Path(sys.argv[1]), Session.step
-
-def slow(session):
-    if len(session.steps) == 1:
-        (folder / "inside").touch()
-        while not (folder / "go").exists():
-            time.sleep(0.02)
-    done = step(session)
-    (folder / f"step-{len(session.steps)}").touch()
-    return done
-
-Session.step = slow
-sessions, share_store = Sessions(lambda *_, **__: pairs.make_pair()), ShareStore(folder / "held")
-page = build_page(sessions, sample_trace(steps=2), share_store=share_store)
-serve(page, sessions, share_store, server_name="127.0.0.1", server_port=int(sys.argv[2]), _frontend=False)
-sys.exit(0)
-"""
-
-
 def streams_of(url: str, visitor, count: int) -> list[Future[str]]:
     """How streams that are open now will have ended: of other tabs, and of who waits for a click's turn and is told."""
     threads, is_open = ThreadPoolExecutor(count), threading.Semaphore(0)
@@ -377,29 +346,24 @@ def streams_of(url: str, visitor, count: int) -> list[Future[str]]:
 
 def test_sigterm_finishes_the_step_and_loses_no_saved_run(tmp_path, served):
     port = _free_port()
-    command = [sys.executable, "-c", SERVER, str(tmp_path), str(port)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(command, stderr=log, stdout=subprocess.DEVNULL, env=environment, cwd=tmp_path)
-    try:
+    with forks.process(stopped.serve_slowly, tmp_path, port, folder=tmp_path, log=tmp_path / "log") as process:
         url = f"http://127.0.0.1:{port}"
-        server.until(lambda: process.poll() is not None or server.answers(url), seconds=240)
+        server.until(lambda: not process.is_alive() or server.answers(url), seconds=240)
         visitor = server.Visitor(url, served.page)  # both servers build the same page
         run = visitor.step(prompt="a secret")["run"]["id"]
         link = json.loads(visitor.press("on_hold", {"run": run})[0])["link"]["name"]
         event = visitor.begin("on_run", prompt="a secret", steps_a_run=50)
         server.until((tmp_path / "inside").exists)
         ends = streams_of(url, visitor, count=6)
-        process.send_signal(signal.SIGTERM)
+        process.terminate()
         with server.web_client(url, timeout=60) as web:
             server.until(lambda: web.get("/healthz").status_code == 503)
-        assert process.poll() is None, "it waits for the step"
+        assert process.is_alive(), "it waits for the step"
         (tmp_path / "go").touch()
         told = visitor.wait(event)
-        assert process.wait(timeout=60) == 0
+        process.join(60)
+        assert process.exitcode == 0
         assert [end.result(timeout=60) for end in ends] == ["whole", "told"] * 3
-    finally:
-        process.kill()
     assert (tmp_path / "step-2").exists()
     assert not (tmp_path / "step-3").exists()
     assert "The server is being restarted" in told[0]
@@ -416,28 +380,12 @@ def test_sigterm_finishes_the_step_and_loses_no_saved_run(tmp_path, served):
     assert run in opened[0]
 
 
-STUCK = """
-import os, signal, threading, time
-from types import SimpleNamespace
-from specviz.app.server import serve
-from specviz.app.server.session_registry import Sessions
-
-sessions, share_store = Sessions(), SimpleNamespace(close=int)
-page = SimpleNamespace(close=lambda verbose: None, turns=SimpleNamespace(end=int, waiting=0))
-serve.launch_page = lambda *_, **__: (None, "nowhere", None)
-serve.STEP_SECONDS = 0.1
-threading.Thread(target=sessions.backend.lock.do, args=(time.sleep, 600), daemon=True).start()
-threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
-serve.serve(page, sessions, share_store)
-"""
-
-
 def test_a_step_that_does_not_end_does_not_keep_the_server(tmp_path):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", STUCK]
-    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    last = json.loads(done.stderr.splitlines()[-1])
+    with forks.process(stopped.never_end, folder=tmp_path, log=tmp_path / "log") as process:
+        process.join(300)
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert process.exitcode == 0, lines
+    last = json.loads(lines[-1])
     assert (last["event"], last["finished"]) == ("stopped", False)
 
 
