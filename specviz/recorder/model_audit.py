@@ -310,18 +310,19 @@ def _processors(trace: Trace, name: str, found: Sequence[Compared]) -> Finding |
     said = next((one for one in each if one is not None and (who == "target" or one.draft)), None)
     if said is None:
         return None
-    rows = [one for one in found if one.readings]
-    if not rows:
-        return "rows that the engine judges by, and processors that can be applied"
+    promised = who == "target" and trace.engine is not None and trace.engine.lossless
+    due: Reading = "exact" if promised else said.mode
+    rows = [one for one in found if due in one.readings]
     stated = Stated(said, len(trace.prompt_tokens), trace.end_tokens)
-    due: Reading = "exact" if trace.engine is not None and trace.engine.lossless else said.mode
+    if not rows:
+        return f"the {who}'s rows with what makes them of its logits, or processors that can be applied here ({stated})"
     about = ABOUT[name]
-    over = [one for one in rows if one.readings.get(due, (0.0, 0.0))[0] > 1]
+    over = [one for one in rows if one.readings[due][0] > 1]
     if not over:
         sentence = f"The {who}'s rows are those of {stated} in the mode {due}: of {len(rows)} none differs."
         return Finding(name, "note", rows[0].step, rows[0].node, sentence, "they fit", about.place)
-    whole = [one for one in READINGS if all(row.readings.get(one, (0.0, 0.0))[0] <= 1 for row in rows)]
-    if not whole:
+    whole = [one for one in READINGS if all(one in row.readings and row.readings[one][0] <= 1 for row in rows)]
+    if not whole and any(one.over > 1 for one in found):
         return f"rows that are those of {stated} by any text: see {who}_rows"
     worst = max(over, key=lambda one: one.readings[due][0])
     node = trace.steps[worst.step].tree.nodes[worst.node]

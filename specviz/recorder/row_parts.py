@@ -70,7 +70,8 @@ def compared(
                 worst = max(found, key=lambda one: one.over)
                 best.append(worst)
                 readings[reading] = (worst.over, processors.variation(step, row, scores, sampling))
-        parts += [min(best, key=lambda one: one.over)] if best else []
+        # Raw ones, where they are there, say all of the cache, mask and positions.
+        parts += [min(best, key=lambda one: one.over)] if best and row.raw is None else []
     if parts:
         yield replace(max(parts, key=lambda one: one.over), readings=readings)
 

@@ -191,3 +191,8 @@ def test_a_run_of_specvizs_own_with_processors_is_that_of_its_models(mode: str) 
     lying = trace.model_copy(update={"settings": trace.settings.model_copy(update={"processors": other})})
     found, _ = audit_rows(lying, pair.target, None)
     assert {(one.check, one.weight) for one in found} == {("target_rows", "note"), ("processors", "error")}
+    weaker = Processors(chosen=(Choice(name="repetition_penalty", options={"penalty": 1.5}),), mode=mode)
+    lying = trace.model_copy(update={"settings": trace.settings.model_copy(update={"processors": weaker})})
+    found, _ = audit_rows(lying, pair.target, None)
+    (told,) = [one.sentence for one in found if one.check == "processors" and one.weight == "error"]
+    assert "neither by the text on its path (exact) nor by the committed text alone (frozen)" in told

@@ -13,6 +13,7 @@ from specviz.recorder.audit import audit
 from specviz.recorder.findings import Audited, Finding, NotRun
 from specviz.recorder.recorder import Recorder
 from tests.recorder.steps import PARENTS, TOKENS, V, one_step, recorder, rows
+from tests.tokenizer_kinds import KINDS
 
 # -------------------------------------------------------------------------------------------------------- levels
 
@@ -362,3 +363,17 @@ def test_a_step_has_the_texts_of_its_own_tokens_only() -> None:
     assert [[text.id for text in step.tokens] for step in rec.trace().steps] == [
         [token - 1, token] for token in range(20, 24)
     ]
+
+
+@pytest.mark.parametrize("kind", ["byte-level BPE", "byte fallback, as Llama 2"])
+def test_a_fast_tokenizer_says_what_each_token_adds_within_a_text(kind: str) -> None:
+    """Alone a token has no leading space, and a part of a character is none."""
+    tokenizer = KINDS[kind]()
+    ids = tokenizer.encode("the sea 🌊", add_special_tokens=False)
+    rec = recorder(prompt=ids, decode=tokenizer.decode)
+    step = one_step(rec, tree={"tokens": ids[-1:]}, verify={"accepted": [], "bonus": ids[1]})
+    texts = {**rec.trace().prompt_text_of, **step.text_of()}
+    assert b"".join(texts[token].raw for token in ids).decode().strip() == "the sea 🌊"
+    assert {texts[token].bytes for token in ids} != {None}
+    plain = recorder(prompt=ids, decode=lambda tokens: tokenizer.decode(tokens))
+    assert {text.bytes for text in one_step(plain, tree={"tokens": ids[-1:]}, verify={"accepted": []}).tokens} == {None}

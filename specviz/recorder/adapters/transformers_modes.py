@@ -123,17 +123,15 @@ def describe(
     )
     warpers, others = _parted(processors)
     named = named_processors(others, about, padding=padding, draft=mode is not None and mode.processes)
-    known = warpers is not None and (named is not None or not others)
+    # What cannot be told here is left out: it may have been said to the recorder.
+    engine: dict[str, Any] = {"rule": rule, "lossless": lossless, "options": options}
+    if warpers is not None and (named is not None or not others):
+        engine |= {"target": _sampling(warpers)} if sampled else {}
+        engine |= {"processors": named} if named is not None else {}
+    engine |= {"stop": tuple(stop)} if stop else {}
     return Described(
         sampled=sampled,
-        engine={
-            "rule": rule,
-            "lossless": lossless,
-            "target": _sampling(warpers) if sampled and known and warpers is not None else None,
-            "processors": named if known else None,
-            "stop": tuple(stop),
-            "options": options,
-        },
+        engine=engine,
         draft=_draft(model, generator),
         end_tokens=end_tokens,
         longest=longest if isinstance(longest, int) else None,

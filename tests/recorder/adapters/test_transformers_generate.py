@@ -114,6 +114,11 @@ def test_processors_that_sampling_has_no_word_for_are_named() -> None:
     assert "RepetitionPenaltyLogitsProcessor(penalty=1.25), NoBadWords" in str(trace.engine.options["processors"])
     assert lacking(trace)["processing"] == "what makes the target's rows of its logits (sampling=)"
     assert "processors" not in {one.check for one in audit(trace)}
+    with specviz.attach(case.target, sampling=1.0, processors="repetition_penalty:penalty=1.25") as recorder:
+        case.generate(max_new_tokens=4, do_sample=True, repetition_penalty=1.25, bad_words_ids=[[3]], top_k=0)
+    # Which leaves out that token 3 is banned.
+    assert failing(recorder.trace(), case) == {"processors"}
+    assert recorder.trace().engine.processors == parse_processors("repetition_penalty:penalty=1.25")
 
 
 def lacking(trace: specviz.Trace) -> dict[str, str]:
