@@ -10,7 +10,7 @@ import torch
 from specviz.app.form import as_form_reads, write_form
 from specviz.compare.named import parse_tree, parse_verifier
 from specviz.compare.run_unit import negative_log_likelihood
-from specviz.compare.spec import Comparison
+from specviz.compare.spec import Comparison, processors_of
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.processors import parse_processors
 from specviz.trace.schema import Choice
@@ -20,12 +20,13 @@ from tests.pairs import make_pair, make_settings
 def test_a_comparison_says_its_processors_only_where_there_are_some() -> None:
     fields = {"trees": (parse_tree("2,2"),), "verifiers": (parse_verifier("rejection"),), "driver": "rejection"}
     assert "processor" not in Comparison(**fields).model_dump_json()
-    given = Comparison(**fields, processors="min_p:min_p=0.2", processor_mode="frozen")
+    given = Comparison(**fields, processors="min_p:min_p=0.2", processor_mode="frozen", processor_draft=True)
     assert Comparison.model_validate_json(given.model_dump_json()) == given
+    assert processors_of(given, None) == parse_processors("min_p:min_p=0.2", "frozen", draft=True)
 
 
 def test_the_form_gives_processors_back() -> None:
-    chosen = parse_processors("repetition_penalty:penalty=1.5; min_p:min_p=0.2", "frozen")
+    chosen = parse_processors("repetition_penalty:penalty=1.5; min_p:min_p=0.2", "frozen", draft=True)
     settings = make_settings(processors=chosen, verifiers=(Choice(name="rejection"),))
     assert write_form("", ModelChoice(), settings)["processors"] == "repetition_penalty:penalty=1.5; min_p:min_p=0.2"
     assert as_form_reads(settings).processors == chosen
