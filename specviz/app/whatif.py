@@ -14,8 +14,8 @@ from specviz.app.server.session_registry import Sessions
 from specviz.drafting import BuilderWork
 from specviz.engine.work import StepWork
 from specviz.errors import SettingsError, SpecvizError
-from specviz.figures.block_types import OptionField, VerifierChoice, WhatIfValue
 from specviz.figures.whatif import alternative_value
+from specviz.figures.whatif_types import OptionField, VerifierChoice, WhatIfValue
 from specviz.models.pair_spec import ModelChoice
 from specviz.options import option_kind
 from specviz.trace.schema import Step, Trace

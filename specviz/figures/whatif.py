@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from specviz.figures.block_types import Judged, OtherBonus, PathNodes, WhatIfRow, WhatIfValue
 from specviz.figures.node import number
 from specviz.figures.outcomes import LETTERS
 from specviz.figures.phases import comparison
 from specviz.figures.text import token_label, token_of
 from specviz.figures.tree import node_label
+from specviz.figures.whatif_types import Judged, OtherBonus, PathNodes, WhatIfRow, WhatIfValue
 from specviz.trace.schema import Bonus, Decision, Step, TokenText, Verdict
 from specviz.trace.whatif_question import FORCED, Alternative, Question
 

@@ -44,7 +44,9 @@ def test_it_is_recorded_where_it_is_asked_for_and_changes_nothing_else() -> None
             told = step.verdicts[name].expected_acceptance
             assert {node for node, share in enumerate(told) if share is not None} == inner
             assert step.verdicts[name].path == bare.verdicts[name].path
+    assert b'"record_optimum"' not in dump_trace(without), "files of runs without it are written as before"
     read = parse_trace(dump_trace(with_it))
+    assert read.settings == with_it.settings
     assert read.steps[0].tree.nodes[0].optimum == with_it.steps[0].tree.nodes[0].optimum
 
 

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from pydantic import BaseModel
 from typing_extensions import is_typeddict
 
-from specviz.figures import block_types, cache_types, frame_types
+from specviz.figures import block_types, cache_types, frame_types, whatif_types
 from specviz.figures.audit import DECADES
 from specviz.figures.export import VIEWER_FOLDER
 from specviz.figures.node import COMPARISONS
@@ -38,7 +38,7 @@ def made() -> dict[Path, str]:
 def frame_types_text() -> str:
     """The types of blocks and of everything in them, as TypeScript declares them."""
     declared: dict[str, str] = {}
-    for module in (frame_types, cache_types, block_types):
+    for module in (frame_types, cache_types, block_types, whatif_types):
         for value in vars(module).values():
             if is_typeddict(value) and value.__module__ == module.__name__:
                 _declare(value, declared)

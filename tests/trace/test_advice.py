@@ -116,6 +116,7 @@ def with_end(step: Step, rank: int | None, ids: tuple[int, ...], probs: tuple[fl
     [
         (5, (1, 2), (0.5, 0.2), "rank", 5),
         (None, (1, 7, 2), (0.5, 0.2, 0.1), "rank", 1),
+        (2, (1, 7, 2), (0.5, 0.2, 0.2), "rank", 2),
         (None, (1, 2), (0.5, 0.2), "beyond", 2),
         (2, (1, 2), (0.5, 0.5), "never", 0),
         (40, (1, 2), (0.9999, 0.0001), "rank", 40),
@@ -192,6 +193,12 @@ def test_steps_of_another_driver_are_left_out(trace: Trace) -> None:
     other = [step.model_copy(update={"driver": "eta"}) for step in trace.steps[:9]]
     found = advise([trace.model_copy(update={"steps": (*other, *trace.steps[9:])})])
     assert (found.steps, found.left_out) == (141, 9)
+    optioned = []
+    for step in trace.steps[:9]:
+        verdict = step.verdicts["rejection"].model_copy(update={"options": {"lenience": 0.5}})
+        optioned.append(step.model_copy(update={"verdicts": {"rejection": verdict}}))
+    found = advise([trace.model_copy(update={"steps": (*optioned, *trace.steps[9:])})])
+    assert (found.steps, found.left_out) == (141, 9), "with other options it is another rule"
     settings = trace.settings.model_copy(update={"processors": parse_processors("min_p")})
     processed = [step.model_copy(update={"settings": settings}) for step in trace.steps[:9]]
     found = advise([trace.model_copy(update={"steps": (*processed, *trace.steps[9:])})])

@@ -1039,118 +1039,6 @@ export interface Fault {
 }
 
 /**
- * An option of a verifier as a form has it; ``kind`` as :func:`specviz.options.option_kind` says.
- */
-export interface OptionField {
-  name: string;
-  kind: string;
-  choices: string[] | null;
-  default: any;
-  note: string | null;
-}
-
-/**
- * A verifier that can be asked what if; ``coins`` says whether it flips any at nodes.
- */
-export interface VerifierChoice {
-  name: string;
-  summary: string;
-  coins: boolean;
-  options: OptionField[];
-}
-
-/**
- * Columns over the nodes of a path.
- */
-export interface PathNodes {
-  node: number[];
-  text: string[];
-}
-
-/**
- */
-export interface OtherBonus {
-  text: string;
-  node: number;
-  source: string | null;
-  uniform: number | null;
-}
-
-/**
- * A decision in words, with the letter of its outcome.
- */
-export interface Judged {
-  outcome: string;
-  said: string;
-}
-
-/**
- * A node that either side judged; null where that side did not examine it.
- */
-export interface WhatIfRow {
-  node: number;
-  text: string;
-  recorded: Judged | null;
-  now: Judged | null;
-  differs: boolean;
-}
-
-/**
- * A what-if answer beside the recorded verdict.
- *
- * by          ``trace`` or ``models``
- * needs       why the trace alone does not say all of it
- * differing   nodes whose outcome differs
- * unused      a sentence for each change that the rule never looked at
- */
-export interface WhatIfValue {
-  verifier: string;
-  beside: string;
-  options: Record<string, any>;
-  by: string;
-  needs: string | null;
-  difference: number | null;
-  caveat: string | null;
-  recordedPath: PathNodes;
-  path: PathNodes;
-  recordedBonus: OtherBonus | null;
-  bonus: OtherBonus | null;
-  samePath: boolean;
-  sameBonus: boolean;
-  rows: WhatIfRow[];
-  differing: number[];
-  unused: string[];
-  thresholds: (number | null)[];
-}
-
-/**
- * The answer to the question ``id`` about a step. It may have ``error`` alone, or ``needs`` alone.
- */
-export interface WhatIf {
-  verifier: string;
-  beside: string;
-  options: Record<string, any>;
-  by: string;
-  needs: string | null;
-  difference: number | null;
-  caveat: string | null;
-  recordedPath: PathNodes;
-  path: PathNodes;
-  recordedBonus: OtherBonus | null;
-  bonus: OtherBonus | null;
-  samePath: boolean;
-  sameBonus: boolean;
-  rows: WhatIfRow[];
-  differing: number[];
-  unused: string[];
-  thresholds: (number | null)[];
-  run?: string | number | null;
-  step?: string | number | null;
-  id?: string | number | null;
-  error?: string;
-}
-
-/**
  * One side of a comparison; ``run`` is null where it cannot be opened.
  */
 export interface ComparedRun {
@@ -1244,6 +1132,118 @@ export interface Block {
   verifiers?: VerifierChoice[];
   whatif?: WhatIf;
   compare?: ComparisonValue | null;
+}
+
+/**
+ * A verifier that can be asked what if; ``coins`` says whether it flips any at nodes.
+ */
+export interface VerifierChoice {
+  name: string;
+  summary: string;
+  coins: boolean;
+  options: OptionField[];
+}
+
+/**
+ * An option of a verifier as a form has it; ``kind`` as :func:`specviz.options.option_kind` says.
+ */
+export interface OptionField {
+  name: string;
+  kind: string;
+  choices: string[] | null;
+  default: any;
+  note: string | null;
+}
+
+/**
+ * The answer to the question ``id`` about a step. It may have ``error`` alone, or ``needs`` alone.
+ */
+export interface WhatIf {
+  verifier: string;
+  beside: string;
+  options: Record<string, any>;
+  by: string;
+  needs: string | null;
+  difference: number | null;
+  caveat: string | null;
+  recordedPath: PathNodes;
+  path: PathNodes;
+  recordedBonus: OtherBonus | null;
+  bonus: OtherBonus | null;
+  samePath: boolean;
+  sameBonus: boolean;
+  rows: WhatIfRow[];
+  differing: number[];
+  unused: string[];
+  thresholds: (number | null)[];
+  run?: string | number | null;
+  step?: string | number | null;
+  id?: string | number | null;
+  error?: string;
+}
+
+/**
+ * Columns over the nodes of a path.
+ */
+export interface PathNodes {
+  node: number[];
+  text: string[];
+}
+
+/**
+ */
+export interface OtherBonus {
+  text: string;
+  node: number;
+  source: string | null;
+  uniform: number | null;
+}
+
+/**
+ * A node that either side judged; null where that side did not examine it.
+ */
+export interface WhatIfRow {
+  node: number;
+  text: string;
+  recorded: Judged | null;
+  now: Judged | null;
+  differs: boolean;
+}
+
+/**
+ * A decision in words, with the letter of its outcome.
+ */
+export interface Judged {
+  outcome: string;
+  said: string;
+}
+
+/**
+ * A what-if answer beside the recorded verdict.
+ *
+ * by          ``trace`` or ``models``
+ * needs       why the trace alone does not say all of it
+ * differing   nodes whose outcome differs
+ * unused      a sentence for each change that the rule never looked at
+ */
+export interface WhatIfValue {
+  verifier: string;
+  beside: string;
+  options: Record<string, any>;
+  by: string;
+  needs: string | null;
+  difference: number | null;
+  caveat: string | null;
+  recordedPath: PathNodes;
+  path: PathNodes;
+  recordedBonus: OtherBonus | null;
+  bonus: OtherBonus | null;
+  samePath: boolean;
+  sameBonus: boolean;
+  rows: WhatIfRow[];
+  differing: number[];
+  unused: string[];
+  thresholds: (number | null)[];
 }
 
 export type Phase = DraftPhase | DecidePhase | PlainPhase;
