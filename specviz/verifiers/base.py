@@ -185,8 +185,8 @@ class Verifier:
         Options: its options, with defaults.
         plain: whether p and q of its decisions are the rows' own, whatever was decided before. A trace then tells them
             for every node.
-        decides_by_node: whether it goes down from the root and decides at each node about its children alone, so that
-            it accepts one of them with a probability that can be told, and bounded, node by node.
+        decides_by_node: whether it accepts a child of a node it reaches with a probability that can be told from that
+            node alone, and bounded. Not where coins further down decide which nodes are reached, as in longest_path.
     """
 
     name: str

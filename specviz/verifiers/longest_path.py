@@ -36,5 +36,4 @@ LONGEST_PATH = Verifier(
     comparison="uniform < threshold",
     rule="u < p/q on every edge",
     plain=True,
-    decides_by_node=True,
 )

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
 
+from specviz.drafting import BUILDERS
 from specviz.tree import Shape, TokenTree
-from specviz.verifiers import COUPLING, LENIENCE, REJECTION, RELAXED, TRAVERSAL, VERIFIERS, default_options
+from specviz.verifiers import (
+    COUPLING,
+    LENIENCE,
+    REJECTION,
+    RELAXED,
+    TRAVERSAL,
+    VERIFIERS,
+    StepLuck,
+    default_options,
+)
+from specviz.verifiers.base import context_of
 from specviz.verifiers.coupling import choose
+from specviz.verifiers.exact import draw_trees, futures, toy
 from specviz.verifiers.optimum import expected_acceptance, optimum, optimum_of_nodes, proposed_within
 from tests import optima
 
@@ -108,6 +121,34 @@ def test_what_a_rule_expects_by_how_it_compares() -> None:
     assert at["greedy"] == [0.0, None, None]
     assert at["eta"] == at["relaxed"] == [1.0, None, None]
     assert at["lenience"] == [1.0, None, None], "p / (q / 2) is above 1"
+
+
+@pytest.mark.parametrize(("tree", "proposal"), [("2,2", "top_k"), ("2,1", "with_replacement")])
+def test_what_is_expected_at_the_nodes_reached_is_what_is_accepted_there_in_the_mean(tree: str, proposal: str) -> None:
+    """Over all trees and all luck. So the two stand side by side in the totals, and what is between them is luck."""
+    builder = BUILDERS["k_config"]
+    pair = toy(6, 4 if proposal == "top_k" else 3)
+    grown = draw_trees(builder, builder.Options(tree=tree, proposal=proposal), pair)
+    for name in VERIFIERS:
+        verifier = VERIFIERS[name]
+        if not verifier.decides_by_node:
+            continue
+        accepted = expected = 0.0
+        for one in grown:
+            judgement = verifier.judge(one.tree, one.target, default_options(verifier)).on_host()
+            at = expected_acceptance(verifier, one.tree, judgement)
+            context = context_of(one.tree, judgement, default_options(verifier))
+            for dice, walk in futures(partial(_walk, verifier, context)):
+                weight = one.probability * dice.probability
+                for depth, node in enumerate((0, *walk.path)):
+                    if at[node] is not None:
+                        accepted += weight * (depth < len(walk.path))
+                        expected += weight * at[node]
+        assert accepted == pytest.approx(expected, abs=1e-12), name
+
+
+def _walk(verifier, context, dice):
+    return verifier.walk(context, StepLuck(dice, 0))
 
 
 def test_lenience_of_one_is_rejection_and_less_bounds_every_token() -> None:
