@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
+import networkx
 import torch
+from networkx.algorithms.flow import edmonds_karp
 
 from specviz.trace.schema import Proposal
 from specviz.tree import Shape, TokenTree
@@ -51,6 +54,19 @@ def over_all_sets(p: torch.Tensor, q: torch.Tensor, k: int, proposal: Proposal) 
             within = sum(probability for tokens, probability in drawn if set(tokens) <= set(inside))
             least = min(least, float(p[list(inside)].sum()) - within)
     return 1 + least
+
+
+def over_all_couplings(p: torch.Tensor, q: torch.Tensor, k: int, proposal: Proposal) -> float:
+    """The linear programme over all couplings: as much of every draw as can go to its own tokens, p[x] to each at most.
+
+    It is the largest flow from draws to tokens; capacities are fractions, so that nothing is rounded.
+    """
+    graph = networkx.DiGraph()
+    for tokens, probability in sequences(q, k, proposal):
+        graph.add_edge("from", tokens, capacity=Fraction(probability))
+        graph.add_edges_from((tokens, token) for token in tokens)
+    graph.add_edges_from((token, "to", {"capacity": Fraction(float(p[token]))}) for token in range(len(p)))
+    return float(networkx.maximum_flow_value(graph, "from", "to", flow_func=edmonds_karp))
 
 
 def families(

@@ -57,11 +57,12 @@ def test_tokens_of_very_different_rates_are_raced_without_overflow(monkeypatch, 
 
 
 @pytest.mark.parametrize("proposal", SAMPLED)
-def test_the_optimum_is_the_minimum_over_all_sets(proposal) -> None:
+def test_the_optimum_is_the_minimum_over_all_sets_and_what_the_best_coupling_accepts(proposal) -> None:
     for seed in range(20):
         vocabulary, k = 3 + seed % 3, 1 + seed % 3
         p, q = optima.node(vocabulary, seed)
         assert abs(optimum(p, q, k, proposal) - optima.over_all_sets(p, q, k, proposal)) < 1e-12
+        assert abs(optimum(p, q, k, proposal) - optima.over_all_couplings(p, q, k, proposal)) < 1e-12
 
 
 def test_of_one_sibling_the_optimum_is_one_less_the_distance() -> None:
