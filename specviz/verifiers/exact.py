@@ -228,7 +228,7 @@ def draw_trees(
 
     def grow(dice: Dice) -> TokenTree:
         growth, keep = build_tree(builder, options, pair, 0, dice, 0, limits)
-        return growth.freeze(proposal, keep)[0]
+        return replace(growth.freeze(proposal, keep)[0], committed=tuple(pair.committed))
 
     return [Grown(dice.probability, tree, pair.score(tree)) for dice, tree in islice(futures(grow), most)]
 

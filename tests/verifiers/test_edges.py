@@ -416,6 +416,21 @@ def test_the_example_verifier_is_exact_at_lenience_one(lenient):
     assert found.verdict == "ok, lossless"  # of lenience one it promises that
 
 
+def test_a_rule_that_looks_at_the_text_is_checked_with_one():
+    exact = VERIFIERS["rejection"]
+
+    def judge(tree, target, options):
+        found = exact.judge(tree, target, options)
+        again = [
+            node > 0 and token == (*tree.committed, *tree.path_tokens(node))[-2]
+            for node, token in enumerate(tree.tokens)
+        ]
+        return replace(found, thresholds=found.thresholds.masked_fill(torch.tensor(again), 0))
+
+    shy = replace(exact, name="shy", judge=judge)
+    assert check_one(shy, shy.Options(), "top_k").verdict == "NOT LOSSLESS as promised"
+
+
 def test_the_documentation_shows_the_example_as_it_is():
     shown = (DOCS / "verifiers.md").read_text(encoding="utf-8")
     assert (DOCS / "examples" / "my_verifier.py").read_text(encoding="utf-8") in shown
