@@ -96,6 +96,10 @@ class _MinP(Options):
     min_p: Annotated[float, Field(ge=0, le=1)] = 0.05
 
 
+def _never(_: Any) -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class Kind:
     """A processor by name: its options, and how it is made from them."""
@@ -107,13 +111,12 @@ class Kind:
     reads_text: Callable[[Any], bool]
     """Whether it does with these options, of which some do nothing; see :class:`~specviz.processing.Processor`."""
     late: bool = False
+    check: Callable[[Any], object] = _never
+    """Raises SettingsError for options that no models can have. What it returns is not asked."""
 
 
-def _never(_: Any) -> bool:
-    return False
-
-
-def _biases(options: _Bias, about: About) -> Function:
+def _pairs(options: _Bias) -> dict[tuple[int, ...], float]:
+    """Tokens, and the bias of the last of them after the others."""
     pairs: dict[tuple[int, ...], float] = {}
     for entry in options.bias.split():
         tokens, sign, bias = entry.rpartition(":")
@@ -127,17 +130,26 @@ def _biases(options: _Bias, about: About) -> Function:
                 "-1000 to 1000; an example is bias=5:2.5 17:-100."
             )
         pairs[ids] = value
+    return pairs
+
+
+def _biases(options: _Bias, about: About) -> Function:
+    pairs = _pairs(options)
     _known([token for ids in pairs for token in ids], "logit_bias", about)
     return SequenceBiasLogitsProcessor([[list(ids), value] for ids, value in pairs.items()])
 
 
-def _suppressed(options: _Tokens, about: About) -> Function:
+def _ids(options: _Tokens) -> list[int]:
     try:
-        tokens = [int(token) for token in options.tokens.split()]
+        return [int(token) for token in options.tokens.split()]
     except ValueError:
         raise SettingsError(
             f"The tokens to suppress are ids with spaces between them, as in tokens=5 17, not {shown(options.tokens)}."
         ) from None
+
+
+def _suppressed(options: _Tokens, about: About) -> Function:
+    tokens = _ids(options)
     _known(tokens, "suppress_tokens", about)
     if len(set(tokens)) >= about.vocabulary:
         raise SettingsError("The processor suppress_tokens leaves no token; name fewer.")
@@ -164,7 +176,14 @@ def _ends(name: str, about: About) -> list[int]:
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("logit_bias", "adds to the logits of tokens, or of sequences", _Bias, _biases, lambda o: "+" in o.bias),
+        Kind(
+            "logit_bias",
+            "adds to the logits of tokens, or of sequences",
+            _Bias,
+            _biases,
+            lambda o: "+" in o.bias,
+            check=_pairs,
+        ),
         Kind(
             "repetition_penalty",
             "divides positive logits of tokens of the text, prompt included, and multiplies negative ones",
@@ -188,7 +207,7 @@ KINDS: dict[str, Kind] = {
             ),
             lambda o: o.count > 0,
         ),
-        Kind("suppress_tokens", "bans tokens", _Tokens, _suppressed, _never),
+        Kind("suppress_tokens", "bans tokens", _Tokens, _suppressed, _never, check=_ids),
         Kind(
             "ignore_eos",
             "bans end tokens, as llama.cpp's --ignore-eos",
@@ -265,7 +284,9 @@ def check_processors(processors: Processors | None) -> list[tuple[Choice, Kind |
             raise SettingsError(f"The processor {shown(choice.name)} is given twice; leave one out.")
         if choice.name in KINDS:
             kind = KINDS[choice.name]
-            found.append((choice, kind, parse_options(kind.options, "processor", choice)))
+            options = parse_options(kind.options, "processor", choice)
+            kind.check(options)
+            found.append((choice, kind, options))
         elif choice.name in _LOADED:
             _check_arguments(choice)
             found.append((choice, None, None))

@@ -51,6 +51,8 @@ def test_a_file_that_speaks_of_other_nodes_is_refused(field: str, value: object,
 def test_it_is_recorded_where_it_is_asked_for_and_changes_nothing_else() -> None:
     with_it, without = trace_of(True), trace_of(False)
     assert with_it.output_tokens() == without.output_tokens()
+    assert "record_optimum" not in dump_trace(without).decode()
+    assert parse_trace(dump_trace(with_it)).settings.record_optimum
     for step, bare in zip(with_it.steps, without.steps, strict=True):
         inner = {node.parent for node in step.tree.nodes} - {-1}
         assert {node.id for node in step.tree.nodes if node.optimum is not None} == inner

@@ -11,6 +11,7 @@ from transformers import GenerationConfig, LogitsProcessor
 
 from specviz.app.form import PROCESSOR_NAMES
 from specviz.digits import digits
+from specviz.engine.resolve import resolve
 from specviz.engine.session import Session
 from specviz.engine.whatif.by_models import through_models
 from specviz.errors import NumericsError, SettingsError
@@ -337,6 +338,12 @@ def test_scores_of_another_format_are_taken_and_what_is_none_is_refused() -> Non
     assert wide.output_tokens() == run("").output_tokens()
     with pytest.raises(NumericsError, match="no scores of the shape and kind"):
         run(f"{__name__}:Wider:to=long")
+
+
+@pytest.mark.parametrize("text", ["suppress_tokens:tokens=a", "logit_bias:bias=5"])
+def test_what_no_models_can_have_is_refused_before_any_are_loaded(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"ids with spaces|not of the form token:bias"):
+        resolve(make_settings(processors=parse_processors(text)))
 
 
 def test_an_option_without_a_value_is_no_class() -> None:
