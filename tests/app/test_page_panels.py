@@ -13,6 +13,7 @@ from specviz.trace import metrics
 from specviz.trace.schema import Sampling, Trace
 from tests import faults
 from tests.browser import open_panel, open_table, read
+from tests.figures.test_processed import run as processed_run
 from tests.pairs import make_trace
 from tests.sample_traces import HOSTILE, RULES, sample_trace
 
@@ -305,6 +306,35 @@ def test_what_was_accepted_and_not_written_is_told_apart(from_file):
             ".sv-inspector"
         )
         assert ("not written: the text ends before it" in said) == (place >= written)
+
+
+def test_what_the_other_mode_of_processors_decides_is_told_everywhere(from_file):
+    trace = processed_run("repetition_penalty:penalty=4")
+    others = {
+        (at, name): verdict.other_mode
+        for at, step in enumerate(trace.steps)
+        for name, verdict in step.verdicts.items()
+        if verdict.other_mode
+    }
+    driven = [at for at, name in others if name == trace.steps[at].driver]
+    first, driver = driven[0], trace.steps[driven[0]].driver
+    seen = from_file(trace, go=first)
+    page = seen.page
+    assert f"; ≠ processors in frozen mode: {len(others[first, driver].path)} kept, then “" in page.inner_text(
+        ".sv-sub"
+    )
+    assert page.locator(".sv-segdots b").count() == len(driven)
+    seen.dock("verdicts")
+    assert "≠ in the frozen mode it keeps" in page.inner_text(f"tr[data-verifier={driver}]")
+    for at, name in ((first, driver), next(place for place, other in others.items() if other.nodes)):
+        page.evaluate("at => window.specvizViewer.mounted.at(-1).show(at)", at)
+        page.select_option(".sv-lens select", name)
+        marked = page.locator(".sv-card-node.sv-otherwise").evaluate_all(
+            "cards => cards.map((one) => one.dataset.node)"
+        )
+        assert set(map(int, marked)) == set(others[at, name].nodes)
+        bonus = trace.steps[at].verdicts[name].bonus.token
+        assert page.locator(".sv-card-bonus.sv-otherwise").count() == (others[at, name].bonus != bonus)
 
 
 def test_a_step_without_a_draft_model_says_so(from_file):

@@ -232,6 +232,9 @@ def test_drafts_that_were_accepted_and_thrown_away_look_and_read_so(from_file):
     assert looks.evaluate_all("cards => cards.map((card) => card.dataset.node)") == thrown
     assert "longest_path: accepted and thrown away" in looks.first.get_attribute("aria-label")
     assert seen.page.locator(".sv-chip-thrown").count() >= len(thrown)
+    seen.click_card(int(thrown[0]))
+    assert "Accepted and thrown away: the text ends before it (max_new_tokens)." in seen.page.inner_text(".sv-picture")
+    seen.page.keyboard.press("Escape")
     assert f"{len(thrown)} thrown away; the text ends" in seen.page.inner_text(".sv-sub")
     seen.page.keyboard.press("Escape")
     nodes = trace.steps[at].tree.nodes
