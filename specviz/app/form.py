@@ -248,7 +248,7 @@ def settings_form(form: Form) -> Any:
     )
     form.add(
         "processor_draft",
-        gr.Checkbox(False, label="Processors of the draft, too", info="In the same mode and order", render=False),
+        gr.Checkbox(False, label="Draft's rows, too", info="In the same mode and order", render=False),
     )
     most = form.limits.steps
     with group("Sampling"):

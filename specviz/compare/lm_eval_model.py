@@ -202,6 +202,8 @@ class SpeculativeLM(TemplateLM):
         self._times[tuple(tokens)] += 1
         seed = _luck(self._seed, tokens, self._times[tuple(tokens)])
         others = {name: value for name, value in known.items() if name not in _UNUSED | {"temperature"}}
+        # Not the run's stop strings: those also count where they begin in the prompt, and are few and short. The
+        # harness looks in the decoded output alone, without special tokens, for as many as a task has.
         session = Session(self._pair, self._settings(temperature, others, limit, seed), context, tokens)
         text = ""
         for step in session.run():

@@ -193,20 +193,19 @@ def check_drafts(drafts: Sequence[NamedDraft]) -> None:
     Raises:
         SettingsError: naming what is wrong.
     """
-    if len(drafts) > MOST_DRAFTS:
-        raise SettingsError(f"These are {len(drafts)} drafts; compare at most {MOST_DRAFTS} at once.")
+    _check_count("drafts", len(drafts), MOST_DRAFTS)
     check_labels("draft", [draft.label for draft in drafts])
 
 
 def check_sets(sets: Sequence[NamedProcessors]) -> None:
-    """Refuse sets of processors that cannot be told apart, or too many.
-
-    Raises:
-        SettingsError: naming what is wrong.
-    """
-    if len(sets) > MOST_SETS:
-        raise SettingsError(f"These are {len(sets)} sets of processors; compare at most {MOST_SETS} at once.")
+    """Likewise of sets of processors."""
+    _check_count("sets of processors", len(sets), MOST_SETS)
     check_labels("set of processors", [one.label for one in sets])
+
+
+def _check_count(what: str, count: int, most: int) -> None:
+    if count > most:
+        raise SettingsError(f"These are {count} {what}; compare at most {most} at once.")
 
 
 def check_labels(what: str, values: Sequence[str]) -> None:

@@ -27,17 +27,17 @@ from specviz.compare.named import NamedDraft, parse_drafts, parse_tree, parse_ve
 from specviz.compare.read import models_of, runs_of
 from specviz.compare.replay import replayable_run
 from specviz.compare.report.html_report import charts
-from specviz.compare.rows import SAMPLING, TABLES, Row, Rows
+from specviz.compare.rows import SAMPLING, TABLES, Rows
 from specviz.compare.spec import Comparison
 from specviz.compare.statistics import Group, Tally, accepted_length, between_labels, from_base, nll_per_token
 from specviz.compare.summary import load
-from specviz.compare.tables import merge, read_rows
 from specviz.compare.verify_rows import verify_rows
 from specviz.errors import SettingsError
 from specviz.models import loading
 from specviz.models.loading import load_pair
 from specviz.models.pair_spec import ModelChoice
 from tests import head_files, tiny
+from tests.compare.made import make, rows_in
 from tests.generators import finish
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -68,19 +68,6 @@ def job_of(models: Path, drafts: dict[str, str], free: int = 1) -> Job:
     prompts = tuple(jobs.Prompt(name, "chat", text) for name, text in (("a", "the sea"), ("b", "a thin hen")))
     first = models / next(iter(drafts.values()), "weak")
     return Job(comparison, prompts, ModelChoice(str(models / "target"), str(first), device="cpu"))
-
-
-def make(folder: Path, job: Job) -> Path:
-    jobs.open_folder(folder, job)
-    for index, packed in jobs.run_here(job, jobs.missing(folder, job)):
-        jobs.write_unit(folder, index, packed)
-    merge(folder, job)
-    return folder
-
-
-def rows_in(folder: Path) -> dict[str, list[Row]]:
-    found = list(read_rows(folder))
-    return {name: [row for rows in found for row in rows.table(name)] for name in TABLES}
 
 
 @pytest.fixture(scope="module")

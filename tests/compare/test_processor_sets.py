@@ -27,11 +27,10 @@ from specviz.compare.named import parse_processor_set, parse_tree, parse_verifie
 from specviz.compare.read import runs_of
 from specviz.compare.replay import replayable_run
 from specviz.compare.report.figures import labels_figure, lengths_figure, tradeoff_figure
-from specviz.compare.rows import SAMPLING, TABLES, Row, Rows, columns_of
+from specviz.compare.rows import SAMPLING, TABLES, Rows, columns_of
 from specviz.compare.spec import Comparison, settings_of
 from specviz.compare.statistics import Group, tallies
 from specviz.compare.summary import SUMMARY, dump, load, summarize
-from specviz.compare.tables import merge, read_rows
 from specviz.compare.text_report import format_report
 from specviz.compare.verify_rows import verify_rows
 from specviz.errors import SettingsError
@@ -39,6 +38,7 @@ from specviz.models.loading import load_pair
 from specviz.models.pair_spec import ModelChoice
 from specviz.trace.processors import parse_processors
 from tests import tiny
+from tests.compare.made import make, rows_in
 
 PENALTY = "repetition_penalty:penalty=4.0"
 SETS = ("none", f"exact={PENALTY}", f"frozen=frozen draft {PENALTY}; min_p:min_p=0.01")
@@ -64,19 +64,6 @@ def job_of(models: Path, sets: tuple[str, ...] = SETS, free: int = 1, **fields: 
     )
     prompts = tuple(jobs.Prompt(name, "chat", text) for name, text in (("a", "the sea"), ("b", "a thin hen")))
     return Job(comparison, prompts, ModelChoice(str(models / "target"), str(models / "draft"), device="cpu"))
-
-
-def make(folder: Path, job: Job) -> Path:
-    jobs.open_folder(folder, job)
-    for index, packed in jobs.run_here(job, jobs.missing(folder, job)):
-        jobs.write_unit(folder, index, packed)
-    merge(folder, job)
-    return folder
-
-
-def rows_in(folder: Path) -> dict[str, list[Row]]:
-    found = list(read_rows(folder))
-    return {name: [row for rows in found for row in rows.table(name)] for name in TABLES}
 
 
 @pytest.fixture(scope="module")

@@ -125,7 +125,9 @@ def at_nodes_figure(
     """
     rows = [row for row in at_nodes_rows(estimates, mode) if row["temperature"] == temperature]
     title = f"{AT_NODES_TITLE}, at temperature {temperature:g}, {_MODES[mode]}"
-    figure = _lines(rows, _place, _verifier, theme, title, "a node reached", series=lambda row: str(row["what"]))
+    figure = _lines(
+        rows, _place, _verifier, theme, title, "acceptance at a node reached", series=lambda row: str(row["what"])
+    )
     figure.layout.meta |= {"how": f"At the nodes reached: {FORMULAS['optimum']}."}
     return figure
 
