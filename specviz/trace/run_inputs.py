@@ -86,8 +86,9 @@ class Settings(Value):
     """Whether both caches are compared with a fresh recompute after every step."""
     record_top_k: Annotated[int, Field(ge=1, le=100)] = 10
     """How many entries of each distribution are recorded."""
-    record_optimum: bool = False
-    """Whether the optimum of every node, and what each rule can expect there, is computed and recorded."""
+    record_optimum: Annotated[bool, Field(exclude_if=lambda value: not value)] = False
+    """Whether the optimum of every node, and what each rule can expect there, is computed and recorded. Left out of a
+    file where it is not."""
 
     @model_validator(mode="after")
     def _driver_is_a_verifier(self) -> Settings:
