@@ -261,7 +261,7 @@ def _report(folder: Path, job: Job) -> int:
     _save(folder / PAGE, comparison_page(made).encode("utf-8", "replace"))
     say(text)
     say(f"\nsaved {folder}")
-    return 1 if problems else 0
+    return 1 if problems or len(failed) == counts["runs"] else 0
 
 
 def _listed(what: str, lines: list[str], most: int = 10) -> list[str]:

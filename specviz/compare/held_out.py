@@ -22,7 +22,7 @@ from specviz.engine.session import Session
 from specviz.errors import SettingsError
 from specviz.models.loading import Pair
 from specviz.trace.advice import Advice, Advised
-from specviz.trace.metrics import new_tokens
+from specviz.trace.metrics import emitted_lengths
 from specviz.trace.schema import Choice, Settings, Trace
 
 TODAY, ADVISED = "today", "advised"
@@ -105,7 +105,7 @@ def _tally(pair: Pair, settings: Settings, tree: str, prompt: Prompt) -> Tally:
         prompt.kind,
         steps=len(steps),
         accepted=sum(len(step.verdicts[step.driver].path) for step in steps),
-        new_tokens=sum(new_tokens(step, step.driver, trace.end_tokens) for step in steps),
+        new_tokens=sum(emitted_lengths(trace, settings.driver)),
         by_depth=(),
         by_rank=(),
         nodes=sum(len(step.tree.nodes) - 1 for step in steps),

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from specviz.trace.metrics import node_acceptance
-from specviz.trace.schema import Decision, Step, Verdict
+from specviz.trace.metrics import new_tokens_at, node_acceptance
+from specviz.trace.schema import Decision, Step, Trace, Verdict
 
 if TYPE_CHECKING:  # at run time it would import torch
     from specviz.compare.divergence import Divergence
@@ -182,22 +182,18 @@ class Rows:
         return rows
 
 
-def step_rows(
-    key: Row, labels: Row, steps: Iterable[Step], end_tokens: frozenset[int], found: Sequence[Mapping[str, Divergence]]
-) -> Iterator[Row]:
+def step_rows(key: Row, labels: Row, trace: Trace, found: Sequence[Mapping[str, Divergence]]) -> Iterator[Row]:
     """One row for each step and verifier.
 
     Args:
         key: the columns of :data:`KEY`.
         labels: the columns of :data:`DRAFT` and :data:`PROCESSORS`.
-        end_tokens: ids that end a text.
         found: what was found out about each step's verifiers while it ran.
     """
-    for step, divergences in zip(steps, found, strict=False):
+    for position, (step, divergences) in enumerate(zip(trace.steps, found, strict=False)):
         parents = {node.parent for node in step.tree.nodes}
         for name, verdict in step.verdicts.items():
             tokens = [step.tree.nodes[node].token for node in verdict.path]
-            ended = bool(tokens) and tokens[-1] in end_tokens
             is_driver = name == step.driver
             at = node_acceptance([step], name)
             divergence, bonus = divergences.get(name), verdict.known_bonus()
@@ -211,7 +207,7 @@ def step_rows(
                 "lossless": verdict.lossless,
                 "accepted": len(verdict.path),
                 "emitted": len(verdict.path) + 1,
-                "new_tokens": len(verdict.path) + (not ended),
+                "new_tokens": new_tokens_at(trace, position, name),
                 "end_has_children": bonus.node in parents,
                 "decisions": len(verdict.decisions),
                 "path": list(verdict.path),

@@ -81,7 +81,7 @@ def step_unit(pair: Pair, comparison: Comparison, unit: Unit) -> Generator[Resul
     labels = {"draft_label": unit.draft, "processors_label": unit.processors}
     steps = [] if session is None else session.steps
     rows = Rows(
-        list(step_rows(key, labels, steps, pair.eos_ids, divergences.found)),
+        [] if session is None else list(step_rows(key, labels, session.trace, divergences.found)),
         list(decision_rows(key, labels, steps)),
         [_output_row(key, pair, comparison, unit, settings, session, message) | labels],
     )

@@ -7,11 +7,10 @@ from the residual that the last rejection there left. Both were recorded, so a s
 from __future__ import annotations
 
 from specviz.trace.schema import Step, TopK, Verdict
+from specviz.trace.target_ranks import WHOLE
 
 _SLACK = 1e-4
 """Tolerance: recorded probabilities have six digits, and one row computed in two ways differs by rounding."""
-_WHOLE = 0.9995
-"""A list with this much mass is the whole distribution."""
 
 
 def bonus_fault(step: Step, verdict: Verdict) -> str | None:
@@ -22,7 +21,7 @@ def bonus_fault(step: Step, verdict: Verdict) -> str | None:
         return None
     node = step.tree.nodes[bonus.node]
     row = node.target.processed if node.target else None
-    if bonus.token not in drawn.ids and sum(drawn.probs) > 1 - _SLACK:
+    if bonus.token not in drawn.ids and sum(drawn.probs) > WHOLE:
         return "The bonus token has no probability in the distribution it was drawn from."
     if bonus.source == "target" and row is not None and not same_distribution(drawn, row):
         return f"This is not the target's distribution at node {node.id}."
@@ -47,7 +46,7 @@ def same_distribution(one: TopK, other: TopK) -> bool:
 def _inside(one: TopK, other: TopK) -> bool:
     known = dict(zip(other.ids, other.probs, strict=True))
     # What the other list does not name is at most as likely as the last one it does name.
-    least = 0.0 if not other.probs or sum(other.probs) > _WHOLE else min(other.probs)
+    least = 0.0 if not other.probs or sum(other.probs) > WHOLE else min(other.probs)
     return all(
         abs(p - known[token]) <= _SLACK + 1e-3 * p if token in known else p <= least + _SLACK
         for token, p in zip(one.ids, one.probs, strict=True)

@@ -16,8 +16,8 @@ from specviz.trace.schema import Bonus, Node, Step
 BINS = (0, 1, 2, 3, 4, 8, 16, 32)
 """First rank of every column of a histogram; the last one has no end."""
 WHOLE = 0.99999
-"""A list with this much mass is the whole distribution but for the rounding of its six digits: what it has not got, the
-draft never proposes. Ten entries of a sure draft may have 0.9999 and leave a tail that is drawn now and then."""
+"""A list with this much mass is the whole distribution but for the rounding of its six digits: what it has not got is
+never drawn. Ten entries of a sure row may have 0.9999 and leave a tail that is drawn now and then."""
 
 Kind = Literal["rank", "never", "beyond", "no row"]
 

@@ -136,9 +136,13 @@ def test_rows_have_the_documented_columns(undisturbed: dict[str, list[Row]]) -> 
 def test_rows_say_what_the_steps_said(command: list[str], tmp_path: Path) -> None:
     job = compare_cli.job_of(options_of(command, tmp_path))
     pair = make_pair(end_tokens=(tiny.END_ID, 40, 41))
-    for unit in (job.units()[0], job.units()[5], job.units()[-1]):
-        rows = run_unit(pair, job.comparison, unit).rows
-        settings, known = settings_of(job.comparison, unit, True), known_verifiers(job.comparison)
+    often = make_pair(end_tokens=tuple(range(100, 260)))
+    least = job.comparison.model_copy(update={"min_new_tokens": 8})  # within which an end token ends nothing
+    units = job.units()
+    cases = [(pair, job.comparison, unit) for unit in (units[0], units[5], units[-1])]
+    for pair, comparison, unit in (*cases, (often, least, units[0]), (often, least, units[-1])):
+        rows = run_unit(pair, comparison, unit).rows
+        settings, known = settings_of(comparison, unit, True), known_verifiers(comparison)
         session = Session(pair, settings, unit.prompt.text, known=known)
         list(session.run())
         trace = session.trace
@@ -348,6 +352,13 @@ def test_a_folder_keeps_to_its_comparison(command: list[str], tmp_path: Path) ->
         jobs.open_folder(tmp_path / "full", job)
     with pytest.raises(SettingsError, match="cannot be used"):
         jobs.open_folder(tmp_path / "full" / "mine.txt", job)
+
+
+def test_a_comparison_of_which_every_run_broke_off_is_no_success(command: list[str], tmp_path: Path, capsys) -> None:
+    few = ["--trees", "2,2", "--temperatures", "1", "--free", "0"]
+    options = options_of(command, tmp_path, *few, "--processor", "suppress_tokens:tokens=999999")
+    assert compare_cli.run(options) == 1
+    assert "3 runs broke off and are not complete" in capsys.readouterr().out
 
 
 def test_what_goes_wrong_in_a_run_is_recorded(command: list[str], tmp_path: Path, monkeypatch) -> None:

@@ -373,6 +373,10 @@ def test_a_bonus_from_another_node_or_without_probability_is_found() -> None:
     assert "not the target's distribution" in bonus_fault(step, verdict.model_copy(update={"bonus": wrong}))
     absent = verdict.bonus.model_copy(update={"distribution": other, "token": 7})
     assert "no probability" in bonus_fault(step, verdict.model_copy(update={"bonus": absent}))
+    sure = TopK(ids=(0, 1), probs=(0.99, 0.00993))
+    of_tail = verdict.bonus.model_copy(update={"distribution": sure, "token": 7})
+    found = bonus_fault(step, verdict.model_copy(update={"bonus": of_tail})) or ""
+    assert "no probability" not in found, "the tail of a sure row is drawn now and then"
 
 
 # --------------------------------------------------------------------------------------------------------- bytes
