@@ -143,6 +143,6 @@ const helpDialog = () => el("dialog", { class: "sv-help", "aria-label": "Keys" }
   el("h3", {}, "What is seen"),
   note("The tokens of the tree were drafted, the target scored all of them in one forward, and every verifier then took a path, which may be empty. A card shows its arithmetic when it is clicked; a word of the text opens its step."),
   key([...["a", "r", "p", "."].map((letter) => el("span", {}, outcome(letter))), el("span", {}, "◆ paths part here, in Compare"),
-    el("span", {}, "dashed card, token struck out: accepted, and thrown away because the text ended before it"), el("span", {}, "≠ on a card or above a step's words: with processors in the other mode, exact or frozen, and the same luck, the verifier decides otherwise"),
+    el("span", {}, "dashed card, token struck out: accepted, and thrown away because the text ended before it"), el("span", {}, "≠ alone on a card or above a step's words: with processors in the other mode, exact or frozen, and the same luck, the verifier decides otherwise"),
     ...[["accepted", "accepted draft, above its word"], ["bonus", "bonus token"]].map(([origin, words]) => el("span", {}, el("span", { class: "sv-segdots" }, el("i", { class: `sv-dot-${origin}` })), ` ${words}`))]),
   el("form", { method: "dialog", class: "sv-foot" }, el("button", {}, "Close")));

@@ -58,7 +58,7 @@ export const unwritten = (frame, verdict, place) =>
  * and its bonus token; null where that is the same.
  * @param {Verdict} verdict
  */
-export const otherwise = ({ otherMode }) => otherMode && { mode: otherMode.mode, said: `keeps ${otherMode.path.length ? otherMode.path.map((node) => `node ${node}`).join(", ") : "no draft"}, then adds “${otherMode.bonus}”` };
+export const otherwise = ({ otherMode }) => otherMode && { mode: otherMode.mode, said: `keeps ${otherMode.path.length ? otherMode.path.map((node) => `node ${node}`).join(", ") : "no draft"}${otherMode.bonus === null ? "; which token it adds is not recorded" : `, then adds “${otherMode.bonus}”`}` };
 
 /**
  * @param {Frame} frame

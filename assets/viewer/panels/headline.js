@@ -54,7 +54,7 @@ function saidOfStep(frame) {
   if (!drafted) return `nothing was drafted; ${frame.driver} took the token${drawnFrom(verdict.bonus)}`;
   const said = `${frame.driver} kept ${kept || "none"} of ${count(drafted, "draft")}`;
   if (!verdict.bonus) return `${said}; no bonus token was recorded`;
-  const { otherMode } = verdict, unlike = otherMode ? `; ≠ processors in ${otherMode.mode} mode: ${otherMode.path.length || "none"} kept, then “${otherMode.bonus}”` : "";
+  const { otherMode } = verdict, unlike = otherMode ? `; ≠ processors in ${otherMode.mode} mode: ${otherMode.path.length || "none"} kept${otherMode.bonus === null ? "" : `, then “${otherMode.bonus}”`}` : "";
   if (cut <= 0) return `${said}, the target added 1${unlike}`;
   const thrown = thrownAway(frame).length;
   return `${said}${thrown ? `, ${thrown} thrown away` : ""}; the text ends ${cut === 1 ? "with them" : `after ${frame.commit.piece.length} of them`} (${frame.textEnd?.said ?? frame.endReason})${unlike}`;

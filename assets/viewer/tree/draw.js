@@ -215,7 +215,7 @@ function bonusCards(run, frame, { lens }, spot) {
     const late = unwritten(frame, verdict, verdict.path.length);
     return {
       hit: { bonus: verifier, left, right: left + wide, top: y - high / 2, bottom: y + high / 2 }, rank: /** @type {const} */ ("bonus"), text: drawn?.text ?? "",
-      note: late ? "not written" : verifier === lens ? (drawn?.source ? `from ${drawn.source}` : "bonus") : undefined, role: looks?.role, dash: looks?.dash.replace("solid", "none").replace(/px/g, ""), classes: ["sv-card-bonus", ...(verifier === lens && verdict.otherMode && verdict.otherMode.bonus !== drawn?.text ? ["sv-otherwise"] : [])],
+      note: late ? "not written" : verifier === lens ? (drawn?.source ? `from ${drawn.source}` : "bonus") : undefined, role: looks?.role, dash: looks?.dash.replace("solid", "none").replace(/px/g, ""), classes: ["sv-card-bonus", ...(verifier === lens && verdict.otherMode && verdict.otherMode.bonus !== null && verdict.otherMode.bonus !== drawn?.text ? ["sv-otherwise"] : [])],
     };
   });
 }

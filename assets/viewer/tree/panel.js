@@ -45,7 +45,7 @@ export function makeTreePanel() {
   lens.append(svg("path", { d: "M9.5 9.5l3.5 3.5M10.5 6a4.5 4.5 0 1 1-9 0a4.5 4.5 0 1 1 9 0" }));
   const search = el("label", { class: "sv-find" }, /** @type {any} */ (lens), parts.find, parts.found, el("kbd", {}, "/"));
   const zoom = el("div", { class: "sv-zoom", role: "group", "aria-label": "Size of the tree" }, parts.smaller, parts.fit, parts.larger, parts.focus);
-  const about = note("These tokens were drafted, the target scored all of them in one forward, and every verifier then took a path, which may be empty. Click a card for its arithmetic. Compare draws all paths: ◆ paths part here. ≠ on a card: with processors in the other mode (exact or frozen) and the same luck, the verifier that is watched decides otherwise there, or adds another token.");
+  const about = note("These tokens were drafted, the target scored all of them in one forward, and every verifier then took a path, which may be empty. Click a card for its arithmetic. Compare draws all paths: ◆ paths part here. ≠ alone on a card: with processors in the other mode (exact or frozen) and the same luck, the verifier that is watched decides otherwise there, or adds another token.");
   about.classList.add("sv-hidden");
   const panel = el("section", { class: "sv-panel sv-treepanel", "aria-label": "Draft tree" },
     el("div", { class: "sv-panelhead sv-treehead" }, parts.compare, parts.legend, everyone.box, search, zoom, more.box), about, parts.treeBox);

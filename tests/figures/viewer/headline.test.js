@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { otherwise } from "../../../assets/viewer/core/words.js";
 import { headlineOf } from "../../../assets/viewer/panels/headline.js";
 import { dotsOf } from "../../../assets/viewer/panels/phase_dots.js";
 import { phasesOf } from "../../../assets/viewer/tree/phases.js";
@@ -64,4 +65,7 @@ test("what the driver would do with processors in the other mode stands at the e
   assert.ok(!said().includes("≠"));
   verdict.otherMode = { mode: "exact", path: [], bonus: "sea", nodes: [1] };
   assert.ok(said().endsWith("; ≠ processors in exact mode: none kept, then “sea”"), said());
+  verdict.otherMode.bonus = null;
+  assert.ok(said().endsWith("; ≠ processors in exact mode: none kept"), "another engine's draw is not recorded");
+  assert.strictEqual(otherwise(verdict).said, "keeps no draft; which token it adds is not recorded");
 });
