@@ -39,6 +39,7 @@ LONGEST = (
     "test_bench.py",
     "test_default_run.py",
     "test_train.py",
+    "test_edges.py",
 )
 """Files that take longest come first: one that begins last leaves the other processes with nothing to do."""
 

@@ -114,7 +114,8 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def files_of(package: Path) -> set[str]:
-    return {p.relative_to(package).as_posix() for p in package.rglob("*") if p.is_file() and p.suffix != ".pyc"}
+    found = (path.relative_to(package) for path in package.rglob("*") if path.is_file())
+    return {path.as_posix() for path in found if "__pycache__" not in path.parts}
 
 
 def test_the_wheel_has_the_package_and_its_assets_and_is_not_large(wheel: Path) -> None:
