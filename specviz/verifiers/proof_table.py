@@ -36,14 +36,14 @@ _RESTS_ON = (
     "sampling.py",
     "tree.py",
     "verifiers/base.py",
-    "verifiers/bundles.py",
     "verifiers/exact.py",
     "verifiers/optimum.py",
-    "verifiers/rejection.py",
     "verifiers/siblings.py",
     "verifiers/walks.py",
 )
-"""Files that decide the law of more than one verifier of ours, or how it is summed."""
+"""Files that decide the law of every verifier of ours, or how it is summed."""
+_AND_ON = {"verifiers/coupling.py": "verifiers/bundles.py", "verifiers/lenience.py": "verifiers/rejection.py"}
+"""File of a verifier -> another that decides its law, too."""
 
 Key = tuple[int, int, bool, str, Proposal, tuple[int, str] | None]
 
@@ -110,6 +110,7 @@ def learn(verifier: Verifier, options: Options, proposal: Proposal, distance: fl
 def source_hash(verifier: Verifier) -> str:
     """Sixteen hexadecimal digits over the source files that a proof of one of ours rests on; "" if one is missing."""
     own = {f"verifiers/{function.__module__.rpartition('.')[2]}.py" for function in (verifier.judge, verifier.walk)}
+    own |= {_AND_ON[name] for name in own & _AND_ON.keys()}
     digest = hashlib.sha256()
     try:
         for name in sorted({*_RESTS_ON, *own}):

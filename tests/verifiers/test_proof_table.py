@@ -247,6 +247,7 @@ def test_a_verifier_that_was_edited_since_is_not_proved(says, tmp_path: Path, mo
     proof_table._shipped.cache_clear()
     try:
         assert says(VERIFIERS["rejection"]) == "not proved"
+        assert says(VERIFIERS["lenience"]) == "not proved", "it judges as rejection does"
         assert says(VERIFIERS["naive"]) == "yes"
         (tmp_path / "tree.py").unlink()
         proof_table._shipped.cache_clear()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import tempfile
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow
 import pyarrow.parquet
@@ -386,6 +388,18 @@ def test_small_ones_stop_in_time(sessions, monkeypatch) -> None:
         sessions, "p", ComparisonStore(shipped=Path("nowhere")), small_job(VALUES, ModelChoice(), Limits())
     )
     assert "nothing to show" in last.text
+
+
+def test_a_small_comparison_ends_in_the_middle_of_a_long_judgement(monkeypatch) -> None:
+    """The clock of judging runs fast, and Stop is pressed while the first step is run: it is the last that is begun."""
+    sessions = Sessions(lambda **_: make_pair())
+    ticks, asked = itertools.count(0, 6), iter([False])
+    monkeypatch.setattr("specviz.interruption.time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    monkeypatch.setattr(sessions, "must_stop", lambda _page: next(asked, True))
+    job = small_job(VALUES, ModelChoice(), Limits())
+    *_, last = run_small(sessions, "p", ComparisonStore(shipped=Path("nowhere")), job)
+    assert "nothing to show" in last.text
+    assert next(ticks) == 12, "it was asked for at the first two verifiers"
 
 
 # ------------------------------------------------------------------------------------------------- in Chromium
