@@ -103,7 +103,7 @@ def test_totals_count_the_nodes_reached() -> None:
 def test_rows_of_a_comparison_have_their_sums_and_older_units_are_read_without(monkeypatch) -> None:
     trace = trace_of(True)
     key = {"mode": "paired", "prompt_id": "a", "kind": "k", "tree": "2,2", "temperature": 1.0}
-    rows = Rows(list(step_rows(key, {"draft_label": None}, trace.steps, frozenset(), [{} for _ in trace.steps])))
+    rows = Rows(list(step_rows(key, {"draft_label": None, "processors_label": None}, trace, [{} for _ in trace.steps])))
     by_name = {tally.verifier: tally for tally in tallies(rows)}
     at = node_acceptance(trace.steps, "coupling")
     means = {name: estimate([by_name["coupling"]], measure).value for name, measure in AT_NODES.items()}

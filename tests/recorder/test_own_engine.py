@@ -41,13 +41,13 @@ class Recorded(Session):
         self._said.target(scores.probs, logits=scores.logits, positions=[one.position for one in written], mask=mask)
         return scores
 
-    def _commit(self, tree, driver):
+    def _commit(self, tree, scores, driver):
         draft, target, walk = self._draft_runner, self._target_runner, driver.walk
         with (
             self._said.cache("target", target.cache, length=target.cache.num_committed),
             self._said.cache("draft", draft.cache, length=draft.cache.num_committed),
         ):
-            commit = super()._commit(tree, driver)
+            commit = super()._commit(tree, scores, driver)
         self._said.verify(
             accepted=walk.path,
             bonus=driver.bonus.token,

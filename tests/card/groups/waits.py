@@ -96,9 +96,9 @@ def test_an_audit_waits_no_more_than_it_may(pair):
 def test_a_wait_that_is_added_is_counted_where_it_is(monkeypatch):
     plain = Session._commit
 
-    def commit(self, tree, driver):
+    def commit(self, tree, scores, driver):
         tree.rows[0, 0].item()
-        return plain(self, tree, driver)
+        return plain(self, tree, scores, driver)
 
     before = step_of("28 nodes").counts
     monkeypatch.setattr(Session, "_commit", commit)
