@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import pytest
 
-from specviz.compare.rows import OPTIMA, TABLES, Rows, step_rows
+from specviz.compare.rows import OPTIMA, PROCESSORS, TABLES, Rows, step_rows
 from specviz.compare.run_unit import Result, pack, unpack
 from specviz.compare.statistics import AT_NODES, estimate, tallies
 from specviz.errors import TraceError
@@ -110,7 +110,7 @@ def test_rows_of_a_comparison_have_their_sums_and_older_units_are_read_without(m
     assert means["optimum_at_nodes"] == pytest.approx(at.optimum / at.nodes)
     assert means["accepted_at_nodes"] == pytest.approx(at.accepted / at.nodes)
     assert estimate([by_name["traversal"]], AT_NODES["optimum_at_nodes"]).prompts == 0
-    older = {name: meaning for name, meaning in TABLES["steps"].items() if name not in OPTIMA}
+    older = {name: meaning for name, meaning in TABLES["steps"].items() if name not in OPTIMA | PROCESSORS}
     with monkeypatch.context() as patch:
         patch.setitem(TABLES, "steps", older)
         packed = pack(Result(0, trace.models, rows))
