@@ -89,6 +89,16 @@ export function heatOf({ engine, settings }) {
 }
 
 /**
+ * What changed logits by the text, in one line; "" for nothing.
+ * @param {Run["settings"]} settings
+ */
+function processorsOf(settings) {
+  const { chosen, mode, draft } = settings?.processors || { chosen: [] };
+  const each = chosen.map(({ name, options }) => [name, Object.entries(options).map(([option, value]) => `${option}=${value}`).join(", ")].filter(Boolean).join(" "));
+  return chosen.length ? `processors (${mode}${draft ? ", the draft's rows, too" : ""}): ${each.join("; ")}` : "";
+}
+
+/**
  * The models of a run, and how it went, in one line; of another engine's, who decoded.
  * @param {Run} run
  */
@@ -100,5 +110,5 @@ export function aboutRun({ models: { target, draft }, engine, settings, weights,
   const from = draftRan === false && draft ? ` (${draft.id} ran in no step)` : draft ? ` ← ${draft.id}${draft.head && draft.head.format !== "hidden_state" ? ` (${headName(draft.head)})` : ""}` : "";
   const pair = target ? `${target.id}${from} · weights ${hashes}` : draft ? `target not recorded${from}` : "models not recorded";
   const where = target?.dtype ? `${target.dtype}${target.device ? ` on ${target.device}` : ""}` : "";
-  return `${[engine?.said, pair, where, heatOf({ engine, settings }), settings && `seed ${settings.seed}`].filter(Boolean).join(" · ")}${end}`;
+  return `${[engine?.said, pair, where, heatOf({ engine, settings }), processorsOf(settings), settings && `seed ${settings.seed}`].filter(Boolean).join(" · ")}${end}`;
 }

@@ -33,5 +33,5 @@ export function optimumBox(run, { step, nodes, verdicts }, node, { known, shown 
   return el("section", { class: "sv-optimum", "aria-label": "Acceptance of a child of this node" }, el("h4", {}, "A child of it is accepted"),
     el("div", { class: "sv-optimumrows" }, lines, el("span", {}), el("span", {}, "optimum"), el("span", { class: "sv-wide-track" }, line()), recorded(best, `${nodePath(step, node)}.optimum`)),
     note("Of each rule: its chance with the children that were drawn. The line, the optimum: the most that a lossless rule deciding node by node can have, in the mean over all draws, so one draw may lie above it. Lossy rules may pass it."),
-    without.length ? note(`Without a bar, because ${without.length > 1 ? "they do" : "it does"} not decide node by node and may pass the optimum: ${without.join(", ")}.`) : null);
+    without.length ? note(`Without a bar: ${without.join(", ")}. Only a rule that is said to decide node by node has one; another may pass the optimum.`) : null);
 }

@@ -2,11 +2,11 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { otherwise } from "../../../assets/viewer/core/words.js";
+import { aboutRun, otherwise } from "../../../assets/viewer/core/words.js";
 import { headlineOf } from "../../../assets/viewer/panels/headline.js";
 import { dotsOf } from "../../../assets/viewer/panels/phase_dots.js";
 import { phasesOf } from "../../../assets/viewer/tree/phases.js";
-import { FIRST } from "./frames.js";
+import { BLOCKS, FIRST } from "./frames.js";
 
 for (const [name, frame] of Object.entries(FIRST)) {
   const { commit, driver, verdicts } = frame, all = phasesOf(frame, driver);
@@ -68,4 +68,12 @@ test("what the driver would do with processors in the other mode stands at the e
   verdict.otherMode.bonus = null;
   assert.ok(said().endsWith("; ≠ processors in exact mode: none kept"), "another engine's draw is not recorded");
   assert.strictEqual(otherwise(verdict).said, "keeps no draft; which token it adds is not recorded");
+});
+
+test("the line about a run names its processors, and says nothing where there are none", () => {
+  const run = structuredClone(BLOCKS.chain.run);
+  assert.ok(run.settings);
+  assert.doesNotMatch(aboutRun(run), /processors/);
+  run.settings.processors = { chosen: [{ name: "min_p", options: { min_p: 0.1 } }, { name: "ignore_eos", options: {} }], mode: "frozen", draft: true };
+  assert.match(aboutRun(run), / · processors \(frozen, the draft's rows, too\): min_p min_p=0\.1; ignore_eos · seed /);
 });
