@@ -274,6 +274,17 @@ def with_root(of_nodes: torch.Tensor, value: float) -> torch.Tensor:
     return of_nodes
 
 
+def of_parents(tree: TokenTree, of_inner: torch.Tensor) -> torch.Tensor:
+    """[n], of every node the entry of its parent; 1 at the root.
+
+    Args:
+        of_inner: one entry for each node with children, in the order of ``tree.shape.inner``; one at least.
+    """
+    place = {node: i for i, node in enumerate(tree.shape.inner)}
+    rows = upload([0, *(place[parent] for parent in tree.shape.parents[1:])], of_inner.device)
+    return with_root(of_inner.index_select(0, rows), 1.0)
+
+
 def draw_bonus(luck: Luck, end: End, row: torch.Tensor) -> Draw:
     """The bonus token of a walk that ends there, from the row [V] there; drawn now unless the walk drew it."""
     if end.drawn is not None:

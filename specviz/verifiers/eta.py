@@ -10,7 +10,6 @@ from pydantic import Field
 
 from specviz import sampling
 from specviz.options import Options
-from specviz.transfers import upload
 from specviz.tree import TokenTree
 from specviz.verifiers.base import (
     Context,
@@ -21,7 +20,7 @@ from specviz.verifiers.base import (
     Walk,
     draft_edge_probs,
     edge_probs,
-    with_root,
+    of_parents,
 )
 from specviz.verifiers.walks import exceeds, walk_deepest
 
@@ -41,9 +40,7 @@ def judge(tree: TokenTree, target: torch.Tensor, options: EtaOptions) -> Judgeme
     """Threshold of a child: eta of its parent's row, which p must exceed."""
     inner = tree.shape.inner or (0,)
     eta = eta_of(sampling.take_rows(target, inner), options)
-    row_of = {node: row for row, node in enumerate(inner)}
-    rows = upload([0, *(row_of[parent] for parent in tree.shape.parents[1:])], target.device)
-    thresholds = with_root(eta.index_select(0, rows), 1.0)
+    thresholds = of_parents(tree, eta)
 
     def distribution(end: End) -> torch.Tensor:
         row = target[end.node]

@@ -16,7 +16,6 @@ from pydantic import Field
 
 from specviz import sampling
 from specviz.options import Options
-from specviz.transfers import upload
 from specviz.tree import TokenTree
 from specviz.verifiers.base import (
     Context,
@@ -27,7 +26,7 @@ from specviz.verifiers.base import (
     Walk,
     draft_edge_probs,
     edge_probs,
-    with_root,
+    of_parents,
 )
 from specviz.verifiers.walks import exceeds, walk_deepest
 
@@ -45,9 +44,7 @@ def judge(tree: TokenTree, target: torch.Tensor, options: RelaxedOptions) -> Jud
     top, _ = sampling.top_k(sampling.take_rows(target, inner), min(options.top_n, target.shape[-1]))
     bound = torch.maximum(top[:, 0] - options.margin, top[:, -1])
     below = torch.nextafter(bound, torch.full_like(bound, -1.0)).clamp(min=0.0)
-    row_of = {node: row for row, node in enumerate(inner)}
-    rows = upload([0, *(row_of[parent] for parent in tree.shape.parents[1:])], target.device)
-    thresholds = with_root(below.index_select(0, rows), 1.0)
+    thresholds = of_parents(tree, below)
 
     def distribution(end: End) -> torch.Tensor:
         row = target[end.node]
